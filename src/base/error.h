@@ -1,0 +1,43 @@
+// Errors: library code throws, only main turns them into exit codes.
+//
+//   input_error    the caller gave something wrong: a file, a key, a shape            exit 2
+//   machine_error  the machine failed: disk full, no permission, out of memory        exit 3
+//
+// A message is one line that names the file (or key, or tensor), the place in it, what was expected and what came.
+#pragma once
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace ov {
+
+enum class Exit { done = 0, answer_is_no = 1, wrong_input = 2, machine_failed = 3 };
+
+class Error : public std::runtime_error {
+ public:
+  Error(Exit exit, const std::string& message) : std::runtime_error(message), exit_(exit) {}
+  Exit exit() const { return exit_; }
+
+ private:
+  Exit exit_;
+};
+
+// The arguments written one after the other, as operator<< prints them.
+template <class... A>
+std::string cat(const A&... a) {
+  std::ostringstream s;
+  (s << ... << a);
+  return s.str();
+}
+
+template <class... A>
+[[noreturn]] void input_error(const A&... a) {
+  throw Error(Exit::wrong_input, cat(a...));
+}
+
+template <class... A>
+[[noreturn]] void machine_error(const A&... a) {
+  throw Error(Exit::machine_failed, cat(a...));
+}
+
+}  // namespace ov

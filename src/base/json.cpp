@@ -1,0 +1,201 @@
+#include "base/json.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace ov {
+namespace {
+
+// Receives the parser's events and builds a Json bottom-up; the stack holds the open arrays and objects.
+class Builder : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit Builder(std::string_view text, const std::string& where) : text_(text), where_(where) {}
+  Json take() { return std::move(root_); }
+
+  bool null() override { return put(Json()); }
+  bool boolean(bool v) override { return put(Json(v)); }
+  bool number_integer(number_integer_t v) override { return put(Json(static_cast<std::int64_t>(v))); }
+  bool number_unsigned(number_unsigned_t v) override {
+    if (v > static_cast<std::uint64_t>(INT64_MAX)) return put(Json(static_cast<double>(v)));
+    return put(Json(static_cast<std::int64_t>(v)));
+  }
+  bool number_float(number_float_t v, const string_t&) override { return put(Json(static_cast<double>(v))); }
+  bool string(string_t& v) override { return put(Json(std::move(v))); }
+  bool binary(binary_t&) override { return false; }
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool key(string_t& v) override {
+    keys_.back() = v;
+    return true;
+  }
+  bool end_object() override { return close(); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_array() override { return close(); }
+
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+    std::size_t line = 1, column = 1;
+    for (std::size_t i = 0; i + 1 < position && i < text_.size(); ++i) {
+      if (text_[i] == '\n') ++line, column = 0;
+      ++column;
+    }
+    std::string what = e.what();
+    if (const auto at = what.find("column "); at != std::string::npos) {
+      if (const auto colon = what.find(": ", at); colon != std::string::npos) what = what.substr(colon + 2);
+    }
+    for (char& c : what)
+      if (c == '\n') c = ' ';
+    input_error(where_, ":", line, ":", column, ": malformed JSON: ", what);
+  }
+
+ private:
+  bool put(Json v) {
+    if (stack_.empty())
+      root_ = std::move(v);
+    else if (stack_.back().is_array())
+      stack_.back().push(std::move(v));
+    else
+      stack_.back().set(keys_.back(), std::move(v));
+    return true;
+  }
+  bool open(Json v) {
+    stack_.push_back(std::move(v));
+    keys_.emplace_back();
+    return true;
+  }
+  bool close() {
+    Json v = std::move(stack_.back());
+    stack_.pop_back();
+    keys_.pop_back();
+    return put(std::move(v));
+  }
+
+  std::string_view text_;
+  const std::string& where_;
+  Json root_;
+  std::vector<Json> stack_;
+  std::vector<std::string> keys_;
+};
+
+nlohmann::ordered_json to_nlohmann(const Json& j) {
+  switch (j.kind()) {
+    case Json::Kind::null: return nullptr;
+    case Json::Kind::boolean: return j.as_bool();
+    case Json::Kind::integer: return j.as_int();
+    case Json::Kind::number: return j.as_double();
+    case Json::Kind::string: return j.as_string();
+    case Json::Kind::array: {
+      auto a = nlohmann::ordered_json::array();
+      for (const Json& e : j.items()) a.push_back(to_nlohmann(e));
+      return a;
+    }
+    case Json::Kind::object: break;
+  }
+  auto o = nlohmann::ordered_json::object();
+  for (const auto& [key, value] : j.members()) o[key] = to_nlohmann(value);
+  return o;
+}
+
+[[noreturn]] void wrong_kind(const char* expected, const Json& j) {
+  input_error("expected ", expected, ", found ", kind_name(j.kind()));
+}
+
+}  // namespace
+
+const char* kind_name(Json::Kind kind) {
+  switch (kind) {
+    case Json::Kind::null: return "null";
+    case Json::Kind::boolean: return "a boolean";
+    case Json::Kind::integer: return "an integer";
+    case Json::Kind::number: return "a number";
+    case Json::Kind::string: return "a string";
+    case Json::Kind::array: return "an array";
+    case Json::Kind::object: break;
+  }
+  return "an object";
+}
+
+Json Json::object(std::vector<Member> members) {
+  Json j = object();
+  j.object_ = std::move(members);
+  return j;
+}
+
+Json Json::parse(std::string_view text, const std::string& where) {
+  Builder builder(text, where);
+  nlohmann::json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json, true, true);
+  return builder.take();
+}
+
+Json Json::read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) input_error(path, ": cannot be opened");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse(text.str(), path);
+}
+
+std::string Json::dump(int indent) const {
+  return to_nlohmann(*this).dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+bool Json::as_bool() const {
+  if (kind_ != Kind::boolean) wrong_kind("a boolean", *this);
+  return integer_ != 0;
+}
+
+std::int64_t Json::as_int() const {
+  if (kind_ != Kind::integer) wrong_kind("an integer", *this);
+  return integer_;
+}
+
+double Json::as_double() const {
+  if (kind_ == Kind::integer) return static_cast<double>(integer_);
+  if (kind_ != Kind::number) wrong_kind("a number", *this);
+  return number_;
+}
+
+const std::string& Json::as_string() const {
+  if (kind_ != Kind::string) wrong_kind("a string", *this);
+  return string_;
+}
+
+const std::vector<Json>& Json::items() const {
+  if (kind_ != Kind::array) wrong_kind("an array", *this);
+  return array_;
+}
+
+const std::vector<Json::Member>& Json::members() const {
+  if (kind_ != Kind::object) wrong_kind("an object", *this);
+  return object_;
+}
+
+const Json& Json::operator[](std::size_t i) const {
+  if (i >= items().size()) input_error("element ", i, " of an array of ", array_.size());
+  return array_[i];
+}
+
+const Json* Json::find(std::string_view key) const {
+  for (const auto& [name, value] : members())
+    if (name == key) return &value;
+  return nullptr;
+}
+
+const Json& Json::at(std::string_view key) const {
+  if (const Json* value = find(key)) return *value;
+  input_error("key '", key, "' is missing");
+}
+
+Json& Json::set(std::string_view key, Json value) {
+  members();
+  for (auto& [name, old] : object_)
+    if (name == key) return old = std::move(value);
+  return object_.emplace_back(std::string(key), std::move(value)).second;
+}
+
+void Json::push(Json value) {
+  items();
+  array_.push_back(std::move(value));
+}
+
+}  // namespace ov

@@ -1,0 +1,41 @@
+// Fork-join over the process's worker threads.
+//
+// Which thread runs which index is unspecified; callers give every index its own output, so the result does not depend
+// on it. A call made inside a parallel region runs serially on the calling thread. An exception is rethrown by the caller
+// (the one of the lowest index range).
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+namespace ov {
+
+void set_threads(int n);  // 1 .. 256; the default is the number of cores. Not inside a parallel region.
+int threads();
+
+namespace detail {
+using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
+void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* context);
+}  // namespace detail
+
+// f(begin, end) over disjoint ranges that cover [0, n); no range but the last is shorter than `grain`.
+template <class F>
+void parallel_ranges(std::int64_t n, std::int64_t grain, F&& f) {
+  detail::parallel_ranges(
+      n, grain, [](void* c, std::int64_t b, std::int64_t e) { (*static_cast<std::remove_reference_t<F>*>(c))(b, e); },
+      const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+// f(i) for every i in [0, n). `grain`: indices that are worth handing to another thread together.
+template <class F>
+void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+  parallel_ranges(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) f(i);
+  });
+}
+
+template <class F>
+void parallel_for(std::int64_t n, F&& f) {
+  parallel_for(n, 1, f);
+}
+
+}  // namespace ov

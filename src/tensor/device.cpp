@@ -1,0 +1,114 @@
+#include "tensor/device.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "base/error.h"
+
+namespace ov {
+namespace {
+
+// Size classes: four steps to each power of two, so at most a quarter of a block is unused.
+struct SizeClass {
+  int index;
+  std::size_t bytes;
+};
+
+SizeClass size_class(std::size_t bytes) {
+  if (bytes <= 256) return {static_cast<int>((bytes + 63) / 64), bytes ? (bytes + 63) / 64 * 64 : 64};
+  const int log = std::bit_width(bytes - 1) - 1;  // 2^log < bytes <= 2^(log+1)
+  const std::size_t step = std::size_t{1} << (log - 2);
+  const std::size_t steps = (bytes + step - 1) / step;  // 5 .. 8
+  return {log * 4 + static_cast<int>(steps) - 32 + 8, steps * step};
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool keep_blocks = false;  // let the sanitizer see every allocation's end
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+constexpr bool keep_blocks = false;
+#else
+constexpr bool keep_blocks = true;
+#endif
+#else
+constexpr bool keep_blocks = true;
+#endif
+
+}  // namespace
+
+const char* name_of(Segment segment) {
+  static const char* names[segment_count] = {"weights", "gradients", "optimizer", "activations", "workspace", "data"};
+  return names[static_cast<int>(segment)];
+}
+
+void* Device::allocate(std::size_t bytes, Segment segment) {
+  void* data = obtain(bytes);
+  std::lock_guard lock(mutex_);
+  const auto s = static_cast<std::size_t>(segment);
+  const auto n = static_cast<std::int64_t>(bytes);
+  use_.bytes[s] += n;
+  use_.total += n;
+  use_.peak[s] = std::max(use_.peak[s], use_.bytes[s]);
+  use_.total_peak = std::max(use_.total_peak, use_.total);
+  return data;
+}
+
+void Device::release(void* data, std::size_t bytes, Segment segment) noexcept {
+  {
+    std::lock_guard lock(mutex_);
+    use_.bytes[static_cast<std::size_t>(segment)] -= static_cast<std::int64_t>(bytes);
+    use_.total -= static_cast<std::int64_t>(bytes);
+  }
+  give_back(data, bytes);
+}
+
+MemoryUse Device::memory() const {
+  std::lock_guard lock(mutex_);
+  return use_;
+}
+
+void Device::reset_peaks() {
+  std::lock_guard lock(mutex_);
+  use_.peak = use_.bytes;
+  use_.total_peak = use_.total;
+}
+
+void* HostDevice::obtain(std::size_t bytes) {
+  const SizeClass c = size_class(bytes);
+  if (keep_blocks) {
+    std::lock_guard lock(mutex_);
+    if (Free* block = free_[static_cast<std::size_t>(c.index)]) {
+      free_[static_cast<std::size_t>(c.index)] = block->next;
+      return block;
+    }
+  }
+  void* data = std::aligned_alloc(64, keep_blocks ? c.bytes : (bytes + 63) / 64 * 64 + (bytes == 0) * 64);
+  if (!data) machine_error("out of memory: ", bytes, " bytes on ", name);
+  return data;
+}
+
+void HostDevice::give_back(void* data, std::size_t bytes) noexcept {
+  if (!keep_blocks) return std::free(data);
+  const auto index = static_cast<std::size_t>(size_class(bytes).index);
+  std::lock_guard lock(mutex_);
+  free_[index] = new (data) Free{free_[index]};
+}
+
+HostDevice::~HostDevice() {
+  for (Free* block : free_)
+    while (block) std::free(std::exchange(block, block->next));
+}
+
+Device& cpu() {
+  static HostDevice* device = new HostDevice(Device::Kind::cpu, "cpu", nullptr);  // outlives every tensor
+  return *device;
+}
+
+}  // namespace ov
+
+namespace ov {
+MetaDevice::MetaDevice() : Device(Kind::meta, "meta", nullptr) {}
+}
