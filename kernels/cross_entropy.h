@@ -1,0 +1,22 @@
+// The loss: a weighted sum of token cross entropies over a denominator given from outside.
+//
+//   ce_n = lse_n - z_n[target_n],  lse_n = log Σ_v exp(z_nv)
+//   loss = Σ_n w_n ce_n / D                                     0 when D is 0
+//   dz_nv = dloss w_n / D (exp(z_nv - lse_n) - [v = target_n])
+//
+// Every normalisation (token mean, sample mean, micro-batch mean, policy gradients) is a choice of w and D made by the data side.
+// A row of weight 0 is skipped: its target is not read (-100 is fine), its token_loss and dz are 0.
+//
+// logits z dz [N,V]; targets [N] i64; weights token_loss lse [N] and loss dloss [1] are f32 (f64 when z is f64). dz is overwritten.
+#pragma once
+#include "tensor/tensor.h"
+
+namespace ov::kernels {
+
+struct CrossEntropyForward { Tensor loss, token_loss, lse; Tensor logits, targets, weights; double denominator; };
+struct CrossEntropyBackward { Tensor dlogits; Tensor dloss, logits, targets, weights, lse; double denominator; };
+
+void cross_entropy_forward(const CrossEntropyForward&);
+void cross_entropy_backward(const CrossEntropyBackward&);
+
+}  // namespace ov::kernels
