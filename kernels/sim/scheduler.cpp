@@ -1,0 +1,332 @@
+#include "kernels/sim/scheduler.h"
+
+#include <array>
+#include <bit>
+#include <exception>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/sim/fiber.h"
+#include "kernels/sim/shared_memory.h"
+
+namespace ov::sim {
+namespace {
+
+constexpr unsigned max_threads = 1024, max_warps = max_threads / warp_lanes;
+
+// splitmix64 (Steele, Lea and Flood 2014): only schedules are drawn from it.
+struct Random {
+  std::uint64_t state;
+  std::uint64_t below(std::uint64_t n) {
+    std::uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) % n;
+  }
+};
+
+// The threads of the block that can run, one bit each.
+class RunnableSet {
+ public:
+  void insert(unsigned i) { words_[i / 64] |= std::uint64_t{1} << i % 64, ++count_; }
+  bool empty() const { return count_ == 0; }
+  void clear() { words_ = {}, count_ = 0; }
+
+  unsigned take(Order order, Random& random) {
+    unsigned i = 0;
+    if (order == Order::forward)
+      i = at_or_after(0);
+    else if (order == Order::reverse)
+      i = last();
+    else
+      i = nth(static_cast<unsigned>(random.below(count_)));
+    words_[i / 64] &= ~(std::uint64_t{1} << i % 64), --count_;
+    return i;
+  }
+
+ private:
+  unsigned at_or_after(unsigned word) const {
+    while (!words_[word]) ++word;
+    return word * 64 + static_cast<unsigned>(std::countr_zero(words_[word]));
+  }
+  unsigned last() const {
+    unsigned word = max_threads / 64 - 1;
+    while (!words_[word]) --word;
+    return word * 64 + 63 - static_cast<unsigned>(std::countl_zero(words_[word]));
+  }
+  unsigned nth(unsigned n) const {
+    unsigned word = 0;
+    for (unsigned here; n >= (here = static_cast<unsigned>(std::popcount(words_[word]))); ++word) n -= here;
+    std::uint64_t w = words_[word];
+    for (; n; --n) w &= w - 1;
+    return word * 64 + static_cast<unsigned>(std::countr_zero(w));
+  }
+
+  std::array<std::uint64_t, max_threads / 64> words_{};
+  unsigned count_ = 0;
+};
+
+enum class State { runnable, at_barrier, in_collective, returned };
+
+struct Thread {
+  Index3 index;
+  State state = State::runnable;
+  const char* place = "";        // file of the barrier, or name of the collective
+  int line = 0;                  // of the barrier
+  unsigned mask = 0;             // of the collective
+  void* arguments = nullptr;     // of the collective
+  Combine combine = nullptr;
+  std::unique_ptr<Fiber> fiber;  // while started and not returned
+
+  bool waits_like(const Thread& t) const { return state == t.state && place == t.place && line == t.line && mask == t.mask; }
+  std::string waits_at() const {
+    if (state == State::at_barrier) return cat("__syncthreads at ", place, ":", line);
+    if (state == State::in_collective) return cat(place, " with mask 0x", hex(mask));
+    return state == State::runnable ? "nothing" : "its end";
+  }
+  static std::string hex(unsigned v) {
+    std::ostringstream s;
+    s << std::hex << v;
+    return s.str();
+  }
+};
+
+// Bit i is lane i. Lanes beyond the end of the block count as returned.
+struct Warp {
+  unsigned in_collective = 0, returned = 0;
+};
+
+// What one OS thread needs to run blocks. Kept between launches, since stacks cost a system call each.
+class Machine {
+ public:
+  void run_grid(Extent3 grid, Extent3 block, std::size_t dynamic_bytes, const std::function<void()>& body);
+
+  void barrier(const char* file, int line);
+  void collective(const char* name, unsigned mask, void* arguments, Combine combine);
+  void* static_shared(const void* key, std::size_t bytes);
+  [[noreturn]] void fault(const std::string& what) const;
+
+  Schedule schedule;
+  Extent3 grid, block;
+  Index3 block_index;
+  SharedMemory shared;
+  Thread* current = nullptr;  // null outside a kernel
+
+ private:
+  void run_block();
+  void step(Thread& t);
+  void complete_barrier_if_all_came();
+  void complete_collective_of(const Thread& t);
+  void release(Thread& t) { t.state = State::runnable, runnable_.insert(number(t)); }
+  Warp& warp_of(const Thread& t) { return warps_[number(t) / warp_lanes]; }
+  unsigned number(const Thread& t) const { return static_cast<unsigned>(&t - threads_.data()); }
+  std::string here() const { return cat("block (", block_index.x, ",", block_index.y, ",", block_index.z, ")"); }
+  std::string waiting_threads() const;
+  void abandon();
+
+  const std::function<void()>* body_ = nullptr;
+  const std::function<void()> guarded_body_ = [this] {
+    try {
+      (*body_)();
+    } catch (...) {
+      thrown_ = std::current_exception();
+    }
+  };
+  std::exception_ptr thrown_;
+  Random random_{0};
+  std::vector<Thread> threads_;
+  std::array<Warp, max_warps> warps_;
+  RunnableSet runnable_;
+  unsigned live_ = 0, at_barrier_ = 0;
+  std::vector<std::unique_ptr<Fiber>> idle_;
+};
+
+void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynamic_bytes,
+                       const std::function<void()>& body) {
+  const auto limit = [](bool ok, const char* what) {
+    if (!ok) throw KernelFault(cat("launch: ", what));
+  };
+  limit(!body_, "a kernel launches a kernel");
+  limit(grid_size.count() > 0 && block_size.count() > 0, "an empty grid or block");
+  limit(grid_size.x <= 0x7fffffff && grid_size.y <= 65535 && grid_size.z <= 65535, "grid beyond 2^31-1, 65535, 65535");
+  limit(block_size.count() <= max_threads && block_size.z <= 64, "block beyond 1024 threads, 64 in z");
+  limit(dynamic_bytes <= SharedMemory::total_limit, "more than 227 KB of shared memory");
+
+  grid = grid_size, block = block_size, body_ = &body;
+  random_.state = schedule.seed;
+  threads_ = std::vector<Thread>(block.count());
+  for (unsigned i = 0; i < threads_.size(); ++i)
+    threads_[i].index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
+
+  std::vector<std::uint64_t> order;  // of blocks, when drawn
+  if (schedule.order == Order::random)
+    for (std::uint64_t i = 0; i < grid.count(); ++i) {
+      order.push_back(i);
+      std::swap(order[i], order[random_.below(i + 1)]);
+    }
+  try {
+    for (std::uint64_t i = 0; i < grid.count(); ++i) {
+      const std::uint64_t b = schedule.order == Order::forward   ? i
+                              : schedule.order == Order::reverse ? grid.count() - 1 - i
+                                                                 : order[i];
+      block_index = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                     static_cast<unsigned>(b / grid.x / grid.y)};
+      shared.begin_block(dynamic_bytes);
+      run_block();
+    }
+  } catch (...) {
+    abandon();
+    throw;
+  }
+  body_ = nullptr;
+}
+
+void Machine::run_block() {
+  live_ = static_cast<unsigned>(threads_.size());
+  for (Thread& t : threads_) release(t);
+  warps_.fill({});
+  if (live_ % warp_lanes) warps_[live_ / warp_lanes].returned = ~0u << live_ % warp_lanes;
+  while (!runnable_.empty()) step(threads_[runnable_.take(schedule.order, random_)]);
+  if (live_) throw KernelFault(cat(here(), ": no thread can go on: ", waiting_threads()));
+  if (!shared.guards_intact()) throw KernelFault(cat(here(), ": a write just outside a shared array"));
+}
+
+void Machine::step(Thread& t) {
+  if (!t.fiber) {
+    if (idle_.empty()) idle_.push_back(std::make_unique<Fiber>());
+    t.fiber = std::move(idle_.back());
+    idle_.pop_back();
+    t.fiber->start(guarded_body_);
+  }
+  current = &t;
+  t.fiber->resume();
+  current = nullptr;
+  if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+  if (!t.fiber->finished()) return;
+
+  idle_.push_back(std::move(t.fiber));
+  t.state = State::returned;
+  --live_;
+  complete_barrier_if_all_came();
+  const Warp& warp = warp_of(t);
+  const unsigned first = number(t) / warp_lanes * warp_lanes;
+  warp_of(t).returned |= 1u << number(t) % warp_lanes;
+  for (unsigned waiting = warp.in_collective; waiting; waiting &= waiting - 1)
+    complete_collective_of(threads_[first + static_cast<unsigned>(std::countr_zero(waiting))]);
+}
+
+void Machine::barrier(const char* file, int line) {
+  Thread& t = *current;
+  t.state = State::at_barrier, t.place = file, t.line = line, t.mask = 0;
+  ++at_barrier_;
+  complete_barrier_if_all_came();
+  Fiber::suspend();
+}
+
+// Threads that have returned are not waited for, as on compute capability 7.0 and later.
+void Machine::complete_barrier_if_all_came() {
+  if (at_barrier_ == 0 || at_barrier_ < live_) return;
+  const Thread* first = nullptr;
+  for (const Thread& t : threads_) {
+    if (t.state != State::at_barrier) continue;
+    if (!first) first = &t;
+    if (!t.waits_like(*first)) throw KernelFault(cat(here(), ": divergent barrier: ", waiting_threads()));
+  }
+  at_barrier_ = 0;
+  for (Thread& t : threads_)
+    if (t.state == State::at_barrier) release(t);
+}
+
+void Machine::collective(const char* name, unsigned mask, void* arguments, Combine combine) {
+  Thread& t = *current;
+  if (!(mask >> number(t) % warp_lanes & 1)) fault(cat(name, ": mask 0x", Thread::hex(mask), " leaves the calling lane out"));
+  t.state = State::in_collective, t.place = name, t.line = 0, t.mask = mask;
+  t.arguments = arguments, t.combine = combine;
+  warp_of(t).in_collective |= 1u << number(t) % warp_lanes;
+  complete_collective_of(t);
+  Fiber::suspend();
+}
+
+// Complete once every lane of the mask has returned or waits at the same collective with the same mask.
+void Machine::complete_collective_of(const Thread& t) {
+  Warp& warp = warp_of(t);
+  const unsigned first = number(t) / warp_lanes * warp_lanes, mask = t.mask;
+  if (t.state != State::in_collective || (mask & ~(warp.in_collective | warp.returned))) return;
+
+  void* arguments[warp_lanes] = {};
+  const unsigned lanes = mask & warp.in_collective;
+  for (unsigned rest = lanes; rest; rest &= rest - 1) {
+    const auto i = static_cast<unsigned>(std::countr_zero(rest));
+    if (!threads_[first + i].waits_like(t)) return;
+    arguments[i] = threads_[first + i].arguments;
+  }
+  t.combine(arguments);
+  warp.in_collective &= ~lanes;
+  for (unsigned rest = lanes; rest; rest &= rest - 1) release(threads_[first + static_cast<unsigned>(std::countr_zero(rest))]);
+}
+
+void* Machine::static_shared(const void* key, std::size_t bytes) {
+  void* data = shared.piece(key, bytes);
+  if (!data) fault(cat("more shared memory than a block has: ", SharedMemory::static_limit, " bytes declared, ",
+                       SharedMemory::total_limit, " in all"));
+  return data;
+}
+
+void Machine::fault(const std::string& what) const {
+  throw KernelFault(cat(here(), " thread ", number(*current), ": ", what));
+}
+
+std::string Machine::waiting_threads() const {
+  std::string text;
+  for (unsigned i = 0; i < threads_.size();) {
+    unsigned end = i + 1;
+    while (end < threads_.size() && threads_[end].waits_like(threads_[i])) ++end;
+    if (threads_[i].state != State::returned) {
+      text += cat(text.empty() ? "" : "; ", "threads ", i, "-", end - 1, " wait at ", threads_[i].waits_at());
+    }
+    i = end;
+  }
+  return text;
+}
+
+// After a fault the other threads of the block stand in the middle of the kernel: their stacks are dropped.
+void Machine::abandon() {
+  threads_.clear();
+  runnable_.clear();
+  at_barrier_ = 0;
+  current = nullptr;
+  thrown_ = nullptr;
+  body_ = nullptr;
+}
+
+thread_local Machine machine;
+
+}  // namespace
+
+ScheduleScope::ScheduleScope(Schedule schedule) : before_(machine.schedule) { machine.schedule = schedule; }
+ScheduleScope::~ScheduleScope() { machine.schedule = before_; }
+
+void run(Extent3 grid, Extent3 block, std::size_t dynamic_shared_bytes, const std::function<void()>& body) {
+  machine.run_grid(grid, block, dynamic_shared_bytes, body);
+}
+
+const Index3& thread_index() { return machine.current->index; }
+const Index3& block_index() { return machine.block_index; }
+const Extent3& block_extent() { return machine.block; }
+const Extent3& grid_extent() { return machine.grid; }
+unsigned lane() {
+  const auto& [x, y, z] = machine.current->index;
+  return (x + machine.block.x * (y + machine.block.y * z)) % warp_lanes;
+}
+void block_barrier(const char* file, int line) { machine.barrier(file, line); }
+void warp_collective(const char* name, unsigned mask, void* arguments, Combine combine) {
+  machine.collective(name, mask, arguments, combine);
+}
+void* static_shared(const void* key, std::size_t bytes) { return machine.static_shared(key, bytes); }
+void* dynamic_shared() { return machine.shared.dynamic(); }
+std::size_t dynamic_shared_bytes() { return machine.shared.dynamic_bytes(); }
+void fault(const std::string& what) { machine.fault(what); }
+
+}  // namespace ov::sim
