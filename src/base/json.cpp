@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 #include "base/error.h"
 
@@ -11,7 +12,8 @@ namespace {
 // Receives the parser's events and builds a Json bottom-up; the stack holds the open arrays and objects.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Builder(std::string_view text, const std::string& where) : text_(text), where_(where) {}
+  Builder(std::string_view text, const std::string& where, std::size_t first_line)
+      : text_(text), where_(where), first_line_(first_line) {}
   Json take() { return std::move(root_); }
 
   bool null() override { return put(Json()); }
@@ -34,7 +36,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(); }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
-    std::size_t line = 1, column = 1;
+    std::size_t line = first_line_, column = 1;
     for (std::size_t i = 0; i + 1 < position && i < text_.size(); ++i) {
       if (text_[i] == '\n') ++line, column = 0;
       ++column;
@@ -50,12 +52,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   bool put(Json v) {
-    if (stack_.empty())
-      root_ = std::move(v);
-    else if (stack_.back().is_array())
-      stack_.back().push(std::move(v));
-    else
-      stack_.back().set(keys_.back(), std::move(v));
+    if (stack_.empty()) root_ = std::move(v);
+    else if (stack_.back().is_array()) stack_.back().push(std::move(v));
+    else stack_.back().set(keys_.back(), std::move(v));
     return true;
   }
   bool open(Json v) {
@@ -72,9 +71,12 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
   std::string_view text_;
   const std::string& where_;
+  std::size_t first_line_;
   Json root_;
   std::vector<Json> stack_;
   std::vector<std::string> keys_;
+  std::vector<std::vector<Json::Member>> members_;                    // of the open objects
+  std::vector<std::unordered_map<std::string, std::size_t>> places_;  // where a key stands among them
 };
 
 nlohmann::ordered_json to_nlohmann(const Json& j) {
@@ -92,7 +94,8 @@ nlohmann::ordered_json to_nlohmann(const Json& j) {
     case Json::Kind::object: break;
   }
   auto o = nlohmann::ordered_json::object();
-  for (const auto& [key, value] : j.members()) o[key] = to_nlohmann(value);
+  auto& members = o.get_ref<nlohmann::ordered_json::object_t&>();
+  for (const auto& [key, value] : j.members()) members.emplace_back(key, to_nlohmann(value));  // keys differ already
   return o;
 }
 
@@ -121,8 +124,8 @@ Json Json::object(std::vector<Member> members) {
   return j;
 }
 
-Json Json::parse(std::string_view text, const std::string& where) {
-  Builder builder(text, where);
+Json Json::parse(std::string_view text, const std::string& where, std::size_t first_line) {
+  Builder builder(text, where, first_line);
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json, true, true);
   return builder.take();
 }

@@ -1,0 +1,19 @@
+// UTF-8, read the way Python's bytes.decode("utf-8", errors="replace") reads it: each maximal part of a broken
+// sequence becomes one U+FFFD (Unicode 15, 3.9, table 3-7; the practice that WHATWG requires too).
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace ov {
+
+// The code point that starts at s[at] (at < s.size()); `at` moves past it. Broken bytes give U+FFFD.
+char32_t next_code_point(std::string_view s, std::size_t& at);
+
+void append_utf8(std::string& out, char32_t code_point);
+
+// The same text with every broken sequence replaced by U+FFFD.
+std::string valid_utf8(std::string_view s);
+
+bool is_ascii(std::string_view s);
+
+}  // namespace ov
