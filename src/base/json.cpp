@@ -54,18 +54,30 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool put(Json v) {
     if (stack_.empty()) root_ = std::move(v);
     else if (stack_.back().is_array()) stack_.back().push(std::move(v));
-    else stack_.back().set(keys_.back(), std::move(v));
+    else put_member(std::move(v));
     return true;
+  }
+  // A vocabulary is one object of 151 643 keys, so a repeated key is found by hashing; the last value wins.
+  void put_member(Json v) {
+    auto& members = members_.back();
+    const auto [place, added] = places_.back().emplace(keys_.back(), members.size());
+    if (added) members.emplace_back(keys_.back(), std::move(v));
+    else members[place->second].second = std::move(v);
   }
   bool open(Json v) {
     stack_.push_back(std::move(v));
     keys_.emplace_back();
+    members_.emplace_back();
+    places_.emplace_back();
     return true;
   }
   bool close() {
     Json v = std::move(stack_.back());
+    if (v.is_object()) v = Json::object(std::move(members_.back()));
     stack_.pop_back();
     keys_.pop_back();
+    members_.pop_back();
+    places_.pop_back();
     return put(std::move(v));
   }
 
