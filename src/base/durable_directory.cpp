@@ -10,6 +10,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool is_directory(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
 bool exists(const std::string& path) {
   std::error_code ignored;
   return fs::exists(fs::symlink_status(path, ignored));
@@ -24,7 +29,7 @@ std::string without_slash(std::string path) {
 void sync_tree(const std::string& path, const std::string& shown) {
   for (const std::string& name : list_directory(path)) {
     const std::string inside = path + "/" + name;
-    if (fs::is_directory(inside)) sync_tree(inside, shown);
+    if (is_directory(inside)) sync_tree(inside, shown);
     else sync_path(inside, false, shown);
   }
   sync_path(path, true, shown);
@@ -42,7 +47,7 @@ DurableDirectory::DurableDirectory(const std::string& path)
     : path_(without_slash(path)), target_(follow_link(path_)), partial_(target_ + ".partial"), old_(target_ + ".old") {
   recover(target_);
   if (exists(target_)) {
-    if (!fs::is_directory(target_)) input_error(path_, ": is a file, expected a directory or nothing");
+    if (!is_directory(target_)) input_error(path_, ": is a file, expected a directory or nothing");
     if (!complete(target_) && !list_directory(target_).empty())
       input_error(path_, ": holds files but no ", marker,
                   ", so it is not replaced; name another directory or empty it");

@@ -4,12 +4,12 @@
 //   write_durably(save.file("rng.json"), ...);          // any way of writing into save.path() will do
 //   save.commit();
 //
-// Files are written into "<path>.partial". commit() fsyncs each of them, writes the marker DONE, renames the directory to
-// <path> and fsyncs the parent. An earlier complete directory is moved to "<path>.old" first and removed last, so it is
+// Files are written into "<path>.partial". commit() fsyncs each of them, writes the marker DONE, renames the directory
+// to <path> and fsyncs the parent. An earlier complete directory is moved to "<path>.old" first and removed last, so it is
 // never lost before the new one stands. A kill at any step leaves the old or the new one; when it fell between the two
 // renames, recover() finishes (the constructor calls it; readers call it before they look).
 //
-// Errors: input_error when <path> is a file, or a directory with something in it but no DONE: that is not ours to replace.
+// Errors: input_error when <path> is a file, or a directory with something in it but no DONE: not ours to replace.
 #pragma once
 #include <string>
 

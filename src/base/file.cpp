@@ -41,8 +41,8 @@ auto step(const char* what, const std::string& path, Call&& call) {
   return result;
 }
 
-// A write past RLIMIT_FSIZE raises SIGXFSZ, which ends a process by default. Held back and taken off this thread's list,
-// it leaves EFBIG: an error like any other.
+// A write past RLIMIT_FSIZE raises SIGXFSZ, which ends a process by default. Held back and taken off this thread's
+// list, it leaves EFBIG: an error like any other.
 class HoldSigxfsz {
  public:
   HoldSigxfsz() {

@@ -2,7 +2,7 @@
 //
 // A durable write goes to "<path>.partial" in the same directory, is fsynced, renamed over <path>, and the directory is
 // fsynced: whoever opens <path> sees the old content or the new one, never a mixture. When any step fails the temporary
-// is removed and the old file is untouched. One writer per path at a time; a leftover of a killed writer is overwritten.
+// is removed and the old file is untouched. One writer per path at a time; what a killed writer left is overwritten.
 // Files that belong together: base/durable_directory.h.
 //
 // Errors: machine_error "path: cannot write: No space left on device" for what the machine refuses (ENOSPC, EFBIG,

@@ -31,8 +31,9 @@ class Json {
   static Json object() { return of_kind(Kind::object); }
   static Json object(std::vector<Member> members);
 
-  // `where` names the source in errors: "file.json:12:5: expected ...". Throws input_error.
-  static Json parse(std::string_view text, const std::string& where);
+  // `where` names the source in errors: "file.json:12:5: expected ...". Throws input_error. `first_line`: the number of
+  // the text's first line in that source.
+  static Json parse(std::string_view text, const std::string& where, std::size_t first_line = 1);
   static Json read(const std::string& path);
   // indent < 0: one line. Strings stay UTF-8 (not escaped to ASCII); numbers are the shortest that read back the same.
   std::string dump(int indent = -1) const;
@@ -55,11 +56,11 @@ class Json {
   const std::vector<Member>& members() const;  // of an object
 
   std::size_t size() const { return kind_ == Kind::object ? object_.size() : array_.size(); }
-  const Json& operator[](std::size_t i) const;       // array element
-  const Json* find(std::string_view key) const;      // null when this object lacks the key
-  const Json& at(std::string_view key) const;        // throws input_error naming the key
-  Json& set(std::string_view key, Json value);       // object: adds or replaces
-  void push(Json value);                             // array: appends
+  const Json& operator[](std::size_t i) const;   // array element
+  const Json* find(std::string_view key) const;  // null when this object lacks the key
+  const Json& at(std::string_view key) const;    // throws input_error naming the key
+  Json& set(std::string_view key, Json value);   // object: adds or replaces
+  void push(Json value);                         // array: appends
 
  private:
   static Json of_kind(Kind kind) {

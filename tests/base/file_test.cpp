@@ -69,8 +69,8 @@ std::vector<Step> steps_of(const std::function<void()>& save) {
   return recorded;
 }
 
-// A kill leaves the page cache alone, a power cut does not: what a rename publishes must have been fsynced after its last
-// write, and the directory after its last rename. Empty when the order is right.
+// A kill leaves the page cache alone, a power cut does not: what a rename publishes must have been fsynced after its
+// last write, and the directory after its last rename. Empty when the order is right.
 std::string order_fault(const std::vector<Step>& steps) {
   std::vector<std::string> unsynced, unsynced_directories;
   for (const Step& s : steps) {
