@@ -1,0 +1,58 @@
+#include "image/decode.h"
+
+#include "base/error.h"
+#include "base/file.h"
+#include "image/formats.h"
+
+namespace ov {
+namespace {
+
+enum class Format { jpeg, png, webp };
+
+Format format_of(std::string_view bytes, const std::string& name) {
+  if (bytes.starts_with("\xff\xd8\xff")) return Format::jpeg;
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return Format::png;
+  if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return Format::webp;
+  if (bytes.empty()) input_error(name, ": the file is empty; expected a JPEG, PNG or WebP picture");
+  input_error(name, ": not a JPEG, PNG or WebP picture (told by its first bytes)");
+}
+
+}  // namespace
+
+namespace formats {
+
+void check_size(ImageSize size, const std::string& name) {
+  if (size.width <= 0 || size.height <= 0)
+    input_error(name, ": the picture has no pixels (width ", size.width, ", height ", size.height, ")");
+  // Both sides fit in 32 bits in every format, so the product does not overflow.
+  if (size.width * size.height > max_image_pixels)
+    input_error(name, ": ", size.width, " x ", size.height, " pixels; the limit is ", max_image_pixels,
+                " (a guard against decompression bombs)");
+}
+
+}  // namespace formats
+
+Image decode_image(std::string_view bytes, const std::string& name) {
+  switch (format_of(bytes, name)) {
+    case Format::jpeg: return formats::decode_jpeg(bytes, name);
+    case Format::png: return formats::decode_png(bytes, name);
+    case Format::webp: break;
+  }
+  return formats::decode_webp(bytes, name);
+}
+
+ImageSize image_size(std::string_view bytes, const std::string& name) {
+  ImageSize size;
+  switch (format_of(bytes, name)) {
+    case Format::jpeg: size = formats::jpeg_size(bytes, name); break;
+    case Format::png: size = formats::png_size(bytes, name); break;
+    case Format::webp: size = formats::webp_size(bytes, name); break;
+  }
+  formats::check_size(size, name);
+  return size;
+}
+
+Image read_image(const std::string& path) { return decode_image(MappedFile::open(path)->text(), path); }
+ImageSize read_image_size(const std::string& path) { return image_size(MappedFile::open(path)->text(), path); }
+
+}  // namespace ov

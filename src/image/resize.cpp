@@ -1,0 +1,136 @@
+#include "image/resize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/parallel.h"
+
+namespace ov {
+namespace {
+
+constexpr int weight_bits = 22;
+constexpr std::int32_t half = 1 << (weight_bits - 1);
+
+// Keys' cubic convolution kernel with a = -1/2, in Pillow's order of operations.
+double cubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0;
+}
+
+std::uint8_t to_pixel(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> weight_bits, 0, 255)); }
+
+void check_resize(const char* function, const Image& image, std::int64_t width, std::int64_t height) {
+  if (image.width < 1 || image.height < 1) input_error(function, ": the source picture has no pixels");
+  if (width < 1 || height < 1)
+    input_error(function, ": target of ", width, " x ", height, " pixels; each side must be at least 1");
+}
+
+Image resize_rows(const Image& image, std::int64_t width) {
+  const std::vector<Taps> taps = bicubic_taps(image.width, width);
+  Image out(width, image.height);
+  parallel_for(image.height, 16, [&](std::int64_t y) {
+    std::uint8_t* to = out.row(y);
+    for (const Taps& t : taps) {
+      const std::uint8_t* from = image.row(y) + 3 * t.first;
+      std::int32_t r = half, g = half, b = half;
+      for (const std::int32_t w : t.weights) {
+        r += from[0] * w, g += from[1] * w, b += from[2] * w;
+        from += 3;
+      }
+      *to++ = to_pixel(r), *to++ = to_pixel(g), *to++ = to_pixel(b);
+    }
+  });
+  return out;
+}
+
+Image resize_columns(const Image& image, std::int64_t height) {
+  const std::vector<Taps> taps = bicubic_taps(image.height, height);
+  Image out(image.width, height);
+  const auto row_size = static_cast<std::size_t>(3 * image.width);
+  parallel_ranges(height, 8, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::int32_t> sums(row_size);
+    for (std::int64_t y = begin; y < end; ++y) {
+      const Taps& t = taps[static_cast<std::size_t>(y)];
+      std::fill(sums.begin(), sums.end(), half);
+      for (std::size_t j = 0; j < t.weights.size(); ++j) {
+        const std::uint8_t* from = image.row(t.first + static_cast<std::int64_t>(j));
+        const std::int32_t w = t.weights[j];
+        for (std::size_t i = 0; i < row_size; ++i) sums[i] += from[i] * w;
+      }
+      std::transform(sums.begin(), sums.end(), out.row(y), to_pixel);
+    }
+  });
+  return out;
+}
+
+// Source positions by adding the scale again and again, as Pillow does: its rounding decides which pixel is taken.
+std::vector<std::int64_t> nearest_positions(std::int64_t source, std::int64_t target) {
+  const double scale = static_cast<double>(source) / static_cast<double>(target);
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(target));
+  double at = scale * 0.5;
+  for (std::int64_t& p : positions) {
+    p = static_cast<std::int64_t>(at);
+    at += scale;
+  }
+  return positions;
+}
+
+}  // namespace
+
+std::vector<Taps> bicubic_taps(std::int64_t source, std::int64_t target) {
+  const double scale = static_cast<double>(source) / static_cast<double>(target);
+  const double stretch = std::max(scale, 1.0);
+  const double support = 2.0 * stretch, inverse = 1.0 / stretch;
+  std::vector<Taps> taps(static_cast<std::size_t>(target));
+  std::vector<double> w;
+  for (std::int64_t i = 0; i < target; ++i) {
+    const double center = (static_cast<double>(i) + 0.5) * scale;
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
+    const auto last = std::min(source, static_cast<std::int64_t>(center + support + 0.5));
+    double total = 0;
+    w.clear();
+    for (std::int64_t x = first; x < last; ++x) {
+      w.push_back(cubic((static_cast<double>(x) - center + 0.5) * inverse));
+      total += w.back();
+    }
+    Taps& t = taps[static_cast<std::size_t>(i)];
+    t.first = first;
+    t.weights.reserve(w.size());
+    for (const double v : w) {
+      const double scaled = (total != 0 ? v / total : v) * (1 << weight_bits);
+      t.weights.push_back(static_cast<std::int32_t>(v < 0 ? scaled - 0.5 : scaled + 0.5));
+    }
+  }
+  return taps;
+}
+
+Image resize_bicubic(const Image& image, std::int64_t width, std::int64_t height, PassOrder order) {
+  check_resize("resize_bicubic", image, width, height);
+  const auto rows = [&](const Image& i) { return width == i.width ? i : resize_rows(i, width); };
+  const auto columns = [&](const Image& i) { return height == i.height ? i : resize_columns(i, height); };
+  const std::int64_t rows_lost = image.height - height, columns_lost = image.width - width;
+  const bool columns_first = order == PassOrder::pillow_13 && rows_lost > 0 && rows_lost > 2 * columns_lost;
+  return columns_first ? rows(columns(image)) : columns(rows(image));
+}
+
+Image resize_nearest(const Image& image, std::int64_t width, std::int64_t height) {
+  check_resize("resize_nearest", image, width, height);
+  const auto xs = nearest_positions(image.width, width), ys = nearest_positions(image.height, height);
+  Image out(width, height);
+  // The sums may drift past the last pixel by rounding; Pillow leaves such pixels black.
+  for (std::size_t y = 0; y < ys.size(); ++y) {
+    if (ys[y] >= image.height) continue;
+    std::uint8_t* to = out.row(static_cast<std::int64_t>(y));
+    for (const std::int64_t x : xs) {
+      if (x < image.width) std::copy_n(image.row(ys[y]) + 3 * x, 3, to);
+      to += 3;
+    }
+  }
+  return out;
+}
+
+}  // namespace ov
