@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 
-namespace ov::cuda {
+namespace ov {
 
 template <class T, int... extents>
 struct ArrayOf;
@@ -30,7 +30,8 @@ struct ArrayOf<T, first, rest...> {
 
 // A kernel's arguments, converted to its parameter types. Throws machine_error when the launch is refused.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A&&... arguments) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+            A&&... arguments) {
   if (shared_bytes > 48 * 1024)  // beyond this a kernel has to ask
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared_bytes));
@@ -38,11 +39,11 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
   if (const cudaError_t e = cudaGetLastError()) machine_error("CUDA: a launch failed: ", cudaGetErrorString(e));
 }
 
-}  // namespace ov::cuda
+}  // namespace ov
 
 // SHARED(float, tile, 4, 32): float tile[4][32], one for the block. DYN_SHARED: the launch's shared_bytes, as T[].
-#define SHARED(T, name, ...) __shared__ __align__(16) typename ::ov::cuda::ArrayOf<T, __VA_ARGS__>::type name
-#define DYN_SHARED(T, name)                                   \
+#define SHARED(T, name, ...) __shared__ __align__(16) typename ::ov::ArrayOf<T, __VA_ARGS__>::type name
+#define DYN_SHARED(T, name)                                      \
   extern __shared__ __align__(128) unsigned char name##_bytes[]; \
   T* name = reinterpret_cast<T*>(name##_bytes)
 
@@ -101,7 +102,8 @@ class SharedArray<T, first, second, rest...> {
   SharedArray<T, second, rest...> operator[](I i) const {
     if (static_cast<std::uint64_t>(i) >= first)
       fault("shared array of " + std::to_string(first) + " rows indexed with " + std::to_string(i));
-    return SharedArray<T, second, rest...>(data_ + static_cast<std::size_t>(i) * (SharedArray<T, second, rest...>::bytes / sizeof(T)));
+    return SharedArray<T, second, rest...>(data_ + static_cast<std::size_t>(i) *
+                                                       (SharedArray<T, second, rest...>::bytes / sizeof(T)));
   }
 
  private:
@@ -113,13 +115,13 @@ class DynamicShared {
  public:
   T& operator[](std::size_t i) const {
     if (i >= dynamic_shared_bytes() / sizeof(T))
-      fault("dynamic shared memory of " + std::to_string(dynamic_shared_bytes() / sizeof(T)) + " elements indexed with " +
-            std::to_string(i));
+      fault("dynamic shared memory of " + std::to_string(dynamic_shared_bytes() / sizeof(T)) +
+            " elements indexed with " + std::to_string(i));
     return static_cast<T*>(dynamic_shared())[i];
   }
 };
 
-// Each lane brings a value and names the lane whose value it takes. What comes from a lane that is not there is NaN bytes.
+// Each lane brings a value and names the lane whose value it takes. A lane that is not there gives NaN bytes.
 template <class T>
 T exchange(const char* name, unsigned mask, T value, unsigned source) {
   struct Lane {
@@ -130,10 +132,8 @@ T exchange(const char* name, unsigned mask, T value, unsigned source) {
     for (unsigned i = 0; i < warp_lanes; ++i) {
       if (!lanes[i]) continue;
       Lane& to = *static_cast<Lane*>(lanes[i]);
-      if (const void* from = lanes[to.source])
-        to.taken = static_cast<const Lane*>(from)->brought;
-      else
-        std::memset(&to.taken, 0xff, sizeof(T));
+      if (const void* from = lanes[to.source]) to.taken = static_cast<const Lane*>(from)->brought;
+      else std::memset(&to.taken, 0xff, sizeof(T));
     }
   });
   return mine.taken;
@@ -162,17 +162,17 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
   ov::sim::warp_collective("__syncwarp", mask, &nothing, [](void* const*) {});
 }
 
-namespace ov::cuda {
+namespace ov {
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t, A&&... arguments) {
   sim::run(grid, block, shared_bytes, [&] { kernel(static_cast<P>(arguments)...); });
 }
 
-}  // namespace ov::cuda
+}  // namespace ov
 
-#define SHARED(T, name, ...)                                  \
-  static char name##_key;                                     \
+#define SHARED(T, name, ...)                                   \
+  static char name##_key;                                      \
   using name##_array = ::ov::sim::SharedArray<T, __VA_ARGS__>; \
   const name##_array name(static_cast<T*>(::ov::sim::static_shared(&name##_key, name##_array::bytes)))
 #define DYN_SHARED(T, name) const ::ov::sim::DynamicShared<T> name

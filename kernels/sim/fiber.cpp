@@ -77,8 +77,10 @@ std::size_t page_bytes() {
 
 Fiber::Fiber() {
   const std::size_t guard = page_bytes();
-  mapping_ = mmap(nullptr, guard + stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapping_ == MAP_FAILED) machine_error("kernels/sim: no memory for the stack of a fiber (", stack_bytes, " bytes)");
+  mapping_ =
+      mmap(nullptr, guard + stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping_ == MAP_FAILED)
+    machine_error("kernels/sim: no memory for the stack of a fiber (", stack_bytes, " bytes)");
   mprotect(mapping_, guard, PROT_NONE);
   char* stack = static_cast<char*>(mapping_) + guard;
   self_.stack = stack;

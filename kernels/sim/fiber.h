@@ -32,7 +32,7 @@ class Fiber {
     void* stack_pointer = nullptr;
     const void* stack = nullptr;
     std::size_t bytes = 0;
-    void* fake_stack = nullptr;      // address sanitizer's own stack of this context
+    void* fake_stack = nullptr;  // address sanitizer's own stack of this context
     void* tsan_fiber = nullptr;
 #ifdef OV_SIM_USES_UCONTEXT
     ucontext_t registers{};

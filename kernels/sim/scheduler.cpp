@@ -9,78 +9,29 @@
 
 #include "base/error.h"
 #include "kernels/sim/fiber.h"
+#include "kernels/sim/runnable_set.h"
 #include "kernels/sim/shared_memory.h"
 
 namespace ov::sim {
 namespace {
 
-constexpr unsigned max_threads = 1024, max_warps = max_threads / warp_lanes;
-
-// splitmix64 (Steele, Lea and Flood 2014): only schedules are drawn from it.
-struct Random {
-  std::uint64_t state;
-  std::uint64_t below(std::uint64_t n) {
-    std::uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % n;
-  }
-};
-
-// The threads of the block that can run, one bit each.
-class RunnableSet {
- public:
-  void insert(unsigned i) { words_[i / 64] |= std::uint64_t{1} << i % 64, ++count_; }
-  bool empty() const { return count_ == 0; }
-  void clear() { words_ = {}, count_ = 0; }
-
-  unsigned take(Order order, Random& random) {
-    unsigned i = 0;
-    if (order == Order::forward)
-      i = at_or_after(0);
-    else if (order == Order::reverse)
-      i = last();
-    else
-      i = nth(static_cast<unsigned>(random.below(count_)));
-    words_[i / 64] &= ~(std::uint64_t{1} << i % 64), --count_;
-    return i;
-  }
-
- private:
-  unsigned at_or_after(unsigned word) const {
-    while (!words_[word]) ++word;
-    return word * 64 + static_cast<unsigned>(std::countr_zero(words_[word]));
-  }
-  unsigned last() const {
-    unsigned word = max_threads / 64 - 1;
-    while (!words_[word]) --word;
-    return word * 64 + 63 - static_cast<unsigned>(std::countl_zero(words_[word]));
-  }
-  unsigned nth(unsigned n) const {
-    unsigned word = 0;
-    for (unsigned here; n >= (here = static_cast<unsigned>(std::popcount(words_[word]))); ++word) n -= here;
-    std::uint64_t w = words_[word];
-    for (; n; --n) w &= w - 1;
-    return word * 64 + static_cast<unsigned>(std::countr_zero(w));
-  }
-
-  std::array<std::uint64_t, max_threads / 64> words_{};
-  unsigned count_ = 0;
-};
+constexpr unsigned max_warps = max_threads / warp_lanes;
 
 enum class State { runnable, at_barrier, in_collective, returned };
 
 struct Thread {
   Index3 index;
   State state = State::runnable;
-  const char* place = "";        // file of the barrier, or name of the collective
-  int line = 0;                  // of the barrier
-  unsigned mask = 0;             // of the collective
-  void* arguments = nullptr;     // of the collective
+  const char* place = "";     // file of the barrier, or name of the collective
+  int line = 0;               // of the barrier
+  unsigned mask = 0;          // of the collective
+  void* arguments = nullptr;  // of the collective
   Combine combine = nullptr;
   std::unique_ptr<Fiber> fiber;  // while started and not returned
 
-  bool waits_like(const Thread& t) const { return state == t.state && place == t.place && line == t.line && mask == t.mask; }
+  bool waits_like(const Thread& t) const {
+    return state == t.state && place == t.place && line == t.line && mask == t.mask;
+  }
   std::string waits_at() const {
     if (state == State::at_barrier) return cat("__syncthreads at ", place, ":", line);
     if (state == State::in_collective) return cat(place, " with mask 0x", hex(mask));
@@ -130,9 +81,7 @@ class Machine {
   const std::function<void()> guarded_body_ = [this] {
     try {
       (*body_)();
-    } catch (...) {
-      thrown_ = std::current_exception();
-    }
+    } catch (...) { thrown_ = std::current_exception(); }
   };
   std::exception_ptr thrown_;
   Random random_{0};
@@ -241,7 +190,8 @@ void Machine::complete_barrier_if_all_came() {
 
 void Machine::collective(const char* name, unsigned mask, void* arguments, Combine combine) {
   Thread& t = *current;
-  if (!(mask >> number(t) % warp_lanes & 1)) fault(cat(name, ": mask 0x", Thread::hex(mask), " leaves the calling lane out"));
+  if (!(mask >> number(t) % warp_lanes & 1))
+    fault(cat(name, ": mask 0x", Thread::hex(mask), " leaves the calling lane out"));
   t.state = State::in_collective, t.place = name, t.line = 0, t.mask = mask;
   t.arguments = arguments, t.combine = combine;
   warp_of(t).in_collective |= 1u << number(t) % warp_lanes;
@@ -264,13 +214,15 @@ void Machine::complete_collective_of(const Thread& t) {
   }
   t.combine(arguments);
   warp.in_collective &= ~lanes;
-  for (unsigned rest = lanes; rest; rest &= rest - 1) release(threads_[first + static_cast<unsigned>(std::countr_zero(rest))]);
+  for (unsigned rest = lanes; rest; rest &= rest - 1)
+    release(threads_[first + static_cast<unsigned>(std::countr_zero(rest))]);
 }
 
 void* Machine::static_shared(const void* key, std::size_t bytes) {
   void* data = shared.piece(key, bytes);
-  if (!data) fault(cat("more shared memory than a block has: ", SharedMemory::static_limit, " bytes declared, ",
-                       SharedMemory::total_limit, " in all"));
+  if (!data)
+    fault(cat("more shared memory than a block has: ", SharedMemory::static_limit, " bytes declared, ",
+              SharedMemory::total_limit, " in all"));
   return data;
 }
 

@@ -56,8 +56,7 @@ bool SharedMemory::guards_intact() const {
     return std::all_of(begin, end, [](std::byte b) { return b == guard_value; });
   };
   return std::all_of(pieces_.begin(), pieces_.end(), [&](const Piece& p) {
-    return intact(p.data - guard_bytes, p.data) &&
-           intact(p.data + p.bytes, p.data + round_up(p.bytes) + guard_bytes);
+    return intact(p.data - guard_bytes, p.data) && intact(p.data + p.bytes, p.data + round_up(p.bytes) + guard_bytes);
   });
 }
 

@@ -8,7 +8,6 @@
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
-using ov::cuda::launch;
 using ov::sim::KernelFault;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
@@ -56,16 +55,12 @@ __global__ void pointer_past_the_end(int extra) {
 }
 
 __global__ void two_barriers(int split) {
-  if (static_cast<int>(threadIdx.x) < split)
-    __syncthreads();
-  else
-    __syncthreads();
+  if (static_cast<int>(threadIdx.x) < split) __syncthreads();
+  else __syncthreads();
 }
 __global__ void barrier_against_collective(int split, int* y) {
-  if (static_cast<int>(threadIdx.x) < split)
-    __syncthreads();
-  else
-    y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1, 1);
+  if (static_cast<int>(threadIdx.x) < split) __syncthreads();
+  else y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1, 1);
 }
 __global__ void mask_without_caller(unsigned mask, int* y) { y[threadIdx.x] = __shfl_sync(mask, 1, 0); }
 __global__ void masks_that_differ(unsigned low_half, int* y) {
@@ -86,9 +81,7 @@ template <class... A>
 std::string fault_of(A&&... a) {
   try {
     launch(std::forward<A>(a)...);
-  } catch (const KernelFault& e) {
-    return e.what();
-  }
+  } catch (const KernelFault& e) { return e.what(); }
   return "";
 }
 
@@ -124,7 +117,8 @@ TEST_CASE("sim: an index outside of shared memory is a fault that names the arra
   CHECK(fault_of(row_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 1) ==
         "block (0,0,0) thread 48: shared array of 4 rows indexed with 4");
   CHECK(fault_of(dynamic_past_the_end, dim3{1}, dim3{64}, 256, nullptr, 0) == "");
-  CHECK(contains(fault_of(dynamic_past_the_end, dim3{1}, dim3{64}, 256, nullptr, 1), "thread 63: dynamic shared memory of 64"));
+  CHECK(contains(fault_of(dynamic_past_the_end, dim3{1}, dim3{64}, 256, nullptr, 1),
+                 "thread 63: dynamic shared memory of 64"));
 }
 
 TEST_CASE("sim: a write through a pointer just outside of a shared array is a fault") {
@@ -158,12 +152,13 @@ TEST_CASE("sim: a collective with a wrong mask is a fault") {
   sim::for_each_schedule([] {
     std::vector<int> y(32);
     CHECK(fault_of(mask_without_caller, dim3{1}, dim3{32}, 0, nullptr, 0xffffffffu, y.data()) == "");
-    CHECK(contains(fault_of(mask_without_caller, dim3{1}, dim3{32}, 0, nullptr, 0xfffffffeu, y.data()), 
+    CHECK(contains(fault_of(mask_without_caller, dim3{1}, dim3{32}, 0, nullptr, 0xfffffffeu, y.data()),
                    "thread 0: __shfl_sync: mask 0xfffffffe leaves the calling lane out"));
     CHECK(fault_of(masks_that_differ, dim3{1}, dim3{32}, 0, nullptr, 0xffffffffu, y.data()) == "");
-    CHECK(contains(fault_of(masks_that_differ, dim3{1}, dim3{32}, 0, nullptr, 0x0000ffffu, y.data()),
-                   "threads 0-15 wait at __syncwarp with mask 0xffffffff; threads 16-31 wait at __shfl_xor_sync with mask "
-                   "0xffffffff"));
+    CHECK(contains(
+        fault_of(masks_that_differ, dim3{1}, dim3{32}, 0, nullptr, 0x0000ffffu, y.data()),
+        "threads 0-15 wait at __syncwarp with mask 0xffffffff; threads 16-31 wait at __shfl_xor_sync with mask "
+        "0xffffffff"));
   });
 }
 

@@ -11,7 +11,6 @@
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
-using ov::cuda::launch;
 using ov::sim::for_each_schedule;
 
 namespace {

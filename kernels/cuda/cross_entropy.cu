@@ -1,0 +1,81 @@
+#include "kernels/cross_entropy.h"
+
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/reduce.h"
+
+namespace ov::kernels::cuda {
+namespace {
+
+// One block a row: lse_n and ce_n. A target outside of [0, V) gives NaN, since a kernel cannot throw.
+template <class T>
+__global__ void row_losses(float* token_loss, float* lse, Rows<T> logits, const std::int64_t* targets,
+                           const float* weights, std::int64_t V) {
+  const std::int64_t n = blockIdx.x;
+  if (weights[n] == 0) {
+    if (threadIdx.x == 0) token_loss[n] = lse[n] = 0;
+    return;
+  }
+  const T* z = logits[n];
+  float top = -INFINITY;
+  for (std::int64_t v = threadIdx.x; v < V; v += blockDim.x) {
+    const float x = float(z[v]);
+    top = x > top ? x : top;
+  }
+  top = block_max(top);
+  const float total = row_sum<float>(V, [&](std::int64_t v) { return math::exp(float(z[v]) - top); });
+  if (threadIdx.x > 0) return;
+  const std::int64_t target = targets[n];
+  const float l = top + math::log(total);
+  lse[n] = l;
+  token_loss[n] = target >= 0 && target < V ? l - float(z[target]) : NAN;
+}
+
+// One block: loss = Σ_n w_n ce_n / D.
+__global__ void total_loss(float* loss, const float* token_loss, const float* weights, std::int64_t N, float D) {
+  const float total = row_sum<float>(N, [&](std::int64_t n) { return weights[n] * token_loss[n]; });
+  if (threadIdx.x == 0) loss[0] = D == 0 ? 0.f : total / D;
+}
+
+template <class T>
+__global__ void gradient(Rows<T> dlogits, Rows<T> logits, const std::int64_t* targets, const float* weights,
+                         const float* lse, const float* dloss, std::int64_t V, float D) {
+  const std::int64_t n = blockIdx.x;
+  const float w = weights[n] * (D == 0 ? 0.f : dloss[0] / D);
+  const T* z = logits[n];
+  T* dz = dlogits[n];
+  const std::int64_t target = w == 0 ? -1 : targets[n];
+  const float l = lse[n];
+  for (std::int64_t v = threadIdx.x; v < V; v += blockDim.x) {
+    const float p = w == 0 ? 0.f : math::exp(float(z[v]) - l);
+    dz[v] = T(w == 0 ? 0.f : w * (v == target ? p - 1 : p));
+  }
+}
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyForward& a, cudaStream_t stream) {
+  const auto [N, V] = a.logits.dims<2>();
+  float* token_loss = a.token_loss.data<float>();
+  const float* weights = a.weights.data<float>();
+  by_cuda_dtype(a.logits.dtype(), [&, N = N, V = V](auto t) {
+    using T = decltype(t);
+    if (N > 0)
+      launch(row_losses<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(V)), 0, stream, token_loss,
+             a.lse.data<float>(), rows_of<T>(a.logits), a.targets.data<std::int64_t>(), weights, V);
+  });
+  launch(total_loss, dim3(1), dim3(row_threads(N)), 0, stream, a.loss.data<float>(), token_loss, weights, N,
+         float(a.denominator));
+}
+
+void cross_entropy_backward(const CrossEntropyBackward& a, cudaStream_t stream) {
+  const auto [N, V] = a.logits.dims<2>();
+  if (N == 0) return;
+  by_cuda_dtype(a.logits.dtype(), [&, N = N, V = V](auto t) {
+    using T = decltype(t);
+    launch(gradient<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(V)), 0, stream, rows_of<T>(a.dlogits),
+           rows_of<T>(a.logits), a.targets.data<std::int64_t>(), a.weights.data<float>(), a.lse.data<float>(),
+           a.dloss.data<float>(), V, float(a.denominator));
+  });
+}
+
+}  // namespace ov::kernels::cuda

@@ -1,0 +1,20 @@
+// The CUDA twins of the kernels in kernels/cpu: same contracts, same argument structs, and the stream to run in.
+// Each returns once the work is queued. Arguments have passed the checking door (kernels/check.h).
+//
+// f32 for now; the kernels are templates over the element type. kernels/sim runs the same text without a GPU.
+#pragma once
+#include "kernels/cross_entropy.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/sim/cuda.h"
+#include "kernels/swiglu.h"
+
+namespace ov::kernels::cuda {
+
+void rmsnorm_forward(const RmsnormForward&, cudaStream_t);
+void rmsnorm_backward(const RmsnormBackward&, cudaStream_t);
+void swiglu_forward(const SwigluForward&, cudaStream_t);
+void swiglu_backward(const SwigluBackward&, cudaStream_t);
+void cross_entropy_forward(const CrossEntropyForward&, cudaStream_t);
+void cross_entropy_backward(const CrossEntropyBackward&, cudaStream_t);
+
+}  // namespace ov::kernels::cuda

@@ -1,0 +1,70 @@
+#include "kernels/rmsnorm.h"
+
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/reduce.h"
+#include "kernels/cuda/row_sums.h"
+
+namespace ov::kernels::cuda {
+namespace {
+
+// One block a row.
+template <class T>
+__global__ void forward(Rows<T> y_rows, float* rstd, Rows<T> x_rows, const T* w, std::int64_t C, float eps) {
+  const std::int64_t n = blockIdx.x;
+  const T* x = x_rows[n];
+  T* y = y_rows[n];
+  const float square = row_sum<float>(C, [&](std::int64_t c) { return float(x[c]) * float(x[c]); });
+  const float r = math::rsqrt(square / float(C) + eps);
+  for (std::int64_t c = threadIdx.x; c < C; c += blockDim.x) y[c] = T(float(w[c]) * (float(x[c]) * r));
+  if (threadIdx.x == 0) rstd[n] = r;
+}
+
+template <class T>
+__global__ void backward_x(Rows<T> dx_rows, Rows<T> dy_rows, Rows<T> x_rows, const T* w, const float* rstd,
+                           std::int64_t C) {
+  const std::int64_t n = blockIdx.x;
+  const T *dy = dy_rows[n], *x = x_rows[n];
+  T* dx = dx_rows[n];
+  const float r = rstd[n];
+  const float k =
+      r * r / float(C) * row_sum<float>(C, [&](std::int64_t c) { return float(dy[c]) * float(w[c]) * float(x[c]); });
+  for (std::int64_t c = threadIdx.x; c < C; c += blockDim.x)
+    dx[c] = T(r * (float(dy[c]) * float(w[c]) - float(x[c]) * k));
+}
+
+template <class T>
+struct ScaleGradient {
+  Rows<T> dy, x;
+  const float* rstd;
+  __device__ float operator()(std::int64_t n, std::int64_t c) const {
+    return float(dy[n][c]) * float(x[n][c]) * rstd[n];
+  }
+};
+
+}  // namespace
+
+void rmsnorm_forward(const RmsnormForward& a, cudaStream_t stream) {
+  const auto [N, C] = a.x.dims<2>();
+  if (N == 0 || C == 0) return;
+  by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
+    using T = decltype(t);
+    launch(forward<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.y),
+           a.rstd.data<float>(), rows_of<T>(a.x), a.w.data<T>(), C, float(a.eps));
+  });
+}
+
+void rmsnorm_backward(const RmsnormBackward& a, cudaStream_t stream) {
+  const auto [N, C] = a.x.dims<2>();
+  if (N == 0 || C == 0) return;
+  by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
+    using T = decltype(t);
+    const auto dy = rows_of<T>(a.dy), x = rows_of<T>(a.x);
+    const float* rstd = a.rstd.data<float>();
+    if (a.dx)
+      launch(backward_x<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.dx), dy, x,
+             a.w.data<T>(), rstd, C);
+    if (a.dw) add_sum_of_rows(N, C, a.dw, ScaleGradient<T>{dy, x, rstd}, stream);
+  });
+}
+
+}  // namespace ov::kernels::cuda
