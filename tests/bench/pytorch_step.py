@@ -155,7 +155,14 @@ class Step:
         self.optimizer.step()
         return (time.perf_counter() - start) * 1e3
 
-    def tune(self, runs):
+    def repeat(self, runs, seconds):
+        """Milliseconds of up to `runs` steps, fewer when the seconds are over: at least one."""
+        times, end = [], time.monotonic() + seconds
+        while len(times) < runs and (not times or time.monotonic() < end):
+            times.append(self())
+        return times
+
+    def tune(self):
         """Chooses the faster form of AdamW and of grouped-query attention, by medians of alternating runs."""
         forms = [(o, g) for o in ("fused", "foreach") for g in (False, True)]
         times = {form: [] for form in forms}
@@ -163,14 +170,12 @@ class Step:
             for form in forms:
                 self.use(form[0])
                 self.model.gqa = form[1]
-                self()
-                self()
-                times[form] += [self() for _ in range(runs)]
+                self()  # allocates AdamW's moments
+                times[form] += self.repeat(20, seconds=1)
         best = min(forms, key=lambda form: statistics.median(times[form]))
         self.use(best[0])
         self.model.gqa = best[1]
-        for _ in range(5):
-            self()
+        self.repeat(5, seconds=1)
         return {"adamw": best[0], "gqa": "enable_gqa" if best[1] else "repeat_interleave"}
 
 
@@ -184,25 +189,25 @@ def matmul_gflops(n=1024, runs=15):
     return round(2 * n**3 / statistics.median(times) / 1e9, 1)
 
 
-def measure(threads, runs):
+def measure(threads, runs, seconds):
     torch.set_num_threads(threads)
     step = Step()
     first = step()
     first_loss = step.loss.item()
-    chosen = step.tune(20)
-    times = sorted(step() for _ in range(runs))
+    chosen = step.tune()
+    times = sorted(step.repeat(runs, seconds))
     return {"threads": threads, "median_ms": round(statistics.median(times), 3), "min_ms": round(times[0], 3),
-            "runs": runs, "first_step_ms": round(first, 1), "loss_first": round(first_loss, 3),
+            "runs": len(times), "first_step_ms": round(first, 1), "loss_first": round(first_loss, 3),
             "loss_last": round(step.loss.item(), 3), **chosen, "matmul_1024_gflops": matmul_gflops(),
             "parameters": sum(p.numel() for p in step.model.parameters()), "torch": torch.__version__,
             "cpu_capability": torch.backends.cpu.get_cpu_capability()}  # fmt: skip
 
 
-def serve(threads, runs):
+def serve(threads):
     torch.set_num_threads(threads)
     step = Step()
     step()
-    ready = {"threads": threads, **step.tune(20), "torch": torch.__version__}
+    ready = {"threads": threads, **step.tune(), "torch": torch.__version__}
     print(json.dumps(ready), flush=True)
     for _ in sys.stdin:
         step()  # the other program has just had the caches
@@ -215,12 +220,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-t", "--threads", type=int, nargs="+", default=[1, 2], help="thread counts to measure (1 2)")
     parser.add_argument("-n", "--runs", type=int, default=200, help="steps of a measurement (200)")
+    parser.add_argument("-s", "--seconds", type=float, default=20, help="but no new step after so many seconds (20)")
     parser.add_argument("--serve", action="store_true", help="one step for every line on stdin, with the last of -t")
     args = parser.parse_args()
     if args.serve:
-        return serve(args.threads[-1], args.runs)
+        return serve(args.threads[-1])
     for threads in args.threads:
-        print(json.dumps(measure(threads, args.runs)), flush=True)
+        print(json.dumps(measure(threads, args.runs, args.seconds)), flush=True)
 
 
 if __name__ == "__main__":
