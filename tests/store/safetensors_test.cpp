@@ -199,6 +199,32 @@ TEST_CASE("a file cut at any byte is refused") {
   }
 }
 
+TEST_CASE("a file with one wrong byte is refused or read within its bounds") {
+  const ScratchDirectory dir;
+  write_safetensors(dir / "t", {{"x", Tensor::of<float>({1, 2, 3}, {3})}, {"y", Tensor::of<std::uint8_t>({4}, {1})}},
+                    {{"format", "pt"}});
+  const std::string whole = read_file(dir / "t");
+  int refused = 0, read = 0, sum = 0;
+  for (std::size_t at = 0; at < whole.size(); ++at)
+    for (const char byte : {'\0', '"', '\\', '/', '0', '9', ',', '{', ']', '\xff'}) {
+      std::string wrong = whole;
+      wrong[at] = byte;
+      write_durably(dir / "t", wrong);
+      try {
+        const Safetensors st = Safetensors::open(dir / "t");
+        for (const SafetensorsEntry& e : st.entries()) {
+          if (!e.loads_as()) continue;
+          const Tensor t = st.tensor(e.name);
+          for (std::size_t i = 0; i < t.nbytes(); ++i) sum += std::to_integer<int>(t.data<std::byte>()[i]);
+        }
+        ++read;
+      } catch (const Error& e) { ++refused; }
+    }
+  CHECK(refused > 0);
+  CHECK(read > 0);  // bytes of the data, letters of a name
+  CHECK(sum > 0);
+}
+
 TEST_CASE("a writer that gets other tensors than announced leaves no file") {
   const ScratchDirectory dir;
   const Tensor x = Tensor::of<float>({1, 2}, {2});
