@@ -1,0 +1,51 @@
+// What one row of the segment table sees, as the CPU's attention walks it: keys in blocks counted from the first key of the prefix.
+#pragma once
+#include <algorithm>
+
+#include "kernels/attention.h"
+
+namespace ov::kernels::cpu {
+
+// One tensor's rows for one head: k_THD at head h, and so on.
+template <class T>
+struct HeadRows {
+  HeadRows(const Tensor& x, std::int64_t head) : data(x.data<T>() + head * x.stride(1)), stride(x.stride(0)) {}
+  T* row(std::int64_t t) const { return data + t * stride; }
+  T* data;
+  std::int64_t stride;
+};
+
+struct VisibleKeys {
+  VisibleKeys(const SegmentTable& table, const SegmentRow& r, bool causal) : row(r), causal(causal) {
+    if (r.prefix >= 0) prefix = table[static_cast<std::size_t>(r.prefix)];
+    total = prefix.k_length + r.k_length;
+  }
+  // Keys that query i of the row sees: the first limit(i) ones.
+  std::int64_t limit(std::int64_t i) const { return causal ? total - row.q_length + i + 1 : total; }
+  // The first query that sees key j.
+  std::int64_t first_query(std::int64_t j) const { return causal ? std::max<std::int64_t>(0, j - (total - row.q_length)) : 0; }
+  // Where key j lies in the key array.
+  std::int64_t position(std::int64_t j) const {
+    return j < prefix.k_length ? prefix.k_begin + j : row.k_begin + (j - prefix.k_length);
+  }
+
+  const SegmentRow& row;
+  SegmentRow prefix;  // of length 0 without one
+  bool causal;
+  std::int64_t total;
+};
+
+// Keys [first, first + n) of one head as n rows: in place, or gathered when the block crosses from prefix to segment.
+template <class T>
+HeadRows<T> key_block(const VisibleKeys& keys, HeadRows<T> x, std::int64_t first, std::int64_t n, std::int64_t D, T* gathered) {
+  if (keys.position(first + n - 1) - keys.position(first) == n - 1) {
+    x.data = x.row(keys.position(first));
+    return x;
+  }
+  for (std::int64_t j = 0; j < n; ++j) std::copy_n(x.row(keys.position(first + j)), D, gathered + j * D);
+  x.data = gathered;
+  x.stride = D;
+  return x;
+}
+
+}  // namespace ov::kernels::cpu

@@ -1,0 +1,64 @@
+#include "kernels/cross_entropy.h"
+
+#include <limits>
+
+#include "base/math.h"
+#include "base/parallel.h"
+#include "base/sum.h"
+#include "kernels/table.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+template <class T>
+void forward(const CrossEntropyForward& a) {
+  const auto [N, V] = a.logits.dims<2>();
+  const std::int64_t* targets = a.targets.data<std::int64_t>();
+  const T* weights = a.weights.data<T>();
+  T *token_loss = a.token_loss.data<T>(), *lse = a.lse.data<T>();
+
+  parallel_for(N, [&, V = V](std::int64_t n) {
+    token_loss[n] = lse[n] = 0;
+    if (weights[n] == 0) return;
+    if (targets[n] < 0 || targets[n] >= V)
+      input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ", V, ")");
+    const T* z = a.logits.row<T>(n);
+    T top = -std::numeric_limits<T>::infinity();
+    for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? z[v] : top;
+    lse[n] = top + math::log(sum<T>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
+    token_loss[n] = lse[n] - z[targets[n]];
+  });
+  a.loss.data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(N, weights, token_loss) / T(a.denominator);
+}
+
+template <class T>
+void backward(const CrossEntropyBackward& a) {
+  const auto [N, V] = a.logits.dims<2>();
+  const std::int64_t* targets = a.targets.data<std::int64_t>();
+  const T *weights = a.weights.data<T>(), *lse = a.lse.data<T>();
+  const T scale = a.denominator == 0 ? T(0) : a.dloss.data<T>()[0] / T(a.denominator);
+
+  parallel_for(N, [&, V = V](std::int64_t n) {
+    T* dz = a.dlogits.row<T>(n);
+    const T w = weights[n] * scale;
+    if (w == 0) {
+      std::fill_n(dz, V, T(0));
+      return;
+    }
+    const T *z = a.logits.row<T>(n), l = lse[n];
+    for (std::int64_t v = 0; v < V; ++v) dz[v] = w * math::exp(z[v] - l);
+    dz[targets[n]] = w * (math::exp(z[targets[n]] - l) - 1);
+  });
+}
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyForward& a) {
+  by_dtype(a.logits.dtype(), [&](auto t) { forward<decltype(t)>(a); });
+}
+
+void cross_entropy_backward(const CrossEntropyBackward& a) {
+  by_dtype(a.logits.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+}
+
+}  // namespace ov::kernels::cpu

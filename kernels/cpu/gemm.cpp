@@ -1,0 +1,224 @@
+#include "kernels/cpu/gemm.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "kernels/cpu/gemm_tile.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit; }
+
+// Elements of A that are worked on together, 1/4 MB, to stay in the second-level cache; B's columns, for the third.
+template <class T>
+constexpr std::int64_t block_a = 56 * 1024 * 4 / static_cast<std::int64_t>(sizeof(T));
+template <class T>
+constexpr std::int64_t block_columns = 3072;
+
+// A and B are copied into panels when enough tiles will read them to pay for it; else tiles read them where they lie.
+// Lines a multiple of 1 KB apart fall into the same few sets of the first-level cache, and a copy pays earlier.
+template <class T>
+bool aliases(std::int64_t stride) {
+  return stride * static_cast<std::int64_t>(sizeof(T)) % 1024 == 0;
+}
+template <class T>
+bool worth_packing_a(const Product<T>& p) {
+  const std::int64_t panels = up(p.N, tile_columns<T>);
+  return panels >= (aliases<T>(std::max(p.a_row, p.a_col)) ? 12 : 20);
+}
+template <class T>
+bool worth_packing_b(const Product<T>& p) {
+  return p.b_col != 1 || p.M >= (aliases<T>(p.b_row) ? 40 : 120);
+}
+
+// Grow-only memory of this thread, 64-byte aligned. Two slots, so that A and B may grow apart.
+template <class T>
+T* scratch(int slot, std::int64_t n) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<void, Free> memory[2];
+  thread_local std::int64_t bytes[2] = {};
+  const std::int64_t need = up(n * static_cast<std::int64_t>(sizeof(T)), 64) * 64;
+  if (bytes[slot] < need) {
+    bytes[slot] = 0;
+    memory[slot].reset(std::aligned_alloc(64, static_cast<std::size_t>(need)));
+    if (!memory[slot]) throw std::bad_alloc();
+    bytes[slot] = need;
+  }
+  return static_cast<T*>(memory[slot].get());
+}
+
+// c (+)= bias, what is left of a product whose K is 0.
+template <class T>
+void empty_product(const Product<T>& p) {
+  for (std::int64_t m = 0; m < p.M; ++m)
+    for (std::int64_t n = 0; n < p.N; ++n) {
+      T& c = p.c[m * p.c_row + n];
+      if (!p.accumulate) c = T(0);
+      if (p.bias) c = c + p.bias[n];
+    }
+}
+
+// One block of k: c[M,N] (+)= a[M,K] b[K,N] with K <= gemm_block_k and N <= block_columns.
+template <class T>
+void block_product(const Product<T>& p) {
+  constexpr std::int64_t W = Lanes<T>::width, MR = tile_rows, NR = tile_columns<T>;
+  const std::int64_t rows_at_once = std::max<std::int64_t>(block_a<T> / p.K / MR, 1) * MR;
+  const bool b_once = p.M <= rows_at_once;  // then a packed panel is used at once and its place reused
+  const bool pack_this_a = worth_packing_a(p);
+  const bool pack_this_b = worth_packing_b(p);
+  T* packed_a = pack_this_a ? scratch<T>(0, std::min(rows_at_once, up(p.M, MR) * MR) * p.K + W) : nullptr;
+  T* packed_b = scratch<T>(1, (b_once ? 1 : up(p.N, NR)) * NR * p.K);
+
+  for (std::int64_t m0 = 0; m0 < p.M; m0 += rows_at_once) {
+    const std::int64_t rows = std::min(rows_at_once, p.M - m0), whole_rows = rows / MR * MR;
+    const T* a = p.a + m0 * p.a_row;
+    if (pack_this_a)
+      for (std::int64_t i = 0; i < whole_rows; i += MR)
+        pack_a(p.K, a + i * p.a_row, p.a_row, p.a_col, packed_a + i * p.K);
+
+    std::int64_t n = 0;
+    if (p.M == 1 && p.b_row == 1)
+      for (; n + 4 * W <= p.N; n += 4 * W)
+        row_times_transposed(p.K, p.a, p.a_col, p.b + n * p.b_col, p.b_col,
+                             TileOut<T>{p.c + n, p.c_row, 4 * W, p.accumulate, p.bias ? p.bias + n : nullptr});
+    for (; n < p.N; n += NR) {
+      const std::int64_t columns = std::min(NR, p.N - n);
+      const T* b = p.b + n * p.b_col;
+      std::int64_t b_row = p.b_row;
+      if (pack_this_b || columns % W != 0) {
+        T* panel = packed_b + (b_once ? 0 : n * p.K);
+        if (m0 == 0) pack_b(columns, p.K, b, p.b_row, p.b_col, panel);
+        b = panel, b_row = NR;
+      }
+      const TileFn<T>(&tiles)[tile_rows][2] = tile_of<T>;
+      const int v = columns > W;
+      TileOut<T> out{.c = p.c + m0 * p.c_row + n,
+                     .c_row = p.c_row,
+                     .columns = columns,
+                     .add = p.accumulate,
+                     .bias = p.bias ? p.bias + n : nullptr};
+      for (std::int64_t i = 0; i < whole_rows; i += MR, out.c += MR * p.c_row) {
+        if (pack_this_a) tiles[MR - 1][v](p.K, packed_a + i * p.K, 1, MR, b, b_row, out);
+        else tiles[MR - 1][v](p.K, a + i * p.a_row, p.a_row, p.a_col, b, b_row, out);
+      }
+      if (whole_rows < rows)
+        tiles[rows - whole_rows - 1][v](p.K, a + whole_rows * p.a_row, p.a_row, p.a_col, b, b_row, out);
+    }
+  }
+}
+
+// Into how many parts to cut M and N for `parts` threads: the cut whose largest part costs least, in multiply-add
+// instructions per k. A panel of B that several threads need is packed by each of them.
+template <class T>
+void choose_cut(const Product<T>& p, std::int64_t parts, std::int64_t& cut_m, std::int64_t& cut_n) {
+  const std::int64_t tiles_m = up(p.M, tile_rows), tiles_n = up(p.N, tile_columns<T>);
+  std::int64_t best = -1;
+  for (std::int64_t m = 1; m <= parts; ++m) {
+    const std::int64_t n = parts / m, most_m = up(tiles_m, m), most_n = up(tiles_n, n);
+    const std::int64_t cost = 12 * most_m * most_n + 16 * most_n + (most_n > 8 ? 4 * most_m : 0);
+    if (best < 0 || cost < best) best = cost, cut_m = std::min(m, tiles_m), cut_n = std::min(n, tiles_n);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void gemm_serial(const Product<T>& p) {
+  if (p.M <= 0 || p.N <= 0) return;
+  if (p.K <= 0) return empty_product(p);
+  for (std::int64_t n = 0; n < p.N; n += block_columns<T>)
+    for (std::int64_t k = 0; k < p.K; k += gemm_block_k) {
+      Product<T> block = p;
+      block.N = std::min(block_columns<T>, p.N - n);
+      block.K = std::min(gemm_block_k, p.K - k);
+      block.a = p.a + k * p.a_col;
+      block.b = p.b + k * p.b_row + n * p.b_col;
+      block.c = p.c + n;
+      block.accumulate = p.accumulate || k > 0;
+      block.bias = p.bias && k + gemm_block_k >= p.K ? p.bias + n : nullptr;
+      block_product(block);
+    }
+}
+
+template <class T>
+void gemm_parallel(const Product<T>& p) {
+  constexpr double worth_sharing = 1 << 18;  // multiply-adds; about 5 µs on one core
+  const double size = static_cast<double>(p.M) * static_cast<double>(p.N) * static_cast<double>(p.K);
+  if (threads() == 1 || size < worth_sharing) return gemm_serial(p);
+  std::int64_t cut_m = 1, cut_n = 1;
+  choose_cut(p, threads(), cut_m, cut_n);
+  const std::int64_t tiles_m = up(p.M, tile_rows), tiles_n = up(p.N, tile_columns<T>);
+  parallel_for(cut_m * cut_n, [&](std::int64_t part) {
+    const std::int64_t i = part / cut_n, j = part % cut_n;
+    const std::int64_t m0 = tiles_m * i / cut_m * tile_rows, m1 = std::min(tiles_m * (i + 1) / cut_m * tile_rows, p.M);
+    const std::int64_t n0 = tiles_n * j / cut_n * tile_columns<T>;
+    const std::int64_t n1 = std::min(tiles_n * (j + 1) / cut_n * tile_columns<T>, p.N);
+    Product<T> part_of = p;
+    part_of.M = m1 - m0, part_of.N = n1 - n0;
+    part_of.a = p.a + m0 * p.a_row;
+    part_of.b = p.b + n0 * p.b_col;
+    part_of.c = p.c + m0 * p.c_row + n0;
+    part_of.bias = p.bias ? p.bias + n0 : nullptr;
+    gemm_serial(part_of);
+  });
+}
+
+template void gemm_serial(const Product<float>&);
+template void gemm_serial(const Product<double>&);
+template void gemm_parallel(const Product<float>&);
+template void gemm_parallel(const Product<double>&);
+
+namespace {
+
+template <class T>
+void run(const Gemm& g, std::int64_t K) {
+  const auto [M, N] = g.c.dims<2>();
+  const std::int64_t a = g.a.row_stride(), b = g.b.row_stride();
+  gemm_parallel(Product<T>{.M = M,
+                           .N = N,
+                           .K = K,
+                           .a = g.a.data<T>(),
+                           .a_row = g.trans_a ? 1 : a,
+                           .a_col = g.trans_a ? a : 1,
+                           .b = g.b.data<T>(),
+                           .b_row = g.trans_b ? 1 : b,
+                           .b_col = g.trans_b ? b : 1,
+                           .c = g.c.data<T>(),
+                           .c_row = g.c.row_stride(),
+                           .accumulate = g.accumulate,
+                           .bias = g.bias ? g.bias.data<T>() : nullptr});
+}
+
+}  // namespace
+
+void gemm(const Gemm& g) {
+  const auto [M, N] = g.c.dims<2>();
+  const auto [a0, a1] = g.a.dims<2>();
+  const auto [b0, b1] = g.b.dims<2>();
+  const std::int64_t K = g.trans_a ? a0 : a1;
+  const auto shapes = [&] {
+    return cat("gemm: c ", g.c.shape().str(), g.accumulate ? " += " : " = ", "a ", g.a.shape().str(),
+               g.trans_a ? "^T" : "", " b ", g.b.shape().str(), g.trans_b ? "^T" : "");
+  };
+  if ((g.trans_a ? a1 : a0) != M || (g.trans_b ? b0 : b1) != N || (g.trans_b ? b1 : b0) != K)
+    input_error(shapes(), ": expected [M,N] from [M,K] [K,N]");
+  if (g.a.dtype() != g.c.dtype() || g.b.dtype() != g.c.dtype())
+    input_error(shapes(), ": dtypes ", name_of(g.c.dtype()), " = ", name_of(g.a.dtype()), " ", name_of(g.b.dtype()),
+                ", expected one for all");
+  if (g.bias && (g.bias.numel() != N || g.bias.rank() != 1 || g.bias.dtype() != g.c.dtype()))
+    input_error(shapes(), ": bias is ", name_of(g.bias.dtype()), " ", g.bias.shape().str(), ", expected ",
+                name_of(g.c.dtype()), " [", N, "]");
+  for (const Tensor* t : {&g.c, &g.a, &g.b})
+    if (t->row_stride() < 0) input_error(shapes(), ": the rows of ", t->shape().str(), " are not equally far apart");
+
+  by_dtype(g.c.dtype(), [&]<class T>(T) { run<T>(g, K); });
+}
+
+}  // namespace ov::kernels::cpu

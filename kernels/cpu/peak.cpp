@@ -1,0 +1,71 @@
+#include "kernels/cpu/peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/gemm_lanes.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Twelve chains hide the latency of two FMA units (4 to 5 cycles each) and fit in 16 registers.
+constexpr int chains = 12;
+
+double run_chains(std::int64_t rounds) {
+  using L = Lanes<float>;
+  const float one = 1.0F, small = 1e-9F;
+  const L x = L::broadcast(&one), y = L::broadcast(&small);
+  L s[chains];
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    OV_UNROLL
+    for (int i = 0; i < chains; ++i) s[i].add_product(x, y);
+  }
+  float out[L::width], total = 0;
+  for (const L& v : s) {
+    v.store(out);
+    total += out[0];
+  }
+  return static_cast<double>(total);
+}
+
+// Best rate of this thread over `seconds`.
+double best_rate(double seconds) {
+  double best = 0, sink = 0;
+  std::int64_t rounds = 256;
+  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  while (Clock::now() < end) {
+    const auto start = Clock::now();
+    sink += run_chains(rounds);
+    const double t = std::chrono::duration<double>(Clock::now() - start).count();
+    if (t > 0) best = std::max(best, 2.0 * chains * Lanes<float>::width * static_cast<double>(rounds) / t);
+    if (t < 2e-4) rounds *= 2;
+  }
+  return sink > 0 ? best : 0;  // the sum is used, so that the loop cannot be left out
+}
+
+}  // namespace
+
+double fma_peak_flops(int n) {
+  if (n < 1) input_error("fma_peak_flops: expected at least one thread, got ", n);
+  static std::mutex mutex;
+  static std::map<int, double> known;
+  std::lock_guard lock(mutex);
+  double& peak = known[n];
+  if (peak > 0) return peak;
+  std::vector<double> rate(static_cast<std::size_t>(n));
+  std::vector<std::thread> others;
+  for (std::size_t i = 1; i < rate.size(); ++i) others.emplace_back([&rate, i] { rate[i] = best_rate(0.02); });
+  rate[0] = best_rate(0.02);
+  for (auto& t : others) t.join();
+  for (const double r : rate) peak += r;
+  return peak;
+}
+
+}  // namespace ov::kernels::cpu

@@ -1,0 +1,59 @@
+#include "kernels/rmsnorm.h"
+
+#include <cmath>
+
+#include "base/parallel.h"
+#include "base/sum.h"
+#include "kernels/cpu/grain.h"
+#include "kernels/cpu/row_sums.h"
+#include "kernels/table.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+template <class T>
+void forward(const RmsnormForward& a) {
+  const auto [N, C] = a.x.dims<2>();
+  const T* w = a.w.data<T>();
+  T* rstd = a.rstd.data<T>();
+
+  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+    const T* x = a.x.row<T>(n);
+    T* y = a.y.row<T>(n);
+    const T r = 1 / std::sqrt(dot<T>(C, x, x) / T(C) + T(a.eps));
+    for (std::int64_t c = 0; c < C; ++c) y[c] = w[c] * (x[c] * r);
+    rstd[n] = r;
+  });
+}
+
+template <class T>
+void backward(const RmsnormBackward& a) {
+  const auto [N, C] = a.x.dims<2>();
+  const T* w = a.w.data<T>();
+  const T* rstd = a.rstd.data<T>();
+
+  if (a.dx) parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+    const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
+    T* dx = a.dx.row<T>(n);
+    const T r = rstd[n];
+    const T k = r * r / T(C) * sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
+    for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - x[c] * k);
+  });
+
+  if (a.dw)
+    add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {
+      return [dy = a.dy.row<T>(n), x = a.x.row<T>(n), r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
+    });
+}
+
+}  // namespace
+
+void rmsnorm_forward(const RmsnormForward& a) {
+  by_dtype(a.x.dtype(), [&](auto t) { forward<decltype(t)>(a); });
+}
+
+void rmsnorm_backward(const RmsnormBackward& a) {
+  by_dtype(a.x.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+}
+
+}  // namespace ov::kernels::cpu

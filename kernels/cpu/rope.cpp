@@ -1,0 +1,122 @@
+#include "kernels/rope.h"
+
+#include "base/math.h"
+#include "base/parallel.h"
+#include "base/sum.h"
+#include "kernels/cpu/grain.h"
+#include "kernels/table.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+template <class T>
+void forward(const RopeForward& a) {
+  const auto [L, H, D] = a.x.dims<3>();
+  parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
+    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    for (std::int64_t h = 0; h < H; ++h) {
+      const T* x = a.x.row<T>(t * H + h);
+      T* y = a.y.row<T>(t * H + h);
+      for (std::int64_t j = 0; j < R; ++j) {
+        y[j] = x[j] * cos[j] - x[j + R] * sin[j];
+        y[j + R] = x[j + R] * cos[j] + x[j] * sin[j];
+      }
+    }
+  });
+}
+
+template <class T>
+void backward(const RopeBackward& a) {
+  const auto [L, H, D] = a.x.dims<3>();
+  parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
+    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    if (a.dx)
+      for (std::int64_t h = 0; h < H; ++h) {
+        const T* dy = a.dy.row<T>(t * H + h);
+        T* dx = a.dx.row<T>(t * H + h);
+        for (std::int64_t j = 0; j < R; ++j) {
+          dx[j] = dy[j] * cos[j] + dy[j + R] * sin[j];
+          dx[j + R] = dy[j + R] * cos[j] - dy[j] * sin[j];
+        }
+      }
+    if (!a.dcos && !a.dsin) return;
+    for (std::int64_t j = 0; j < R; ++j) {
+      const auto at = [&](const Tensor& x, std::int64_t h, std::int64_t i) { return x.row<T>(t * H + h)[i]; };
+      if (a.dcos)
+        a.dcos.row<T>(t)[j] = sum<T>(H, [&](std::int64_t h) {
+          return at(a.dy, h, j) * at(a.x, h, j) + at(a.dy, h, j + R) * at(a.x, h, j + R);
+        });
+      if (a.dsin)
+        a.dsin.row<T>(t)[j] = sum<T>(H, [&](std::int64_t h) {
+          return at(a.dy, h, j + R) * at(a.x, h, j) - at(a.dy, h, j) * at(a.x, h, j + R);
+        });
+    }
+  });
+}
+
+template <class T>
+void table_1d(const RopeTable1d& a) {
+  const auto [L, R] = a.cos.dims<2>();
+  const float* inv_freq = a.inv_freq.data<float>();
+  const std::int64_t* positions = a.positions.data<std::int64_t>();
+  parallel_for(L, grain(16 * R), [&, R = R](std::int64_t t) {
+    T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    for (std::int64_t k = 0; k < R; ++k) {
+      const T angle = T(positions[t]) * T(inv_freq[k]);
+      cos[k] = math::cos(angle);
+      sin[k] = math::sin(angle);
+    }
+  });
+}
+
+template <class T>
+void table_2d_forward(const RopeTable2dForward& a) {
+  const auto [L, R] = a.cos.dims<2>();
+  const float* inv_freq = a.inv_freq.data<float>();
+  const T* class_angles = a.class_angles.data<T>();
+  parallel_for(L, grain(16 * R), [&, R = R, F = R / 2](std::int64_t t) {
+    const std::int64_t* at = a.positions.row<std::int64_t>(t);
+    T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    for (std::int64_t k = 0; k < R; ++k) {
+      const T angle = at[0] < 0 ? class_angles[k] : T(at[k / F]) * T(inv_freq[k % F]);
+      cos[k] = math::cos(angle);
+      sin[k] = math::sin(angle);
+    }
+  });
+}
+
+// Class rows are few (one an image), so one thread adds them in order.
+template <class T>
+void table_2d_backward(const RopeTable2dBackward& a) {
+  const auto [L, R] = a.cos.dims<2>();
+  T* d = a.dclass_angles.data<T>();
+  for (std::int64_t t = 0; t < L; ++t) {
+    if (a.positions.row<std::int64_t>(t)[0] >= 0) continue;
+    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t), *dcos = a.dcos.row<T>(t), *dsin = a.dsin.row<T>(t);
+    for (std::int64_t k = 0; k < R; ++k) d[k] += dsin[k] * cos[k] - dcos[k] * sin[k];
+  }
+}
+
+}  // namespace
+
+void rope_forward(const RopeForward& a) {
+  by_dtype(a.x.dtype(), [&](auto t) { forward<decltype(t)>(a); });
+}
+
+void rope_backward(const RopeBackward& a) {
+  by_dtype(a.x.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+}
+
+void rope_table_1d(const RopeTable1d& a) {
+  by_dtype(a.cos.dtype(), [&](auto t) { table_1d<decltype(t)>(a); });
+}
+
+void rope_table_2d_forward(const RopeTable2dForward& a) {
+  by_dtype(a.cos.dtype(), [&](auto t) { table_2d_forward<decltype(t)>(a); });
+}
+
+void rope_table_2d_backward(const RopeTable2dBackward& a) {
+  by_dtype(a.cos.dtype(), [&](auto t) { table_2d_backward<decltype(t)>(a); });
+}
+
+}  // namespace ov::kernels::cpu

@@ -1,0 +1,47 @@
+#include "kernels/swiglu.h"
+
+#include "base/math.h"
+#include "base/parallel.h"
+#include "kernels/cpu/grain.h"
+#include "kernels/table.h"
+
+namespace ov::kernels::cpu {
+namespace {
+
+template <class T>
+void forward(const SwigluForward& a) {
+  const auto [N, F] = a.gate.dims<2>();
+  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+    const T *gate = a.gate.row<T>(n), *up = a.up.row<T>(n);
+    T* y = a.y.row<T>(n);
+    for (std::int64_t f = 0; f < F; ++f) y[f] = math::silu(gate[f]) * up[f];
+  });
+}
+
+template <class T>
+void backward(const SwigluBackward& a) {
+  const auto [N, F] = a.gate.dims<2>();
+  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+    const T *dy = a.dy.row<T>(n), *gate = a.gate.row<T>(n), *up = a.up.row<T>(n);
+    if (a.dgate) {
+      T* dgate = a.dgate.row<T>(n);
+      for (std::int64_t f = 0; f < F; ++f) dgate[f] = dy[f] * up[f] * math::silu_derivative(gate[f]);
+    }
+    if (a.dup) {
+      T* dup = a.dup.row<T>(n);
+      for (std::int64_t f = 0; f < F; ++f) dup[f] = dy[f] * math::silu(gate[f]);
+    }
+  });
+}
+
+}  // namespace
+
+void swiglu_forward(const SwigluForward& a) {
+  by_dtype(a.gate.dtype(), [&](auto t) { forward<decltype(t)>(a); });
+}
+
+void swiglu_backward(const SwigluBackward& a) {
+  by_dtype(a.gate.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+}
+
+}  // namespace ov::kernels::cpu

@@ -1,0 +1,57 @@
+// The differentiable operations, one file each in ops/. Equations stand in the kernels' headers.
+#pragma once
+#include <functional>
+#include <memory>
+
+#include "autograd/tape.h"
+#include "kernels/attention.h"
+
+namespace ov {
+
+Var linear(const Var& x, const Var& w, const Var& b = {});  // x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b
+Var layer_norm(const Var& x, const Var& w, const Var& b, double eps);  // x [N,C]
+Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,C], over the last axis
+Var gelu(const Var& x);                                                // exact, erf
+Var swiglu(const Var& gate, const Var& up);                            // silu(gate) up
+Var add(const Var& a, const Var& b);
+inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
+
+// x [T,H,D] rotated by the tables [T,D/2].
+struct RopeTable {
+  Var cos, sin;
+};
+Var rope(const Var& x, const RopeTable& table);
+// positions [T] i64. No gradient. The table has the accumulation dtype of `dtype`.
+RopeTable rope_table_1d(const Tensor& positions, const Tensor& inv_freq, Dtype dtype);
+// positions [T,2] i64 (row, column), row -1 for a class token, whose angles are class_angles [D/2].
+RopeTable rope_table_2d(const Tensor& positions, const Tensor& inv_freq, const Var& class_angles);
+
+struct AttentionOptions {
+  std::shared_ptr<const kernels::SegmentTable> segments;
+  bool causal = false;
+  double scale = 1;
+};
+Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options);  // [T,H,D] -> [T,H,D]
+
+Var embedding(const Tensor& ids, const Var& table);              // ids [T] i64, table [V,C] -> [T,C]
+Var take_rows(const Var& x, const Tensor& index);                // index [I] i64, distinct -> [I,C]
+Var insert_class_tokens(const Var& x, const Var& class_vector, const Tensor& first_row);
+Var splice(const Var& text, const Var& features, const Tensor& source);  // source [T] i64: -1 keeps the text row
+
+// The last axis cut into parts: x [T,ΣW] -> parts of shape [T, shape...] with the product of a shape its width. Views, no copies.
+std::vector<Var> split(const Var& x, const std::vector<Shape>& shapes);
+Tensor split_part(const Tensor& whole, std::span<const Shape> part_shapes, int part);  // part_shapes with the leading axis
+Var view(const Var& x, const Shape& shape);  // same elements, x contiguous
+
+struct CrossEntropy {
+  Var loss;           // [1]
+  Tensor token_loss;  // [N]
+};
+// logits [N,V], targets [N] i64, weights [N] of the accumulation dtype; Σ w ce / denominator
+CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator);
+
+// Runs `block` without keeping its activations and runs it again in backward: the same bits for one more forward pass.
+// `block` must be a function of its inputs and of parameters alone; `trains`: some of those parameters are trained.
+Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::vector<Var>& inputs, bool trains);
+
+}  // namespace ov

@@ -1,0 +1,63 @@
+// One row per op: what checks, counters and documentation know about it. An op without a row cannot be recorded.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "autograd/tape.h"
+
+namespace ov {
+
+enum class Op : int {
+  add,
+  attention,
+  cross_entropy,
+  embedding,
+  gelu,
+  insert_class_tokens,
+  layer_norm,
+  linear,
+  recompute,
+  rms_norm,
+  rope,
+  rope_table_2d,
+  splice,
+  split,
+  swiglu,
+  take_rows,
+  view,
+  count
+};
+
+// Builds arguments for an op: sizes, random contents, and what is differentiated.
+class Example {
+ public:
+  virtual ~Example() = default;
+  virtual std::int64_t size(std::int64_t usual) = 0;       // `usual` in the gradient check; walks the edge sizes in kernel checks
+  virtual Var input(const Shape& shape) = 0;               // random, differentiated
+  virtual Var parameter(const Shape& shape) = 0;           // random, differentiated, its gradient added to
+  virtual Tensor constant(const Shape& shape) = 0;         // random, positive, not differentiated
+  virtual Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) = 0;
+};
+
+struct OpRow {
+  Op op;
+  const char* name;
+  std::vector<Var> (*example)(Example&);  // runs the op once; returns its outputs
+  // Elements read and written per element of the first output is what bandwidth floors need; bytes come from the node's shapes.
+  std::int64_t (*flops)(const Node&);     // forward pass, additions and multiplications counted one each
+  double tolerance;                       // largest relative error of the gradient check in f64
+  unsigned adds = 0;                      // bit i: the gradient of input i is added to, not overwritten
+  bool passes = false;                    // backward hands over tensors of its own; no buffers are prepared
+};
+
+const OpRow& row(Op op);
+std::span<const OpRow* const> rows();
+
+inline std::int64_t bytes(const Node& n, std::size_t element) {
+  std::int64_t count = 0;
+  for (const Shape& s : n.input_shapes) count += s.numel();
+  for (const Shape& s : n.output_shapes) count += s.numel();
+  return count * static_cast<std::int64_t>(element);
+}
+
+}  // namespace ov

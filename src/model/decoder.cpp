@@ -1,0 +1,93 @@
+#include "model/decoder.h"
+
+#include <cmath>
+
+#include "kernels/rope.h"
+
+namespace ov {
+
+KvCache::KvCache(const TextConfig& c, std::int64_t capacity, Dtype dtype, Device& device) : capacity_(capacity) {
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    keys_.emplace_back(Shape{capacity, c.kv_heads, c.head_dim}, dtype, device);
+    values_.emplace_back(Shape{capacity, c.kv_heads, c.head_dim}, dtype, device);
+  }
+}
+
+Tensor KvCache::append(const std::vector<Tensor>& rows, std::int64_t layer, const Tensor& fresh) const {
+  const Tensor& all = rows[static_cast<std::size_t>(layer)];
+  const std::int64_t end = length_ + fresh.dim(0);
+  if (end > capacity_) input_error("KV cache: ", end, " tokens where ", capacity_, " were reserved");
+  all.slice(0, length_, end).copy_from(fresh);
+  return all.slice(0, 0, end);
+}
+
+DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& c)
+    : name(name), index(index), heads(c.heads), kv_heads(c.kv_heads), head_dim(c.head_dim), intermediate(c.intermediate) {
+  const std::int64_t q_width = heads * head_dim, kv_width = kv_heads * head_dim;
+  input_layernorm = RmsNorm(set, name + ".input_layernorm", c.hidden, c.norm_eps);
+  qkv_w = set.fuse({set.declare(name + ".self_attn.q_proj.weight", {q_width, c.hidden}, Role::matrix),
+                    set.declare(name + ".self_attn.k_proj.weight", {kv_width, c.hidden}, Role::matrix),
+                    set.declare(name + ".self_attn.v_proj.weight", {kv_width, c.hidden}, Role::matrix)});
+  if (c.qkv_bias)
+    qkv_b = set.fuse({set.declare(name + ".self_attn.q_proj.bias", {q_width}, Role::bias),
+                      set.declare(name + ".self_attn.k_proj.bias", {kv_width}, Role::bias),
+                      set.declare(name + ".self_attn.v_proj.bias", {kv_width}, Role::bias)});
+  if (c.qk_norm) {
+    q_norm = RmsNorm(set, name + ".self_attn.q_norm", head_dim, c.norm_eps);
+    k_norm = RmsNorm(set, name + ".self_attn.k_norm", head_dim, c.norm_eps);
+  }
+  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, false, Role::projection_out);
+  post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
+  gate_up_w = set.fuse({set.declare(name + ".mlp.gate_proj.weight", {intermediate, c.hidden}, Role::matrix),
+                        set.declare(name + ".mlp.up_proj.weight", {intermediate, c.hidden}, Role::matrix)});
+  down_proj = Linear(set, name + ".mlp.down_proj", c.hidden, intermediate, false, Role::projection_out);
+}
+
+Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
+  const std::string at = name + ".self_attn";
+  const auto qkv_THD = split(linear(u_TC, on_tape_of(u_TC, qkv_w), on_tape_of(u_TC, qkv_b)),
+                             {{heads, head_dim}, {kv_heads, head_dim}, {kv_heads, head_dim}});
+  Var q = named(at + ".q_proj", qkv_THD[0]), k = named(at + ".k_proj", qkv_THD[1]), v = named(at + ".v_proj", qkv_THD[2]);
+  if (q_norm) q = named(at + ".q_norm", (*q_norm)(q)), k = named(at + ".k_norm", (*k_norm)(k));  // per head, before the rotation
+  q = rope(q, step.rope), k = rope(k, step.rope);
+  if (step.cache) k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
+  const Var o_THD = ov::attention(q, k, v, {step.segments, true, 1 / std::sqrt(static_cast<double>(head_dim))});
+  return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
+}
+
+Var DecoderLayer::mlp(const Var& u_TC) const {
+  const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
+  named(name + ".mlp.gate_proj", gate_up[0]);
+  named(name + ".mlp.up_proj", gate_up[1]);
+  return named(name + ".mlp", named(name + ".mlp.down_proj", down_proj(swiglu(gate_up[0], gate_up[1]))));
+}
+
+Var DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
+  const Var h = h_TC + attention(named(name + ".input_layernorm", input_layernorm(h_TC)), step);
+  return named(name, h + mlp(named(name + ".post_attention_layernorm", post_attention_layernorm(h))));
+}
+
+Decoder::Decoder(Parameters& set, const TextConfig& c)
+    : config(c),
+      embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding)),
+      inv_freq(Tensor::of(kernels::inverse_frequencies(c.head_dim, c.rope_theta), {c.head_dim / 2})) {
+  for (std::int64_t i = 0; i < c.layers; ++i) layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
+  norm = RmsNorm(set, "model.language_model.norm", c.hidden, c.norm_eps);
+}
+
+Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments, KvCache* cache,
+                     bool recompute_blocks) const {
+  const DecoderStep step{std::move(segments), rope_table_1d(positions, constant_on(inv_freq, positions.device()), x.value.dtype()), cache};
+  Var h = x;
+  for (const DecoderLayer& layer : layers) {
+    if (!recompute_blocks || cache) {
+      h = layer.forward(h, step);
+      continue;
+    }
+    h = recompute([&layer, step](std::span<const Var> in) { return layer.forward(in[0], step); }, {h}, layer.qkv_w->trainable);
+  }
+  if (cache) cache->advance(x.dim(0));
+  return named("model.language_model.norm", norm(h));
+}
+
+}  // namespace ov

@@ -1,0 +1,63 @@
+// The Qwen3 dense decoder (spec/model.md 4): RMS norms, rotary positions, grouped queries with q/k norms, SwiGLU.
+#pragma once
+#include <optional>
+
+#include "model/config.h"
+#include "nn/layers.h"
+
+namespace ov {
+
+// Keys (after norm and rotation) and values of the tokens so far, for generation one token at a time.
+class KvCache {
+ public:
+  KvCache(const TextConfig& config, std::int64_t capacity, Dtype dtype, Device& device);
+  std::int64_t length() const { return length_; }
+  std::int64_t capacity() const { return capacity_; }
+  void advance(std::int64_t tokens) { length_ += tokens; }
+  // Writes rows length() .. length() + T of a layer and returns all rows up to there.
+  Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) const { return append(keys_, layer, k_TKD); }
+  Tensor append_values(std::int64_t layer, const Tensor& v_TKD) const { return append(values_, layer, v_TKD); }
+
+ private:
+  Tensor append(const std::vector<Tensor>& rows, std::int64_t layer, const Tensor& fresh) const;
+  std::vector<Tensor> keys_, values_;  // one a layer: [capacity, K, D]
+  std::int64_t length_ = 0, capacity_;
+};
+
+struct DecoderStep {
+  std::shared_ptr<const kernels::SegmentTable> segments;  // causal within each row of it
+  RopeTable rope;
+  KvCache* cache = nullptr;
+};
+
+struct DecoderLayer {
+  DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& config);
+  Var attention(const Var& u_TC, const DecoderStep& step) const;
+  Var mlp(const Var& u_TC) const;
+  Var forward(const Var& h_TC, const DecoderStep& step) const;
+
+  std::string name;
+  std::int64_t index, heads, kv_heads, head_dim, intermediate;
+  RmsNorm input_layernorm;
+  Parameter *qkv_w, *qkv_b = nullptr;  // q|k|v: three names, one product
+  std::optional<RmsNorm> q_norm, k_norm;
+  Linear o_proj;
+  RmsNorm post_attention_layernorm;
+  Parameter* gate_up_w;                // gate|up likewise
+  Linear down_proj;
+};
+
+struct Decoder {
+  Decoder(Parameters& set, const TextConfig& config);
+  // h [T,C], positions [T] i64 -> [T,C] after the last norm.
+  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments, KvCache* cache,
+              bool recompute_blocks) const;
+
+  TextConfig config;
+  Parameter* embed_tokens;
+  std::vector<DecoderLayer> layers;
+  RmsNorm norm;
+  Tensor inv_freq;  // [D/2] f32
+};
+
+}  // namespace ov

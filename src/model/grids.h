@@ -1,0 +1,30 @@
+// The images of a batch as the vision tower sees them: grids of patches, a class token before every frame, one segment each.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "tensor/tensor.h"
+
+namespace ov {
+
+struct Grid {
+  std::int64_t t = 1, h = 0, w = 0;  // frames, rows and columns of patches; h and w are multiples of the merge size
+  std::int64_t patches() const { return t * h * w; }
+};
+
+// Index lists over the packed rows [class, patches..., class, patches...]; N = patches + frames.
+struct VisionLayout {
+  VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device);
+
+  std::int64_t patches = 0;  // P
+  Tensor positions;          // [N,2] i64: row and column of each patch in its image; -1 for a class token
+  Tensor class_rows;         // [frames] i64: where the class tokens stand
+  Tensor patch_rows;         // [P] i64: where the patches stand, in input order
+  std::shared_ptr<kernels::SegmentTable> segments;  // one a frame: full attention within it
+};
+
+// i64 values on a device; on meta only the shape.
+Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Device& device);
+
+}  // namespace ov

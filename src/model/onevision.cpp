@@ -1,0 +1,62 @@
+#include "model/onevision.h"
+
+#include <numeric>
+
+namespace ov {
+
+Onevision::Onevision(const ModelConfig& config)
+    : config_(config),
+      visual_(parameters_, config.vision),
+      merger_(parameters_, "model.visual.merger", config.vision, config.text.hidden),
+      language_model_(parameters_, config.text),
+      lm_head_(language_model_.embed_tokens) {
+  if (config.text.tied)
+    parameters_.alias("lm_head.weight", lm_head_);
+  else
+    lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::matrix);
+}
+
+OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values, const std::vector<Grid>& grids, Device& device) {
+  const auto T = static_cast<std::int64_t>(ids.size());
+  std::vector<std::int64_t> positions(ids.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  return {index_tensor(ids, {T}, device), index_tensor(positions, {T}, device),
+          std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, T, 0, T}}), pixel_values, grids};
+}
+
+Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
+  if (inputs.grids.empty()) return {};
+  const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
+  if (layout.patches != inputs.pixel_values.dim(0))
+    input_error("pixel_values has ", inputs.pixel_values.dim(0), " rows, image_grid_thw asks for ", layout.patches);
+  const Var pixels = tape ? tape->input(inputs.pixel_values) : Var{inputs.pixel_values};
+  return merger_.forward(visual_.forward(pixels, layout, recompute_blocks));
+}
+
+namespace {
+
+// Which feature row stands at each token: -1 for text.
+std::vector<std::int64_t> image_sources(const Tensor& ids, std::int64_t image_token, std::int64_t features) {
+  std::vector<std::int64_t> source(static_cast<std::size_t>(ids.numel()), -1);
+  if (!ids.has_data()) return source;
+  std::int64_t next = 0;
+  for (std::int64_t t = 0; t < ids.numel(); ++t)
+    if (ids.data<std::int64_t>()[t] == image_token) source[static_cast<std::size_t>(t)] = next++;
+  if (next != features) input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
+  return source;
+}
+
+}  // namespace
+
+Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache) const {
+  Parameter& table = *language_model_.embed_tokens;
+  Var h = named("model.language_model.embed_tokens", embedding(inputs.input_ids, tape ? tape->parameter(table) : Var{table.value}),
+                tape ? tape->tracer() : nullptr);
+  const auto source = image_sources(inputs.input_ids, config_.image_token, features ? features.dim(0) : 0);
+  if (features) h = splice(h, features, index_tensor(source, {h.dim(0)}, parameters_.device()));
+  return language_model_.forward(h, inputs.positions, inputs.segments, cache, recompute_blocks);
+}
+
+Var Onevision::logits(const Var& hidden) const { return linear(hidden, on_tape_of(hidden, lm_head_)); }
+
+}  // namespace ov

@@ -1,0 +1,50 @@
+// LLaVA-OneVision-1.5: vision tower, merger, decoder and language head as one model, over packed segments.
+#pragma once
+#include <memory>
+
+#include "model/decoder.h"
+#include "model/rice_vit.h"
+
+namespace ov {
+
+// A packed row of tokens with its pictures. Image placeholders in input_ids are replaced by merged patch features, in order.
+struct OnevisionInputs {
+  Tensor input_ids;  // [T] i64
+  Tensor positions;  // [T] i64, restarting in every segment, going on after a prefix
+  std::shared_ptr<const kernels::SegmentTable> segments;
+  Tensor pixel_values;      // [P, 3·14·14] of the model's dtype, null without pictures
+  std::vector<Grid> grids;  // one a picture
+};
+
+// One causal segment over all ids, positions from 0.
+OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values, const std::vector<Grid>& grids, Device& device);
+
+class Onevision {
+ public:
+  explicit Onevision(const ModelConfig& config);
+  Onevision(const Onevision&) = delete;
+
+  // Merged features of all pictures [ΣP/4, H].
+  Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
+  // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
+  Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache = nullptr) const;
+  Var hidden(Tape* tape, const OnevisionInputs& inputs) const { return hidden(tape, inputs, encode_images(tape, inputs)); }
+  Var logits(const Var& hidden) const;  // [T,V]
+
+  const ModelConfig& config() const { return config_; }
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
+  const RiceVit& visual() const { return visual_; }
+
+  bool recompute_blocks = false;
+
+ private:
+  ModelConfig config_;
+  Parameters parameters_;
+  RiceVit visual_;
+  Merger merger_;
+  Decoder language_model_;
+  Parameter* lm_head_;
+};
+
+}  // namespace ov

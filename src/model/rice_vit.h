@@ -1,0 +1,45 @@
+// RICE-ViT with LLaVA-OneVision-1.5's merger: native-resolution pictures in, language model tokens out (spec/model.md 2 and 3).
+#pragma once
+#include "model/config.h"
+#include "model/grids.h"
+#include "nn/layers.h"
+
+namespace ov {
+
+// A pre-norm transformer block of the tower.
+struct VisionBlock {
+  VisionBlock(Parameters& set, const std::string& name, const VisionConfig& config);
+  Var attention(const Var& u_NC, const RopeTable& rope, const VisionLayout& layout) const;
+  Var mlp(const Var& u_NC) const;
+  Var forward(const Var& h_NC, const RopeTable& rope, const VisionLayout& layout) const;
+
+  std::string name;
+  std::int64_t heads, head_dim;
+  LayerNorm norm1, norm2;
+  Linear qkv, proj, fc1, fc2;
+};
+
+// 2x2 neighbouring patches become one token of the decoder's width.
+struct Merger {
+  Merger(Parameters& set, const std::string& name, const VisionConfig& config, std::int64_t text_hidden);
+  Var forward(const Var& h_PC) const;
+
+  std::string name;
+  std::int64_t group;  // patches a token
+  LayerNorm ln_q;
+  Linear fc1, fc2;
+};
+
+struct RiceVit {
+  RiceVit(Parameters& set, const VisionConfig& config);
+  // pixel_values [P, 3·14·14] in merge-block order -> [P, C], class tokens dropped.
+  Var forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
+
+  VisionConfig config;
+  Parameter *class_embedding, *class_pos_emb, *patch_embed;
+  LayerNorm pre_layernorm;
+  std::vector<VisionBlock> blocks;
+  Tensor inv_freq;  // [D/4] f32
+};
+
+}  // namespace ov

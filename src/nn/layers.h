@@ -1,0 +1,45 @@
+// The layers that models are built of: parameters, and the op that reads them. Names are Hugging Face's.
+#pragma once
+#include "autograd/ops.h"
+#include "nn/parameters.h"
+
+namespace ov {
+
+// A parameter as a variable on x's tape.
+inline Var on_tape_of(const Var& x, Parameter* p) {
+  if (!p) return {};
+  return x.tape ? x.tape->parameter(*p) : Var{p->value};
+}
+
+// A constant table (frequencies) where the kernels need it; on the meta device its shape is all there is.
+inline Tensor constant_on(const Tensor& t, Device& device) {
+  return &t.device() == &device ? t : Tensor(t.shape(), t.dtype(), device, Segment::weights);
+}
+
+struct Linear {
+  Parameter *w = nullptr, *b = nullptr;  // [F,C], [F]
+  Linear() = default;
+  Linear(Parameters& set, const std::string& name, std::int64_t outputs, std::int64_t inputs, bool bias, Role role = Role::matrix)
+      : w(set.declare(name + ".weight", {outputs, inputs}, role)), b(bias ? set.declare(name + ".bias", {outputs}, Role::bias) : nullptr) {}
+  Var operator()(const Var& x) const { return linear(x, on_tape_of(x, w), on_tape_of(x, b)); }
+};
+
+struct LayerNorm {
+  Parameter *w = nullptr, *b = nullptr;
+  double eps = 1e-5;
+  LayerNorm() = default;
+  LayerNorm(Parameters& set, const std::string& name, std::int64_t width, double eps)
+      : w(set.declare(name + ".weight", {width}, Role::norm_weight)), b(set.declare(name + ".bias", {width}, Role::norm_bias)), eps(eps) {}
+  Var operator()(const Var& x) const { return layer_norm(x, on_tape_of(x, w), on_tape_of(x, b), eps); }
+};
+
+struct RmsNorm {
+  Parameter* w = nullptr;
+  double eps = 1e-6;
+  RmsNorm() = default;
+  RmsNorm(Parameters& set, const std::string& name, std::int64_t width, double eps)
+      : w(set.declare(name + ".weight", {width}, Role::norm_weight)), eps(eps) {}
+  Var operator()(const Var& x) const { return rms_norm(x, on_tape_of(x, w), eps); }
+};
+
+}  // namespace ov
