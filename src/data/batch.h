@@ -1,0 +1,42 @@
+// What the loader hands to the trainer: packed rows of tokens with their segment tables and pictures. Knows no model.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace ov {
+
+// One sub-sample of a packed row: tokens [begin, begin + length). With a prefix (the index of an earlier segment of the same row) it
+// attends to that segment and to itself, and its positions go on from the prefix's end; without, its positions start at 0.
+struct TokenSegment {
+  std::int64_t begin = 0, length = 0, prefix = -1;
+  bool operator==(const TokenSegment&) const = default;
+};
+
+constexpr std::int64_t ignored_label = -100;
+
+// A micro-batch: one packed row.
+struct MicroBatch {
+  std::vector<std::int64_t> input_ids;  // [T], images expanded to one placeholder a merged token
+  std::vector<std::int64_t> labels;     // [T], the id itself where it is to be learned, else -100; token t is predicted from t - 1
+                                        // of its segment (from the prefix's last token for the first of a branch)
+  std::vector<std::int64_t> positions;  // [T]
+  std::vector<TokenSegment> segments;
+  Tensor pixel_values;                            // [P, 3 patch²] f32, null without pictures
+  std::vector<std::array<std::int64_t, 3>> grids;  // t, h, w in patches, one a picture, in order of their placeholders
+  std::vector<std::int64_t> sample_of_segment;     // [segments] which sample of the micro-batch a segment belongs to
+  std::int64_t samples = 0;
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
+};
+
+// Everything one optimiser step learns from.
+struct GlobalStep {
+  std::vector<MicroBatch> micro_batches;
+  std::int64_t samples = 0, tokens = 0, labelled_tokens = 0, patches = 0;
+};
+
+}  // namespace ov
