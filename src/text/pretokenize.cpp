@@ -39,6 +39,28 @@ constexpr Range inert[] = {{0x0, 0x2FF},     {0x400, 0x482},   {0x48A, 0x52F},  
                            {0x3001, 0x3029}, {0x3041, 0x3096}, {0x30A1, 0x30FA},  {0x3400, 0x9FFF},
                            {0xAC00, 0xD7A3}, {0xFF01, 0xFFBE}, {0x1F300, 0x1FAFF}};
 
+// Marks that the reference's normaliser does not know (its tables end at Unicode 9): it leaves them where they stand, and
+// neither reorders nor composes across them. Measured with tokenizers 0.21.4.
+constexpr Range newer_marks[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+    {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11930}, {0x11935, 0x11935}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42},
+    {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
+    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+
+void append_nfc(std::string_view text, std::string& out) {
+  utf8proc_uint8_t* composed = nullptr;
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                 static_cast<utf8proc_ssize_t>(text.size()), &composed, options);
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owned(composed, &std::free);
+  if (size < 0) machine_error("NFC of ", text.size(), " bytes: ", utf8proc_errmsg(size));
+  out.append(reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size));
+}
+
 enum class Class { letter, number, white_space, line_end, other };
 
 Class class_of(char32_t c) {
@@ -123,13 +145,17 @@ std::string nfc(std::string_view text) {
   for (std::size_t at = 0; at < text.size() && !changes;) changes = !nfc_inert(next_code_point(text, at));
   if (!changes) return std::string(text);
 
-  utf8proc_uint8_t* out = nullptr;
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &out, options);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owned(out, &std::free);
-  if (size < 0) machine_error("NFC of ", text.size(), " bytes: ", utf8proc_errmsg(size));
-  return std::string(reinterpret_cast<const char*>(out), static_cast<std::size_t>(size));
+  std::string out;
+  std::size_t begin = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t here = at;
+    if (!contains(std::begin(newer_marks), std::end(newer_marks), next_code_point(text, at))) continue;
+    append_nfc(text.substr(begin, here - begin), out);
+    out += text.substr(here, at - here);
+    begin = at;
+  }
+  append_nfc(text.substr(begin), out);
+  return out;
 }
 
 std::size_t word_end(std::string_view text, std::size_t begin) {
