@@ -9,7 +9,7 @@ namespace ov {
 
 ImageSize smart_resize(ImageSize size, std::int64_t factor, std::int64_t min_pixels, std::int64_t max_pixels,
                        SmartResizeRule rule) {
-  const auto [width, height] = size;
+  const std::int64_t width = size.width, height = size.height;
   if (width < 1 || height < 1)
     input_error("smart_resize: a picture of ", width, " x ", height, " pixels; each side must be at least 1");
   // The quotient is a double in the original: 200 passes, anything above fails.

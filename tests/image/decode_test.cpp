@@ -40,7 +40,9 @@ TEST_CASE("decoding: every golden picture has the bytes of Pillow's convert(\"RG
 TEST_CASE("decoding: odd PNG, JPEG and WebP files agree with Pillow, also where it accepts damage") {
   const Json all = Json::read(extra + "cases.json");
   int equal = 0, refused = 0;
-  for (const auto& [file, c] : all.at("cases").members()) {
+  for (const auto& entry : all.at("cases").members()) {
+    const std::string& file = entry.first;
+    const Json& c = entry.second;
     Image image;
     const std::string message = decode_failure(read_file(extra + file), &image);
     if (c.find("error")) {
@@ -60,9 +62,10 @@ TEST_CASE("decoding: odd PNG, JPEG and WebP files agree with Pillow, also where 
 TEST_CASE("decoding: a truncated picture is an error, or has the pixels that Pillow still finds") {
   const Json all = Json::read(extra + "truncations.json");
   int cuts = 0, accepted = 0;
-  for (const auto& [file, entries] : all.members()) {
+  for (const auto& entry : all.members()) {
+    const std::string& file = entry.first;
     const std::string bytes = read_file(golden + file);
-    for (const Json& cut : entries.items()) {
+    for (const Json& cut : entry.second.items()) {
       const auto keep = static_cast<std::size_t>(cut[0].as_int());
       // A copy of exactly this length, so that a sanitizer sees any read past the end.
       const std::vector<char> part(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(keep));
