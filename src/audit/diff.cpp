@@ -1,0 +1,197 @@
+#include "audit/diff.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "store/jsonl.h"
+
+namespace ov {
+namespace {
+
+std::string class_of(const std::string& name) { return name.substr(0, name.find('.')); }
+
+bool is_compared(const std::string& name) {
+  const std::string c = class_of(name);
+  return c == "act" || c == "grad" || name == "logits" || name == "token_loss";
+}
+
+std::vector<double> as_f64(const Tensor& t) { return (t.dtype() == Dtype::f64 ? t : t.to(Dtype::f64)).to_vector<double>(); }
+
+double largest(const std::vector<double>& v) {
+  double m = 0;
+  for (double x : v) m = std::max(m, std::abs(x));
+  return m;
+}
+
+double ulp_of_f32(double x) {
+  const int exponent = std::max(-126, std::ilogb(std::max(std::abs(x), 0x1p-126)));
+  return std::ldexp(1.0, exponent - 23);
+}
+
+TensorDifference compare(const std::string& name, const Tensor* a, const Tensor& b, double class_largest, double rtol) {
+  TensorDifference d{.name = name};
+  if (!a) {
+    d.missing = true;
+    return d;
+  }
+  if (a->shape() != b.shape()) {
+    d.misshapen = true;
+    return d;
+  }
+  const auto x = as_f64(*a), y = as_f64(b);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const bool same = x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]));
+    const double difference = same ? 0 : std::abs(x[i] - y[i]);
+    if (difference > d.absolute || (std::isnan(difference) && !std::isnan(d.absolute))) {
+      d.absolute = difference;
+      d.element = static_cast<std::int64_t>(i);
+    }
+  }
+  if (!x.empty()) {
+    d.a = x[static_cast<std::size_t>(d.element)];
+    d.b = y[static_cast<std::size_t>(d.element)];
+    d.ulps = d.absolute / ulp_of_f32(d.b);
+  }
+  const double denominator = std::max(largest(y), 1e-6 * class_largest);
+  d.relative = d.absolute == 0 ? 0 : d.absolute / denominator;
+  d.within = d.absolute <= rtol * denominator;
+  return d;
+}
+
+std::vector<NamedTensor> all_tensors(const Safetensors& file) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& e : file.entries())
+    if (is_compared(e.name)) tensors.push_back({e.name, file.tensor(e.name)});
+  return tensors;
+}
+
+std::vector<std::string> order_of(const Safetensors& file) {
+  std::vector<std::string> names;
+  if (const auto it = file.metadata().find("order"); it != file.metadata().end()) {
+    std::istringstream lines(it->second);
+    for (std::string line; std::getline(lines, line);)
+      if (!line.empty()) names.push_back(line);
+  }
+  return names;
+}
+
+}  // namespace
+
+bool TraceDifference::within() const { return first() == nullptr; }
+
+const TensorDifference* TraceDifference::first() const {
+  for (const auto& d : compared)
+    if (!d.within) return &d;
+  return nullptr;
+}
+
+double TraceDifference::worst(const std::string& prefix) const {
+  double w = 0;
+  for (const auto& d : compared) {
+    if (!d.name.starts_with(prefix)) continue;
+    if (d.missing || d.misshapen || std::isnan(d.relative)) return std::numeric_limits<double>::infinity();
+    w = std::max(w, d.relative);
+  }
+  return w;
+}
+
+TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b, const std::vector<std::string>& order,
+                                double rtol) {
+  std::map<std::string, const Tensor*> in_a, in_b;
+  for (const auto& t : a) in_a[t.name] = &t.tensor;
+  std::map<std::string, double> class_largest;
+  for (const auto& t : b) {
+    in_b[t.name] = &t.tensor;
+    double& m = class_largest[class_of(t.name)];
+    m = std::max(m, largest(as_f64(t.tensor)));
+  }
+  // The given order first, then what it does not name, as the file has it.
+  std::vector<std::string> names;
+  std::set<std::string> seen;
+  for (const auto& name : order)
+    if (in_b.count(name) && seen.insert(name).second) names.push_back(name);
+  for (const auto& t : b)
+    if (seen.insert(t.name).second) names.push_back(t.name);
+
+  TraceDifference result;
+  for (const auto& name : names) {
+    const auto it = in_a.find(name);
+    result.compared.push_back(compare(name, it == in_a.end() ? nullptr : it->second, *in_b[name], class_largest[class_of(name)], rtol));
+  }
+  for (const auto& t : a)
+    if (!in_b.count(t.name)) result.extra.push_back(t.name);
+  return result;
+}
+
+TraceDifference diff_traces(const std::string& a, const std::string& b, double rtol) {
+  const Safetensors fa = Safetensors::open(a), fb = Safetensors::open(b);
+  auto order = order_of(fb);
+  if (order.empty()) order = order_of(fa);
+  const auto reference = all_tensors(fb);
+  if (reference.empty()) input_error(b, ": holds no act.*, grad.*, logits or token_loss to compare with");
+  return compare_tensors(all_tensors(fa), reference, order, rtol);
+}
+
+RunDifference diff_runs(const std::string& a, const std::string& b) {
+  // step -> what -> checksum; a step logged twice (a resume) counts with its last line.
+  const auto read = [](const std::string& path) {
+    std::map<std::int64_t, std::vector<std::pair<std::string, std::string>>> steps;
+    JsonlReader lines(path);
+    for (Json line; lines.next(&line);) {
+      const Json *step = line.find("step"), *sums = line.find("checksums");
+      if (!step || !sums) continue;
+      auto& entry = steps[step->as_int()];
+      entry.clear();
+      for (const auto& [what, value] : sums->members()) entry.emplace_back(what, value.as_string());
+    }
+    if (steps.empty()) input_error(path, ": no line holds a step and its checksums");
+    return steps;
+  };
+  const auto in_a = read(a), in_b = read(b);
+  RunDifference d;
+  for (const auto& [step, sums] : in_b) {
+    const auto other = in_a.find(step);
+    if (other == in_a.end()) continue;
+    for (const auto& [what, value] : sums) {
+      const auto match = std::find_if(other->second.begin(), other->second.end(), [&, w = what](const auto& s) { return s.first == w; });
+      if (match == other->second.end()) continue;
+      ++d.compared;
+      if (match->second != value && d.first.empty()) d.first = cat("step ", step, ": ", what);
+    }
+  }
+  if (d.compared == 0) input_error(a, " and ", b, ": no step has checksums in both");
+  return d;
+}
+
+bool diff_files(const std::string& a, const std::string& b, double rtol, std::string& report) {
+  std::ostringstream out;
+  if (a.ends_with(".jsonl") && b.ends_with(".jsonl")) {
+    const RunDifference d = diff_runs(a, b);
+    out << d.compared << " checksums compared: " << (d.first.empty() ? "all equal" : "first difference at " + d.first) << "\n";
+    report = out.str();
+    return d.first.empty();
+  }
+  const TraceDifference d = diff_traces(a, b, rtol);
+  std::size_t bad = 0;
+  for (const auto& t : d.compared) {
+    if (t.within) continue;
+    ++bad;
+    if (t.missing) out << "missing   " << t.name << "\n";
+    else if (t.misshapen) out << "misshapen " << t.name << "\n";
+    else out << "differs   " << t.name << " element " << t.element << ": " << t.a << " against " << t.b << ", " << t.relative << " relative, " << t.ulps << " ulps\n";
+  }
+  for (const auto& name : d.extra) out << "extra     " << name << "\n";
+  for (const char* c : {"act", "grad", "logits", "token_loss"})
+    if (const double w = d.worst(c); w > 0 && std::isfinite(w)) out << "worst " << c << " " << w << "\n";
+  out << d.compared.size() << " tensors compared, " << bad << " not within " << rtol;
+  if (const auto* first = d.first()) out << "; first: " << first->name;
+  out << "\n";
+  report = out.str();
+  return bad == 0;
+}
+
+}  // namespace ov

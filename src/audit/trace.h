@@ -1,0 +1,43 @@
+// Every named activation and gradient of one forward and backward pass, as a safetensors file that a PyTorch hook dump compares with.
+//
+//   act.<module>       output of every module, HF's in-memory names; the decoder's have a leading batch axis of 1
+//   grad.<parameter>   of the mean loss over the labelled tokens
+//   logits [T,V], token_loss: of the labelled tokens in order
+//   __metadata__.order names of all tensors in order of execution, one a line
+#pragma once
+#include <string>
+#include <vector>
+
+#include "model/onevision.h"
+#include "store/safetensors.h"
+
+namespace ov {
+
+struct TraceCase {
+  std::vector<std::int64_t> input_ids;
+  std::vector<std::int64_t> labels;  // at the same positions as the ids, -100 ignored; empty: no loss, no gradients
+  Tensor pixel_values;               // [P, 3·14·14], null without pictures
+  std::vector<Grid> grids;
+};
+// A file with input_ids, optionally labels, pixel_values, image_grid_thw. Pixels are converted to the model's dtype.
+TraceCase read_trace_case(const std::string& path, Dtype dtype);
+
+struct Trace {
+  std::vector<NamedTensor> tensors;  // in order of execution
+  double loss = 0;                   // mean over the labelled tokens; 0 without any
+  const Tensor* find(const std::string& name) const;
+};
+
+// Runs the unfused composition. Gradients of all parameters; the model's own are replaced.
+Trace trace_model(Onevision& model, const TraceCase& input);
+void write_trace(const std::string& path, const Trace& trace);
+
+// Token t is predicted from t - 1: targets and weights for the rows of logits, and how many tokens are labelled.
+struct NextToken {
+  Tensor targets, weights;
+  std::int64_t labelled = 0;
+  std::vector<std::int64_t> rows;  // rows of logits that predict a labelled token
+};
+NextToken next_token_targets(const std::vector<std::int64_t>& labels, Dtype dtype);
+
+}  // namespace ov

@@ -1,0 +1,86 @@
+// The whole model against the original code (tests/golden/README.md): five cases of text, pictures of odd shapes and several pictures.
+#include <doctest/doctest.h>
+
+#include "audit/diff.h"
+#include "model/hf_io.h"
+
+using namespace ov;
+
+namespace {
+
+const std::string golden = "tests/golden/dense";
+const std::vector<std::string> cases = {"text_only", "one_image", "one_column", "two_images", "three_images"};
+
+TraceDifference compare_case(const std::string& name, const LoadOptions& options, const std::string& reference_logits = "") {
+  const auto model = load_model(golden + "/checkpoint", options);
+  const std::string path = golden + "/case_" + name + ".safetensors";
+  const Trace ours = trace_model(*model, read_trace_case(path, options.dtype));
+  const Safetensors file = Safetensors::open(path);
+  std::vector<NamedTensor> reference;
+  if (!reference_logits.empty()) {
+    reference.push_back({"logits", file.tensor(reference_logits)});
+  } else {
+    for (const auto& e : file.entries())
+      if (e.name.starts_with("act.") || e.name.starts_with("grad.") || e.name == "logits" || e.name == "token_loss")
+        reference.push_back({e.name, file.tensor(e.name)});
+  }
+  return compare_tensors(ours.tensors, reference, {}, 1e-7);
+}
+
+Json summary() { return Json::read(golden + "/summary.json"); }
+
+}  // namespace
+
+TEST_CASE("golden dense: every activation, gradient, logit and token loss in fp64 within the rounding of the stored values") {
+  for (const auto& name : cases) {
+    const TraceDifference d = compare_case(name, {.dtype = Dtype::f64});
+    CAPTURE(name);
+    CHECK(d.compared.size() > 40);
+    const auto* first = d.first();
+    CHECK_MESSAGE(!first, (first ? first->name : ""), " differs by ", first ? first->relative : 0);
+  }
+}
+
+TEST_CASE("golden dense: the losses in fp64 to ten digits") {
+  const Json all = summary();
+  for (const Json& c : all.at("cases").items()) {
+    const std::string name = c.at("name").as_string();
+    const auto model = load_model(golden + "/checkpoint", {.dtype = Dtype::f64});
+    const Trace t = trace_model(*model, read_trace_case(golden + "/case_" + name + ".safetensors", Dtype::f64));
+    CHECK(std::abs(t.loss - c.at("loss_fp64").as_double()) < 1e-10 * t.loss);
+  }
+}
+
+TEST_CASE("golden dense: in fp32 no class is more than twice as far from fp64 as PyTorch's fp32 at its worst") {
+  const Json all = summary();
+  for (const Json& c : all.at("cases").items()) {
+    const std::string name = c.at("name").as_string();
+    CAPTURE(name);
+    const Json& theirs = c.at("fp32_error_of_pytorch");
+    const TraceDifference d = compare_case(name, {});
+    CHECK(d.worst("act.") <= 2 * theirs.at("worst_activation")[0].as_double());
+    CHECK(d.worst("logits") <= 2 * theirs.at("logits_max_abs_over_max").as_double());
+    if (const Json* gradient = theirs.find("worst_gradient")) CHECK(d.worst("grad.") <= 2 * (*gradient)[0].as_double());
+  }
+}
+
+TEST_CASE("golden dense: Megatron's constants and the released shift of later images, each by its switch") {
+  for (const auto& name : cases) {
+    CAPTURE(name);
+    if (name != "text_only") {
+      CHECK(compare_case(name, {.dtype = Dtype::f64, .reference = "megatron"}, "megatron_eps.logits").within());
+      CHECK_FALSE(compare_case(name, {.dtype = Dtype::f64}, "megatron_eps.logits").within());
+    }
+    if (name == "two_images" || name == "three_images") {
+      CHECK(compare_case(name, {.dtype = Dtype::f64, .hf_shift_bug = true}, "hf_shift_bug.logits").within());
+      CHECK(compare_case(name, {.dtype = Dtype::f64}, "hf_shift_bug.logits").worst("logits") > 1e-2);
+    }
+  }
+}
+
+TEST_CASE("golden dense: a checkpoint written and read again has the same bits") {
+  const auto model = load_model(golden + "/checkpoint");
+  CHECK(model->parameters().count() > 600000);
+  CHECK(!model->config().text.tied);
+  CHECK_THROWS_AS(load_model("tests/golden/tokenizer"), Error);
+}
