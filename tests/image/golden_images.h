@@ -1,7 +1,5 @@
 // What the tests of this room share: reference values and pictures to resize.
 #pragma once
-#include <bit>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -10,6 +8,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "image/image.h"
+#include "store/safetensors.h"
 
 namespace ov::image_test {
 
@@ -28,28 +27,10 @@ inline std::vector<std::string> golden_files() {
   return files;
 }
 
-// One array of a safetensors file: 8 bytes of header length, a JSON header, the data.
-struct Array {
-  std::vector<std::int64_t> shape;
-  std::string bytes;
-};
-inline Array golden_array(const std::string& file, const std::string& name) {
-  const std::string all = read_file(golden + file);
-  std::uint64_t header = 0;
-  std::memcpy(&header, all.data(), 8);
-  const Json entry = Json::parse(std::string_view(all).substr(8, header), file).at(name);
-  Array a;
-  for (const Json& n : entry.at("shape").items()) a.shape.push_back(n.as_int());
-  const auto begin = static_cast<std::size_t>(entry.at("data_offsets")[0].as_int());
-  const auto end = static_cast<std::size_t>(entry.at("data_offsets")[1].as_int());
-  a.bytes = all.substr(8 + header + begin, end - begin);
-  return a;
-}
 inline Image golden_picture(const std::string& file, const std::string& name) {
-  const Array a = golden_array(file, name);
-  Image image(a.shape.at(1), a.shape.at(0));
-  if (image.rgb.size() != a.bytes.size()) input_error(file, ": ", name, " is not a picture");
-  std::memcpy(image.rgb.data(), a.bytes.data(), a.bytes.size());
+  const Tensor t = Safetensors::open(golden + file).tensor(name);  // [height, width, 3] u8
+  Image image(t.dim(1), t.dim(0));
+  image.rgb = t.to_vector<std::uint8_t>();
   return image;
 }
 
