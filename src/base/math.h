@@ -1,14 +1,14 @@
-// The project's own elementary functions: the same bits from every compiler, on every CPU, in the CUDA simulator and under
-// nvcc. libm's float functions differ between versions and machines, so f32 arithmetic never calls them.
+// The project's own elementary functions: the same bits from every compiler, on every CPU, in the CUDA simulator and
+// under nvcc. libm's float functions differ between versions and machines, so f32 arithmetic never calls them.
 //
 //   math::exp log erf tanh   f32: at most 1 ulp from the exact value, for every one of the 2^32 inputs
 //   math::sin cos            f32: at most 1 ulp too, for every finite input up to FLT_MAX, reduced exactly (below)
 //   double arguments         go to libm: f64 is the oracle, compared within bounds, never in bits
 //
-// Subnormal arguments and results are exact to the same bounds. Signed zeros are kept by sin, tanh and erf; log(0) = -inf,
-// log(x < 0) = NaN, sin(inf) = cos(inf) = NaN. Which NaN comes back is not promised.
-// exp, tanh and erf are branch-free f32 so that a plain loop vectorises; log, sin and cos compute in f64, which is as
-// deterministic, and round once.
+// Subnormal arguments and results are exact to the same bounds. Signed zeros are kept by sin, tanh and erf; log(0) =
+// -inf, log(x < 0) = NaN, sin(inf) = cos(inf) = NaN. Which NaN comes back is not promised. exp, tanh and erf are
+// branch-free f32 so that a plain loop vectorises; log, sin and cos compute in f64, which is as deterministic, and
+// round once.
 //
 // Only + - * /, explicit fma, comparisons and integer operations: one IEEE result each. Build with -ffp-contract=off
 // (nvcc: -fmad=false). The polynomial coefficients are our own minimax fits: relative error of the function over the
@@ -42,8 +42,8 @@ OV_HD_INLINE float at_most(float x, float limit) {
   return from_bits(a < b ? a : b);
 }
 
-// condition ? a : b with both sides always computed: g++ would otherwise branch around the side not taken, and a loop with
-// branches does not vectorise.
+// condition ? a : b with both sides always computed: g++ would otherwise branch around the side not taken, and a loop
+// with branches does not vectorise.
 OV_HD_INLINE float select(bool condition, float a, float b) {
   const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
   return from_bits((bits(a) & mask) | (bits(b) & ~mask));
@@ -58,9 +58,9 @@ struct ExpParts {
   int n;
 };
 
-// |x| < 2^22 ln 2. n = x / ln 2 to the nearest integer, by the addition of 1.5·2^23. ln 2 = high + low, n·high is exact, hence
-// x - n ln 2 = r + rest where `rest` is what r's rounding lost. t = r + (r² h(r) + rest), |r| <= 0.347, relative error of
-// 1 + t before rounding: 3.1e-9.
+// |x| < 2^22 ln 2. n = x / ln 2 to the nearest integer, by the addition of 1.5·2^23. ln 2 = high + low, n·high is
+// exact, hence x - n ln 2 = r + rest where `rest` is what r's rounding lost. t = r + (r² h(r) + rest), |r| <= 0.347,
+// relative error of 1 + t before rounding: 3.1e-9.
 OV_HD_INLINE ExpParts exp_parts(float x) {
   constexpr float to_integer = 12582912.0f;
   const float shifted = std::fma(x, 1.44269504f, to_integer);
@@ -87,8 +87,9 @@ OV_HD_INLINE float exp(float x) {
   return (1.0f + e.t) * detail::power_of_2(half) * detail::power_of_2(e.n - half);
 }
 
-// |x| < 7/8: x + x p(x²), relative error 8.6e-10. Otherwise 1 - erfc(x) with erfc(x) = exp(q(u)), u = x - 81/64 exactly (a
-// point where log erfc is close to an f32, and near which q's roundings are small), absolute error 1.8e-9. 1 from 3.92 on.
+// |x| < 7/8: x + x p(x²), relative error 8.6e-10. Otherwise 1 - erfc(x) with erfc(x) = exp(q(u)), u = x - 81/64
+// exactly (a point where log erfc is close to an f32, and near which q's roundings are small), absolute error 1.8e-9.
+// 1 from 3.92 on.
 OV_HD_INLINE float erf(float x) {
   const float a = detail::abs(x), z = a * a;
   float p = std::fma(7.86771343e-5f, z, -8.02642375e-4f);
@@ -170,9 +171,9 @@ OV_HD_INLINE Reduced reduce_moderate(float x) {
   return {r, static_cast<std::uint32_t>(static_cast<std::int64_t>(n))};
 }
 
-// 2^28 <= |x| < inf (Payne and Hanek 1983): |x| = m 2^e with a 24-bit integer m. Of the binary digits of 2/π, those before
-// digit e - 1 contribute multiples of 4 quadrants; the next 96 give m 2^e 2/π mod 4 in fixed point with 62 digits after
-// the point. No f32 comes closer than 2^-30 to a multiple of π/2, so r keeps 30 correct digits.
+// 2^28 <= |x| < inf (Payne and Hanek 1983): |x| = m 2^e with a 24-bit integer m. Of the binary digits of 2/π, those
+// before digit e - 1 contribute multiples of 4 quadrants; the next 96 give m 2^e 2/π mod 4 in fixed point with 62
+// digits after the point. No f32 comes closer than 2^-30 to a multiple of π/2, so r keeps 30 correct digits.
 OV_HD_INLINE Reduced reduce_large(float x) {
   constexpr std::uint32_t two_over_pi[7] = {0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u,
                                             0xdb629599u, 0x3c439041u, 0xfe5163abu};
@@ -193,7 +194,8 @@ OV_HD_INLINE Reduced reduce_large(float x) {
   return b >> 31 ? Reduced{-r, 0u - q} : Reduced{r, q};
 }
 
-// sin(x + shift · π/2): Taylor series on [-π/4, π/4], relative error 1e-11 (sin, cut after r^11) and 1e-12 (cos, after r^12).
+// sin(x + shift · π/2): Taylor series on [-π/4, π/4], relative error 1e-11 (sin, cut after r^11) and 1e-12 (cos,
+// after r^12).
 OV_HD_INLINE float sin_shifted(float x, std::uint32_t shift) {
   const float a = abs(x);
   if (!(a < from_bits(0x7f800000u))) return x - x;

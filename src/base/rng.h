@@ -1,4 +1,5 @@
-// Random numbers without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+// Random numbers without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as
+// 1, 2, 3").
 //
 // A value is a function of (seed, purpose, step, element), so it does not depend on threads, ranks, order or a resume.
 //   key      seed, 64 bits
@@ -35,9 +36,11 @@ OV_HD constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, std::uint32_t key
 
 class Philox {
  public:
-  // `purpose` separates streams: "init", "dropout", "sampling". Steps below 2^32.
+  // `purpose` separates streams: "init", "dropout", "sampling".
   constexpr Philox(std::uint64_t seed, std::string_view purpose, std::uint64_t step = 0)
-      : seed_(seed), step_(static_cast<std::uint32_t>(step)), purpose_(fold(fnv1a(purpose))) {}
+      : seed_(seed), step_(static_cast<std::uint32_t>(step)), purpose_(fold(fnv1a(purpose))) {
+    if (step >> 32) input_error("Philox: step is ", step, ", expected below 2^32");
+  }
 
   constexpr PhiloxBlock block(std::uint64_t b) const {
     return encrypt({{static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), step_, purpose_}});
@@ -61,8 +64,8 @@ class Philox {
     return radius * (i & 1 ? math::sin(angle) : math::cos(angle));
   }
 
-  // Uniform in [0, n), n >= 1, without bias (Lemire 2019): the high half of u·n, where u is drawn again when the low half
-  // falls into the 2^64 mod n values that would be one too many. Further draws encrypt the block again.
+  // Uniform in [0, n), n >= 1, without bias (Lemire 2019): the high half of u·n, where u is drawn again when the low
+  // half falls into the 2^64 mod n values that would be one too many. Further draws encrypt the block again.
   std::uint64_t below(std::uint64_t i, std::uint64_t n) const {
     if (n == 0) input_error("Philox::below: n is 0, expected at least 1");
     const std::uint64_t surplus = (0 - n) % n;
@@ -87,10 +90,12 @@ class Philox {
   std::uint32_t step_, purpose_;
 };
 
-// A seeded permutation of [0, n) that is computed, not stored: position i of epoch e reads record Permutation(n, seed, e)(i).
+// A seeded permutation of [0, n) that is computed, not stored: position i of epoch e reads record Permutation(n,
+// seed, e)(i).
 //
-// A balanced Feistel network of 12 rounds over the smallest 2^2h >= n is a bijection there; an image outside [0, n) is fed
-// through again (cycle walking, Black and Rogaway 2002; under 4 passes on average), which keeps it a bijection on [0, n).
+// A balanced Feistel network of 12 rounds over the smallest 2^2h >= n is a bijection there; an image outside [0, n)
+// is fed through again (cycle walking, Black and Rogaway 2002; under 4 passes on average), which keeps it a bijection
+// on [0, n).
 class Permutation {
  public:
   Permutation(std::int64_t n, std::uint64_t seed, std::uint64_t epoch) : n_(static_cast<std::uint64_t>(n)) {

@@ -14,7 +14,8 @@
 namespace ov {
 namespace {
 
-// K_i: the first 32 bits after the point of the cube root of the i-th prime. r = floor(2^32 p^⅓) by bisection on r³ <= 2^96 p.
+// K_i: the first 32 bits after the point of the cube root of the i-th prime. r = floor(2^32 p^⅓) by bisection on r³
+// <= 2^96 p.
 constexpr std::array<std::uint32_t, 64> round_constants() {
   std::array<std::uint32_t, 64> k{};
   int found = 0;

@@ -48,6 +48,7 @@ TEST_CASE("seed, purpose, step and element each change the value, and nothing el
       value(1, "init", 1, 0), value(1, "init", 0, 1), value(1, "init", 0, 2),          value(1, "init", 0, 1ull << 40)};
   CHECK(all.size() == 8);
   CHECK(value(1, "init", 0, 5) == value(1, "init", 0, 5));
+  CHECK_THROWS_WITH_AS(Philox(1, "init", 1ull << 32), "Philox: step is 4294967296, expected below 2^32", Error);
 }
 
 TEST_CASE("values are pinned: a model's initial weights never change between versions") {

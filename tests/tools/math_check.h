@@ -1,8 +1,8 @@
-// Compares an f32 function with fp64 libm over bit patterns; used on all of them by math_exhaustive and on a sample by the
-// unit tests.
+// Compares an f32 function with fp64 libm over bit patterns; used on all of them by math_exhaustive and on a sample
+// by the unit tests.
 //
-// Error in ulps: |ours - exact| / ulp(exact rounded to f32), the ulp never below 2^-149. libm's own error (below 1 ulp of
-// f64) adds at most 2^-29. An overflowed result counts as 2^128. NaN for a number, a number for NaN and a zero
+// Error in ulps: |ours - exact| / ulp(exact rounded to f32), the ulp never below 2^-149. libm's own error (below 1
+// ulp of f64) adds at most 2^-29. An overflowed result counts as 2^128. NaN for a number, a number for NaN and a zero
 // of the wrong sign count as infinitely wrong.
 #pragma once
 #include <algorithm>

@@ -2,9 +2,9 @@
 //
 //   math_exhaustive [--quick]     --quick: every 997th bit pattern and its negative
 //
-// Prints a line per function: the largest error in ulps, where, and a checksum of all result bits, which must be the same
-// for every compiler, optimisation level and instruction set. Exit 0 when every bound holds, 1 when one does not, 2 for a
-// wrong argument.
+// Prints a line per function: the largest error in ulps, where, and a checksum of all result bits, which must be the
+// same for every compiler, optimisation level and instruction set. Exit 0 when every bound holds, 1 when one does
+// not, 2 for a wrong argument.
 #include <cstdio>
 #include <cstring>
 #include <thread>
