@@ -21,8 +21,11 @@ inline void pause_cpu() {
 #endif
 }
 
-// One region at a time. A worker spins for a while after a region, since the next one usually follows within
-// microseconds, and then sleeps. The caller takes ranges too; a region ends when every worker has left it.
+// One region at a time. The caller opens a region, takes ranges until none is left and closes it; a worker that comes
+// while it is open joins and takes ranges too. The caller waits for those who joined, not for those who are late: on a
+// busy machine a worker may be away for milliseconds. After a region a worker looks out for the next one for a while,
+// since it usually follows within microseconds, and then sleeps. It yields meanwhile: a thread that is ready to run is
+// moved to an idle core by the system, one that is woken for every region may share the caller's core for good.
 class Pool {
  public:
   explicit Pool(int n) {
@@ -31,8 +34,7 @@ class Pool {
   ~Pool() {
     {
       std::lock_guard lock(mutex_);
-      stop_ = true;
-      generation_.fetch_add(1);
+      stop_.store(true);
     }
     wake_.notify_all();
     for (auto& w : workers_) w.join();
@@ -44,25 +46,29 @@ class Pool {
     error_ = nullptr;
     error_at_ = n;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    region_.store((generation_of(region_.load(std::memory_order_relaxed)) + 1) * one_generation + open);
+    if (sleepers_.load() > 0) {
       { std::lock_guard lock(mutex_); }
       wake_.notify_all();
     }
     inside_region = true;
     drain();
     inside_region = false;
-    for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
-      if (spin < 2000)
-        pause_cpu();
-      else
-        std::this_thread::yield();
+    region_.fetch_and(~open, std::memory_order_acq_rel);
+    for (int spin = 0; joined(region_.load(std::memory_order_acquire)) != 0; ++spin) {
+      if (spin < 2000) pause_cpu();
+      else std::this_thread::yield();
     }
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
+  static constexpr int look_out = 20000;  // 25 µs of pauses, then about 10 ms of yields
+  // region_ in one word: its number, how many workers are inside, and whether more may join.
+  static constexpr std::uint64_t open = 1, one_worker = 2, one_generation = 1024;
+  static std::uint64_t generation_of(std::uint64_t region) { return region / one_generation; }
+  static std::uint64_t joined(std::uint64_t region) { return region % one_generation / one_worker; }
+
   void drain() {
     for (std::int64_t begin; (begin = next_.fetch_add(chunk_, std::memory_order_relaxed)) < n_;) {
       try {
@@ -77,29 +83,35 @@ class Pool {
   void work() {
     inside_region = true;
     for (std::uint64_t seen = 0;;) {
-      for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
-        if (spin < 4000) {
-          pause_cpu();
+      std::uint64_t region = 0;
+      const auto news = [&] {
+        region = region_.load();
+        return stop_.load() || ((region & open) && generation_of(region) != seen);
+      };
+      for (int spin = 0; !news(); ++spin) {
+        if (spin < look_out) {
+          spin < 1000 ? pause_cpu() : std::this_thread::yield();
           continue;
         }
         std::unique_lock lock(mutex_);
-        sleepers_.fetch_add(1, std::memory_order_seq_cst);
-        wake_.wait(lock, [&] { return generation_.load(std::memory_order_seq_cst) != seen; });
-        sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+        sleepers_.fetch_add(1);
+        wake_.wait(lock, news);
+        sleepers_.fetch_sub(1);
       }
-      seen = generation_.load(std::memory_order_acquire);
-      if (stop_) return;
+      if (stop_.load()) return;
+      if (!region_.compare_exchange_strong(region, region + one_worker, std::memory_order_acq_rel)) continue;
+      seen = generation_of(region);
       drain();
-      busy_.fetch_sub(1, std::memory_order_acq_rel);
+      region_.fetch_sub(one_worker, std::memory_order_acq_rel);
     }
   }
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  bool stop_ = false;
-  std::atomic<std::uint64_t> generation_{0};
-  std::atomic<int> sleepers_{0}, busy_{0};
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> region_{0};
+  std::atomic<int> sleepers_{0};
   std::atomic<std::int64_t> next_{0};
   std::int64_t n_ = 0, chunk_ = 1;
   detail::RangeFn fn_ = nullptr;
@@ -108,7 +120,10 @@ class Pool {
   std::int64_t error_at_ = 0;
 };
 
-int default_threads() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+int default_threads() {
+  static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // asks the system: slow
+  return cores;
+}
 
 std::mutex pool_mutex;  // one region at a time, whoever calls
 std::unique_ptr<Pool> pool;

@@ -1,0 +1,119 @@
+#include "base/parallel.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
+namespace {
+
+using namespace ov;
+using i64 = std::int64_t;
+
+struct Threads {  // a number of threads for one scope
+  explicit Threads(int n) : before(threads()) { set_threads(n); }
+  ~Threads() { set_threads(before); }
+  int before;
+};
+
+TEST_CASE("parallel_ranges: every index is covered once, and no range but the last is shorter than the grain") {
+  for (const int t : {1, 2, 3, 5}) {
+    const Threads scope(t);
+    for (const i64 n : {0, 1, 2, 7, 64, 1000})
+      for (const i64 grain : {0, 1, 3, 100}) {
+        std::vector<std::atomic<int>> seen(static_cast<std::size_t>(n));
+        std::atomic<bool> too_short{false};
+        parallel_ranges(n, grain, [&](i64 begin, i64 end) {
+          if (end - begin < grain && end != n) too_short = true;
+          for (i64 i = begin; i < end; ++i) ++seen[static_cast<std::size_t>(i)];
+        });
+        bool once = true;
+        for (const auto& s : seen) once = once && s == 1;
+        CHECK(once);
+        CHECK_FALSE(too_short);
+      }
+  }
+}
+
+TEST_CASE("parallel_for: what the workers wrote is there when the call returns, region after region") {
+  const Threads scope(3);
+  std::vector<i64> v(97);
+  bool right = true;
+  for (i64 round = 0; round < 3000; ++round) {
+    parallel_for(97, [&](i64 i) { v[static_cast<std::size_t>(i)] = round * i; });
+    for (i64 i = 0; i < 97; ++i) right = right && v[static_cast<std::size_t>(i)] == round * i;
+    // Some rounds find the workers asleep.
+    if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  CHECK(right);
+}
+
+TEST_CASE("parallel_for: workers do take part, and a call made inside a region stays on its thread") {
+  const Threads scope(2);
+  std::mutex mutex;
+  std::vector<std::thread::id> outer;
+  bool nested_moved = false;
+  std::atomic<int> arrived{0};
+  parallel_for(2, [&](i64) {  // each index waits for the other one, so two threads are needed to get out
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+    const auto me = std::this_thread::get_id();
+    parallel_for(50, [&](i64) {
+      if (std::this_thread::get_id() != me) nested_moved = true;
+    });
+    std::lock_guard lock(mutex);
+    outer.push_back(me);
+  });
+  CHECK(outer.size() == 2);
+  CHECK(outer[0] != outer[1]);
+  CHECK_FALSE(nested_moved);
+}
+
+TEST_CASE("parallel_for: the exception of the lowest range reaches the caller, and the next region works") {
+  const Threads scope(3);
+  for (int round = 0; round < 20; ++round) {
+    std::string caught;
+    try {
+      parallel_for(100, [](i64 i) {
+        if (i == 17 || i == 60 || i == 99) throw std::runtime_error(std::to_string(i));
+      });
+    } catch (const std::runtime_error& e) { caught = e.what(); }
+    CHECK(caught == "17");
+    std::atomic<i64> sum{0};
+    parallel_for(100, [&](i64 i) { sum += i; });
+    CHECK(sum == 4950);
+  }
+}
+
+TEST_CASE("parallel_for: callers on several threads get their own results") {
+  const Threads scope(2);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (i64 c = 0; c < 3; ++c)
+    callers.emplace_back([&wrong, c] {
+      for (int round = 0; round < 200; ++round) {
+        std::vector<i64> v(40);
+        parallel_for(40, [&](i64 i) { v[static_cast<std::size_t>(i)] = i + c; });
+        for (i64 i = 0; i < 40; ++i) wrong += v[static_cast<std::size_t>(i)] != i + c;
+      }
+    });
+  for (auto& t : callers) t.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("set_threads: accepts 1 to 256 and names anything else") {
+  const Threads scope(threads());
+  set_threads(256);
+  CHECK(threads() == 256);
+  for (const int n : {0, -1, 257}) CHECK_THROWS_AS(set_threads(n), Error);
+}
+
+}  // namespace
