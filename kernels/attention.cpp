@@ -12,14 +12,17 @@ void check_segments(const char* op, const Tensor& q, const Tensor& k, const Segm
   for (std::size_t i = 0; i < segments->size(); ++i) {
     const SegmentRow& r = (*segments)[i];
     const auto wrong = [&](const auto&... why) { input_error(op, ": segment ", i, ": ", why...); };
-    if (r.q_begin < 0 || r.q_length < 0 || r.q_begin + r.q_length > q.dim(0)) wrong("queries outside of ", q.dim(0), " rows");
-    if (r.k_begin < 0 || r.k_length < 0 || r.k_begin + r.k_length > k.dim(0)) wrong("keys outside of ", k.dim(0), " rows");
+    if (r.q_begin < 0 || r.q_length < 0 || r.q_begin + r.q_length > q.dim(0))
+      wrong("queries outside of ", q.dim(0), " rows");
+    if (r.k_begin < 0 || r.k_length < 0 || r.k_begin + r.k_length > k.dim(0))
+      wrong("keys outside of ", k.dim(0), " rows");
     if (r.q_length > 0 && r.k_length == 0 && r.prefix < 0) wrong("queries without keys");
     if (causal && r.k_length < r.q_length) wrong("causal, with fewer keys than queries");
     if (r.prefix >= 0) {
       if (!causal) wrong("a prefix is for causal attention");
       if (r.prefix >= static_cast<std::int64_t>(i)) wrong("prefix ", r.prefix, " does not come before it");
-      if ((*segments)[static_cast<std::size_t>(r.prefix)].prefix >= 0) wrong("its prefix has a prefix; one level is allowed");
+      if ((*segments)[static_cast<std::size_t>(r.prefix)].prefix >= 0)
+        wrong("its prefix has a prefix; one level is allowed");
     }
   }
 }
@@ -27,11 +30,9 @@ void check_segments(const char* op, const Tensor& q, const Tensor& k, const Segm
 }  // namespace
 
 void attention_forward(const AttentionForward& a) {
-  check("attention_forward", {{"q", a.q, "T H D"},
-                              {"k", a.k, "S K D"},
-                              {"v", a.v, "S K D"},
-                              {"o", a.o, "T H D"},
-                              {"lse", a.lse, "T H:acc"}});
+  check(
+      "attention_forward",
+      {{"q", a.q, "T H D"}, {"k", a.k, "S K D"}, {"v", a.v, "S K D"}, {"o", a.o, "T H D"}, {"lse", a.lse, "T H:acc"}});
   check_segments("attention_forward", a.q, a.k, a.segments, a.causal);
   OV_RUN(a.q, attention_forward, a);
 }

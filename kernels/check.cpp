@@ -16,7 +16,8 @@ struct Pattern {
 Pattern parse(std::string_view text) {
   Pattern p;
   if (text.ends_with('?')) p.optional = true, text.remove_suffix(1);
-  if (const auto colon = text.find(':'); colon != text.npos) p.dtype = text.substr(colon + 1), text = text.substr(0, colon);
+  if (const auto colon = text.find(':'); colon != text.npos)
+    p.dtype = text.substr(colon + 1), text = text.substr(0, colon);
   while (!text.empty()) {
     const auto space = text.find(' ');
     p.axes.push_back(text.substr(0, space));

@@ -4,17 +4,26 @@
 //   loss = Σ_n w_n ce_n / D                                     0 when D is 0
 //   dz_nv = dloss w_n / D (exp(z_nv - lse_n) - [v = target_n])
 //
-// Every normalisation (token mean, sample mean, micro-batch mean, policy gradients) is a choice of w and D made by the data side.
-// A row of weight 0 is skipped: its target is not read (-100 is fine), its token_loss and dz are 0.
+// Every normalisation (token mean, sample mean, micro-batch mean, policy gradients) is a choice of w and D made by
+// the data side. A row of weight 0 is skipped: its target is not read (-100 is fine), its token_loss and dz are 0.
 //
-// logits z dz [N,V]; targets [N] i64; weights token_loss lse [N] and loss dloss [1] are f32 (f64 when z is f64). dz is overwritten.
+// logits z dz [N,V]; targets [N] i64; weights token_loss lse [N] and loss dloss [1] are f32 (f64 when z is f64). dz
+// is overwritten.
 #pragma once
 #include "tensor/tensor.h"
 
 namespace ov::kernels {
 
-struct CrossEntropyForward { Tensor loss, token_loss, lse; Tensor logits, targets, weights; double denominator; };
-struct CrossEntropyBackward { Tensor dlogits; Tensor dloss, logits, targets, weights, lse; double denominator; };
+struct CrossEntropyForward {
+  Tensor loss, token_loss, lse;
+  Tensor logits, targets, weights;
+  double denominator;
+};
+struct CrossEntropyBackward {
+  Tensor dlogits;
+  Tensor dloss, logits, targets, weights, lse;
+  double denominator;
+};
 
 void cross_entropy_forward(const CrossEntropyForward&);
 void cross_entropy_backward(const CrossEntropyBackward&);

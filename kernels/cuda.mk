@@ -5,6 +5,7 @@
 CUDA_ARCHS = 80 90a
 NVCCFLAGS  = -std=c++20 -O3 -fmad=false -Isrc -I. -Xcompiler -Wall,-Wextra,-ffp-contract=off
 CUDA_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
+CUDA_NVCC  = $(or $(shell command -v $(NVCC) 2> /dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 
 # From the log of ptxas -v: kernel, architecture, registers, bytes spilled (stores + loads) and of stack.
 define CUDA_TABLE
@@ -18,12 +19,11 @@ endef
 export CUDA_TABLE
 
 cuda-check:  ## compile the CUDA kernels for sm_80 and sm_90a; fails on a register spill
-	@if ! command -v "$(NVCC)" > /dev/null && ! test -x /usr/local/cuda/bin/nvcc; then \
-	  echo "cuda-check: no nvcc here, nothing compiled for a GPU"; exit 0; fi; \
-	set -e; export PATH="$$PATH:/usr/local/cuda/bin"; mkdir -p $(B)/cuda; rm -f $(B)/cuda/table; \
+	@nvcc="$(CUDA_NVCC)"; test -n "$$nvcc" || { echo "cuda-check: no nvcc here: nothing compiled for a GPU"; exit 0; }; \
+	set -e; mkdir -p $(B)/cuda; rm -f $(B)/cuda/table; \
 	for f in $(CUDA_SRC); do for arch in $(CUDA_ARCHS); do \
 	  log=$(B)/cuda/$$(basename $$f .cu).sm_$$arch.log; \
-	  $(NVCC) $(NVCCFLAGS) -gencode arch=compute_$$arch,code=sm_$$arch -Xptxas -v -c $$f -o $${log%.log}.o > $$log 2>&1 \
+	  "$$nvcc" $(NVCCFLAGS) -gencode arch=compute_$$arch,code=sm_$$arch -Xptxas -v -c $$f -o $${log%.log}.o > $$log 2>&1 \
 	    || { cat $$log; exit 1; }; \
 	  grep -iE "warning" $$log && { echo "cuda-check: $$f: a warning"; exit 1; }; \
 	  awk -v file=$$(basename $$f) "$$CUDA_TABLE" $$log >> $(B)/cuda/table || { cat $(B)/cuda/table; exit 1; }; \

@@ -9,8 +9,14 @@
 
 namespace ov::kernels {
 
-struct GeluForward { Tensor y; Tensor x; };
-struct GeluBackward { Tensor dx; Tensor dy, x; };
+struct GeluForward {
+  Tensor y;
+  Tensor x;
+};
+struct GeluBackward {
+  Tensor dx;
+  Tensor dy, x;
+};
 
 void gelu_forward(const GeluForward&);
 void gelu_backward(const GeluBackward&);

@@ -8,8 +8,8 @@
 //   dw += dy^T x {.c = dw, .a = dy, .b = x, .trans_a = true, .accumulate = true}
 //   db += Σ_n dy_n: add_sum_of_rows (kernels/cpu/row_sums.h)
 //
-// All tensors share one dtype. A tensor is seen as dims<2>: its leading axes are the rows. The rows of a tensor must lie
-// a constant distance apart (Tensor::row_stride), so column slices of a fused tensor are fine. C overlaps no input.
+// All tensors share one dtype. A tensor is seen as dims<2>: its leading axes are the rows. The rows of a tensor must
+// lie a constant distance apart (Tensor::row_stride), so column slices of a fused tensor are fine. C overlaps no input.
 // On the CPU an element is a function of its row of A, its column of B and K alone, in bits: see kernels/cpu/gemm.h.
 #pragma once
 #include "tensor/tensor.h"

@@ -14,8 +14,15 @@
 
 namespace ov::kernels {
 
-struct LayernormForward { Tensor y, mean, rstd; Tensor x, w, b; double eps; };
-struct LayernormBackward { Tensor dx, dw, db; Tensor dy, x, w, mean, rstd; };
+struct LayernormForward {
+  Tensor y, mean, rstd;
+  Tensor x, w, b;
+  double eps;
+};
+struct LayernormBackward {
+  Tensor dx, dw, db;
+  Tensor dy, x, w, mean, rstd;
+};
 
 void layernorm_forward(const LayernormForward&);
 void layernorm_backward(const LayernormBackward&);

@@ -14,8 +14,15 @@
 
 namespace ov::kernels {
 
-struct RmsnormForward { Tensor y, rstd; Tensor x, w; double eps; };
-struct RmsnormBackward { Tensor dx, dw; Tensor dy, x, w, rstd; };
+struct RmsnormForward {
+  Tensor y, rstd;
+  Tensor x, w;
+  double eps;
+};
+struct RmsnormBackward {
+  Tensor dx, dw;
+  Tensor dy, x, w, rstd;
+};
 
 void rmsnorm_forward(const RmsnormForward&);
 void rmsnorm_backward(const RmsnormBackward&);

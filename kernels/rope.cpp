@@ -16,7 +16,8 @@ void check_halves(const char* op, const Tensor& x, const Tensor& cos) {
 }  // namespace
 
 void rope_forward(const RopeForward& a) {
-  check("rope_forward", {{"x", a.x, "T H D"}, {"y", a.y, "T H D"}, {"cos", a.cos, "T R:acc"}, {"sin", a.sin, "T R:acc"}});
+  check("rope_forward",
+        {{"x", a.x, "T H D"}, {"y", a.y, "T H D"}, {"cos", a.cos, "T R:acc"}, {"sin", a.sin, "T R:acc"}});
   check_halves("rope_forward", a.x, a.cos);
   OV_RUN(a.x, rope_forward, a);
 }
@@ -34,7 +35,10 @@ void rope_backward(const RopeBackward& a) {
 }
 
 void rope_table_1d(const RopeTable1d& a) {
-  check("rope_table_1d", {{"cos", a.cos, "T R"}, {"sin", a.sin, "T R"}, {"positions", a.positions, "T:i64"}, {"inv_freq", a.inv_freq, "R:f32"}});
+  check("rope_table_1d", {{"cos", a.cos, "T R"},
+                          {"sin", a.sin, "T R"},
+                          {"positions", a.positions, "T:i64"},
+                          {"inv_freq", a.inv_freq, "R:f32"}});
   OV_RUN(a.cos, rope_table_1d, a);
 }
 
@@ -44,7 +48,8 @@ void rope_table_2d_forward(const RopeTable2dForward& a) {
                                   {"positions", a.positions, "T 2:i64"},
                                   {"inv_freq", a.inv_freq, "F:f32"},
                                   {"class_angles", a.class_angles, "R"}});
-  if (a.cos.dim(1) != 2 * a.inv_freq.dim(0)) input_error("rope_table_2d_forward: the table needs two columns a frequency");
+  if (a.cos.dim(1) != 2 * a.inv_freq.dim(0))
+    input_error("rope_table_2d_forward: the table needs two columns a frequency");
   OV_RUN(a.cos, rope_table_2d_forward, a);
 }
 

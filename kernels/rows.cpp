@@ -26,10 +26,13 @@ void take_rows_backward(const TakeRowsBackward& a) {
 }
 
 void insert_class_tokens_forward(const InsertClassTokensForward& a) {
-  check("insert_class_tokens_forward",
-        {{"x", a.x, "P C"}, {"y", a.y, "M C"}, {"class_vector", a.class_vector, "C"}, {"first_row", a.first_row, "G:i64"}});
+  check("insert_class_tokens_forward", {{"x", a.x, "P C"},
+                                        {"y", a.y, "M C"},
+                                        {"class_vector", a.class_vector, "C"},
+                                        {"first_row", a.first_row, "G:i64"}});
   if (a.y.dim(0) != a.x.dim(0) + a.first_row.dim(0))
-    input_error("insert_class_tokens: ", a.x.dim(0), " rows and ", a.first_row.dim(0), " class tokens do not make ", a.y.dim(0));
+    input_error("insert_class_tokens: ", a.x.dim(0), " rows and ", a.first_row.dim(0), " class tokens do not make ",
+                a.y.dim(0));
   OV_RUN(a.x, insert_class_tokens_forward, a);
 }
 
@@ -42,13 +45,16 @@ void insert_class_tokens_backward(const InsertClassTokensBackward& a) {
 }
 
 void splice_forward(const SpliceForward& a) {
-  check("splice_forward", {{"text", a.text, "T C"}, {"features", a.features, "M C"}, {"y", a.y, "T C"}, {"source", a.source, "T:i64"}});
+  check("splice_forward",
+        {{"text", a.text, "T C"}, {"features", a.features, "M C"}, {"y", a.y, "T C"}, {"source", a.source, "T:i64"}});
   OV_RUN(a.text, splice_forward, a);
 }
 
 void splice_backward(const SpliceBackward& a) {
-  check("splice_backward",
-        {{"dy", a.dy, "T C"}, {"dtext", a.dtext, "T C?"}, {"dfeatures", a.dfeatures, "M C?"}, {"source", a.source, "T:i64"}});
+  check("splice_backward", {{"dy", a.dy, "T C"},
+                            {"dtext", a.dtext, "T C?"},
+                            {"dfeatures", a.dfeatures, "M C?"},
+                            {"source", a.source, "T:i64"}});
   OV_RUN(a.dy, splice_backward, a);
 }
 

@@ -1,11 +1,13 @@
 // Moving rows: everything that copies rows of [N,C] arrays by an index list, and adds back in a fixed order.
 //
 //   embedding            y_t = table[ids_t]                      dtable[ids_t] += dy_t, in order of t
-//   take_rows            y_i = x[index_i]                        dx[index_i] = dy_i, other rows 0; the indices are distinct
+//   take_rows            y_i = x[index_i]                        dx[index_i] = dy_i, other rows 0; the indices are
+//     distinct
 //   insert_class_tokens  y = x with the class vector before the first row of every image
 //                        dx = dy without those rows,             dclass += Σ over images, in order
 //   splice               y_t = source_t < 0 ? text_t : features[source_t]
-//                        dtext_t = source_t < 0 ? dy_t : 0,      dfeatures[source_t] = dy_t; each feature row is used once
+//                        dtext_t = source_t < 0 ? dy_t : 0,      dfeatures[source_t] = dy_t; each feature row is used
+//                          once
 //   add                  y = a + b                               (its gradient is dy itself, twice)
 //   sum_rows             sum_c += Σ_n x_nc, a tree over n        (the gradient of a bias)
 //
@@ -15,16 +17,46 @@
 
 namespace ov::kernels {
 
-struct EmbeddingForward { Tensor y; Tensor ids, table; };
-struct EmbeddingBackward { Tensor dtable; Tensor dy, ids; };
-struct TakeRowsForward { Tensor y; Tensor x, index; };
-struct TakeRowsBackward { Tensor dx; Tensor dy, index; };
-struct InsertClassTokensForward { Tensor y; Tensor x, class_vector, first_row; };   // first_row [images]: rows of y, ascending
-struct InsertClassTokensBackward { Tensor dx, dclass_vector; Tensor dy, first_row; };
-struct SpliceForward { Tensor y; Tensor text, features, source; };
-struct SpliceBackward { Tensor dtext, dfeatures; Tensor dy, source; };
-struct Add { Tensor y; Tensor a, b; };
-struct SumRows { Tensor sum; Tensor x; };
+struct EmbeddingForward {
+  Tensor y;
+  Tensor ids, table;
+};
+struct EmbeddingBackward {
+  Tensor dtable;
+  Tensor dy, ids;
+};
+struct TakeRowsForward {
+  Tensor y;
+  Tensor x, index;
+};
+struct TakeRowsBackward {
+  Tensor dx;
+  Tensor dy, index;
+};
+struct InsertClassTokensForward {
+  Tensor y;
+  Tensor x, class_vector, first_row;
+};  // first_row [images]: rows of y, ascending
+struct InsertClassTokensBackward {
+  Tensor dx, dclass_vector;
+  Tensor dy, first_row;
+};
+struct SpliceForward {
+  Tensor y;
+  Tensor text, features, source;
+};
+struct SpliceBackward {
+  Tensor dtext, dfeatures;
+  Tensor dy, source;
+};
+struct Add {
+  Tensor y;
+  Tensor a, b;
+};
+struct SumRows {
+  Tensor sum;
+  Tensor x;
+};
 
 void embedding_forward(const EmbeddingForward&);
 void embedding_backward(const EmbeddingBackward&);

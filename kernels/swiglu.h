@@ -4,15 +4,21 @@
 //   du = dy silu(g)
 //   dg = dy u σ(g) (1 + g (1 - σ(g)))
 //
-// gate up y dgate dup dy [N,F] of one dtype; gate and up may be the two halves of one [N,2F] buffer, their gradients too.
-// dgate and dup are overwritten; either may be null.
+// gate up y dgate dup dy [N,F] of one dtype; gate and up may be the two halves of one [N,2F] buffer, their gradients
+// too. dgate and dup are overwritten; either may be null.
 #pragma once
 #include "tensor/tensor.h"
 
 namespace ov::kernels {
 
-struct SwigluForward { Tensor y; Tensor gate, up; };
-struct SwigluBackward { Tensor dgate, dup; Tensor dy, gate, up; };
+struct SwigluForward {
+  Tensor y;
+  Tensor gate, up;
+};
+struct SwigluBackward {
+  Tensor dgate, dup;
+  Tensor dy, gate, up;
+};
 
 void swiglu_forward(const SwigluForward&);
 void swiglu_backward(const SwigluBackward&);

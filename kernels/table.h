@@ -11,36 +11,36 @@
 #include "kernels/rows.h"
 #include "kernels/swiglu.h"
 
-#define OV_KERNELS(K)                                      \
-  K(gemm, Gemm)                                            \
-  K(sum_rows, SumRows)                                     \
-  K(layernorm_forward, LayernormForward)                   \
-  K(layernorm_backward, LayernormBackward)                 \
-  K(rmsnorm_forward, RmsnormForward)                       \
-  K(rmsnorm_backward, RmsnormBackward)                     \
-  K(gelu_forward, GeluForward)                             \
-  K(gelu_backward, GeluBackward)                           \
-  K(swiglu_forward, SwigluForward)                         \
-  K(swiglu_backward, SwigluBackward)                       \
-  K(rope_forward, RopeForward)                             \
-  K(rope_backward, RopeBackward)                           \
-  K(rope_table_1d, RopeTable1d)                            \
-  K(rope_table_2d_forward, RopeTable2dForward)             \
-  K(rope_table_2d_backward, RopeTable2dBackward)           \
-  K(attention_forward, AttentionForward)                   \
-  K(attention_backward, AttentionBackward)                 \
-  K(embedding_forward, EmbeddingForward)                   \
-  K(embedding_backward, EmbeddingBackward)                 \
-  K(take_rows_forward, TakeRowsForward)                    \
-  K(take_rows_backward, TakeRowsBackward)                  \
-  K(insert_class_tokens_forward, InsertClassTokensForward) \
+#define OV_KERNELS(K)                                        \
+  K(gemm, Gemm)                                              \
+  K(sum_rows, SumRows)                                       \
+  K(layernorm_forward, LayernormForward)                     \
+  K(layernorm_backward, LayernormBackward)                   \
+  K(rmsnorm_forward, RmsnormForward)                         \
+  K(rmsnorm_backward, RmsnormBackward)                       \
+  K(gelu_forward, GeluForward)                               \
+  K(gelu_backward, GeluBackward)                             \
+  K(swiglu_forward, SwigluForward)                           \
+  K(swiglu_backward, SwigluBackward)                         \
+  K(rope_forward, RopeForward)                               \
+  K(rope_backward, RopeBackward)                             \
+  K(rope_table_1d, RopeTable1d)                              \
+  K(rope_table_2d_forward, RopeTable2dForward)               \
+  K(rope_table_2d_backward, RopeTable2dBackward)             \
+  K(attention_forward, AttentionForward)                     \
+  K(attention_backward, AttentionBackward)                   \
+  K(embedding_forward, EmbeddingForward)                     \
+  K(embedding_backward, EmbeddingBackward)                   \
+  K(take_rows_forward, TakeRowsForward)                      \
+  K(take_rows_backward, TakeRowsBackward)                    \
+  K(insert_class_tokens_forward, InsertClassTokensForward)   \
   K(insert_class_tokens_backward, InsertClassTokensBackward) \
-  K(splice_forward, SpliceForward)                         \
-  K(splice_backward, SpliceBackward)                       \
-  K(add, Add)                                              \
-  K(cross_entropy_forward, CrossEntropyForward)            \
-  K(cross_entropy_backward, CrossEntropyBackward)          \
-  K(adamw, Adamw)                                          \
+  K(splice_forward, SpliceForward)                           \
+  K(splice_backward, SpliceBackward)                         \
+  K(add, Add)                                                \
+  K(cross_entropy_forward, CrossEntropyForward)              \
+  K(cross_entropy_backward, CrossEntropyBackward)            \
+  K(adamw, Adamw)                                            \
   K(squared_sums, SquaredSums)
 
 namespace ov::kernels {

@@ -35,7 +35,8 @@ void squares(const SquaredSums& a) {
   double* partial = a.partial.data<double>();
   parallel_for(a.partial.numel(), 4, [&](std::int64_t k) {
     const T* chunk = x + k * norm_chunk;
-    partial[k] = sum<double>(std::min(norm_chunk, N - k * norm_chunk), [&](std::int64_t i) { return double(chunk[i]) * double(chunk[i]); });
+    partial[k] = sum<double>(std::min(norm_chunk, N - k * norm_chunk),
+                             [&](std::int64_t i) { return double(chunk[i]) * double(chunk[i]); });
   });
 }
 

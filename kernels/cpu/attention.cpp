@@ -19,13 +19,22 @@ constexpr std::int64_t tile = 64;                // queries; no effect on the fo
 template <class T>
 struct Scratch {
   explicit Scratch(std::int64_t D)
-      : s(tile * block), ds(tile * block), k(block * D), v(block * D), dk(block * D), dv(block * D), o(tile * D), top(tile), total(tile) {}
+      : s(tile * block),
+        ds(tile * block),
+        k(block * D),
+        v(block * D),
+        dk(block * D),
+        dv(block * D),
+        o(tile * D),
+        top(tile),
+        total(tile) {}
   std::vector<T> s, ds, k, v, dk, dv, o, top, total;
 };
 
 // One query tile of one head: softmax over the key blocks, with the running maximum and sum of every query.
 template <class T>
-void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head, Scratch<T>& w) {
+void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
+                  Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), H = a.q.dim(1), kv_head = head / (H / a.k.dim(1));
   const std::int64_t m = std::min(tile, keys.row.q_length - first_query), t0 = keys.row.q_begin + first_query;
   const HeadRows<T> q(a.q, head), k(a.k, kv_head), v(a.v, kv_head), o(a.o, head);
@@ -38,7 +47,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
   for (std::int64_t j0 = 0; j0 < end; j0 += block) {
     const std::int64_t n = std::min(block, end - j0);
     const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k.data()), vb = key_block(keys, v, j0, n, D, w.v.data());
-    gemm_serial(m, n, D, q.row(t0), q.stride, std::int64_t{1}, kb.data, std::int64_t{1}, kb.stride, w.s.data(), block, false);
+    gemm_serial(m, n, D, q.row(t0), q.stride, std::int64_t{1}, kb.data, std::int64_t{1}, kb.stride, w.s.data(), block,
+                false);
     for (std::int64_t i = 0; i < m; ++i) {
       T* s = &w.s[static_cast<std::size_t>(i * block)];
       const std::int64_t visible = std::min(n, keys.limit(first_query + i) - j0);
@@ -52,7 +62,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
       for (std::int64_t j = 0; j < visible; ++j) s[j] = math::exp(s[j] - top);
       std::fill(s + visible, s + n, T(0));
       const T shrink = math::exp(w.top[static_cast<std::size_t>(i)] - top);
-      w.total[static_cast<std::size_t>(i)] = w.total[static_cast<std::size_t>(i)] * shrink + sum<T>(visible, [&](std::int64_t j) { return s[j]; });
+      w.total[static_cast<std::size_t>(i)] =
+          w.total[static_cast<std::size_t>(i)] * shrink + sum<T>(visible, [&](std::int64_t j) { return s[j]; });
       w.top[static_cast<std::size_t>(i)] = top;
       T* out = &w.o[static_cast<std::size_t>(i * D)];
       for (std::int64_t d = 0; d < D; ++d) out[d] *= shrink;
@@ -102,9 +113,11 @@ void forward(const AttentionForward& a) {
 
 // The gradient of one query tile through one key block: adds to w.dk and w.dv (the block) and to dq.
 template <class T>
-void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head, std::int64_t j0,
-                   std::int64_t n, const HeadRows<T>& kb, const HeadRows<T>& vb, const T* delta, Scratch<T>& w) {
-  const std::int64_t D = a.q.dim(2), m = std::min(tile, keys.row.q_length - first_query), t0 = keys.row.q_begin + first_query;
+void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
+                   std::int64_t j0, std::int64_t n, const HeadRows<T>& kb, const HeadRows<T>& vb, const T* delta,
+                   Scratch<T>& w) {
+  const std::int64_t D = a.q.dim(2), m = std::min(tile, keys.row.q_length - first_query),
+                     t0 = keys.row.q_begin + first_query;
   const HeadRows<T> q(a.q, head), d_o(a.d_o, head), dq(a.dq, head);
   const std::int64_t one = 1;
   const T scale = T(a.scale);
@@ -125,7 +138,8 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
   gemm_serial(m, D, n, w.ds.data(), block, one, kb.data, kb.stride, one, dq.row(t0), dq.stride, true);
 }
 
-// All gradients of one row of the table through one key head, added in a fixed order: key blocks, then query heads, then tiles.
+// All gradients of one row of the table through one key head, added in a fixed order: key blocks, then query heads,
+// then tiles.
 template <class T>
 void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t kv_head, Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), group = a.q.dim(1) / a.k.dim(1), queries = keys.row.q_length;
@@ -135,7 +149,8 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
   for (std::int64_t g = 0; g < group; ++g) {
     const HeadRows<T> o(a.o, kv_head * group + g), d_o(a.d_o, kv_head * group + g);
     for (std::int64_t i = 0; i < queries; ++i)
-      delta[static_cast<std::size_t>(g * queries + i)] = dot<T>(D, o.row(keys.row.q_begin + i), d_o.row(keys.row.q_begin + i));
+      delta[static_cast<std::size_t>(g * queries + i)] =
+          dot<T>(D, o.row(keys.row.q_begin + i), d_o.row(keys.row.q_begin + i));
   }
   for (std::int64_t j0 = 0; j0 < keys.total && queries > 0; j0 += block) {
     const std::int64_t n = std::min(block, keys.total - j0);

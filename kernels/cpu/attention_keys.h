@@ -1,4 +1,5 @@
-// What one row of the segment table sees, as the CPU's attention walks it: keys in blocks counted from the first key of the prefix.
+// What one row of the segment table sees, as the CPU's attention walks it: keys in blocks counted from the first key
+// of the prefix.
 #pragma once
 #include <algorithm>
 
@@ -23,7 +24,9 @@ struct VisibleKeys {
   // Keys that query i of the row sees: the first limit(i) ones.
   std::int64_t limit(std::int64_t i) const { return causal ? total - row.q_length + i + 1 : total; }
   // The first query that sees key j.
-  std::int64_t first_query(std::int64_t j) const { return causal ? std::max<std::int64_t>(0, j - (total - row.q_length)) : 0; }
+  std::int64_t first_query(std::int64_t j) const {
+    return causal ? std::max<std::int64_t>(0, j - (total - row.q_length)) : 0;
+  }
   // Where key j lies in the key array.
   std::int64_t position(std::int64_t j) const {
     return j < prefix.k_length ? prefix.k_begin + j : row.k_begin + (j - prefix.k_length);
@@ -37,7 +40,8 @@ struct VisibleKeys {
 
 // Keys [first, first + n) of one head as n rows: in place, or gathered when the block crosses from prefix to segment.
 template <class T>
-HeadRows<T> key_block(const VisibleKeys& keys, HeadRows<T> x, std::int64_t first, std::int64_t n, std::int64_t D, T* gathered) {
+HeadRows<T> key_block(const VisibleKeys& keys, HeadRows<T> x, std::int64_t first, std::int64_t n, std::int64_t D,
+                      T* gathered) {
   if (keys.position(first + n - 1) - keys.position(first) == n - 1) {
     x.data = x.row(keys.position(first));
     return x;

@@ -21,7 +21,8 @@ void forward(const CrossEntropyForward& a) {
     token_loss[n] = lse[n] = 0;
     if (weights[n] == 0) return;
     if (targets[n] < 0 || targets[n] >= V)
-      input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ", V, ")");
+      input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ",
+                  V, ")");
     const T* z = a.logits.row<T>(n);
     T top = -std::numeric_limits<T>::infinity();
     for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? z[v] : top;

@@ -35,23 +35,25 @@ void backward(const LayernormBackward& a) {
   const T* w = a.w.data<T>();
   const T *mean = a.mean.data<T>(), *rstd = a.rstd.data<T>();
 
-  if (a.dx) parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-    const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
-    T* dx = a.dx.row<T>(n);
-    const T m = mean[n], r = rstd[n];
-    const T g = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c]; }) / T(C);
-    const T gh = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * ((x[c] - m) * r); }) / T(C);
-    for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - g - (x[c] - m) * r * gh);
-  });
+  if (a.dx)
+    parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+      const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
+      T* dx = a.dx.row<T>(n);
+      const T m = mean[n], r = rstd[n];
+      const T g = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c]; }) / T(C);
+      const T gh = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * ((x[c] - m) * r); }) / T(C);
+      for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - g - (x[c] - m) * r * gh);
+    });
 
   if (a.dw)
     add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {
-      return [dy = a.dy.row<T>(n), x = a.x.row<T>(n), m = mean[n], r = rstd[n]](std::int64_t c) { return dy[c] * ((x[c] - m) * r); };
+      return [dy = a.dy.row<T>(n), x = a.x.row<T>(n), m = mean[n], r = rstd[n]](std::int64_t c) {
+        return dy[c] * ((x[c] - m) * r);
+      };
     });
   if (a.db)
-    add_sum_of_rows(N, C, a.db.data<T>(), [&](std::int64_t n) {
-      return [dy = a.dy.row<T>(n)](std::int64_t c) { return dy[c]; };
-    });
+    add_sum_of_rows(N, C, a.db.data<T>(),
+                    [&](std::int64_t n) { return [dy = a.dy.row<T>(n)](std::int64_t c) { return dy[c]; }; });
 }
 
 }  // namespace

@@ -32,13 +32,14 @@ void backward(const RmsnormBackward& a) {
   const T* w = a.w.data<T>();
   const T* rstd = a.rstd.data<T>();
 
-  if (a.dx) parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-    const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
-    T* dx = a.dx.row<T>(n);
-    const T r = rstd[n];
-    const T k = r * r / T(C) * sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
-    for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - x[c] * k);
-  });
+  if (a.dx)
+    parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+      const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
+      T* dx = a.dx.row<T>(n);
+      const T r = rstd[n];
+      const T k = r * r / T(C) * sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
+      for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - x[c] * k);
+    });
 
   if (a.dw)
     add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {

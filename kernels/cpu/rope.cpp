@@ -43,13 +43,11 @@ void backward(const RopeBackward& a) {
     for (std::int64_t j = 0; j < R; ++j) {
       const auto at = [&](const Tensor& x, std::int64_t h, std::int64_t i) { return x.row<T>(t * H + h)[i]; };
       if (a.dcos)
-        a.dcos.row<T>(t)[j] = sum<T>(H, [&](std::int64_t h) {
-          return at(a.dy, h, j) * at(a.x, h, j) + at(a.dy, h, j + R) * at(a.x, h, j + R);
-        });
+        a.dcos.row<T>(t)[j] = sum<T>(
+            H, [&](std::int64_t h) { return at(a.dy, h, j) * at(a.x, h, j) + at(a.dy, h, j + R) * at(a.x, h, j + R); });
       if (a.dsin)
-        a.dsin.row<T>(t)[j] = sum<T>(H, [&](std::int64_t h) {
-          return at(a.dy, h, j + R) * at(a.x, h, j) - at(a.dy, h, j) * at(a.x, h, j + R);
-        });
+        a.dsin.row<T>(t)[j] = sum<T>(
+            H, [&](std::int64_t h) { return at(a.dy, h, j + R) * at(a.x, h, j) - at(a.dy, h, j) * at(a.x, h, j + R); });
     }
   });
 }

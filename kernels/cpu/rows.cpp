@@ -11,7 +11,8 @@ namespace {
 const std::int64_t* checked(const char* op, const Tensor& index, std::int64_t lowest, std::int64_t end) {
   const std::int64_t* i = index.data<std::int64_t>();
   for (std::int64_t n = 0; n < index.numel(); ++n)
-    if (i[n] < lowest || i[n] >= end) input_error(op, ": index ", n, " is ", i[n], ", outside of [", lowest, ", ", end, ")");
+    if (i[n] < lowest || i[n] >= end)
+      input_error(op, ": index ", n, " is ", i[n], ", outside of [", lowest, ", ", end, ")");
   return i;
 }
 
@@ -65,9 +66,11 @@ template <class T>
 void embedding_gradient(const EmbeddingBackward& a) {
   const auto [L, C] = a.dy.dims<2>();
   const std::int64_t* ids = checked("embedding", a.ids, 0, a.dtable.dim(0));
-  parallel_ranges(C, std::max<std::int64_t>(16, 16384 / std::max<std::int64_t>(L, 1)), [&, L = L](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = 0; t < L; ++t) add_row(a.dtable.row<T>(ids[t]) + begin, a.dy.row<T>(t) + begin, end - begin);
-  });
+  parallel_ranges(C, std::max<std::int64_t>(16, 16384 / std::max<std::int64_t>(L, 1)),
+                  [&, L = L](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t t = 0; t < L; ++t)
+                      add_row(a.dtable.row<T>(ids[t]) + begin, a.dy.row<T>(t) + begin, end - begin);
+                  });
 }
 
 }  // namespace
@@ -76,7 +79,8 @@ void embedding_forward(const EmbeddingForward& a) {
   const std::int64_t* ids = checked("embedding", a.ids, 0, a.table.dim(0));
   by_dtype(a.table.dtype(), [&](auto v) {
     using T = decltype(v);
-    parallel_for(a.ids.numel(), grain(a.y.dim(1)), [&](std::int64_t t) { copy_row(a.y.row<T>(t), a.table.row<T>(ids[t]), a.y.dim(1)); });
+    parallel_for(a.ids.numel(), grain(a.y.dim(1)),
+                 [&](std::int64_t t) { copy_row(a.y.row<T>(t), a.table.row<T>(ids[t]), a.y.dim(1)); });
   });
 }
 
@@ -154,7 +158,8 @@ void sum_rows(const SumRows& a) {
   const auto [N, C] = a.x.dims<2>();
   by_dtype(a.x.dtype(), [&, N = N, C = C](auto v) {
     using T = decltype(v);
-    add_sum_of_rows(N, C, a.sum.data<T>(), [&](std::int64_t n) { return [x = a.x.row<T>(n)](std::int64_t c) { return x[c]; }; });
+    add_sum_of_rows(N, C, a.sum.data<T>(),
+                    [&](std::int64_t n) { return [x = a.x.row<T>(n)](std::int64_t c) { return x[c]; }; });
   });
 }
 

@@ -47,7 +47,8 @@ struct Index3 {
   unsigned x = 0, y = 0, z = 0;
 };
 struct Extent3 {
-  unsigned x = 1, y = 1, z = 1;
+  constexpr Extent3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  unsigned x, y, z;
   constexpr std::uint64_t count() const { return std::uint64_t{x} * y * z; }
 };
 

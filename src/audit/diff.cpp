@@ -19,7 +19,9 @@ bool is_compared(const std::string& name) {
   return c == "act" || c == "grad" || name == "logits" || name == "token_loss";
 }
 
-std::vector<double> as_f64(const Tensor& t) { return (t.dtype() == Dtype::f64 ? t : t.to(Dtype::f64)).to_vector<double>(); }
+std::vector<double> as_f64(const Tensor& t) {
+  return (t.dtype() == Dtype::f64 ? t : t.to(Dtype::f64)).to_vector<double>();
+}
 
 double largest(const std::vector<double>& v) {
   double m = 0;
@@ -99,8 +101,8 @@ double TraceDifference::worst(const std::string& prefix) const {
   return w;
 }
 
-TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b, const std::vector<std::string>& order,
-                                double rtol) {
+TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b,
+                                const std::vector<std::string>& order, double rtol) {
   std::map<std::string, const Tensor*> in_a, in_b;
   for (const auto& t : a) in_a[t.name] = &t.tensor;
   std::map<std::string, double> class_largest;
@@ -120,7 +122,8 @@ TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::ve
   TraceDifference result;
   for (const auto& name : names) {
     const auto it = in_a.find(name);
-    result.compared.push_back(compare(name, it == in_a.end() ? nullptr : it->second, *in_b[name], class_largest[class_of(name)], rtol));
+    result.compared.push_back(
+        compare(name, it == in_a.end() ? nullptr : it->second, *in_b[name], class_largest[class_of(name)], rtol));
   }
   for (const auto& t : a)
     if (!in_b.count(t.name)) result.extra.push_back(t.name);
@@ -157,7 +160,8 @@ RunDifference diff_runs(const std::string& a, const std::string& b) {
     const auto other = in_a.find(step);
     if (other == in_a.end()) continue;
     for (const auto& [what, value] : sums) {
-      const auto match = std::find_if(other->second.begin(), other->second.end(), [&, w = what](const auto& s) { return s.first == w; });
+      const auto match = std::find_if(other->second.begin(), other->second.end(),
+                                      [&, w = what](const auto& s) { return s.first == w; });
       if (match == other->second.end()) continue;
       ++d.compared;
       if (match->second != value && d.first.empty()) d.first = cat("step ", step, ": ", what);
@@ -171,7 +175,8 @@ bool diff_files(const std::string& a, const std::string& b, double rtol, std::st
   std::ostringstream out;
   if (a.ends_with(".jsonl") && b.ends_with(".jsonl")) {
     const RunDifference d = diff_runs(a, b);
-    out << d.compared << " checksums compared: " << (d.first.empty() ? "all equal" : "first difference at " + d.first) << "\n";
+    out << d.compared << " checksums compared: " << (d.first.empty() ? "all equal" : "first difference at " + d.first)
+        << "\n";
     report = out.str();
     return d.first.empty();
   }
@@ -182,7 +187,9 @@ bool diff_files(const std::string& a, const std::string& b, double rtol, std::st
     ++bad;
     if (t.missing) out << "missing   " << t.name << "\n";
     else if (t.misshapen) out << "misshapen " << t.name << "\n";
-    else out << "differs   " << t.name << " element " << t.element << ": " << t.a << " against " << t.b << ", " << t.relative << " relative, " << t.ulps << " ulps\n";
+    else
+      out << "differs   " << t.name << " element " << t.element << ": " << t.a << " against " << t.b << ", "
+          << t.relative << " relative, " << t.ulps << " ulps\n";
   }
   for (const auto& name : d.extra) out << "extra     " << name << "\n";
   for (const char* c : {"act", "grad", "logits", "token_loss"})

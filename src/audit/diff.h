@@ -1,7 +1,9 @@
 // Where two traces, or two runs, first differ.
 //
-// Traces: tensors of the reference B named act.*, grad.*, logits, token_loss are compared, in order of execution. One passes if
-//   max|a-b| <= rtol · max(max|b|, 1e-6 · the largest |b| of its class)             (some gradients are zero in exact arithmetic)
+// Traces: tensors of the reference B named act.*, grad.*, logits, token_loss are compared, in order of execution. One
+// passes if
+//   max|a-b| <= rtol · max(max|b|, 1e-6 · the largest |b| of its class)             (some gradients are zero in
+//     exact arithmetic)
 // Missing in A is a failure, extra in A is listed. Element types may differ.
 // Runs (run.jsonl): the checksums of every step both logged; the first step that differs is named.
 #pragma once
@@ -25,21 +27,23 @@ struct TraceDifference {
   std::vector<TensorDifference> compared;  // in order
   std::vector<std::string> extra;
   bool within() const;
-  const TensorDifference* first() const;           // that is not within; null when all are
-  double worst(const std::string& prefix) const;   // largest relative difference of the names that start so; infinite when one is missing
+  const TensorDifference* first() const;  // that is not within; null when all are
+  double worst(const std::string& prefix)
+      const;  // largest relative difference of the names that start so; infinite when one is missing
 };
 
-TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b, const std::vector<std::string>& order,
-                                double rtol);
+TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b,
+                                const std::vector<std::string>& order, double rtol);
 TraceDifference diff_traces(const std::string& a, const std::string& b, double rtol);
 
 struct RunDifference {
-  std::int64_t compared = 0;        // checksums
-  std::string first;                // "step 12: gradients"; empty when all are equal
+  std::int64_t compared = 0;  // checksums
+  std::string first;          // "step 12: gradients"; empty when all are equal
 };
 RunDifference diff_runs(const std::string& a, const std::string& b);
 
-// Any two files; the report is one line a finding. Returns whether they agree; input_error when they cannot be compared.
+// Any two files; the report is one line a finding. Returns whether they agree; input_error when they cannot be
+// compared.
 bool diff_files(const std::string& a, const std::string& b, double rtol, std::string& report);
 
 }  // namespace ov

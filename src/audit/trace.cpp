@@ -6,7 +6,9 @@ namespace {
 class Recorder : public Tracer {
  public:
   explicit Recorder(std::vector<NamedTensor>& out) : out_(out) {}
-  void activation(const std::string& name, const Tensor& value) override { out_.push_back({"act." + name, as_hugging_face(name, value)}); }
+  void activation(const std::string& name, const Tensor& value) override {
+    out_.push_back({"act." + name, as_hugging_face(name, value)});
+  }
 
  private:
   // HF's decoder sees [1, T, ...] and projections unsplit; its patch convolution gives [P, C, 1, 1].
@@ -52,7 +54,10 @@ const Tensor* Trace::find(const std::string& name) const {
 
 NextToken next_token_targets(const std::vector<std::int64_t>& labels, Dtype dtype) {
   const auto T = static_cast<std::int64_t>(labels.size());
-  NextToken n{Tensor({T}, Dtype::i64, cpu(), Segment::data), Tensor::zeros({T}, accum_dtype(dtype), cpu(), Segment::data), 0, {}};
+  NextToken n{Tensor({T}, Dtype::i64, cpu(), Segment::data),
+              Tensor::zeros({T}, accum_dtype(dtype), cpu(), Segment::data),
+              0,
+              {}};
   for (std::int64_t t = 0; t < T; ++t) {
     const std::int64_t target = t + 1 < T ? labels[static_cast<std::size_t>(t + 1)] : -100;
     n.targets.data<std::int64_t>()[t] = target;
@@ -78,14 +83,16 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
   const NextToken next = next_token_targets(c.labels, model.parameters().dtype());
   const CrossEntropy ce = cross_entropy(logits, next.targets, next.weights, static_cast<double>(next.labelled));
   const Tensor index = index_tensor(next.rows, {next.labelled}, cpu());
-  trace.tensors.push_back({"token_loss", take_rows(Var{ce.token_loss.view({ce.token_loss.numel(), 1})}, index).value.flat()});
+  trace.tensors.push_back(
+      {"token_loss", take_rows(Var{ce.token_loss.view({ce.token_loss.numel(), 1})}, index).value.flat()});
   const Tensor seed = Tensor::like(ce.loss.value);
   by_dtype(seed.dtype(), [&](auto v) {
     seed.data<decltype(v)>()[0] = 1;
     trace.loss = ce.loss.value.data<decltype(v)>()[0];
   });
   tape.backward(ce.loss, seed);
-  for (const auto& e : model.parameters().entries()) trace.tensors.push_back({"grad." + e.parameter.name, e.parameter.main_grad});
+  for (const auto& e : model.parameters().entries())
+    trace.tensors.push_back({"grad." + e.parameter.name, e.parameter.main_grad});
   return trace;
 }
 

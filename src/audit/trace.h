@@ -1,4 +1,5 @@
-// Every named activation and gradient of one forward and backward pass, as a safetensors file that a PyTorch hook dump compares with.
+// Every named activation and gradient of one forward and backward pass, as a safetensors file that a PyTorch hook
+// dump compares with.
 //
 //   act.<module>       output of every module, HF's in-memory names; the decoder's have a leading batch axis of 1
 //   grad.<parameter>   of the mean loss over the labelled tokens

@@ -8,7 +8,7 @@
 
 namespace ov {
 
-Var linear(const Var& x, const Var& w, const Var& b = {});  // x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b
+Var linear(const Var& x, const Var& w, const Var& b = {});             // x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b
 Var layer_norm(const Var& x, const Var& w, const Var& b, double eps);  // x [N,C]
 Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,C], over the last axis
 Var gelu(const Var& x);                                                // exact, erf
@@ -33,14 +33,16 @@ struct AttentionOptions {
 };
 Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options);  // [T,H,D] -> [T,H,D]
 
-Var embedding(const Tensor& ids, const Var& table);              // ids [T] i64, table [V,C] -> [T,C]
-Var take_rows(const Var& x, const Tensor& index);                // index [I] i64, distinct -> [I,C]
+Var embedding(const Tensor& ids, const Var& table);  // ids [T] i64, table [V,C] -> [T,C]
+Var take_rows(const Var& x, const Tensor& index);    // index [I] i64, distinct -> [I,C]
 Var insert_class_tokens(const Var& x, const Var& class_vector, const Tensor& first_row);
 Var splice(const Var& text, const Var& features, const Tensor& source);  // source [T] i64: -1 keeps the text row
 
-// The last axis cut into parts: x [T,ΣW] -> parts of shape [T, shape...] with the product of a shape its width. Views, no copies.
+// The last axis cut into parts: x [T,ΣW] -> parts of shape [T, shape...] with the product of a shape its width.
+// Views, no copies.
 std::vector<Var> split(const Var& x, const std::vector<Shape>& shapes);
-Tensor split_part(const Tensor& whole, std::span<const Shape> part_shapes, int part);  // part_shapes with the leading axis
+Tensor split_part(const Tensor& whole, std::span<const Shape> part_shapes,
+                  int part);                 // part_shapes with the leading axis
 Var view(const Var& x, const Shape& shape);  // same elements, x contiguous
 
 struct CrossEntropy {

@@ -7,9 +7,9 @@
 namespace ov {
 
 struct Parameter {
-  std::string name;   // Hugging Face's in-memory name: "model.visual.blocks.0.norm1.weight"
-  Tensor value;       // what the kernels read
-  Tensor main_grad;   // what backward adds to (f32, or f64 in f64 models); null outside of training
+  std::string name;  // Hugging Face's in-memory name: "model.visual.blocks.0.norm1.weight"
+  Tensor value;      // what the kernels read
+  Tensor main_grad;  // what backward adds to (f32, or f64 in f64 models); null outside of training
   bool trainable = true;
 };
 

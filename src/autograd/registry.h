@@ -32,10 +32,11 @@ enum class Op : int {
 class Example {
  public:
   virtual ~Example() = default;
-  virtual std::int64_t size(std::int64_t usual) = 0;       // `usual` in the gradient check; walks the edge sizes in kernel checks
-  virtual Var input(const Shape& shape) = 0;               // random, differentiated
-  virtual Var parameter(const Shape& shape) = 0;           // random, differentiated, its gradient added to
-  virtual Tensor constant(const Shape& shape) = 0;         // random, positive, not differentiated
+  virtual std::int64_t size(
+      std::int64_t usual) = 0;                // `usual` in the gradient check; walks the edge sizes in kernel checks
+  virtual Var input(const Shape& shape) = 0;  // random, differentiated
+  virtual Var parameter(const Shape& shape) = 0;    // random, differentiated, its gradient added to
+  virtual Tensor constant(const Shape& shape) = 0;  // random, positive, not differentiated
   virtual Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) = 0;
 };
 
@@ -43,11 +44,12 @@ struct OpRow {
   Op op;
   const char* name;
   std::vector<Var> (*example)(Example&);  // runs the op once; returns its outputs
-  // Elements read and written per element of the first output is what bandwidth floors need; bytes come from the node's shapes.
-  std::int64_t (*flops)(const Node&);     // forward pass, additions and multiplications counted one each
-  double tolerance;                       // largest relative error of the gradient check in f64
-  unsigned adds = 0;                      // bit i: the gradient of input i is added to, not overwritten
-  bool passes = false;                    // backward hands over tensors of its own; no buffers are prepared
+  // Elements read and written per element of the first output is what bandwidth floors need; bytes come from the
+  // node's shapes.
+  std::int64_t (*flops)(const Node&);  // forward pass, additions and multiplications counted one each
+  double tolerance;                    // largest relative error of the gradient check in f64
+  unsigned adds = 0;                   // bit i: the gradient of input i is added to, not overwritten
+  bool passes = false;                 // backward hands over tensors of its own; no buffers are prepared
 };
 
 const OpRow& row(Op op);

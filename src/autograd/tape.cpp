@@ -40,7 +40,15 @@ std::vector<Var> record_all(Recording r) {
   }
   tape->forward_products_ += r.products;
 
-  Node node{.op = r.op, .inputs = {}, .outputs = {}, .wanted = {}, .input_shapes = {}, .output_shapes = {}, .saved = {}, .products = r.products, .backward = nullptr};
+  Node node{.op = r.op,
+            .inputs = {},
+            .outputs = {},
+            .wanted = {},
+            .input_shapes = {},
+            .output_shapes = {},
+            .saved = {},
+            .products = r.products,
+            .backward = nullptr};
   bool any = r.trains;
   for (const Var& v : r.inputs) {
     if (v && v.tape != tape && v.tape) input_error(row(r.op).name, ": inputs are on different tapes");
@@ -80,8 +88,8 @@ Tensor Tape::fresh_gradient(int edge, bool zeroed) {
   return buffer;
 }
 
-// Adds to what the edge holds. A buffer that somebody else can still see (a residual's gradient is one tensor for two edges) is not
-// written to.
+// Adds to what the edge holds. A buffer that somebody else can still see (a residual's gradient is one tensor for two
+// edges) is not written to.
 void Tape::add_gradient(int edge, Tensor gradient) {
   Tensor& g = gradients_[static_cast<std::size_t>(edge)];
   if (!g) {
@@ -104,14 +112,17 @@ void Tape::run_backward(Node& node) {
   if (!any) return;
 
   const OpRow& op = row(node.op);
+  // Backward's products, in units of forward's: one for dx and one for dw (a bias has none); for attention four
+  // against two.
   int wanted = 0;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     Tensor buffer;
     if (node.wanted[i]) {
-      ++wanted;
+      wanted += i < 2;
       const Edge& e = edges_[static_cast<std::size_t>(node.inputs[i])];
       const bool adds = op.adds >> i & 1;
-      if (!op.passes) buffer = adds && e.parameter ? gradient_buffer(*e.parameter) : fresh_gradient(node.inputs[i], adds);
+      if (!op.passes)
+        buffer = adds && e.parameter ? gradient_buffer(*e.parameter) : fresh_gradient(node.inputs[i], adds);
     }
     d.in.push_back(std::move(buffer));
   }
@@ -134,7 +145,8 @@ void Tape::run_backward(Node& node) {
 }
 
 void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds) {
-  if (outputs.size() != seeds.size()) input_error("backward: ", outputs.size(), " outputs and ", seeds.size(), " seeds");
+  if (outputs.size() != seeds.size())
+    input_error("backward: ", outputs.size(), " outputs and ", seeds.size(), " seeds");
   gradients_.resize(edges_.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].tape != this) input_error("backward: output ", i, " is not on this tape");
@@ -157,7 +169,8 @@ void Tape::count_recomputed(const Tape& inner) {
 
 Tensor Tape::gradient(const Var& input) const {
   if (input.tape != this || input.edge < 0) input_error("gradient: the variable is not on this tape");
-  return static_cast<std::size_t>(input.edge) < gradients_.size() ? gradients_[static_cast<std::size_t>(input.edge)] : Tensor();
+  return static_cast<std::size_t>(input.edge) < gradients_.size() ? gradients_[static_cast<std::size_t>(input.edge)]
+                                                                  : Tensor();
 }
 
 }  // namespace ov

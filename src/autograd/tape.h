@@ -1,8 +1,8 @@
 // Reverse-mode differentiation on an explicit tape.
 //
-// A Tape is an object, a Var knows its tape, nothing is global: several may be alive. Recording an op stores a Node: its input and
-// output edges (shape and type, no storage), the tensors its backward reads, and the backward itself, which captures numbers only.
-// Without a tape nothing is stored, so generation runs the same model code.
+// A Tape is an object, a Var knows its tape, nothing is global: several may be alive. Recording an op stores a Node:
+// its input and output edges (shape and type, no storage), the tensors its backward reads, and the backward itself,
+// which captures numbers only. Without a tape nothing is stored, so generation runs the same model code.
 //
 //   Tape tape;
 //   Var x = tape.input(tensor);                    // gradients of inputs can be asked for afterwards
@@ -10,8 +10,8 @@
 //   tape.backward({y}, {dy});
 //   Tensor dx = tape.gradient(x);
 //
-// Accumulation, once and for all: a kernel overwrites the gradient of an activation and adds to that of a parameter; where an
-// activation is used several times the tape adds, later uses first.
+// Accumulation, once and for all: a kernel overwrites the gradient of an activation and adds to that of a parameter;
+// where an activation is used several times the tape adds, later uses first.
 #pragma once
 #include <functional>
 #include <span>
@@ -40,8 +40,9 @@ struct Var {
 
 struct Node;
 
-// What a backward sees: gradients of the outputs (null if nothing flowed back) and buffers for those of the inputs (null if nobody
-// wants them). Inputs listed in the op's row as `adds` already hold something and are added to; the others are overwritten.
+// What a backward sees: gradients of the outputs (null if nothing flowed back) and buffers for those of the inputs
+// (null if nobody wants them). Inputs listed in the op's row as `adds` already hold something and are added to; the
+// others are overwritten.
 struct Grads {
   std::vector<Tensor> out;
   std::vector<Tensor> in;
@@ -51,7 +52,7 @@ using Backward = std::function<void(const Node&, Grads&)>;
 
 struct Node {
   Op op;
-  std::vector<int> inputs;   // edges; -1 for an argument left out
+  std::vector<int> inputs;  // edges; -1 for an argument left out
   std::vector<int> outputs;
   std::vector<bool> wanted;  // one an input: does anybody want its gradient
   std::vector<Shape> input_shapes, output_shapes;
@@ -92,7 +93,7 @@ class Tape {
   bool wants(const Var& v) const { return v.edge >= 0 && edges_[static_cast<std::size_t>(v.edge)].wanted; }
   Tracer* tracer() const { return tracer_; }
   std::span<const Node> nodes() const { return nodes_; }
-  std::int64_t forward_products() const { return forward_products_; }    // multiply-adds so far
+  std::int64_t forward_products() const { return forward_products_; }  // multiply-adds so far
   std::int64_t backward_products() const { return backward_products_; }
   std::int64_t recomputed_products() const { return recomputed_products_; }
   void count_recomputed(const Tape& inner);
@@ -117,7 +118,8 @@ class Tape {
   std::vector<Edge> edges_;
   std::vector<Node> nodes_;
   std::vector<Tensor> gradients_;  // by edge
-  std::unordered_map<int, Tensor> whole_;  // by split node: the gradient of what was split, whose slices its parts' gradients are
+  std::unordered_map<int, Tensor>
+      whole_;  // by split node: the gradient of what was split, whose slices its parts' gradients are
   std::unordered_map<const Parameter*, int> parameter_edges_;
   Redirect redirect_;
   Tracer* tracer_;

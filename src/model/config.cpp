@@ -33,9 +33,7 @@ class Fields {
   auto guarded(const char* key, F&& f) const -> decltype(f()) {
     try {
       return f();
-    } catch (const Error& e) {
-      input_error(where_, ": ", key, ": ", e.what());
-    }
+    } catch (const Error& e) { input_error(where_, ": ", key, ": ", e.what()); }
   }
   const Json& object_;
   std::string where_;
@@ -78,11 +76,14 @@ ModelConfig ModelConfig::read(const Json& json, const std::string& where) {
   if (!json.is_object()) input_error(where, ": expected an object, found ", kind_name(json.kind()));
   const Fields top(json, where);
   const Json *vision = top.find("vision_config"), *text = top.find("text_config");
-  if (!vision || !vision->is_object()) input_error(where, ": vision_config is missing; a LLaVA-OneVision-1.5 config.json has one");
-  if (!text || !text->is_object()) input_error(where, ": text_config is missing; a LLaVA-OneVision-1.5 config.json has one");
+  if (!vision || !vision->is_object())
+    input_error(where, ": vision_config is missing; a LLaVA-OneVision-1.5 config.json has one");
+  if (!text || !text->is_object())
+    input_error(where, ": text_config is missing; a LLaVA-OneVision-1.5 config.json has one");
   const Fields fields(*text, where + ": text_config");
   for (const char* key : {"num_experts", "rope_scaling"})
-    if (fields.find(key)) input_error(where, ": text_config: ", key, " is set; only dense decoders with plain rotary positions are built");
+    if (fields.find(key))
+      input_error(where, ": text_config: ", key, " is set; only dense decoders with plain rotary positions are built");
 
   ModelConfig c;
   read_vision(Fields(*vision, where + ": vision_config"), c.vision);
@@ -93,7 +94,8 @@ ModelConfig ModelConfig::read(const Json& json, const std::string& where) {
   std::int64_t merger_out = c.text.hidden;
   Fields(*vision, where).read("text_hidden_size", merger_out);
   if (merger_out != c.text.hidden)
-    input_error(where, ": vision_config.text_hidden_size is ", merger_out, " where text_config.hidden_size is ", c.text.hidden);
+    input_error(where, ": vision_config.text_hidden_size is ", merger_out, " where text_config.hidden_size is ",
+                c.text.hidden);
   c.check();
   return c;
 }
@@ -114,9 +116,11 @@ void ModelConfig::check() const {
   at_least_one("text intermediate", text.intermediate);
   at_least_one("vocabulary", text.vocabulary);
   if (vision.hidden % (4 * vision.heads) != 0)
-    input_error("model: vision hidden ", vision.hidden, " in ", vision.heads, " heads: the width of a head must be a multiple of 4");
+    input_error("model: vision hidden ", vision.hidden, " in ", vision.heads,
+                " heads: the width of a head must be a multiple of 4");
   if (text.head_dim % 2 != 0) input_error("model: head_dim ", text.head_dim, " is odd");
-  if (text.heads % text.kv_heads != 0) input_error("model: ", text.heads, " heads cannot share ", text.kv_heads, " key heads");
+  if (text.heads % text.kv_heads != 0)
+    input_error("model: ", text.heads, " heads cannot share ", text.kv_heads, " key heads");
 }
 
 void ModelConfig::use_reference(const std::string& name) {
@@ -143,28 +147,29 @@ Json ModelConfig::json() const {
                          {"layer_norm_eps", vision.pre_norm_eps},
                          {"text_hidden_size", text.hidden},
                          {"initializer_range", 0.02}});
-  Json t = Json::object({{"model_type", "LLaVAOneVision1_5_text"},
-                         {"vocab_size", text.vocabulary},
-                         {"hidden_size", text.hidden},
-                         {"intermediate_size", text.intermediate},
-                         {"num_hidden_layers", text.layers},
-                         {"num_attention_heads", text.heads},
-                         {"num_key_value_heads", text.kv_heads},
-                         {"head_dim", text.head_dim},
-                         {"hidden_act", "silu"},
-                         {"max_position_embeddings", text.max_positions},
-                         {"rope_theta", text.rope_theta},
-                         {"rope_scaling", Json()},
-                         {"rms_norm_eps", text.norm_eps},
-                         {"attention_bias", text.qkv_bias},
-                         {"attention_dropout", 0.0},
-                         {"use_sliding_window", false},
-                         {"sliding_window", Json()},
-                         {"max_window_layers", text.layers},
-                         {"use_cache", true},
-                         {"initializer_range", 0.02},
-                         {"tie_word_embeddings", text.tied},
-                         {"layer_types", std::vector<std::string>(static_cast<std::size_t>(text.layers), "full_attention")}});
+  Json t = Json::object(
+      {{"model_type", "LLaVAOneVision1_5_text"},
+       {"vocab_size", text.vocabulary},
+       {"hidden_size", text.hidden},
+       {"intermediate_size", text.intermediate},
+       {"num_hidden_layers", text.layers},
+       {"num_attention_heads", text.heads},
+       {"num_key_value_heads", text.kv_heads},
+       {"head_dim", text.head_dim},
+       {"hidden_act", "silu"},
+       {"max_position_embeddings", text.max_positions},
+       {"rope_theta", text.rope_theta},
+       {"rope_scaling", Json()},
+       {"rms_norm_eps", text.norm_eps},
+       {"attention_bias", text.qkv_bias},
+       {"attention_dropout", 0.0},
+       {"use_sliding_window", false},
+       {"sliding_window", Json()},
+       {"max_window_layers", text.layers},
+       {"use_cache", true},
+       {"initializer_range", 0.02},
+       {"tie_word_embeddings", text.tied},
+       {"layer_types", std::vector<std::string>(static_cast<std::size_t>(text.layers), "full_attention")}});
   return Json::object({{"architectures", std::vector<std::string>{"LLaVAOneVision1_5_ForConditionalGeneration"}},
                        {"model_type", "llavaonevision1_5"},
                        {"torch_dtype", "float32"},

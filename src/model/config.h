@@ -1,5 +1,5 @@
-// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (spec: HF's configuration classes), and which of the
-// two reference implementations' constants are used where they disagree.
+// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (spec: HF's configuration classes),
+// and which of the two reference implementations' constants are used where they disagree.
 #pragma once
 #include <optional>
 #include <string>
@@ -20,7 +20,8 @@ struct VisionConfig {
 };
 
 struct TextConfig {
-  std::int64_t vocabulary = 151936, hidden = 2560, intermediate = 9728, layers = 36, heads = 32, kv_heads = 8, head_dim = 128;
+  std::int64_t vocabulary = 151936, hidden = 2560, intermediate = 9728, layers = 36, heads = 32, kv_heads = 8,
+               head_dim = 128;
   std::int64_t max_positions = 262144;
   double rope_theta = 5e6, norm_eps = 1e-6;
   bool qk_norm = true, qkv_bias = false, tied = false;
@@ -30,13 +31,15 @@ struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
   std::int64_t image_token = 151655, video_token = 151656, vision_start_token = 151652;
-  bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on (spec/model.md 10.1)
+  bool hf_shift_bug =
+      false;  // the released HF code's strip of class tokens, wrong from the second image on (spec/model.md 10.1)
 
-  // config.json. `where` names it in errors. Refused: activations, mixtures of experts and rotary scalings that are not built here.
+  // config.json. `where` names it in errors. Refused: activations, mixtures of experts and rotary scalings that are
+  // not built here.
   static ModelConfig read(const Json& json, const std::string& where);
-  Json json() const;                           // as Transformers writes it
+  Json json() const;                            // as Transformers writes it
   void use_reference(const std::string& name);  // numerics.reference: "hf" or "megatron"
-  void check() const;                          // input_error when the numbers do not fit together
+  void check() const;                           // input_error when the numbers do not fit together
 };
 
 }  // namespace ov

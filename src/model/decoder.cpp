@@ -22,7 +22,12 @@ Tensor KvCache::append(const std::vector<Tensor>& rows, std::int64_t layer, cons
 }
 
 DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& c)
-    : name(name), index(index), heads(c.heads), kv_heads(c.kv_heads), head_dim(c.head_dim), intermediate(c.intermediate) {
+    : name(name),
+      index(index),
+      heads(c.heads),
+      kv_heads(c.kv_heads),
+      head_dim(c.head_dim),
+      intermediate(c.intermediate) {
   const std::int64_t q_width = heads * head_dim, kv_width = kv_heads * head_dim;
   input_layernorm = RmsNorm(set, name + ".input_layernorm", c.hidden, c.norm_eps);
   qkv_w = set.fuse({set.declare(name + ".self_attn.q_proj.weight", {q_width, c.hidden}, Role::matrix),
@@ -47,10 +52,13 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   const std::string at = name + ".self_attn";
   const auto qkv_THD = split(linear(u_TC, on_tape_of(u_TC, qkv_w), on_tape_of(u_TC, qkv_b)),
                              {{heads, head_dim}, {kv_heads, head_dim}, {kv_heads, head_dim}});
-  Var q = named(at + ".q_proj", qkv_THD[0]), k = named(at + ".k_proj", qkv_THD[1]), v = named(at + ".v_proj", qkv_THD[2]);
-  if (q_norm) q = named(at + ".q_norm", (*q_norm)(q)), k = named(at + ".k_norm", (*k_norm)(k));  // per head, before the rotation
+  Var q = named(at + ".q_proj", qkv_THD[0]), k = named(at + ".k_proj", qkv_THD[1]),
+      v = named(at + ".v_proj", qkv_THD[2]);
+  if (q_norm)
+    q = named(at + ".q_norm", (*q_norm)(q)), k = named(at + ".k_norm", (*k_norm)(k));  // per head, before the rotation
   q = rope(q, step.rope), k = rope(k, step.rope);
-  if (step.cache) k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
+  if (step.cache)
+    k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
   const Var o_THD = ov::attention(q, k, v, {step.segments, true, 1 / std::sqrt(static_cast<double>(head_dim))});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
@@ -71,20 +79,23 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
     : config(c),
       embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding)),
       inv_freq(Tensor::of(kernels::inverse_frequencies(c.head_dim, c.rope_theta), {c.head_dim / 2})) {
-  for (std::int64_t i = 0; i < c.layers; ++i) layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
+  for (std::int64_t i = 0; i < c.layers; ++i)
+    layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
   norm = RmsNorm(set, "model.language_model.norm", c.hidden, c.norm_eps);
 }
 
-Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments, KvCache* cache,
-                     bool recompute_blocks) const {
-  const DecoderStep step{std::move(segments), rope_table_1d(positions, constant_on(inv_freq, positions.device()), x.value.dtype()), cache};
+Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments,
+                     KvCache* cache, bool recompute_blocks) const {
+  const DecoderStep step{std::move(segments),
+                         rope_table_1d(positions, constant_on(inv_freq, positions.device()), x.value.dtype()), cache};
   Var h = x;
   for (const DecoderLayer& layer : layers) {
     if (!recompute_blocks || cache) {
       h = layer.forward(h, step);
       continue;
     }
-    h = recompute([&layer, step](std::span<const Var> in) { return layer.forward(in[0], step); }, {h}, layer.qkv_w->trainable);
+    h = recompute([&layer, step](std::span<const Var> in) { return layer.forward(in[0], step); }, {h},
+                  layer.qkv_w->trainable);
   }
   if (cache) cache->advance(x.dim(0));
   return named("model.language_model.norm", norm(h));

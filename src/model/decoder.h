@@ -43,15 +43,15 @@ struct DecoderLayer {
   std::optional<RmsNorm> q_norm, k_norm;
   Linear o_proj;
   RmsNorm post_attention_layernorm;
-  Parameter* gate_up_w;                // gate|up likewise
+  Parameter* gate_up_w;  // gate|up likewise
   Linear down_proj;
 };
 
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
   // h [T,C], positions [T] i64 -> [T,C] after the last norm.
-  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments, KvCache* cache,
-              bool recompute_blocks) const;
+  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments,
+              KvCache* cache, bool recompute_blocks) const;
 
   TextConfig config;
   Parameter* embed_tokens;

@@ -15,7 +15,8 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
   for (std::size_t g = 0; g < grids.size(); ++g) {
     const Grid& grid = grids[g];
     if (grid.t < 1 || grid.h < merge || grid.w < merge || grid.h % merge || grid.w % merge)
-      input_error("image_grid_thw: image ", g, " is ", grid.t, " x ", grid.h, " x ", grid.w, "; rows and columns must be multiples of ", merge);
+      input_error("image_grid_thw: image ", g, " is ", grid.t, " x ", grid.h, " x ", grid.w,
+                  "; rows and columns must be multiples of ", merge);
     for (std::int64_t t = 0; t < grid.t; ++t) {
       const std::int64_t length = grid.h * grid.w + 1;
       segments->push_back({row, length, row, length});
@@ -31,7 +32,8 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
             }
     }
   }
-  // The released HF code drops one row too few before every image after the first: patch p is read from packed row p + 1.
+  // The released HF code drops one row too few before every image after the first: patch p is read from packed row p
+  // + 1.
   if (hf_shift_bug)
     for (std::size_t p = 0; p < patch_row.size(); ++p) patch_row[p] = static_cast<std::int64_t>(p) + 1;
 

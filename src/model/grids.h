@@ -1,4 +1,5 @@
-// The images of a batch as the vision tower sees them: grids of patches, a class token before every frame, one segment each.
+// The images of a batch as the vision tower sees them: grids of patches, a class token before every frame, one
+// segment each.
 #pragma once
 #include <memory>
 #include <vector>

@@ -9,6 +9,8 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
   ModelConfig config = ModelConfig::read(Json::read(path), path);
   config.use_reference(options.reference);
   config.hf_shift_bug = options.hf_shift_bug;
+  if (options.pre_norm_eps > 0) config.vision.pre_norm_eps = options.pre_norm_eps;
+  if (options.merger_norm_eps > 0) config.vision.merger_norm_eps = options.merger_norm_eps;
   return config;
 }
 
@@ -40,9 +42,11 @@ std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOp
   return model;
 }
 
-void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos, std::int64_t pad) {
+void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
+                 std::int64_t pad) {
   write_durably(directory + "/config.json", model.config().json().dump(2) + "\n");
-  const Json generation = Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
+  const Json generation =
+      Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
   std::vector<NamedTensor> tensors;
   for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});

@@ -10,13 +10,12 @@ Onevision::Onevision(const ModelConfig& config)
       merger_(parameters_, "model.visual.merger", config.vision, config.text.hidden),
       language_model_(parameters_, config.text),
       lm_head_(language_model_.embed_tokens) {
-  if (config.text.tied)
-    parameters_.alias("lm_head.weight", lm_head_);
-  else
-    lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::matrix);
+  if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
+  else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::matrix);
 }
 
-OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values, const std::vector<Grid>& grids, Device& device) {
+OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,
+                               const std::vector<Grid>& grids, Device& device) {
   const auto T = static_cast<std::int64_t>(ids.size());
   std::vector<std::int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
@@ -42,7 +41,8 @@ std::vector<std::int64_t> image_sources(const Tensor& ids, std::int64_t image_to
   std::int64_t next = 0;
   for (std::int64_t t = 0; t < ids.numel(); ++t)
     if (ids.data<std::int64_t>()[t] == image_token) source[static_cast<std::size_t>(t)] = next++;
-  if (next != features) input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
+  if (next != features)
+    input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
   return source;
 }
 
@@ -50,7 +50,8 @@ std::vector<std::int64_t> image_sources(const Tensor& ids, std::int64_t image_to
 
 Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache) const {
   Parameter& table = *language_model_.embed_tokens;
-  Var h = named("model.language_model.embed_tokens", embedding(inputs.input_ids, tape ? tape->parameter(table) : Var{table.value}),
+  Var h = named("model.language_model.embed_tokens",
+                embedding(inputs.input_ids, tape ? tape->parameter(table) : Var{table.value}),
                 tape ? tape->tracer() : nullptr);
   const auto source = image_sources(inputs.input_ids, config_.image_token, features ? features.dim(0) : 0);
   if (features) h = splice(h, features, index_tensor(source, {h.dim(0)}, parameters_.device()));

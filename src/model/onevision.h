@@ -7,7 +7,8 @@
 
 namespace ov {
 
-// A packed row of tokens with its pictures. Image placeholders in input_ids are replaced by merged patch features, in order.
+// A packed row of tokens with its pictures. Image placeholders in input_ids are replaced by merged patch features, in
+// order.
 struct OnevisionInputs {
   Tensor input_ids;  // [T] i64
   Tensor positions;  // [T] i64, restarting in every segment, going on after a prefix
@@ -17,7 +18,8 @@ struct OnevisionInputs {
 };
 
 // One causal segment over all ids, positions from 0.
-OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values, const std::vector<Grid>& grids, Device& device);
+OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,
+                               const std::vector<Grid>& grids, Device& device);
 
 class Onevision {
  public:
@@ -28,7 +30,9 @@ class Onevision {
   Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
   // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
   Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache = nullptr) const;
-  Var hidden(Tape* tape, const OnevisionInputs& inputs) const { return hidden(tape, inputs, encode_images(tape, inputs)); }
+  Var hidden(Tape* tape, const OnevisionInputs& inputs) const {
+    return hidden(tape, inputs, encode_images(tape, inputs));
+  }
   Var logits(const Var& hidden) const;  // [T,V]
 
   const ModelConfig& config() const { return config_; }

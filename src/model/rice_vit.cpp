@@ -21,7 +21,8 @@ Var VisionBlock::attention(const Var& u_NC, const RopeTable& table, const Vision
   const Shape per_head{heads, head_dim};
   const auto qkv_NHD = split(qkv(u_NC), {per_head, per_head, per_head});  // rows of the weight: all q, all k, all v
   const Var q = rope(qkv_NHD[0], table), k = rope(qkv_NHD[1], table);
-  const Var o_NHD = ov::attention(q, k, qkv_NHD[2], {layout.segments, false, 1 / std::sqrt(static_cast<double>(head_dim))});
+  const Var o_NHD =
+      ov::attention(q, k, qkv_NHD[2], {layout.segments, false, 1 / std::sqrt(static_cast<double>(head_dim))});
   const Var out = named(name + ".attn.proj", proj(view(o_NHD, u_NC.shape())));
   return named(name + ".attn", out);
 }
@@ -50,7 +51,8 @@ RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
     : config(c),
       class_embedding(set.declare("model.visual.class_embedding", {c.hidden}, Role::class_vector)),
       class_pos_emb(set.declare("model.visual.class_pos_emb", {1, c.head_dim() / 2}, Role::class_angles)),
-      patch_embed(set.declare("model.visual.patch_embed.proj.weight", {c.hidden, c.channels, c.patch, c.patch}, Role::patch_embedding)),
+      patch_embed(set.declare("model.visual.patch_embed.proj.weight", {c.hidden, c.channels, c.patch, c.patch},
+                              Role::patch_embedding)),
       pre_layernorm(set, "model.visual.pre_layernorm", c.hidden, c.pre_norm_eps),
       inv_freq(Tensor::of(kernels::inverse_frequencies(c.head_dim() / 2, c.rope_theta), {c.head_dim() / 4})) {
   for (std::int64_t i = 0; i < c.depth; ++i) blocks.emplace_back(set, "model.visual.blocks." + std::to_string(i), c);
@@ -58,10 +60,12 @@ RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
 
 Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
   const Var kernel = on_tape_of(pixels, patch_embed);
-  const Var h_PC = linear(pixels, view(kernel, {config.hidden, config.patch_values()}));  // a convolution whose stride is its width
+  const Var h_PC =
+      linear(pixels, view(kernel, {config.hidden, config.patch_values()}));  // a convolution whose stride is its width
   named("model.visual.patch_embed", named("model.visual.patch_embed.proj", h_PC));
   Var h_NC = insert_class_tokens(h_PC, on_tape_of(h_PC, class_embedding), layout.class_rows);
-  const RopeTable table = rope_table_2d(layout.positions, constant_on(inv_freq, layout.positions.device()), on_tape_of(h_PC, class_pos_emb));
+  const RopeTable table = rope_table_2d(layout.positions, constant_on(inv_freq, layout.positions.device()),
+                                        on_tape_of(h_PC, class_pos_emb));
 
   h_NC = named("model.visual.pre_layernorm", pre_layernorm(h_NC));
   for (const VisionBlock& b : blocks) {
@@ -69,8 +73,11 @@ Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompu
       h_NC = b.forward(h_NC, table, layout);
       continue;
     }
-    h_NC = recompute([&b, &layout](std::span<const Var> x) { return b.forward(x[0], {x[1], x[2]}, layout); },
-                     {h_NC, table.cos, table.sin}, b.qkv.w->trainable);
+    h_NC = recompute(
+        [&b, &layout](std::span<const Var> x) {
+          return b.forward(x[0], {x[1], x[2]}, layout);
+        },
+        {h_NC, table.cos, table.sin}, b.qkv.w->trainable);
   }
   return take_rows(h_NC, layout.patch_rows);
 }

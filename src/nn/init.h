@@ -1,18 +1,19 @@
-// Random initial values. Every value is a function of (seed, parameter name, element): it does not depend on order or threads.
+// Random initial values. Every value is a function of (seed, parameter name, element): it does not depend on order or
+// threads.
 #pragma once
 #include "nn/parameters.h"
 
 namespace ov {
 
-// Defaults are Hugging Face's for this model (initializer_range 0.02; class_embedding N(0,1)/√d; class_pos_emb N(0,1)): right for
-// big models. configs/model/tiny.json sets what a small one needs.
+// Defaults are Hugging Face's for this model (initializer_range 0.02; class_embedding N(0,1)/√d; class_pos_emb
+// N(0,1)): right for big models. configs/model/tiny.json sets what a small one needs.
 struct InitOptions {
-  std::string matrix = "normal";   // "normal" with matrix_std, or "uniform_fan_in": uniform ±1/√(inputs)
+  std::string matrix = "normal";  // "normal" with matrix_std, or "uniform_fan_in": uniform ±1/√(inputs)
   double matrix_std = 0.02;
   double projection_out_std = 0.02;  // attention's output and the MLP's down projection; 0: like other matrices
   double embedding_std = 0.02;
   double patch_embedding_std = 0.02;
-  double class_vector_std = 0;       // 0: 1/√d
+  double class_vector_std = 0;  // 0: 1/√d
   double class_angles_std = 1;
 };
 

@@ -19,8 +19,10 @@ inline Tensor constant_on(const Tensor& t, Device& device) {
 struct Linear {
   Parameter *w = nullptr, *b = nullptr;  // [F,C], [F]
   Linear() = default;
-  Linear(Parameters& set, const std::string& name, std::int64_t outputs, std::int64_t inputs, bool bias, Role role = Role::matrix)
-      : w(set.declare(name + ".weight", {outputs, inputs}, role)), b(bias ? set.declare(name + ".bias", {outputs}, Role::bias) : nullptr) {}
+  Linear(Parameters& set, const std::string& name, std::int64_t outputs, std::int64_t inputs, bool bias,
+         Role role = Role::matrix)
+      : w(set.declare(name + ".weight", {outputs, inputs}, role)),
+        b(bias ? set.declare(name + ".bias", {outputs}, Role::bias) : nullptr) {}
   Var operator()(const Var& x) const { return linear(x, on_tape_of(x, w), on_tape_of(x, b)); }
 };
 
@@ -29,7 +31,9 @@ struct LayerNorm {
   double eps = 1e-5;
   LayerNorm() = default;
   LayerNorm(Parameters& set, const std::string& name, std::int64_t width, double eps)
-      : w(set.declare(name + ".weight", {width}, Role::norm_weight)), b(set.declare(name + ".bias", {width}, Role::norm_bias)), eps(eps) {}
+      : w(set.declare(name + ".weight", {width}, Role::norm_weight)),
+        b(set.declare(name + ".bias", {width}, Role::norm_bias)),
+        eps(eps) {}
   Var operator()(const Var& x) const { return layer_norm(x, on_tape_of(x, w), on_tape_of(x, b), eps); }
 };
 

@@ -35,7 +35,8 @@ void Parameters::allocate(Dtype dtype, Device& device) {
   for (Fused& f : fused_) {
     std::int64_t next = by_parameter.at(f.parts.front())->offset, begin = next;
     for (const Parameter* p : f.parts) {
-      if (by_parameter.at(p)->offset != next) input_error("parameters: ", p->name, " does not follow its neighbour; they cannot be fused");
+      if (by_parameter.at(p)->offset != next)
+        input_error("parameters: ", p->name, " does not follow its neighbour; they cannot be fused");
       next += p->value.numel();
     }
     f.parameter.value = values_.slice(0, begin, next).view(stacked_shape(f.parts));
@@ -60,7 +61,8 @@ void Parameters::train(const std::function<bool(const std::string& name)>& train
     f.parameter.main_grad = {};
     if (yes == 0) continue;
     if (yes != static_cast<std::ptrdiff_t>(f.parts.size()))
-      input_error("freezing: ", f.parts.front()->name, " and its neighbours share one product; freeze all of them or none");
+      input_error("freezing: ", f.parts.front()->name,
+                  " and its neighbours share one product; freeze all of them or none");
     const auto last = gradient_places_.at(f.parts.back());
     const auto begin = gradient_places_.at(f.parts.front()).begin;
     gradient_places_[&f.parameter] = {begin, last.begin + last.count - begin};
@@ -81,22 +83,6 @@ Parameter* Parameters::find(const std::string& name) {
 Tensor Parameters::gradient_slice(const Tensor& flat, const Parameter& p) const {
   const Place place = gradient_places_.at(&p);
   return flat.slice(0, place.begin, place.begin + place.count).view(p.value.shape());
-}
-
-std::vector<Parameters::Range> Parameters::trained_ranges(const std::vector<std::string>& no_decay) const {
-  std::vector<Range> ranges;
-  for (const Entry& e : entries_) {
-    if (!e.parameter.trainable) continue;
-    const std::string& name = e.parameter.name;
-    const bool named = std::any_of(no_decay.begin(), no_decay.end(), [&](const std::string& n) { return name.find(n) != name.npos; });
-    const bool decay = !name.ends_with(".bias") && e.shape.rank() > 1 && !named;
-    const std::int64_t gradient = gradient_places_.at(&e.parameter).begin;
-    if (!ranges.empty() && ranges.back().decay == decay && ranges.back().begin + ranges.back().count == e.offset)
-      ranges.back().count += e.shape.numel();
-    else
-      ranges.push_back({e.offset, e.shape.numel(), gradient, decay});
-  }
-  return ranges;
 }
 
 }  // namespace ov

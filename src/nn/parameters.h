@@ -1,8 +1,9 @@
-// All parameters of a model, in the order they are declared, which is the order of the name table: embedding, layers, head.
+// All parameters of a model, in the order they are declared, which is the order of the name table: embedding, layers,
+// head.
 //
-// Values lie in one flat buffer, one after another without gaps; gradients likewise, for what is trained. ZeRO, AdamW, the gradient
-// norm and checkpoints work on ranges of them. Parameters that one product serves (q|k|v, gate|up) are declared one after another and
-// read through a fused Parameter, which is a view over all of them.
+// Values lie in one flat buffer, one after another without gaps; gradients likewise, for what is trained. ZeRO,
+// AdamW, the gradient norm and checkpoints work on ranges of them. Parameters that one product serves (q|k|v,
+// gate|up) are declared one after another and read through a fused Parameter, which is a view over all of them.
 #pragma once
 #include <deque>
 #include <functional>
@@ -15,7 +16,17 @@
 namespace ov {
 
 // What a parameter is, for the initialiser (nn/init.h).
-enum class Role { matrix, projection_out, embedding, patch_embedding, bias, norm_weight, norm_bias, class_vector, class_angles };
+enum class Role {
+  matrix,
+  projection_out,
+  embedding,
+  patch_embedding,
+  bias,
+  norm_weight,
+  norm_bias,
+  class_vector,
+  class_angles
+};
 
 class Parameters {
  public:
@@ -24,11 +35,6 @@ class Parameters {
     Shape shape;
     Role role;
     std::int64_t offset;  // elements, into the flat value buffer
-  };
-  // Elements [begin, begin + count) of the value buffer, trained, and where their gradients lie.
-  struct Range {
-    std::int64_t begin, count, gradient_begin;
-    bool decay;
   };
 
   Parameter* declare(const std::string& name, const Shape& shape, Role role);
@@ -50,9 +56,8 @@ class Parameters {
   Dtype dtype() const { return values_.dtype(); }
   Device& device() const { return values_.device(); }
 
-  // Runs of trained parameters that take weight decay alike. A parameter does not decay when its name ends in ".bias", when it has one
-  // axis, or when `no_decay` names it (spec/training.md 1.4).
-  std::vector<Range> trained_ranges(const std::vector<std::string>& no_decay) const;
+  // Where a trained parameter's gradient begins in gradients().
+  std::int64_t gradient_offset(const Parameter& p) const { return gradient_places_.at(&p).begin; }
   // The slice of `flat` (laid out as gradients()) that belongs to p, a parameter or a fused view of this set.
   Tensor gradient_slice(const Tensor& flat, const Parameter& p) const;
 

@@ -111,4 +111,4 @@ Device& cpu() {
 
 namespace ov {
 MetaDevice::MetaDevice() : Device(Kind::meta, "meta", nullptr) {}
-}
+}  // namespace ov

@@ -51,16 +51,28 @@ constexpr Dtype accum_dtype(Dtype d) { return d == Dtype::f64 ? Dtype::f64 : Dty
 template <class T>
 constexpr Dtype dtype_of();
 template <>
-constexpr Dtype dtype_of<double>() { return Dtype::f64; }
+constexpr Dtype dtype_of<double>() {
+  return Dtype::f64;
+}
 template <>
-constexpr Dtype dtype_of<float>() { return Dtype::f32; }
+constexpr Dtype dtype_of<float>() {
+  return Dtype::f32;
+}
 template <>
-constexpr Dtype dtype_of<Bf16>() { return Dtype::bf16; }
+constexpr Dtype dtype_of<Bf16>() {
+  return Dtype::bf16;
+}
 template <>
-constexpr Dtype dtype_of<std::int64_t>() { return Dtype::i64; }
+constexpr Dtype dtype_of<std::int64_t>() {
+  return Dtype::i64;
+}
 template <>
-constexpr Dtype dtype_of<std::int32_t>() { return Dtype::i32; }
+constexpr Dtype dtype_of<std::int32_t>() {
+  return Dtype::i32;
+}
 template <>
-constexpr Dtype dtype_of<std::uint8_t>() { return Dtype::u8; }
+constexpr Dtype dtype_of<std::uint8_t>() {
+  return Dtype::u8;
+}
 
 }  // namespace ov

@@ -12,14 +12,10 @@ void convert(const Tensor& from, const Tensor& to) {
     const From* a = from.row<From>(i);
     To* b = to.row<To>(i);
     for (std::int64_t k = 0; k < c; ++k) {
-      if constexpr (std::is_same_v<From, To>)
-        b[k] = a[k];
-      else if constexpr (std::is_same_v<From, Bf16>)
-        b[k] = static_cast<To>(to_f32(a[k]));
-      else if constexpr (std::is_same_v<To, Bf16>)
-        b[k] = to_bf16(static_cast<float>(a[k]));
-      else
-        b[k] = static_cast<To>(a[k]);
+      if constexpr (std::is_same_v<From, To>) b[k] = a[k];
+      else if constexpr (std::is_same_v<From, Bf16>) b[k] = static_cast<To>(to_f32(a[k]));
+      else if constexpr (std::is_same_v<To, Bf16>) b[k] = to_bf16(static_cast<float>(a[k]));
+      else b[k] = static_cast<To>(a[k]);
     }
   }
 }
@@ -148,9 +144,8 @@ Tensor Tensor::contiguous_copy(Segment segment) const {
 Tensor Tensor::to(Dtype dtype, Segment segment) const {
   Tensor t(shape_, dtype, device(), segment);
   if (!has_data()) return t;
-  any_dtype(dtype_, [&](auto from) {
-    any_dtype(dtype, [&](auto to) { convert<decltype(from), decltype(to)>(*this, t); });
-  });
+  any_dtype(dtype_,
+            [&](auto from) { any_dtype(dtype, [&](auto to) { convert<decltype(from), decltype(to)>(*this, t); }); });
   return t;
 }
 

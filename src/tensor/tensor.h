@@ -110,16 +110,16 @@ class Tensor {
   std::int64_t row_stride() const;
 
   // Views. All throw input_error when the shape does not allow it.
-  Tensor view(const Shape& shape) const;                                           // same elements; contiguous only,
-                                                                                   // or splitting the last axis
-  Tensor slice(int axis, std::int64_t begin, std::int64_t end) const;              // [begin, end) of one axis
+  Tensor view(const Shape& shape) const;                               // same elements; contiguous only,
+                                                                       // or splitting the last axis
+  Tensor slice(int axis, std::int64_t begin, std::int64_t end) const;  // [begin, end) of one axis
   Tensor flat() const { return view({numel()}); }
-  Tensor contiguous_copy(Segment segment = Segment::activations) const;            // always fresh
-  Tensor to(Dtype dtype, Segment segment = Segment::activations) const;            // always fresh; host memory only
+  Tensor contiguous_copy(Segment segment = Segment::activations) const;  // always fresh
+  Tensor to(Dtype dtype, Segment segment = Segment::activations) const;  // always fresh; host memory only
   template <class T>
   std::vector<T> to_vector() const;  // host memory only, dtype must match
 
-  void zero() const;                     // contiguous
+  void zero() const;                      // contiguous
   void copy_from(const Tensor& t) const;  // same shape and dtype, host memory or meta
 
  private:

@@ -1,4 +1,5 @@
-// The gradient check: an op's backward against fourth-order central differences of its forward, in f64, with random cotangents.
+// The gradient check: an op's backward against fourth-order central differences of its forward, in f64, with random
+// cotangents.
 #pragma once
 #include <cmath>
 #include <functional>
@@ -46,7 +47,9 @@ class CheckExample : public Example {
     if (next_constant_ == constants_.size()) constants_.push_back(random(shape, 0.75, 0.25));
     return constants_[next_constant_++];
   }
-  Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) override { return Tensor::of(values, shape); }
+  Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) override {
+    return Tensor::of(values, shape);
+  }
 
   struct Leaf {
     std::unique_ptr<Parameter> parameter;
@@ -81,7 +84,8 @@ class CheckExample : public Example {
 };
 
 struct GradientError {
-  double worst = 0;  // |backward - difference| / max(|difference|, 1e-3 of the leaf's largest), worst element of all leaves
+  double worst =
+      0;  // |backward - difference| / max(|difference|, 1e-3 of the leaf's largest), worst element of all leaves
   std::string where;
 };
 

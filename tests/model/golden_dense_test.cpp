@@ -1,4 +1,5 @@
-// The whole model against the original code (tests/golden/README.md): five cases of text, pictures of odd shapes and several pictures.
+// The whole model against the original code (tests/golden/README.md): five cases of text, pictures of odd shapes and
+// several pictures.
 #include <doctest/doctest.h>
 
 #include "audit/diff.h"
@@ -11,7 +12,8 @@ namespace {
 const std::string golden = "tests/golden/dense";
 const std::vector<std::string> cases = {"text_only", "one_image", "one_column", "two_images", "three_images"};
 
-TraceDifference compare_case(const std::string& name, const LoadOptions& options, const std::string& reference_logits = "") {
+TraceDifference compare_case(const std::string& name, const LoadOptions& options,
+                             const std::string& reference_logits = "") {
   const auto model = load_model(golden + "/checkpoint", options);
   const std::string path = golden + "/case_" + name + ".safetensors";
   const Trace ours = trace_model(*model, read_trace_case(path, options.dtype));
@@ -31,7 +33,8 @@ Json summary() { return Json::read(golden + "/summary.json"); }
 
 }  // namespace
 
-TEST_CASE("golden dense: every activation, gradient, logit and token loss in fp64 within the rounding of the stored values") {
+TEST_CASE(
+    "golden dense: every activation, gradient, logit and token loss in fp64 within the rounding of the stored values") {
   for (const auto& name : cases) {
     const TraceDifference d = compare_case(name, {.dtype = Dtype::f64});
     CAPTURE(name);

@@ -1,4 +1,5 @@
-// A model small enough to be checked by hand, with the numbers that an independent script and the original code agree on.
+// A model small enough to be checked by hand, with the numbers that an independent script and the original code agree
+// on.
 #include <doctest/doctest.h>
 
 #include "base/hash.h"
@@ -9,7 +10,8 @@ using namespace ov;
 
 namespace {
 
-// value_i = f32(base + (u_i - ½) amplitude), u from a 64-bit linear congruential generator seeded by the tensor's name.
+// value_i = f32(base + (u_i - ½) amplitude), u from a 64-bit linear congruential generator seeded by the tensor's
+// name.
 void fill(const Tensor& t, const std::string& name, double amplitude, double base) {
   std::uint64_t state = fnv1a(name);
   for (std::int64_t i = 0; i < t.numel(); ++i) {
@@ -23,7 +25,14 @@ struct Tiny {
   explicit Tiny(const std::string& variant) {
     ModelConfig c;
     c.vision = {.depth = 2, .hidden = 16, .heads = 2, .intermediate = 32, .patch = 2};
-    c.text = {.vocabulary = 64, .hidden = 24, .intermediate = 48, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .rope_theta = 1e6};
+    c.text = {.vocabulary = 64,
+              .hidden = 24,
+              .intermediate = 48,
+              .layers = 2,
+              .heads = 4,
+              .kv_heads = 2,
+              .head_dim = 8,
+              .rope_theta = 1e6};
     c.image_token = 61;
     c.hf_shift_bug = variant == "hf_shift_bug";
     c.use_reference(variant == "megatron" ? "megatron" : "hf");
@@ -43,7 +52,8 @@ struct Tiny {
     merged = model->encode_images(nullptr, inputs).value;
     logits = model->logits(model->hidden(nullptr, inputs, Var{merged})).value;
     Tensor targets({15}, Dtype::i64, cpu()), weights = Tensor::zeros({15}, Dtype::f64, cpu());
-    for (std::int64_t t = 0; t < 15; ++t) targets.data<std::int64_t>()[t] = t + 1 < 15 ? ids[static_cast<std::size_t>(t + 1)] : -100;
+    for (std::int64_t t = 0; t < 15; ++t)
+      targets.data<std::int64_t>()[t] = t + 1 < 15 ? ids[static_cast<std::size_t>(t + 1)] : -100;
     weights.data<double>()[12] = weights.data<double>()[13] = 1;
     loss = cross_entropy(Var{logits}, targets, weights, 2);
   }
@@ -97,7 +107,8 @@ TEST_CASE("tiny model: the released code's shift of later images is reproduced b
   CHECK(off(m.merged.row<double>(0), {-0.0652341, 0.4197751, -0.1651628, -1.3348478}) < printed);
   CHECK(off(m.merged.row<double>(4), {-1.1413274, 2.2384592, 1.4657743, -1.0699832}) < printed);
   CHECK(off(m.merged.row<double>(5), {0.0841703, 0.4321413, -0.2495388, -0.62892}) < printed);
-  CHECK(off(m.logits.row<double>(14), {-0.2811133, 0.9485502, -0.2390883, -0.2037438, 0.2744216, -0.0722173}) < printed);
+  CHECK(off(m.logits.row<double>(14), {-0.2811133, 0.9485502, -0.2390883, -0.2037438, 0.2744216, -0.0722173}) <
+        printed);
   CHECK(off(m.loss.loss.value.data<double>(), {4.4238094}) < printed);
 }
 

@@ -10,9 +10,9 @@ Var add(const Var& a, const Var& b) {
   kernels::add({.y = y, .a = a.value, .b = b.value});
 
   return record({.op = Op::add, .inputs = {a, b}, .outputs = {y}, .backward = [](const Node& n, Grads& d) {
-    for (std::size_t i = 0; i < 2; ++i)
-      if (n.wanted[i]) d.in[i] = d.out[0];
-  }});
+                   for (std::size_t i = 0; i < 2; ++i)
+                     if (n.wanted[i]) d.in[i] = d.out[0];
+                 }});
 }
 
 extern const OpRow add_row;

@@ -7,15 +7,29 @@ namespace ov {
 
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator) {
   const Tensor& z = logits.value;
-  const Tensor loss({1}, accum_dtype(z.dtype()), z.device()), token_loss({z.dim(0)}, loss.dtype(), z.device()), lse = Tensor::like(token_loss);
-  kernels::cross_entropy_forward({.loss = loss, .token_loss = token_loss, .lse = lse, .logits = z, .targets = targets, .weights = weights,
+  const Tensor loss({1}, accum_dtype(z.dtype()), z.device()), token_loss({z.dim(0)}, loss.dtype(), z.device()),
+      lse = Tensor::like(token_loss);
+  kernels::cross_entropy_forward({.loss = loss,
+                                  .token_loss = token_loss,
+                                  .lse = lse,
+                                  .logits = z,
+                                  .targets = targets,
+                                  .weights = weights,
                                   .denominator = denominator});
 
-  const Var out = record({.op = Op::cross_entropy, .inputs = {logits}, .outputs = {loss}, .saved = {z, targets, weights, lse},
+  const Var out = record({.op = Op::cross_entropy,
+                          .inputs = {logits},
+                          .outputs = {loss},
+                          .saved = {z, targets, weights, lse},
                           .backward = [denominator](const Node& n, Grads& d) {
-    kernels::cross_entropy_backward({.dlogits = d.in[0], .dloss = d.out[0], .logits = n.saved[0], .targets = n.saved[1],
-                                     .weights = n.saved[2], .lse = n.saved[3], .denominator = denominator});
-  }});
+                            kernels::cross_entropy_backward({.dlogits = d.in[0],
+                                                             .dloss = d.out[0],
+                                                             .logits = n.saved[0],
+                                                             .targets = n.saved[1],
+                                                             .weights = n.saved[2],
+                                                             .lse = n.saved[3],
+                                                             .denominator = denominator});
+                          }});
   return {out, token_loss};
 }
 

@@ -8,9 +8,10 @@ Var embedding(const Tensor& ids, const Var& table) {
   const Tensor y({ids.numel(), table.dim(1)}, table.value.dtype(), table.value.device());
   kernels::embedding_forward({.y = y, .ids = ids, .table = table.value});
 
-  return record({.op = Op::embedding, .inputs = {table}, .outputs = {y}, .saved = {ids}, .backward = [](const Node& n, Grads& d) {
-    kernels::embedding_backward({.dtable = d.in[0], .dy = d.out[0], .ids = n.saved[0]});
-  }});
+  return record(
+      {.op = Op::embedding, .inputs = {table}, .outputs = {y}, .saved = {ids}, .backward = [](const Node& n, Grads& d) {
+         kernels::embedding_backward({.dtable = d.in[0], .dy = d.out[0], .ids = n.saved[0]});
+       }});
 }
 
 extern const OpRow embedding_row;

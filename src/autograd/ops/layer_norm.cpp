@@ -7,14 +7,25 @@ namespace ov {
 
 Var layer_norm(const Var& x, const Var& w, const Var& b, double eps) {
   const std::int64_t N = x.value.dims<2>()[0];
-  const Tensor y = Tensor::like(x.value), mean({N}, accum_dtype(x.value.dtype()), x.value.device()), rstd = Tensor::like(mean);
-  kernels::layernorm_forward({.y = y, .mean = mean, .rstd = rstd, .x = x.value, .w = w.value, .b = b.value, .eps = eps});
+  const Tensor y = Tensor::like(x.value), mean({N}, accum_dtype(x.value.dtype()), x.value.device()),
+               rstd = Tensor::like(mean);
+  kernels::layernorm_forward(
+      {.y = y, .mean = mean, .rstd = rstd, .x = x.value, .w = w.value, .b = b.value, .eps = eps});
 
-  return record({.op = Op::layer_norm, .inputs = {x, w, b}, .outputs = {y}, .saved = {x.value, w.value, mean, rstd},
+  return record({.op = Op::layer_norm,
+                 .inputs = {x, w, b},
+                 .outputs = {y},
+                 .saved = {x.value, w.value, mean, rstd},
                  .backward = [](const Node& n, Grads& d) {
-    kernels::layernorm_backward({.dx = d.in[0], .dw = d.in[1], .db = d.in[2], .dy = d.out[0], .x = n.saved[0], .w = n.saved[1],
-                                 .mean = n.saved[2], .rstd = n.saved[3]});
-  }});
+                   kernels::layernorm_backward({.dx = d.in[0],
+                                                .dw = d.in[1],
+                                                .db = d.in[2],
+                                                .dy = d.out[0],
+                                                .x = n.saved[0],
+                                                .w = n.saved[1],
+                                                .mean = n.saved[2],
+                                                .rstd = n.saved[3]});
+                 }});
 }
 
 extern const OpRow layer_norm_row;

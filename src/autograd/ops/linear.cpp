@@ -11,13 +11,17 @@ Var linear(const Var& x, const Var& w, const Var& b) {
   const Tensor y({N, F}, x.value.dtype(), x.value.device());
   kernels::gemm({.c = y, .a = x.value, .b = w.value, .trans_b = true, .bias = b.value});
 
-  return record({.op = Op::linear, .inputs = {x, w, b}, .outputs = {y}, .saved = {x.value, w.value}, .products = N * C * F,
+  return record({.op = Op::linear,
+                 .inputs = {x, w, b},
+                 .outputs = {y},
+                 .saved = {x.value, w.value},
+                 .products = N * C * F,
                  .backward = [](const Node& n, Grads& d) {
-    const Tensor &x = n.saved[0], &w = n.saved[1], &dy = d.out[0];
-    if (d.in[0]) kernels::gemm({.c = d.in[0], .a = dy, .b = w});
-    if (d.in[1]) kernels::gemm({.c = d.in[1], .a = dy, .b = x, .trans_a = true, .accumulate = true});
-    if (d.in[2]) kernels::sum_rows({.sum = d.in[2], .x = dy});
-  }});
+                   const Tensor &x = n.saved[0], &w = n.saved[1], &dy = d.out[0];
+                   if (d.in[0]) kernels::gemm({.c = d.in[0], .a = dy, .b = w});
+                   if (d.in[1]) kernels::gemm({.c = d.in[1], .a = dy, .b = x, .trans_a = true, .accumulate = true});
+                   if (d.in[2]) kernels::sum_rows({.sum = d.in[2], .x = dy});
+                 }});
 }
 
 extern const OpRow linear_row;

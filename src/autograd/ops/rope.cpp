@@ -12,12 +12,19 @@ Var rope(const Var& x, const RopeTable& table) {
   // x is read by backward only for the gradient into the angles.
   Tape* tape = tape_of({&x, &table.cos});
   const bool angles = tape && tape->wants(table.cos);
-  return record({.op = Op::rope, .inputs = {x, table.cos, table.sin}, .outputs = {y},
+  return record({.op = Op::rope,
+                 .inputs = {x, table.cos, table.sin},
+                 .outputs = {y},
                  .saved = {table.cos.value, table.sin.value, angles ? x.value : Tensor()},
                  .backward = [](const Node& n, Grads& d) {
-    kernels::rope_backward({.dx = d.in[0], .dcos = d.in[1], .dsin = d.in[2], .dy = d.out[0],
-                            .x = n.saved[2] ? n.saved[2] : d.out[0], .cos = n.saved[0], .sin = n.saved[1]});
-  }});
+                   kernels::rope_backward({.dx = d.in[0],
+                                           .dcos = d.in[1],
+                                           .dsin = d.in[2],
+                                           .dy = d.out[0],
+                                           .x = n.saved[2] ? n.saved[2] : d.out[0],
+                                           .cos = n.saved[0],
+                                           .sin = n.saved[1]});
+                 }});
 }
 
 extern const OpRow rope_row;

@@ -8,9 +8,14 @@ Var splice(const Var& text, const Var& features, const Tensor& source) {
   const Tensor y = Tensor::like(text.value);
   kernels::splice_forward({.y = y, .text = text.value, .features = features.value, .source = source});
 
-  return record({.op = Op::splice, .inputs = {text, features}, .outputs = {y}, .saved = {source}, .backward = [](const Node& n, Grads& d) {
-    kernels::splice_backward({.dtext = d.in[0], .dfeatures = d.in[1], .dy = d.out[0], .source = n.saved[0]});
-  }});
+  return record({.op = Op::splice,
+                 .inputs = {text, features},
+                 .outputs = {y},
+                 .saved = {source},
+                 .backward = [](const Node& n, Grads& d) {
+                   kernels::splice_backward(
+                       {.dtext = d.in[0], .dfeatures = d.in[1], .dy = d.out[0], .source = n.saved[0]});
+                 }});
 }
 
 extern const OpRow splice_row;

@@ -25,18 +25,19 @@ std::vector<Var> split(const Var& x, const std::vector<Shape>& shapes) {
   std::vector<Tensor> parts;
   for (std::size_t i = 0; i < shapes.size(); ++i) parts.push_back(split_part(x.value, with_rows, static_cast<int>(i)));
 
-  // The tape hands out the parts' gradients as slices of the input's (Tape::fresh_gradient). What came another way is copied there.
+  // The tape hands out the parts' gradients as slices of the input's (Tape::fresh_gradient). What came another way is
+  // copied there.
   return record_all({.op = Op::split, .inputs = {x}, .outputs = parts, .backward = [](const Node& n, Grads& d) {
-    const Tensor* some = nullptr;
-    for (const Tensor& g : d.out)
-      if (g) some = &g;
-    if (!d.in[0]) d.in[0] = Tensor(n.input_shapes[0], some->dtype(), some->device());
-    for (std::size_t i = 0; i < d.out.size(); ++i) {
-      const Tensor slice = split_part(d.in[0], n.output_shapes, static_cast<int>(i));
-      if (!d.out[i]) slice.copy_from(Tensor::zeros(slice.shape(), slice.dtype(), slice.device()));
-      else if (d.out[i].storage() != d.in[0].storage()) slice.copy_from(d.out[i]);
-    }
-  }});
+                       const Tensor* some = nullptr;
+                       for (const Tensor& g : d.out)
+                         if (g) some = &g;
+                       if (!d.in[0]) d.in[0] = Tensor(n.input_shapes[0], some->dtype(), some->device());
+                       for (std::size_t i = 0; i < d.out.size(); ++i) {
+                         const Tensor slice = split_part(d.in[0], n.output_shapes, static_cast<int>(i));
+                         if (!d.out[i]) slice.copy_from(Tensor::zeros(slice.shape(), slice.dtype(), slice.device()));
+                         else if (d.out[i].storage() != d.in[0].storage()) slice.copy_from(d.out[i]);
+                       }
+                     }});
 }
 
 extern const OpRow split_row;

@@ -9,10 +9,14 @@ Var swiglu(const Var& gate, const Var& up) {
   const Tensor y = Tensor::like(gate.value);
   kernels::swiglu_forward({.y = y, .gate = gate.value, .up = up.value});
 
-  return record({.op = Op::swiglu, .inputs = {gate, up}, .outputs = {y}, .saved = {gate.value, up.value},
+  return record({.op = Op::swiglu,
+                 .inputs = {gate, up},
+                 .outputs = {y},
+                 .saved = {gate.value, up.value},
                  .backward = [](const Node& n, Grads& d) {
-    kernels::swiglu_backward({.dgate = d.in[0], .dup = d.in[1], .dy = d.out[0], .gate = n.saved[0], .up = n.saved[1]});
-  }});
+                   kernels::swiglu_backward(
+                       {.dgate = d.in[0], .dup = d.in[1], .dy = d.out[0], .gate = n.saved[0], .up = n.saved[1]});
+                 }});
 }
 
 extern const OpRow swiglu_row;

@@ -1,0 +1,63 @@
+#include "train/micro_batch.h"
+
+#include "base/sum.h"
+
+namespace ov {
+
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device) {
+  OnevisionInputs in;
+  in.input_ids = index_tensor(batch.input_ids, {batch.tokens()}, device);
+  in.positions = index_tensor(batch.positions, {batch.tokens()}, device);
+  auto segments = std::make_shared<kernels::SegmentTable>();
+  for (const TokenSegment& s : batch.segments) segments->push_back({s.begin, s.length, s.begin, s.length, s.prefix});
+  in.segments = std::move(segments);
+  if (batch.pixel_values)
+    in.pixel_values =
+        batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
+  for (const auto& g : batch.grids) in.grids.push_back({g[0], g[1], g[2]});
+  return in;
+}
+
+MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch, const LossTargets& targets,
+                                 double denominator, const Tensor& gradients, Tracer* tracer) {
+  const Parameters& parameters = model.parameters();
+  Device& device = parameters.device();
+  const Dtype dtype = parameters.dtype();
+  const auto labelled = static_cast<std::int64_t>(targets.rows.size());
+
+  Tape tape(tracer);
+  tape.redirect_gradients([&](const Parameter& p) {
+    return gradients && p.trainable ? parameters.gradient_slice(gradients, p) : Tensor();
+  });
+  const Var hidden = model.hidden(&tape, model_inputs(batch, dtype, device));
+  // Only rows that predict a labelled token pass through the language head.
+  const Var logits = model.logits(take_rows(hidden, index_tensor(targets.rows, {labelled}, device)));
+
+  std::vector<std::int64_t> target;
+  const Tensor weights({labelled}, accum_dtype(dtype), device, Segment::data);
+  by_dtype(weights.dtype(), [&](auto v) {
+    for (std::int64_t i = 0; i < labelled; ++i) {
+      const auto t = static_cast<std::size_t>(targets.rows[static_cast<std::size_t>(i)]);
+      target.push_back(targets.targets[t]);
+      weights.data<decltype(v)>()[i] = static_cast<decltype(v)>(targets.weights[t]);
+    }
+  });
+  const CrossEntropy ce = cross_entropy(logits, index_tensor(target, {labelled}, device), weights, denominator);
+
+  MicroBatchResult result{.labelled = labelled};
+  by_dtype(weights.dtype(), [&](auto v) {
+    using T = decltype(v);
+    result.loss = ce.loss.value.data<T>()[0];
+    const T* token_loss = ce.token_loss.data<T>();
+    result.token_loss = sum<double>(labelled, [&](std::int64_t i) { return static_cast<double>(token_loss[i]); });
+    if (!gradients) return;
+    const Tensor seed({1}, weights.dtype(), device);
+    seed.data<T>()[0] = 1;
+    tape.backward(ce.loss, seed);
+  });
+  result.products = tape.forward_products() + tape.backward_products();
+  result.recomputed_products = tape.recomputed_products();
+  return result;
+}
+
+}  // namespace ov

@@ -1,0 +1,45 @@
+// AdamW over the flat buffers, with global gradient clipping (spec/training.md 1.4).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "nn/parameters.h"
+
+namespace ov {
+
+struct OptimizerOptions {
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-5, weight_decay = 0;
+  double clip_grad = 1;               // global L2 limit; 0 turns it off
+  std::vector<std::string> no_decay;  // parts of names, besides biases and one-dimensional parameters
+  double visual_lr_scale = 1;         // model.visual.* without the merger
+};
+
+class Optimizer {
+ public:
+  Optimizer(Parameters& parameters, const OptimizerOptions& options);
+
+  // One update from `gradients`, laid out as Parameters::gradients(). Returns the norm before clipping. Not finite:
+  // nothing is changed.
+  double step(const Tensor& gradients, double lr);
+
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t n) { steps_ = n; }
+  const Tensor& first_moment() const { return m_; }
+  const Tensor& second_moment() const { return v_; }
+
+ private:
+  struct Group {
+    std::int64_t begin, count, gradient_begin;
+    double weight_decay, lr_scale;
+  };
+  Parameters& parameters_;
+  OptimizerOptions options_;
+  std::vector<Group> groups_;
+  Tensor m_, v_;
+  std::int64_t steps_ = 0;
+};
+
+// √Σ g², by fixed chunks.
+double gradient_norm(const Tensor& gradients);
+
+}  // namespace ov

@@ -1,0 +1,16 @@
+#include "train/schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace ov {
+
+double Schedule::rate(std::int64_t step) const {
+  const auto n = static_cast<double>(step + first_step), D = static_cast<double>(steps), W = warmup * D;
+  if (n <= W && W > 0) return peak * n / W;
+  if (decay == "constant") return peak;
+  if (n > D) return min;
+  return min + 0.5 * (peak - min) * (1 + std::cos(std::numbers::pi * (n - W) / (D - W)));
+}
+
+}  // namespace ov
