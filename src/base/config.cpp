@@ -1,0 +1,254 @@
+#include "base/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "base/config_words.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ov {
+namespace {
+
+std::string in_quotes(const std::string& text) { return "'" + text + "'"; }
+
+template <class T>
+bool read_number(const std::string& text, T* number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+// The key's type from what somebody typed. False when it is no such thing.
+bool from_text(const Key& key, const std::string& text, Value* value) {
+  *value = key.value;
+  if (auto* b = std::get_if<bool>(value)) {
+    *b = text == "true" || text == "1";
+    return *b || text == "false" || text == "0";
+  }
+  if (auto* i = std::get_if<std::int64_t>(value)) return read_number(text, i);
+  if (auto* d = std::get_if<double>(value)) return read_number(text, d);
+  if (auto* s = std::get_if<std::string>(value)) *s = text;
+  else *value = Strings{text};
+  return true;
+}
+
+bool from_json(const Key& key, const Json& json, Value* value) {
+  *value = key.value;
+  if (auto* b = std::get_if<bool>(value)) return json.is_boolean() && (*b = json.as_bool(), true);
+  if (auto* i = std::get_if<std::int64_t>(value)) return json.is_integer() && (*i = json.as_int(), true);
+  if (auto* d = std::get_if<double>(value)) return json.is_number() && (*d = json.as_double(), true);
+  if (auto* s = std::get_if<std::string>(value)) return json.is_string() && (*s = json.as_string(), true);
+  auto& list = std::get<Strings>(*value);
+  list.clear();
+  if (json.is_string()) return list.push_back(json.as_string()), true;
+  if (!json.is_array()) return false;
+  for (const Json& item : json.items()) {
+    if (!item.is_string()) return false;
+    list.push_back(item.as_string());
+  }
+  return true;
+}
+
+// The first thing about the value that the key does not allow, as one would type it; null when all is well.
+const std::string* refused(const Key& key, const Value& value, std::string* shown) {
+  *shown = to_text(value);
+  const auto outside = [&](double v) { return !(v >= key.allowed.low && v <= key.allowed.high); };  // NaN too
+  if (const auto* i = std::get_if<std::int64_t>(&value)) return outside(static_cast<double>(*i)) ? shown : nullptr;
+  if (const auto* d = std::get_if<double>(&value)) return outside(*d) ? shown : nullptr;
+  if (key.allowed.choices.empty()) return nullptr;
+  const Strings one = {*shown};
+  const auto* list = std::get_if<Strings>(&value);
+  for (const std::string& word : list ? *list : one) {
+    if (has_word(key.allowed.choices, word)) continue;
+    *shown = word;
+    return shown;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void unknown_key(const std::string& where, std::string_view name, const Strings& candidates) {
+  input_error(where, "unknown key '", name, "'", did_you_mean(name, candidates));
+}
+
+}  // namespace
+
+void Config::set(const Key& key, Value value, const std::string& where, const std::string& source) {
+  std::string shown;
+  if (const std::string* bad = refused(key, value, &shown))
+    input_error(where, ": expected ", expected(key), ", got ", in_quotes(*bad),
+                key.allowed.choices.empty() ? "" : did_you_mean(*bad, words(key.allowed.choices)));
+  for (Setting& s : settings_)
+    if (s.key == &key) s.value = std::move(value), s.source = source;
+}
+
+void Config::read_object(const KeyTable& table, const Json& object, const std::string& prefix,
+                         const std::string& path) {
+  for (const auto& [member, json] : object.members()) {
+    const std::string name = prefix + member, where = path + ": " + name;
+    const Key* key = table.find(name);
+    if (!key && json.is_object()) {
+      read_object(table, json, name + ".", path);
+      continue;
+    }
+    if (!key) {
+      Strings names;
+      for (const Key& k : table.keys()) names.emplace_back(k.name);
+      unknown_key(path + ": ", name, names);
+    }
+    Value value;
+    if (!from_json(*key, json, &value)) input_error(where, ": expected ", expected(*key), ", got ", json.dump());
+    set(*key, std::move(value), where, path);
+  }
+}
+
+void Config::read_file(const KeyTable& table, const std::string& path) {
+  const Json json = Json::read(path);
+  if (!json.is_object()) input_error(path, ": expected an object of keys, found ", kind_name(json.kind()));
+  read_object(table, json, "", path);
+}
+
+Config Config::parse(const KeyTable& table, std::string_view command, const Strings& arguments) {
+  Config config;
+  config.command_ = &table.command(command);
+  for (const Key& k : table.keys()) config.settings_.push_back({&k, k.value});
+  const std::vector<const Key*> own = table.of(command);
+
+  // First what was said, key by key; then the files; then what was said is applied over them.
+  struct Said {
+    const Key* key;
+    std::string argument;  // as typed, for errors
+    Strings values;
+  };
+  std::vector<Said> said;
+  Strings files;
+  for (std::size_t at = 0; at < arguments.size();) {
+    const std::string& argument = arguments[at++];
+    if (!argument.starts_with("--") || argument == "--") {
+      config.operands_.push_back(argument);
+      continue;
+    }
+    const std::size_t equals = argument.find('=');
+    const std::string name = argument.substr(2, equals == argument.npos ? equals : equals - 2);
+    const bool is_config = name == "config";
+    const Key* key = nullptr;
+    for (const Key* k : own)
+      if (k->name == name || (!k->short_name.empty() && k->short_name == name)) key = k;
+    if (!key && !is_config) {
+      if (const Key* other = table.find(name))
+        input_error("--", name, ": '", command, "' does not use this key; it belongs to: ", other->commands);
+      Strings names = {"config"};
+      for (const Key* k : own) {
+        names.emplace_back(k->name);
+        if (!k->short_name.empty()) names.emplace_back(k->short_name);
+      }
+      unknown_key("--" + name + ": ", name, names);
+    }
+    const bool is_flag = key && std::holds_alternative<bool>(key->value);
+    const bool is_list = is_config || std::holds_alternative<Strings>(key->value);
+    const auto next_is_value = [&] { return at < arguments.size() && !arguments[at].starts_with("--"); };
+    Strings values;
+    if (equals != argument.npos) {
+      values.push_back(argument.substr(equals + 1));
+    } else if (is_list) {
+      while (next_is_value()) values.push_back(arguments[at++]);
+    } else if (next_is_value() && (!is_flag || arguments[at] == "true" || arguments[at] == "false")) {
+      values.push_back(arguments[at++]);
+    } else if (is_flag) {
+      values.push_back("true");
+    }
+    if (values.empty()) input_error("--", name, ": expected ", is_config ? "a file" : expected(*key), ", got nothing");
+    if (is_config) files.insert(files.end(), values.begin(), values.end());
+    else said.push_back({key, "--" + name, std::move(values)});
+  }
+
+  for (const std::string& file : files) config.read_file(table, file);
+
+  std::map<const Key*, Strings> lists;  // a list may be said in several pieces
+  for (const Said& s : said) {
+    Value value;
+    if (std::holds_alternative<Strings>(s.key->value)) {
+      Strings& all = lists[s.key];
+      all.insert(all.end(), s.values.begin(), s.values.end());
+      value = all;
+    } else if (!from_text(*s.key, s.values[0], &value)) {
+      input_error(s.argument, ": expected ", expected(*s.key), ", got ", in_quotes(s.values[0]));
+    }
+    config.set(*s.key, std::move(value), s.argument, "command line");
+  }
+
+  const Strings operands = words(config.command_->operands);
+  const auto optional = static_cast<std::size_t>(
+      std::count_if(operands.begin(), operands.end(), [](const std::string& o) { return o.starts_with("["); }));
+  const std::size_t got = config.operands_.size();
+  if (got > operands.size())
+    input_error(command, ": unexpected argument '", config.operands_[operands.size()], "'; ",
+                operands.empty() ? "it takes keys only" : cat("it takes ", config.command_->operands));
+  if (got + optional < operands.size())
+    input_error(command, ": expected ", config.command_->operands, "; ", operands[got], " is missing");
+  return config;
+}
+
+const Config::Setting& Config::setting(std::string_view name) const {
+  for (const Setting& s : settings_) {
+    if (s.key->name != name) continue;
+    if (!has_word(s.key->commands, command_->name))
+      throw std::logic_error(cat("'", command_->name, "' reads ", name, ", whose row does not list it"));
+    return s;
+  }
+  throw std::logic_error(cat("no key is declared as ", name));
+}
+
+template <class T>
+const T& Config::get(std::string_view name) const {
+  const T* value = std::get_if<T>(&setting(name).value);
+  if (!value) throw std::logic_error(cat(name, " is read as another type than it was declared with"));
+  return *value;
+}
+template const bool& Config::get(std::string_view) const;
+template const std::int64_t& Config::get(std::string_view) const;
+template const double& Config::get(std::string_view) const;
+template const std::string& Config::get(std::string_view) const;
+template const Strings& Config::get(std::string_view) const;
+
+const std::string& Config::required(std::string_view name) const {
+  const std::string& value = text(name);
+  if (!value.empty()) return value;
+  const Key& key = *setting(name).key;
+  input_error(command_->name, ": --", key.short_name.empty() ? key.name : key.short_name, " is missing: ", key.help);
+}
+
+Json Config::dump() const {
+  Json root = Json::object();
+  for (const Setting& s : settings_) {
+    if (!has_word(s.key->commands, command_->name)) continue;
+    const Json value = std::visit([](const auto& v) { return Json(v); }, s.value);
+    const auto dot = s.key->name.find('.');
+    if (dot == s.key->name.npos) {
+      root.set(s.key->name, value);
+      continue;
+    }
+    const std::string_view section = s.key->name.substr(0, dot);
+    Json object = root.find(section) ? *root.find(section) : Json::object();
+    object.set(s.key->name.substr(dot + 1), value);
+    root.set(section, std::move(object));
+  }
+  return root;
+}
+
+std::string Config::table() const {
+  std::ostringstream out;
+  std::size_t width = 0;
+  std::vector<const Setting*> shown;
+  for (const Setting& s : settings_) {
+    if (!has_word(s.key->commands, command_->name) || s.value == s.key->value) continue;
+    shown.push_back(&s);
+    width = std::max(width, s.key->name.size());
+  }
+  for (const Setting* s : shown)
+    out << "  " << s->key->name << std::string(width - s->key->name.size() + 2, ' ') << to_text(s->value) << "  ("
+        << s->source << ")\n";
+  return out.str();
+}
+
+}  // namespace ov

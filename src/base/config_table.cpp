@@ -1,0 +1,107 @@
+// What the table says to people: help and README.
+#include <algorithm>
+#include <sstream>
+
+#include "base/config.h"
+#include "base/config_words.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace ov {
+
+KeyTable::KeyTable(std::vector<Command> commands, std::vector<Key> keys)
+    : commands_(std::move(commands)), keys_(std::move(keys)) {}
+
+const Command& KeyTable::command(std::string_view name) const {
+  Strings names;
+  for (const Command& c : commands_) {
+    if (c.name == name) return c;
+    names.emplace_back(c.name);
+  }
+  input_error("no command '", name, "'", did_you_mean(name, names), " `onevision help` lists them");
+}
+
+const Key* KeyTable::find(std::string_view name) const {
+  const auto it = std::find_if(keys_.begin(), keys_.end(), [&](const Key& k) { return k.name == name; });
+  return it == keys_.end() ? nullptr : &*it;
+}
+
+std::vector<const Key*> KeyTable::of(std::string_view command) const {
+  std::vector<const Key*> result;
+  for (const Key& k : keys_)
+    if (has_word(k.commands, command)) result.push_back(&k);
+  return result;
+}
+
+std::string expected(const Key& key) {
+  const std::string_view choices = key.allowed.choices;
+  const bool low = key.allowed.low > -std::numeric_limits<double>::infinity();
+  const bool high = key.allowed.high < std::numeric_limits<double>::infinity();
+  std::string range;
+  if (low && high) range = cat(" from ", key.allowed.low, " to ", key.allowed.high);
+  else if (low) range = cat(" of at least ", key.allowed.low);
+  switch (key.value.index()) {
+    case 0: return "true or false";
+    case 1: return "an integer" + range;
+    case 2: return "a number" + range;
+    case 3: return choices.empty() ? "a text" : cat("one of ", choices);
+    default: return choices.empty() ? "a list of texts" : cat("some of ", choices);
+  }
+}
+
+std::string to_text(const Value& value) {
+  if (const auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
+  if (const auto* i = std::get_if<std::int64_t>(&value)) return std::to_string(*i);
+  if (const auto* d = std::get_if<double>(&value)) return Json(*d).dump();
+  if (const auto* s = std::get_if<std::string>(&value)) return *s;
+  std::string joined;
+  for (const std::string& s : std::get<Strings>(value)) joined += (joined.empty() ? "" : ",") + s;
+  return joined;
+}
+
+std::string KeyTable::help() const {
+  std::ostringstream out;
+  out << "onevision COMMAND [--config FILE.json ...] [--key value ...]\n\n";
+  std::size_t width = 0;
+  for (const Command& c : commands_) width = std::max(width, c.name.size());
+  for (const Command& c : commands_) {
+    const std::string gap(width - c.name.size() + 2, ' ');
+    out << "  " << c.name << gap << c.summary << "\n";
+  }
+  out << "\n`onevision help COMMAND` lists the keys of a command.\n"
+         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed.\n";
+  return out.str();
+}
+
+std::string KeyTable::help(std::string_view command_name) const {
+  const Command& c = command(command_name);
+  std::ostringstream out;
+  out << "onevision " << c.name << (c.operands.empty() ? "" : " ") << c.operands << " [--key value ...]\n  "
+      << c.summary << "\n\n";
+  std::vector<std::pair<std::string, const Key*>> rows;
+  std::size_t width = 0;
+  for (const Key* k : of(command_name)) {
+    rows.emplace_back(k->short_name.empty() ? cat("--", k->name) : cat("--", k->short_name, ", --", k->name), k);
+    width = std::max(width, rows.back().first.size());
+  }
+  for (const auto& [name, key] : rows) {
+    const std::string shown = to_text(key->value);
+    out << "  " << name << std::string(width - name.size() + 2, ' ') << key->help << " (" << expected(*key)
+        << (shown.empty() ? "" : "; default " + shown) << ")\n";
+  }
+  return out.str();
+}
+
+std::string KeyTable::markdown() const {
+  std::ostringstream out;
+  out << "| key | short | default | expected | used by | what it does |\n|---|---|---|---|---|---|\n";
+  for (const Key& k : keys_) {
+    const std::string shown = to_text(k.value);
+    out << "| `" << k.name << "` | " << (k.short_name.empty() ? "" : cat("`--", k.short_name, "`")) << " | "
+        << (shown.empty() ? "" : "`" + shown + "`") << " | " << expected(k) << " | " << k.commands << " | " << k.help
+        << " |\n";
+  }
+  return out.str();
+}
+
+}  // namespace ov

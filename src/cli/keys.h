@@ -1,0 +1,9 @@
+// Every command and every key of the program, as data (base/config.h says how they are given).
+#pragma once
+#include "base/config.h"
+
+namespace ov::cli {
+
+const KeyTable& keys();
+
+}  // namespace ov::cli

@@ -1,0 +1,51 @@
+// Greedy decoding with a KV cache: the answer that a model gives, one token at a time.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/onevision.h"
+
+namespace ov {
+
+struct GenerateOptions {
+  std::int64_t max_new_tokens = 128;
+  std::vector<std::int64_t> stop;  // ids that end the answer; the one that came is part of the result
+};
+
+// `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of the model's dtype, null
+// without pictures. The vision tower runs once. Of equal logits the lowest id wins. `callback`, if given, sees each id
+// as it comes and returns whether to go on.
+//
+// The logits of a cached step are those of the whole row run again without a cache, bit for bit: a query's bits depend
+// on its visible keys alone (kernels/attention.h).
+//
+// Errors: input_error for an empty prompt, placeholders that do not match the pictures, ids outside the vocabulary.
+std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,
+                                   const Tensor& pixel_values, const std::vector<Grid>& grids,
+                                   const GenerateOptions& options,
+                                   const std::function<bool(std::int64_t id)>& callback = nullptr);
+
+// The two halves of it, for those who look at logits or choose ids themselves.
+class Generation {
+ public:
+  // Runs pictures and prompt; room for `max_new_tokens` more.
+  Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Tensor& pixel_values,
+             const std::vector<Grid>& grids, std::int64_t max_new_tokens);
+  const Tensor& logits() const { return logits_; }  // [1,V], of the token that comes next
+  void append(std::int64_t id);                     // runs one more token
+
+ private:
+  const Onevision& model_;
+  KvCache cache_;
+  Tensor logits_;
+};
+
+std::int64_t greedy(const Tensor& logits);  // [1,V]: the largest, the lowest id of equals
+
+// eos_token_id (a number or a list) and pad_token_id of generation_config.json: what ends an answer. input_error when
+// the file is missing or names neither.
+std::vector<std::int64_t> read_stop_ids(const std::string& directory);
+
+}  // namespace ov
