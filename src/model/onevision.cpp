@@ -53,8 +53,11 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
   Var h = named("model.language_model.embed_tokens",
                 embedding(inputs.input_ids, tape ? tape->parameter(table) : Var{table.value}),
                 tape ? tape->tracer() : nullptr);
-  const auto source = image_sources(inputs.input_ids, config_.image_token, features ? features.dim(0) : 0);
-  if (features) h = splice(h, features, index_tensor(source, {h.dim(0)}, parameters_.device()));
+  // Behind a cached prompt every id is text: a placeholder that the model itself wrote has no picture.
+  if (!cache || cache->length() == 0) {
+    const auto source = image_sources(inputs.input_ids, config_.image_token, features ? features.dim(0) : 0);
+    if (features) h = splice(h, features, index_tensor(source, {h.dim(0)}, parameters_.device()));
+  }
   return language_model_.forward(h, inputs.positions, inputs.segments, cache, recompute_blocks);
 }
 
