@@ -14,7 +14,7 @@ define CUDA_TABLE
 /Used [0-9]+ registers/    { for (i = 1; i < NF; ++i) if ($$i == "Used") registers = $$(i + 1)
                              printf "%-6s %9d %8d %8d  %s %s\n", arch, registers, spill, stack, file, kernel
                              bad += spill > 0 || stack > 0; ++n }
-END { if (n == 0 || bad) { printf "%d kernels, %d spill\n", n, bad > "/dev/stderr"; exit 1 } }
+END { if (n == 0 || bad) { printf "cuda-check: %s: %d kernels, %d of them spill\n", file, n, bad > "/dev/stderr"; exit 1 } }
 endef
 export CUDA_TABLE
 

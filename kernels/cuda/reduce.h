@@ -16,8 +16,8 @@ inline unsigned row_threads(std::int64_t n) {
 // Σ_{i<n} term(i), called by all threads of the block; all get it. n >= 1.
 //
 // base/sum.h adds term i to lane i mod 16 and then the lanes in a tree. Here all threads fetch terms, coalesced, into a
-// tile of shared memory, and 16 of them add the tile up, each its own lane in order. The adds are short work next to the
-// fetch: a lane does one add for 16 elements, and other blocks of the multiprocessor fetch meanwhile.
+// tile of shared memory, and 16 of them add the tile up, each its own lane in order. The adds are short work next to
+// the fetch: a lane does one add for 16 elements, and other blocks of the multiprocessor fetch meanwhile.
 template <class A, class F>
 __device__ A row_sum(std::int64_t n, F term) {
   SHARED(A, tile, max_row_threads * terms_per_thread);

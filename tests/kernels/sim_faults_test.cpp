@@ -1,6 +1,9 @@
 // Planted mistakes: each must be found, and the machine must be usable afterwards.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -52,6 +55,10 @@ __global__ void pointer_past_the_end(int extra) {
   SHARED(int, s, 64);
   int* p = &s[0];
   p[int(threadIdx.x) + extra] = 1;
+}
+
+[[maybe_unused]] __global__ void global_past_the_end(int* y, int extra) {
+  y[static_cast<int>(threadIdx.x) + extra] = 1;
 }
 
 __global__ void two_barriers(int split) {
@@ -167,6 +174,25 @@ TEST_CASE("sim: a value taken from a lane that does not exist is NaN") {
   launch(mask_of_absent_lanes, dim3{1}, dim3{16}, 0, nullptr, y.data());
   for (float v : y) CHECK(v != v);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+TEST_CASE("sim: the address sanitizer sees a kernel write past the end of global memory") {
+  const auto exit_status = [](int extra) {
+    const pid_t child = fork();
+    if (child == 0) {
+      if (!std::freopen("/dev/null", "w", stderr)) _exit(0);
+      std::vector<int> y(64);
+      launch(global_past_the_end, dim3{1}, dim3{64}, 0, nullptr, y.data(), extra);
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  CHECK(exit_status(0) == 0);
+  CHECK(exit_status(1) != 0);
+}
+#endif
 
 TEST_CASE("sim: a launch that no GPU takes is refused") {
   std::vector<int> y(64);
