@@ -9,8 +9,9 @@
 
 namespace ov {
 
-// One sub-sample of a packed row: tokens [begin, begin + length). With a prefix (the index of an earlier segment of the same row) it
-// attends to that segment and to itself, and its positions go on from the prefix's end; without, its positions start at 0.
+// One sub-sample of a packed row: tokens [begin, begin + length). With a prefix (the index of an earlier segment of the
+// same row) it attends to that segment and to itself, and its positions go on from the prefix's end; without, its
+// positions start at 0.
 struct TokenSegment {
   std::int64_t begin = 0, length = 0, prefix = -1;
   bool operator==(const TokenSegment&) const = default;
@@ -21,11 +22,12 @@ constexpr std::int64_t ignored_label = -100;
 // A micro-batch: one packed row.
 struct MicroBatch {
   std::vector<std::int64_t> input_ids;  // [T], images expanded to one placeholder a merged token
-  std::vector<std::int64_t> labels;     // [T], the id itself where it is to be learned, else -100; token t is predicted from t - 1
-                                        // of its segment (from the prefix's last token for the first of a branch)
+  // [T], the id itself where it is to be learned, else -100. Token t is predicted from t - 1 of its segment; a segment's
+  // first token has no label.
+  std::vector<std::int64_t> labels;
   std::vector<std::int64_t> positions;  // [T]
   std::vector<TokenSegment> segments;
-  Tensor pixel_values;                            // [P, 3 patch²] f32, null without pictures
+  Tensor pixel_values;                             // [P, 3 patch²] f32, null without pictures
   std::vector<std::array<std::int64_t, 3>> grids;  // t, h, w in patches, one a picture, in order of their placeholders
   std::vector<std::int64_t> sample_of_segment;     // [segments] which sample of the micro-batch a segment belongs to
   std::int64_t samples = 0;

@@ -1,0 +1,142 @@
+#include "data/loader.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace ov {
+namespace {
+
+void at_least(std::int64_t value, std::int64_t least, const char* name) {
+  if (value < least) input_error("data.", name, ": expected at least ", least, ", found ", value);
+}
+
+}  // namespace
+
+Loader::Loader(LoaderOptions options, const Processor& processor)
+    : options_(std::move(options)),
+      processor_(processor.with_limits(options_.limits)),
+      file_(options_.json, options_.image_dir) {
+  at_least(options_.samples_per_micro_batch, 1, "samples_per_micro_batch");
+  at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
+  at_least(options_.sample.max_tokens, 1, "max_tokens");
+  at_least(options_.max_rejects, 0, "max_rejects");
+  at_least(options_.seed, 0, "seed");
+  state_.seed = options_.seed;
+  state_.records = file_.size();
+}
+
+// The sample at the cursor, which moves on; null when its record is rejected.
+std::shared_ptr<const Sample> Loader::take(LoaderState& s, std::vector<Json>& rejects) {
+  const std::int64_t index =
+      Permutation(s.records, static_cast<std::uint64_t>(s.seed), static_cast<std::uint64_t>(s.epoch))(s.position);
+  std::shared_ptr<const Sample> sample;
+  if (const auto found = cache_.find(index); found != cache_.end()) {
+    sample = found->second;
+  } else {
+    try {
+      sample = std::make_shared<Sample>(make_sample(file_.read(index), processor_, options_.sample));
+      if (cached_bytes_ + sample->bytes() <= options_.cache_bytes) {
+        cached_bytes_ += sample->bytes();
+        cache_.emplace(index, sample);
+      }
+    } catch (const Rejected& r) {
+      s.rejects.add(r.reason());
+      s.epoch_rejects.add(r.reason());
+      rejects.push_back(Json::object(
+          {{"epoch", s.epoch}, {"record", index + 1}, {"reason", name_of(r.reason())}, {"message", r.what()}}));
+      const std::int64_t n = s.epoch_rejects.total();
+      if (n > options_.max_rejects || n == s.records)
+        input_error(file_.path(), ": ", n, " of ", s.records, " records rejected",
+                    n > options_.max_rejects ? cat(", more than data.max_rejects ", options_.max_rejects)
+                                             : std::string(", so none is left to learn from"),
+                    " (", s.epoch_rejects.str(), "); the last: ", r.what());
+    }
+  }
+  if (++s.position == s.records) {
+    s.position = 0;
+    ++s.epoch;
+    s.epoch_rejects = {};
+  }
+  return sample;
+}
+
+void Loader::fill(GlobalStep& step, LoaderState& s, std::vector<Json>& rejects) {
+  for (std::int64_t m = 0; m < options_.micro_batches_per_step; ++m) {
+    std::vector<Sample> samples;
+    while (static_cast<std::int64_t>(samples.size()) < options_.samples_per_micro_batch)
+      if (const auto sample = take(s, rejects)) samples.push_back(*sample);
+    step.micro_batches.push_back(packed_micro_batch(samples));
+    const MicroBatch& b = step.micro_batches.back();
+    step.samples += b.samples;
+    step.tokens += b.tokens();
+    step.labelled_tokens += count_labels(b);
+    step.patches += b.pixel_values ? b.pixel_values.dim(0) : 0;
+  }
+  s.samples += step.samples;
+  s.tokens += step.tokens;
+  s.labelled_tokens += step.labelled_tokens;
+}
+
+Loader::Prepared Loader::prepare(LoaderState state) {
+  Prepared p;
+  p.state = state;
+  try {
+    fill(p.step, p.state, p.rejects);
+  } catch (...) { p.error = std::current_exception(); }
+  return p;
+}
+
+void Loader::start() {
+  pending_ = std::async(options_.prefetch ? std::launch::async : std::launch::deferred,
+                        [this, state = state_] { return prepare(state); });
+}
+
+GlobalStep Loader::next() {
+  if (failed_) std::rethrow_exception(failed_);
+  if (!pending_.valid()) start();
+  Prepared p = pending_.get();
+  try {
+    write(p.rejects);
+  } catch (...) {
+    if (!p.error) p.error = std::current_exception();
+  }
+  if (p.error) {
+    failed_ = p.error;
+    std::rethrow_exception(failed_);
+  }
+  state_ = p.state;
+  start();
+  return std::move(p.step);
+}
+
+void Loader::restore(const LoaderState& state) {
+  if (state.records != file_.size())
+    input_error(file_.path(), ": holds ", file_.size(), " records, but the loader's state to go on from is of ",
+                state.records);
+  if (state.seed != options_.seed)
+    input_error("data.seed is ", options_.seed, ", but the loader's state to go on from has seed ", state.seed);
+  if (state.position < 0 || state.position >= state.records || state.epoch < 0)
+    input_error(file_.path(), ": the loader's state is at epoch ", state.epoch, ", position ", state.position, " of ",
+                state.records);
+  if (pending_.valid()) {
+    if (options_.prefetch) pending_.wait();
+    pending_ = {};
+  }
+  failed_ = nullptr;
+  rejects_.reset();
+  state_ = state;
+}
+
+// Each reject so far has one line, so the file is cut behind the lines that state_ has counted before it grows.
+void Loader::write(const std::vector<Json>& rejects) {
+  if (options_.rejects_path.empty()) return;
+  if (!rejects_) {
+    std::int64_t kept = 0;
+    rejects_.emplace(
+        JsonlWriter::resume(options_.rejects_path, [&](const Json&) { return kept++ < state_.rejects.total(); }));
+  }
+  for (const Json& line : rejects) rejects_->write(line);
+}
+
+}  // namespace ov

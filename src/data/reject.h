@@ -1,0 +1,57 @@
+// What a data set may get wrong, as a closed list: data faults are counted by reason and passed over, never silently
+// while faults of the machine or of the configuration end the run.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace ov {
+
+enum class RejectReason {
+  malformed_record,  // not JSON, a key missing or of another kind, roles out of order, a video
+  image_missing,     // no such file
+  image_unusable,    // truncated, damaged, of another format, or of a shape that no grid fits
+  image_count,       // another number of <image> tags than of pictures
+  late_image,        // a later turn brings a picture, which turns that share the first turn's prefix cannot
+  no_answer,         // an empty answer: nothing to learn
+  over_length        // more tokens than data.max_tokens
+};
+constexpr std::size_t reject_reasons = 7;
+
+const char* name_of(RejectReason reason);  // as the list above spells it
+
+// One record that is passed over. The message names file, record and the place in it.
+class Rejected : public Error {
+ public:
+  Rejected(RejectReason reason, const std::string& message) : Error(Exit::wrong_input, message), reason_(reason) {}
+  RejectReason reason() const { return reason_; }
+
+ private:
+  RejectReason reason_;
+};
+
+template <class... A>
+[[noreturn]] void reject(RejectReason reason, const A&... a) {
+  throw Rejected(reason, cat(a...));
+}
+
+class RejectCounts {
+ public:
+  void add(RejectReason reason) { ++count_[static_cast<std::size_t>(reason)]; }
+  std::int64_t operator[](RejectReason reason) const { return count_[static_cast<std::size_t>(reason)]; }
+  std::int64_t total() const;
+  std::string str() const;  // "image_missing 2, over_length 1"; "none"
+  bool operator==(const RejectCounts&) const = default;
+
+  Json json() const;  // an object: every reason and its count
+  // Throws input_error that starts with `where` on an unknown or missing reason and on a count below zero.
+  static RejectCounts from_json(const Json& json, const std::string& where);
+
+ private:
+  std::array<std::int64_t, reject_reasons> count_{};
+};
+
+}  // namespace ov
