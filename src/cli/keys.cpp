@@ -91,9 +91,9 @@ std::vector<Key> rows() {
        "whose constants where the two reference implementations disagree"},
       {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate trace",
        "reproduce the released code's shift of every image after the first"},
-      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "train generate trace",
+      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "generate trace",
        "of the norm before the tower's blocks; 0: as the reference"},
-      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "train generate trace",
+      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "generate trace",
        "of the merger's norm; 0: as the reference"},
 
       {"log.every", "", whole(1), at_least(1), "train", "steps between lines of run.jsonl"},
@@ -149,6 +149,8 @@ std::vector<Key> rows() {
       {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},
       {"plan.images", "", whole(1), at_least(0), "plan", "pictures in the row"},
       {"plan.text_tokens", "", whole(112), at_least(1), "plan", "other tokens in the row"},
+      {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
+      {"bench.repeats", "", whole(11), at_least(1), "bench", "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},
   };
 }

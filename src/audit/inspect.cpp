@@ -1,0 +1,78 @@
+#include "audit/inspect.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "base/file.h"
+#include "data/processor.h"
+#include "image/decode.h"
+#include "model/hf_io.h"
+#include "store/jsonl.h"
+#include "text/tokenizer.h"
+
+namespace ov {
+
+std::int64_t inspect_tokens(const std::string& tokenizer_directory, const std::string& in, const std::string& out) {
+  const Tokenizer tokenizer = Tokenizer::read(tokenizer_directory);
+  JsonlReader lines(in);
+  DurableWriter file(out);
+  std::int64_t count = 0;
+  for (Json line; lines.next(&line); ++count) {
+    const Json* text = line.find("text");
+    if (!text || !text->is_string())
+      input_error(in, ":", lines.line(), ": expected an object with a string \"text\", got ",
+                  line.dump().substr(0, 80));
+    file.write(Json::object({{"ids", tokenizer.encode(text->as_string())}}).dump() + "\n");
+  }
+  file.commit();
+  return count;
+}
+
+Patches inspect_image(const std::string& file, const ProcessorConfig& config, const std::string& out) {
+  if (config.min_pixels < 1 || config.min_pixels > config.max_pixels)
+    input_error("min_pixels ", config.min_pixels, ", max_pixels ", config.max_pixels,
+                ": expected 1 <= min_pixels <= max_pixels");
+  const Patches patches = named_patches(read_image(file), config, file);
+  const std::vector<std::int64_t> grid(patches.grid.begin(), patches.grid.end());
+  write_safetensors(out, {{"pixel_values", patches.pixel_values}, {"image_grid_thw", Tensor::of(grid, {1, 3})}});
+  return patches;
+}
+
+CheckpointReport inspect_checkpoint(const std::string& directory) {
+  ModelConfig config = read_model_config(directory);
+  const CheckpointReader weights = CheckpointReader::open(directory);
+  CheckpointReport report;
+  report.tied = !weights.has("lm_head.weight");
+  config.text.tied = report.tied;
+  for (const auto& e : weights.entries()) {
+    const Safetensors& shard = weights.shards()[e.shard];
+    const SafetensorsEntry* stored = shard.find(e.on_disk);
+    report.tensors.push_back({e.name, e.on_disk, e.dtype, e.shape.str(), shard.path()});
+    report.parameters += e.shape.numel();
+    report.bytes += static_cast<std::int64_t>(stored->end - stored->begin);
+    const auto dtype = stored->loads_as();
+    if (!dtype || *dtype == Dtype::i64 || *dtype == Dtype::i32 || *dtype == Dtype::u8)
+      report.problems.push_back(
+          cat(shard.path(), ": tensor '", e.on_disk, "': expected floating-point numbers, got ", e.dtype));
+  }
+  const auto faults = weights.name_faults(expected_names(Onevision(config)));
+  report.problems.insert(report.problems.end(), faults.begin(), faults.end());
+  return report;
+}
+
+std::string CheckpointReport::text() const {
+  std::ostringstream out;
+  std::size_t name = 0, shape = 0;
+  for (const Line& t : tensors) name = std::max(name, t.name.size()), shape = std::max(shape, t.shape.size());
+  for (const Line& t : tensors)
+    out << t.name << std::string(name - t.name.size() + 2, ' ') << t.dtype
+        << std::string(6 - std::min<std::size_t>(5, t.dtype.size()), ' ') << t.shape
+        << std::string(shape - t.shape.size() + 2, ' ') << t.shard.substr(t.shard.rfind('/') + 1) << "\n";
+  out << tensors.size() << " tensors, " << parameters << " parameters, " << bytes << " bytes"
+      << (tied ? "; the head is the embedding" : "") << "\n";
+  for (const std::string& p : problems) out << "problem: " << p << "\n";
+  out << problems.size() << " problems against config.json\n";
+  return out.str();
+}
+
+}  // namespace ov

@@ -1,0 +1,34 @@
+// What the program makes of texts, pictures and model directories, as files that other implementations can be compared
+// with.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "image/patches.h"
+
+namespace ov {
+
+// JSON lines {"text": ...} in, {"ids": [...]} out, one for one; added tokens in a text are found, nothing is added.
+// Returns the number of lines. Errors: input_error that names the line.
+std::int64_t inspect_tokens(const std::string& tokenizer_directory, const std::string& in, const std::string& out);
+
+// The picture's `pixel_values` [P, 3 patch²] f32 and `image_grid_thw` [1,3] i64, as safetensors.
+Patches inspect_image(const std::string& file, const ProcessorConfig& config, const std::string& out);
+
+struct CheckpointReport {
+  struct Line {
+    std::string name, on_disk, dtype, shape, shard;
+  };
+  std::vector<Line> tensors;  // shard by shard, in the order of their bytes
+  std::int64_t parameters = 0, bytes = 0;
+  bool tied = false;                  // no head of its own
+  std::vector<std::string> problems;  // against config.json: what is missing, extra, of another shape or type
+
+  std::string text() const;  // a table, for people
+};
+
+// input_error when config.json or the weights cannot be read at all.
+CheckpointReport inspect_checkpoint(const std::string& directory);
+
+}  // namespace ov

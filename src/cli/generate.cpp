@@ -1,0 +1,24 @@
+#include "model/generate.h"
+
+#include "cli/verbs.h"
+
+namespace ov::cli {
+
+Exit generate(const Config& config) {
+  use_threads(config);
+  const std::string& directory = config.required("model.dir");
+  const std::string& text = config.required("generate.prompt");
+  const Processor processor = Processor::read(directory);
+  const auto model = load_model(directory, load_options(config));
+  const Prompt prompt = processor.prompt(config.list("generate.images"), text, pixel_limits(config));
+  std::vector<Grid> grids;
+  for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
+
+  const std::vector<std::int64_t> ids =
+      ov::generate(*model, prompt.input_ids, prompt.pixel_values, grids,
+                   {.max_new_tokens = config.integer("generate.max_new_tokens"), .stop = read_stop_ids(directory)});
+  print((config.flag("generate.ids") ? Json(ids).dump() : processor.tokenizer().decode(ids)) + "\n");
+  return Exit::done;
+}
+
+}  // namespace ov::cli

@@ -1,0 +1,37 @@
+#include "audit/inspect.h"
+
+#include "base/text.h"
+#include "cli/verbs.h"
+
+namespace ov::cli {
+
+Exit inspect(const Config& config) {
+  const std::string& kind = config.operands()[0];
+  const auto file = [&](const char* what) -> const std::string& {
+    if (config.operands().size() < 2) input_error("inspect ", kind, ": expected ", what, "; it is missing");
+    return config.operands()[1];
+  };
+  if (kind == "tokens") {
+    if (config.operands().size() > 1)
+      input_error("inspect tokens: unexpected argument '", config.operands()[1], "'; the texts come with --in");
+    inspect_tokens(config.required("tokenizer"), config.required("in"), config.required("out"));
+    return Exit::done;
+  }
+  if (kind == "image") {
+    const PixelLimits limits = pixel_limits(config);
+    ProcessorConfig images;
+    images.min_pixels = limits.min_pixels.value_or(images.min_pixels);
+    images.max_pixels = limits.max_pixels.value_or(images.max_pixels);
+    inspect_image(file("a picture"), images, config.required("out"));
+    return Exit::done;
+  }
+  if (kind == "checkpoint") {
+    const CheckpointReport report = inspect_checkpoint(file("a model directory"));
+    print(report.text());
+    return report.problems.empty() ? Exit::done : Exit::answer_is_no;
+  }
+  input_error("inspect: expected tokens, image or checkpoint, got '", kind, "'",
+              did_you_mean(kind, {"tokens", "image", "checkpoint"}));
+}
+
+}  // namespace ov::cli

@@ -1,0 +1,34 @@
+// One function a command. Each fills the library's options from the configuration, calls the library, and prints the
+// answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
+#pragma once
+#include <string>
+
+#include "base/config.h"
+#include "base/error.h"
+#include "data/processor.h"
+#include "model/hf_io.h"
+
+namespace ov::cli {
+
+Exit synth(const Config&);
+Exit merge(const Config&);
+Exit train(const Config&);
+Exit generate(const Config&);
+Exit inspect(const Config&);
+Exit trace(const Config&);
+Exit diff(const Config&);
+Exit plan(const Config&);
+Exit bench(const Config&);
+Exit help(const Config&);
+
+// Keys that several commands share.
+void use_threads(const Config&);             // threads
+PixelLimits pixel_limits(const Config&);     // data.min_pixels, data.max_pixels
+LoadOptions load_options(const Config&);     // numerics.*
+ModelConfig described_model(const Config&);  // vision.*, text.*
+Dtype dtype_named(const std::string& name);  // "f32", "f64"
+
+// To stdout, to the last byte: machine_error when it cannot be written.
+void print(const std::string& text);
+
+}  // namespace ov::cli
