@@ -6,10 +6,13 @@
 namespace ov::kernels {
 
 void gemm(const Gemm& a) {
-  check("gemm", {{"a", a.a, a.trans_a ? "K M" : "N K"},
-                 {"b", a.b, a.trans_b ? "F K" : "K F"},
-                 {"bias", a.bias, "F?"},
-                 {"c", a.c, a.trans_a ? "M F" : "N F"}});
+  // N is the axis that tokens lie along, and may be several: the rows of c and a, or what dw = dy^T x sums over.
+  if (a.trans_a)
+    check("gemm",
+          {{"a", a.a, "N M"}, {"b", a.b, a.trans_b ? "F N" : "N F"}, {"bias", a.bias, "F?"}, {"c", a.c, "M F"}});
+  else
+    check("gemm",
+          {{"a", a.a, "N K"}, {"b", a.b, a.trans_b ? "F K" : "K F"}, {"bias", a.bias, "F?"}, {"c", a.c, "N F"}});
   OV_RUN(a.c, gemm, a);
 }
 

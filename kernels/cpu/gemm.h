@@ -63,7 +63,8 @@ extern template void gemm_serial(const Product<double>&);
 extern template void gemm_parallel(const Product<float>&);
 extern template void gemm_parallel(const Product<double>&);
 
-// The entry of the CPU's kernel table. Throws input_error for shapes, dtypes or strides that do not fit.
+// The entry of the CPU's kernel table; shapes and types were checked at the door (kernels/gemm.cpp). Throws input_error
+// for rows that are not equally far apart.
 void gemm(const Gemm&);
 
 }  // namespace ov::kernels::cpu

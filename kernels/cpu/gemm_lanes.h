@@ -1,4 +1,4 @@
-// One vector register of T: AVX2 + FMA, or plain loops with the same bits (std::fma rounds once as the instruction does).
+// One vector register of T: AVX2 + FMA, or plain loops with the same bits (std::fma rounds once, as the instruction).
 #pragma once
 #include <cmath>
 #include <cstdint>

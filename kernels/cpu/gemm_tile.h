@@ -1,8 +1,8 @@
 // The innermost parts of the matrix product: the register tile, and the packing that feeds it.
 //
-// A tile is 6 rows by two vectors of C, held in 12 of the 16 AVX registers while k runs. Per k it needs 6 broadcasts and
-// 2 loads for 12 fused multiply-adds, which keeps both FMA units busy. (Goto and van de Geijn 2008; Van Zee and van de
-// Geijn 2015.)
+// A tile is 6 rows by two vectors of C, held in 12 of the 16 AVX registers while k runs. Per k it needs 6 broadcasts
+// and 2 loads for 12 fused multiply-adds, which keeps both FMA units busy. (Goto and van de Geijn 2008;
+// Van Zee and van de Geijn 2015.)
 #pragma once
 #include <algorithm>
 
@@ -121,8 +121,8 @@ void pack_b(std::int64_t columns, std::int64_t K, const T* b, std::int64_t b_row
   }
 }
 
-// One row times a transposed matrix: c[j] (+)= Σ_k a[k a_col] b[j b_col + k] for 4 W columns j. B is turned in registers
-// on its way; four independent chains hide the latency of the multiply-add. The same sums as tile().
+// One row times a transposed matrix: c[j] (+)= Σ_k a[k a_col] b[j b_col + k] for 4 W columns j. B is turned in
+// registers on its way; four independent chains hide the latency of the multiply-add. The same sums as tile().
 template <class T>
 void row_times_transposed(std::int64_t K, const T* a, std::int64_t a_col, const T* b, std::int64_t b_col,
                           const TileOut<T>& out) {

@@ -2,8 +2,8 @@
 //
 //   dw_c += Σ_n term(n, c),   n < N, c < C
 //
-// The order is fixed and depends on N alone: blocks of 64 rows are summed in order, blocks are combined by a binary tree
-// (block i takes block i + 1, then i + 2, i + 4 ... as in a tournament), and the total is added to dw once.
+// The order is fixed and depends on N alone: blocks of 64 rows are summed in order, blocks are combined by a binary
+// tree (block i takes block i + 1, then i + 2, i + 4 ... as in a tournament), and the total is added to dw once.
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -28,8 +28,8 @@ inline Timing summary(std::vector<double> t) {
   return {t[t.size() / 2], t.front()};
 }
 
-// Times every candidate for about `budget` seconds in `rounds` turns. The pause before each turn lets the worker threads
-// of the one before go to sleep: libraries spin for tens of milliseconds after a call and would take its cores.
+// Times every candidate for about `budget` seconds in `rounds` turns. The pause before each turn lets the worker
+// threads of the one before go to sleep: libraries spin for tens of milliseconds after a call and would take its cores.
 inline std::vector<Timing> interleaved(const std::vector<std::function<void()>>& candidates, double budget = 0.3,
                                        int rounds = 6) {
   std::vector<std::vector<double>> times(candidates.size());

@@ -277,11 +277,11 @@ TEST_CASE("gemm: a linear layer, its dx and its dw through tensors, one of them 
   const Tensor w = wide.slice(0, F, 2 * F), b = Tensor::of(random_values<float>(F, 3), {F});
   const Tensor fused = Tensor::zeros({N, 3 * F}, Dtype::f32, cpu());
   const Tensor y = fused.slice(1, F, 2 * F);
-  kernels::cpu::gemm({.c = y, .a = x, .b = w, .trans_b = true, .bias = b});
+  kernels::gemm({.c = y, .a = x, .b = w, .trans_b = true, .bias = b});
   const Tensor dx({N, C}, Dtype::f32, cpu()), dw = Tensor::of(random_values<float>(F * C, 4), {F, C});
   const auto dw_before = dw.to_vector<float>();
-  kernels::cpu::gemm({.c = dx, .a = y, .b = w});
-  kernels::cpu::gemm({.c = dw, .a = y, .b = x, .trans_a = true, .accumulate = true});
+  kernels::gemm({.c = dx, .a = y, .b = w});
+  kernels::gemm({.c = dw, .a = y, .b = x, .trans_a = true, .accumulate = true});
 
   for (i64 n = 0; n < N; ++n)
     for (i64 f = 0; f < F; ++f) {
@@ -308,7 +308,7 @@ TEST_CASE("gemm: a linear layer, its dx and its dw through tensors, one of them 
 TEST_CASE("gemm: wrong shapes, dtypes, biases and strides are named before anything is written") {
   const auto message = [](const Gemm& g) -> std::string {
     try {
-      kernels::cpu::gemm(g);
+      kernels::gemm(g);
     } catch (const Error& e) { return e.what(); }
     return "accepted";
   };
