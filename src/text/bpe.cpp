@@ -104,7 +104,7 @@ void Bpe::add_rules(const std::string& where) {
   rules_.resize(std::size_t{1} << bits);
   shift_ = 64 - bits;
   for (std::size_t rank = 0; rank < merges_.size(); ++rank) {
-    const auto& [left, right] = merges_[rank];
+    const std::string &left = merges_[rank].left, &right = merges_[rank].right;
     const auto known = [&](const std::string& text) {
       const auto id = this->id(text);
       if (!id)

@@ -1,10 +1,12 @@
-// Byte-pair encoding of one word (Sennrich et al. 2016, over bytes as in GPT-2), and the alphabet its files are written in.
+// Byte-pair encoding of one word (Sennrich et al. 2016, over bytes as in GPT-2), and the alphabet its files are
+// written in.
 //
-// A word starts as its bytes, one symbol each. While two neighbours are a known pair, the pair of lowest rank (its line in
-// merges.txt) is merged, the leftmost first among equals.
+// A word starts as its bytes, one symbol each. While two neighbours are a known pair, the pair of lowest rank (its
+// line in merges.txt) is merged, the leftmost first among equals.
 //
 // Files cannot hold raw bytes, so each byte has a printable stand-in: '!'..'~', U+A1..U+AC and U+AE..U+FF stand for
-// themselves, the other 68 bytes for U+0100, U+0101 ... in order. A blank is U+0120. "Symbol text" below is that spelling.
+// themselves, the other 68 bytes for U+0100, U+0101 ... in order. A blank is U+0120. "Symbol text" below is that
+// spelling.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,8 +20,8 @@
 
 namespace ov {
 
-// The 256 byte values in the order of their stand-ins: '!' first, the 68 shifted ones last. These are ids 0..255 in GPT-2
-// and Qwen2.
+// The 256 byte values in the order of their stand-ins: '!' first, the 68 shifted ones last. These are ids 0..255 in
+// GPT-2 and Qwen2.
 const std::array<unsigned char, 256>& byte_order();
 
 std::string symbol_text(std::string_view bytes);
@@ -51,8 +53,8 @@ class Bpe {
     std::vector<Candidate> heap;
   };
 
-  // `where` names the source in errors. Throws input_error when a byte has no symbol, a text or an id occurs twice or is
-  // out of range, or a merge names a symbol that the vocabulary lacks.
+  // `where` names the source in errors. Throws input_error when a byte has no symbol, a text or an id occurs twice
+  // or is out of range, or a merge names a symbol that the vocabulary lacks.
   Bpe(std::vector<Entry> vocabulary, std::vector<Merge> merges, const std::string& where);
   Bpe(Bpe&&) = default;
   Bpe(const Bpe&) = delete;

@@ -2,9 +2,9 @@
 //
 //   <|im_start|>{role}\n{content}<|im_end|>\n
 //
-// and a system turn with "You are a helpful assistant." comes first unless the conversation brings its own. A picture is
-// <|vision_start|><|image_pad|><|vision_end|>, with nothing added around it; before the model sees it, <|image_pad|>
-// becomes one pad per image token, n = t h w / 4 patches of a grid (t, h, w).
+// and a system turn with "You are a helpful assistant." comes first unless the conversation brings its own. A
+// picture is <|vision_start|><|image_pad|><|vision_end|>, with nothing added around it; before the model sees it,
+// <|image_pad|> becomes one pad per image token, n = t h w / 4 patches of a grid (t, h, w).
 #pragma once
 #include <cstdint>
 #include <span>
@@ -41,8 +41,8 @@ struct ChatTokens {
   static ChatTokens of(const Tokenizer& tokenizer);
 };
 
-// Each `pad` becomes as many as the next entry of `counts` says. Throws input_error when there are more or fewer pads than
-// counts, or a count below 1.
+// Each `pad` becomes as many as the next entry of `counts` says. Throws input_error when there are more or fewer
+// pads than counts, or a count below 1.
 std::vector<std::int64_t> expand_pads(std::span<const std::int64_t> ids, std::int64_t pad,
                                       std::span<const std::int64_t> counts);
 

@@ -1,6 +1,6 @@
-// The chat template that write() puts beside a tokenizer, for programs that render with Jinja; render_chat (text/chat.h)
-// is the same in C++. Each line ends in -%} or -}} or begins with one, so no blank of the layout reaches the output,
-// with and without Jinja's trim_blocks and lstrip_blocks.
+// The chat template that write() puts beside a tokenizer, for programs that render with Jinja; render_chat
+// (text/chat.h) is the same in C++. Each line ends in -%} or -}} or begins with one, so no blank of the layout
+// reaches the output, with and without Jinja's trim_blocks and lstrip_blocks.
 #pragma once
 
 namespace ov {

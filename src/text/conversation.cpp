@@ -30,8 +30,8 @@ std::size_t count_tags(std::string_view text) {
   return n;
 }
 
-// Puts a sample together piece by piece. A piece ends at a token of the format, so encoding pieces gives the ids of the
-// whole text; ids and labels cannot come apart, because a label is only ever the id just appended.
+// Puts a sample together piece by piece. A piece ends at a token of the format, so encoding pieces gives the ids of
+// the whole text; ids and labels cannot come apart, because a label is only ever the id just appended.
 class Builder {
  public:
   Builder(const Tokenizer& tokenizer, std::span<const std::int64_t> image_tokens, ConversationOptions options)

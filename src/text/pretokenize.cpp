@@ -22,8 +22,8 @@ bool contains(const Range* begin, const Range* end, char32_t c) {
   return r != end && c >= r->first;
 }
 
-// Letters and numbers that Unicode 15.1 and 16 added (UnicodeData.txt): the engine behind the reference tokenizer knows
-// them, libutf8proc 2.8 stops at 15.0. A newer library classes them itself and the ranges change nothing.
+// Letters and numbers that Unicode 15.1 and 16 added (UnicodeData.txt): the engine behind the reference tokenizer
+// knows them, libutf8proc 2.8 stops at 15.0. A newer library classes them itself and the ranges change nothing.
 constexpr Range new_letters[] = {{0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3},
                                  {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389},
                                  {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7},
@@ -33,14 +33,14 @@ constexpr Range new_letters[] = {{0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA
 constexpr Range new_numbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x16130, 0x16139},
                                  {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA}};
 
-// Latin-1, Cyrillic letters, kana, Han, precomposed Hangul, full-width forms, emoji: nothing here decomposes, carries a
-// combining class or is the second half of a composition. A test compares each with the library.
+// Latin-1, Cyrillic letters, kana, Han, precomposed Hangul, full-width forms, emoji: nothing here decomposes,
+// carries a combining class or is the second half of a composition. A test compares each with the library.
 constexpr Range inert[] = {{0x0, 0x2FF},     {0x400, 0x482},   {0x48A, 0x52F},    {0x2010, 0x2027},
                            {0x3001, 0x3029}, {0x3041, 0x3096}, {0x30A1, 0x30FA},  {0x3400, 0x9FFF},
                            {0xAC00, 0xD7A3}, {0xFF01, 0xFFBE}, {0x1F300, 0x1FAFF}};
 
-// Marks that the reference's normaliser does not know (its tables end at Unicode 9): it leaves them where they stand, and
-// neither reorders nor composes across them. Measured with tokenizers 0.21.4.
+// Marks that the reference's normaliser does not know (its tables end at Unicode 9): it leaves them where they
+// stand, and neither reorders nor composes across them. Measured with tokenizers 0.21.4.
 constexpr Range newer_marks[] = {
     {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},

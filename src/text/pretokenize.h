@@ -17,13 +17,15 @@
 
 namespace ov {
 
-// The pattern as tokenizer.json spells it. A file with another pattern is refused, since this scanner reads only this one.
+// The pattern as tokenizer.json spells it. A file with another pattern is refused, since this scanner reads only
+// this one.
 extern const char* const qwen2_pattern;
 
 // Unicode normalisation form C. `text` is valid UTF-8 (valid_utf8).
 std::string nfc(std::string_view text);
 
-// True when a code point can neither change nor combine under NFC, whatever stands around it (a fast path, not exhaustive).
+// True when a code point can neither change nor combine under NFC, whatever stands around it (a fast path, not
+// exhaustive).
 bool nfc_inert(char32_t code_point);
 
 // One past the last byte of the word that starts at `begin` < text.size(). `text` is valid UTF-8.

@@ -1,11 +1,12 @@
 // The tokenizer: byte-level BPE with Qwen2's pre-tokeniser, and added tokens that are found in the raw text first.
 //
-//   encode   broken UTF-8 becomes U+FFFD; the text is cut at added tokens (leftmost, longest); every stretch between is
+//   encode   broken UTF-8 becomes U+FFFD; the text is cut at added tokens (leftmost, longest); every stretch between
+//   is
 //            brought to NFC, split into words (text/pretokenize.h), and each word is merged (text/bpe.h).
 //            Nothing is added in front or behind: no BOS, no EOS, no blank.
-//   decode   the bytes of the ids, one after another; what is not valid UTF-8 becomes U+FFFD. An id without a token (the
-//            rows that pad an embedding) gives nothing. skip_special leaves out tokens marked special, and only those:
-//            <tool_call>, <|fim_prefix|> and the like stay (spec of Qwen2.5-VL's added tokens).
+//   decode   the bytes of the ids, one after another; what is not valid UTF-8 becomes U+FFFD. An id without a token
+//            (the rows that pad an embedding) gives nothing. skip_special leaves out tokens marked special, and only
+//            those: <tool_call>, <|fim_prefix|> and the like stay (spec of Qwen2.5-VL's added tokens).
 //
 // An object is cheap to copy (copies share the tables) and safe to use from many threads at once.
 #pragma once
@@ -27,7 +28,8 @@ struct AddedToken {
   bool special = false;
 };
 
-// Qwen2's 22 added tokens in their order, <|endoftext|> = first_id .. <|file_sep|> = first_id + 21; the first 14 are special.
+// Qwen2's 22 added tokens in their order, <|endoftext|> = first_id .. <|file_sep|> = first_id + 21; the first 14 are
+// special.
 std::vector<AddedToken> qwen2_added_tokens(std::int64_t first_id);
 
 class Tokenizer {
@@ -52,7 +54,8 @@ class Tokenizer {
   static Tokenizer from_merges(const std::string& merges_file, std::vector<AddedToken> added = {});
 
   // vocab.json, merges.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json and
-  // chat_template.jinja into an existing directory, as Transformers reads them. Throws machine_error when a write fails.
+  // chat_template.jinja into an existing directory, as Transformers reads them. Throws machine_error when a write
+  // fails.
   void write(const std::string& directory) const;
 
   // match_added false: text that looks like an added token is encoded as ordinary text.

@@ -7,7 +7,8 @@ namespace {
 
 constexpr char32_t replacement = 0xFFFD;
 
-// The length of the sequence that `lead` opens and the range its second byte must lie in (table 3-7); 0: no lead byte.
+// The length of the sequence that `lead` opens and the range its second byte must lie in (table 3-7); 0: no lead
+// byte.
 struct Lead {
   int length;
   unsigned char second_min, second_max;

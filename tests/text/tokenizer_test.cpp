@@ -99,7 +99,7 @@ TEST_CASE("merging follows rank, then place: a wrong rule gives other ids") {
 
 TEST_CASE("a long word without blanks is merged in time n log n, and as in pieces") {
   std::string text;
-  for (int k = 0; k < 200000; ++k) text += static_cast<char>('a' + k * k % 23);
+  for (std::int64_t k = 0; k < 200000; ++k) text += static_cast<char>('a' + k * k % 23);
   const Ids ids = qwen2().encode(text);
   CHECK(qwen2().decode(ids) == text);
   CHECK(ids.size() < text.size());
