@@ -1,6 +1,7 @@
 # onevision: `make demo` does the main job, `make test` checks it. `make help` lists the rest.
 CXX      ?= g++
 OPT      ?= -O3
+TEST_OPT ?= -O1
 ARCH     ?= -mavx2 -mfma
 SAN      ?=
 B        ?= build
@@ -23,6 +24,7 @@ LIB_OBJ   := $(LIB_SRC:%.cpp=$(B)/obj/%.o)
 SIM_OBJ   := $(SIM_SRC:%.cpp=$(B)/obj/%.o) $(CU_SRC:%.cu=$(B)/obj/%.cu.o)
 TEST_OBJ  := $(TEST_SRC:%.cpp=$(B)/obj/%.o)
 BENCH_OBJ := $(BENCH_SRC:%.cpp=$(B)/obj/%.o)
+$(BENCH_OBJ): TEST_OPT = $(OPT)
 
 all: $(B)/onevision  ## the program
 
@@ -33,10 +35,56 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -lopenblas -o $@
 
-$(B)/obj/%.o: %.cpp Makefile
+# Tests need no optimiser: their bits are the same without it, and they compile in half the time.
+$(B)/obj/tests/%.o: tests/%.cpp
+	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(FLAGS) $(TEST_OPT) $(ARCH) $(SAN) -c $< -o $@
+$(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(CXXFLAGS) -c $< -o $@
-$(B)/obj/%.cu.o: %.cu Makefile
+$(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D); echo "  sim  $<"; $(CXX) $(CXXFLAGS) -DOV_SIM -x c++ -c $< -o $@
+
+# ---- the two commands
+demo: deps $(B)/onevision  ## ten pictures learned by heart: data, checkpoint, training, answers
+	@sh tests/tools/demo.sh $(B)
+test: $(B)/unit-tests $(B)/onevision  ## every test; the last line says 'N passed, N failed'
+	@$(B)/unit-tests
+
+# ---- further checks
+# The same short training run from builds that could differ: optimisation, compiler, instruction set.
+test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits
+	@sh tests/tools/bits.sh "$(MAKE)"
+test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs against fp64
+	@$(B)/math-exhaustive
+asan:  ## the unit tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) -s B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/onevision
+	@$(B)/asan/unit-tests
+tsan:  ## the unit tests under the thread sanitizer
+	@$(MAKE) -s B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
+	@$(B)/tsan/unit-tests
+bench: $(B)/bench  ## ours, a peer, the ratio; needs deps-bench
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)
+arch-check:  ## the include graph points one way
+	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
+format-check:  ## clang-format finds nothing to change
+	@sh tests/tools/format_check.sh --self-test && sh tests/tools/format_check.sh
+clone-check:  ## the README's two commands in a fresh clone of HEAD
+	@sh tests/tools/clone_check.sh
+
+# ---- packages
+deps:  ## install the Debian packages that are missing
+	@sh tests/tools/deps.sh
+deps-bench:  ## the same for the peers of make bench
+	@sh tests/tools/deps.sh bench
+
+$(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h src/base/math.h src/base/hash.h
+	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(filter-out -MMD -MP,$(CXXFLAGS)) $< -lpthread -o $@
+# What the bits program needs: no files, no pictures, no text.
+BITS_SRC := $(filter-out src/base/json.cpp src/train/job.cpp src/train/checkpoint.cpp src/train/run_log.cpp src/model/hf_io.cpp,\
+              $(call find,src/base,*.cpp) $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) $(call find,src/nn,*.cpp) \
+              $(call find,src/model,*.cpp) $(call find,src/train,*.cpp)) src/base/json.cpp src/data/normalise.cpp
+BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filter kernels/%,$(LIB_SRC))) $(B)/obj/tests/tools/bits.o
+$(B)/bits: $(BITS_OBJ)
+	@$(CXX) $(OPT) $(SAN) $^ -lpthread -o $@
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 20
@@ -44,5 +92,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all help clean
+.PHONY: all demo test test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+-include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d
