@@ -1,14 +1,17 @@
 // The loss: a weighted sum of token cross entropies over a denominator given from outside.
 //
-//   ce_n = lse_n - z_n[target_n],  lse_n = log Σ_v exp(z_nv)
+//   lse_n = log Σ_v exp(z_nv) = m_n + s_n,  m_n = max_v z_nv,  s_n = log Σ_v exp(z_nv - m_n)
+//   ce_n = s_n - (z_n[target_n] - m_n)
 //   loss = Σ_n w_n ce_n / D                                     0 when D is 0
-//   dz_nv = dloss w_n / D (exp(z_nv - lse_n) - [v = target_n])
+//   dz_nv = dloss w_n / D (exp((z_nv - m_n) - s_n) - [v = target_n])
+//
+// m and s are kept apart: a small loss would otherwise be the difference of two large numbers.
 //
 // Every normalisation (token mean, sample mean, micro-batch mean, policy gradients) is a choice of w and D made by
 // the data side. A row of weight 0 is skipped: its target is not read (-100 is fine), its token_loss and dz are 0.
 //
-// logits z dz [N,V]; targets [N] i64; weights token_loss lse [N] and loss dloss [1] are f32 (f64 when z is f64). dz
-// is overwritten.
+// logits z dz [N,V]; targets [N] i64; lse [N,2] holds m and s; lse, weights and token_loss [N], loss and dloss [1] are
+// f32 (f64 when z is f64). dz is overwritten.
 #pragma once
 #include "tensor/tensor.h"
 

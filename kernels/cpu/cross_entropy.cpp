@@ -18,7 +18,7 @@ void forward(const CrossEntropyForward& a) {
   T *token_loss = a.token_loss.data<T>(), *lse = a.lse.data<T>();
 
   parallel_for(N, [&, V = V](std::int64_t n) {
-    token_loss[n] = lse[n] = 0;
+    token_loss[n] = lse[2 * n] = lse[2 * n + 1] = 0;
     if (weights[n] == 0) return;
     if (targets[n] < 0 || targets[n] >= V)
       input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ",
@@ -26,8 +26,9 @@ void forward(const CrossEntropyForward& a) {
     const T* z = a.logits.row<T>(n);
     T top = -std::numeric_limits<T>::infinity();
     for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? z[v] : top;
-    lse[n] = top + math::log(sum<T>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
-    token_loss[n] = lse[n] - z[targets[n]];
+    lse[2 * n] = top;
+    lse[2 * n + 1] = math::log(sum<T>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
+    token_loss[n] = lse[2 * n + 1] - (z[targets[n]] - top);
   });
   a.loss.data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(N, weights, token_loss) / T(a.denominator);
 }
@@ -46,9 +47,9 @@ void backward(const CrossEntropyBackward& a) {
       std::fill_n(dz, V, T(0));
       return;
     }
-    const T *z = a.logits.row<T>(n), l = lse[n];
-    for (std::int64_t v = 0; v < V; ++v) dz[v] = w * math::exp(z[v] - l);
-    dz[targets[n]] = w * (math::exp(z[targets[n]] - l) - 1);
+    const T *z = a.logits.row<T>(n), top = lse[2 * n], log_sum = lse[2 * n + 1];
+    for (std::int64_t v = 0; v < V; ++v) dz[v] = w * math::exp((z[v] - top) - log_sum);
+    dz[targets[n]] = w * (math::exp((z[targets[n]] - top) - log_sum) - 1);
   });
 }
 

@@ -12,7 +12,7 @@ __global__ void row_losses(float* token_loss, float* lse, Rows<T> logits, const 
                            const float* weights, std::int64_t V) {
   const std::int64_t n = blockIdx.x;
   if (weights[n] == 0) {
-    if (threadIdx.x == 0) token_loss[n] = lse[n] = 0;
+    if (threadIdx.x == 0) token_loss[n] = lse[2 * n] = lse[2 * n + 1] = 0;
     return;
   }
   const T* z = logits[n];
@@ -25,9 +25,10 @@ __global__ void row_losses(float* token_loss, float* lse, Rows<T> logits, const 
   const float total = row_sum<float>(V, [&](std::int64_t v) { return math::exp(float(z[v]) - top); });
   if (threadIdx.x > 0) return;
   const std::int64_t target = targets[n];
-  const float l = top + math::log(total);
-  lse[n] = l;
-  token_loss[n] = target >= 0 && target < V ? l - float(z[target]) : NAN;
+  const float log_sum = math::log(total);
+  lse[2 * n] = top;
+  lse[2 * n + 1] = log_sum;
+  token_loss[n] = target >= 0 && target < V ? log_sum - (float(z[target]) - top) : NAN;
 }
 
 // One block: loss = Σ_n w_n ce_n / D.
@@ -44,9 +45,9 @@ __global__ void gradient(Rows<T> dlogits, Rows<T> logits, const std::int64_t* ta
   const T* z = logits[n];
   T* dz = dlogits[n];
   const std::int64_t target = w == 0 ? -1 : targets[n];
-  const float l = lse[n];
+  const float top = lse[2 * n], log_sum = lse[2 * n + 1];
   for (std::int64_t v = threadIdx.x; v < V; v += blockDim.x) {
-    const float p = w == 0 ? 0.f : math::exp(float(z[v]) - l);
+    const float p = w == 0 ? 0.f : math::exp((float(z[v]) - top) - log_sum);
     dz[v] = T(w == 0 ? 0.f : w * (v == target ? p - 1 : p));
   }
 }

@@ -76,13 +76,13 @@ Trainer::Trainer(Onevision& model, StepSource& data, const TrainOptions& options
 }
 
 Trainer::Sum Trainer::accumulate(const GlobalStep& data, std::size_t begin, std::size_t end) {
-  const Normalised loss = normalise(data, options_.normalise_by);
+  const StepTargets loss = loss_targets(data, options_.normalise_by);
   const Parameters& parameters = model_.parameters();
   Sum sum;
   sum.results.resize(end - begin);
   const auto run = [&](std::size_t i, const Tensor& gradients) {
     sum.results[i - begin] =
-        run_micro_batch(model_, data.micro_batches[i], loss.targets[i], loss.denominator, gradients);
+        run_micro_batch(model_, data.micro_batches[i], loss.micro_batches[i], loss.denominator, gradients);
   };
   if (!options_.tree) {
     sum.gradients = parameters.gradients();
@@ -145,14 +145,14 @@ StepReport Trainer::step() {
 
 // Runs the step again with every activation looked at, to name the first that went wrong.
 void Trainer::report_not_finite(const GlobalStep& data) {
-  const Normalised loss = normalise(data, options_.normalise_by);
+  const StepTargets loss = loss_targets(data, options_.normalise_by);
   const std::string where = cat("train: step ", done_ + 1, ": not a finite number");
   for (std::size_t i = 0; i < data.micro_batches.size(); ++i) {
     FiniteCheck check;
     const Parameters& parameters = model_.parameters();
     const Tensor gradients = Tensor::zeros(parameters.gradients().shape(), parameters.gradients().dtype(),
                                            parameters.device(), Segment::gradients);
-    run_micro_batch(model_, data.micro_batches[i], loss.targets[i], loss.denominator, gradients, &check);
+    run_micro_batch(model_, data.micro_batches[i], loss.micro_batches[i], loss.denominator, gradients, &check);
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     for (const auto& e : parameters.entries()) {
       if (!e.parameter.trainable) continue;

@@ -17,7 +17,7 @@ struct TrainOptions {
   std::int64_t steps = 100;
   Schedule schedule;  // its `steps` is set from the above
   OptimizerOptions optimizer;
-  Normalise normalise_by = Normalise::global_token_mean;
+  NormaliseBy normalise_by = NormaliseBy::global_token_mean;
   bool tree = true;          // train.grad_sum: tree, or chain
   bool side_by_side = true;  // micro-batches on one thread each, when there are enough of them and grad_sum is tree
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};

@@ -23,7 +23,7 @@ Result run_on(Device& device, std::int64_t N, std::int64_t V, double denominator
     if (targets[n] < 0) weights[n] = 0;
   }
   const Tensor t = on(device, targets, {N}), w = on(device, weights, {N});
-  Result r{unwritten(device, {1}), unwritten(device, {N}), unwritten(device, {N}), unwritten(device, {N, V})};
+  Result r{unwritten(device, {1}), unwritten(device, {N}), unwritten(device, {N, 2}), unwritten(device, {N, V})};
   cross_entropy_forward({.loss = r.loss,
                          .token_loss = r.token_loss,
                          .lse = r.lse,
@@ -72,7 +72,7 @@ TEST_CASE("cross entropy: the CUDA twin answers NaN to a target outside of the v
     const Tensor loss = unwritten(sim_device(), {1}), token_loss = unwritten(sim_device(), {1});
     cross_entropy_forward({.loss = loss,
                            .token_loss = token_loss,
-                           .lse = unwritten(sim_device(), {1}),
+                           .lse = unwritten(sim_device(), {1, 2}),
                            .logits = on(sim_device(), std::vector<float>{1, 2, 3}, {1, 3}),
                            .targets = on(sim_device(), std::vector<std::int64_t>{target}, {1}),
                            .weights = on(sim_device(), std::vector<float>{1}, {1}),

@@ -8,7 +8,7 @@ namespace ov {
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator) {
   const Tensor& z = logits.value;
   const Tensor loss({1}, accum_dtype(z.dtype()), z.device()), token_loss({z.dim(0)}, loss.dtype(), z.device()),
-      lse = Tensor::like(token_loss);
+      lse({z.dim(0), 2}, loss.dtype(), z.device());
   kernels::cross_entropy_forward({.loss = loss,
                                   .token_loss = token_loss,
                                   .lse = lse,

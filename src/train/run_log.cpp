@@ -1,0 +1,59 @@
+#include "train/run_log.h"
+
+namespace ov {
+namespace {
+
+JsonlWriter open_log(const std::string& path, std::int64_t resume_after) {
+  if (resume_after == 0) return JsonlWriter::create(path);
+  return JsonlWriter::resume(path, [resume_after](const Json& line) {
+    const Json* step = line.find("step");
+    return !step || step->as_int() <= resume_after;
+  });
+}
+
+}  // namespace
+
+std::string hex16(std::uint64_t value) {
+  static const char* digits = "0123456789abcdef";
+  std::string text(16, '0');
+  for (int i = 15; i >= 0; --i, value >>= 4) text[static_cast<std::size_t>(i)] = digits[value & 15];
+  return text;
+}
+
+double model_flops_utilisation(const StepReport& report, double peak_flops) {
+  return report.seconds > 0 && peak_flops > 0 ? 2 * static_cast<double>(report.products) / report.seconds / peak_flops : 0;
+}
+
+RunLog::RunLog(const std::string& path, std::int64_t resume_after) : file_(open_log(path, resume_after)) {}
+
+void RunLog::note(const std::string& type, const Json& members) {
+  Json line = Json::object({{"type", type}});
+  for (const auto& [key, value] : members.members()) line.set(key, value);
+  file_.write(line);
+}
+
+void RunLog::run(const Json& about) { note("run", about); }
+
+void RunLog::step(const StepReport& r, double peak_flops) {
+  Json line = Json::object({{"step", r.step},
+                            {"loss", r.loss},
+                            {"token_loss", r.token_loss},
+                            {"lr", r.lr},
+                            {"gradient_norm", r.gradient_norm},
+                            {"samples", r.samples},
+                            {"tokens", r.tokens},
+                            {"labelled", r.labelled},
+                            {"patches", r.patches},
+                            {"flops", 2 * r.products},
+                            {"seconds", r.seconds},
+                            {"data_seconds", r.data_seconds},
+                            {"mfu", model_flops_utilisation(r, peak_flops)}});
+  if (r.checksums)
+    line.set("checksums", Json::object({{"batch", hex16(r.checksums->batch)},
+                                        {"loss", hex16(r.checksums->loss)},
+                                        {"gradients", hex16(r.checksums->gradients)},
+                                        {"parameters", hex16(r.checksums->parameters)}}));
+  note("step", line);
+}
+
+}  // namespace ov
