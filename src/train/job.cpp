@@ -73,7 +73,8 @@ StepReport run_training(const TrainJob& job) {
     log.note("resume", Json::object({{"step", trainer.steps_done()}}));
   }
 
-  StepReport report{.step = trainer.steps_done()};
+  StepReport report;
+  report.step = trainer.steps_done();
   {
     Progress progress("train", job.train.steps, "step");
     while (trainer.steps_done() < job.train.steps) {
