@@ -137,12 +137,12 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
     if (!key && !is_config) {
       if (const Key* other = table.find(name))
         input_error("--", name, ": '", command, "' does not use this key; it belongs to: ", other->commands);
-      Strings names = {"config"};
+      Strings names = {"--config"};
       for (const Key* k : own) {
-        names.emplace_back(k->name);
-        if (!k->short_name.empty()) names.emplace_back(k->short_name);
+        names.push_back(cat("--", k->name));
+        if (!k->short_name.empty()) names.push_back(cat("--", k->short_name));
       }
-      unknown_key("--" + name + ": ", name, names);
+      unknown_key(cat(command, ": "), "--" + name, names);
     }
     const bool is_flag = key && std::holds_alternative<bool>(key->value);
     const bool is_list = is_config || std::holds_alternative<Strings>(key->value);

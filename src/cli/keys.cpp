@@ -117,7 +117,7 @@ std::vector<Key> rows() {
       {"text.head_dim", "", whole(128), at_least(2), "merge plan", "width of a head"},
       {"text.max_positions", "", whole(262144), at_least(1), "merge plan", "longest row that config.json promises"},
       {"text.rope_theta", "", 5e6, at_least(1), "merge plan", "base of the rotary frequencies"},
-      {"text.norm_eps", "", 1e-6, Allowed(0, 1), "merge", "of the decoder's norms"},
+      {"text.norm_eps", "", 1e-6, Allowed(0, 1), "merge plan", "of the decoder's norms"},
       {"text.qkv_bias", "", false, any, "merge plan", "biases on q, k, v"},
       {"text.tied", "", false, any, "merge plan", "the head is the embedding"},
 
