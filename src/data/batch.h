@@ -22,8 +22,8 @@ constexpr std::int64_t ignored_label = -100;
 // A micro-batch: one packed row.
 struct MicroBatch {
   std::vector<std::int64_t> input_ids;  // [T], images expanded to one placeholder a merged token
-  // [T], the id itself where it is to be learned, else -100. Token t is predicted from t - 1 of its segment; a segment's
-  // first token has no label.
+  // [T], the id itself where it is to be learned, else -100. Token t is predicted from t - 1 of its segment; the first
+  // token of a segment has no label.
   std::vector<std::int64_t> labels;
   std::vector<std::int64_t> positions;  // [T]
   std::vector<TokenSegment> segments;
