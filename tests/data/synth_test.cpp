@@ -123,9 +123,9 @@ TEST_CASE("canvas: what lies outside the picture is clipped") {
 
 TEST_CASE("canvas: noise has mean 0 and standard deviation 2.96, and its own stream") {
   Canvas a(112, 112, {150, 150, 150}), b = a, c = a;
-  a.add_noise(1, 0);
-  b.add_noise(1, 0);
-  c.add_noise(1, 1);
+  a.add_noise(1, "test", 0);
+  b.add_noise(1, "test", 0);
+  c.add_noise(1, "test", 1);
   CHECK(a.rgb() == b.rgb());
   CHECK(a.rgb() != c.rgb());
   double sum = 0, squares = 0;

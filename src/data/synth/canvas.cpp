@@ -61,9 +61,11 @@ Color Canvas::at(int x, int y) const {
   return {p[0], p[1], p[2]};
 }
 
-Image Canvas::image() const {
-  Image image(width_, height_);
-  image.rgb = rgb_;
+Image Canvas::take() {
+  Image image;
+  image.width = width_;
+  image.height = height_;
+  image.rgb = std::move(rgb_);
   return image;
 }
 
@@ -103,9 +105,9 @@ std::array<std::int8_t, 256> noise_table() {
 
 }  // namespace
 
-void Canvas::add_noise(std::uint64_t seed, std::uint64_t index) {
+void Canvas::add_noise(std::uint64_t seed, std::string_view purpose, std::uint64_t index) {
   static const std::array<std::int8_t, 256> table = noise_table();
-  const Philox philox(seed, "synth noise", index);
+  const Philox philox(seed, purpose, index);
   for (std::size_t i = 0; i < rgb_.size(); i += 16) {
     const PhiloxBlock block = philox.block(i / 16);
     const std::size_t n = std::min<std::size_t>(16, rgb_.size() - i);

@@ -1,4 +1,5 @@
-// A small RGB raster: filled shapes, bitmaps and noise in integer arithmetic, so a picture has the same bytes everywhere.
+// A small RGB raster: filled shapes, bitmaps and noise in integer arithmetic, so that a picture has the same bytes
+// everywhere.
 //
 // Coordinates are pixels from the top left corner; boxes are half open, [x1, x2) x [y1, y2). Whatever lies outside the
 // picture is clipped.
@@ -46,7 +47,7 @@ class Canvas {
   int width() const { return width_; }
   int height() const { return height_; }
   const std::vector<std::uint8_t>& rgb() const { return rgb_; }  // [H, W, 3]
-  Image image() const;
+  Image take();                                                  // the picture; the canvas is empty afterwards
   Color at(int x, int y) const;
 
   void set(int x, int y, Color c);
@@ -61,9 +62,9 @@ class Canvas {
         if (in(x - box.x1, y - box.y1)) set(x, y, c);
   }
 
-  // Adds to every channel of every pixel an integer of standard deviation 2.96 (a normal of σ 3, counted out over the 256
-  // values of a byte, at most 8 away), drawn from the stream (seed, index).
-  void add_noise(std::uint64_t seed, std::uint64_t index);
+  // Adds to every channel of every pixel an integer of standard deviation 2.96: a normal of σ 3, counted out over the
+  // 256 values of a byte, at most 8 away. Drawn from the stream (seed, purpose, index), index below 2^32.
+  void add_noise(std::uint64_t seed, std::string_view purpose, std::uint64_t index);
 
  private:
   int width_, height_;

@@ -27,6 +27,12 @@ class Draws {
   // Uniform in [0, n), 1 <= n. The bias of the product is below n / 2^32.
   int below(int n) { return static_cast<int>((std::uint64_t{next()} * static_cast<std::uint64_t>(n)) >> 32); }
   int between(int low, int high) { return low + below(high - low + 1); }  // both ends included
+  // A lattice point, step times [0, n), moved by low..high. C++ leaves the order of operands and arguments open, so two
+  // draws never stand in one expression: here they are two statements.
+  int lattice(int step, int n, int low, int high) {
+    const int at = step * below(n);
+    return at + between(low, high);
+  }
   bool percent(int p) { return below(100) < p; }
 
   template <class T>

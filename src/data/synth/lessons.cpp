@@ -37,11 +37,11 @@ class Teacher {
     const bool shapes = rows > 1 || !word;
     if (shapes) add_shapes(canvas, columns, word ? rows - 1 : rows, draws, turns);
     if (word) add_word(index, canvas, columns, rows - 1, draws, turns);
-    canvas.add_noise(seed_, static_cast<std::uint64_t>(index));
+    canvas.add_noise(seed_, "synth lesson noise", static_cast<std::uint64_t>(index));
 
     draws.shuffle(turns);
     turns.resize(std::min<std::size_t>(turns.size(), index % 2 ? 3 : 2));
-    return {canvas.image(), turns};
+    return {canvas.take(), turns};
   }
 
  private:
@@ -57,8 +57,8 @@ class Teacher {
     const Words colors = draws.sample(world_.colors, n), shapes = draws.sample(world_.shapes, n);
     for (std::size_t i = 0; i < cells.size(); ++i) {
       const int x = 28 * (cells[i] % columns), y = 28 * (cells[i] / columns);
-      canvas.draw(shape_of(shapes[i]), x + draws.between(0, 2), y + draws.between(0, 2), 26,
-                  near(world_.color(colors[i]), draws));
+      const int right = draws.between(0, 2), down = draws.between(0, 2);
+      canvas.draw(shape_of(shapes[i]), x + right, y + down, 26, near(world_.color(colors[i]), draws));
       ask(turns, "color", {{"shape", shapes[i]}, {"color", colors[i]}});
       ask(turns, "shape", {{"shape", shapes[i]}, {"color", colors[i]}});
     }
@@ -74,9 +74,10 @@ class Teacher {
         fitting[static_cast<std::size_t>(index) % fitting.size()];  // all of them before one returns
     const std::string color = draws.pick(world_.colors);
     const Color ink = near(world_.color(color), draws);
-    for (std::size_t i = 0; i < word.size(); ++i)
-      canvas.draw(world_.character(word.substr(i, 1)), 28 * static_cast<int>(i) + 8 + draws.between(0, 2),
-                  28 * row + 7 + draws.between(0, 1), ink);
+    for (std::size_t i = 0; i < word.size(); ++i) {
+      const int right = 8 + draws.between(0, 2), down = 7 + draws.between(0, 1);
+      canvas.draw(world_.character(word.substr(i, 1)), 28 * static_cast<int>(i) + right, 28 * row + down, ink);
+    }
     ask(turns, "word", {{"word", word}});
     ask(turns, "letters", {{"n", std::to_string(word.size())}});
     ask(turns, "first", {{"letter", word.substr(0, 1)}});

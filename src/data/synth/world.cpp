@@ -55,6 +55,26 @@ Color World::color(std::string_view name) const {
   input_error("vocabulary.json: no color named '", name, "'");
 }
 
+std::string World::in_chinese(std::string_view value) const {
+  const auto name = [&](std::string_view words) -> const std::string* {
+    for (const auto& [english, chinese] : zh)
+      if (english == words) return &chinese;
+    return nullptr;
+  };
+  std::string out;
+  for (std::size_t at = 0; at < value.size();) {
+    const std::size_t one = std::min(value.find(' ', at), value.size());
+    const std::size_t two = one < value.size() ? std::min(value.find(' ', one + 1), value.size()) : one;
+    const std::string* chinese = two > one ? name(value.substr(at, two - at)) : nullptr;
+    const std::size_t end = chinese ? two : one;
+    if (!chinese) chinese = name(value.substr(at, one - at));
+    if (!out.empty()) out += ' ';
+    out += chinese ? *chinese : std::string(value.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
 World read_world(const std::string& data_dir) {
   const Json vocabulary = Json::read(data_dir + "/vocabulary.json"), glyphs = Json::read(data_dir + "/glyphs.json");
   World w;

@@ -24,6 +24,9 @@ struct World {
   const Bitmap& character(std::string_view name) const;
   const Bitmap& icon(std::string_view name) const;
   Color color(std::string_view name) const;
+
+  // Every word that has a Chinese name replaced by it, two words at a time first: "speed limit 5 0" -> "限速 5 0".
+  std::string in_chinese(std::string_view value) const;
 };
 
 // Reads vocabulary.json and glyphs.json of `data_dir`. Throws input_error naming file and key.
@@ -35,7 +38,8 @@ Color near(Color c, Draws& draws);
 // Background of every scene: a grey near the middle of the pixel range, which normalises to about +0.5.
 Canvas grey_canvas(int width, int height, Draws& draws);
 
-// {name} in `pattern` replaced by the slot of that name. Throws input_error naming `where` for a slot that is not given.
+// {name} in `pattern` replaced by the slot of that name. Throws input_error naming `where`
+// for a slot that is not given.
 using Slots = std::vector<std::pair<std::string_view, std::string>>;
 std::string fill_slots(std::string_view pattern, const Slots& slots, const std::string& where);
 

@@ -1,0 +1,55 @@
+// The questions of the toy world and how often what is drawn: templates.json and mixtures.json.
+#pragma once
+#include <array>
+#include <map>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "data/synth/world.h"
+
+namespace ov::synth {
+
+// The category of templates that are for training only.
+inline constexpr std::string_view terse_category = "Terse";
+
+struct Template {
+  std::string id, category, scorer;             // scorer: exact, iou or phrase_f1; empty for the terse ones
+  std::vector<std::string> families;            // that ask it; empty: all
+  std::array<std::string, 2> english, chinese;  // question and answer with slots
+  int zh_percent = 0, ask_percent = 100;
+  int share = 0;                                          // weight among the held-out questions of its category
+  std::vector<std::pair<std::string, int>> keep_percent;  // by English answer
+  bool two_way = false, from_caption = true;
+};
+
+class Catalog {
+ public:
+  // Throws input_error naming file and entry: an unknown category or scorer, a percentage outside 0..100, a template
+  // twice, a mixture without weight.
+  static Catalog read(const std::string& data_dir);
+
+  const std::vector<std::string>& categories() const { return categories_; }
+  const std::vector<Template>& templates() const { return templates_; }
+  const Template& find(std::string_view id) const;
+  // Weights in the order of scene_families(); throws for a name that mixtures.json lacks (nearest offered).
+  const std::vector<int>& mixture(const std::string& name) const;
+
+  // Whether a description is kept for the test split, by its hash alone.
+  bool held_out(std::string_view description) const;
+  // The reason why both splits may draw any description of this family; null when they may not.
+  const std::string* shared_reason(std::string_view family) const;
+  const std::vector<std::pair<std::string, std::string>>& shared() const { return shared_; }
+
+ private:
+  std::vector<std::string> categories_;
+  std::vector<Template> templates_;
+  std::map<std::string, std::size_t, std::less<>> by_id_;
+  std::vector<std::pair<std::string, std::vector<int>>> mixtures_;
+  std::vector<std::pair<std::string, std::string>> shared_;
+  int held_out_percent_ = 0;
+};
+
+}  // namespace ov::synth
