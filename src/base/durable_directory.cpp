@@ -1,5 +1,10 @@
 #include "base/durable_directory.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
@@ -35,6 +40,16 @@ void sync_tree(const std::string& path, const std::string& shown) {
   sync_path(path, true, shown);
 }
 
+void sync_file_system(const std::string& path, const std::string& shown) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) machine_error(shown, ": cannot open for syncfs: ", std::strerror(errno));
+  file_step("syncfs", path, false);
+  const int error = ::syncfs(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (error) machine_error(shown, ": cannot syncfs: ", std::strerror(error));
+  file_step("syncfs", path, true);
+}
+
 // The marker goes first: what is half removed must not look complete.
 void discard(const std::string& path) {
   remove_tree(path + "/" + DurableDirectory::marker);
@@ -62,8 +77,9 @@ DurableDirectory::~DurableDirectory() {
   if (pending_) discard(partial_);
 }
 
-void DurableDirectory::commit() {
-  sync_tree(partial_, path_);
+void DurableDirectory::commit(Flush flush) {
+  if (flush == Flush::file_system) sync_file_system(partial_, path_);
+  else sync_tree(partial_, path_);
   write_durably(file(marker), "");
   const bool replaces = complete(target_);
   if (replaces) rename_path(target_, old_, path_);

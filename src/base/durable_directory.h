@@ -25,7 +25,10 @@ class DurableDirectory {
 
   const std::string& path() const { return partial_; }  // where to write until commit()
   std::string file(const std::string& name) const { return partial_ + "/" + name; }
-  void commit();
+  // file_system: one syncfs in place of an fsync per file (3.6 ms each where a disk has to flush), for directories of many
+  // thousand small files.
+  enum class Flush { each_file, file_system };
+  void commit(Flush flush = Flush::each_file);
 
   static bool complete(const std::string& path);  // a directory that holds DONE
   static void recover(const std::string& path);
