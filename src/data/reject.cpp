@@ -4,7 +4,8 @@ namespace ov {
 
 const char* name_of(RejectReason reason) {
   static const char* names[reject_reasons] = {"malformed_record", "image_missing", "image_unusable", "image_count",
-                                              "late_image",       "no_answer",     "over_length"};
+                                              "late_image",       "no_answer",     "over_length",    "region_box",
+                                              "empty_text",       "no_region"};
   return names[static_cast<std::size_t>(reason)];
 }
 
