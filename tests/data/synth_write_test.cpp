@@ -6,12 +6,14 @@
 #include <map>
 #include <set>
 
+#include "base/durable_directory.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/parallel.h"
 #include "data/synth/write.h"
 #include "image/decode.h"
+#include "tests/base/kill_at_step.h"
 
 using namespace ov;
 using namespace ov::synth;
@@ -197,6 +199,33 @@ TEST_CASE("toy world files: eight held-out sets with scorers, and the commonest 
   CHECK(commonest.at("caption").at("of").as_int() > 0);
   CHECK(read_lines(written() + "/text/corpus.jsonl").size() == 30);
   CHECK(Json::read(written() + "/world.json").at("shared_descriptions").size() == 2);
+}
+
+TEST_CASE(
+    "toy world files: killed at every step, the world is whole or absent, and drawing again gives the same bytes") {
+  ToyWorldOptions options = small(fresh_path("killed"));
+  options.instruct = options.captions = options.regions = options.text = options.test = 1;
+  const int before = threads();
+  set_threads(1);  // a forked child has no worker threads
+  write_toy_world(options);
+  const auto expected = contents(options.out_dir);
+  int absent = 0, whole = 0;
+  const int kills = kill_at_every_step(
+      [&] {
+        for (const char* suffix : {"", ".partial"}) fs::remove_all(options.out_dir + suffix);
+      },
+      [&] { write_toy_world(options); },
+      [&](const std::string& where) {
+        DurableDirectory::recover(options.out_dir);
+        if (!fs::exists(options.out_dir)) ++absent;
+        else if (contents(options.out_dir) == expected) ++whole;
+        else FAIL_CHECK(where);
+      });
+  set_threads(before);
+  CHECK(absent > 20);
+  CHECK(whole > 0);
+  CHECK(absent + whole == kills);
+  CHECK(contents(options.out_dir) == expected);
 }
 
 TEST_CASE("toy world files: damaged data files are refused by file and entry, and nothing is written") {
