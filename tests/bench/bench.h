@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,8 @@ struct Benchmark {
   const char* name;
   void (*run)();
 };
+
+const std::string& torch_python();  // of --torch PYTHON, empty without
 
 inline double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

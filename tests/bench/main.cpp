@@ -1,4 +1,4 @@
-// build/bench [name...]: runs the named benchmarks, or all.
+// build/bench [--torch PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter that has PyTorch.
 #include <cstdio>
 #include <cstring>
 
@@ -10,7 +10,10 @@ std::vector<Benchmark*>& all() {
   static std::vector<Benchmark*> list;
   return list;
 }
+std::string python;
 }  // namespace
+
+const std::string& torch_python() { return python; }
 
 Benchmark::Benchmark(const char* name, void (*run)()) : name(name), run(run) { all().push_back(this); }
 
@@ -19,7 +22,9 @@ Benchmark::Benchmark(const char* name, void (*run)()) : name(name), run(run) { a
 int main(int argc, char** argv) {
   using namespace ov::bench;
   std::vector<Benchmark*> chosen;
-  for (int i = 1; i < argc; ++i) {
+  int first = 1;
+  if (argc > 2 && !std::strcmp(argv[1], "--torch")) python = argv[2], first = 3;
+  for (int i = first; i < argc; ++i) {
     const auto found =
         std::find_if(all().begin(), all().end(), [&](const Benchmark* b) { return !std::strcmp(b->name, argv[i]); });
     if (found == all().end()) {
@@ -30,6 +35,6 @@ int main(int argc, char** argv) {
     }
     chosen.push_back(*found);
   }
-  for (Benchmark* b : argc > 1 ? chosen : all()) b->run();
+  for (Benchmark* b : argc > first ? chosen : all()) b->run();
   return 0;
 }
