@@ -70,11 +70,13 @@ Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompu
   h_NC = named("model.visual.pre_layernorm", pre_layernorm(h_NC));
   for (const VisionBlock& b : blocks) {
     if (!recompute_blocks) {
-      h_NC = b.forward(h_NC, table, layout);
+      // Views, so that every block's q and k are added before the blocks are, as recompute() does: the same bits.
+      const RopeTable own{view(table.cos, table.cos.shape()), view(table.sin, table.sin.shape())};
+      h_NC = b.forward(h_NC, own, layout);
       continue;
     }
     h_NC = recompute(
-        [&b, &layout](std::span<const Var> x) {
+        [&b, layout](std::span<const Var> x) {  // a copy: backward comes when the caller's is gone
           return b.forward(x[0], {x[1], x[2]}, layout);
         },
         {h_NC, table.cos, table.sin}, b.qkv.w->trainable);
