@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
@@ -28,6 +29,10 @@ struct Conversation {
   std::string where;                // `data.json: record 4 (id "17")`, records counted from 1; `data.jsonl:4 (id "17")`
   std::vector<std::string> images;  // paths, ready to open
   std::vector<Turn> turns;          // roles are system, user, assistant; their order is not checked here
+  // Pictures that are in memory already (members of a tar shard), one for each of `images`, which then only name them;
+  // `memory` keeps them. Empty: `images` are opened.
+  std::vector<std::string_view> image_bytes = {};
+  std::shared_ptr<const void> memory = nullptr;
 };
 
 class ConversationFile {

@@ -5,7 +5,7 @@ namespace ov {
 const char* name_of(RejectReason reason) {
   static const char* names[reject_reasons] = {"malformed_record", "image_missing", "image_unusable", "image_count",
                                               "late_image",       "no_answer",     "over_length",    "region_box",
-                                              "empty_text",       "no_region"};
+                                              "empty_text",       "no_region",     "duplicate_key",  "damaged_shard"};
   return names[static_cast<std::size_t>(reason)];
 }
 

@@ -17,12 +17,14 @@ enum class RejectReason {
   image_count,       // another number of <image> tags than of pictures
   late_image,        // a later turn brings a picture, which turns that share the first turn's prefix cannot
   no_answer,         // an empty answer: nothing to learn
-  over_length,       // more tokens than data.max_tokens
+  over_length,       // more tokens than train.max_tokens, or than a pack holds
   region_box,        // a region's box has no area or reaches out of the picture
   empty_text,        // an OCR region or an object class that is an empty string
-  no_region          // a picture without a region, which region training cannot learn from
+  no_region,         // a picture without a region, which region training cannot learn from
+  duplicate_key,     // a webdataset sample whose key came before
+  damaged_shard      // a tar shard cut short or overwritten where the sample stands
 };
-constexpr std::size_t reject_reasons = 10;
+constexpr std::size_t reject_reasons = 12;
 
 const char* name_of(RejectReason reason);  // as the list above spells it
 

@@ -41,8 +41,9 @@ void check_record(const Conversation& c, TurnLayout layout) {
 }
 
 struct Picture {
-  std::shared_ptr<const MappedFile> file;
-  std::string name;  // "where: picture 2: path"
+  std::string_view bytes;
+  std::string name;                    // "where: picture 2: path"
+  std::shared_ptr<const void> memory;  // keeps the bytes
 };
 
 // f() with an input_error turned into a reject; what the machine refuses goes on as it is.
@@ -56,12 +57,18 @@ auto or_reject(RejectReason reason, const std::string& where, F&& f) {
   }
 }
 
-std::vector<Picture> open_pictures(const Conversation& c) {
+// Behind check_record: nothing is opened for a record that its text rules out.
+std::vector<Picture> open_pictures(const Conversation& c, TurnLayout layout) {
+  check_record(c, layout);
   std::vector<Picture> pictures;
   for (const std::string& path : c.images) {
-    const std::string where = cat(c.where, ": picture ", pictures.size() + 1);
-    pictures.push_back({or_reject(RejectReason::image_missing, where, [&] { return MappedFile::open(path); }),
-                        cat(where, ": ", path)});
+    const std::string where = cat(c.where, ": picture ", pictures.size() + 1), name = cat(where, ": ", path);
+    if (c.image_bytes.empty()) {
+      const auto file = or_reject(RejectReason::image_missing, where, [&] { return MappedFile::open(path); });
+      pictures.push_back({file->text(), name, file});
+    } else {
+      pictures.push_back({c.image_bytes[pictures.size()], name, c.memory});
+    }
   }
   return pictures;
 }
@@ -87,6 +94,28 @@ Sample encode(const Conversation& c, const Processor& processor, const std::vect
   return s;
 }
 
+// All but the pixels.
+Sample measured(const Conversation& c, const std::vector<Picture>& pictures, const Processor& processor,
+                const SampleOptions& options) {
+  const ProcessorConfig& config = processor.images();
+  std::vector<std::array<std::int64_t, 3>> grids;
+  std::vector<std::int64_t> image_tokens;
+  std::int64_t tokens_of_images = 0;
+  for (const Picture& p : pictures) {
+    const ImageSize size = or_reject(RejectReason::image_unusable, "", [&] { return image_size(p.bytes, p.name); });
+    grids.push_back(or_reject(RejectReason::image_unusable, p.name, [&] { return patch_grid(size, config); }));
+    image_tokens.push_back(merged_tokens(size, config));
+    tokens_of_images += image_tokens.back();
+  }
+  Sample s =
+      or_reject(RejectReason::malformed_record, c.where, [&] { return encode(c, processor, image_tokens, options); });
+  if (const auto n = static_cast<std::int64_t>(s.ids.size()); n > options.max_tokens)
+    reject(RejectReason::over_length, c.where, ": ", n, " tokens, ", tokens_of_images, " of them for ", pictures.size(),
+           " picture(s), more than train.max_tokens ", options.max_tokens);
+  s.grids = std::move(grids);
+  return s;
+}
+
 }  // namespace
 
 TurnLayout turn_layout(const std::string& name) {
@@ -101,33 +130,19 @@ std::int64_t Sample::bytes() const {
                                    sizeof(TokenSegment) * segments.size() + sizeof(Sample));
 }
 
+Sample measure_sample(const Conversation& c, const Processor& processor, const SampleOptions& options) {
+  return measured(c, open_pictures(c, options.turns), processor, options);
+}
+
 Sample make_sample(const Conversation& c, const Processor& processor, const SampleOptions& options) {
-  check_record(c, options.turns);
-  const ProcessorConfig& config = processor.images();
-  const std::vector<Picture> pictures = open_pictures(c);
-  std::vector<std::int64_t> image_tokens;
-  std::int64_t tokens_of_images = 0;
-  for (const Picture& p : pictures) {
-    const ImageSize size =
-        or_reject(RejectReason::image_unusable, "", [&] { return image_size(p.file->text(), p.name); });
-    image_tokens.push_back(
-        or_reject(RejectReason::image_unusable, p.name, [&] { return merged_tokens(size, config); }));
-    tokens_of_images += image_tokens.back();
-  }
-
-  Sample s =
-      or_reject(RejectReason::malformed_record, c.where, [&] { return encode(c, processor, image_tokens, options); });
-  if (const auto n = static_cast<std::int64_t>(s.ids.size()); n > options.max_tokens)
-    reject(RejectReason::over_length, c.where, ": ", n, " tokens, ", tokens_of_images, " of them for ", pictures.size(),
-           " picture(s), more than data.max_tokens ", options.max_tokens);
-
+  const std::vector<Picture> pictures = open_pictures(c, options.turns);
+  Sample s = measured(c, pictures, processor, options);
   std::vector<Tensor> pixels;
   for (const Picture& p : pictures) {
     const Patches patches = or_reject(RejectReason::image_unusable, "", [&] {
-      return named_patches(decode_image(p.file->text(), p.name), config, p.name);
+      return named_patches(decode_image(p.bytes, p.name), processor.images(), p.name);
     });
     pixels.push_back(patches.pixel_values);
-    s.grids.push_back(patches.grid);
   }
   s.pixel_values = join_rows(pixels);
   return s;

@@ -39,6 +39,9 @@ struct Sample {
   std::int64_t bytes() const;  // what keeping it costs, about
 };
 
+// All of a sample but pixel_values, from the pictures' headers and the text: what a packer needs. Throws Rejected.
+Sample measure_sample(const Conversation& conversation, const Processor& processor, const SampleOptions& options);
+
 // Throws Rejected. Cheap checks come first: pictures are decoded when headers and text show that the sample fits.
 Sample make_sample(const Conversation& conversation, const Processor& processor, const SampleOptions& options);
 

@@ -1,0 +1,37 @@
+// The metadata that Megatron-Energon 5 keeps beside tar shards.
+//
+//   <dir>/.nv-meta/dataset.yaml   sample_type: {__module__, __class__}, and the Python that builds samples
+//   <dir>/.nv-meta/split.yaml     split_parts: {train: [shards], val: [], test: []}; exclude: [shards]
+//   <dir>/.nv-meta/.info.yaml     shard_counts: {shard: samples}; newer versions write .info.json in its place
+//   <dir>/<shard>.idx             u64 little endian: where every sample starts, then where the last one ends
+//
+// The YAML is read as far as these keys need it: block mappings and lists, [] and {} and lists in one line, plain and
+// quoted words, comments. The Python is never run: the sample class says how to read (data/webdataset.h).
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ov {
+
+struct EnergonMeta {
+  std::string sample_class;                           // "MultiMixQASample"; "" where dataset.yaml is missing
+  std::vector<std::string> train;                     // shards, relative to the directory
+  std::map<std::string, std::int64_t> shard_samples;  // empty where neither .info file is there
+};
+
+// Nothing when the directory has no .nv-meta/split.yaml. Throws input_error "path:line: ..." for what cannot be read.
+std::optional<EnergonMeta> read_energon_meta(const std::string& directory);
+
+// sample_loader.py is the text of what energon itself runs to build a sample. The directory must exist.
+void write_energon_meta(const std::string& directory, const EnergonMeta& meta, const std::string& sample_module,
+                        const std::string& sample_loader);
+
+// Sample starts and the end of the last; nothing when `<shard>.idx` does not exist. Throws input_error when it is no
+// list of ascending block borders that starts at 0.
+std::optional<std::vector<std::uint64_t>> read_tar_index(const std::string& shard);
+void write_tar_index(const std::string& shard, const std::vector<std::uint64_t>& starts_and_end);
+
+}  // namespace ov
