@@ -84,7 +84,7 @@ namespace {
 // 123456 -> "123 456".
 std::string grouped(std::int64_t n) {
   std::string digits = std::to_string(n);
-  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, " ");
+  for (std::size_t i = digits.size(); i > 3;) digits.insert(i -= 3, 1, ' ');
   return digits;
 }
 

@@ -11,7 +11,7 @@ namespace ov {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 128;
-  std::vector<std::int64_t> stop;  // ids that end the answer; the one that came is part of the result
+  std::vector<std::int64_t> stop = {};  // ids that end the answer; the one that came is part of the result
 };
 
 // `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of the model's dtype, null

@@ -7,7 +7,9 @@ Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::
   Tape* tape = nullptr;
   for (const Var& v : inputs)
     if (v.tape) tape = v.tape;
-  if (!tape) return block(inputs);
+  bool backward_comes = trains;
+  for (const Var& v : inputs) backward_comes = backward_comes || (v.tape && v.tape->wants(v));
+  if (!tape || !backward_comes) return block(inputs);  // nothing would be kept anyway
 
   // The first pass runs on a tape of its own that is dropped: parameters need no tape to be read.
   std::vector<Var> plain;

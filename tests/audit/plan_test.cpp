@@ -1,0 +1,131 @@
+#include "audit/plan.h"
+
+#include <doctest/doctest.h>
+
+#include "cli/keys.h"
+#include "cli/verbs.h"
+#include "train/trainer.h"
+
+using namespace ov;
+
+namespace {
+
+ModelConfig described(const std::string& file) {
+  return cli::described_model(Config::parse(cli::keys(), "plan", {"--config", file}));
+}
+
+std::int64_t parameters_of(const Plan& plan, const std::string& module) {
+  for (const auto& m : plan.modules)
+    if (m.name == module) return m.parameters;
+  return -1;
+}
+
+// Forward FLOPs by the published formulas, written down independently of the model's code. A segment of n patches has
+// n + 1 rows. Causal attention is published as S² pairs halved; the visible pairs are S (S + 1) / 2, more by 1 / S.
+double published_forward(double n, double tokens, double hidden, double linears_a_token) {
+  const double rows = n + 1, vocabulary = 151936;
+  const double tower = 1204224 * n + 603979776 * rows + 98304 * rows * rows;
+  const double merger = n / 4 * 2 * (4096.0 * 4096 + 4096 * hidden);
+  const double decoder = linears_a_token * tokens + 294912 * tokens * tokens * (1 + 1 / tokens);
+  return tower + merger + decoder + 2 * hidden * vocabulary * tokens;
+}
+
+}  // namespace
+
+TEST_CASE("plan: the 4B model has the published parameters, tensors and FLOPs, and takes no memory") {
+  cpu().reset_peaks();
+  const std::int64_t before = cpu().memory().total;
+  const Plan plan = plan_model(described("configs/model/4b.json"), {});
+  CHECK(cpu().memory().total_peak - before < 1 << 20);  // frequencies are real; nineteen gigabytes are not
+  CHECK(plan.parameters == 4741610528);
+  CHECK(plan.tensors == 698);
+  CHECK(plan.trained == plan.parameters);
+  CHECK(parameters_of(plan, "vision tower") == 302914592);
+  CHECK(parameters_of(plan, "merger") == 27271680);
+  CHECK(parameters_of(plan, "embedding") == 388956160);
+  CHECK(parameters_of(plan, "head") == 388956160);
+  CHECK(plan.tokens == 512);
+  CHECK(plan.patches == 1600);
+  CHECK(plan.forward_flops == published_forward(1600, 512, 2560, 7266631680));
+  CHECK(std::abs(plan.forward_flops / 1e12 - 5.439) < 0.0005);
+  // Backward: one product for the input and one for the weights, but none for the pixels.
+  CHECK(plan.backward_flops == 2 * plan.forward_flops - 1204224.0 * 1600);
+  const auto bytes = [&](Segment s) { return plan.memory.peak[static_cast<std::size_t>(s)]; };
+  CHECK(bytes(Segment::gradients) == 4 * plan.parameters);
+  CHECK(bytes(Segment::optimizer) == 8 * plan.parameters);
+  CHECK(bytes(Segment::weights) - 4 * plan.parameters < 4096);  // and the tables of frequencies
+  CHECK(bytes(Segment::weights) >= 4 * plan.parameters);
+}
+
+TEST_CASE("plan: the 8B model has the published parameters, tensors and FLOPs") {
+  const Plan plan = plan_model(described("configs/model/8b.json"), {});
+  CHECK(plan.parameters == 8527214624);
+  CHECK(plan.tensors == 698);
+  CHECK(parameters_of(plan, "merger") == 33564672);
+  CHECK(plan.forward_flops == published_forward(1600, 512, 4096, 13891534848));
+  CHECK(std::abs(plan.forward_flops / 1e12 - 9.075) < 0.0005);
+}
+
+TEST_CASE("plan: sixteen isolated pictures in one causal row cost what the formulas say") {
+  const ModelConfig config = described("configs/model/4b.json");
+  PlanOptions options;
+  options.grids = std::vector<Grid>(16, {1, 112, 64});
+  options.text_tokens = 32768 - 28672;
+  const Plan plan = plan_model(config, options);
+  CHECK(plan.tokens == 32768);
+  CHECK(std::abs(plan.forward_flops / 1e12 - 732.1) < 0.05);
+}
+
+TEST_CASE("plan: a tied head is no second tensor") {
+  ModelConfig config = described("configs/model/tiny.json");
+  CHECK(config.text.tied);
+  const Plan tied = plan_model(config, {});
+  config.text.tied = false;
+  const Plan untied = plan_model(config, {});
+  CHECK(untied.parameters - tied.parameters == 278 * 128);
+  CHECK(untied.tensors - tied.tensors == 1);
+  CHECK(tied.forward_flops == untied.forward_flops);
+}
+
+TEST_CASE("plan: recomputation trades activations for a second forward pass of the blocks, with the same products") {
+  const ModelConfig config = described("configs/model/tiny.json");
+  for (const char* modules : {"language_model adapter vision_model", "adapter"}) {
+    PlanOptions options;
+    const bool all = std::string(modules) != "adapter";
+    options.trainable =
+        trainable(all ? Strings{"language_model", "adapter", "vision_model"} : Strings{"adapter"}, true);
+    const Plan kept = plan_model(config, options);
+    options.recompute = true;
+    const Plan again = plan_model(config, options);
+    const auto activations = static_cast<std::size_t>(Segment::activations);
+    CHECK(again.memory.peak[activations] < kept.memory.peak[activations] / 2);
+    CHECK(again.forward_flops == kept.forward_flops);
+    CHECK(again.backward_flops == kept.backward_flops);
+    CHECK(kept.recomputed_flops == 0);
+    CHECK(again.recomputed_flops > 0.4 * kept.forward_flops);
+    CHECK(again.recomputed_flops < kept.forward_flops);
+  }
+}
+
+TEST_CASE("plan: training the merger alone needs no gradients of weights elsewhere and no backward through the tower") {
+  const ModelConfig config = described("configs/model/4b.json");
+  PlanOptions options;
+  options.trainable = trainable({"adapter"}, true);
+  const Plan plan = plan_model(config, options);
+  CHECK(plan.trained == 27271680);
+  CHECK(plan.memory.peak[static_cast<std::size_t>(Segment::gradients)] == 4 * plan.trained);
+  // Through the decoder and the head one product a linear layer and attention's two; the merger's own weights; dx of
+  // its second layer.
+  const double merger = 400 * 54525952.0, attention = 294912.0 * 512 * 513, second = 400 * 2.0 * 4096 * 2560;
+  CHECK(plan.backward_flops == 512 * (7266631680.0 + 777912320.0) + 2 * attention + merger + second);
+}
+
+TEST_CASE("plan: sizes that do not fit are refused") {
+  const ModelConfig config = described("configs/model/tiny.json");
+  PlanOptions options;
+  options.labelled = 10000;
+  CHECK_THROWS_WITH_AS(plan_model(config, options), "plan: 10000 labelled of 512 tokens", Error);
+  options = {};
+  options.grids = {{1, 3, 4}};
+  CHECK_THROWS_AS(plan_model(config, options), Error);
+}

@@ -1,0 +1,163 @@
+#include "base/config.h"
+
+#include <doctest/doctest.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+const KeyTable& table() {
+  static const KeyTable t({{"cook", "DISH [SIDE]", "cooks"}, {"wash", "", "washes"}},
+                          {
+                              {"stove.heat", "heat", 0.5, Allowed(0, 1), "cook", "how hot"},
+                              {"stove.plates", "", std::int64_t{4}, at_least(1), "cook", "how many"},
+                              {"stove.fan", "fan", false, {}, "cook", "turns it on"},
+                              {"stove.fuel", "", "gas", "gas wood", "cook", "what burns"},
+                              {"herbs", "", Strings{"salt"}, "salt thyme sage", "cook", "what is added"},
+                              {"guests", "", Strings{}, {}, "cook", "who comes"},
+                              {"note.to.self", "", "", {}, "cook wash", "reminder"},
+                              {"wash.water", "heat", 30.0, at_least(0), "wash", "how warm"},
+                          });
+  return t;
+}
+
+Config cook(Strings arguments) {
+  arguments.insert(arguments.begin(), "soup");
+  return Config::parse(table(), "cook", arguments);
+}
+
+std::string error_of(const std::string& command, const Strings& arguments) {
+  try {
+    Config::parse(table(), command, arguments);
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::wrong_input);
+    return e.what();
+  }
+  return "no error";
+}
+
+std::string file_error(const std::string& content) {
+  const ScratchDirectory dir;
+  write_durably(dir / "c.json", content);
+  std::string message = error_of("cook", {"soup", "--config", dir / "c.json"});
+  const auto at = message.find(dir / "c.json");
+  return at == message.npos ? message : message.replace(at, (dir / "c.json").size(), "FILE");
+}
+
+}  // namespace
+
+TEST_CASE("config: later sources win: default, files in order, command line") {
+  const ScratchDirectory dir;
+  write_durably(dir / "a.json",
+                "// comment\n{\"stove\": {\"heat\": 0.1, \"plates\": 2}, \"herbs\": [\"sage\", \"thyme\"]}");
+  write_durably(dir / "b.json", R"({"stove.plates": 3, "wash.water": 60})");
+  const Config c = cook({"--config", dir / "a.json", dir / "b.json", "--stove.fuel=wood"});
+  CHECK(c.number("stove.heat") == 0.1);
+  CHECK(c.integer("stove.plates") == 3);
+  CHECK(c.text("stove.fuel") == "wood");
+  CHECK(c.list("herbs") == Strings{"sage", "thyme"});
+  CHECK(c.list("guests").empty());
+  CHECK(!c.flag("stove.fan"));
+  // The command line wins over a file even when it comes first.
+  CHECK(cook({"--heat=1", "--config=" + (dir / "a.json")}).number("stove.heat") == 1);
+}
+
+TEST_CASE("config: both spellings of an argument, bare flags, lists in one piece and in several") {
+  const Config c =
+      cook({"--heat", "0.25", "--fan", "--guests", "Ada", "Alan Turing", "--stove.plates=8", "--guests=Emmy"});
+  CHECK(c.number("stove.heat") == 0.25);
+  CHECK(c.flag("stove.fan"));
+  CHECK(c.list("guests") == Strings{"Ada", "Alan Turing", "Emmy"});
+  CHECK(c.integer("stove.plates") == 8);
+  CHECK(!cook({"--fan", "false"}).flag("stove.fan"));
+  CHECK(cook({"--note.to.self=--odd = text"}).text("note.to.self") == "--odd = text");
+  CHECK(cook({"--note.to.self="}).text("note.to.self") == "");
+  // A bare flag does not swallow an operand; a list on the command line replaces the default.
+  const Config d = Config::parse(table(), "cook", {"--fan", "soup", "bread", "--herbs", "sage"});
+  CHECK(d.operands() == Strings{"soup", "bread"});
+  CHECK(d.list("herbs") == Strings{"sage"});
+}
+
+TEST_CASE("config: a short name belongs to the key that the command uses") {
+  CHECK(Config::parse(table(), "wash", {"--heat", "95"}).number("wash.water") == 95);
+  CHECK(cook({"--heat", "1"}).number("stove.heat") == 1);
+}
+
+TEST_CASE("config: what is wrong on the command line is named, with what was expected and what came") {
+  CHECK(error_of("cook", {"soup", "--stove.haet=1"}) ==
+        "cook: unknown key '--stove.haet'; did you mean '--stove.heat'?");
+  CHECK(error_of("cook", {"soup", "--heat=2"}) == "--heat: expected a number from 0 to 1, got '2'");
+  CHECK(error_of("cook", {"soup", "--heat=nan"}) == "--heat: expected a number from 0 to 1, got 'nan'");
+  CHECK(error_of("cook", {"soup", "--heat=warm"}) == "--heat: expected a number from 0 to 1, got 'warm'");
+  CHECK(error_of("cook", {"soup", "--stove.plates", "2.5"}) ==
+        "--stove.plates: expected an integer of at least 1, got '2.5'");
+  CHECK(error_of("cook", {"soup", "--stove.plates", "99999999999999999999"}).find("got '99999999999999999999'") !=
+        std::string::npos);
+  CHECK(error_of("cook", {"soup", "--stove.plates", "-1"}) ==
+        "--stove.plates: expected an integer of at least 1, got '-1'");
+  CHECK(error_of("cook", {"soup", "--stove.fuel", "wod"}) ==
+        "--stove.fuel: expected one of gas wood, got 'wod'; did you mean 'wood'?");
+  CHECK(error_of("cook", {"soup", "--herbs", "salt", "pepper"}) ==
+        "--herbs: expected some of salt thyme sage, got 'pepper'");
+  CHECK(error_of("cook", {"soup", "--heat"}) == "--heat: expected a number from 0 to 1, got nothing");
+  CHECK(error_of("cook", {"soup", "--heat", "--fan"}) == "--heat: expected a number from 0 to 1, got nothing");
+  CHECK(error_of("cook", {"soup", "--fan=maybe"}) == "--fan: expected true or false, got 'maybe'");
+  CHECK(error_of("wash", {"--stove.fan"}) == "--stove.fan: 'wash' does not use this key; it belongs to: cook");
+  CHECK(error_of("cook", {}) == "cook: expected DISH [SIDE]; DISH is missing");
+  CHECK(error_of("cook", {"a", "b", "c"}) == "cook: unexpected argument 'c'; it takes DISH [SIDE]");
+  CHECK(error_of("wash", {"a"}) == "wash: unexpected argument 'a'; it takes keys only");
+  CHECK(error_of("cok", {}).starts_with("no command 'cok'; did you mean 'cook'?"));
+}
+
+TEST_CASE("config: what is wrong in a file is named with the file and the key") {
+  CHECK(file_error(R"({"stove": {"haet": 1}})") == "FILE: unknown key 'stove.haet'; did you mean 'stove.heat'?");
+  CHECK(file_error(R"({"stvoe": {"heat": 1}})") == "FILE: unknown key 'stvoe.heat'; did you mean 'stove.heat'?");
+  CHECK(file_error(R"({"stove": {"heat": "1"}})") == "FILE: stove.heat: expected a number from 0 to 1, got \"1\"");
+  CHECK(file_error(R"({"stove.heat": -1})") == "FILE: stove.heat: expected a number from 0 to 1, got '-1'");
+  CHECK(file_error(R"({"stove.plates": 2.0})").starts_with("FILE: stove.plates: expected an integer"));
+  CHECK(file_error(R"({"stove.fan": 1})") == "FILE: stove.fan: expected true or false, got 1");
+  CHECK(file_error(R"({"herbs": ["salt", 3]})") == "FILE: herbs: expected some of salt thyme sage, got [\"salt\",3]");
+  CHECK(file_error("[1]") == "FILE: expected an object of keys, found an array");
+  CHECK(file_error("{\"herbs\": \n ,}").starts_with("FILE:2:"));
+  CHECK(error_of("cook", {"soup", "--config", "/nowhere/c.json"}).find("/nowhere/c.json") != std::string::npos);
+}
+
+TEST_CASE("config: the dump gives the same values when it is read as a file") {
+  const ScratchDirectory dir;
+  const Config c = cook({"--heat=0.3", "--fan", "--guests", "a", "b", "--note.to.self", "say \"hi\""});
+  write_durably(dir / "dump.json", c.dump().dump(2));
+  const Config again = cook({"--config", dir / "dump.json"});
+  CHECK(again.dump().dump() == c.dump().dump());
+  CHECK(again.text("note.to.self") == "say \"hi\"");
+  CHECK(c.dump().find("wash") == nullptr);
+  CHECK(cook({}).dump().dump() != c.dump().dump());
+}
+
+TEST_CASE("config: the start-up table shows what is not at its default, and where it comes from") {
+  const ScratchDirectory dir;
+  write_durably(dir / "c.json", R"({"stove": {"heat": 0.1, "plates": 4}})");
+  const std::string shown = cook({"--config", dir / "c.json", "--fan"}).table();
+  CHECK(shown == "  stove.heat  0.1  (" + (dir / "c.json") + ")\n  stove.fan   true  (command line)\n");
+}
+
+TEST_CASE("config: reading a key that the command does not declare is a mistake of ours, not of the user") {
+  CHECK_THROWS_AS(cook({}).number("wash.water"), std::logic_error);
+  CHECK_THROWS_AS(cook({}).flag("stove.heat"), std::logic_error);
+  CHECK_THROWS_AS(cook({}).text("nowhere"), std::logic_error);
+  CHECK_THROWS_WITH_AS(Config::parse(table(), "wash", {}).required("note.to.self"),
+                       "wash: --note.to.self is missing: reminder", Error);
+}
+
+TEST_CASE("config: help and the markdown table name every key with its default and range") {
+  const std::string help = table().help("cook");
+  CHECK(help.find("--heat, --stove.heat") != std::string::npos);
+  CHECK(help.find("how hot (a number from 0 to 1; default 0.5)") != std::string::npos);
+  CHECK(help.find("wash.water") == std::string::npos);
+  for (const Key& key : table().keys())
+    CHECK(table().markdown().find("| `" + std::string(key.name) + "` |") != std::string::npos);
+  CHECK(table().help().find("wash  washes") != std::string::npos);
+}

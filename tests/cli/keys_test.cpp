@@ -1,0 +1,61 @@
+#include "cli/keys.h"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "cli/verbs.h"
+#include "nn/init.h"
+
+using namespace ov;
+
+TEST_CASE("keys: names are unique, short names within a command too, and every row names commands that exist") {
+  std::set<std::string_view> names, commands, with_keys;
+  for (const Command& c : cli::keys().commands()) CHECK(commands.insert(c.name).second);
+  std::map<std::string, std::string> spoken;  // "command --name" -> key
+  for (const Key& key : cli::keys().keys()) {
+    INFO(key.name);
+    CHECK(names.insert(key.name).second);
+    CHECK(!key.help.empty());
+    CHECK(key.short_name != key.name);
+    std::istringstream users{std::string(key.commands)};
+    int count = 0;
+    for (std::string command; users >> command; ++count) {
+      CHECK(commands.count(command) == 1);
+      CHECK(spoken.emplace(command + " --" + std::string(key.name), key.name).second);
+      if (!key.short_name.empty())
+        CHECK(spoken.emplace(command + " --" + std::string(key.short_name), key.name).second);
+    }
+    CHECK(count > 0);
+  }
+}
+
+TEST_CASE("keys: every default is one that its own row allows") {
+  for (const Command& command : cli::keys().commands()) {
+    Strings arguments;
+    for (const Key* key : cli::keys().of(command.name)) {
+      const std::string shown = to_text(key->value);
+      if (!std::holds_alternative<Strings>(key->value) && !shown.empty())
+        arguments.push_back("--" + std::string(key->name) + "=" + shown);
+    }
+    for (const char* operand : {"x", "y"})
+      if (command.operands.find(operand[0] == 'x' ? "A" : "B") != std::string_view::npos) arguments.push_back(operand);
+    if (command.name == "inspect") arguments = {"image"};
+    CHECK_NOTHROW(Config::parse(cli::keys(), command.name, arguments));
+  }
+}
+
+TEST_CASE("keys: the defaults of a model's description and of its initial values are the library's") {
+  const Config config = Config::parse(cli::keys(), "merge", {});
+  CHECK(cli::described_model(config).json().dump() == ModelConfig{}.json().dump());
+  const InitOptions init;
+  CHECK(config.text("init.matrix") == init.matrix);
+  CHECK(config.number("init.matrix_std") == init.matrix_std);
+  CHECK(config.number("init.projection_out_std") == init.projection_out_std);
+  CHECK(config.number("init.embedding_std") == init.embedding_std);
+  CHECK(config.number("init.patch_embedding_std") == init.patch_embedding_std);
+  CHECK(config.number("init.class_vector_std") == init.class_vector_std);
+  CHECK(config.number("init.class_angles_std") == init.class_angles_std);
+}

@@ -1,0 +1,236 @@
+// The program from outside: the calls that scripts depend on, exit codes, one-line errors, a stdout that carries
+// answers alone.
+#include "tests/cli/program.h"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "base/json.h"
+#include "base/sha256.h"
+#include "store/safetensors.h"
+
+using namespace ov;
+
+namespace {
+
+const std::string golden = "tests/golden/dense/";
+const std::string checkpoint = golden + "checkpoint";
+
+void check_error(const Outcome& o, int exit, const std::string& part) {
+  INFO(o.err);
+  CHECK(o.exit == exit);
+  CHECK(o.out.empty());
+  CHECK(one_line(o.err));
+  CHECK(o.err.starts_with("onevision: "));
+  CHECK(o.err.find(part) != std::string::npos);
+}
+
+Outcome merge_tiny(const std::string& out, void (*before)() = nullptr) {
+  return run({"merge", "--init", "random", "--config", "configs/model/tiny.json", "--tokenizer", "data/tokenizer",
+              "--out", out},
+             before);
+}
+
+// The first line that is not part of the table shown before long work.
+std::string last_line(const std::string& err) {
+  const auto end = err.find_last_not_of('\n');
+  const auto begin = err.rfind('\n', end);
+  return err.substr(begin == err.npos ? 0 : begin + 1);
+}
+
+void small_files() {
+  const rlimit limit = {100000, 100000};
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+}  // namespace
+
+TEST_CASE("cli: help goes to stdout and is done") {
+  for (const std::vector<std::string>& call : {std::vector<std::string>{},
+                                               {"help"},
+                                               {"--help"},
+                                               {"-h"},
+                                               {"help", "train"},
+                                               {"train", "--help"},
+                                               {"diff", "-h"}}) {
+    const Outcome o = run(call);
+    CHECK(o.exit == 0);
+    CHECK(o.out.find("onevision ") != std::string::npos);
+    CHECK(o.err.empty());
+  }
+  CHECK(run({"help", "train"}).out == run({"train", "--help"}).out);
+  CHECK(run({"help", "train"}).out.find("--lr, --optimizer.lr") != std::string::npos);
+  CHECK(run({"help", "--markdown", "true"}).out.find("| `optimizer.lr` | `--lr` | `1e-05` |") != std::string::npos);
+}
+
+TEST_CASE("cli: what is misspelt is told with its nearest name") {
+  check_error(run({"trian"}), 2, "no command 'trian'; did you mean 'train'?");
+  check_error(run({"help", "genrate"}), 2, "did you mean 'generate'?");
+  check_error(run({"plan", "--modle", "x"}), 2, "unknown key '--modle'; did you mean '--model'?");
+  check_error(run({"inspect", "imge", "x"}), 2, "did you mean 'image'?");
+  check_error(run({"generate", "--model", checkpoint}), 2, "generate: --prompt is missing");
+  check_error(run({"diff", "one"}), 2, "diff: expected A B; B is missing");
+}
+
+TEST_CASE("cli: trace agrees with the reference, and diff says so by its exit code") {
+  const ScratchDirectory dir;
+  const std::string trace = dir / "trace.safetensors", reference = golden + "case_two_images.safetensors";
+  const auto traced = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> call = {"trace", "--model", checkpoint, "--input", reference, "--out", trace};
+    call.insert(call.end(), more.begin(), more.end());
+    const Outcome o = run(call);
+    CHECK(o.exit == 0);
+    CHECK(o.out.empty());
+  };
+  traced({"--dtype", "f64"});
+  Outcome o = run({"diff", trace, reference, "--rtol", "1e-7"});
+  INFO(o.out);
+  CHECK(o.exit == 0);
+  CHECK(o.err.empty());
+  CHECK(o.out.find(" 0 not within") != std::string::npos);
+  traced({});
+  CHECK(run({"diff", trace, reference, "--rtol", "2e-5"}).exit == 0);
+  CHECK(run({"diff", trace, reference, "--rtol=1e-9"}).exit == 1);
+  traced({"--dtype=f64", "--numerics", "megatron"});
+  o = run({"diff", trace, reference});
+  CHECK(o.exit == 1);
+  CHECK(o.out.find("first: act.model.visual.pre_layernorm") != std::string::npos);
+  traced({"--dtype=f64", "--hf_shift_bug", "true"});
+  o = run({"diff", trace, reference});
+  CHECK(o.exit == 1);
+  CHECK(o.out.find("first: act.model.visual.merger.ln_q") != std::string::npos);
+  check_error(run({"diff", trace, dir / "missing.safetensors"}), 2, "missing.safetensors");
+}
+
+TEST_CASE("cli: inspect tokens and image write what the reference has") {
+  const ScratchDirectory dir;
+  write_durably(dir / "in.jsonl", "{\"text\": \"Hi<|im_end|>\"}\n");
+  Outcome o =
+      run({"inspect", "tokens", "--tokenizer", "data/tokenizer", "--in", dir / "in.jsonl", "--out", dir / "ids.jsonl"});
+  CHECK(o.exit == 0);
+  CHECK(o.out.empty());
+  CHECK(read_file(dir / "ids.jsonl") == "{\"ids\":[39,72,258]}\n");
+  o = run({"inspect", "image", "tests/golden/images/photo_420.jpg", "--max_pixels", "30000", "--out",
+           dir / "p.safetensors"});
+  CHECK(o.exit == 0);
+  CHECK(o.out.empty());
+  CHECK(Safetensors::open(dir / "p.safetensors").tensor("image_grid_thw").to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{1, 10, 14});
+  write_durably(dir / "cut.jpg", read_file("tests/golden/images/photo_420.jpg").substr(0, 2000));
+  check_error(run({"inspect", "image", dir / "cut.jpg", "--out", dir / "q.safetensors"}), 2, "cut.jpg");
+  check_error(
+      run({"inspect", "image", "tests/golden/images/tiny.png", "--max_pixels=9", "--out", dir / "q.safetensors"}), 2,
+      "max_pixels 9");
+  CHECK(!std::filesystem::exists(dir / "q.safetensors"));
+}
+
+TEST_CASE("cli: inspect checkpoint lists tensors, and answers no when they are not what config.json says") {
+  const ScratchDirectory dir;
+  Outcome o = run({"inspect", "checkpoint", checkpoint});
+  CHECK(o.exit == 0);
+  CHECK(o.out.find("83 tensors, 613664 parameters") != std::string::npos);
+  const std::string copy = dir / "copy";
+  std::filesystem::copy(checkpoint, copy);
+  std::string config = read_file(copy + "/config.json");
+  write_durably(copy + "/config.json", config.replace(config.find("\"depth\": 3"), 10, "\"depth\": 4"));
+  o = run({"inspect", "checkpoint", copy});
+  CHECK(o.exit == 1);
+  CHECK(o.out.find("problem: ") != std::string::npos);
+  check_error(run({"generate", "--model", copy, "--prompt", "x"}), 2, "blocks.3.");
+  // A header that promises more than the file holds.
+  const std::string shard = copy + "/model-00002-of-00002.safetensors";
+  write_durably(shard, read_file(shard).substr(0, 700000));
+  check_error(run({"inspect", "checkpoint", copy}), 2, "model-00002-of-00002.safetensors");
+}
+
+TEST_CASE("cli: generate prints the reference's ids, or their text, and nothing else") {
+  const Json summary = Json::read(golden + "summary.json");
+  for (const Json& g : summary.at("generation").items()) {
+    std::vector<std::string> call = {"generate",
+                                     "--model",
+                                     checkpoint,
+                                     "--prompt",
+                                     g.at("text").as_string(),
+                                     "--max_pixels",
+                                     g.at("max_pixels").dump(),
+                                     "--max_new_tokens",
+                                     "24"};
+    if (g.at("files").size()) call.push_back("--image");
+    for (const Json& f : g.at("files").items()) call.push_back("tests/golden/images/" + f.as_string());
+    const Outcome text = run(call);
+    call.insert(call.end(), {"--ids", "true"});
+    const Outcome ids = run(call);
+    CHECK(ids.exit == 0);
+    CHECK(ids.out == g.at("new_ids").dump() + "\n");
+    CHECK(ids.err.empty());
+    CHECK(text.exit == 0);
+    CHECK(text.out.ends_with("\n"));
+    CHECK(text.out.find('[') != 0);
+  }
+  check_error(run({"generate", "--model", checkpoint, "--image", "no.png", "--prompt", "x"}), 2, "no.png");
+  check_error(run({"generate", "--model", "tests/golden", "--prompt", "x"}), 2, "tests/golden/");
+}
+
+TEST_CASE("cli: merge makes a complete model directory, the same bytes every time, which every command reads") {
+  const ScratchDirectory dir;
+  REQUIRE(merge_tiny(dir / "a").exit == 0);
+  REQUIRE(merge_tiny(dir / "b").exit == 0);
+  for (const char* file :
+       {"config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json",
+        "merges.txt", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"})
+    CHECK(sha256_file(dir / "a" + "/" + file) == sha256_file(dir / "b" + "/" + file));
+  CHECK(merge_tiny(dir / "a").exit == 0);  // a model of ours may be replaced
+  CHECK(run({"inspect", "checkpoint", dir / "a"}).exit == 0);
+  CHECK(run({"generate", "--model", dir / "a", "--image", "tests/golden/images/rgb.png", "--prompt", "What is it?",
+             "--max_new_tokens", "3", "--max_pixels", "5000"})
+            .exit == 0);
+  const Outcome from_directory = run({"plan", "--model", dir / "a"});
+  const Outcome from_description = run({"plan", "--config", "configs/model/tiny.json"});
+  CHECK(from_directory.exit == 0);
+  CHECK(from_directory.out == from_description.out);
+  CHECK(run({"plan"}).out != from_description.out);
+  const Outcome other = run({"merge", "--config", "configs/model/tiny.json", "--tokenizer", "data/tokenizer", "--out",
+                             dir / "c", "--seed", "2"});
+  CHECK(other.exit == 0);
+  CHECK(sha256_file(dir / "a" + "/model.safetensors") != sha256_file(dir / "c" + "/model.safetensors"));
+}
+
+TEST_CASE("cli: what merge cannot use is refused and leaves nothing behind") {
+  const ScratchDirectory dir;
+  Outcome o = run({"merge", "--config", "configs/model/tiny.json", "--text.vocabulary", "100", "--tokenizer",
+                   "data/tokenizer", "--out", dir / "m"});
+  CHECK(o.exit == 2);
+  CHECK(last_line(o.err).find("the tokenizer in data/tokenizer has 278 tokens") != std::string::npos);
+  CHECK(!std::filesystem::exists(dir / "m"));
+  std::filesystem::create_directory(dir / "mine");
+  write_durably(dir / "mine" + "/diary.txt", "dear");
+  o = merge_tiny(dir / "mine");
+  CHECK(o.exit == 2);
+  CHECK(last_line(o.err).find("mine") != std::string::npos);
+  CHECK(read_file(dir / "mine" + "/diary.txt") == "dear");
+}
+
+TEST_CASE("cli: a full disk is the machine's failure, said in one line, and nothing half written stays") {
+  const ScratchDirectory dir;
+  const Outcome o = merge_tiny(dir / "m", small_files);
+  CHECK(o.exit == 3);
+  CHECK(last_line(o.err).find("model.safetensors") != std::string::npos);
+  CHECK(std::filesystem::is_empty(dir.path()));
+  const Outcome full = run({"plan"}, nullptr, "/dev/full");
+  CHECK(full.exit == 3);
+  CHECK(full.err == "onevision: stdout: cannot write\n");
+  CHECK(run({"trace", "--model", checkpoint, "--input", golden + "case_one_image.safetensors", "--out", "/dev/full"})
+            .exit == 3);
+}
+
+TEST_CASE("cli: a faulty config file is named with place and key") {
+  const ScratchDirectory dir;
+  write_durably(dir / "c.json", "{\n  \"text\": {\"laiers\": 3}\n}");
+  check_error(run({"plan", "--config", dir / "c.json"}), 2,
+              "c.json: unknown key 'text.laiers'; did you mean 'text.layers'?");
+  write_durably(dir / "c.json", "{\n  \"text\": {\"layers\" 3}\n}");
+  check_error(run({"plan", "--config", dir / "c.json"}), 2, "c.json:2:");
+  check_error(run({"plan", "--config", dir / "none.json"}), 2, "none.json");
+  check_error(run({"plan", "--vision.heads", "5"}), 2, "vision hidden 1024 in 5 heads");
+}
