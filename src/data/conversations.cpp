@@ -52,13 +52,19 @@ std::string role_of(const std::string& name, const std::string& where) {
             cat("expected from human, gpt or system (or role user, assistant or system), found ", Json(name).dump()));
 }
 
-std::vector<Turn> turns_of(const Json& record, const std::string& where) {
+const Json& messages_of(const Json& record, const std::string& where) {
   const Json* list = either(record, "conversations", "messages", where);
   if (!list) malformed(where, "has neither \"conversations\" nor \"messages\"");
-  if (!list->is_array())
-    malformed(where, cat("conversations: expected a list of messages, found ", kind_name(list->kind())));
+  return *list;
+}
+
+}  // namespace
+
+std::vector<Turn> read_turns(const Json& list, const std::string& where) {
+  if (!list.is_array())
+    malformed(where, cat("conversations: expected a list of messages, found ", kind_name(list.kind())));
   std::vector<Turn> turns;
-  for (const Json& message : list->items()) {
+  for (const Json& message : list.items()) {
     const std::string place = cat(where, ": message ", turns.size() + 1);
     if (!message.is_object()) malformed(place, cat("expected an object, found ", kind_name(message.kind())));
     const auto text = [&](const char* llava, const char* chat) {
@@ -74,8 +80,6 @@ std::vector<Turn> turns_of(const Json& record, const std::string& where) {
   }
   return turns;
 }
-
-}  // namespace
 
 ConversationFile::ConversationFile(const std::string& path, const std::string& image_dir)
     : path_(path), image_dir_(image_dir.empty() ? parent_directory(path) : image_dir) {
@@ -117,7 +121,7 @@ Conversation ConversationFile::read(std::int64_t index) const {
     if (!absent(record.find(key))) malformed(where, cat("has a \"", key, "\"; only pictures are read"));
 
   Conversation out{where, images_of(record, image_dir_, where), {}};
-  out.turns = turns_of(record, where);
+  out.turns = read_turns(messages_of(record, where), where);
   return out;
 }
 

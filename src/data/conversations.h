@@ -35,6 +35,9 @@ struct Conversation {
   std::shared_ptr<const void> memory = nullptr;
 };
 
+// A list of messages in either spelling. Throws Rejected (malformed_record).
+std::vector<Turn> read_turns(const Json& list, const std::string& where);
+
 class ConversationFile {
  public:
   // Relative image paths start at image_dir; "" is the file's own directory. Throws input_error: no such file, a
