@@ -2,10 +2,14 @@
 #pragma once
 #include "kernels/adamw.h"
 #include "kernels/attention.h"
+#include "kernels/cluster_loss.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
+#include "kernels/l2_normalize.h"
 #include "kernels/layernorm.h"
+#include "kernels/margin_logits.h"
+#include "kernels/region_attention.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/rows.h"
@@ -40,6 +44,14 @@
   K(add, Add)                                                \
   K(cross_entropy_forward, CrossEntropyForward)              \
   K(cross_entropy_backward, CrossEntropyBackward)            \
+  K(region_attention_forward, RegionAttentionForward)        \
+  K(region_attention_backward, RegionAttentionBackward)      \
+  K(l2_normalize_forward, L2NormalizeForward)                \
+  K(l2_normalize_backward, L2NormalizeBackward)              \
+  K(margin_logits_forward, MarginLogitsForward)              \
+  K(margin_logits_backward, MarginLogitsBackward)            \
+  K(cluster_loss_forward, ClusterLossForward)                \
+  K(cluster_loss_backward, ClusterLossBackward)              \
   K(adamw, Adamw)                                            \
   K(squared_sums, SquaredSums)
 

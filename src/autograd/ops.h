@@ -5,6 +5,8 @@
 
 #include "autograd/tape.h"
 #include "kernels/attention.h"
+#include "kernels/margin_logits.h"
+#include "kernels/region_attention.h"
 
 namespace ov {
 
@@ -51,6 +53,24 @@ struct CrossEntropy {
 };
 // logits [N,V], targets [N] i64, weights [N] of the accumulation dtype; Σ w ce / denominator
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator);
+
+// One query a region against the rows of k and v that the region sees: q [R,H,D], k v [N,H,D] -> [R,H,D].
+Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionTable> regions,
+                     double scale);
+Var l2_normalize(const Var& x);  // x [N,C], every row divided by its length
+
+// Cosines [R,S] -> logits; roles [R,S] u8 as kernels/margin_logits.h lists them.
+struct MarginOptions {
+  kernels::Margin margin = kernels::Margin::cosface;
+  double scale = 64, m = 0.3, filter_above = 0;
+};
+Var margin_logits(const Var& cos, const Tensor& roles, const MarginOptions& options);
+struct ClusterLoss {
+  Var loss;         // [1]
+  Tensor row_loss;  // [R]
+};
+// logits and roles [R,S], weights [R] of the accumulation dtype; Σ w (log(1 + P) + log(1 + S)) / denominator
+ClusterLoss cluster_loss(const Var& logits, const Tensor& roles, const Tensor& weights, double denominator);
 
 // Runs `block` without keeping its activations and runs it again in backward: the same bits for one more forward pass.
 // `block` must be a function of its inputs and of parameters alone; `trains`: some of those parameters are trained.

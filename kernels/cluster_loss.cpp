@@ -1,0 +1,28 @@
+#include "kernels/cluster_loss.h"
+
+#include "kernels/check.h"
+#include "kernels/table.h"
+
+namespace ov::kernels {
+
+void cluster_loss_forward(const ClusterLossForward& a) {
+  check("cluster_loss_forward", {{"logits", a.logits, "R S"},
+                                 {"roles", a.roles, "R S:u8"},
+                                 {"weights", a.weights, "R:acc"},
+                                 {"lse", a.lse, "R 2:acc"},
+                                 {"row_loss", a.row_loss, "R:acc"},
+                                 {"loss", a.loss, "1:acc"}});
+  OV_RUN(a.logits, cluster_loss_forward, a);
+}
+
+void cluster_loss_backward(const ClusterLossBackward& a) {
+  check("cluster_loss_backward", {{"logits", a.logits, "R S"},
+                                  {"dlogits", a.dlogits, "R S"},
+                                  {"roles", a.roles, "R S:u8"},
+                                  {"weights", a.weights, "R:acc"},
+                                  {"lse", a.lse, "R 2:acc"},
+                                  {"dloss", a.dloss, "1:acc"}});
+  OV_RUN(a.logits, cluster_loss_backward, a);
+}
+
+}  // namespace ov::kernels

@@ -1,0 +1,35 @@
+// The decoupled loss of cluster discrimination (MLCD, An et al. 2024, Eq. 5; RICE, Eq. 3 and 4): positives are pushed
+// above zero and negatives below it, each set by itself.
+//
+//   P_r = Σ_{s positive} n_rs exp(-z_rs),  S_r = Σ_{s negative} exp(z_rs)
+//   l_r = log(1 + P_r) + log(1 + S_r)                         both as log-sum-exp with one more term of logit 0
+//   loss = Σ_r w_r l_r / D                                    0 when D is 0
+//   dz_rs = dloss w_r / D ·  -n_rs exp(-z_rs) / (1 + P_r)     at a positive
+//                            exp(z_rs) / (1 + S_r)            at a negative, 0 elsewhere
+//
+// A row without positives (a string of no known token) has P = 0: nothing but negatives. A row of weight 0 is skipped.
+// The mean over regions, and the weight of OCR against objects, are choices of w and D.
+//
+// roles [R,S] u8: 0 nothing, 1 a negative, 1 + n a positive that counts n times (kernels/margin_logits.h).
+// z dz [R,S]; lse [R,2] holds log(1 + P) and log(1 + S); lse, weights, row_loss [R], loss and dloss [1] are f32 (f64
+// when z is f64). dz is overwritten.
+#pragma once
+#include "tensor/tensor.h"
+
+namespace ov::kernels {
+
+struct ClusterLossForward {
+  Tensor loss, row_loss, lse;
+  Tensor logits, roles, weights;
+  double denominator;
+};
+struct ClusterLossBackward {
+  Tensor dlogits;
+  Tensor dloss, logits, roles, weights, lse;
+  double denominator;
+};
+
+void cluster_loss_forward(const ClusterLossForward&);
+void cluster_loss_backward(const ClusterLossBackward&);
+
+}  // namespace ov::kernels

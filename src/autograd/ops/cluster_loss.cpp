@@ -1,0 +1,52 @@
+#include "kernels/cluster_loss.h"
+
+#include "autograd/ops.h"
+#include "autograd/registry.h"
+
+namespace ov {
+
+ClusterLoss cluster_loss(const Var& logits, const Tensor& roles, const Tensor& weights, double denominator) {
+  const std::int64_t R = logits.dim(0);
+  const Dtype kept = accum_dtype(logits.value.dtype());
+  Device& device = logits.value.device();
+  const Tensor loss({1}, kept, device), row_loss({R}, kept, device), lse({R, 2}, kept, device);
+  kernels::cluster_loss_forward({.loss = loss,
+                                 .row_loss = row_loss,
+                                 .lse = lse,
+                                 .logits = logits.value,
+                                 .roles = roles,
+                                 .weights = weights,
+                                 .denominator = denominator});
+
+  const Var v = record({.op = Op::cluster_loss,
+                        .inputs = {logits},
+                        .outputs = {loss},
+                        .saved = {logits.value, roles, weights, lse},
+                        .backward = [denominator](const Node& n, Grads& d) {
+                          kernels::cluster_loss_backward({.dlogits = d.in[0],
+                                                          .dloss = d.out[0],
+                                                          .logits = n.saved[0],
+                                                          .roles = n.saved[1],
+                                                          .weights = n.saved[2],
+                                                          .lse = n.saved[3],
+                                                          .denominator = denominator});
+                        }});
+  return {v, row_loss};
+}
+
+extern const OpRow cluster_loss_row;
+const OpRow cluster_loss_row = {
+    .op = Op::cluster_loss,
+    .name = "cluster_loss",
+    .example = [](Example& e) -> std::vector<Var> {
+      // A row with one positive, one with two of which one counts twice, one without positives, one of weight 0.
+      const Tensor roles = Tensor::of<std::uint8_t>({1, 2, 1, 1, 0, 3, 1, 2, 1, 0, 1, 1, 2, 1, 1, 1}, {4, 4});
+      const Tensor weights = e.constant({4});
+      if (weights.has_data()) weights.data<double>()[3] = 0;
+      return {cluster_loss(e.input({4, 4}), roles, weights, 2.5).loss};
+    },
+    .flops = [](const Node& n) { return 4 * n.input_shapes[0].numel(); },
+    .tolerance = 1e-7,
+};
+
+}  // namespace ov
