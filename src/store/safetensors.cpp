@@ -228,6 +228,20 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Tensor
   file_.write(start + header);
 }
 
+namespace {
+
+// A view's data<T>() counts its offset in elements of T, so bytes must be asked for under a type of the right size.
+const void* first_byte(const Tensor& t) {
+  switch (size_of(t.dtype())) {
+    case 8: return t.data<std::int64_t>();
+    case 4: return t.data<std::int32_t>();
+    case 2: return t.data<Bf16>();
+    default: return t.data<std::uint8_t>();
+  }
+}
+
+}  // namespace
+
 void SafetensorsWriter::write(const Tensor& tensor) {
   if (next_ == tensors_.size()) input_error(path_, ": more tensors than the ", next_, " announced");
   const TensorInfo& t = tensors_[next_++];
@@ -235,7 +249,7 @@ void SafetensorsWriter::write(const Tensor& tensor) {
     input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(), ", came as ",
                 name_of(tensor.dtype()), " ", tensor.shape().str());
   const Tensor whole = tensor.contiguous() ? tensor : tensor.contiguous_copy(Segment::workspace);
-  if (whole.nbytes()) file_.write(whole.data<std::byte>(), whole.nbytes());
+  if (whole.nbytes()) file_.write(first_byte(whole), whole.nbytes());
 }
 
 void SafetensorsWriter::commit() {

@@ -38,6 +38,34 @@ std::vector<std::string> all_checkpoints(const std::string& out) {
   return found;
 }
 
+// Names of the trained parameters, one a line: what the moments belong to.
+std::string trained_names(const Trainer& trainer) {
+  std::string names;
+  for (const auto& e : trainer.model().parameters().entries())
+    if (e.parameter.trainable) names += e.parameter.name + "\n";
+  return names;
+}
+
+const std::string& metadata(const Safetensors& file, const char* key) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end()) input_error(file.path(), ": __metadata__ lacks '", key, "'");
+  return found->second;
+}
+
+// The moments must belong to the parameters that this run trains.
+void check_trained(const Safetensors& moments, const Trainer& trainer) {
+  const std::string &saved = metadata(moments, "trained"), ours = trained_names(trainer);
+  if (saved == ours) return;
+  const auto [a, b] = std::mismatch(saved.begin(), saved.end(), ours.begin(), ours.end());
+  const auto line = [](const std::string& text, std::string::const_iterator at) {
+    const auto begin = text.rfind('\n', static_cast<std::size_t>(at - text.begin()) - (at != text.begin()));
+    const std::size_t first = begin == text.npos || at == text.begin() ? 0 : begin + 1;
+    return first < text.size() ? text.substr(first, text.find('\n', first) - first) : "nothing more";
+  };
+  input_error(moments.path(), ": holds the moments of ", line(saved, a), " where this run trains ", line(ours, b),
+              "; train.modules or train.train_class_params is another");
+}
+
 }  // namespace
 
 void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
@@ -49,7 +77,7 @@ void save_checkpoint(const std::string& out, const Trainer& trainer, const Json&
   write_checkpoint(save.path(), tensors);
   write_safetensors(save.file("optimizer.safetensors"),
                     {{"m", trainer.optimizer().first_moment()}, {"v", trainer.optimizer().second_moment()}},
-                    {{"steps", std::to_string(trainer.optimizer().steps())}});
+                    {{"steps", std::to_string(trainer.optimizer().steps())}, {"trained", trained_names(trainer)}});
   Json state = Json::object({{"step", trainer.steps_done()}, {"data", trainer.data().state()}});
   for (const auto& [key, value] : about.members()) state.set(key, value);
   write_durably(save.file("state.json"), state.dump(1) + "\n");
@@ -63,22 +91,21 @@ std::optional<std::string> newest_checkpoint(const std::string& out) {
 }
 
 void load_checkpoint(const std::string& directory, Trainer& trainer) {
-  load_weights(trainer.model(), CheckpointReader::open(directory));
-  const Safetensors optimizer = Safetensors::open(directory + "/optimizer.safetensors");
+  const CheckpointReader weights = CheckpointReader::open(directory);
+  weights.check_names(expected_names(trainer.model()));
+  const Safetensors moments = Safetensors::open(directory + "/optimizer.safetensors");
+  check_trained(moments, trainer);
   for (const auto& [name, to] : {std::pair<std::string, Tensor>{"m", trainer.optimizer().first_moment()},
                                  {"v", trainer.optimizer().second_moment()}}) {
-    const Tensor from = optimizer.tensor(name);
+    const Tensor from = moments.tensor(name);
     if (from.shape() != to.shape() || from.dtype() != to.dtype())
-      input_error(directory, "/optimizer.safetensors: ", name, " holds ", name_of(from.dtype()), " ",
-                  from.shape().str(), ", this run trains ", name_of(to.dtype()), " ", to.shape().str(),
-                  "; the model or train.modules is another");
+      input_error(moments.path(), ": ", name, " holds ", name_of(from.dtype()), " ", from.shape().str(),
+                  ", this run has ", name_of(to.dtype()), " ", to.shape().str());
     to.copy_from(from);
   }
-  const std::string path = directory + "/state.json";
-  const Json state = Json::read(path);
-  const auto steps = optimizer.metadata().find("steps");
-  if (steps == optimizer.metadata().end()) input_error(directory, "/optimizer.safetensors: the step count is missing");
-  trainer.optimizer().set_steps(std::stoll(steps->second));
+  load_weights(trainer.model(), weights);
+  const Json state = Json::read(directory + "/state.json");
+  trainer.optimizer().set_steps(std::stoll(metadata(moments, "steps")));
   trainer.data().restore(state.at("data"));
   trainer.resumed_at(state.at("step").as_int());
 }
@@ -86,7 +113,14 @@ void load_checkpoint(const std::string& directory, Trainer& trainer) {
 void prune_checkpoints(const std::string& out, std::int64_t keep) {
   const auto all = all_checkpoints(out);
   const auto surplus = static_cast<std::int64_t>(all.size()) - std::max<std::int64_t>(1, keep);
-  for (std::int64_t i = 0; i < surplus; ++i) remove_tree(all[static_cast<std::size_t>(i)]);
+  // The marker goes first: what is half removed must not look complete.
+  for (std::int64_t i = 0; i < surplus; ++i)
+    remove_tree(all[static_cast<std::size_t>(i)] + "/" + DurableDirectory::marker);
+  // What has no marker was cut, now or in an earlier run: while saving, or here.
+  const std::string folder = checkpoint_folder(out);
+  if (!exists(folder)) return;
+  for (const std::string& name : list_directory(folder))
+    if (name.starts_with("step-") && !DurableDirectory::complete(folder + "/" + name)) remove_tree(folder + "/" + name);
 }
 
 }  // namespace ov

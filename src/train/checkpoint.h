@@ -2,7 +2,8 @@
 //
 //   <out>/checkpoints/step-00000040/
 //     model.safetensors        parameters, HF's names on disk
-//     optimizer.safetensors    m and v, flat, in the order of the trained parameters; the step count in the metadata
+//     optimizer.safetensors    m and v, flat, in the order of the trained parameters; in the metadata their names and
+//                              the step count
 //     state.json               step, loader state, and the run's configuration and revision
 //     DONE                     written last (base/durable_directory.h)
 #pragma once
@@ -19,7 +20,7 @@ void save_checkpoint(const std::string& out, const Trainer& trainer, const Json&
 std::optional<std::string> newest_checkpoint(const std::string& out);
 // Restores parameters, optimiser, step and loader. input_error when it belongs to another model or freeze set.
 void load_checkpoint(const std::string& directory, Trainer& trainer);
-// Removes all but the newest `keep`.
+// Removes all but the newest `keep`, and what was cut while it was saved or removed. Not while a save is under way.
 void prune_checkpoints(const std::string& out, std::int64_t keep);
 
 }  // namespace ov

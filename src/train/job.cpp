@@ -57,7 +57,12 @@ StepReport run_training(const TrainJob& job) {
   Loader loader(data, processor);
   Trainer trainer(*model, loader, job.train);
 
-  if (const auto newest = job.resume ? newest_checkpoint(job.out) : std::nullopt) load_checkpoint(*newest, trainer);
+  if (const auto newest = newest_checkpoint(job.out)) {
+    // A run that starts again beside them would have its own checkpoints pruned as the older ones.
+    if (!job.resume)
+      input_error(*newest, ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
+    load_checkpoint(*newest, trainer);
+  }
   const Json about = Json::object({{"config", job.config},
                                    {"parameters", model->parameters().count()},
                                    {"trained", model->parameters().gradients().numel()},

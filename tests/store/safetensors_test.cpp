@@ -51,6 +51,9 @@ TEST_CASE("every dtype, a scalar, an empty tensor and a strided view come back w
       {"i32", Tensor::of<std::int32_t>({-7}, {})},
       {"none", Tensor::of<float>({}, {0, 4})},
       {"view", wide.slice(1, 1, 3)},
+      {"second row", wide.slice(0, 1, 2)},
+      {"last f64", Tensor::of<double>({M_PI, -1e-310}, {2}).slice(0, 1, 2)},
+      {"last bf16", Tensor::of<Bf16>({{0x3f80}, {0x8000}, {0x7fc0}}, {3}).slice(0, 1, 3)},
   };
   write_safetensors(dir / "t", tensors, {{"order", "a b"}, {"ünï \"quoted\"", "\\ \n"}});
   const Safetensors st = Safetensors::open(dir / "t");
