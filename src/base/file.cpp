@@ -243,6 +243,15 @@ void make_directory(const std::string& path, const std::string& shown) {
   if (step("mkdir", path, [&] { return ::mkdir(path.c_str(), 0777); }) != 0) fail(shown, "make the directory");
 }
 
+void make_directories(const std::string& path) {
+  for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+    const std::string part = path.substr(0, at);
+    struct stat info;
+    if (::stat(part.c_str(), &info) != 0) make_directory(part, part);
+    if (at == path.npos) return;
+  }
+}
+
 void remove_tree(const std::string& path) noexcept {
   struct stat s;
   if (::lstat(path.c_str(), &s) != 0) return;

@@ -14,15 +14,15 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
   return config;
 }
 
-std::vector<NamedShape> expected_names(const Onevision& model) {
+std::vector<NamedShape> expected_names(const Parameters& parameters) {
   std::vector<NamedShape> names;
-  for (const auto& e : model.parameters().entries()) names.push_back({e.parameter.name, e.shape});
+  for (const auto& e : parameters.entries()) names.push_back({e.parameter.name, e.shape});
   return names;
 }
 
-void load_weights(Onevision& model, const CheckpointReader& weights) {
-  weights.check_names(expected_names(model));
-  for (const auto& e : model.parameters().entries()) {
+void load_weights(Parameters& parameters, const CheckpointReader& weights) {
+  weights.check_names(expected_names(parameters));
+  for (const auto& e : parameters.entries()) {
     const Tensor t = weights.tensor(e.parameter.name);
     e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
   }

@@ -22,11 +22,15 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
 // the embedding, whatever config.json says about tying (spec/model.md 10.12).
 std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {});
 // Only the weights, into a model that is allocated.
-void load_weights(Onevision& model, const CheckpointReader& weights);
+void load_weights(Parameters& parameters, const CheckpointReader& weights);
+inline void load_weights(Onevision& model, const CheckpointReader& weights) {
+  load_weights(model.parameters(), weights);
+}
 // config.json, generation_config.json, model*.safetensors into an existing directory. `eos` and `pad` are token ids.
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
                  std::int64_t pad);
 
-std::vector<NamedShape> expected_names(const Onevision& model);
+std::vector<NamedShape> expected_names(const Parameters& parameters);
+inline std::vector<NamedShape> expected_names(const Onevision& model) { return expected_names(model.parameters()); }
 
 }  // namespace ov

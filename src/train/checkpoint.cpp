@@ -39,9 +39,9 @@ std::vector<std::string> all_checkpoints(const std::string& out) {
 }
 
 // Names of the trained parameters, one a line: what the moments belong to.
-std::string trained_names(const Trainer& trainer) {
+std::string trained_names(const Parameters& parameters) {
   std::string names;
-  for (const auto& e : trainer.model().parameters().entries())
+  for (const auto& e : parameters.entries())
     if (e.parameter.trainable) names += e.parameter.name + "\n";
   return names;
 }
@@ -53,8 +53,8 @@ const std::string& metadata(const Safetensors& file, const char* key) {
 }
 
 // The moments must belong to the parameters that this run trains.
-void check_trained(const Safetensors& moments, const Trainer& trainer) {
-  const std::string &saved = metadata(moments, "trained"), ours = trained_names(trainer);
+void check_trained(const Safetensors& moments, const Parameters& parameters) {
+  const std::string &saved = metadata(moments, "trained"), ours = trained_names(parameters);
   if (saved == ours) return;
   const auto [a, b] = std::mismatch(saved.begin(), saved.end(), ours.begin(), ours.end());
   const auto line = [](const std::string& text, std::string::const_iterator at) {
@@ -68,20 +68,25 @@ void check_trained(const Safetensors& moments, const Trainer& trainer) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
+void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
   for (const std::string& folder : {out, checkpoint_folder(out)})
     if (!exists(folder)) make_directory(folder, folder);
-  DurableDirectory save(checkpoint_folder(out) + "/" + step_name(trainer.steps_done()));
+  DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step));
   std::vector<NamedTensor> tensors;
-  for (const auto& e : trainer.model().parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
+  for (const auto& e : run.parameters.entries()) tensors.push_back({e.parameter.name, e.parameter.value});
   write_checkpoint(save.path(), tensors);
   write_safetensors(save.file("optimizer.safetensors"),
-                    {{"m", trainer.optimizer().first_moment()}, {"v", trainer.optimizer().second_moment()}},
-                    {{"steps", std::to_string(trainer.optimizer().steps())}, {"trained", trained_names(trainer)}});
-  Json state = Json::object({{"step", trainer.steps_done()}, {"data", trainer.data().state()}});
+                    {{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}},
+                    {{"steps", std::to_string(run.optimizer.steps())}, {"trained", trained_names(run.parameters)}});
+  Json state = Json::object({{"step", run.step}, {"data", run.data}});
   for (const auto& [key, value] : about.members()) state.set(key, value);
   write_durably(save.file("state.json"), state.dump(1) + "\n");
   save.commit();
+}
+
+void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
+  save_checkpoint(
+      out, {trainer.model().parameters(), trainer.optimizer(), trainer.steps_done(), trainer.data().state()}, about);
 }
 
 std::optional<std::string> newest_checkpoint(const std::string& out) {
@@ -90,24 +95,31 @@ std::optional<std::string> newest_checkpoint(const std::string& out) {
   return all.back();
 }
 
-void load_checkpoint(const std::string& directory, Trainer& trainer) {
+void load_checkpoint(const std::string& directory, TrainingState& run) {
   const CheckpointReader weights = CheckpointReader::open(directory);
-  weights.check_names(expected_names(trainer.model()));
+  weights.check_names(expected_names(run.parameters));
   const Safetensors moments = Safetensors::open(directory + "/optimizer.safetensors");
-  check_trained(moments, trainer);
-  for (const auto& [name, to] : {std::pair<std::string, Tensor>{"m", trainer.optimizer().first_moment()},
-                                 {"v", trainer.optimizer().second_moment()}}) {
+  check_trained(moments, run.parameters);
+  for (const auto& [name, to] :
+       {std::pair<std::string, Tensor>{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}}) {
     const Tensor from = moments.tensor(name);
     if (from.shape() != to.shape() || from.dtype() != to.dtype())
       input_error(moments.path(), ": ", name, " holds ", name_of(from.dtype()), " ", from.shape().str(),
                   ", this run has ", name_of(to.dtype()), " ", to.shape().str());
     to.copy_from(from);
   }
-  load_weights(trainer.model(), weights);
+  load_weights(run.parameters, weights);
   const Json state = Json::read(directory + "/state.json");
-  trainer.optimizer().set_steps(std::stoll(metadata(moments, "steps")));
-  trainer.data().restore(state.at("data"));
-  trainer.resumed_at(state.at("step").as_int());
+  run.optimizer.set_steps(std::stoll(metadata(moments, "steps")));
+  run.step = state.at("step").as_int();
+  run.data = state.at("data");
+}
+
+void load_checkpoint(const std::string& directory, Trainer& trainer) {
+  TrainingState state{trainer.model().parameters(), trainer.optimizer()};
+  load_checkpoint(directory, state);
+  trainer.data().restore(state.data);
+  trainer.resumed_at(state.step);
 }
 
 void prune_checkpoints(const std::string& out, std::int64_t keep) {

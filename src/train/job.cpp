@@ -1,7 +1,5 @@
 #include "train/job.h"
 
-#include <sys/stat.h>
-
 #include "base/durable_directory.h"
 #include "base/file.h"
 #include "base/parallel.h"
@@ -13,15 +11,6 @@
 
 namespace ov {
 namespace {
-
-void make_directories(const std::string& path) {
-  for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
-    const std::string part = path.substr(0, at);
-    struct stat info;
-    if (::stat(part.c_str(), &info) != 0) make_directory(part, part);
-    if (at == path.npos) return;
-  }
-}
 
 std::string progress_note(const StepReport& r, double peak) {
   char text[96];

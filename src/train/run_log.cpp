@@ -34,7 +34,7 @@ void RunLog::note(const std::string& type, const Json& members) {
 
 void RunLog::run(const Json& about) { note("run", about); }
 
-void RunLog::step(const StepReport& r, double peak_flops) {
+void RunLog::step(const StepReport& r, double peak_flops, const Json& more) {
   Json line = Json::object({{"step", r.step},
                             {"loss", r.loss},
                             {"token_loss", r.token_loss},
@@ -53,6 +53,7 @@ void RunLog::step(const StepReport& r, double peak_flops) {
                                         {"loss", hex16(r.checksums->loss)},
                                         {"gradients", hex16(r.checksums->gradients)},
                                         {"parameters", hex16(r.checksums->parameters)}}));
+  for (const auto& [key, value] : more.members()) line.set(key, value);
   note("step", line);
 }
 

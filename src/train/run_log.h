@@ -18,7 +18,8 @@ class RunLog {
   // Starts the file, or cuts what lies behind `resume_after` steps off and goes on.
   RunLog(const std::string& path, std::int64_t resume_after);
   void run(const Json& about);
-  void step(const StepReport& report, double peak_flops);
+  // `more`: members that one kind of run has beside the others.
+  void step(const StepReport& report, double peak_flops, const Json& more = Json::object());
   void note(const std::string& type, const Json& members);
 
  private:
