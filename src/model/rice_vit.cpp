@@ -58,7 +58,7 @@ RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
   for (std::int64_t i = 0; i < c.depth; ++i) blocks.emplace_back(set, "model.visual.blocks." + std::to_string(i), c);
 }
 
-Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
+Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
   const Var kernel = on_tape_of(pixels, patch_embed);
   const Var h_PC =
       linear(pixels, view(kernel, {config.hidden, config.patch_values()}));  // a convolution whose stride is its width
@@ -81,7 +81,11 @@ Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompu
         },
         {h_NC, table.cos, table.sin}, b.qkv.w->trainable);
   }
-  return take_rows(h_NC, layout.patch_rows);
+  return h_NC;
+}
+
+Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
+  return take_rows(rows(pixels, layout, recompute_blocks), layout.patch_rows);
 }
 
 }  // namespace ov

@@ -33,7 +33,9 @@ struct Merger {
 
 struct RiceVit {
   RiceVit(Parameters& set, const VisionConfig& config);
-  // pixel_values [P, 3·14·14] in merge-block order -> [P, C], class tokens dropped.
+  // pixel_values [P, 3·14·14] in merge-block order -> [N, C], N = P + one class token a frame, which comes first.
+  Var rows(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
+  // The same without class tokens: [P, C].
   Var forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
 
   VisionConfig config;

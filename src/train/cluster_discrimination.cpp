@@ -1,0 +1,177 @@
+#include "train/cluster_discrimination.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "base/parallel.h"
+
+namespace ov {
+
+std::vector<std::int64_t> sample_classes(std::int64_t classes, double density,
+                                         const std::vector<std::int64_t>& positives, const Philox& random) {
+  const auto wanted = static_cast<std::int64_t>(density * static_cast<double>(classes));
+  const std::int64_t others = wanted - static_cast<std::int64_t>(positives.size());
+  if (others <= 0) return positives;
+  struct Keyed {
+    std::uint64_t key;
+    std::int64_t id;
+    bool operator<(const Keyed& o) const { return key != o.key ? key < o.key : id < o.id; }
+  };
+  std::vector<Keyed> candidates;
+  candidates.reserve(static_cast<std::size_t>(classes));
+  std::size_t next = 0;
+  for (std::int64_t k = 0; k < classes; ++k) {
+    if (next < positives.size() && positives[next] == k) ++next;
+    else candidates.push_back({random.u64(static_cast<std::uint64_t>(k)), k});
+  }
+  const auto end = candidates.begin() + others;
+  if (end < candidates.end()) std::nth_element(candidates.begin(), end, candidates.end());
+  std::vector<std::int64_t> chosen = positives;
+  for (auto c = candidates.begin(); c < end && c < candidates.end(); ++c) chosen.push_back(c->id);
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+std::vector<LabelledRow> labelled_rows(const std::vector<Region>& regions, bool text, bool softmax) {
+  std::vector<LabelledRow> rows;
+  for (std::size_t r = 0; r < regions.size(); ++r) {
+    const Region& region = regions[r];
+    const auto at = static_cast<std::int64_t>(r);
+    if (region.label.is_text() != text) continue;
+    const auto& labels = region.label.characters;
+    if (!text) {
+      rows.push_back({at, region.slot, {region.label.object}, 1});
+    } else if (!softmax) {
+      rows.push_back({at, region.slot, labels, 1});
+    } else {
+      for (std::size_t m = 0; m < labels.size(); ++m)
+        rows.push_back({at, static_cast<std::int64_t>(m), {labels[m]}, 1 / static_cast<double>(labels.size())});
+    }
+  }
+  return rows;
+}
+
+ClassDraws::ClassDraws(std::int64_t classes, double density, bool join, const std::vector<LabelledRow>& rows,
+                       std::uint64_t seed, std::string_view purpose, std::uint64_t step)
+    : classes_(classes), all_(density >= 1) {
+  if (all_) {
+    draws_.resize(1);
+    draws_[0].classes.resize(static_cast<std::size_t>(classes));
+    std::iota(draws_[0].classes.begin(), draws_[0].classes.end(), 0);
+    draws_[0].negative.assign(static_cast<std::size_t>(classes), true);
+    return;
+  }
+  std::vector<std::set<std::int64_t>> positives;
+  for (const LabelledRow& row : rows) {
+    if (static_cast<std::size_t>(row.draw) >= positives.size())
+      positives.resize(static_cast<std::size_t>(row.draw) + 1);
+    positives[static_cast<std::size_t>(row.draw)].insert(row.positives.begin(), row.positives.end());
+  }
+  draws_.resize(positives.size());
+  parallel_for(static_cast<std::int64_t>(draws_.size()), [&](std::int64_t d) {
+    // Every draw has a stream of its own: the step's word of the counter is taken, so the draw goes into the purpose.
+    const Philox random(seed, cat(purpose, " draw ", d), step);
+    const std::vector<std::int64_t> own(positives[static_cast<std::size_t>(d)].begin(),
+                                        positives[static_cast<std::size_t>(d)].end());
+    const std::vector<std::int64_t> drawn =
+        sample_classes(classes, density, join ? own : std::vector<std::int64_t>(), random);
+    Draw& draw = draws_[static_cast<std::size_t>(d)];
+    std::set_union(drawn.begin(), drawn.end(), own.begin(), own.end(), std::back_inserter(draw.classes));
+    for (const std::int64_t k : draw.classes)
+      draw.negative.push_back(std::binary_search(drawn.begin(), drawn.end(), k));
+  });
+}
+
+namespace {
+
+std::int64_t column_of(const ClassDraws::Draw& draw, std::int64_t label) {
+  return std::lower_bound(draw.classes.begin(), draw.classes.end(), label) - draw.classes.begin();
+}
+
+}  // namespace
+
+Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::Draw& draw) {
+  namespace role = kernels::role;
+  const auto S = static_cast<std::int64_t>(draw.classes.size());
+  const Tensor roles({static_cast<std::int64_t>(rows.size()), S}, Dtype::u8, cpu(), Segment::data);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::uint8_t* r = roles.row<std::uint8_t>(static_cast<std::int64_t>(i));
+    for (std::int64_t s = 0; s < S; ++s)
+      r[s] = draw.negative[static_cast<std::size_t>(s)] ? role::negative : role::none;
+    for (const std::int64_t label : rows[i]->positives) {
+      std::uint8_t& at = r[column_of(draw, label)];
+      at = at < role::positive ? role::positive : static_cast<std::uint8_t>(std::min<int>(at + 1, role::most));
+    }
+  }
+  return roles;
+}
+
+namespace {
+
+// How many of the row's different labels are among its equally many highest cosines.
+template <class T>
+std::int64_t hits_of(const T* cos, const std::uint8_t* roles, std::int64_t S, std::int64_t labels) {
+  std::int64_t hits = 0;
+  for (std::int64_t s = 0; s < S; ++s) {
+    if (roles[s] < kernels::role::positive) continue;
+    std::int64_t above = 0;
+    for (std::int64_t k = 0; k < S; ++k)
+      above += roles[k] != kernels::role::none && (cos[k] > cos[s] || (cos[k] == cos[s] && k < s));
+    hits += above < labels;
+  }
+  return hits;
+}
+
+}  // namespace
+
+ClusterResult cluster_discrimination(const Var& directions, const Var& centres, const std::vector<LabelledRow>& rows,
+                                     const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions) {
+  ClusterResult result;
+  if (options.weight == 0) return result;
+  Device& device = directions.value.device();
+  const double denominator = static_cast<double>(regions) / options.weight;
+  for (std::size_t d = 0; d < draws.draws().size(); ++d) {
+    const ClassDraws::Draw& draw = draws.draws()[d];
+    std::vector<const LabelledRow*> here;
+    std::vector<std::int64_t> region, target;
+    for (const LabelledRow& row : rows)
+      if (draws.all() || row.draw == static_cast<std::int64_t>(d)) here.push_back(&row);
+    if (here.empty()) continue;
+    const auto R = static_cast<std::int64_t>(here.size()), S = static_cast<std::int64_t>(draw.classes.size());
+    for (const LabelledRow* row : here) region.push_back(row->region);
+
+    // A region has several rows with softmax, and a class is in the draw once: both are rows by index.
+    const Tensor roles = roles_of(here, draw);
+    const Var r = embedding(Tensor::of(region, {R}), directions);
+    const Var w = l2_normalize(draws.all() ? centres : embedding(Tensor::of(draw.classes, {S}), centres));
+    const Var cos = linear(r, w);
+    const Var z = margin_logits(cos, roles, options.margin);
+
+    const Tensor weights({R}, accum_dtype(directions.value.dtype()), device, Segment::data);
+    Var loss;
+    by_dtype(weights.dtype(), [&](auto v) {
+      using T = decltype(v);
+      for (std::int64_t i = 0; i < R; ++i) weights.data<T>()[i] = T(here[static_cast<std::size_t>(i)]->weight);
+      if (options.softmax) {
+        for (const LabelledRow* row : here) target.push_back(column_of(draw, row->positives.at(0)));
+        loss = cross_entropy(z, Tensor::of(target, {R}), weights, denominator).loss;
+      } else {
+        loss = cluster_loss(z, roles, weights, denominator).loss;
+      }
+      result.loss += static_cast<double>(loss.value.template data<T>()[0]) / options.weight;
+      for (std::int64_t i = 0; i < R; ++i) {
+        const auto& positives = here[static_cast<std::size_t>(i)]->positives;
+        const auto labels =
+            static_cast<std::int64_t>(std::set<std::int64_t>(positives.begin(), positives.end()).size());
+        result.hits += hits_of(cos.value.template row<T>(i), roles.row<std::uint8_t>(i), S, labels);
+        result.labels += labels;
+      }
+    });
+    result.losses.push_back(loss);
+  }
+  return result;
+}
+
+}  // namespace ov
