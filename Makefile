@@ -1,7 +1,6 @@
 # onevision: `make demo` does the main job, `make test` checks it. `make help` lists the rest.
 CXX      ?= g++
-OPT      ?= -O3
-TEST_OPT ?= -O1
+OPT      ?=
 ARCH     ?= -mavx2 -mfma
 SAN      ?=
 B        ?= build
@@ -10,7 +9,9 @@ THREADS  ?= 2
 
 # Same bits everywhere: no contraction, no fast-math (README, "Same bits").
 FLAGS     = -std=c++20 -Wall -Wextra -Werror -ffp-contract=off -g1 -Isrc -I. -MMD -MP
-CXXFLAGS += $(FLAGS) $(OPT) $(ARCH) $(SAN)
+# OPT= sets one level for all. Else: what computes is optimised most; tests compile in half the time without, and the bits are the same.
+level     = $(or $(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
+CXXFLAGS += $(FLAGS) $(level) $(ARCH) $(SAN)
 LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
@@ -24,7 +25,6 @@ LIB_OBJ   := $(LIB_SRC:%.cpp=$(B)/obj/%.o)
 SIM_OBJ   := $(SIM_SRC:%.cpp=$(B)/obj/%.o) $(CU_SRC:%.cu=$(B)/obj/%.cu.o)
 TEST_OBJ  := $(TEST_SRC:%.cpp=$(B)/obj/%.o)
 BENCH_OBJ := $(BENCH_SRC:%.cpp=$(B)/obj/%.o)
-$(BENCH_OBJ): TEST_OPT = $(OPT)
 
 all: $(B)/onevision  ## the program
 
@@ -35,9 +35,6 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -lopenblas -o $@
 
-# Tests need no optimiser: their bits are the same without it, and they compile in half the time.
-$(B)/obj/tests/%.o: tests/%.cpp
-	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(FLAGS) $(TEST_OPT) $(ARCH) $(SAN) -c $< -o $@
 $(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(CXXFLAGS) -c $< -o $@
 $(B)/obj/%.cu.o: %.cu

@@ -50,21 +50,17 @@ bool from_json(const Key& key, const Json& json, Value* value) {
   return true;
 }
 
-// The first thing about the value that the key does not allow, as one would type it; null when all is well.
-const std::string* refused(const Key& key, const Value& value, std::string* shown) {
-  *shown = to_text(value);
+// What the key does not allow about the value: of a list the first such word, else `typed`; empty when all is well.
+std::string refused(const Key& key, const Value& value, const std::string& typed) {
   const auto outside = [&](double v) { return !(v >= key.allowed.low && v <= key.allowed.high); };  // NaN too
-  if (const auto* i = std::get_if<std::int64_t>(&value)) return outside(static_cast<double>(*i)) ? shown : nullptr;
-  if (const auto* d = std::get_if<double>(&value)) return outside(*d) ? shown : nullptr;
-  if (key.allowed.choices.empty()) return nullptr;
-  const Strings one = {*shown};
-  const auto* list = std::get_if<Strings>(&value);
-  for (const std::string& word : list ? *list : one) {
-    if (has_word(key.allowed.choices, word)) continue;
-    *shown = word;
-    return shown;
-  }
-  return nullptr;
+  if (const auto* i = std::get_if<std::int64_t>(&value)) return outside(static_cast<double>(*i)) ? typed : "";
+  if (const auto* d = std::get_if<double>(&value)) return outside(*d) ? typed : "";
+  if (key.allowed.choices.empty()) return "";
+  if (const auto* s = std::get_if<std::string>(&value)) return has_word(key.allowed.choices, *s) ? "" : typed;
+  if (const auto* list = std::get_if<Strings>(&value))
+    for (const std::string& word : *list)
+      if (!has_word(key.allowed.choices, word)) return in_quotes(word);
+  return "";
 }
 
 [[noreturn]] void unknown_key(const std::string& where, std::string_view name, const Strings& candidates) {
@@ -73,11 +69,12 @@ const std::string* refused(const Key& key, const Value& value, std::string* show
 
 }  // namespace
 
-void Config::set(const Key& key, Value value, const std::string& where, const std::string& source) {
-  std::string shown;
-  if (const std::string* bad = refused(key, value, &shown))
-    input_error(where, ": expected ", expected(key), ", got ", in_quotes(*bad),
-                key.allowed.choices.empty() ? "" : did_you_mean(*bad, words(key.allowed.choices)));
+void Config::set(const Key& key, Value value, const std::string& where, const std::string& source,
+                 const std::string& typed) {
+  if (const std::string bad = refused(key, value, typed); !bad.empty())
+    input_error(
+        where, ": expected ", expected(key), ", got ", bad,
+        key.allowed.choices.empty() ? "" : did_you_mean(bad.substr(1, bad.size() - 2), words(key.allowed.choices)));
   for (Setting& s : settings_)
     if (s.key == &key) s.value = std::move(value), s.source = source;
 }
@@ -98,7 +95,7 @@ void Config::read_object(const KeyTable& table, const Json& object, const std::s
     }
     Value value;
     if (!from_json(*key, json, &value)) input_error(where, ": expected ", expected(*key), ", got ", json.dump());
-    set(*key, std::move(value), where, path);
+    set(*key, std::move(value), where, path, json.dump());
   }
 }
 
@@ -174,7 +171,7 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
     } else if (!from_text(*s.key, s.values[0], &value)) {
       input_error(s.argument, ": expected ", expected(*s.key), ", got ", in_quotes(s.values[0]));
     }
-    config.set(*s.key, std::move(value), s.argument, "command line");
+    config.set(*s.key, std::move(value), s.argument, "command line", in_quotes(s.values[0]));
   }
 
   const Strings operands = words(config.command_->operands);

@@ -103,7 +103,7 @@ class Config {
 
   void read_file(const KeyTable& table, const std::string& path);
   void read_object(const KeyTable& table, const Json& object, const std::string& prefix, const std::string& path);
-  void set(const Key& key, Value value, const std::string& where, const std::string& source);
+  void set(const Key& key, Value value, const std::string& where, const std::string& source, const std::string& typed);
 
   const Command* command_ = nullptr;
   std::vector<Setting> settings_;  // in the table's order

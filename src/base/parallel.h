@@ -1,8 +1,8 @@
 // Fork-join over the process's worker threads.
 //
 // Which thread runs which index is unspecified; callers give every index its own output, so the result does not depend
-// on it. A call made inside a parallel region runs serially on the calling thread. An exception is rethrown by the caller
-// (the one of the lowest index range).
+// on it. A call made inside a parallel region runs serially on the calling thread. An exception is rethrown by the
+// caller (the one of the lowest index range).
 #pragma once
 #include <algorithm>
 #include <cstdint>

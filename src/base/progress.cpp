@@ -23,7 +23,12 @@ std::string duration(double seconds) {
 }  // namespace
 
 Progress::Progress(std::string what, std::int64_t total, std::string unit)
-    : what_(std::move(what)), unit_(std::move(unit)), total_(total), terminal_(isatty(STDERR_FILENO) != 0), start_(Clock::now()), drawn_(start_) {}
+    : what_(std::move(what)),
+      unit_(std::move(unit)),
+      total_(total),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(Clock::now()),
+      drawn_(start_) {}
 
 Progress::~Progress() { finish(); }
 
@@ -47,9 +52,9 @@ void Progress::draw(bool last) {
   const double rate = elapsed > 0 ? static_cast<double>(done_ - std::max<std::int64_t>(0, first_)) / elapsed : 0;
   const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
   char text[256];
-  int n = std::snprintf(text, sizeof text, "%s %lld/%lld %s  %.3g %s/s  %s %s", what_.c_str(), static_cast<long long>(done_),
-                        static_cast<long long>(total_), unit_.c_str(), rate, unit_.c_str(), last ? "took" : "ETA",
-                        duration(last ? elapsed : left).c_str());
+  int n = std::snprintf(text, sizeof text, "%s %lld/%lld %s  %.3g %s/s  %s %s", what_.c_str(),
+                        static_cast<long long>(done_), static_cast<long long>(total_), unit_.c_str(), rate,
+                        unit_.c_str(), last ? "took" : "ETA", duration(last ? elapsed : left).c_str());
   if (!note_.empty()) n += std::snprintf(text + n, sizeof text - static_cast<std::size_t>(n), "  %s", note_.c_str());
   if (terminal_) {
     constexpr int width = 24;

@@ -11,7 +11,7 @@ class Progress {
   Progress(std::string what, std::int64_t total, std::string unit);  // "train", 400, "step"
   ~Progress();                                                       // finish(), if nobody did
   Progress(const Progress&) = delete;
-  void update(std::int64_t done, const std::string& note = "");      // note: "loss 0.012"
+  void update(std::int64_t done, const std::string& note = "");  // note: "loss 0.012"
   void finish();
 
  private:

@@ -1,7 +1,7 @@
 // Every sum on the CPU that is not a matrix product.
 //
-// 16 interleaved lanes, then a fixed tree: it vectorises, and gives the same bits on every instruction set and compiler.
-// Adding terms that are exactly zero at the end does not change the result.
+// 16 interleaved lanes, then a fixed tree: it vectorises, and gives the same bits on every instruction set and
+// compiler. Adding terms that are exactly zero at the end does not change the result.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -13,6 +13,7 @@ std::vector<Command> commands() {
       {"merge", "", "makes a model directory from a model description and a tokenizer"},
       {"train", "", "trains a model directory on conversations and pictures"},
       {"generate", "", "answers a question about pictures; the answer goes to stdout"},
+      {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one"},
       {"inspect", "tokens|image|checkpoint [FILE]",
        "shows what the program makes of texts, a picture, or a model directory"},
       {"trace", "", "writes every activation and gradient of one pass"},
@@ -27,22 +28,22 @@ std::vector<Command> commands() {
 std::vector<Key> rows() {
   return {
       // --- where things are
-      {"model.dir", "model", "", any, "train generate trace plan", "Hugging Face model directory"},
+      {"model.dir", "model", "", any, "train generate recall trace plan", "Hugging Face model directory"},
       {"tokenizer", "", "", any, "merge inspect", "directory with tokenizer.json, or vocab.json and merges.txt"},
       {"in", "", "", any, "inspect", "JSON lines to read"},
       {"out", "", "", any, "synth merge trace inspect", "file or directory to write"},
 
       // --- data
-      {"data.json", "", "", any, "train", "conversations in LLaVA's format (README, \"Your own data\")"},
-      {"data.image_dir", "", "", any, "train", "where its pictures are; empty: beside the file"},
+      {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")"},
+      {"data.image_dir", "", "", any, "train recall", "where its pictures are; empty: beside the file"},
       {"data.turns", "", "conversation", "conversation shared_prefix", "train",
        "several turns: one causal conversation, or one question each on a shared picture"},
       {"data.max_rejects", "", whole(0), at_least(0), "train",
        "samples that may be skipped for faults before the run ends"},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
-      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train generate inspect",
+      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train generate recall inspect",
        "smallest picture area; 0: as the model's processor"},
-      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train generate inspect",
+      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train generate recall inspect",
        "largest picture area; 0: as the model's processor"},
 
       // --- the run
@@ -63,7 +64,7 @@ std::vector<Key> rows() {
       {"train.save_every", "", whole(0), at_least(0), "train", "steps between checkpoints; 0: only at the end"},
       {"train.keep", "", whole(2), at_least(1), "train", "newest checkpoints that are kept"},
       {"train.resume", "", true, any, "train", "go on from the newest complete checkpoint in train.out"},
-      {"threads", "", whole(0), Allowed(0, 256), "train generate trace bench",
+      {"threads", "", whole(0), Allowed(0, 256), "train generate recall trace bench",
        "threads; 0: all cores. Any number gives the same bits"},
 
       // --- optimiser: AdamW (spec: the original's Megatron settings)
@@ -87,13 +88,13 @@ std::vector<Key> rows() {
 
       // --- numbers
       {"dtype", "", "f32", "f32 f64", "train trace plan", "type of weights and activations"},
-      {"numerics.reference", "numerics", "hf", "hf megatron", "train generate trace",
+      {"numerics.reference", "numerics", "hf", "hf megatron", "train generate recall trace",
        "whose constants where the two reference implementations disagree"},
-      {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate trace",
+      {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate recall trace",
        "reproduce the released code's shift of every image after the first"},
-      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "generate trace",
+      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "generate recall trace",
        "of the norm before the tower's blocks; 0: as the reference"},
-      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "generate trace",
+      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "generate recall trace",
        "of the merger's norm; 0: as the reference"},
 
       {"log.every", "", whole(1), at_least(1), "train", "steps between lines of run.jsonl"},
@@ -140,7 +141,7 @@ std::vector<Key> rows() {
       {"synth.data_dir", "", "data/toy_world", any, "synth", "words and glyphs"},
       {"generate.images", "image", Strings{}, any, "generate", "pictures, shown before the prompt"},
       {"generate.prompt", "prompt", "", any, "generate", "the question"},
-      {"generate.max_new_tokens", "max_new_tokens", whole(128), at_least(0), "generate", "longest answer"},
+      {"generate.max_new_tokens", "max_new_tokens", whole(128), at_least(0), "generate recall", "longest answer"},
       {"generate.ids", "ids", false, any, "generate", "print the ids as JSON instead of the text"},
       {"trace.input", "input", "", any, "trace",
        "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw"},

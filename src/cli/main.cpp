@@ -19,7 +19,7 @@ struct Verb {
 
 const Verb verbs[] = {
     {"synth", cli::synth},     {"merge", cli::merge, true}, {"train", cli::train, true}, {"generate", cli::generate},
-    {"inspect", cli::inspect}, {"trace", cli::trace},       {"diff", cli::diff},         {"plan", cli::plan},
+    {"recall", cli::recall},   {"inspect", cli::inspect}, {"trace", cli::trace},       {"diff", cli::diff},         {"plan", cli::plan},
     {"bench", cli::bench},     {"help", cli::help},
 };
 

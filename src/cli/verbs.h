@@ -14,6 +14,7 @@ Exit synth(const Config&);
 Exit merge(const Config&);
 Exit train(const Config&);
 Exit generate(const Config&);
+Exit recall(const Config&);
 Exit inspect(const Config&);
 Exit trace(const Config&);
 Exit diff(const Config&);

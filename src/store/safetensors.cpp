@@ -215,7 +215,7 @@ Tensor Safetensors::tensor(const std::string& name) const {
   if (reinterpret_cast<std::uintptr_t>(data) % size_of(*dtype) == 0)
     return Tensor::borrowed(data, e->shape, *dtype, file_);
   Tensor t(e->shape, *dtype, cpu(), Segment::data);
-  if (t.nbytes()) std::memcpy(t.data<std::byte>(), data, t.nbytes());
+  if (t.nbytes()) std::memcpy(t.bytes(), data, t.nbytes());
   return t;
 }
 
@@ -228,20 +228,6 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Tensor
   file_.write(start + header);
 }
 
-namespace {
-
-// A view's data<T>() counts its offset in elements of T, so bytes must be asked for under a type of the right size.
-const void* first_byte(const Tensor& t) {
-  switch (size_of(t.dtype())) {
-    case 8: return t.data<std::int64_t>();
-    case 4: return t.data<std::int32_t>();
-    case 2: return t.data<Bf16>();
-    default: return t.data<std::uint8_t>();
-  }
-}
-
-}  // namespace
-
 void SafetensorsWriter::write(const Tensor& tensor) {
   if (next_ == tensors_.size()) input_error(path_, ": more tensors than the ", next_, " announced");
   const TensorInfo& t = tensors_[next_++];
@@ -249,7 +235,7 @@ void SafetensorsWriter::write(const Tensor& tensor) {
     input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(), ", came as ",
                 name_of(tensor.dtype()), " ", tensor.shape().str());
   const Tensor whole = tensor.contiguous() ? tensor : tensor.contiguous_copy(Segment::workspace);
-  if (whole.nbytes()) file_.write(first_byte(whole), whole.nbytes());
+  if (whole.nbytes()) file_.write(whole.bytes(), whole.nbytes());
 }
 
 void SafetensorsWriter::commit() {

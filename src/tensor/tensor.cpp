@@ -81,6 +81,10 @@ Tensor Tensor::borrowed(const void* data, const Shape& shape, Dtype dtype, std::
   return t;
 }
 
+void Tensor::wrong_size(std::size_t bytes) const {
+  throw std::logic_error(cat(name_of(dtype_), " tensor ", shape_.str(), " read as elements of ", bytes, " bytes"));
+}
+
 bool Tensor::contiguous() const {
   std::int64_t stride = 1;
   for (int axis = rank() - 1; axis >= 0; --axis) {
@@ -152,7 +156,7 @@ Tensor Tensor::to(Dtype dtype, Segment segment) const {
 void Tensor::zero() const {
   if (!contiguous()) input_error("zero: ", shape_.str(), " is a strided view");
   if (!has_data() || numel() == 0) return;
-  any_dtype(dtype_, [&](auto v) { std::memset(static_cast<void*>(data<decltype(v)>()), 0, nbytes()); });
+  std::memset(bytes(), 0, nbytes());
 }
 
 void Tensor::copy_from(const Tensor& t) const {

@@ -85,9 +85,14 @@ class Tensor {
   template <int R>
   std::array<std::int64_t, R> dims() const;
 
+  // The first element. T must have the size of the dtype: an offset counted in other elements would point elsewhere.
   template <class T>
   T* data() const {
+    if (sizeof(T) != size_of(dtype_)) wrong_size(sizeof(T));
     return reinterpret_cast<T*>(static_cast<std::byte*>(storage_->data)) + offset_;
+  }
+  std::byte* bytes() const {
+    return static_cast<std::byte*>(storage_->data) + offset_ * static_cast<std::int64_t>(size_of(dtype_));
   }
   // Row n of the array seen as dims<2>.
   template <class T>
@@ -123,6 +128,7 @@ class Tensor {
   void copy_from(const Tensor& t) const;  // same shape and dtype, host memory or meta
 
  private:
+  [[noreturn]] void wrong_size(std::size_t bytes) const;
   Shape shape_;
   std::array<std::int64_t, Shape::max_rank> stride_{};
   std::int64_t offset_ = 0;  // elements

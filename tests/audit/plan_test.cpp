@@ -87,23 +87,24 @@ TEST_CASE("plan: a tied head is no second tensor") {
   CHECK(tied.forward_flops == untied.forward_flops);
 }
 
-TEST_CASE("plan: recomputation trades activations for a second forward pass of the blocks, with the same products") {
+TEST_CASE("plan: recomputation trades activations for a second pass of the blocks that backward goes through") {
   const ModelConfig config = described("configs/model/tiny.json");
-  for (const char* modules : {"language_model adapter vision_model", "adapter"}) {
+  const double head = 2.0 * 512 * 128 * 278, merger = 2.0 * 400 * (384 * 384 + 384 * 128),
+               patches = 2.0 * 1600 * 588 * 96;
+  const double tower = 2 * 2.0 * (1601.0 * 12 * 96 * 96 + 2.0 * 96 * 1601 * 1601);
+  for (const bool all : {true, false}) {
     PlanOptions options;
-    const bool all = std::string(modules) != "adapter";
     options.trainable =
         trainable(all ? Strings{"language_model", "adapter", "vision_model"} : Strings{"adapter"}, true);
     const Plan kept = plan_model(config, options);
     options.recompute = true;
     const Plan again = plan_model(config, options);
     const auto activations = static_cast<std::size_t>(Segment::activations);
-    CHECK(again.memory.peak[activations] < kept.memory.peak[activations] / 2);
+    CHECK(again.memory.peak[activations] < kept.memory.peak[activations]);
     CHECK(again.forward_flops == kept.forward_flops);
     CHECK(again.backward_flops == kept.backward_flops);
     CHECK(kept.recomputed_flops == 0);
-    CHECK(again.recomputed_flops > 0.4 * kept.forward_flops);
-    CHECK(again.recomputed_flops < kept.forward_flops);
+    CHECK(again.recomputed_flops == kept.forward_flops - head - merger - patches - (all ? 0 : tower));
   }
 }
 
@@ -114,10 +115,10 @@ TEST_CASE("plan: training the merger alone needs no gradients of weights elsewhe
   const Plan plan = plan_model(config, options);
   CHECK(plan.trained == 27271680);
   CHECK(plan.memory.peak[static_cast<std::size_t>(Segment::gradients)] == 4 * plan.trained);
-  // Through the decoder and the head one product a linear layer and attention's two; the merger's own weights; dx of
-  // its second layer.
-  const double merger = 400 * 54525952.0, attention = 294912.0 * 512 * 513, second = 400 * 2.0 * 4096 * 2560;
-  CHECK(plan.backward_flops == 512 * (7266631680.0 + 777912320.0) + 2 * attention + merger + second);
+  // Through decoder and head one product a linear layer and attention's two; in the merger those of the weights, and dx
+  // down to its norm, which is trained.
+  const double merger = 400 * 54525952.0, attention = 294912.0 * 512 * 513;
+  CHECK(plan.backward_flops == 512 * (7266631680.0 + 777912320.0) + 2 * attention + 2 * merger);
 }
 
 TEST_CASE("plan: sizes that do not fit are refused") {

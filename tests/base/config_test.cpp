@@ -117,10 +117,13 @@ TEST_CASE("config: what is wrong in a file is named with the file and the key") 
   CHECK(file_error(R"({"stove": {"haet": 1}})") == "FILE: unknown key 'stove.haet'; did you mean 'stove.heat'?");
   CHECK(file_error(R"({"stvoe": {"heat": 1}})") == "FILE: unknown key 'stvoe.heat'; did you mean 'stove.heat'?");
   CHECK(file_error(R"({"stove": {"heat": "1"}})") == "FILE: stove.heat: expected a number from 0 to 1, got \"1\"");
-  CHECK(file_error(R"({"stove.heat": -1})") == "FILE: stove.heat: expected a number from 0 to 1, got '-1'");
+  CHECK(file_error(R"({"stove.heat": -1})") == "FILE: stove.heat: expected a number from 0 to 1, got -1");
   CHECK(file_error(R"({"stove.plates": 2.0})").starts_with("FILE: stove.plates: expected an integer"));
   CHECK(file_error(R"({"stove.fan": 1})") == "FILE: stove.fan: expected true or false, got 1");
   CHECK(file_error(R"({"herbs": ["salt", 3]})") == "FILE: herbs: expected some of salt thyme sage, got [\"salt\",3]");
+  CHECK(file_error(R"({"stove.fuel": "wod"})") ==
+        "FILE: stove.fuel: expected one of gas wood, got \"wod\"; did you mean 'wood'?");
+  CHECK(file_error(R"({"herbs": "pepper"})") == "FILE: herbs: expected some of salt thyme sage, got 'pepper'");
   CHECK(file_error("[1]") == "FILE: expected an object of keys, found an array");
   CHECK(file_error("{\"herbs\": \n ,}").starts_with("FILE:2:"));
   CHECK(error_of("cook", {"soup", "--config", "/nowhere/c.json"}).find("/nowhere/c.json") != std::string::npos);

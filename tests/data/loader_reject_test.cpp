@@ -136,11 +136,11 @@ TEST_CASE("loader: numbers out of range and pixel limits out of order are refuse
   };
   CHECK(complaint([](LoaderOptions&) {}) == "");
   CHECK(contains(complaint([](LoaderOptions& o) { o.samples_per_micro_batch = 0; }),
-                 "data.samples_per_micro_batch: expected"));
+                 "train.micro_batch_samples: expected"));
   CHECK(contains(complaint([](LoaderOptions& o) { o.micro_batches_per_step = -1; }),
-                 "data.micro_batches_per_step: expected"));
+                 "train.micro_batches: expected"));
   CHECK(contains(complaint([](LoaderOptions& o) { o.max_rejects = -1; }), "data.max_rejects: expected at least 0"));
-  CHECK(contains(complaint([](LoaderOptions& o) { o.sample.max_tokens = 0; }), "data.max_tokens: expected"));
+  CHECK(contains(complaint([](LoaderOptions& o) { o.sample.max_tokens = 0; }), "train.max_tokens: expected"));
   CHECK(
       contains(complaint([](LoaderOptions& o) { o.limits.max_pixels = 1; }), "expected 1 <= min_pixels <= max_pixels"));
 

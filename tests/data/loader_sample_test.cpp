@@ -185,7 +185,7 @@ TEST_CASE("sample: every reason to reject a record is told with file, record and
     const std::int64_t n = size(turns);
     CHECK(complaint(record("r", "a.png", qa), {.turns = turns, .max_tokens = n}) == "");
     CHECK(complaint(record("r", "a.png", qa), {.turns = turns, .max_tokens = n - 1}) ==
-          cat("over_length | ", where, n, " tokens, 4 of them for 1 picture(s), more than data.max_tokens ", n - 1));
+          cat("over_length | ", where, n, " tokens, 4 of them for 1 picture(s), more than train.max_tokens ", n - 1));
   }
   CHECK(turn_layout("shared_prefix") == TurnLayout::shared_prefix);
   CHECK(contains(message_of([] { turn_layout("shared_prefx"); }), "did you mean 'shared_prefix'?"));

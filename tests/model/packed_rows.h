@@ -90,7 +90,7 @@ inline LossAndGradients loss_and_gradients(const Onevision& model, const GlobalS
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
   const Tensor x = a.contiguous_copy(), y = b.contiguous_copy();
-  return std::memcmp(x.data<std::byte>(), y.data<std::byte>(), x.nbytes()) == 0;
+  return std::memcmp(x.bytes(), y.bytes(), x.nbytes()) == 0;
 }
 
 // Always the same steps, given in turn.

@@ -42,7 +42,7 @@ bool same_bits(const CheckpointReader& a, const CheckpointReader& b) {
     if (!b.has(e.name)) return false;
     const Tensor x = a.tensor(e.name), y = b.tensor(e.name);
     if (x.shape() != y.shape() || x.dtype() != y.dtype()) return false;
-    if (std::memcmp(x.data<std::byte>(), y.data<std::byte>(), x.nbytes()) != 0) return false;
+    if (std::memcmp(x.bytes(), y.bytes(), x.nbytes()) != 0) return false;
   }
   return true;
 }

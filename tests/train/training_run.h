@@ -57,7 +57,7 @@ inline std::string sha256_of(const Trainer& trainer) {
   Sha256 hash;
   for (const Tensor& t :
        {trainer.model().parameters().values(), trainer.optimizer().first_moment(), trainer.optimizer().second_moment()})
-    hash.update(t.data<std::byte>(), t.nbytes());
+    hash.update(t.bytes(), t.nbytes());
   const std::string rest =
       cat(trainer.steps_done(), " ", trainer.optimizer().steps(), " ", trainer.data().state().dump());
   hash.update(rest.data(), rest.size());

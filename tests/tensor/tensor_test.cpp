@@ -1,0 +1,51 @@
+#include "tensor/tensor.h"
+
+#include <doctest/doctest.h>
+
+using namespace ov;
+
+TEST_CASE("tensor: the bytes of a view begin at the view, whatever its element's size") {
+  const Tensor all = Tensor::of<float>({0, 1, 2, 3, 4, 5, 6, 7}, {8});
+  const Tensor tail = all.slice(0, 5, 8);
+  CHECK(tail.bytes() == reinterpret_cast<std::byte*>(all.data<float>() + 5));
+  CHECK(tail.data<float>()[0] == 5);
+  CHECK_THROWS_AS(tail.data<std::byte>(), std::logic_error);  // once wrote wrong weights to disk
+  tail.zero();
+  CHECK(all.to_vector<float>() == std::vector<float>{0, 1, 2, 3, 4, 0, 0, 0});
+}
+
+TEST_CASE("tensor: parts of a fused product are views whose rows are found") {
+  const Tensor qkv = Tensor::of<float>({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, {2, 6});
+  const Tensor k = qkv.slice(1, 2, 6).view({2, 2, 2});
+  CHECK(k.row<float>(0)[0] == 2);
+  CHECK(k.row<float>(1)[1] == 5);
+  CHECK(k.row<float>(2)[0] == 8);
+  CHECK(k.row_stride() == -1);
+  CHECK(qkv.slice(1, 2, 4).row_stride() == 6);
+  CHECK(k.contiguous_copy().to_vector<float>() == std::vector<float>{2, 3, 4, 5, 8, 9, 10, 11});
+  CHECK_FALSE(k.contiguous());
+  CHECK_THROWS_AS(qkv.slice(1, 2, 4).view({4}), Error);
+  CHECK_THROWS_AS(qkv.slice(1, 2, 7), Error);
+}
+
+TEST_CASE("tensor: conversion rounds, bf16 to nearest even") {
+  const Tensor x = Tensor::of<double>({1.0 / 3, 1 + 0x1p-8, 1 + 3 * 0x1p-8}, {3});
+  const auto f = x.to(Dtype::f32).to_vector<float>();
+  CHECK(f[0] == 1.0f / 3);
+  const auto b = x.to(Dtype::bf16).to(Dtype::f32).to_vector<float>();
+  CHECK(b[1] == 1.0f);
+  CHECK(b[2] == 1 + 0x1p-6f);
+}
+
+TEST_CASE("device: bytes are counted by segment, and peaks stay") {
+  MetaDevice meta;
+  {
+    const Tensor w({1000}, Dtype::f32, meta, Segment::weights);
+    const Tensor a({10}, Dtype::f64, meta);
+    CHECK(meta.memory().bytes[static_cast<std::size_t>(Segment::weights)] == 4000);
+    CHECK(meta.memory().total == 4080);
+  }
+  CHECK(meta.memory().total == 0);
+  CHECK(meta.memory().total_peak == 4080);
+  CHECK_FALSE(Tensor({1}, Dtype::f32, meta).has_data());
+}
