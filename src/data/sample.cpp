@@ -111,7 +111,7 @@ Sample measured(const Conversation& c, const std::vector<Picture>& pictures, con
       or_reject(RejectReason::malformed_record, c.where, [&] { return encode(c, processor, image_tokens, options); });
   if (const auto n = static_cast<std::int64_t>(s.ids.size()); n > options.max_tokens)
     reject(RejectReason::over_length, c.where, ": ", n, " tokens, ", tokens_of_images, " of them for ", pictures.size(),
-           " picture(s), more than train.max_tokens ", options.max_tokens);
+           " picture(s), more than ", options.limit_key, " ", options.max_tokens);
   s.grids = std::move(grids);
   return s;
 }

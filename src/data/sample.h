@@ -28,6 +28,7 @@ struct SampleOptions {
   TurnLayout turns = TurnLayout::conversation;
   std::int64_t max_tokens = 32768;  // of all segments together, image tokens counted
   LiteralTokens literal_tokens = LiteralTokens::as_tokens;
+  const char* limit_key = "train.max_tokens";  // what an over-long sample's message names
 };
 
 struct Sample {

@@ -1,0 +1,113 @@
+#include "data/pack/pack.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "data/pack/report.h"
+
+namespace ov {
+namespace {
+
+constexpr std::int64_t chunk = 1024;  // records measured between two calls of progress
+
+struct Measured {
+  std::int64_t tokens = 0, labels = 0, patches = 0;
+  std::optional<Rejected> rejected;
+};
+
+Measured measure(const Sources& sources, std::int64_t record, const Processor& processor, const SampleOptions& sample,
+                 std::int64_t max_patches) {
+  Measured m;
+  try {
+    const Conversation c = sources.read(record);
+    const Sample s = measure_sample(c, processor, sample);
+    m.tokens = static_cast<std::int64_t>(s.ids.size());
+    m.labels = std::count_if(s.labels.begin(), s.labels.end(), [](std::int64_t l) { return l != ignored_label; });
+    for (const auto& [t, h, w] : s.grids) m.patches += t * h * w;
+    if (m.labels == 0) reject(RejectReason::no_answer, c.where, ": no token is labelled");
+    if (max_patches > 0 && m.patches > max_patches)
+      reject(RejectReason::over_length, c.where, ": ", m.patches, " patches, more than pack.max_patches ", max_patches);
+  } catch (const Rejected& r) { m.rejected = r; }
+  return m;
+}
+
+void at_least(std::int64_t value, std::int64_t least, const char* name) {
+  if (value < least) input_error("pack.", name, ": expected at least ", least, ", found ", value);
+}
+
+}  // namespace
+
+PackReport pack_data(const PackOptions& options, const Processor& given) {
+  at_least(options.capacity, 1, "capacity");
+  at_least(options.max_patches, 0, "max_patches");
+  at_least(options.max_rejects, 0, "max_rejects");
+  at_least(options.seed, 0, "seed");
+  const Processor processor = given.with_limits(options.limits);
+  const Sources sources(options.sources);
+
+  PackIndex index;
+  index.capacity = options.capacity;
+  index.max_patches = options.max_patches;
+  index.seed = options.seed;
+  index.turns = options.turns;
+  index.literal_tokens = options.literal_tokens;
+  index.processor = length_fingerprint(processor);
+  index.data = sources.fingerprint();
+  index.sources = options.sources;
+
+  std::vector<RejectCounts> rejects(sources.count());
+  RejectCounts all_rejects;
+  DurableWriter reject_lines(options.out + ".rejects.jsonl");
+  std::string last_reject;
+  for (std::int64_t begin = 0; begin < sources.size(); begin += chunk) {
+    std::vector<Measured> measured(static_cast<std::size_t>(std::min(chunk, sources.size() - begin)));
+    parallel_for(static_cast<std::int64_t>(measured.size()), 8, [&](std::int64_t i) {
+      measured[static_cast<std::size_t>(i)] =
+          measure(sources, begin + i, processor, index.sample_options(), options.max_patches);
+    });
+    for (std::size_t i = 0; i < measured.size(); ++i) {
+      const Measured& m = measured[i];
+      const std::int64_t record = begin + static_cast<std::int64_t>(i);
+      if (m.rejected) {
+        const RejectReason reason = m.rejected->reason();
+        rejects[sources.set_of(record)].add(reason);
+        all_rejects.add(reason);
+        last_reject = m.rejected->what();
+        const Json line = Json::object({{"record", record + 1}, {"reason", name_of(reason)}, {"message", last_reject}});
+        reject_lines.write(line.dump() + "\n");
+        continue;
+      }
+      index.record.push_back(record);
+      index.tokens.push_back(static_cast<std::int32_t>(m.tokens));
+      index.labels.push_back(static_cast<std::int32_t>(m.labels));
+      index.patches.push_back(static_cast<std::int32_t>(m.patches));
+    }
+    if (options.progress) options.progress(begin + static_cast<std::int64_t>(measured.size()), sources.size());
+  }
+  reject_lines.commit();
+  const bool too_many = all_rejects.total() > options.max_rejects;
+  if (too_many || index.samples() == 0)
+    input_error(
+        options.out, ": ", all_rejects.total(), " of ", sources.size(), " records rejected",
+        too_many ? cat(", more than pack.max_rejects ", options.max_rejects) : std::string(", so none is left to pack"),
+        " (", all_rejects.str(), "); the last: ", last_reject);
+
+  std::vector<std::int32_t> room = index.tokens;
+  if (options.max_patches > 0)
+    for (std::size_t i = 0; i < room.size(); ++i) {
+      const std::int64_t of_patches =
+          (index.patches[i] * options.capacity + options.max_patches - 1) / options.max_patches;
+      room[i] = std::max(room[i], static_cast<std::int32_t>(of_patches));
+    }
+  index.packs = pack_lengths(room, options.capacity, static_cast<std::uint64_t>(options.seed));
+  const PackReport report = report_of(index, sources, rejects, all_rejects);
+  index.write(options.out);
+  write_durably(options.out + ".report.json", report.json.dump(2) + "\n");
+  return report;
+}
+
+}  // namespace ov
