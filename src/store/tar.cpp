@@ -107,7 +107,8 @@ std::string_view TarReader::block(std::uint64_t at, const char* what) const {
 bool TarReader::next(TarMember* member) {
   std::uint64_t at = at_, begin = at_;
   std::optional<std::string> long_name;
-  std::optional<std::uint64_t> long_size;
+  bool has_long_size = false;  // of a pax header before the member
+  std::uint64_t long_size = 0;
   while (at < end_) {
     const std::string_view header = block(at, "a header or the two blocks of zeros that close an archive");
     if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) {
@@ -119,7 +120,7 @@ bool TarReader::next(TarMember* member) {
     if (!sum || *sum != checksum(header) || !written_size)
       input_error(file_->path(), ": byte ", at, ": expected a tar header, but the ",
                   sum && *sum == checksum(header) ? "size is no number" : "checksum does not fit");
-    const std::uint64_t size = long_size.value_or(*written_size);
+    const std::uint64_t size = has_long_size ? long_size : *written_size;
     const std::uint64_t rest = file_->size() - at - tar_block;
     std::string name(text_of(header, name_field));
     if (of(header, magic_field) == std::string_view("ustar\00000", 8))
@@ -137,7 +138,7 @@ bool TarReader::next(TarMember* member) {
         const auto records = pax_records(data);
         if (!records) input_error(file_->path(), ": byte ", header_at, ": malformed pax header");
         if (records->path) long_name = records->path;
-        if (records->size) long_size = records->size;
+        if (records->size) has_long_size = true, long_size = *records->size;
         continue;  // they belong to the member behind
       }
       case 'L': long_name = std::string(data.substr(0, data.find('\0'))); continue;
@@ -152,7 +153,7 @@ bool TarReader::next(TarMember* member) {
       default: break;  // directories, links, devices: without content for us
     }
     long_name.reset();
-    long_size.reset();
+    has_long_size = false;
     begin = at;
   }
   at_ = at;
