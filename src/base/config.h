@@ -5,14 +5,14 @@
 //
 //   --optimizer.lr=1e-4    --optimizer.lr 1e-4    --lr 1e-4      a key, or its short name
 //   --train.recompute      --train.recompute false               bare: true
-//   --image a.png b.jpg    --image a.png --image b.jpg           a list, up to the next argument with "--"
+//   --image a.png b.jpg    --image a.png --image b.jpg           a list, up to the next "--"
 //
 // A value that itself begins with "--" needs the form with "=". A file is JSON with // comments; {"optimizer": {"lr":
 // 1e-4}} and {"optimizer.lr": 1e-4} mean the same. It may hold keys of other commands, so that one file can describe a
 // whole recipe; on the command line such a key is an error.
 //
-// Errors (input_error): an unknown key, with the nearest known name; a value of the wrong type or out of range, with the
-// key, what was expected and what came. Those from a file begin with its name.
+// Errors (input_error): an unknown key, with the nearest known name; a value of the wrong type or out of range, with
+// the key, what was expected and what came. Those from a file begin with its name.
 #pragma once
 #include <cstdint>
 #include <limits>

@@ -71,7 +71,8 @@ TEST_CASE("inspect image: the file holds the reference's patches and grid") {
     CHECK(Json(grid).dump() == c.at("grid_thw").dump());
     CHECK(file.tensor("image_grid_thw").shape() == Shape{1, 3});
     const Tensor pixels = file.tensor("pixel_values");
-    CHECK(sha256({reinterpret_cast<const char*>(pixels.bytes()), pixels.nbytes()}) == c.at("pixel_values_f32_le_sha256").as_string());
+    CHECK(sha256({reinterpret_cast<const char*>(pixels.bytes()), pixels.nbytes()}) ==
+          c.at("pixel_values_f32_le_sha256").as_string());
     ++seen;
   }
   CHECK(seen > 10);
