@@ -1,0 +1,276 @@
+#include "train/pretrain_vision.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "base/sum.h"
+#include "kernels/cpu/peak.h"
+#include "train/gradient_sum.h"
+#include "train/run_log.h"
+
+namespace ov {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+std::uint64_t tensor_checksum(const Tensor& t) {
+  std::uint64_t sum = 0;
+  by_dtype(t.dtype(), [&](auto v) { sum = checksum(t.data<decltype(v)>(), t.numel()); });
+  return sum;
+}
+
+std::uint64_t batch_checksum(const RegionStep& step) {
+  std::uint64_t sum = 0, first = 0;
+  const auto add = [&](const auto* p, std::int64_t n) {
+    sum += checksum(p, n, first);
+    first += static_cast<std::uint64_t>(n);
+  };
+  for (const RegionBatch& b : step.micro_batches) {
+    add(b.pixel_values.data<float>(), b.pixel_values.numel());
+    for (const Region& r : b.regions) {
+      add(&r.box.x1, 1), add(&r.box.y1, 1), add(&r.box.x2, 1), add(&r.box.y2, 1);
+      add(&r.label.object, 1);
+      add(r.label.characters.data(), static_cast<std::int64_t>(r.label.characters.size()));
+    }
+  }
+  return sum;
+}
+
+// One of the two tables over a whole step: which rows its batches have, and which classes are drawn for them.
+struct Table {
+  Table(const RegionStep& step, bool text, std::int64_t classes, const ClusterOptions& o, std::uint64_t seed,
+        std::int64_t index)
+      : options(o), regions(text ? step.texts : step.objects) {
+    if (classes == 0) return;
+    std::vector<LabelledRow> all;
+    for (const RegionBatch& b : step.micro_batches) {
+      rows.push_back(labelled_rows(b.regions, text, o.softmax));
+      all.insert(all.end(), rows.back().begin(), rows.back().end());
+    }
+    const bool join = !text || o.softmax;
+    draws.emplace(classes, o.density, join, all, seed, text ? "character sampling" : "class sampling",
+                  static_cast<std::uint64_t>(index));
+  }
+  ClusterResult loss(const Var& directions, const Var& centres, std::size_t batch) const {
+    if (!draws || regions == 0) return {};
+    return cluster_discrimination(directions, centres, rows[batch], *draws, options, regions);
+  }
+
+  const ClusterOptions& options;
+  std::int64_t regions;
+  std::vector<std::vector<LabelledRow>> rows;  // by batch
+  std::optional<ClassDraws> draws;
+};
+
+struct BatchResult {
+  ClusterResult objects, texts;
+  std::int64_t products = 0;
+};
+
+// Forward and backward of one micro-batch; adds to `gradients`.
+BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::size_t index, const Table& objects,
+                      const Table& texts, const Tensor& gradients) {
+  const Parameters& parameters = model.parameters();
+  const Dtype dtype = parameters.dtype();
+  Tape tape;
+  tape.redirect_gradients(
+      [&](const Parameter& p) { return p.trainable ? parameters.gradient_slice(gradients, p) : Tensor(); });
+
+  const Tensor pixels =
+      batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
+  std::vector<Grid> grids;
+  for (const auto& g : batch.grids) grids.push_back({g[0], g[1], g[2]});
+  std::vector<RegionBox> boxes;
+  for (const Region& r : batch.regions) boxes.push_back({r.picture, r.box.x1, r.box.y1, r.box.x2, r.box.y2});
+
+  const Var directions = l2_normalize(model.regions(&tape, pixels, grids, boxes));
+  const auto centres = [&](Parameter* p) { return on_tape_of(directions, p); };
+  BatchResult result;
+  result.objects = objects.loss(directions, centres(model.head().class_centres), index);
+  result.texts = texts.loss(directions, centres(model.head().character_centres), index);
+
+  std::vector<Var> losses = result.objects.losses;
+  losses.insert(losses.end(), result.texts.losses.begin(), result.texts.losses.end());
+  const Tensor one({1}, accum_dtype(dtype), parameters.device());
+  by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = 1; });
+  tape.backward(losses, std::vector<Tensor>(losses.size(), one));
+  result.products = tape.forward_products() + tape.backward_products();
+  result.objects.losses.clear(), result.texts.losses.clear();  // they name this tape
+  return result;
+}
+
+std::string fingerprint(const RegionFile& file) {
+  std::uint64_t hash = fnv1a("regions");
+  for (const auto* names : {&file.classes(), &file.characters()})
+    for (const std::string& name : *names) hash = fnv1a(name, fnv1a("\n", hash));
+  return hex16(hash);
+}
+
+double ratio(std::int64_t part, std::int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+}  // namespace
+
+RegionTrainer::RegionTrainer(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options)
+    : model_(model), data_(data), options_(options) {
+  options_.schedule.steps = options.steps;
+  model.parameters().train([](const std::string&) { return true; });
+  optimizer_ = std::make_unique<Optimizer>(model.parameters(), options.optimizer);
+}
+
+RegionStepReport RegionTrainer::step() {
+  RegionStepReport report;
+  const double start = now();
+  const RegionStep data = data_.next();
+  report.step.data_seconds = now() - start;
+
+  const RegionHeadConfig& head = model_.head().config;
+  const Table objects(data, false, head.classes, options_.objects, options_.seed, done_),
+      texts(data, true, head.characters, options_.characters, options_.seed, done_);
+  const auto n = static_cast<std::int64_t>(data.micro_batches.size());
+  const Parameters& parameters = model_.parameters();
+  TreeSum tree(parameters.gradients().shape(), parameters.gradients().dtype(), parameters.device());
+  std::vector<BatchResult> results(static_cast<std::size_t>(n));
+  const std::int64_t width = std::max(1, threads());
+  for (std::int64_t i = 0; i < n; i += width) {
+    const std::int64_t together = std::min(width, n - i);
+    std::vector<Tensor> leaves;
+    for (std::int64_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
+    const auto run = [&](std::int64_t k) {
+      const auto b = static_cast<std::size_t>(i + k);
+      results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)]);
+    };
+    if (together == 1) run(0);
+    else parallel_for(together, run);
+    for (const Tensor& leaf : leaves) tree.add(leaf);
+  }
+  gradients_ = tree.finish();
+
+  const auto total = [&](auto value) {
+    return ov::sum<double>(
+        n, [&](std::int64_t i) { return static_cast<double>(value(results[static_cast<std::size_t>(i)])); });
+  };
+  const auto count = [&](auto value) { return static_cast<std::int64_t>(total(value)); };
+  report.object_loss = total([](const BatchResult& r) { return r.objects.loss; });
+  report.text_loss = total([](const BatchResult& r) { return r.texts.loss; });
+  report.objects = data.objects;
+  report.texts = data.texts;
+  const std::int64_t classes = count([](const BatchResult&r) { return r.objects.labels; }),
+                     characters = count([](const BatchResult&r) { return r.texts.labels; });
+  report.object_accuracy = ratio(count([](const BatchResult& r) { return r.objects.hits; }), classes);
+  report.text_recall = ratio(count([](const BatchResult& r) { return r.texts.hits; }), characters);
+
+  StepReport& s = report.step;
+  s.loss = options_.objects.weight * report.object_loss + options_.characters.weight * report.text_loss;
+  s.token_loss = s.loss;
+  s.labelled = classes + characters;
+  s.products = count([](const BatchResult& r) { return r.products; });
+  const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
+  if (checksums) s.checksums = Checksums{batch_checksum(data), checksum(&s.loss, 1), tensor_checksum(gradients_), 0};
+  s.lr = options_.schedule.rate(done_);
+  s.gradient_norm = optimizer_->step(gradients_, s.lr);
+  if (!std::isfinite(s.loss) || !std::isfinite(s.gradient_norm)) {
+    std::string where = "in the loss";
+    for (const auto& e : parameters.entries())
+      if (!std::isfinite(gradient_norm(parameters.gradient_slice(gradients_, e.parameter).flat()))) {
+        where = "first in the gradient of " + e.parameter.name;
+        break;
+      }
+    machine_error("pretrain: step ", done_ + 1, ": not a finite number; ", where);
+  }
+  if (checksums) s.checksums->parameters = tensor_checksum(parameters.values());
+  s.step = ++done_;
+  s.samples = data.pictures;
+  s.patches = data.patches;
+  s.seconds = now() - start;
+  return report;
+}
+
+TrainingState RegionTrainer::state() {
+  return {model_.parameters(), *optimizer_, done_,
+          Json::object({{"loader", data_.state().json()}, {"labels", fingerprint(data_.file())}})};
+}
+
+void RegionTrainer::restore(const TrainingState& state) {
+  if (state.data.at("labels").as_string() != fingerprint(data_.file()))
+    input_error(data_.file().path(), ": its classes or characters are not those of the checkpoint");
+  data_.restore(RegionLoaderState::from_json(state.data.at("loader"), "loader state"));
+  done_ = state.step;
+}
+
+RegionStepReport pretrain_vision(const VisionPretraining& o) {
+  make_directories(o.out);
+  RegionLoaderOptions data = o.data;
+  if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
+  data.images.patch = o.vision.patch;
+  data.images.merge = o.vision.merge;
+  RegionLoader loader(data);
+  RegionHeadConfig head = o.head;
+  head.classes = static_cast<std::int64_t>(loader.file().classes().size());
+  head.characters = static_cast<std::int64_t>(loader.file().characters().size());
+  RiceModel model(o.vision, head);
+  model.parameters().allocate(o.dtype, cpu());
+  initialize(model.parameters(), o.init, o.init_seed);
+  RegionTrainer trainer(model, loader, o.train);
+
+  if (const auto newest = newest_checkpoint(o.out)) {
+    if (!o.resume)
+      input_error(*newest, ": a checkpoint of an earlier run; resume from it, or choose another directory");
+    TrainingState state = trainer.state();
+    load_checkpoint(*newest, state);
+    trainer.restore(state);
+  }
+  const Json about = Json::object({{"config", o.config},
+                                   {"parameters", model.parameters().count()},
+                                   {"pictures", loader.file().size()},
+                                   {"classes", head.classes},
+                                   {"characters", head.characters}});
+  RunLog log(o.out + "/run.jsonl", trainer.steps_done());
+  const double peak = kernels::cpu::fma_peak_flops(threads());
+  if (trainer.steps_done() == 0) {
+    Json first = about;
+    first.set("threads", threads());
+    first.set("peak_flops", peak);
+    log.run(first);
+  } else {
+    log.note("resume", Json::object({{"step", trainer.steps_done()}}));
+  }
+
+  RegionStepReport report;
+  report.step.step = trainer.steps_done();
+  {
+    Progress progress("pretrain", o.train.steps, "step");
+    while (trainer.steps_done() < o.train.steps) {
+      report = trainer.step();
+      const std::int64_t step = report.step.step;
+      const bool last = step == o.train.steps;
+      if (last || (o.log_every > 0 && step % o.log_every == 0))
+        log.step(report.step, peak,
+                 Json::object({{"object_loss", report.object_loss},
+                               {"text_loss", report.text_loss},
+                               {"objects", report.objects},
+                               {"texts", report.texts},
+                               {"object_accuracy", report.object_accuracy},
+                               {"text_recall", report.text_recall}}));
+      if (last || (o.save_every > 0 && step % o.save_every == 0)) {
+        save_checkpoint(o.out, trainer.state(), about);
+        prune_checkpoints(o.out, o.keep);
+      }
+      char note[96];
+      std::snprintf(note, sizeof note, "loss %.3f  objects %.0f%%  characters %.0f%%", report.step.loss,
+                    100 * report.object_accuracy, 100 * report.text_recall);
+      progress.update(step, note);
+    }
+  }
+  export_tower(o.out + "/tower", model);
+  log.note("end", Json::object({{"step", trainer.steps_done()}, {"rejects", loader.state().rejects.json()}}));
+  return report;
+}
+
+}  // namespace ov

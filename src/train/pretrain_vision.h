@@ -1,0 +1,77 @@
+// Pre-training of the vision tower by region cluster discrimination: `pretrain --what vision`.
+//
+// From a file of annotated pictures (data/regions.h) to a tower (model/region_head.h, export_tower). A step's micro-batches
+// run side by side, each on a thread; their gradients are added as a tree, so that the bits do not depend on threads.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "data/region_loader.h"
+#include "model/region_head.h"
+#include "nn/init.h"
+#include "train/checkpoint.h"
+#include "train/cluster_discrimination.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+namespace ov {
+
+struct RegionTrainOptions {
+  std::int64_t steps = 100;
+  Schedule schedule;  // its `steps` is set from the above
+  OptimizerOptions optimizer;
+  ClusterOptions objects, characters;
+  std::uint64_t seed = 1;           // of the class draws
+  std::int64_t checksum_every = 1;  // steps; 0: never
+};
+
+struct RegionStepReport {
+  StepReport step;                        // labelled: labels of all regions; tokens: 0
+  double object_loss = 0, text_loss = 0;  // means over the step's regions of each kind
+  std::int64_t objects = 0, texts = 0;    // regions
+  double object_accuracy = 0;             // share of regions whose class is the nearest drawn centre
+  double text_recall = 0;                 // share of a string's n different characters among its n nearest centres
+};
+
+class RegionTrainer {
+ public:
+  RegionTrainer(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options);
+  // Throws machine_error when the loss or a gradient is not finite, and names the parameter.
+  RegionStepReport step();
+
+  std::int64_t steps_done() const { return done_; }
+  const Tensor& gradients() const { return gradients_; }  // of the last step, laid out as Parameters::gradients()
+  // For a checkpoint; its data is the loader's state and a fingerprint of the labels' names.
+  TrainingState state();
+  void restore(const TrainingState& state);
+
+ private:
+  RiceModel& model_;
+  RegionLoader& data_;
+  RegionTrainOptions options_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Tensor gradients_;
+  std::int64_t done_ = 0;
+};
+
+struct VisionPretraining {
+  std::string out;  // run.jsonl, rejects.jsonl, checkpoints/, tower/ (export_tower)
+  RegionLoaderOptions data;
+  VisionConfig vision;
+  RegionHeadConfig head;  // classes and characters come from the data
+  InitOptions init;       // embedding_std is that of the class centres; the public code has 0.01
+  std::uint64_t init_seed = 1;
+  RegionTrainOptions train;
+  Dtype dtype = Dtype::f32;
+  std::int64_t save_every = 0;  // steps; 0: at the end only
+  std::int64_t keep = 2;        // checkpoints
+  bool resume = true;           // from the newest checkpoint in out, if there is one
+  std::int64_t log_every = 1;   // steps
+  Json config;                  // the whole configuration, for the log and the checkpoint
+};
+
+// Returns the last step's report. The trained tower stands in out/tower when it returns.
+RegionStepReport pretrain_vision(const VisionPretraining& options);
+
+}  // namespace ov
