@@ -11,19 +11,36 @@ void at_least(std::int64_t value, std::int64_t least, const char* name) {
   if (value < least) input_error("data.", name, ": expected at least ", least, ", found ", value);
 }
 
+class Conversations : public SampleSource {
+ public:
+  Conversations(const LoaderOptions& options, const Processor& processor)
+      : processor_(processor.with_limits(options.limits)),
+        options_(options.sample),
+        file_(options.json, options.image_dir) {}
+  const std::string& path() const override { return file_.path(); }
+  std::int64_t size() const override { return file_.size(); }
+  Sample sample(std::int64_t index) const override { return make_sample(file_.read(index), processor_, options_); }
+
+ private:
+  const Processor processor_;
+  const SampleOptions options_;
+  const ConversationFile file_;
+};
+
 }  // namespace
 
 Loader::Loader(LoaderOptions options, const Processor& processor)
-    : options_(std::move(options)),
-      processor_(processor.with_limits(options_.limits)),
-      file_(options_.json, options_.image_dir) {
+    : Loader(options, processor, std::make_unique<Conversations>(options, processor)) {}
+
+Loader::Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source)
+    : options_(std::move(options)), processor_(processor.with_limits(options_.limits)), source_(std::move(source)) {
   at_least(options_.samples_per_micro_batch, 1, "samples_per_micro_batch");
   at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
   at_least(options_.sample.max_tokens, 1, "max_tokens");
   at_least(options_.max_rejects, 0, "max_rejects");
   at_least(options_.seed, 0, "seed");
   state_.seed = options_.seed;
-  state_.records = file_.size();
+  state_.records = source_->size();
 }
 
 // The sample at the cursor, which moves on; null when its record is rejected.
@@ -35,7 +52,7 @@ std::shared_ptr<const Sample> Loader::take(LoaderState& s, std::vector<Json>& re
     sample = found->second;
   } else {
     try {
-      sample = std::make_shared<Sample>(make_sample(file_.read(index), processor_, options_.sample));
+      sample = std::make_shared<Sample>(source_->sample(index));
       if (cached_bytes_ + sample->bytes() <= options_.cache_bytes) {
         cached_bytes_ += sample->bytes();
         cache_.emplace(index, sample);
@@ -47,7 +64,7 @@ std::shared_ptr<const Sample> Loader::take(LoaderState& s, std::vector<Json>& re
           {{"epoch", s.epoch}, {"record", index + 1}, {"reason", name_of(r.reason())}, {"message", r.what()}}));
       const std::int64_t n = s.epoch_rejects.total();
       if (n > options_.max_rejects || n == s.records)
-        input_error(file_.path(), ": ", n, " of ", s.records, " records rejected",
+        input_error(source_->path(), ": ", n, " of ", s.records, " records rejected",
                     n > options_.max_rejects ? cat(", more than data.max_rejects ", options_.max_rejects)
                                              : std::string(", so none is left to learn from"),
                     " (", s.epoch_rejects.str(), "); the last: ", r.what());
@@ -111,14 +128,14 @@ GlobalStep Loader::next() {
 }
 
 void Loader::restore(const LoaderState& state) {
-  if (state.records != file_.size())
-    input_error(file_.path(), ": holds ", file_.size(), " records, but the loader's state to go on from is of ",
+  if (state.records != source_->size())
+    input_error(source_->path(), ": holds ", source_->size(), " records, but the loader's state to go on from is of ",
                 state.records);
   if (state.seed != options_.seed)
     input_error("data.seed is ", options_.seed, ", but the loader's state to go on from has seed ", state.seed);
   if (state.position < 0 || state.position >= state.records || state.epoch < 0)
-    input_error(file_.path(), ": the loader's state is at epoch ", state.epoch, ", position ", state.position, " of ",
-                state.records);
+    input_error(source_->path(), ": the loader's state is at epoch ", state.epoch, ", position ", state.position,
+                " of ", state.records);
   if (pending_.valid()) {
     if (options_.prefetch) pending_.wait();
     pending_ = {};

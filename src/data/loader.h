@@ -1,4 +1,4 @@
-// From a conversation file to the batches of optimiser steps, in an order that is a function of the seed alone.
+// From a data set's records to the batches of optimiser steps, in an order that is a function of the seed alone.
 //
 //   epoch e, position p   ->   record Permutation(n, seed, e)(p)
 //
@@ -40,10 +40,22 @@ struct LoaderOptions {
   bool prefetch = true;
 };
 
+// Numbered records that each give one sample.
+class SampleSource {
+ public:
+  virtual ~SampleSource() = default;
+  virtual const std::string& path() const = 0;
+  virtual std::int64_t size() const = 0;
+  virtual Sample sample(std::int64_t index) const = 0;  // 0 <= index < size(); throws Rejected
+};
+
 class Loader : public StepSource {
  public:
-  // Throws input_error: the file (data/conversations.h), a count below 1, limits out of order.
+  // Conversations of the file options.json. Throws input_error: the file (data/conversations.h), a count below 1, limits
+  // out of order.
   Loader(LoaderOptions options, const Processor& processor);
+  // Records of another kind; options.json, image_dir and sample are not used.
+  Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source);
   Loader(const Loader&) = delete;
 
   // Throws input_error when more than max_rejects records of an epoch are rejected, or all of them, with counts and the
@@ -58,7 +70,7 @@ class Loader : public StepSource {
   void restore(const LoaderState& state);
   void restore(const Json& state) override { restore(LoaderState::from_json(state, "loader state")); }
 
-  std::int64_t records() const { return file_.size(); }
+  std::int64_t records() const { return source_->size(); }
   const RejectCounts& rejects() const { return state_.rejects; }
   const Processor& processor() const { return processor_; }  // with `limits` applied
 
@@ -77,7 +89,7 @@ class Loader : public StepSource {
 
   const LoaderOptions options_;
   const Processor processor_;
-  const ConversationFile file_;
+  const std::unique_ptr<const SampleSource> source_;
   LoaderState state_;
   std::optional<JsonlWriter> rejects_;
   std::exception_ptr failed_;

@@ -19,11 +19,13 @@ void fill(const Tensor& t, F&& value) {
 
 }  // namespace
 
-void initialize(Parameters& parameters, const InitOptions& options, std::uint64_t seed) {
+void initialize(Parameters& parameters, const InitOptions& options, std::uint64_t seed,
+                const std::function<bool(const std::string& name)>& which) {
   if (!parameters.device().has_data()) return;
   if (options.matrix != "normal" && options.matrix != "uniform_fan_in")
     input_error("init.matrix: expected normal or uniform_fan_in, got ", options.matrix);
   for (const auto& e : parameters.entries()) {
+    if (which && !which(e.parameter.name)) continue;
     const Tensor& t = e.parameter.value;
     const Philox random(seed, "init " + e.parameter.name);
     const auto normal = [&](double std) {

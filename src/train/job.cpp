@@ -32,6 +32,47 @@ void export_model(const std::string& directory, const Onevision& model, const Pr
   out.commit();
 }
 
+StepReport run_to_end(Trainer& trainer, const RunOptions& o, const std::function<Json()>& finish) {
+  if (const auto newest = newest_checkpoint(o.out)) {
+    // A run that starts again beside them would have its own checkpoints pruned as the older ones.
+    if (!o.resume)
+      input_error(*newest, ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
+    load_checkpoint(*newest, trainer);
+  }
+  RunLog log(o.out + "/run.jsonl", trainer.steps_done());
+  const double peak = kernels::cpu::fma_peak_flops(threads());
+  if (trainer.steps_done() == 0) {
+    Json first = o.about;
+    first.set("threads", threads());
+    first.set("peak_flops", peak);
+    log.run(first);
+  } else {
+    log.note("resume", Json::object({{"step", trainer.steps_done()}}));
+  }
+
+  StepReport report;
+  report.step = trainer.steps_done();
+  {
+    const std::int64_t steps = trainer.options().steps;
+    Progress progress(o.name, steps, "step");
+    while (trainer.steps_done() < steps) {
+      report = trainer.step();
+      const bool last = report.step == steps;
+      if (last || (o.log_every > 0 && report.step % o.log_every == 0)) log.step(report, peak);
+      if (last || (o.save_every > 0 && report.step % o.save_every == 0)) {
+        save_checkpoint(o.out, trainer, o.about);
+        prune_checkpoints(o.out, o.keep);
+      }
+      progress.update(report.step, progress_note(report, peak));
+    }
+  }
+  Json end = Json::object({{"step", trainer.steps_done()}});
+  const Json members = finish();
+  for (const auto& [key, value] : members.members()) end.set(key, value);
+  log.note("end", end);
+  return report;
+}
+
 StepReport run_training(const TrainJob& job) {
   const Processor processor = Processor::read(job.model_dir);
   const auto model =
@@ -46,46 +87,19 @@ StepReport run_training(const TrainJob& job) {
   Loader loader(data, processor);
   Trainer trainer(*model, loader, job.train);
 
-  if (const auto newest = newest_checkpoint(job.out)) {
-    // A run that starts again beside them would have its own checkpoints pruned as the older ones.
-    if (!job.resume)
-      input_error(*newest, ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
-    load_checkpoint(*newest, trainer);
-  }
-  const Json about = Json::object({{"config", job.config},
-                                   {"parameters", model->parameters().count()},
-                                   {"trained", model->parameters().gradients().numel()},
-                                   {"records", loader.records()}});
-  RunLog log(job.out + "/run.jsonl", trainer.steps_done());
-  const double peak = kernels::cpu::fma_peak_flops(threads());
-  if (trainer.steps_done() == 0) {
-    Json first = about;
-    first.set("threads", threads());
-    first.set("peak_flops", peak);
-    log.run(first);
-  } else {
-    log.note("resume", Json::object({{"step", trainer.steps_done()}}));
-  }
-
-  StepReport report;
-  report.step = trainer.steps_done();
-  {
-    Progress progress("train", job.train.steps, "step");
-    while (trainer.steps_done() < job.train.steps) {
-      report = trainer.step();
-      if (job.log_every > 0 && (report.step % job.log_every == 0 || report.step == job.train.steps))
-        log.step(report, peak);
-      const bool last = report.step == job.train.steps;
-      if (last || (job.save_every > 0 && report.step % job.save_every == 0)) {
-        save_checkpoint(job.out, trainer, about);
-        prune_checkpoints(job.out, job.keep);
-      }
-      progress.update(report.step, progress_note(report, peak));
-    }
-  }
-  export_model(job.out + "/model", *model, processor);
-  log.note("end", Json::object({{"step", trainer.steps_done()}, {"rejects", loader.rejects().json()}}));
-  return report;
+  const RunOptions run{.out = job.out,
+                       .save_every = job.save_every,
+                       .keep = job.keep,
+                       .log_every = job.log_every,
+                       .resume = job.resume,
+                       .about = Json::object({{"config", job.config},
+                                              {"parameters", model->parameters().count()},
+                                              {"trained", model->parameters().gradients().numel()},
+                                              {"records", loader.records()}})};
+  return run_to_end(trainer, run, [&] {
+    export_model(job.out + "/model", *model, processor);
+    return Json::object({{"rejects", loader.rejects().json()}});
+  });
 }
 
 }  // namespace ov
