@@ -76,9 +76,10 @@ deps-bench:  ## the same for the peers of make bench
 $(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h src/base/math.h src/base/hash.h
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(filter-out -MMD -MP,$(CXXFLAGS)) $< -lpthread -o $@
 # What the bits program needs: no files, no pictures, no text.
-BITS_SRC := $(filter-out src/base/json.cpp src/train/job.cpp src/train/checkpoint.cpp src/train/run_log.cpp src/model/hf_io.cpp,\
-              $(call find,src/base,*.cpp) $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) $(call find,src/nn,*.cpp) \
-              $(call find,src/model,*.cpp) $(call find,src/train,*.cpp)) src/base/json.cpp src/data/normalise.cpp
+BITS_SRC := $(patsubst %,src/base/%.cpp,file json parallel sha256 text) \
+            $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) src/nn/parameters.cpp src/nn/init.cpp \
+            $(patsubst %,src/model/%.cpp,config decoder generate grids onevision rice_vit) src/data/normalise.cpp \
+            $(patsubst %,src/train/%.cpp,gradient_sum micro_batch optimizer schedule trainer)
 BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filter kernels/%,$(LIB_SRC))) $(B)/obj/tests/tools/bits.o
 $(B)/bits: $(BITS_OBJ)
 	@$(CXX) $(OPT) $(SAN) $^ -lpthread -o $@

@@ -180,7 +180,7 @@ void TarWriter::entry(const std::string& name, char type, std::string_view data)
 
 void TarWriter::add(const std::string& name, std::string_view data) {
   if (name.empty() || name.find('\0') != name.npos)
-    input_error("tar member '", name, "': expected a name without zero bytes");
+    input_error("tar: a member of ", data.size(), " bytes: expected a name without zero bytes");
   const auto record = [](const std::string& key, const std::string& value) {
     const std::size_t rest = key.size() + value.size() + 3;  // blank, '=' and line end
     std::size_t length = rest + 1;

@@ -21,7 +21,8 @@ std::string hex16(std::uint64_t value) {
 }
 
 double model_flops_utilisation(const StepReport& report, double peak_flops) {
-  return report.seconds > 0 && peak_flops > 0 ? 2 * static_cast<double>(report.products) / report.seconds / peak_flops : 0;
+  return report.seconds > 0 && peak_flops > 0 ? 2 * static_cast<double>(report.products) / report.seconds / peak_flops
+                                              : 0;
 }
 
 RunLog::RunLog(const std::string& path, std::int64_t resume_after) : file_(open_log(path, resume_after)) {}

@@ -1,6 +1,6 @@
-// One training step of configs/model/tiny.json on 4 rows of 76 tokens and 44 patches: forward, backward, clipping, AdamW.
-// The peer is the same step in PyTorch eager (tests/bench/pytorch_step.py), run in turns with ours when --torch names a
-// Python that has PyTorch.
+// One training step of configs/model/tiny.json on 4 rows of 76 tokens and 44 patches: forward, backward, clipping,
+// AdamW. The peer is the same step in PyTorch eager (tests/bench/pytorch_step.py), run in turns with ours when
+// --torch names a Python that has PyTorch.
 #include <unistd.h>
 
 #include <cstdio>

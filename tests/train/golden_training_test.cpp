@@ -32,7 +32,8 @@ class GoldenSteps : public StepSource {
   explicit GoldenSteps(const Json& steps) : steps_(steps) {}
   GlobalStep next() override {
     GlobalStep step;
-    for (const Json& name : steps_[at_++].at("cases").items()) step.micro_batches.push_back(as_micro_batch(name.as_string()));
+    for (const Json& name : steps_[at_++].at("cases").items())
+      step.micro_batches.push_back(as_micro_batch(name.as_string()));
     return step;
   }
   Json state() const override { return Json(static_cast<std::int64_t>(at_)); }
@@ -47,7 +48,8 @@ TrainOptions golden_options() {
   TrainOptions o;
   o.steps = 20;
   o.schedule = {.peak = 2e-3, .min = 2e-4, .warmup = 0.2, .first_step = 1};
-  o.optimizer = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .clip_grad = 1, .no_decay = {"class_pos_emb"}};
+  o.optimizer = {
+      .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .clip_grad = 1, .no_decay = {"class_pos_emb"}};
   return o;
 }
 
@@ -65,7 +67,8 @@ TEST_CASE("golden training in fp64: rate, loss and gradient norm of every step, 
     CHECK(r.labelled == expected.at("tokens").as_int());
     CHECK(std::abs(r.lr - expected.at("lr").as_double()) <= 1e-15);
     CHECK(std::abs(r.loss - expected.at("loss").as_double()) <= 1e-9 * expected.at("loss").as_double());
-    CHECK(std::abs(r.gradient_norm - expected.at("grad_norm").as_double()) <= 1e-9 * expected.at("grad_norm").as_double());
+    CHECK(std::abs(r.gradient_norm - expected.at("grad_norm").as_double()) <=
+          1e-9 * expected.at("grad_norm").as_double());
   }
   const Safetensors trained = Safetensors::open(golden + "/trained_fp64.safetensors");
   std::vector<NamedTensor> ours, theirs;
