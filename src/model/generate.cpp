@@ -17,17 +17,25 @@ std::int64_t room(const Onevision& model, const std::vector<std::int64_t>& promp
   return static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, max_new_tokens);
 }
 
+Var features_of(const Onevision& model, const Tensor& pixel_values, const std::vector<Grid>& grids) {
+  return model.encode_images(
+      nullptr, {.input_ids = {}, .positions = {}, .segments = {}, .pixel_values = pixel_values, .grids = grids});
+}
+
 Tensor last_row(const Tensor& h_TC) { return h_TC.slice(0, h_TC.dim(0) - 1, h_TC.dim(0)); }
 
 }  // namespace
 
 Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Tensor& pixel_values,
                        const std::vector<Grid>& grids, std::int64_t max_new_tokens)
+    : Generation(model, prompt, features_of(model, pixel_values, grids), max_new_tokens) {}
+
+Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Var& features,
+                       std::int64_t max_new_tokens)
     : model_(model),
       cache_(model.config().text, room(model, prompt, max_new_tokens), model.parameters().dtype(),
              model.parameters().device()) {
-  const OnevisionInputs inputs = single_segment(prompt, pixel_values, grids, model.parameters().device());
-  const Var features = model.encode_images(nullptr, inputs);
+  const OnevisionInputs inputs = single_segment(prompt, {}, {}, model.parameters().device());
   // Only the last row goes through the head: the rest of the prompt predicts nothing that is asked for.
   logits_ = model.logits(Var{last_row(model.hidden(nullptr, inputs, features, &cache_).value)}).value;
 }
@@ -58,8 +66,14 @@ std::int64_t greedy(const Tensor& logits) {
 std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,
                                    const Tensor& pixel_values, const std::vector<Grid>& grids,
                                    const GenerateOptions& options, const std::function<bool(std::int64_t)>& callback) {
+  return generate_from_features(model, prompt, features_of(model, pixel_values, grids), options, callback);
+}
+
+std::vector<std::int64_t> generate_from_features(const Onevision& model, const std::vector<std::int64_t>& prompt,
+                                                 const Var& features, const GenerateOptions& options,
+                                                 const std::function<bool(std::int64_t)>& callback) {
   std::vector<std::int64_t> ids;
-  Generation generation(model, prompt, pixel_values, grids, options.max_new_tokens);
+  Generation generation(model, prompt, features, options.max_new_tokens);
   while (static_cast<std::int64_t>(ids.size()) < options.max_new_tokens) {
     const std::int64_t id = greedy(generation.logits());
     ids.push_back(id);

@@ -26,6 +26,10 @@ std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std
                                    const Tensor& pixel_values, const std::vector<Grid>& grids,
                                    const GenerateOptions& options,
                                    const std::function<bool(std::int64_t id)>& callback = nullptr);
+// The same on pictures that are encoded already (Onevision::encode_images); null without pictures.
+std::vector<std::int64_t> generate_from_features(const Onevision& model, const std::vector<std::int64_t>& prompt,
+                                                 const Var& features, const GenerateOptions& options,
+                                                 const std::function<bool(std::int64_t id)>& callback = nullptr);
 
 // The two halves of it, for those who look at logits or choose ids themselves.
 class Generation {
@@ -33,6 +37,8 @@ class Generation {
   // Runs pictures and prompt; room for `max_new_tokens` more.
   Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Tensor& pixel_values,
              const std::vector<Grid>& grids, std::int64_t max_new_tokens);
+  Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Var& features,
+             std::int64_t max_new_tokens);
   const Tensor& logits() const { return logits_; }  // [1,V], of the token that comes next
   void append(std::int64_t id);                     // runs one more token
 

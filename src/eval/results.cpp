@@ -1,0 +1,122 @@
+// What an evaluation came to: the two files, the table, and the name of the model by its content.
+#include <algorithm>
+#include <cstdio>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "eval/evaluate.h"
+
+namespace ov {
+namespace {
+
+struct Mean {
+  std::int64_t n = 0;
+  double score = 0, grey = 0, commonest = 0;  // sums
+  void add(const Answered& a) { ++n, score += a.score, grey += a.grey_score, commonest += a.commonest_score; }
+  double of(double sum) const { return n ? sum / static_cast<double>(n) : 0; }
+};
+
+// In order of first appearance.
+template <class Key>
+std::vector<std::pair<std::string, Mean>> means(const std::vector<Answered>& answers, Key key) {
+  std::vector<std::pair<std::string, Mean>> out;
+  for (const Answered& a : answers) {
+    auto at = std::find_if(out.begin(), out.end(), [&](const auto& m) { return m.first == key(a); });
+    if (at == out.end()) at = out.insert(out.end(), {key(a), Mean{}});
+    at->second.add(a);
+  }
+  return out;
+}
+
+}  // namespace
+
+Json Evaluation::json() const {
+  Json categories = Json::object(), templates = Json::object();
+  double sum = 0;
+  const auto by_category = means(answers, [](const Answered& a) { return a.question.category; });
+  for (const auto& [name, m] : by_category) {
+    categories.set(name, Json::object({{"n", m.n},
+                                       {"accuracy", m.of(m.score)},
+                                       {"blind_accuracy", std::max(m.of(m.commonest), m.of(m.grey))},
+                                       {"blind_commonest", m.of(m.commonest)},
+                                       {"blind_grey", m.of(m.grey)}}));
+    sum += m.of(m.score);
+    const auto within = [&name = name](const Answered& a) { return a.question.category == name; };
+    std::vector<Answered> own;
+    std::copy_if(answers.begin(), answers.end(), std::back_inserter(own), within);
+    for (const auto& [id, t] : means(own, [](const Answered& a) { return a.question.from_template; }))
+      templates.set(id, Json::object({{"category", name}, {"n", t.n}, {"accuracy", t.of(t.score)}}));
+  }
+  return Json::object({{"categories", categories},
+                       {"mean", by_category.empty() ? 0 : sum / static_cast<double>(by_category.size())},
+                       {"templates", templates},
+                       {"rejects", rejects.json()}});
+}
+
+std::string model_sha256(const std::string& model_dir) {
+  Sha256 hash;
+  bool any = false;
+  for (const std::string& name : list_directory(model_dir)) {
+    if (!name.starts_with("model") || !name.ends_with(".safetensors")) continue;
+    const auto file = MappedFile::open(model_dir + "/" + name);
+    hash.update(file->data(), file->size());
+    any = true;
+  }
+  if (!any) input_error(model_dir, ": expected model.safetensors or model-*.safetensors, found neither");
+  return hash.hex();
+}
+
+std::string read_expected_sha256(const std::string& path) {
+  const Json json = Json::read(path);
+  const Json* value = json.is_object() ? json.find("model_sha256") : nullptr;
+  if (value && value->is_null()) return "";
+  const bool hex = value && value->is_string() && value->as_string().size() == 64 &&
+                   value->as_string().find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!hex)
+    input_error(path, ": model_sha256: expected 64 lower-case hex digits or null, found ",
+                value ? value->dump() : "nothing");
+  return value->as_string();
+}
+
+Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha256, const std::string& expected,
+                      const std::string& out) {
+  make_directories(out);
+  DurableWriter predictions(out + "/predictions.jsonl");
+  for (const Answered& a : evaluation.answers) {
+    const Question& q = a.question;
+    predictions.write(Json::object({{"id", q.id},
+                                    {"category", q.category},
+                                    {"template", q.from_template},
+                                    {"image", q.image},
+                                    {"question", q.question},
+                                    {"answer", q.answer},
+                                    {"prediction", a.prediction},
+                                    {"grey_prediction", a.grey_prediction},
+                                    {"scorer", q.scorer->name},
+                                    {"score", a.score}})
+                          .dump() +
+                      "\n");
+  }
+  predictions.commit();
+
+  Json eval = evaluation.json();
+  eval.set("model_sha256", model_sha256);
+  if (!expected.empty()) eval.set("expected_sha256", expected).set("same_as_expected", expected == model_sha256);
+  write_durably(out + "/eval.json", eval.dump(2) + "\n");
+  return eval;
+}
+
+std::string accuracy_table(const Json& eval) {
+  std::string out = "category                  questions  accuracy  blind: commonest   grey\n";
+  char line[160];
+  for (const auto& [name, c] : eval.at("categories").members()) {
+    std::snprintf(line, sizeof line, "%-26s %8ld %9.3f %17.3f %6.3f\n", name.c_str(),
+                  static_cast<long>(c.at("n").as_int()), c.at("accuracy").as_double(),
+                  c.at("blind_commonest").as_double(), c.at("blind_grey").as_double());
+    out += line;
+  }
+  std::snprintf(line, sizeof line, "%-35s %9.3f\n", "mean of the categories", eval.at("mean").as_double());
+  return out + line;
+}
+
+}  // namespace ov
