@@ -66,7 +66,8 @@ void rope_table_2d_backward(const RopeTable2dBackward& a) {
 std::vector<float> inverse_frequencies(std::int64_t dim, double theta) {
   std::vector<float> w(static_cast<std::size_t>(dim / 2));
   for (std::int64_t k = 0; k < dim / 2; ++k) {
-    const auto power = static_cast<float>(std::pow(theta, 2.0 * static_cast<double>(k) / static_cast<double>(dim)));
+    const float exponent = static_cast<float>(2 * k) / static_cast<float>(dim);
+    const auto power = static_cast<float>(std::pow(theta, static_cast<double>(exponent)));
     w[static_cast<std::size_t>(k)] = 1.0f / power;
   }
   return w;

@@ -45,7 +45,8 @@ void rope_table_1d(const RopeTable1d&);
 void rope_table_2d_forward(const RopeTable2dForward&);
 void rope_table_2d_backward(const RopeTable2dBackward&);
 
-// ω_k = f32(1 / f32(θ^(2k/dim))), k < dim/2: what torch computes in fp32, to one ulp.
+// ω_k = f32(1 / f32(θ^f32(2k/dim))), k < dim/2: what torch computes in fp32, to one ulp. The exponent is rounded too,
+// which shows when dim is no power of two.
 std::vector<float> inverse_frequencies(std::int64_t dim, double theta);
 
 }  // namespace ov::kernels

@@ -28,9 +28,10 @@ class Random {
 // First run: makes the leaves. Later runs: hands out the same leaves, whatever the check has written into them.
 class CheckExample : public Example {
  public:
-  explicit CheckExample(std::uint64_t seed) : random_(seed) {}
+  // `edge`: the size that every size(...) becomes; 0: the usual ones.
+  explicit CheckExample(std::uint64_t seed, std::int64_t edge = 0) : random_(seed), edge_(edge) {}
   void start(Tape* tape) { tape_ = tape, next_leaf_ = next_constant_ = 0; }
-  std::int64_t size(std::int64_t usual) override { return usual; }
+  std::int64_t size(std::int64_t usual) override { return edge_ ? edge_ : usual; }
 
   Var input(const Shape& shape) override {
     Leaf& leaf = next(shape);
@@ -77,6 +78,7 @@ class CheckExample : public Example {
   }
 
   Random random_;
+  std::int64_t edge_;
   Tape* tape_ = nullptr;
   std::vector<Leaf> leaves_;
   std::vector<Tensor> constants_;
@@ -90,8 +92,9 @@ struct GradientError {
 };
 
 // `op` is run again and again; its outputs must be a function of the example's leaves.
-inline GradientError check_gradient(const std::function<std::vector<Var>(Example&)>& op, std::uint64_t seed = 1) {
-  CheckExample e(seed);
+inline GradientError check_gradient(const std::function<std::vector<Var>(Example&)>& op, std::uint64_t seed = 1,
+                                    std::int64_t edge = 0) {
+  CheckExample e(seed, edge);
   Tape tape;
   e.start(&tape);
   const std::vector<Var> outputs = op(e);
