@@ -70,8 +70,7 @@ class Evaluator {
       input_error(r.what(), " (", name_of(r.reason()), "; data.max_rejects is ", options_.max_rejects, ")");
   }
 
-  Var encode(const Image& image, const std::string& name) const {
-    const Patches patches = named_patches(image, processor_.images(), name);
+  Var encode(const Patches& patches) const {
     const Grid grid{patches.grid[0], patches.grid[1], patches.grid[2]};
     const Tensor& pixels = patches.pixel_values;
     const Dtype dtype = model_.parameters().dtype();
@@ -94,14 +93,17 @@ class Evaluator {
     std::vector<std::string> faults(paths.size());
     parallel_for(static_cast<std::int64_t>(paths.size()), 4, [&](std::int64_t n) {
       const auto i = static_cast<std::size_t>(n);
+      Patches patches;
       try {
         const Image image = read_image(paths[i]);
-        seen[i] = encode(image, paths[i]);
+        patches = named_patches(image, processor_.images(), paths[i]);
         sizes[i] = {image.width, image.height};
       } catch (const Error& e) {
         if (e.exit() != Exit::wrong_input) throw;
         faults[i] = e.what();
+        return;
       }
+      seen[i] = encode(patches);
     });
     for (std::size_t i = 0; i < paths.size(); ++i) {
       if (!faults[i].empty()) {
@@ -115,7 +117,8 @@ class Evaluator {
     for (const auto& [path, size] : sizes_)
       if (!grey_.contains(size)) {
         grey_[size] = seen_.size();
-        seen_.push_back(encode(constant({size.first, size.second}, grey), "grey picture"));
+        seen_.push_back(
+            encode(named_patches(constant({size.first, size.second}, grey), processor_.images(), "grey picture")));
       }
   }
 
