@@ -18,9 +18,20 @@ struct Verb {
 };
 
 const Verb verbs[] = {
-    {"synth", cli::synth},   {"merge", cli::merge, true}, {"train", cli::train, true}, {"generate", cli::generate},
-    {"recall", cli::recall}, {"inspect", cli::inspect},   {"trace", cli::trace},       {"diff", cli::diff},
-    {"plan", cli::plan},     {"bench", cli::bench},       {"help", cli::help},
+    {"synth", cli::synth},
+    {"tokenizer", cli::tokenizer, true},
+    {"pretrain", cli::pretrain, true},
+    {"merge", cli::merge, true},
+    {"train", cli::train, true},
+    {"generate", cli::generate},
+    {"recall", cli::recall},
+    {"eval", cli::eval},
+    {"inspect", cli::inspect},
+    {"trace", cli::trace},
+    {"diff", cli::diff},
+    {"plan", cli::plan},
+    {"bench", cli::bench},
+    {"help", cli::help},
 };
 
 bool asks_for_help(const std::string& argument) { return argument == "--help" || argument == "-h"; }

@@ -46,6 +46,34 @@ ModelConfig described_model(const Config& config) {
   return model;
 }
 
+InitOptions init_options(const Config& config) {
+  return {.matrix = config.text("init.matrix"),
+          .matrix_std = config.number("init.matrix_std"),
+          .projection_out_std = config.number("init.projection_out_std"),
+          .embedding_std = config.number("init.embedding_std"),
+          .patch_embedding_std = config.number("init.patch_embedding_std"),
+          .class_vector_std = config.number("init.class_vector_std"),
+          .class_angles_std = config.number("init.class_angles_std")};
+}
+
+OptimizerOptions optimizer_options(const Config& config) {
+  return {.beta1 = config.number("optimizer.beta1"),
+          .beta2 = config.number("optimizer.beta2"),
+          .eps = config.number("optimizer.eps"),
+          .weight_decay = config.number("optimizer.weight_decay"),
+          .clip_grad = config.number("optimizer.clip_grad"),
+          .no_decay = config.list("optimizer.no_decay")};
+}
+
+Schedule schedule_options(const Config& config) {
+  return {.peak = config.number("optimizer.lr"),
+          .min = config.number("optimizer.min_lr"),
+          .warmup = config.number("schedule.warmup"),
+          .decay = config.text("schedule.decay"),
+          .steps = config.integer("train.steps"),
+          .first_step = config.integer("schedule.first_step")};
+}
+
 Dtype dtype_named(const std::string& name) { return name == "f64" ? Dtype::f64 : Dtype::f32; }
 
 void print(const std::string& text) {

@@ -21,19 +21,9 @@ LoaderOptions loader_options(const Config& config) {
 TrainOptions train_options(const Config& config) {
   TrainOptions train;
   train.steps = config.integer("train.steps");
-  train.schedule = {.peak = config.number("optimizer.lr"),
-                    .min = config.number("optimizer.min_lr"),
-                    .warmup = config.number("schedule.warmup"),
-                    .decay = config.text("schedule.decay"),
-                    .steps = train.steps,
-                    .first_step = config.integer("schedule.first_step")};
-  train.optimizer = {.beta1 = config.number("optimizer.beta1"),
-                     .beta2 = config.number("optimizer.beta2"),
-                     .eps = config.number("optimizer.eps"),
-                     .weight_decay = config.number("optimizer.weight_decay"),
-                     .clip_grad = config.number("optimizer.clip_grad"),
-                     .no_decay = config.list("optimizer.no_decay"),
-                     .visual_lr_scale = config.number("optimizer.lr_scale.visual")};
+  train.schedule = schedule_options(config);
+  train.optimizer = optimizer_options(config);
+  train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.tree = config.text("train.grad_sum") == "tree";
   train.modules = config.list("train.modules");

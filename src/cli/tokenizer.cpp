@@ -1,0 +1,20 @@
+#include "base/durable_directory.h"
+#include "base/file.h"
+#include "cli/verbs.h"
+#include "data/learn_tokenizer.h"
+
+namespace ov::cli {
+
+Exit tokenizer(const Config& config) {
+  const std::string& out = config.required("out");
+  const Tokenizer learnt = learn_tokenizer({.files = config.list("data.text"),
+                                            .vocabulary = config.integer("bpe.vocabulary"),
+                                            .min_count = config.integer("bpe.min_count")});
+  make_directories(parent_directory(out));
+  DurableDirectory directory(out);
+  learnt.write(directory.path());
+  directory.commit();
+  return Exit::done;
+}
+
+}  // namespace ov::cli
