@@ -135,6 +135,7 @@ class Evaluator {
     for (std::size_t first = 0; first < stride; ++first)
       for (std::size_t i = first; i < n; i += stride) order.push_back(i);
 
+    if (options_.progress) options_.progress(0, static_cast<std::int64_t>(n));
     for (std::size_t begin = 0; begin < n; begin += round_size) {
       const std::size_t end = std::min(begin + round_size, n);
       parallel_for(static_cast<std::int64_t>(end - begin), [&](std::int64_t i) {

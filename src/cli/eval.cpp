@@ -1,0 +1,42 @@
+#include "base/progress.h"
+#include "cli/verbs.h"
+#include "eval/evaluate.h"
+#include "model/generate.h"
+
+namespace ov::cli {
+
+Exit eval(const Config& config) {
+  use_threads(config);
+  const std::string& directory = config.required("model.dir");
+  const std::string& out = config.required("out");
+  const std::string& expected_file = config.text("eval.expected");
+  const std::string expected = expected_file.empty() ? "" : read_expected_sha256(expected_file);
+  EvalOptions options{.data = config.required("eval.data"),
+                      .tasks = config.required("eval.tasks"),
+                      .limits = pixel_limits(config),
+                      .max_new_tokens = config.integer("generate.max_new_tokens"),
+                      .stop = read_stop_ids(directory),
+                      .limit = config.integer("eval.limit"),
+                      .max_rejects = config.integer("data.max_rejects")};
+  const Processor processor = Processor::read(directory);
+  const auto model = load_model(directory, load_options(config));
+
+  std::optional<Progress> bar;
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    if (!bar) bar.emplace("eval", total, "answer");
+    bar->update(done);
+  };
+  const Evaluation evaluation = evaluate(*model, processor, options);
+  if (bar) bar->finish();
+
+  const std::string sha256 = model_sha256(directory);
+  const Json result = write_evaluation(evaluation, sha256, expected, out);
+  print(accuracy_table(result));
+  if (evaluation.rejects.total() > 0) print(cat("passed over: ", evaluation.rejects.str(), "\n"));
+  print(cat("sha256 of the model  ", sha256, "\n"));
+  if (!expected.empty())
+    print(cat("expected             ", expected, sha256 == expected ? "  the same\n" : "  another model\n"));
+  return Exit::done;
+}
+
+}  // namespace ov::cli
