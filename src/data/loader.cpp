@@ -3,12 +3,13 @@
 #include <utility>
 
 #include "base/error.h"
+#include "data/records.h"
 
 namespace ov {
 namespace {
 
 void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error("data.", name, ": expected at least ", least, ", found ", value);
+  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
 }
 
 class Conversations : public SampleSource {
@@ -16,15 +17,15 @@ class Conversations : public SampleSource {
   Conversations(const LoaderOptions& options, const Processor& processor)
       : processor_(processor.with_limits(options.limits)),
         options_(options.sample),
-        file_(options.json, options.image_dir) {}
-  const std::string& path() const override { return file_.path(); }
-  std::int64_t size() const override { return file_.size(); }
-  Sample sample(std::int64_t index) const override { return make_sample(file_.read(index), processor_, options_); }
+        records_(open_records(options.json, options.image_dir)) {}
+  const std::string& path() const override { return records_->path(); }
+  std::int64_t size() const override { return records_->size(); }
+  Sample sample(std::int64_t index) const override { return make_sample(records_->read(index), processor_, options_); }
 
  private:
   const Processor processor_;
   const SampleOptions options_;
-  const ConversationFile file_;
+  const std::unique_ptr<const Records> records_;
 };
 
 }  // namespace
@@ -34,11 +35,11 @@ Loader::Loader(LoaderOptions options, const Processor& processor)
 
 Loader::Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source)
     : options_(std::move(options)), processor_(processor.with_limits(options_.limits)), source_(std::move(source)) {
-  at_least(options_.samples_per_micro_batch, 1, "samples_per_micro_batch");
-  at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
-  at_least(options_.sample.max_tokens, 1, "max_tokens");
-  at_least(options_.max_rejects, 0, "max_rejects");
-  at_least(options_.seed, 0, "seed");
+  at_least(options_.samples_per_micro_batch, 1, "train.micro_batch_samples");
+  at_least(options_.micro_batches_per_step, 1, "train.micro_batches");
+  at_least(options_.sample.max_tokens, 1, "train.max_tokens");
+  at_least(options_.max_rejects, 0, "data.max_rejects");
+  at_least(options_.seed, 0, "data.seed");
   state_.seed = options_.seed;
   state_.records = source_->size();
 }

@@ -28,7 +28,7 @@
 namespace ov {
 
 struct LoaderOptions {
-  std::string json;       // conversation file
+  std::string json;       // conversation file or webdataset: data/records.h
   std::string image_dir;  // where relative image paths start; "": beside the file
   SampleOptions sample;   // turns, max_tokens
   PixelLimits limits;     // in place of the processor's
@@ -51,7 +51,7 @@ class SampleSource {
 
 class Loader : public StepSource {
  public:
-  // Conversations of the file options.json. Throws input_error: the file (data/conversations.h), a count below 1, limits
+  // Conversations of the data set options.json. Throws input_error: the file (data/conversations.h), a count below 1, limits
   // out of order.
   Loader(LoaderOptions options, const Processor& processor);
   // Records of another kind; options.json, image_dir and sample are not used.

@@ -123,7 +123,8 @@ PackIndex PackIndex::read(const std::string& path) {
   index.literal_tokens = value(file, "literal_tokens") == "as_text" ? LiteralTokens::as_text : LiteralTokens::as_tokens;
   index.processor = value(file, "processor");
   index.data = value(file, "data");
-  for (const Json& s : Json::parse(value(file, "sources"), cat(path, ": sources")).items())
+  const Json sources = Json::parse(value(file, "sources"), cat(path, ": sources"));
+  for (const Json& s : sources.items())
     index.sources.push_back({s.at("path").as_string(), s.at("image_dir").as_string()});
   index.record = column<std::int64_t>(file, "sample.record", -1);
   index.tokens = column<std::int32_t>(file, "sample.tokens", index.samples());

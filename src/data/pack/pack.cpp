@@ -36,16 +36,16 @@ Measured measure(const Sources& sources, std::int64_t record, const Processor& p
 }
 
 void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error("pack.", name, ": expected at least ", least, ", found ", value);
+  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
 }
 
 }  // namespace
 
 PackReport pack_data(const PackOptions& options, const Processor& given) {
-  at_least(options.capacity, 1, "capacity");
-  at_least(options.max_patches, 0, "max_patches");
-  at_least(options.max_rejects, 0, "max_rejects");
-  at_least(options.seed, 0, "seed");
+  at_least(options.capacity, 1, "pack.capacity");
+  at_least(options.max_patches, 0, "pack.max_patches");
+  at_least(options.max_rejects, 0, "data.max_rejects");
+  at_least(options.seed, 0, "data.seed");
   const Processor processor = given.with_limits(options.limits);
   const Sources sources(options.sources);
 
@@ -93,7 +93,7 @@ PackReport pack_data(const PackOptions& options, const Processor& given) {
   if (too_many || index.samples() == 0)
     input_error(
         options.out, ": ", all_rejects.total(), " of ", sources.size(), " records rejected",
-        too_many ? cat(", more than pack.max_rejects ", options.max_rejects) : std::string(", so none is left to pack"),
+        too_many ? cat(", more than data.max_rejects ", options.max_rejects) : std::string(", so none is left to pack"),
         " (", all_rejects.str(), "); the last: ", last_reject);
 
   std::vector<std::int32_t> room = index.tokens;

@@ -9,7 +9,7 @@ namespace ov {
 namespace {
 
 void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error("train.", name, ": expected at least ", least, ", found ", value);
+  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
 }
 
 }  // namespace
@@ -19,9 +19,9 @@ PackedLoader::PackedLoader(PackedLoaderOptions options, const Processor& process
       processor_(processor.with_limits(options_.limits)),
       index_(PackIndex::read(options_.index)),
       sources_(options_.sources.empty() ? index_.sources : options_.sources) {
-  at_least(options_.packs_per_step, 1, "packs_per_step");
-  at_least(options_.max_rejects, 0, "max_rejects");
-  at_least(options_.seed, 0, "seed");
+  at_least(options_.packs_per_step, 1, "train.micro_batches");
+  at_least(options_.max_rejects, 0, "data.max_rejects");
+  at_least(options_.seed, 0, "data.seed");
   if (length_fingerprint(processor_) != index_.processor)
     input_error(options_.index, ": was packed with another tokenizer or other pixel limits (now ",
                 processor_.images().min_pixels, " to ", processor_.images().max_pixels, "): pack again");
@@ -60,7 +60,7 @@ void PackedLoader::count_reject(PackedState& s, std::vector<Json>& rejects, std:
   const std::int64_t n = s.epoch_rejects.total();
   if (n > options_.max_rejects || n == index_.samples())
     input_error(options_.index, ": ", n, " of ", index_.samples(), " samples rejected",
-                n > options_.max_rejects ? cat(", more than train.max_rejects ", options_.max_rejects)
+                n > options_.max_rejects ? cat(", more than data.max_rejects ", options_.max_rejects)
                                          : std::string(", so none is left to learn from"),
                 " (", s.epoch_rejects.str(), "); the last: ", r.what());
 }
@@ -137,7 +137,7 @@ void PackedLoader::restore(const PackedState& state) {
     input_error(options_.index, ": has checksum ", state_.index, ", but the loader's state to go on from is of ",
                 state.index, ": another packing");
   if (state.seed != options_.seed)
-    input_error("train.seed is ", options_.seed, ", but the loader's state to go on from has seed ", state.seed);
+    input_error("data.seed is ", options_.seed, ", but the loader's state to go on from has seed ", state.seed);
   if (state.position < 0 || state.position >= index_.packs.size() || state.epoch < 0)
     input_error(options_.index, ": the loader's state is at epoch ", state.epoch, ", position ", state.position, " of ",
                 index_.packs.size());

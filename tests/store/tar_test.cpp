@@ -1,0 +1,212 @@
+#include "store/tar.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+
+#include "store/energon.h"
+#include "tests/base/scratch.h"
+
+namespace ov {
+namespace {
+
+using Members = std::vector<std::pair<std::string, std::string>>;
+
+void write_tar(const std::string& path, const Members& members) {
+  TarWriter tar(path);
+  for (const auto& [name, data] : members) tar.add(name, data);
+  tar.finish();
+}
+
+Members read_tar(const std::string& path) {
+  Members out;
+  TarReader tar(MappedFile::open(path));
+  for (TarMember m; tar.next(&m);) out.emplace_back(m.name, m.data);
+  return out;
+}
+
+// What f throws, "cut | " in front of a TruncatedTar; "" when nothing.
+template <class F>
+std::string complaint(F&& f) {
+  try {
+    f();
+  } catch (const TruncatedTar& e) { return cat("cut | ", e.what()); } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
+
+Members odd_members() {
+  return {{"a.json", "{}"},
+          {"empty.txt", ""},
+          {"block.bin", std::string(512, 'b')},
+          {"more.bin", std::string(513, '\0')},
+          {std::string(100, 'n'), "as long as a header's name"},
+          {std::string(101, 'n') + "/" + std::string(180, 'm') + ".jpg", "one that needs an extended header"},
+          {"bilder/\xc3\xa4.jpg", "not ASCII"}};
+}
+
+}  // namespace
+
+TEST_CASE("tar: what is written is read back, whatever its size and name, and the same members give the same bytes") {
+  const ScratchDirectory dir;
+  write_tar(dir / "a.tar", odd_members());
+  CHECK(read_tar(dir / "a.tar") == odd_members());
+  write_tar(dir / "b.tar", odd_members());
+  CHECK(read_file(dir / "a.tar") == read_file(dir / "b.tar"));
+  write_tar(dir / "none.tar", {});
+  CHECK(read_tar(dir / "none.tar").empty());
+  TarWriter tar(dir / "never.tar");
+  CHECK(contains(complaint([&] { tar.add("", "x"); }), "expected a name"));
+  CHECK(contains(complaint([&] { tar.add(std::string("a\0b", 3), "x"); }), "expected a name"));
+}
+
+TEST_CASE("tar: GNU tar lists and unpacks what is written") {
+  const ScratchDirectory dir;
+  write_tar(dir / "a.tar", odd_members());
+  REQUIRE(std::system(cat("cd ", dir.path(), " && mkdir out && tar xf a.tar -C out").c_str()) == 0);
+  for (const auto& [name, data] : odd_members()) CHECK(read_file(dir / "out/" + name) == data);
+}
+
+TEST_CASE("tar: archives of other writers are read: GNU, ustar, pax and v7, long names, directories and links") {
+  const ScratchDirectory dir;
+  const std::string deep = std::string(90, 'd') + "/" + std::string(60, 'f') + ".jpg";  // fits ustar's prefix field
+  const std::string longer = std::string(200, 'x') + ".jpg";                            // fits pax and GNU only
+  REQUIRE(std::system(cat("cd ", dir.path(), " && mkdir in && cd in && mkdir ", deep.substr(0, 90), " && echo deep > ",
+                          deep, " && echo -n abc > a.txt && ln -s a.txt link && echo long > ", longer)
+                          .c_str()) == 0);
+  for (const std::string format : {"gnu", "pax", "ustar", "v7"}) {
+    const bool all = format == "gnu" || format == "pax", v7 = format == "v7";
+    std::string names = "./a.txt ./link";
+    if (!v7) names += " ./" + deep.substr(0, 90);
+    if (all) names += " ./" + longer;
+    REQUIRE(std::system(
+                cat("cd ", dir / "in", " && tar cf ../x.tar --sort=name --format=", format, " ", names).c_str()) == 0);
+    Members want = {{"a.txt", "abc"}};
+    if (!v7) want.emplace_back(deep, "deep\n");
+    if (all) want.emplace_back(longer, "long\n");
+    CHECK_MESSAGE(read_tar(dir / "x.tar") == want, format);
+  }
+}
+
+TEST_CASE("tar: cut anywhere before its end, the file and the byte are named, and the members before are whole") {
+  const ScratchDirectory dir;
+  const Members members = {{"a.jpg", std::string(700, 'a')}, {"a.json", "{}"}, {"b.jpg", std::string(512, 'b')}};
+  write_tar(dir / "whole.tar", members);
+  const std::string whole = read_file(dir / "whole.tar");
+  const std::uint64_t ends[] = {1536, 2560, 3584};  // of the three members
+  REQUIRE(whole.size() == 3584 + 1024);
+  for (std::size_t size = 0; size < whole.size(); size += 61) {
+    write_durably(dir / "cut.tar", whole.substr(0, size));
+    TarReader tar(MappedFile::open(dir / "cut.tar"));
+    std::size_t read = 0;
+    const std::string error = complaint([&] {
+      for (TarMember m; tar.next(&m); ++read) CHECK(m.data == members[read].second);
+    });
+    CHECK(contains(error, cat("cut | ", dir / "cut.tar", ": cut short: ")));
+    CHECK(contains(error, " at byte "));
+    // A member counts when its last byte is there, padded or not.
+    const std::size_t last_bytes[] = {512 + 700, 2048 + 2, 2560 + 512 + 512};
+    for (std::size_t i = 0; i < 3; ++i) CHECK((read > i) == (size >= last_bytes[i]));
+    CHECK(tar.offset() == (read ? ends[read - 1] : 0));
+  }
+  CHECK(read_tar(dir / "whole.tar") == members);  // the twin: uncut it reads to the end
+}
+
+TEST_CASE("tar: a changed byte in a header is found by its checksum; content carries none") {
+  const ScratchDirectory dir;
+  write_tar(dir / "a.tar", {{"a.txt", "abc"}, {"b.txt", "def"}});
+  const std::string good = read_file(dir / "a.tar");
+  for (std::size_t at = 1024; at < 1536; ++at) {  // the header of b.txt
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    write_durably(dir / "b.tar", bad);
+    const std::string error = complaint([&] { read_tar(dir / "b.tar"); });
+    const bool in_checksum_padding = at == 1024 + 154 || at == 1024 + 155;  // a zero byte and a blank end the number
+    if (!in_checksum_padding) CHECK_MESSAGE(contains(error, "b.tar: byte 1024: expected a tar header"), at);
+  }
+  std::string other = good;
+  other[512] = 'x';
+  write_durably(dir / "b.tar", other);
+  CHECK(read_tar(dir / "b.tar")[0].second == "xbc");
+}
+
+TEST_CASE("tar: a size that is no number, or a malformed pax header, is told") {
+  const ScratchDirectory dir;
+  const auto with_checksum = [](std::string bytes, std::size_t header) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < 512; ++i)
+      sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(bytes[header + i]);
+    char text[8];
+    std::snprintf(text, sizeof text, "%06llo", static_cast<unsigned long long>(sum));
+    return bytes.replace(header + 148, 7, std::string(text, 7));
+  };
+  write_tar(dir / "a.tar", {{std::string(150, 'n'), "abc"}});
+  const std::string good = read_file(dir / "a.tar");
+  CHECK(with_checksum(good, 0) == good);
+  std::string bad = good;
+  bad[124] = '9';
+  write_durably(dir / "b.tar", with_checksum(bad, 0));
+  CHECK(contains(complaint([&] { read_tar(dir / "b.tar"); }), "byte 0: expected a tar header, but the size"));
+  bad = good;
+  bad[512] = '9';  // the record's length
+  write_durably(dir / "b.tar", bad);
+  CHECK(contains(complaint([&] { read_tar(dir / "b.tar"); }), "byte 0: malformed pax header"));
+}
+
+TEST_CASE("energon: index and metadata are read back; what is no index is refused with the number that is wrong") {
+  const ScratchDirectory dir;
+  CHECK(!read_tar_index(dir / "a.tar"));
+  CHECK(!read_energon_meta(dir.path()));
+  write_tar_index(dir / "a.tar", {0, 1024, 70656});
+  CHECK(*read_tar_index(dir / "a.tar") == std::vector<std::uint64_t>{0, 1024, 70656});
+  CHECK(read_file(dir / "a.tar.idx").substr(16) == std::string("\x00\x14\x01\0\0\0\0\0", 8));
+  const auto refused = [&](std::vector<std::uint64_t> borders) {
+    write_tar_index(dir / "b.tar", borders);
+    return complaint([&] { read_tar_index(dir / "b.tar"); });
+  };
+  CHECK(refused({0, 512}) == "");
+  CHECK(contains(refused({512, 1024}), "b.tar.idx: number 1 is 512, expected 0"));
+  CHECK(contains(refused({0, 1024, 1024}), "number 3 is 1024, expected a multiple of 512 above 1024"));
+  CHECK(contains(refused({0, 1000}), "number 2 is 1000, expected a multiple of 512"));
+  write_durably(dir / "b.tar.idx", std::string(12, '\0'));
+  CHECK(contains(complaint([&] { read_tar_index(dir / "b.tar"); }), "12 bytes, expected a multiple of 8"));
+
+  const EnergonMeta meta{"PackedCaptioningSample", {"a.tar", "part_01/b.tar"}, {{"a.tar", 2}, {"part_01/b.tar", 11}}};
+  write_energon_meta(dir.path(), meta, "some.module", "# python\n");
+  const EnergonMeta back = *read_energon_meta(dir.path());
+  CHECK(back.sample_class == meta.sample_class);
+  CHECK(back.train == meta.train);
+  CHECK(back.shard_samples == meta.shard_samples);
+}
+
+TEST_CASE("energon: metadata in other spellings of the same YAML, excluded shards, counts in JSON, and what is none") {
+  const ScratchDirectory dir;
+  REQUIRE(std::system(("mkdir " + (dir / ".nv-meta")).c_str()) == 0);
+  write_durably(dir / ".nv-meta/dataset.yaml",
+                "__module__: megatron.energon\nsample_type: # what it is\n  __class__: 'MultiMixQASample'\n"
+                "  __module__: a.b\n");
+  write_durably(dir / ".nv-meta/split.yaml",
+                "---\nsplit_parts:\n    val: [v.tar]\n    train:\n      - \"a.tar\"   # first\n      - b.tar\n"
+                "      - c.tar\n    test: []\nexclude: [b.tar, 'x.tar']\n");
+  write_durably(dir / ".nv-meta/.info.json", "{\"shard_counts\": {\"a.tar\": 5}}");
+  const EnergonMeta meta = *read_energon_meta(dir.path());
+  CHECK(meta.sample_class == "MultiMixQASample");
+  CHECK(meta.train == std::vector<std::string>{"a.tar", "c.tar"});
+  CHECK(meta.shard_samples == std::map<std::string, std::int64_t>{{"a.tar", 5}});
+
+  const auto refused = [&](const std::string& name, const std::string& text) {
+    write_durably(dir / ".nv-meta/" + name, text);
+    return complaint([&] { read_energon_meta(dir.path()); });
+  };
+  CHECK(contains(refused(".info.yaml", "shard_counts:\n  a.tar: five\n"), ".info.yaml:2: a.tar: expected a number"));
+  CHECK(refused(".info.yaml", "shard_counts:\n  a.tar: 5\n") == "");
+  CHECK(contains(refused("split.yaml", "split_parts:\n  train:\n    - a-{0..7}.tar\n"),
+                 "split.yaml:3: expected a plain"));
+  CHECK(contains(refused("split.yaml", "split_parts:\n  train: a.tar\n"), "split.yaml:2: expected a list"));
+  CHECK(contains(refused("split.yaml", "what is this\n"), "split.yaml:1: expected 'key: value'"));
+}
+
+}  // namespace ov
