@@ -14,6 +14,7 @@ std::vector<Command> commands() {
       {"pretrain", "", "trains a part by itself: the vision tower on regions, or the decoder on text"},
       {"merge", "",
        "makes a model directory from a tokenizer and two trained parts, or from a description of what has no source"},
+      {"pack", "", "writes which samples share a row of tokens: an index, no copies"},
       {"train", "", "trains a model directory on conversations and pictures"},
       {"generate", "", "answers a question about pictures; the answer goes to stdout"},
       {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one"},
@@ -32,23 +33,29 @@ std::vector<Command> commands() {
 std::vector<Key> rows() {
   return {
       // --- where things are
-      {"model.dir", "model", "", any, "train generate recall trace plan pretrain eval", "Hugging Face model directory"},
+      {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval",
+       "Hugging Face model directory"},
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt"},
       {"in", "", "", any, "inspect", "JSON lines to read"},
-      {"out", "", "", any, "synth merge trace inspect tokenizer eval", "file or directory to write"},
+      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval", "file or directory to write"},
 
       // --- data
       {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")"},
-      {"data.image_dir", "", "", any, "train recall", "where its pictures are; empty: beside the file"},
-      {"data.turns", "", "conversation", "conversation shared_prefix", "train",
+      {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json"},
+      {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
+      {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
+      {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
+      {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
+      {"data.image_dir", "", "", any, "train recall pack", "where its pictures are; empty: beside the file"},
+      {"data.turns", "", "conversation", "conversation shared_prefix", "train pack",
        "several turns: one causal conversation, or one question each on a shared picture"},
-      {"data.max_rejects", "", whole(0), at_least(0), "train pretrain eval",
+      {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval",
        "samples that may be skipped for faults before the run ends"},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
-      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train generate recall inspect pretrain eval",
+      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval",
        "smallest picture area; 0: as the model's processor"},
-      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train generate recall inspect pretrain eval",
+      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval",
        "largest picture area; 0: as the model's processor"},
 
       {"data.text", "text", Strings{}, any, "tokenizer pretrain",
@@ -85,7 +92,7 @@ std::vector<Key> rows() {
        "steps between checkpoints; 0: only at the end"},
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept"},
       {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out"},
-      {"threads", "", whole(0), Allowed(0, 256), "train generate recall trace bench pretrain eval",
+      {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval",
        "threads; 0: all cores. Any number gives the same bits"},
 
       // --- optimiser: AdamW (spec: the original's Megatron settings)
@@ -200,6 +207,12 @@ std::vector<Key> rows() {
       // --- the other commands
       {"synth.seed", "seed", whole(1), at_least(0), "synth", "of the pictures"},
       {"synth.count", "count", whole(10), at_least(1), "synth", "pictures"},
+      {"synth.what", "what", "lessons", "lessons world", "synth", "ten pictures, or the whole toy world"},
+      {"synth.instruct", "", whole(10000), at_least(0), "synth", "world: pictures with conversations"},
+      {"synth.captions", "", whole(10000), at_least(0), "synth", "world: pictures with captions"},
+      {"synth.regions", "", whole(10000), at_least(0), "synth", "world: pictures with annotated regions"},
+      {"synth.text", "", whole(20000), at_least(0), "synth", "world: documents of text"},
+      {"synth.test", "", whole(300), at_least(0), "synth", "world: held-out questions per category"},
       {"synth.data_dir", "", "data/toy_world", any, "synth", "words and glyphs"},
       {"generate.images", "image", Strings{}, any, "generate", "pictures, shown before the prompt"},
       {"generate.prompt", "prompt", "", any, "generate", "the question"},

@@ -22,6 +22,7 @@ const Verb verbs[] = {
     {"tokenizer", cli::tokenizer, true},
     {"pretrain", cli::pretrain, true},
     {"merge", cli::merge, true},
+    {"pack", cli::pack},
     {"train", cli::train, true},
     {"generate", cli::generate},
     {"recall", cli::recall},

@@ -1,9 +1,41 @@
+#include <memory>
+
+#include "base/progress.h"
 #include "cli/verbs.h"
 #include "data/synth/lessons.h"
+#include "data/synth/write.h"
 
 namespace ov::cli {
 
+namespace {
+
+void write_world(const Config& config) {
+  synth::ToyWorldOptions o;
+  o.out_dir = config.required("out");
+  o.data_dir = config.text("synth.data_dir");
+  o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
+  o.instruct = config.integer("synth.instruct");
+  o.captions = config.integer("synth.captions");
+  o.regions = config.integer("synth.regions");
+  o.text = config.integer("synth.text");
+  o.test = config.integer("synth.test");
+  std::unique_ptr<Progress> bar;
+  std::string drawn;
+  o.progress = [&](const char* part, std::int64_t done, std::int64_t total) {
+    if (!bar || drawn != part)
+      bar = std::make_unique<Progress>(std::string("synth ") + part, total, "item"), drawn = part;
+    bar->update(done);
+  };
+  synth::write_toy_world(o);
+}
+
+}  // namespace
+
 Exit synth(const Config& config) {
+  if (config.text("synth.what") == "world") {
+    write_world(config);
+    return Exit::done;
+  }
   synth::write_lessons({.out_dir = config.required("out"),
                         .seed = static_cast<std::uint64_t>(config.integer("synth.seed")),
                         .count = static_cast<int>(config.integer("synth.count")),

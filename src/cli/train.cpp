@@ -6,7 +6,7 @@ namespace {
 
 LoaderOptions loader_options(const Config& config) {
   LoaderOptions data;
-  data.json = config.required("data.json");
+  data.json = config.text("data.json");
   data.image_dir = config.text("data.image_dir");
   data.sample.turns = turn_layout(config.text("data.turns"));
   data.sample.max_tokens = config.integer("train.max_tokens");
@@ -16,6 +16,16 @@ LoaderOptions loader_options(const Config& config) {
   data.seed = config.integer("data.seed");
   data.max_rejects = config.integer("data.max_rejects");
   return data;
+}
+
+PackedLoaderOptions packs_options(const Config& config) {
+  PackedLoaderOptions packs;
+  packs.index = config.text("data.packs");
+  packs.limits = pixel_limits(config);
+  packs.packs_per_step = config.integer("train.micro_batches");
+  packs.seed = config.integer("data.seed");
+  packs.max_rejects = config.integer("data.max_rejects");
+  return packs;
 }
 
 TrainOptions train_options(const Config& config) {
@@ -36,9 +46,12 @@ TrainOptions train_options(const Config& config) {
 
 Exit train(const Config& config) {
   use_threads(config);
+  if (config.text("data.packs").empty() == config.text("data.json").empty())
+    input_error("train: give either data.json, a conversation file, or data.packs, an index that pack wrote");
   run_training({.model_dir = config.required("model.dir"),
                 .out = config.required("train.out"),
                 .data = loader_options(config),
+                .packs = packs_options(config),
                 .train = train_options(config),
                 .dtype = dtype_named(config.text("dtype")),
                 .reference = config.text("numerics.reference"),

@@ -17,6 +17,7 @@ Exit synth(const Config&);
 Exit tokenizer(const Config&);
 Exit pretrain(const Config&);
 Exit merge(const Config&);
+Exit pack(const Config&);
 Exit train(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);

@@ -19,6 +19,33 @@ std::string progress_note(const StepReport& r, double peak) {
   return text;
 }
 
+// The steps of a job, whichever way its data is given.
+struct Source {
+  std::unique_ptr<StepSource> steps;
+  std::int64_t records = 0;
+  std::function<const RejectCounts&()> rejects;
+};
+
+Source open_source(const TrainJob& job, const Processor& processor) {
+  Source source;
+  if (job.packs.index.empty()) {
+    LoaderOptions options = job.data;
+    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
+    auto loader = std::make_unique<Loader>(options, processor);
+    source.records = loader->records();
+    source.rejects = [l = loader.get()]() -> const RejectCounts& { return l->rejects(); };
+    source.steps = std::move(loader);
+  } else {
+    PackedLoaderOptions options = job.packs;
+    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
+    auto loader = std::make_unique<PackedLoader>(options, processor);
+    source.records = loader->index().samples();
+    source.rejects = [l = loader.get()]() -> const RejectCounts& { return l->rejects(); };
+    source.steps = std::move(loader);
+  }
+  return source;
+}
+
 }  // namespace
 
 void export_model(const std::string& directory, const Onevision& model, const Processor& processor) {
@@ -82,10 +109,8 @@ StepReport run_training(const TrainJob& job) {
     input_error(job.model_dir, ": the tokenizer has ", processor.tokenizer().vocab_size(), " tokens, the model ",
                 model->config().text.vocabulary);
   make_directories(job.out);
-  LoaderOptions data = job.data;
-  if (data.rejects_path.empty()) data.rejects_path = job.out + "/rejects.jsonl";
-  Loader loader(data, processor);
-  Trainer trainer(*model, loader, job.train);
+  const Source source = open_source(job, processor);
+  Trainer trainer(*model, *source.steps, job.train);
 
   const RunOptions run{.out = job.out,
                        .save_every = job.save_every,
@@ -95,10 +120,10 @@ StepReport run_training(const TrainJob& job) {
                        .about = Json::object({{"config", job.config},
                                               {"parameters", model->parameters().count()},
                                               {"trained", model->parameters().gradients().numel()},
-                                              {"records", loader.records()}})};
+                                              {"records", source.records}})};
   return run_to_end(trainer, run, [&] {
     export_model(job.out + "/model", *model, processor);
-    return Json::object({{"rejects", loader.rejects().json()}});
+    return Json::object({{"rejects", source.rejects().json()}});
   });
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "data/loader.h"
+#include "data/pack/packed_loader.h"
 #include "train/trainer.h"
 
 namespace ov {
@@ -11,7 +12,8 @@ namespace ov {
 struct TrainJob {
   std::string model_dir;  // HF directory to start from: config, weights, tokenizer, image processor
   std::string out;        // run.jsonl, rejects.jsonl, checkpoints/, model/ (the trained HF directory)
-  LoaderOptions data;
+  LoaderOptions data;          // a conversation file, or
+  PackedLoaderOptions packs;   // an index of packs, when its `index` is set
   TrainOptions train;
   Dtype dtype = Dtype::f32;
   std::string reference = "hf";
