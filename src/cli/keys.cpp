@@ -19,6 +19,7 @@ std::vector<Command> commands() {
       {"generate", "", "answers a question about pictures; the answer goes to stdout"},
       {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one"},
       {"eval", "", "scores a model's answers to held-out questions, beside two baselines that see nothing"},
+      {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes"},
       {"inspect", "tokens|image|checkpoint [FILE]",
        "shows what the program makes of texts, a picture, or a model directory"},
       {"trace", "", "writes every activation and gradient of one pass"},
@@ -38,7 +39,7 @@ std::vector<Key> rows() {
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt"},
       {"in", "", "", any, "inspect", "JSON lines to read"},
-      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval", "file or directory to write"},
+      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval report", "file or directory to write"},
 
       // --- data
       {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")"},
@@ -223,6 +224,11 @@ std::vector<Key> rows() {
       {"eval.limit", "limit", whole(0), at_least(0), "eval", "questions of each category; 0: all"},
       {"eval.expected", "expected", "", any, "eval",
        "file with the SHA-256 of the weights to expect; empty: nothing is compared"},
+      {"report.title", "title", "onevision", any, "report", "heading of the page"},
+      {"report.stages", "stages", Strings{}, any, "report", "runs in order: NAME=directory, or NAME=run.jsonl"},
+      {"report.eval", "eval", "", any, "report", "what eval wrote: its directory; empty: no accuracy, no pictures"},
+      {"report.packs", "packs", Strings{}, any, "report", "packings: NAME=file of numbers that pack wrote"},
+      {"report.pictures", "pictures", whole(16), at_least(0), "report", "pictures with question and answer"},
       {"trace.input", "input", "", any, "trace",
        "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},

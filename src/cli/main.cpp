@@ -27,6 +27,7 @@ const Verb verbs[] = {
     {"generate", cli::generate},
     {"recall", cli::recall},
     {"eval", cli::eval},
+    {"report", cli::report},
     {"inspect", cli::inspect},
     {"trace", cli::trace},
     {"diff", cli::diff},

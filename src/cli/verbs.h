@@ -22,6 +22,7 @@ Exit train(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
+Exit report(const Config&);
 Exit inspect(const Config&);
 Exit trace(const Config&);
 Exit diff(const Config&);

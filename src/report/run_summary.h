@@ -1,0 +1,30 @@
+// A stage's run.jsonl (train/run_log.h), read for the report.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+
+namespace ov {
+
+struct RunSummary {
+  std::string name, path;
+  Json about;  // the run line without its type: config, parameters, threads, peak_flops ...; null when there is none
+  // One entry a logged step. A number that the log lacks, or null (what JSON has for NaN), is NaN.
+  std::vector<double> step, loss, object_loss, text_loss, lr, gradient_norm;
+  std::int64_t last_step = 0;
+  // Sums over the logged steps, which are all of them where log.every is 1.
+  double seconds = 0, data_seconds = 0, flops = 0, tokens = 0, labelled = 0, patches = 0, samples = 0;
+  double floor_seconds = 0;         // 0 unless the log carries it
+  std::string parameters_checksum;  // of the last step that has one
+  std::int64_t resumed = 0;         // how often
+
+  double flops_per_second() const { return seconds > 0 ? flops / seconds : 0; }
+  double peak_flops() const;  // of the machine; 0 when the log does not say
+};
+
+// Throws input_error: no such file, a line that is not JSON, "path:line: ..." for a step without a step number.
+RunSummary read_run(const std::string& name, const std::string& path);
+
+}  // namespace ov
