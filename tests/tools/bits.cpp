@@ -1,5 +1,5 @@
-// A short training run and a cached forward pass, as checksums: what every build of this code must print alike, whatever
-// the compiler, its optimisation and the instruction set (tests/tools/bits.sh compares them).
+// A short training run and a cached forward pass, as checksums: what every build of this code must print alike,
+// whatever the compiler, its optimisation and the instruction set (tests/tools/bits.sh compares them).
 //
 //   bits        one line a stage, "stage  SHA-256 of the bits", and one of the whole. Exit 0
 //
