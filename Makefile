@@ -42,7 +42,7 @@ $(B)/obj/%.cu.o: %.cu
 
 # ---- the two commands
 demo: deps $(B)/onevision  ## ten pictures learned by heart: data, checkpoint, training, answers
-	@sh tests/tools/demo.sh $(B)
+	@sh configs/demo/lessons.sh $(B)
 test: $(B)/unit-tests $(B)/onevision  ## every test; the last line says 'N passed, N failed'
 	@$(B)/unit-tests
 

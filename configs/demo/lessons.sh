@@ -1,5 +1,5 @@
 #!/bin/sh
-# make demo: ten pictures are drawn, a small model learns the answers about them by heart, and is asked. Every step is a
+# Ten pictures are drawn, a small model learns the answers about them by heart, and is asked. Every step is a
 # plain command, printed before it runs. A finished demonstration is shown again, not run again: remove build/demo to start over.
 set -eu
 build=${1:-build}

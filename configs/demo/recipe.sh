@@ -1,0 +1,71 @@
+#!/bin/sh
+# The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in configs/demo/,
+# printed before it runs. A stage that is done is skipped when command, configuration, inputs and program are the same
+# (build/recipe/NAME.done holds their hash); a stage that was cut goes on from its last checkpoint.
+#
+#   recipe.sh [BUILD [SIZE]]      SIZE full, or check: the same stages in under a minute, for the tests
+set -eu
+build=${1:-build}
+size=${2:-full}
+onevision=$build/onevision
+out=$build/recipe
+[ "$size" = full ] || out=$build/recipe-$size
+config=configs/demo
+mkdir -p "$out"
+
+# stage NAME "INPUTS" COMMAND...: INPUTS are files whose content the stage depends on, beside the program and the command.
+stage() {
+  name=$1 inputs=$2
+  shift 2
+  key=$({ printf '%s\n' "$*"; sha256sum "$onevision" $inputs; } | sha256sum | cut -d' ' -f1)
+  printf '\n$ %s\n' "$*"
+  if [ "$(cat "$out/$name.done" 2>/dev/null)" = "$key" ]; then
+    printf '  (done before)\n'
+    return
+  fi
+  # What an earlier, different run left is in the way; what this one left is gone on with.
+  if [ "$(cat "$out/$name.started" 2>/dev/null)" != "$key" ]; then
+    rm -rf "${out:?}/$name" "$out/$name".* && printf '%s' "$key" >"$out/$name.started"
+  fi
+  start=$(date +%s)
+  "$@"
+  printf '%s' "$key" >"$out/$name.done"
+  printf '  %s: %d s\n' "$name" "$(($(date +%s) - start))"
+}
+
+if [ "$size" = full ]; then
+  world="--synth.instruct 16000 --synth.captions 9000 --synth.regions 12000 --synth.text 12000 --synth.test 300"
+  short=
+else
+  world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
+  short="--steps 6 --train.save_every 3"
+fi
+w=$out/world
+
+stage world "" "$onevision" synth --what world $world --out "$w"
+stage tokenizer "$out/world.done $config/tokenizer.json" \
+  "$onevision" tokenizer --config $config/tokenizer.json --text "$w/text/corpus.jsonl" "$w/instruct/conversations.json" --out "$out/tokenizer"
+stage tower "$out/world.done $config/pretrain-vision.json configs/model/demo.json" \
+  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-vision.json --regions "$w/regions/regions.jsonl" $short --out "$out/tower"
+stage language "$out/tokenizer.done $config/pretrain-text.json configs/model/demo.json" \
+  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short --out "$out/language"
+stage stage0 "$out/tower.done $out/language.done $config/merge.json" \
+  "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" --out "$out/stage0"
+
+stage captions "$out/stage0.done $config/pack.json" \
+  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/captions" --out "$out/captions.packs"
+stage instruct-packs "$out/stage0.done $config/pack.json" \
+  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/instruct/conversations.json" --out "$out/instruct-packs.packs"
+stage align "$out/captions.done $config/align.json" \
+  "$onevision" train --config $config/align.json --model "$out/stage0" --packs "$out/captions.packs" $short --out "$out/align"
+stage midtrain "$out/align.done $config/midtrain.json" \
+  "$onevision" train --config $config/midtrain.json --model "$out/align/model" --packs "$out/captions.packs" $short --out "$out/midtrain"
+stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.json" \
+  "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short --out "$out/instruct"
+
+stage eval "$out/instruct.done $config/eval.json" \
+  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json --out "$out/eval"
+stage report "$out/eval.done" \
+  "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
+  --eval "$out/eval" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --out "$out/report.html"
+printf '\n%s holds the model, its scores and the page about the run.\n' "$out"
