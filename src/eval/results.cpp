@@ -101,7 +101,10 @@ Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha
 
   Json eval = evaluation.json();
   eval.set("model_sha256", model_sha256);
-  if (!expected.empty()) eval.set("expected_sha256", expected).set("same_as_expected", expected == model_sha256);
+  if (!expected.empty()) {
+    eval.set("expected_sha256", expected);
+    eval.set("same_as_expected", expected == model_sha256);
+  }
   write_durably(out + "/eval.json", eval.dump(2) + "\n");
   return eval;
 }
