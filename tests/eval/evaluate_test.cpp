@@ -1,0 +1,242 @@
+// Evaluation of a small random model on a small toy world: bits, baselines, and what is refused.
+#include "eval/evaluate.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+#include "data/synth/write.h"
+#include "model/generate.h"
+#include "nn/init.h"
+#include "store/jsonl.h"
+#include "tests/base/scratch.h"
+#include "text/chat.h"
+
+using namespace ov;
+
+namespace {
+
+// A model that fits data/tokenizer, random: its answers are nonsense, but never the same for every picture.
+struct Fixture {
+  Fixture() : processor(Tokenizer::read("data/tokenizer"), ProcessorConfig{.min_pixels = 784}) {
+    synth::write_toy_world({.out_dir = world(), .instruct = 200, .captions = 0, .regions = 0, .text = 0, .test = 3});
+    ModelConfig c;
+    c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
+    c.text = {.vocabulary = 278,
+              .hidden = 32,
+              .intermediate = 48,
+              .layers = 2,
+              .heads = 2,
+              .kv_heads = 1,
+              .head_dim = 16,
+              .rope_theta = 1e4};
+    c.text.tied = true;
+    const ChatTokens chat = ChatTokens::of(processor.tokenizer());
+    c.image_token = chat.image_pad;
+    model = std::make_unique<Onevision>(c);
+    model->parameters().allocate(Dtype::f32, cpu());
+    initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
+  }
+  std::string world() const { return scratch / "world"; }
+  EvalOptions options() const {
+    return {.data = world() + "/test", .tasks = "configs/demo/eval.json", .max_new_tokens = 6};
+  }
+
+  ScratchDirectory scratch;
+  Processor processor;
+  std::unique_ptr<Onevision> model;
+};
+
+Fixture& fixture() {
+  static Fixture f;
+  return f;
+}
+
+std::string refused(const EvalOptions& options) {
+  try {
+    evaluate(*fixture().model, fixture().processor, options);
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::wrong_input);
+    return e.what();
+  }
+  return "";
+}
+
+void replace_in(const std::string& path, const std::string& from, const std::string& to) {
+  std::string text = read_file(path);
+  const auto at = text.find(from);
+  REQUIRE(at != text.npos);
+  text.replace(at, from.size(), to);
+  write_durably(path, text);
+}
+
+// A copy of the held-out questions that a test may spoil.
+struct Copy {
+  Copy() {
+    std::filesystem::copy(fixture().world() + "/test", dir / "test", std::filesystem::copy_options::recursive);
+    options = fixture().options();
+    options.data = dir / "test";
+  }
+  ScratchDirectory dir;
+  EvalOptions options;
+};
+
+}  // namespace
+
+TEST_CASE("evaluate: one thread and two give the same bytes, and another model gives others") {
+  Fixture& f = fixture();
+  const int before = threads();
+  std::string files[2];
+  for (int n = 1; n <= 2; ++n) {
+    set_threads(n);
+    const std::string out = f.scratch / ("out" + std::to_string(n));
+    write_evaluation(evaluate(*f.model, f.processor, f.options()), "0", "", out);
+    files[n - 1] = read_file(out + "/eval.json") + read_file(out + "/predictions.jsonl");
+  }
+  set_threads(before);
+  CHECK(files[0] == files[1]);
+
+  Onevision other(f.model->config());
+  other.parameters().allocate(Dtype::f32, cpu());
+  initialize(other.parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 4);
+  const std::string out = f.scratch / "other";
+  write_evaluation(evaluate(other, f.processor, f.options()), "0", "", out);
+  CHECK(read_file(out + "/predictions.jsonl") != read_file(f.scratch / "out1/predictions.jsonl"));
+}
+
+TEST_CASE("evaluate: a prediction is what the model answers to the prompt of training, asked by itself") {
+  Fixture& f = fixture();
+  const Evaluation evaluation = evaluate(*f.model, f.processor, f.options());
+  REQUIRE(evaluation.answers.size() == 24);
+  for (const std::size_t i : {0, 10, 23}) {
+    const Answered& a = evaluation.answers[i];
+    const Prompt prompt = f.processor.prompt({a.question.image}, "\n" + a.question.question);
+    std::vector<Grid> grids;
+    for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
+    const auto ids = generate(*f.model, prompt.input_ids, prompt.pixel_values, grids, {.max_new_tokens = 6});
+    CHECK(normalise(f.processor.tokenizer().decode(ids)) == normalise(a.prediction));
+  }
+  // The seeing model looks; were it shown grey too, its answers would be the blind one's.
+  int looks = 0;
+  for (const Answered& a : evaluation.answers) looks += a.prediction != a.grey_prediction;
+  CHECK(looks > 0);
+}
+
+TEST_CASE("evaluate: accuracy and baselines are the means of their scores, the larger baseline counts") {
+  const Question q{.id = "1",
+                   .image = "x",
+                   .category = "C",
+                   .from_template = "t",
+                   .question = "q",
+                   .answer = "red",
+                   .scorer = &scorer_named("exact", "test")};
+  Question other = q;
+  other.category = "D", other.from_template = "u";
+  Evaluation e;
+  e.answers = {{q, "red", "", "", 1, 0, 1},
+               {q, "red", "", "", 1, 1, 0},
+               {q, "", "", "", 0, 1, 0},
+               {q, "", "", "", 0, 1, 0},
+               {other, "", "", "", 0.25, 0, 0}};
+  const Json json = e.json();
+  const Json& c = json.at("categories").at("C");
+  CHECK(c.at("n").as_int() == 4);
+  CHECK(c.at("accuracy").as_double() == 0.5);
+  CHECK(c.at("blind_commonest").as_double() == 0.25);
+  CHECK(c.at("blind_grey").as_double() == 0.75);
+  CHECK(c.at("blind_accuracy").as_double() == 0.75);
+  CHECK(json.at("mean").as_double() == 0.375);  // of the categories, not of the questions
+  CHECK(json.at("templates").at("u").at("accuracy").as_double() == 0.25);
+}
+
+TEST_CASE("evaluate: the commonest answer is that of the question's own template") {
+  Copy copy;
+  write_durably(copy.options.data + "/commonest_answers.json",
+                R"({"caption": {"answer": "top left large red circle", "n": 1, "of": 1}})");
+  const Evaluation e = evaluate(*fixture().model, fixture().processor, copy.options);
+  for (const Answered& a : e.answers)
+    CHECK(a.commonest == (a.question.from_template == "caption" ? "top left large red circle" : ""));
+}
+
+TEST_CASE("evaluate: a limit takes the first questions of each category") {
+  EvalOptions options = fixture().options();
+  options.limit = 1;
+  const Evaluation e = evaluate(*fixture().model, fixture().processor, options);
+  REQUIRE(e.answers.size() == 8);
+  CHECK(e.answers[0].question.id == "caption_0000");
+}
+
+TEST_CASE("evaluate: unknown categories and contradicting scorers are refused with the nearest name") {
+  const std::string tasks = fixture().scratch / "tasks.json";
+  const auto with = [&](const std::string& from, const std::string& to) {
+    write_durably(tasks, read_file("configs/demo/eval.json"));
+    replace_in(tasks, from, to);
+    EvalOptions options = fixture().options();
+    options.tasks = tasks;
+    return refused(options);
+  };
+  CHECK(with("\"OCR\"", "\"OCT\"").find("category 'OCR' is not one of " + tasks + "; did you mean 'OCT'?") !=
+        std::string::npos);
+  CHECK(with("\"OCR\": {\"scorer\": \"exact\"},",
+             "\"OCR\": {\"scorer\": \"exact\"}, \"Sience\": {\"scorer\": \"exact\"},")
+            .find("category 'Sience': no question in") != std::string::npos);
+  CHECK(with("phrase_f1\"}", "phrase_f2\"}").find("unknown scorer 'phrase_f2'; did you mean 'phrase_f1'?") !=
+        std::string::npos);
+  CHECK(with("\"Caption\": {\"scorer\": \"phrase_f1\"}", "\"Caption\": {\"scorer\": \"exact\"}")
+            .find("scorer \"phrase_f1\" for template 'caption', where") != std::string::npos);
+  CHECK(with("\"grey\": 156", "\"grey\": 256").find("grey: expected 0 to 255, found 256") != std::string::npos);
+  CHECK(with("\"grey\"", "\"gray\"").find("unknown key 'gray'; did you mean 'grey'?") != std::string::npos);
+}
+
+TEST_CASE("evaluate: faults of single questions are counted by reason, and one too many ends the run") {
+  Copy copy;
+  const std::string ocr = copy.options.data + "/ocr.jsonl";
+  const auto lines = [&] {
+    std::vector<Json> out;
+    JsonlReader reader(ocr);
+    for (Json line; reader.next(&line);) out.push_back(line);
+    return out;
+  }();
+  REQUIRE(lines.size() == 3);
+  Json empty = lines[0], missing = lines[1], twice = lines[2], broken = lines[0];
+  empty.set("question", "  "), empty.set("id", "a");
+  missing.set("image", "images/none.png"), missing.set("id", "b");
+  broken.set("image", "ocr.jsonl"), broken.set("id", "c");
+  std::string text = read_file(ocr);
+  for (const Json& line : {empty, missing, twice, broken}) text += line.dump() + "\n";
+  write_durably(ocr, text + "{\"id\": \"d\"\n{\"id\": 7}\n");
+
+  copy.options.max_rejects = 6;
+  const Evaluation e = evaluate(*fixture().model, fixture().processor, copy.options);
+  CHECK(e.answers.size() == 24);
+  CHECK(e.rejects.str() == "malformed_record 2, image_missing 1, image_unusable 1, empty_text 1, duplicate_key 1");
+  copy.options.max_rejects = 0;
+  const std::string message = refused(copy.options);
+  CHECK(message.find("ocr.jsonl:4: the question is empty (empty_text; data.max_rejects is 0)") != std::string::npos);
+}
+
+TEST_CASE("evaluate: the model is named by the SHA-256 of its weights, and compared with what a file expects") {
+  const ScratchDirectory dir;
+  CHECK_THROWS_WITH_AS(model_sha256(dir.path()),
+                       cat(dir.path(), ": expected model.safetensors or model-*.safetensors, found neither").c_str(),
+                       Error);
+  write_durably(dir / "model.safetensors", "abc");
+  CHECK(model_sha256(dir.path()) == sha256("abc"));
+  const std::string file = dir / "expected.json";
+  write_durably(file, "{\"model_sha256\": \"" + sha256("abc") + "\"}");
+  CHECK(read_expected_sha256(file) == sha256("abc"));
+  write_durably(file, "{\"model_sha256\": null}");
+  CHECK(read_expected_sha256(file).empty());
+  for (const char* bad : {"{\"model_sha256\": \"abc\"}", "{}", "[]"}) {
+    write_durably(file, bad);
+    CHECK_THROWS_AS(read_expected_sha256(file), Error);
+  }
+  const Json same = write_evaluation({}, "x", "x", dir / "same"), other = write_evaluation({}, "x", "y", dir / "other");
+  CHECK(same.at("same_as_expected").as_bool());
+  CHECK(!other.at("same_as_expected").as_bool());
+  CHECK(!write_evaluation({}, "x", "", dir / "none").find("same_as_expected"));
+}
