@@ -5,16 +5,16 @@
 namespace ov::cli {
 namespace {
 
-// "NAME=path"; a path that does not end in `file_name`'s extension is a directory that holds it.
+// "NAME=path"; to a path without the extension `otherwise` is added.
 std::vector<NamedFile> named_files(const Config& config, const char* key, const std::string& extension,
-                                   const std::string& file_name) {
+                                   const std::string& otherwise) {
   std::vector<NamedFile> files;
   for (const std::string& item : config.list(key)) {
     const auto equals = item.find('=');
     if (equals == item.npos || equals == 0 || equals + 1 == item.size())
       input_error(key, ": expected NAME=path, found '", item, "'");
     const std::string path = item.substr(equals + 1);
-    files.push_back({item.substr(0, equals), path.ends_with(extension) ? path : path + "/" + file_name});
+    files.push_back({item.substr(0, equals), path.ends_with(extension) ? path : path + otherwise});
   }
   return files;
 }
@@ -23,10 +23,10 @@ std::vector<NamedFile> named_files(const Config& config, const char* key, const 
 
 Exit report(const Config& config) {
   ReportOptions options{.title = config.text("report.title"),
-                        .stages = named_files(config, "report.stages", ".jsonl", "run.jsonl"),
+                        .stages = named_files(config, "report.stages", ".jsonl", "/run.jsonl"),
                         .eval_json = "",
                         .predictions = "",
-                        .packs = named_files(config, "report.packs", ".json", "report.json"),
+                        .packs = named_files(config, "report.packs", ".json", ".report.json"),
                         .pictures = config.integer("report.pictures"),
                         .out = config.required("out")};
   if (const std::string& eval = config.text("report.eval"); !eval.empty()) {

@@ -14,7 +14,7 @@ struct Series {
 };
 
 struct PlotOptions {
-  std::string title, x_label;
+  std::string title = {}, x_label = {};
   int width = 460, height = 230;  // of the viewBox; the page scales it
   bool log_y = false;             // values of at most 0 are gaps then
   bool from_zero = false;         // the y axis begins at 0

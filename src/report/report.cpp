@@ -36,7 +36,7 @@ std::string tiles(const std::vector<RunSummary>& runs, const Json& eval) {
     out += tile(share(blind), "best blind baseline of any");
   }
   out += tile(duration(seconds), "training, all stages");
-  out += tile(short_number(flops), "FLOPs, all stages");
+  out += tile(flops_text(flops), "FLOPs, all stages");
   return element("div", {{"class", "tiles"}}, out);
 }
 

@@ -23,6 +23,12 @@ std::string fixed(double value, int digits) {
   return out;
 }
 
+std::string significant(double value) {
+  char out[48];
+  std::snprintf(out, sizeof out, "%.3g", value);
+  return std::isfinite(value) ? out : "–";
+}
+
 std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
 
 bool any_finite(const std::vector<double>& values) {
@@ -91,11 +97,18 @@ std::string duration(double seconds) {
   return out;
 }
 
+std::string flops_text(double flops) {
+  char out[48];
+  std::snprintf(out, sizeof out, "%.2e", flops);
+  std::string text = out;
+  if (const auto plus = text.find("e+"); plus != text.npos) text.erase(plus + 1, text[plus + 2] == '0' ? 2 : 1);
+  return text;
+}
+
 std::string stage_curves(const RunSummary& run) {
   std::string about = cat(run.last_step, " steps, ", duration(run.seconds));
   if (any_finite(run.loss))
-    about += cat(", loss ", short_number(std::round(run.loss.front() * 1e3) / 1e3), " to ",
-                 short_number(std::round(final_level(run.loss) * 1e3) / 1e3));
+    about += cat(", loss ", significant(run.loss.front()), " to ", significant(final_level(run.loss)));
   if (run.resumed > 0) about += cat(", resumed ", run.resumed, run.resumed == 1 ? " time" : " times");
   const std::string rate = line_plot({{"learning rate", run.step, run.lr}},
                                      {.title = "learning rate", .x_label = "step", .from_zero = true});
@@ -118,7 +131,7 @@ std::string time_table(const std::vector<RunSummary>& runs) {
                                       std::to_string(r.last_step),
                                       duration(r.seconds),
                                       r.seconds > 0 ? percent(r.data_seconds / r.seconds) : "–",
-                                      short_number(r.flops),
+                                      flops_text(r.flops),
                                       fixed(r.flops_per_second() / 1e9, 1),
                                       mfu};
     if (floors)
@@ -134,7 +147,7 @@ std::string time_table(const std::vector<RunSummary>& runs) {
                                   std::to_string(all.last_step),
                                   duration(all.seconds),
                                   all.seconds > 0 ? percent(all.data_seconds / all.seconds) : "–",
-                                  short_number(all.flops),
+                                  flops_text(all.flops),
                                   fixed(all.flops_per_second() / 1e9, 1),
                                   ""};
   if (floors) sum.insert(sum.end(), {"", ""});
@@ -180,17 +193,21 @@ std::string packing_card(const std::string& name, const Json& report) {
     std::vector<double> counts;
     if (first && width && packs && packs->is_array()) {
       for (const Json& c : packs->items()) counts.push_back(c.as_double());
-      plots += bar_plot(first->as_double(), width->as_double(), counts, {.title = title, .x_label = "packs by size"});
+      plots +=
+          bar_plot(first->as_double(), width->as_double(), counts, {.title = "packs by " + title, .x_label = title});
     } else {  // {"label": count}: one bar an entry, in order
       for (const auto& [label, count] : h.members()) counts.push_back(count.as_double());
-      plots += bar_plot(0, 1, counts, {.title = title, .x_label = "bin"});
+      plots += bar_plot(0, 1, counts, {.title = title, .x_label = "entry"});
     }
   };
   for (const auto& [key, value] : report.members()) {
     std::string title = key;
     std::replace(title.begin(), title.end(), '_', ' ');
     if (key == "histogram" && value.is_object()) plot("packs", value);
-    else if (value.is_number())
+    else if (key == "rejects" && value.is_object()) {
+      for (const auto& [reason, count] : value.members())
+        if (count.is_number() && count.as_double() > 0) facts += cat(", rejected for ", reason, " ", count.dump());
+    } else if (value.is_number())
       facts += cat(facts.empty() ? "" : ", ", title, " ",
                    key == "fill" ? fixed(100 * value.as_double(), 2) + " %" : short_number(value.as_double()));
     else if (const Json* h = value.is_object() ? value.find("histogram") : nullptr; h && h->is_object())
