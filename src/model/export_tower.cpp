@@ -36,15 +36,14 @@ void export_tower(const std::string& directory, const RiceModel& model) {
 
 VisionConfig read_tower_config(const std::string& directory) {
   const std::string path = directory + "/config.json";
-  Json config = Json::read(path);
+  const Json config = Json::read(path);
   const Json* vision = config.is_object() ? config.find("vision_config") : nullptr;
   if (!vision || !vision->is_object()) input_error(path, ": vision_config is missing");
   // The reader wants a whole model; the decoder's defaults stand in for what a tower does not have.
-  config.set("text_config", Json::object());
   Json with_width = *vision;
   with_width.set("text_hidden_size", TextConfig().hidden);
-  config.set("vision_config", with_width);
-  return ModelConfig::read(config, path).vision;
+  const Json whole = Json::object({{"vision_config", with_width}, {"text_config", Json::object()}});
+  return ModelConfig::read(whole, path).vision;
 }
 
 void load_tower(const std::string& directory, Parameters& parameters) {
