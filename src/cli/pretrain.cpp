@@ -13,7 +13,7 @@ std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(
 ClusterOptions cluster_options(const Config& config, const std::string& table) {
   const std::string& margin = config.text("rice.margin");
   const auto number = [&](const char* key) { return config.number(cat("rice.", table, ".", key)); };
-  return {.softmax = config.text("rice.loss") == "softmax",
+  return {.softmax = config.text(cat("rice.", table, ".loss")) == "softmax",
           .margin = {.margin = margin == "cosface"   ? kernels::Margin::cosface
                                : margin == "arcface" ? kernels::Margin::arcface
                                                      : kernels::Margin::arcface_straight_through,
