@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
+#include "data/sample.h"
 #include "data/synth/write.h"
 #include "model/generate.h"
 #include "nn/init.h"
@@ -115,10 +116,15 @@ TEST_CASE("evaluate: a prediction is what the model answers to the prompt of tra
   REQUIRE(evaluation.answers.size() == 24);
   for (const std::size_t i : {0, 10, 23}) {
     const Answered& a = evaluation.answers[i];
-    const Prompt prompt = f.processor.prompt({a.question.image}, "\n" + a.question.question);
-    std::vector<Grid> grids;
-    for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
-    const auto ids = generate(*f.model, prompt.input_ids, prompt.pixel_values, grids, {.max_new_tokens = 6});
+    const Conversation record{.where = "test",
+                              .images = {a.question.image},
+                              .turns = {{"user", "<image>\n" + a.question.question}, {"assistant", a.question.answer}}};
+    const Sample sample = make_sample(record, f.processor, {.turns = TurnLayout::shared_prefix});
+    const auto first =
+        std::find_if(sample.labels.begin(), sample.labels.end(), [](auto l) { return l != ignored_label; });
+    const std::vector<std::int64_t> prompt(sample.ids.begin(), sample.ids.begin() + (first - sample.labels.begin()));
+    const std::vector<Grid> grids = {{sample.grids[0][0], sample.grids[0][1], sample.grids[0][2]}};
+    const auto ids = generate(*f.model, prompt, sample.pixel_values, grids, {.max_new_tokens = 6});
     CHECK(normalise(f.processor.tokenizer().decode(ids)) == normalise(a.prediction));
   }
   // The seeing model looks; were it shown grey too, its answers would be the blind one's.

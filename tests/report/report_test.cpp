@@ -83,11 +83,13 @@ struct Files {
     }
     write_durably(dir / "predictions.jsonl", predictions);
     write_durably(dir / "eval.json", R"({"categories": {
-      "Chart & Table": {"n": 20, "accuracy": 0.875, "blind_accuracy": 0.25, "blind_commonest": 0.25, "blind_grey": 0.125},
+      "Chart & Table": {"n": 20, "accuracy": 0.875, "blind_accuracy": 0.25, "blind_commonest": 0.25,
+                        "blind_grey": 0.125},
       "OCR": {"n": 20, "accuracy": 0.75, "blind_accuracy": 0.2, "blind_commonest": 0.1, "blind_grey": 0.2}},
       "mean": 0.8125, "templates": {"read": {"category": "OCR", "n": 20, "accuracy": 0.75}},
       "model_sha256": "abc", "expected_sha256": "abd"})");
-    write_durably(dir / "pack.json", R"({"packs": 9, "fill": 0.9991, "rejects": {"over_length": 2, "no_answer": 0},
+    write_durably(dir / "pack.json", R"({"packs": 9, "fill": 0.9991,
+      "rejects": {"over_length": 2, "no_answer": 0},
       "tokens_per_pack": {"histogram": {"first": 100, "width": 10, "packs": [1, 3, 5]}}, "histogram": {"1": 4, "2": 5}})");
     options = {.title = "A <run>",
                .stages = {{"pretrain & vision", dir / "vision.jsonl"}, {"instruct", dir / "instruct.jsonl"}},
