@@ -90,7 +90,8 @@ struct Files {
       "model_sha256": "abc", "expected_sha256": "abd"})");
     write_durably(dir / "pack.json", R"({"packs": 9, "fill": 0.9991,
       "rejects": {"over_length": 2, "no_answer": 0},
-      "tokens_per_pack": {"histogram": {"first": 100, "width": 10, "packs": [1, 3, 5]}}, "histogram": {"1": 4, "2": 5}})");
+      "tokens_per_pack": {"histogram": {"first": 100, "width": 10, "packs": [1, 3, 5]}},
+      "histogram": {"1": 4, "2": 5}})");
     options = {.title = "A <run>",
                .stages = {{"pretrain & vision", dir / "vision.jsonl"}, {"instruct", dir / "instruct.jsonl"}},
                .eval_json = dir / "eval.json",
