@@ -31,8 +31,8 @@ enum class LearnPrefix {
 };
 
 struct TextCorpusOptions {
-  std::vector<std::string> files;  // JSON lines; records are numbered through all of them
-  bool plain = false;              // documents only: records with turns are read as their "text"
+  std::vector<std::string> files = {};  // JSON lines; records are numbered through all of them
+  bool plain = false;                   // documents only: records with turns are read as their "text"
   LearnPrefix learn_prefix = LearnPrefix::all;
   std::int64_t max_tokens = 32768;  // of one sample
 };

@@ -152,10 +152,10 @@ VisionConfig read_tower_source_config(const std::string& directory, std::int64_t
   for (const auto& [from, to] : {std::pair{"num_hidden_layers", "depth"}, std::pair{"num_attention_heads", "num_heads"},
                                  std::pair{"num_channels", "in_channels"}})
     if (const Json* value = vision.find(from); value && !vision.find(to)) vision.set(to, *value);
-  if (!vision.find("depth") || !vision.find("num_heads"))
+  if (!vision.find("depth") || !vision.find("num_heads") || vision.find("vocab_size"))
     input_error(directory,
-                "/config.json: describes no tower: it has neither depth and num_heads nor "
-                "num_hidden_layers and num_attention_heads");
+                "/config.json: describes no tower: expected depth and num_heads, or num_hidden_layers and "
+                "num_attention_heads, and no vocab_size");
   if (!vision.find("spatial_merge_size")) vision.set("spatial_merge_size", merge);
   return read_parts(vision, Json::object(), directory + "/config.json").vision;
 }

@@ -1,0 +1,174 @@
+// Pre-training of the decoder from files to files: what is trained, what is not, and the same bits whatever happens.
+#include "train/pretrain_text.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+
+#include "base/parallel.h"
+#include "model/hf_io.h"
+#include "store/jsonl.h"
+#include "tests/base/kill_at_step.h"
+#include "tests/base/scratch.h"
+#include "tests/train/training_run.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+constexpr std::int64_t steps = 6;
+
+class World {
+ public:
+  World() {
+    std::string lines;
+    for (int i = 0; i < 12; ++i) {
+      Json turns = Json::array();
+      for (int t = 0; t < i % 3; ++t)
+        turns.push(Json::object({{"question", t ? "what shape ?" : "what colour ?"}, {"answer", t ? "ring" : "red"}}));
+      lines += Json::object({{"text", "a red ring"}, {"prefix", "a red ring"}, {"turns", turns}}).dump() + "\n";
+    }
+    write_durably(dir_ / "corpus.jsonl", lines);
+  }
+  TextPretraining run(const std::string& out) const {
+    TextPretraining o;
+    o.out = dir_ / out;
+    o.model = least_config();
+    o.model.text.vocabulary = 0;
+    o.init = {.matrix = "uniform_fan_in", .embedding_std = 0.5};
+    o.init_seed = 3;
+    o.tokenizer_dir = "data/tokenizer";
+    o.corpus.files = {dir_ / "corpus.jsonl"};
+    o.data.samples_per_micro_batch = 2;
+    o.data.micro_batches_per_step = 2;
+    o.train = short_run(steps);
+    o.save_every = 2;
+    return o;
+  }
+
+ private:
+  ScratchDirectory dir_;
+};
+
+// Progress bars are not what a test's reader wants to see.
+StepReport quietly(const TextPretraining& o) {
+  std::fflush(nullptr);
+  const int kept = ::dup(2), null = ::open("/dev/null", O_WRONLY);
+  ::dup2(null, 2);
+  ::close(null);
+  const auto restore = [&] {
+    std::fflush(nullptr);
+    ::dup2(kept, 2);
+    ::close(kept);
+  };
+  try {
+    const StepReport report = pretrain_text(o);
+    restore();
+    return report;
+  } catch (...) {
+    restore();
+    throw;
+  }
+}
+
+std::string model_sha(const TextPretraining& o) { return sha256_file(o.out + "/model/model.safetensors"); }
+
+std::vector<double> losses(const TextPretraining& o) {
+  std::vector<double> out;
+  JsonlReader reader(o.out + "/run.jsonl");
+  for (Json line; reader.next(&line);)
+    if (line.at("type").as_string() == "step") out.push_back(line.at("token_loss").as_double());
+  return out;
+}
+
+struct Threads {
+  int before = threads();
+  explicit Threads(int n) { set_threads(n); }
+  ~Threads() { set_threads(before); }
+};
+
+}  // namespace
+
+TEST_CASE("pretrain text: the decoder is trained and nothing else, and the result is a complete model directory") {
+  const World world;
+  const TextPretraining o = world.run("run");
+  const StepReport last = quietly(o);
+  CHECK(last.step == steps);
+  CHECK(last.patches == 0);
+  const auto model = load_model(o.out + "/model");
+  const Processor processor = Processor::read(o.out + "/model");
+  CHECK(model->config().text.vocabulary == processor.tokenizer().vocab_size());  // 0 meant the tokenizer's
+  CHECK(model->config().image_token == processor.tokenizer().token_id("<|image_pad|>"));
+
+  Onevision start(model->config());
+  start.parameters().allocate(Dtype::f32, cpu());
+  initialize(start.parameters(), o.init, o.init_seed);
+  for (const auto& e : model->parameters().entries()) {
+    const bool same =
+        e.parameter.value.to_vector<float>() == start.parameters().find(e.parameter.name)->value.to_vector<float>();
+    CHECK_MESSAGE(same == e.parameter.name.starts_with("model.visual."), e.parameter.name);
+  }
+  const auto loss = losses(o);
+  REQUIRE(loss.size() == steps);
+  CHECK(loss.back() < loss.front());
+}
+
+TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and started again, give the same bits") {
+  const World world;
+  const TextPretraining whole = world.run("whole");
+  {
+    const Threads two(2);
+    quietly(whole);
+  }
+  const Threads one(1);
+  for (const int kill : {-1, 5, 40, 75, 110, 140}) {
+    const TextPretraining o = world.run(cat("kill", kill));
+    if (kill >= 0) {
+      std::fflush(nullptr);
+      const pid_t child = ::fork();
+      if (child == 0) {
+        kill_countdown = kill;
+        set_file_step_hook([](const char*, const std::string&, bool) {
+          if (kill_countdown-- == 0) ::raise(SIGKILL);
+        });
+        try {
+          quietly(o);
+        } catch (...) { ::_exit(1); }
+        ::_exit(0);
+      }
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      CHECK(WIFSIGNALED(status));
+    }
+    quietly(o);
+    CHECK_MESSAGE(model_sha(o) == model_sha(whole), "kill ", kill);
+    CHECK(losses(o) == losses(whole));
+  }
+  TextPretraining other = world.run("other");
+  other.init_seed = 4;
+  quietly(other);
+  CHECK(model_sha(other) != model_sha(whole));
+}
+
+TEST_CASE("pretrain text: a model directory is gone on with, with its own tokenizer") {
+  const World world;
+  const TextPretraining first = world.run("first");
+  quietly(first);
+  TextPretraining second = world.run("second");
+  second.model_dir = first.out + "/model";
+  second.tokenizer_dir = "";
+  quietly(second);
+  CHECK(losses(second).front() < losses(first).front());
+  CHECK(model_sha(second) != model_sha(first));
+}
+
+TEST_CASE("pretrain text: a vocabulary that cannot hold the tokenizer is refused") {
+  const World world;
+  TextPretraining o = world.run("small");
+  o.model.text.vocabulary = 100;
+  std::string said;
+  try {
+    quietly(o);
+  } catch (const Error& e) { said = e.what(); }
+  CHECK(said == "text.vocabulary is 100, the tokenizer in data/tokenizer has 278 tokens");
+}
