@@ -41,13 +41,15 @@ std::vector<LabelledRow> labelled_rows(const std::vector<Region>& regions, bool 
     const auto at = static_cast<std::int64_t>(r);
     if (region.label.is_text() != text) continue;
     const auto& labels = region.label.characters;
+    const auto different = static_cast<std::int64_t>(std::set<std::int64_t>(labels.begin(), labels.end()).size());
     if (!text) {
-      rows.push_back({at, region.slot, {region.label.object}, 1});
+      rows.push_back({at, region.slot, {region.label.object}, 1, 1});
     } else if (!softmax) {
-      rows.push_back({at, region.slot, labels, 1});
+      rows.push_back({at, region.slot, labels, 1, different});
     } else {
       for (std::size_t m = 0; m < labels.size(); ++m)
-        rows.push_back({at, static_cast<std::int64_t>(m), {labels[m]}, 1 / static_cast<double>(labels.size())});
+        rows.push_back(
+            {at, static_cast<std::int64_t>(m), {labels[m]}, 1 / static_cast<double>(labels.size()), different});
     }
   }
   return rows;
@@ -110,16 +112,16 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
 
 namespace {
 
-// How many of the row's different labels are among its equally many highest cosines.
+// How many of the row's different labels are among its `n` highest cosines.
 template <class T>
-std::int64_t hits_of(const T* cos, const std::uint8_t* roles, std::int64_t S, std::int64_t labels) {
+std::int64_t hits_of(const T* cos, const std::uint8_t* roles, std::int64_t S, std::int64_t n) {
   std::int64_t hits = 0;
   for (std::int64_t s = 0; s < S; ++s) {
     if (roles[s] < kernels::role::positive) continue;
     std::int64_t above = 0;
     for (std::int64_t k = 0; k < S; ++k)
       above += roles[k] != kernels::role::none && (cos[k] > cos[s] || (cos[k] == cos[s] && k < s));
-    hits += above < labels;
+    hits += above < n;
   }
   return hits;
 }
@@ -162,11 +164,9 @@ ClusterResult cluster_discrimination(const Var& directions, const Var& centres, 
       }
       result.loss += static_cast<double>(loss.value.template data<T>()[0]) / options.weight;
       for (std::int64_t i = 0; i < R; ++i) {
-        const auto& positives = here[static_cast<std::size_t>(i)]->positives;
-        const auto labels =
-            static_cast<std::int64_t>(std::set<std::int64_t>(positives.begin(), positives.end()).size());
-        result.hits += hits_of(cos.value.template row<T>(i), roles.row<std::uint8_t>(i), S, labels);
-        result.labels += labels;
+        const LabelledRow& row = *here[static_cast<std::size_t>(i)];
+        result.hits += hits_of(cos.value.template row<T>(i), roles.row<std::uint8_t>(i), S, row.different);
+        result.labels += options.softmax ? 1 : row.different;
       }
     });
     result.losses.push_back(loss);

@@ -38,6 +38,7 @@ struct LabelledRow {
   std::int64_t draw = 0;                // which of the step's draws serves it
   std::vector<std::int64_t> positives;  // may repeat
   double weight = 1;                    // the weights of a region's rows add up to 1
+  std::int64_t different = 1;           // labels of the region that differ, this row's and others'
 };
 // The rows of a batch: its object regions or its OCR regions.
 std::vector<LabelledRow> labelled_rows(const std::vector<Region>& regions, bool text, bool softmax);
@@ -71,7 +72,7 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
 struct ClusterResult {
   std::vector<Var> losses;  // [1] each, one a draw; their sum is weight · Σ_rows / regions
   double loss = 0;          // that sum without the weight
-  std::int64_t hits = 0;    // labels among the row's highest cosines: as many as it has different labels
+  std::int64_t hits = 0;    // labels among as many highest cosines as the region has different labels
   std::int64_t labels = 0;
 };
 

@@ -1,0 +1,156 @@
+// The vision stage from files to a tower: it learns, its bits do not depend on threads, and a resumed run is the same run.
+#include "train/pretrain_vision.h"
+
+#include <doctest/doctest.h>
+
+#include "base/hash.h"
+#include "base/parallel.h"
+#include "image/encode.h"
+#include "store/jsonl.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+// Twelve pictures of 56 x 28: a bright square in one of two places, red or green, and a stripe that stands for text.
+void draw_world(const std::string& directory) {
+  std::string lines;
+  for (int i = 0; i < 12; ++i) {
+    Image image(56, 28);
+    const int x0 = i % 3 == 0 ? 0 : 28, channel = i % 2;
+    for (std::int64_t y = 0; y < 28; ++y)
+      for (std::int64_t x = 0; x < 56; ++x) {
+        std::uint8_t* p = image.row(y) + 3 * x;
+        p[0] = p[1] = p[2] = static_cast<std::uint8_t>(120 + (x * 7 + y * 3 + i) % 16);
+        if (x >= x0 + 4 && x < x0 + 24 && y >= 4 && y < 24) p[channel] = 240;
+        if (x >= 28 - x0 && x < 56 - x0 && (i % 4 < 2 ? x : y) % 4 < 2) p[2] = 20;
+      }
+    write_durably(cat(directory, "/", i, ".png"), encode_png(image));
+    lines += cat("{\"image\": \"", i, ".png\", \"objects\": [{\"box\": [", x0 + 4, ", 4, ", x0 + 24,
+                 ", 24], \"class\": \"", channel ? "green" : "red", "\"}], \"ocr\": [{\"box\": [", 28 - x0, ", 0, ",
+                 56 - x0, ", 28], \"text\": \"", i % 4 < 2 ? "II" : "EF", "\"}]}\n");
+  }
+  write_durably(directory + "/regions.jsonl", lines);
+}
+
+VisionPretraining options_for(const ScratchDirectory& scratch, const std::string& out) {
+  VisionPretraining o;
+  o.out = scratch / out;
+  o.data.regions = scratch / "regions.jsonl";
+  o.data.images.min_pixels = 28 * 28;
+  o.data.regions_per_picture = 2;
+  o.data.pictures_per_micro_batch = 1;
+  o.data.micro_batches_per_step = 3;
+  o.vision = {.depth = 1, .hidden = 16, .heads = 2, .intermediate = 32};
+  o.head = {.layers = 1, .query = RegionQuery::learned, .mlp = false};
+  o.init = {.matrix = "uniform_fan_in", .projection_out_std = 0.08, .embedding_std = 1, .patch_embedding_std = 0.05};
+  o.train.steps = 12;
+  o.train.schedule = {.peak = 5e-3, .min = 5e-4, .warmup = 0.1, .first_step = 1};
+  o.train.optimizer.beta2 = 0.98;
+  o.train.optimizer.eps = 1e-8;
+  o.train.objects = {.softmax = true, .margin = {.scale = 16, .m = 0}, .density = 1};
+  o.train.characters = {.softmax = false, .margin = {.scale = 16, .m = 0}, .density = 1};
+  return o;
+}
+
+std::string parameters_after(const VisionPretraining& o) {
+  const RegionStepReport r = pretrain_vision(o);
+  return cat(r.step.checksums->gradients, " ", r.step.checksums->parameters);
+}
+
+}  // namespace
+
+TEST_CASE("vision pre-training: variants A and B learn a small world by heart") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  for (const bool softmax : {true, false}) {
+    VisionPretraining o = options_for(scratch, softmax ? "b" : "a");
+    o.train.steps = 160;
+    o.train.objects.softmax = o.train.characters.softmax = softmax;
+    o.train.objects.margin.m = o.train.characters.margin.m = 0.1;
+    o.data.micro_batches_per_step = 4;
+    const RegionStepReport r = pretrain_vision(o);
+    CHECK(r.object_accuracy == 1);
+    CHECK(r.text_recall == 1);
+    JsonlReader log(o.out + "/run.jsonl");
+    Json run, first;
+    REQUIRE((log.next(&run) && log.next(&first)));
+    CHECK(run.at("classes").as_int() == 2);
+    CHECK(first.at("object_loss").as_double() > 5 * r.object_loss);
+    CHECK(first.at("loss").as_double() == first.at("object_loss").as_double() + first.at("text_loss").as_double());
+    Parameters set;
+    const RiceVit tower(set, read_tower_config(o.out + "/tower"));
+    set.allocate(Dtype::f32, cpu());
+    load_tower(o.out + "/tower", set);
+  }
+}
+
+TEST_CASE("vision pre-training: the same bits with one and two threads, and after a resume, with drawn classes too") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  const int before = threads();
+  for (const double density : {1.0, 0.5}) {
+    const auto with = [&](const std::string& name) {
+      VisionPretraining o = options_for(scratch, cat(name, density));
+      o.train.objects.density = o.train.characters.density = density;
+      o.save_every = 5;
+      return o;
+    };
+    set_threads(1);
+    const std::string one = parameters_after(with("one"));
+    set_threads(2);
+    CHECK(parameters_after(with("two")) == one);
+
+    VisionPretraining half = with("half");
+    half.train.steps = 7;  // the schedule is that of the whole run, so only its place is cut
+    {
+      // A run that stops after step 7 with its last checkpoint at step 5.
+      RegionLoaderOptions data = half.data;
+      data.images.patch = half.vision.patch;
+      RegionLoader loader(data);
+      RegionHeadConfig head = half.head;
+      head.classes = static_cast<std::int64_t>(loader.file().classes().size());
+      head.characters = static_cast<std::int64_t>(loader.file().characters().size());
+      RiceModel model(half.vision, head);
+      model.parameters().allocate(Dtype::f32, cpu());
+      initialize(model.parameters(), half.init, half.init_seed);
+      RegionTrainOptions train = half.train;
+      train.steps = 12;
+      RegionTrainer trainer(model, loader, train);
+      for (int i = 0; i < 5; ++i) trainer.step();
+      make_directories(half.out);
+      save_checkpoint(half.out, trainer.state(), Json::object());
+      trainer.step(), trainer.step();
+    }
+    CHECK(parameters_after(with("half")) == one);
+    VisionPretraining other_seed = with("seed");
+    other_seed.data.seed = 2;
+    CHECK(parameters_after(other_seed) != one);
+  }
+  set_threads(before);
+}
+
+TEST_CASE("vision pre-training: a checkpoint of other labels, of another head, or without resume is refused") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  VisionPretraining o = options_for(scratch, "run");
+  o.train.steps = 2;
+  pretrain_vision(o);
+  const auto complaint = [&](const VisionPretraining& p) -> std::string {
+    try {
+      pretrain_vision(p);
+    } catch (const Error& e) { return e.what(); }
+    return "";
+  };
+  VisionPretraining other = o;
+  other.head.mlp = true;
+  CHECK(complaint(other).find("region_head.layers.0.") != std::string::npos);
+  other = o;
+  other.resume = false;
+  CHECK(complaint(other).find("checkpoint of an earlier run") != std::string::npos);
+  std::string lines = read_file(scratch / "regions.jsonl");
+  for (std::size_t at; (at = lines.find("green")) != lines.npos;) lines.replace(at, 5, "azure");
+  write_durably(scratch / "regions.jsonl", lines);
+  CHECK(complaint(o).find("not those of the checkpoint") != std::string::npos);
+}
