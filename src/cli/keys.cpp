@@ -54,9 +54,9 @@ std::vector<Key> rows() {
       {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval",
        "samples that may be skipped for faults before the run ends"},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
-      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval",
+      {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval merge",
        "smallest picture area; 0: as the model's processor"},
-      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval",
+      {"data.max_pixels", "max_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval merge",
        "largest picture area; 0: as the model's processor"},
 
       {"data.text", "text", Strings{}, any, "tokenizer pretrain",

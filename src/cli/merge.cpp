@@ -30,7 +30,7 @@ Exit merge(const Config& config) {
   const MergeCheck check = check_merge(*model, options, tokenizer.encode(check_text));
   if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
   if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());
-  export_model(out, *model, described_processor(model->config(), tokenizer));
+  export_model(out, *model, described_processor(model->config(), tokenizer).with_limits(pixel_limits(config)));
   return Exit::done;
 }
 
