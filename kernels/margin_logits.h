@@ -9,8 +9,8 @@
 // Backward, with ε the rounding step of the dtype:
 //   dcos = scale dz;   0 where the filter cut;   arcface: · (cos m + c sin m / √max(1 - c², ε)) = sin(θ + m) / sin θ
 //   arcface_straight_through: scale dz, as the public code computes it, which edits the logits outside of autograd.
-//   At c = ±1 the factor of arcface is infinite while dc/dregion is 0; ε keeps their product 0. Clamping repairs rounding
-//   and passes the gradient.
+//   At c = ±1 the factor of arcface is infinite while dc/dregion is 0; ε keeps their product 0. Clamping repairs
+//   rounding and passes the gradient.
 //
 // The filter is the public code's "interclass filtering"; 0 turns it off, as in the paper.
 //

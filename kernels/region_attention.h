@@ -1,6 +1,6 @@
-// Region attention (RICE, Xie et al. 2025, Eq. 2): one query a region, against the tokens of its picture that lie in the
-// region. All regions of a picture share its keys and values; which of them a region sees is an index list, never a mask
-// tensor.
+// Region attention (RICE, Xie et al. 2025, Eq. 2): one query a region, against the tokens of its picture that lie in
+// the region. All regions of a picture share its keys and values; which of them a region sees is an index list, never
+// a mask tensor.
 //
 //   s_rj = scale q_r·k_j over the rows j that region r sees,  lse_r = log Σ_j exp(s_rj)
 //   p_rj = exp(s_rj - lse_r),  o_r = Σ_j p_rj v_j

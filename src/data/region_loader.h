@@ -1,4 +1,4 @@
-// From a file of annotated pictures to the batches of optimiser steps, in an order that is a function of the seed alone.
+// From a file of annotated pictures to the batches of optimiser steps, in an order that depends on the seed alone.
 //
 //   epoch e, position p   ->   record Permutation(n, seed, e)(p)
 //
@@ -53,7 +53,8 @@ class RegionLoader {
 
   const RegionFile& file() const { return file_; }
   const RegionLoaderState& state() const { return state_; }
-  // Goes on exactly as the loader whose state this was. Throws input_error when it belongs to other data or another seed.
+  // Goes on exactly as the loader whose state this was. Throws input_error when it belongs to other data or another
+  // seed.
   void restore(const RegionLoaderState& state);
 
  private:

@@ -1,4 +1,4 @@
-// Region annotations: what RICE-ViT is pre-trained on (spec: RICE, Xie et al. 2025, 3.1 and 3.2).
+// Region annotations: what RICE-ViT is pre-trained on (RICE, Xie et al. 2025, 3.1 and 3.2).
 //
 // A JSON-lines file beside its pictures, one picture a line:
 //
@@ -70,11 +70,11 @@ class RegionFile {
 // Throws Rejected (region_box) when a box reaches out of a picture of this size.
 void check_boxes(const AnnotatedPicture& picture, ImageSize size);
 
-// Which of a picture's `available` regions stand in its N slots (spec: RICE 3.2, "Region Sampling"):
+// Which of a picture's `available` regions stand in its N slots (RICE 3.2, "Region Sampling"):
 //   available > N   N different ones, uniformly      available < N   all, then N - available more with repetition
 //   available = N   all
-// N = 0: all, as many as there are. There are no empty slots, so the loss needs no mask. Uses elements [first, first + N)
-// of the stream.
+// N = 0: all, as many as there are. There are no empty slots, so the loss needs no mask. Uses elements
+// [first, first + N) of the stream.
 std::vector<std::int64_t> sample_regions(std::int64_t available, std::int64_t slots, const Philox& random,
                                          std::uint64_t first);
 

@@ -6,8 +6,8 @@
 //           q_r += fc2(gelu(fc1(LN(q_r))))
 //   out:    W LN(q_r), without bias [R, D_e]
 //
-// Every layer projects keys and values from the same E; only the queries evolve. The paper defines neither the query, nor
-// the number of layers, nor the projection: what is chosen here is a switch.
+// Every layer projects keys and values from the same E; only the queries evolve. The paper defines neither the query,
+// nor the number of layers, nor the projection: what is chosen here is a switch.
 #pragma once
 #include "kernels/region_attention.h"
 #include "model/rice_vit.h"
@@ -23,8 +23,8 @@ struct RegionHeadConfig {
   bool mlp = true;               // the second half of a layer
   bool rope = true;              // keys are rotated by row and column, queries by the class token's angles
   bool class_token_key = false;  // the picture's class token is visible to its regions
-  // A patch is visible when the box covers at least this share of it and more than nothing (0: when the box touches it),
-  // and the patch that holds the box's centre always is.
+  // A patch is visible when the box covers at least this share of it and more than nothing (0: when the box touches
+  // it), and the patch that holds the box's centre always is.
   double min_overlap = 0.5;
   std::int64_t classes = 0, characters = 0;  // rows of the two tables; 0: no table
 

@@ -1,14 +1,15 @@
-// Region cluster discrimination: regions against a table of class centres, of which a step draws a part (RICE, Xie et al.
-// 2025; PartialFC, An et al. 2022).
+// Region cluster discrimination: regions against a table of class centres, of which a step draws a part (RICE, Xie et
+// al. 2025; PartialFC, An et al. 2022).
 //
 //   cos_rs = r̂·ŵ_s                       regions and centres as directions
 //   z      = margin(cos)                  kernels/margin_logits.h
 //   decoupled (variant A, the paper)      log(1 + Σ_{s positive} exp(-z)) + log(1 + Σ_{s negative} exp(z))
-//   softmax   (variant B, public code)    cross entropy over the drawn classes; a string's labels one by one, each a column
-//                                         with a draw of its own, and the region's loss is their mean
+//   softmax   (variant B, public code)    cross entropy over the drawn classes; a string's labels one by one, each a
+//                                         column with a draw of its own, and the region's loss is their mean
 //
-// One draw serves one slot: the i-th region of every picture, or with softmax the i-th label of every string. Drawing once
-// for all slots of a step would put so many positives into the sample that ρ loses its meaning (spec 6.4).
+// One draw serves one slot: the i-th region of every picture, or with softmax the i-th label of every string. Drawing
+// once for all slots of a step would put so many positives into the sample that ρ loses its meaning: at the paper's
+// size 279 400 different positives of 327 680 regions, where ρ asks for 100 000 classes.
 #pragma once
 #include <string>
 #include <vector>
@@ -48,7 +49,7 @@ class ClassDraws {
  public:
   // `rows`: of all the step's batches. `join`: positives of other regions are drawn too and so are negatives, as in
   // PartialFC; without, the draw is uniform and a region's positives come on top, for vocabularies so small that a step
-  // holds most of them (spec 6.4).
+  // holds most of them.
   ClassDraws(std::int64_t classes, double density, bool join, const std::vector<LabelledRow>& rows, std::uint64_t seed,
              std::string_view purpose, std::uint64_t step);
 

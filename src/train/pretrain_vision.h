@@ -1,7 +1,8 @@
 // Pre-training of the vision tower by region cluster discrimination: `pretrain --what vision`.
 //
-// From a file of annotated pictures (data/regions.h) to a tower (model/region_head.h, export_tower). A step's micro-batches
-// run side by side, each on a thread; their gradients are added as a tree, so that the bits do not depend on threads.
+// From a file of annotated pictures (data/regions.h) to a tower (model/region_head.h, export_tower). A step's
+// micro-batches run side by side, each on a thread; their gradients are added as a tree, so that the bits do not depend
+// on threads.
 #pragma once
 #include <memory>
 #include <string>

@@ -34,8 +34,8 @@ void put_near(const Tensor& x, std::int64_t b, const Tensor& to, std::int64_t k,
     r[d] = sign * std::cos(angle) * w[d] / std::sqrt(ww) + std::sin(angle) * r[d] / std::sqrt(oo);
 }
 
-// Regions 0 and 1 lie almost along and against a centre that is positive, regions 2 and 3 likewise for a negative; region 4
-// has no positive at all, region 5 one label three times and another once.
+// Regions 0 and 1 lie almost along and against a centre that is positive, regions 2 and 3 likewise for a negative;
+// region 4 has no positive at all, region 5 one label three times and another once.
 const Tensor hard_roles = Tensor::of<std::uint8_t>({2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 0, 1, 1, 1, 2, 1, 1, 1,  //
                                                     1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 4, 1, 1, 2, 1, 1},
                                                    {6, 6});

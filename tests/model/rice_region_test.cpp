@@ -1,4 +1,4 @@
-// Tests 1, 2 and 10 of RICE pre-training: what a region sees, that sharing keys changes nothing, and the exported tower.
+// Tests 1, 2 and 10 of RICE pre-training: what a region sees, that sharing keys changes nothing, the exported tower.
 #include <doctest/doctest.h>
 
 #include <cmath>

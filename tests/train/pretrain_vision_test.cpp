@@ -1,4 +1,4 @@
-// The vision stage from files to a tower: it learns, its bits do not depend on threads, and a resumed run is the same run.
+// The vision stage from files to a tower: it learns, threads do not change its bits, a resumed run is the same run.
 #include "train/pretrain_vision.h"
 
 #include <doctest/doctest.h>
