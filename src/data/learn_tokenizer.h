@@ -4,10 +4,10 @@
 //   256 .. V - 1         the results of the merges, in the order they were learnt (text/bpe_train.h)
 //   V .. V + 21          Qwen2's added tokens, <|endoftext|> first
 //
-// Counted is what training will encode. Of JSON (.json, .jsonl) the strings under "text", "prefix", "question", "answer",
-// "value" and "content", wherever they stand, <image> tags taken out; any other file is text as it is. What the chat
-// format writes around them is counted as often: a role for every turn, the default system prompt for every record with
-// turns.
+// Counted is what training will encode. Of JSON (.json, .jsonl) the strings under "text", "prefix", "question",
+// "answer", "value" and "content", wherever they stand, <image> tags taken out; any other file is text as it is. What
+// the chat format writes around them is counted as often: a role for every turn, the default system prompt for every
+// record with turns.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -7,8 +7,8 @@
 // plain   [ text <|endoftext|> ]; every token is learnt but the first, which nothing predicts
 // chat    the layout of single turns on one picture (data/sample.h, shared_prefix), the description in its place:
 //         [ system turn, <|im_start|>user\n, prefix ] [ \n question 1, answer 1 ] [ \n question 2, answer 2 ] ...
-//         Answers are learnt as in text/conversation.h, and the description itself as `learn_prefix` says. With an empty
-//         prefix there is no line end before the questions.
+//         Answers are learnt as in text/conversation.h, and the description itself as `learn_prefix` says. With an
+//         empty prefix there is no line end before the questions.
 //
 // A description is encoded by itself, as what stands before a picture's end is, and text that spells a token of the
 // format stays text: a corpus cannot forge structure.
@@ -54,8 +54,8 @@ Sample text_sample(const TextRecord& record, const Tokenizer& tokenizer, const T
 // What a Loader draws from.
 class TextCorpus : public SampleSource {
  public:
-  // Throws input_error: no file, a file that is missing, no record in all of them, a tokenizer without the tokens of the
-  // format.
+  // Throws input_error: no file, a file that is missing, no record in all of them, a tokenizer without the tokens of
+  // the format.
   TextCorpus(TextCorpusOptions options, const Tokenizer& tokenizer);
 
   const std::string& path() const override { return options_.files.front(); }

@@ -1,7 +1,7 @@
 // Pre-training of the decoder on text: `pretrain --what text`.
 //
-// The whole model is built, so that the result is a directory like any other, but only the decoder is trained; tower and
-// merger keep their first values, and no picture passes through them.
+// The whole model is built, so that the result is a directory like any other, but only the decoder is trained; tower
+// and merger keep their first values, and no picture passes through them.
 #pragma once
 #include <string>
 

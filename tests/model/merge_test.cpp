@@ -44,7 +44,7 @@ void write_part(const std::string& directory, const Json& config, const std::vec
   write_checkpoint(directory, tensors, options);
 }
 
-// The tower of a model as RICE-ViT is released: MLCD's names, q, k and v apart, and what the merged model has no use for.
+// A model's tower as RICE-ViT is released: MLCD's names, q, k and v apart, and what the merged model has no use for.
 std::vector<NamedTensor> mlcd_tensors(const Onevision& model, std::array<int, 3> order = {0, 1, 2}) {
   std::vector<NamedTensor> out;
   const std::int64_t C = model.config().vision.hidden;
