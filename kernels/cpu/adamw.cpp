@@ -18,7 +18,8 @@ void update(const Adamw& a) {
   const T step_size = T(a.lr / (1 - std::pow(a.beta1, double(a.step))));
   const T correction = T(std::sqrt(1 - std::pow(a.beta2, double(a.step))));
 
-  parallel_ranges(a.param.numel(), 16384, [&](std::int64_t begin, std::int64_t end) {
+  // By value: what is captured by reference could overlap the arrays, and the loop would not vectorise.
+  parallel_ranges(a.param.numel(), 16384, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const T gi = g[i] * clip;
       m[i] = b1 * m[i] + c1 * gi;
