@@ -220,7 +220,7 @@ TEST_CASE("pack: options out of range, no data, and a full disk") {
   CHECK(complaint([](PackOptions&) {}) == "");
   CHECK(contains(complaint([](PackOptions& o) { o.capacity = 0; }), "pack.capacity: expected at least 1, found 0"));
   CHECK(contains(complaint([](PackOptions& o) { o.max_patches = -1; }), "pack.max_patches: expected at least 0"));
-  CHECK(contains(complaint([](PackOptions& o) { o.seed = -1; }), "data.seed: expected at least 0"));
+  CHECK(contains(complaint([](PackOptions& o) { o.seed = -1; }), "pack.seed: expected at least 0"));
   CHECK(contains(complaint([](PackOptions& o) { o.max_rejects = -1; }), "data.max_rejects: expected"));
   CHECK(contains(complaint([](PackOptions& o) { o.sources.clear(); }), "no data"));
   CHECK(contains(complaint([&](PackOptions& o) { o.out = d.path("no/such/folder"); }), "no/such/folder"));

@@ -185,13 +185,39 @@ TEST_CASE("packing: 300 000 lengths in the released ranges fill packs of 8192 to
 }
 
 TEST_CASE("packing: toy-sized samples need at most one pack above the lower bound") {
-  for (const std::int32_t capacity : {512, 768, 1024, 2048})
+  for (const std::int32_t capacity : {320, 448, 512, 768, 1024, 2048})
     for (const std::size_t n : {100, 1000, 10000, 50000}) {
       const Lengths lengths = toy(n, n + 1, capacity);
       const Packs packs = pack_lengths(lengths, capacity, 1234);
       CHECK(fault(packs, lengths, capacity) == "");
       CHECK_MESSAGE(packs.size() - fewest_packs(lengths, capacity) <= 1, "capacity ", capacity, ", ", n, " samples");
     }
+}
+
+TEST_CASE("packing: two or three samples a pack, of lengths in two clusters, still come within one pack of the bound") {
+  // As the demonstration's captions: three quarters of 77 to 115 tokens, the rest of 188 to 235.
+  Lengths lengths(9000);
+  const Philox r(8, "clusters");
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    lengths[i] = r.below(2 * i, 4) < 3 ? between(r, 2 * i + 1, 77, 115) : between(r, 2 * i + 1, 188, 235);
+  const Packs packs = pack_lengths(lengths, 448, 1234);
+  CHECK(fault(packs, lengths, 448) == "");
+  CHECK(packs.size() - fewest_packs(lengths, 448) <= 1);
+
+  // The twin: best-fit decreasing, longest first and then the longest that fits.
+  std::vector<int> left(449);
+  for (const std::int32_t l : lengths) ++left[static_cast<std::size_t>(l)];
+  std::int64_t bins = 0;
+  for (std::size_t n = lengths.size(); n > 0; ++bins)
+    for (std::size_t room = 448, l = 448; l > 0;)
+      if (l <= room && left[l] > 0) {
+        --left[l];
+        --n;
+        room -= l;
+      } else {
+        --l;
+      }
+  CHECK(bins - fewest_packs(lengths, 448) > 20);
 }
 
 TEST_CASE("packing: a function of lengths, capacity and seed, with any number of threads") {

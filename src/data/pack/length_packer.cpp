@@ -39,11 +39,10 @@ class Histogram {
   std::int64_t count(Length l) const { return count_[static_cast<std::size_t>(l)]; }
 
   void take(Length length) {
-    const auto l = static_cast<std::size_t>(length);
-    if (--count_[l] == 0) flip(length);
-    for (std::size_t i = l; i < tree_.size(); i += i & -i) --tree_[i];
-    --samples_;
-    tokens_ -= length;
+    if (change(length, -1) == 0) flip(length);
+  }
+  void put_back(Length length) {
+    if (change(length, 1) == 1) flip(length);
   }
 
   // The longest present length <= room; 0 when there is none.
@@ -64,29 +63,42 @@ class Histogram {
     return static_cast<Length>(l) + 1;
   }
 
-  // a >= b with a + b = room, a as long as possible; {0, 0} when there are none. Bit a of `present & mirror shifted` is
-  // set when both a and room - a are present: bit c of the mirror stands for length C - c, so it is read at C - room + a.
-  std::pair<Length, Length> pair(Length room) const {
+  struct Pair {
+    Length a = 0, b = 0;
+    std::int64_t ways = 0;  // how many two samples have these lengths
+  };
+  // Appends a >= b with a + b = room: all of them, or at least `enough`, from word `start` of the range on. Bit a of
+  // `present & mirror shifted` is set when both a and room - a are present: bit c of the mirror stands for length C - c,
+  // so it is read at C - room + a.
+  void pairs(Length room, std::uint64_t start, std::size_t enough, std::vector<Pair>* out) const {
     const auto shift = static_cast<std::size_t>(capacity_ - room);
     const Length half = (room + 1) / 2;
-    for (std::size_t w = static_cast<std::size_t>(room) / 64; w + 1 > static_cast<std::size_t>(half) / 64; --w) {
-      const std::size_t at = w + shift / 64, by = shift % 64;
+    const std::size_t first = static_cast<std::size_t>(half) / 64, words = pair_words(room);
+    for (std::size_t k = 0; k < words && out->size() < enough; ++k) {
+      const std::size_t w = first + (start + k) % words, at = w + shift / 64, by = shift % 64;
       std::uint64_t partner = at < mirrored_.size() ? mirrored_[at] >> by : 0;
       if (by > 0 && at + 1 < mirrored_.size()) partner |= mirrored_[at + 1] << (64 - by);
-      std::uint64_t bits = present_[w] & partner;
-      if (w == static_cast<std::size_t>(room) / 64) bits &= up_to(room);
-      while (bits) {
-        const Length a = static_cast<Length>(64 * w + 63) - std::countl_zero(bits), b = room - a;
-        bits &= ~(std::uint64_t{1} << (a % 64));
-        if (a < half) break;
-        if (b > 0 && (a != b || count(a) > 1)) return {a, b};
+      for (std::uint64_t bits = present_[w] & partner; bits; bits &= bits - 1) {
+        const Length x = static_cast<Length>(64 * w) + std::countr_zero(bits), y = room - x;
+        if (x < half || y < 1) continue;
+        const auto some = [&](Length l) { return std::min(count(l), std::int64_t{1} << 24); };  // no overflow
+        const std::int64_t ways = x == y ? some(x) * (some(x) - 1) / 2 : some(x) * some(y);
+        if (ways > 0) out->push_back({x, y, ways});
       }
-      if (w == 0) break;
     }
-    return {0, 0};
+  }
+  static std::size_t pair_words(Length room) {
+    return static_cast<std::size_t>(room) / 64 - static_cast<std::size_t>((room + 1) / 2) / 64 + 1;
   }
 
  private:
+  std::int64_t change(Length length, std::int64_t by) {
+    const auto l = static_cast<std::size_t>(length);
+    for (std::size_t i = l; i < tree_.size(); i += i & -i) tree_[i] += by;
+    samples_ += by;
+    tokens_ += by * length;
+    return count_[l] += by;
+  }
   static std::uint64_t up_to(Length l) { return ~std::uint64_t{0} >> (63 - l % 64); }
   void flip(Length l) {
     present_[static_cast<std::size_t>(l) / 64] ^= std::uint64_t{1} << (l % 64);
@@ -101,41 +113,114 @@ class Histogram {
   std::int64_t samples_ = 0, tokens_ = 0;
 };
 
+class Packer {
+ public:
+  Packer(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed)
+      : left_(lengths, capacity), capacity_(capacity), random_(seed, "pack") {}
+
+  // The lengths of the next pack; nothing when no sample is left.
+  const std::vector<Length>& next() {
+    chosen_.clear();
+    room_ = capacity_;
+    if (left_.samples() == 0) return chosen_;
+    if (const Length longest = left_.longest(capacity_); 2 * longest > capacity_) take(longest);
+    while (room_ > 0 && left_.samples() > 0) {
+      if (room_ < capacity_ && within(room_, 9) && fill(room_)) break;
+      Length length = draw();
+      for (int tries = 1; tries < 16 && room_ < capacity_ && within(room_, 11) && !completes(length); ++tries)
+        length = draw();
+      if (length > room_) length = left_.longest(room_);
+      if (length == 0) break;
+      take(length);
+    }
+    return chosen_;
+  }
+
+ private:
+  std::uint64_t below(std::uint64_t n) { return random_.below(draws_++, n); }
+  Length draw() { return left_.nth(below(static_cast<std::uint64_t>(left_.samples()))); }
+  // Whether `room` is at most that many halves of the mean length left.
+  bool within(Length room, std::int64_t halves) const { return 2 * room * left_.samples() <= halves * left_.tokens(); }
+
+  void take(Length length) {
+    left_.take(length);
+    chosen_.push_back(length);
+    room_ -= length;
+  }
+
+  void find_pairs(Length room) {
+    pairs_.clear();
+    left_.pairs(room, below(Histogram::pair_words(room)), 64, &pairs_);
+  }
+
+  // One or two lengths that sum to room; two in proportion to how many samples can be such a pair.
+  bool fill(Length room) {
+    if (left_.count(room) > 0) {
+      take(room);
+      return true;
+    }
+    find_pairs(room);
+    if (pairs_.empty()) return false;
+    std::int64_t ways = 0;
+    for (const Histogram::Pair& p : pairs_) ways += p.ways;
+    auto chosen = static_cast<std::int64_t>(below(static_cast<std::uint64_t>(ways)));
+    std::size_t i = 0;
+    while (chosen >= pairs_[i].ways) chosen -= pairs_[i++].ways;
+    const auto [a, b, w] = pairs_[i];
+    take(a);
+    take(b);
+    return true;
+  }
+
+  // Whether the room behind this length can be filled by one or two others.
+  bool completes(Length length) {
+    if (length >= room_) return length == room_;
+    const Length rest = room_ - length;
+    left_.take(length);
+    bool found = left_.count(rest) > 0;
+    if (!found) {
+      find_pairs(rest);
+      found = !pairs_.empty();
+    }
+    left_.put_back(length);
+    return found;
+  }
+
+  Histogram left_;
+  const Length capacity_;
+  const Philox random_;
+  std::uint64_t draws_ = 0;
+  Length room_ = 0;
+  std::vector<Length> chosen_;
+  std::vector<Histogram::Pair> pairs_;
+};
+
 // Calls pack(lengths) for one pack after the other.
 template <class F>
 void for_each_pack(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed, F&& pack) {
-  Histogram left(lengths, capacity);
-  const Philox random(seed, "pack");
-  std::uint64_t draws = 0;
-  std::vector<Length> chosen;
-  while (left.samples() > 0) {
-    Length room = capacity;
-    chosen.clear();
-    const auto take = [&](Length l) {
-      left.take(l);
-      chosen.push_back(l);
-      room -= l;
-    };
-    if (const Length longest = left.longest(capacity); 2 * longest > capacity) take(longest);
-    while (room > 0 && left.samples() > 0) {
-      if (room < capacity && 2 * room * left.samples() <= 9 * left.tokens()) {
-        if (left.count(room) > 0) {
-          take(room);
-          break;
-        }
-        if (const auto [a, b] = left.pair(room); a > 0) {
-          take(a);
-          take(b);
-          break;
-        }
-      }
-      Length next = left.nth(random.below(draws++, static_cast<std::uint64_t>(left.samples())));
-      if (next > room) next = left.longest(room);
-      if (next == 0) break;
-      take(next);
-    }
+  Packer packer(lengths, capacity, seed);
+  for (;;) {
+    const std::vector<Length>& chosen = packer.next();
+    if (chosen.empty()) return;
     pack(chosen);
   }
+}
+
+// The seed of the draw whose packs are fewest, of up to 32 that together draw about a million samples; the first that
+// comes within one pack of the bound will do. With more samples the end, where draws differ, is too small a part.
+std::uint64_t best_draw(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed) {
+  std::uint64_t best = mix64(seed, 3);
+  std::int64_t fewest = -1;
+  const std::uint64_t most = std::clamp<std::uint64_t>(1000000 / std::max<std::size_t>(lengths.size(), 1), 1, 32);
+  for (std::uint64_t tries = 0; tries < most; ++tries) {
+    std::int64_t packs = 0;
+    for_each_pack(lengths, capacity, mix64(seed, 3 + tries), [&](const std::vector<Length>&) { ++packs; });
+    if (fewest >= 0 && packs >= fewest) continue;
+    fewest = packs;
+    best = mix64(seed, 3 + tries);
+    if (packs <= fewest_packs(lengths, capacity) + 1) break;
+  }
+  return best;
 }
 
 constexpr std::uint64_t low_half = 0xffffffffu;
@@ -154,15 +239,16 @@ Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity,
     if (lengths[i] < 1 || lengths[i] > capacity)
       input_error("pack: sample ", i, " has length ", lengths[i], ", expected 1 to ", capacity);
 
-  // The packs are made twice, first for their number and sizes: with those, the second time each goes to its place in
-  // the shuffled order at once, and no second array of samples is needed.
+  // The packs are made again for their number, their sizes and their lengths: with the first two, each goes to its place
+  // in the shuffled order at once, and no second array of samples is needed.
   Packs out;
   out.begin = {0};
-  for_each_pack(lengths, capacity, seed, [&](const std::vector<Length>&) { out.begin.push_back(0); });
   if (lengths.empty()) return out;
+  const std::uint64_t draw = best_draw(lengths, capacity, seed);
+  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>&) { out.begin.push_back(0); });
   const Permutation order(out.size(), mix64(seed, 1), 0);
   std::int64_t made = 0;
-  for_each_pack(lengths, capacity, seed, [&](const std::vector<Length>& pack) {
+  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>& pack) {
     out.begin[static_cast<std::size_t>(order(made++)) + 1] = static_cast<std::int64_t>(pack.size());
   });
   std::partial_sum(out.begin.begin(), out.begin.end(), out.begin.begin());
@@ -183,7 +269,7 @@ Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity,
   }
   std::fill(used.begin(), used.end(), 0);
   made = 0;
-  for_each_pack(lengths, capacity, seed, [&](const std::vector<Length>& pack) {
+  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>& pack) {
     auto k = static_cast<std::size_t>(out.begin[static_cast<std::size_t>(order(made++))]);
     for (const Length length : pack) {
       const auto l = static_cast<std::size_t>(length);

@@ -3,13 +3,17 @@
 // One pack at a time:
 //   1. the longest length left, while that is above C/2 (no two of those share a pack); else a length drawn in
 //      proportion to how many samples are left of each
-//   2. with at most 4.5 mean lengths of room left: the one or two lengths that fill it exactly, where they exist
-//   3. else another drawn length; one that does not fit gives way to the longest that does; none fits: the pack ends
+//   2. with at most 4.5 mean lengths of room left: the one or two lengths that fill it exactly, where they exist; of
+//      several pairs one drawn in proportion to how many samples could be that pair
+//   3. else another drawn length: with at most 5.5 means of room, of 16 draws the first behind which step 2 will do.
+//      One that does not fit gives way to the longest that does; none fits: the pack ends
 //
-// Best-fit decreasing leaves the short samples for the end and packs one length after the other; the draw keeps the
-// packs alike and the mix of what is left unchanged, so that exact fills are found until the last packs. A set of
-// non-empty lengths, one bit each, answers "the longest of at most r" and, laid over its mirror image, "which two sum to
-// r" 64 lengths at a time; a binary indexed tree answers the draw.
+// Best-fit decreasing leaves the short samples for the end and packs one length after the other. Draws in proportion
+// keep the packs alike and the mix of what is left unchanged, so that exact fills are found until the last packs: with
+// 16 000 samples of 2.7 a pack at most one pack above the bound, where best-fit decreasing
+// needs 154 more. A set
+// of non-empty lengths, one bit each, answers "the longest of at most r" and, laid over its mirror image, "which two
+// sum to r" 64 lengths at a time; a binary indexed tree answers the draw.
 //
 // Which sample of a length goes where is a seeded shuffle of each length's samples, and the packs' order a shuffle of
 // its own: neither rises or falls with length (no curriculum).

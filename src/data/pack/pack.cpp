@@ -45,7 +45,7 @@ PackReport pack_data(const PackOptions& options, const Processor& given) {
   at_least(options.capacity, 1, "pack.capacity");
   at_least(options.max_patches, 0, "pack.max_patches");
   at_least(options.max_rejects, 0, "data.max_rejects");
-  at_least(options.seed, 0, "data.seed");
+  at_least(options.seed, 0, "pack.seed");
   const Processor processor = given.with_limits(options.limits);
   const Sources sources(options.sources);
 
