@@ -3,8 +3,8 @@
 //
 // A tower's directory holds config.json with a vision_config (or is one), and its weights as
 //   visual.*, model.visual.*   this model's; a merger and whatever is not of the tower are left out
-//   vision_model.*             RICE-ViT as released (MLCD's names): q, k and v become one product; post_layernorm, which
-//                              the model does not have, is dropped
+//   vision_model.*             RICE-ViT as released (MLCD's names): q, k and v become one product; post_layernorm is
+//                              dropped, since the model does not have it
 // A language model's directory holds config.json with a text_config (or is one, as Qwen3's) and
 //   model.*, model.language_model.*, lm_head.weight    its pictures' side, if there is one, is left out
 //
