@@ -194,12 +194,17 @@ TEST_CASE("packing: toy-sized samples need at most one pack above the lower boun
     }
 }
 
-TEST_CASE("packing: two or three samples a pack, of lengths in two clusters, still come within one pack of the bound") {
-  // As the demonstration's captions: three quarters of 77 to 115 tokens, the rest of 188 to 235.
+TEST_CASE("packing: two to four samples a pack, unevenly long, still come within one pack of the bound") {
+  // The demonstration's captions: their lengths' quantiles, uniform between them.
+  const double share[] = {0, 0.1, 0.25, 0.5, 0.75, 0.9, 1};
+  const std::int32_t quantile[] = {55, 77, 85, 115, 188, 202, 235};
   Lengths lengths(9000);
-  const Philox r(8, "clusters");
-  for (std::size_t i = 0; i < lengths.size(); ++i)
-    lengths[i] = r.below(2 * i, 4) < 3 ? between(r, 2 * i + 1, 77, 115) : between(r, 2 * i + 1, 188, 235);
+  const Philox r(8, "captions");
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    std::size_t k = 0;
+    while (r.uniform_f64(2 * i) >= share[k + 1]) ++k;
+    lengths[i] = between(r, 2 * i + 1, quantile[k], quantile[k + 1]);
+  }
   const Packs packs = pack_lengths(lengths, 448, 1234);
   CHECK(fault(packs, lengths, 448) == "");
   CHECK(packs.size() - fewest_packs(lengths, 448) <= 1);

@@ -68,8 +68,8 @@ class Histogram {
     std::int64_t ways = 0;  // how many two samples have these lengths
   };
   // Appends a >= b with a + b = room: all of them, or at least `enough`, from word `start` of the range on. Bit a of
-  // `present & mirror shifted` is set when both a and room - a are present: bit c of the mirror stands for length C - c,
-  // so it is read at C - room + a.
+  // `present & mirror shifted` is set when both a and room - a are present: bit c of the mirror stands for length C -
+  // c, so it is read at C - room + a.
   void pairs(Length room, std::uint64_t start, std::size_t enough, std::vector<Pair>* out) const {
     const auto shift = static_cast<std::size_t>(capacity_ - room);
     const Length half = (room + 1) / 2;
@@ -239,8 +239,8 @@ Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity,
     if (lengths[i] < 1 || lengths[i] > capacity)
       input_error("pack: sample ", i, " has length ", lengths[i], ", expected 1 to ", capacity);
 
-  // The packs are made again for their number, their sizes and their lengths: with the first two, each goes to its place
-  // in the shuffled order at once, and no second array of samples is needed.
+  // The packs are made again for their number, their sizes and their lengths: with the first two, each goes to its
+  // place in the shuffled order at once, and no second array of samples is needed.
   Packs out;
   out.begin = {0};
   if (lengths.empty()) return out;

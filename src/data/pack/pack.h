@@ -20,8 +20,8 @@ struct PackOptions {
   std::vector<PackSource> sources;
   std::string out;               // the index
   std::int64_t capacity = 8192;  // tokens of a pack; a longer sample is left out (over_length)
-  // Patches of a pack, 0: no limit. A sample then takes max(tokens, ⌈patches · capacity / max_patches⌉) of a pack's
-  // room, so that both sums stay within their limits; the fill in tokens is lower where patches decide.
+  // Patches of a pack, 0: no limit. A sample then takes max(tokens, ⌈patches · capacity / max_patches⌉) of a
+  // pack's room, so that both sums stay within their limits; the fill in tokens is lower where patches decide.
   std::int64_t max_patches = 0;
   std::int64_t seed = 1234;
   TurnLayout turns = TurnLayout::conversation;
