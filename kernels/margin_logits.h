@@ -7,7 +7,8 @@
 //                                                                                       (Deng et al. 2019)
 //             arcface_straight_through    the same z
 // Backward, with ε the rounding step of the dtype:
-//   dcos = scale dz;   0 where the filter cut;   arcface: · (cos m + c sin m / √max(1 - c², ε)) = sin(θ + m) / sin θ
+//   dcos = scale dz;   0 where the filter cut;   arcface: · (cos m + c sin m / √max(1 - c², ε)) = sin(θ + m) /
+//     sin θ
 //   arcface_straight_through: scale dz, as the public code computes it, which edits the logits outside of autograd.
 //   At c = ±1 the factor of arcface is infinite while dc/dregion is 0; ε keeps their product 0. Clamping repairs
 //   rounding and passes the gradient.

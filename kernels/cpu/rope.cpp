@@ -25,8 +25,8 @@ void forward(const RopeForward& a) {
   });
 }
 
-// out_j = Σ_h term(x_hj, x_{h,j+R}, dy_hj, dy_{h,j+R}), j < R: the sum of base/sum.h for every j, bit for bit, with the
-// loop over j inside so that it vectorises.
+// out_j = Σ_h term(x_hj, x_{h,j+R}, dy_hj, dy_{h,j+R}), j < R: the sum of base/sum.h for every j, bit for bit, with
+// the loop over j inside so that it vectorises.
 template <class T, class F>
 void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
   constexpr std::int64_t lanes = 16, most = 64;

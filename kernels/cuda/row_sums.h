@@ -1,5 +1,5 @@
-// Sums over rows: dw_c += Σ_n term(n, c), in the order of kernels/cpu/row_sums.h, hence with its bits, without atomics:
-// blocks of 64 rows are summed in order, blocks are combined by a binary tree, the total is added to dw once.
+// Sums over rows: dw_c += Σ_n term(n, c), in the order of kernels/cpu/row_sums.h, hence with its bits, without
+// atomics: blocks of 64 rows are summed in order, blocks are combined by a binary tree, the total is added to dw once.
 //
 //   sum_blocks   partial[b][c], one thread a column and block; the threads of a warp read neighbouring columns
 //   sum_tree     64 partial rows at a time to one, until one is left

@@ -89,7 +89,7 @@ void file_step(const char* what, const std::string& path, bool after);
 void rename_path(const std::string& from, const std::string& to, const std::string& shown);
 void sync_path(const std::string& path, bool directory, const std::string& shown);
 void make_directory(const std::string& path, const std::string& shown);
-void make_directories(const std::string& path);  // those that are missing, parents first
+void make_directories(const std::string& path);         // those that are missing, parents first
 void remove_tree(const std::string& path) noexcept;     // what cannot be removed stays
 std::string parent_directory(const std::string& path);  // "." when there is no slash
 std::string follow_link(const std::string& path);       // the path itself unless it is a symbolic link to something

@@ -25,8 +25,8 @@ constexpr std::uint64_t fnv1a(std::string_view text, std::uint64_t hash = 0xcbf2
   return hash;
 }
 
-// Σ_i mix64(first + i, bits of p[i]) mod 2^64. A sum, so parts of an array (shards, threads) add up in any order to the
-// checksum of the whole when each passes the global index of its first element.
+// Σ_i mix64(first + i, bits of p[i]) mod 2^64. A sum, so parts of an array (shards, threads) add up in any order to
+// the checksum of the whole when each passes the global index of its first element.
 template <class T>
 std::uint64_t checksum(const T* p, std::int64_t n, std::uint64_t first = 0) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(std::uint64_t));

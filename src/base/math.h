@@ -134,8 +134,8 @@ OV_HD_INLINE float tanh(float x) {
   return detail::with_sign_of(detail::select(a >= 1.0f, far, near), x);
 }
 
-// x = 2^k m with m in [2^-½, 2^½): log x = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172, in f64; the series
-// of atanh is cut after s^13 (relative error 3e-12).
+// x = 2^k m with m in [2^-½, 2^½): log x = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172, in f64; the
+// series of atanh is cut after s^13 (relative error 3e-12).
 OV_HD_INLINE float log(float x) {
   const bool subnormal = x < 0x1p-126f;
   const std::uint32_t b = detail::bits(subnormal ? x * 0x1p23f : x);

@@ -51,8 +51,8 @@ class SampleSource {
 
 class Loader : public StepSource {
  public:
-  // Conversations of the data set options.json. Throws input_error: the file (data/conversations.h), a count below 1, limits
-  // out of order.
+  // Conversations of the data set options.json. Throws input_error: the file (data/conversations.h), a count below 1,
+  // limits out of order.
   Loader(LoaderOptions options, const Processor& processor);
   // Records of another kind; options.json, image_dir and sample are not used.
   Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source);

@@ -14,9 +14,9 @@ struct GenerateOptions {
   std::vector<std::int64_t> stop = {};  // ids that end the answer; the one that came is part of the result
 };
 
-// `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of the model's dtype, null
-// without pictures. The vision tower runs once. Of equal logits the lowest id wins. `callback`, if given, sees each id
-// as it comes and returns whether to go on.
+// `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of the model's dtype,
+// null without pictures. The vision tower runs once. Of equal logits the lowest id wins. `callback`, if given, sees
+// each id as it comes and returns whether to go on.
 //
 // The logits of a cached step are those of the whole row run again without a cache, bit for bit: a query's bits depend
 // on its visible keys alone (kernels/attention.h).

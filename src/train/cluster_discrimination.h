@@ -28,8 +28,8 @@ struct ClusterOptions {
   double weight = 1;     // of this table's mean loss in the total
 };
 
-// S = ⌊density · classes⌋ of them, ascending: all `positives` (ascending, distinct) and uniformly chosen others; the
-// positives alone when they are more than S. Every class has a random key, element k of the stream is class k's.
+// S = ⌊density · classes⌋ of them, ascending: all `positives` (ascending, distinct) and uniformly chosen others;
+// the positives alone when they are more than S. Every class has a random key, element k of the stream is class k's.
 std::vector<std::int64_t> sample_classes(std::int64_t classes, double density,
                                          const std::vector<std::int64_t>& positives, const Philox& random);
 

@@ -10,10 +10,10 @@
 namespace ov {
 
 struct TrainJob {
-  std::string model_dir;  // HF directory to start from: config, weights, tokenizer, image processor
-  std::string out;        // run.jsonl, rejects.jsonl, checkpoints/, model/ (the trained HF directory)
-  LoaderOptions data;          // a conversation file, or
-  PackedLoaderOptions packs;   // an index of packs, when its `index` is set
+  std::string model_dir;      // HF directory to start from: config, weights, tokenizer, image processor
+  std::string out;            // run.jsonl, rejects.jsonl, checkpoints/, model/ (the trained HF directory)
+  LoaderOptions data;         // a conversation file, or
+  PackedLoaderOptions packs;  // an index of packs, when its `index` is set
   TrainOptions train;
   Dtype dtype = Dtype::f32;
   std::string reference = "hf";

@@ -27,7 +27,8 @@ TEST_CASE("conversation file: array and JSON lines, both spellings and their mix
       R"({"id": "a", "images": ["x.png"], )"
       R"("messages": [{"role": "user", "content": "<image>\nq"}, {"role": "assistant", "content": "r"}]})",
       R"({"id": "a", "image": ["x.png"], )"
-      R"("conversations": [{"role": "user", "content": "<image>\nq", "markdown": 1}, {"from": "gpt", "content": "r"}]})",
+      R"("conversations": [{"role": "user", "content": "<image>\nq", "markdown": 1}, )"
+      R"({"from": "gpt", "content": "r"}]})",
       R"({"id": "a", "images": "x.png", "image": null, )"
       R"("messages": [{"role": "human", "value": "<image>\nq"}, {"from": "assistant", "value": "r"}]})"};
   const std::string array = d.write("a.json", " \n[" + spellings[0] + ",\n" + spellings[1] + ",\n" + spellings[2] +

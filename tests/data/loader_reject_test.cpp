@@ -137,8 +137,7 @@ TEST_CASE("loader: numbers out of range and pixel limits out of order are refuse
   CHECK(complaint([](LoaderOptions&) {}) == "");
   CHECK(contains(complaint([](LoaderOptions& o) { o.samples_per_micro_batch = 0; }),
                  "train.micro_batch_samples: expected"));
-  CHECK(contains(complaint([](LoaderOptions& o) { o.micro_batches_per_step = -1; }),
-                 "train.micro_batches: expected"));
+  CHECK(contains(complaint([](LoaderOptions& o) { o.micro_batches_per_step = -1; }), "train.micro_batches: expected"));
   CHECK(contains(complaint([](LoaderOptions& o) { o.max_rejects = -1; }), "data.max_rejects: expected at least 0"));
   CHECK(contains(complaint([](LoaderOptions& o) { o.sample.max_tokens = 0; }), "train.max_tokens: expected"));
   CHECK(

@@ -161,8 +161,8 @@ TEST_CASE("gemm: a matrix whose rows are multiples of 1 KB apart takes the copyi
   }
 }
 
-// |fl(Σ a b) - Σ a b| <= γ Σ |a b|, γ = n u / (1 - n u), for a sum of K fused products (Higham 2002, section 3.1); n
-// counts the roundings of one term: at most min(K, 384) in its block and one for every block after.
+// |fl(Σ a b) - Σ a b| <= γ Σ |a b|, γ = n u / (1 - n u), for a sum of K fused products (Higham 2002, section
+// 3.1); n counts the roundings of one term: at most min(K, 384) in its block and one for every block after.
 template <class T>
 double worst_over_bound(const Problem<T>& p, double wrong_by) {
   const double u = std::numeric_limits<T>::epsilon() / 2;

@@ -32,8 +32,9 @@ struct Directional {
   bool agrees() const { return std::abs(backward - difference) <= bound; }
 };
 
-// The difference at h and 2h: their error is c h⁴ and 16 c h⁴, so (D(2h) - D(h)) / 15 is the error of D(h). Rounding
-// adds 18 losses' worth of error over 12 h; a loss is right to about 1e-14, a hundred roundings one after another.
+// The difference at h and 2h: their error is c h⁴ and 16 c h⁴, so (D(2h) - D(h)) / 15 is the error of D(h).
+// Rounding adds 18 losses' worth of error over 12 h; a loss is right to about 1e-14, a hundred roundings one after
+// another.
 Directional directional(Onevision& model, const GlobalStep& step, const Tensor& gradients, const std::vector<double>& u,
                         std::int64_t begin, std::int64_t count) {
   constexpr double h = 1e-3;
@@ -229,7 +230,8 @@ TEST_CASE(
   for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], expected[i]));
 
   // Multiply-adds: a trained product has forward, dx and dw (the adapter's first one too: its norm is trained), a
-  // frozen one forward and, if something before it is trained, dx. T tokens, P patches, N = P + class tokens, M = P / 4.
+  // frozen one forward and, if something before it is trained, dx. T tokens, P patches, N = P + class tokens, M = P /
+  // 4.
   const ModelConfig& c = model->config();
   const MicroBatch& b = step.micro_batches[0];
   const OnevisionInputs in = model_inputs(b, Dtype::f32, cpu());

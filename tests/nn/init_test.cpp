@@ -55,7 +55,8 @@ Moments moments(const std::vector<float>& x) {
   return m;
 }
 
-// Of n normal values the mean is within 5 σ/√n and the deviation within 5 σ/√(2n): missed once in two million times.
+// Of n normal values the mean is within 5 σ/√n and the deviation within 5 σ/√(2n): missed once in two million
+// times.
 void check_normal(const std::vector<float>& x, double sigma) {
   const Moments m = moments(x);
   const auto n = static_cast<double>(x.size());

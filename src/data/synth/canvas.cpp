@@ -92,8 +92,8 @@ void Canvas::draw(const Bitmap& b, int x, int y, Color c) {
 
 namespace {
 
-// How many of a byte's 256 values give noise k = 0, ±1 .. ±8: 256 times the normal density of σ 3, rounded. They add up
-// to 256, and their variance is 2 · 1120 / 256 = 8.75.
+// How many of a byte's 256 values give noise k = 0, ±1 .. ±8: 256 times the normal density of σ 3, rounded. They
+// add up to 256, and their variance is 2 · 1120 / 256 = 8.75.
 std::array<std::int8_t, 256> noise_table() {
   constexpr int kCount[9] = {34, 32, 27, 21, 14, 9, 5, 2, 1};
   std::array<std::int8_t, 256> table{};

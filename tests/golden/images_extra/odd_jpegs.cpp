@@ -53,8 +53,11 @@ static void write(const std::string& directory, const Options& o) {
   for (int y = 0; y < o.height; ++y) {
     for (int x = 0; x < o.width; ++x)
       for (int k = 0; k < o.channels; ++k) {
-        const double wave = 127.5 + 100 * std::sin(0.21 * x * (k + 1) + 0.13 * y) + ((x / 7 + y / 5 + k) % 2 ? 27 : -27);
-        row[static_cast<std::size_t>(x * o.channels + k)] = static_cast<JSAMPLE>(wave < 0 ? 0 : wave > 255 ? 255 : wave);
+        const double wave =
+            127.5 + 100 * std::sin(0.21 * x * (k + 1) + 0.13 * y) + ((x / 7 + y / 5 + k) % 2 ? 27 : -27);
+        row[static_cast<std::size_t>(x * o.channels + k)] = static_cast<JSAMPLE>(wave < 0     ? 0
+                                                                                 : wave > 255 ? 255
+                                                                                              : wave);
       }
     JSAMPLE* p = row.data();
     jpeg_write_scanlines(&c, &p, 1);
