@@ -5,7 +5,10 @@ ARCH     ?= -mavx2 -mfma
 SAN      ?=
 B        ?= build
 NVCC     ?= nvcc
-THREADS  ?= 2
+JOBS     ?= $(shell nproc)
+
+# Everything is built by one recursive call, so that plain `make demo` uses all cores too.
+build     = $(MAKE) --no-print-directory -j$(JOBS)
 
 # Same bits everywhere: no contraction, no fast-math (README, "Same bits").
 # Square roots need no errno: without it the loop over a row vectorises, and the bits are the same.
@@ -42,10 +45,15 @@ $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D); echo "  sim  $<"; $(CXX) $(CXXFLAGS) -DOV_SIM -x c++ -c $< -o $@
 
 # ---- the two commands
-demo: deps $(B)/onevision  ## ten pictures learned by heart: data, checkpoint, training, answers
+demo: deps  ## ten pictures learned by heart: data, checkpoint, training, answers
+	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B)
-test: $(B)/unit-tests $(B)/onevision  ## every test; the last line says 'N passed, N failed'
+test: deps  ## every test; the last line says 'N passed, N failed'
+	@$(build) $(B)/unit-tests $(B)/onevision
 	@$(B)/unit-tests
+recipe: deps  ## the whole recipe on the toy world, small: about a quarter of an hour of training on two cores
+	@$(build) $(B)/onevision
+	@sh configs/demo/recipe.sh $(B)
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
@@ -54,12 +62,13 @@ test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bit
 test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs against fp64
 	@$(B)/math-exhaustive
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers
-	@$(MAKE) -s B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/onevision
+	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/onevision
 	@$(B)/asan/unit-tests
 tsan:  ## the unit tests under the thread sanitizer
-	@$(MAKE) -s B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
+	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
 	@$(B)/tsan/unit-tests
-bench: $(B)/bench  ## ours, a peer, the ratio; needs deps-bench
+bench: deps-bench  ## ours, a peer, the ratio
+	@$(build) $(B)/bench
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)
 arch-check:  ## the include graph points one way
 	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
@@ -91,6 +100,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all demo test test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all demo test recipe test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d
