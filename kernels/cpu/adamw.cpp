@@ -9,14 +9,22 @@
 namespace ov::kernels::cpu {
 namespace {
 
+// βᵗ by squaring: libm's pow may differ in its last bit from one version to the next.
+double power(double base, std::int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent /= 2, base *= base)
+    if (exponent % 2 == 1) result *= base;
+  return result;
+}
+
 template <class T>
 void update(const Adamw& a) {
   T *p = a.param.data<T>(), *m = a.m.data<T>(), *v = a.v.data<T>();
   const T* g = a.grad.data<T>();
   const T clip = T(a.clip), b1 = T(a.beta1), b2 = T(a.beta2), c1 = T(1 - a.beta1), c2 = T(1 - a.beta2), eps = T(a.eps);
   const T keep = T(1 - a.lr * a.weight_decay);
-  const T step_size = T(a.lr / (1 - std::pow(a.beta1, double(a.step))));
-  const T correction = T(std::sqrt(1 - std::pow(a.beta2, double(a.step))));
+  const T step_size = T(a.lr / (1 - power(a.beta1, a.step)));
+  const T correction = T(std::sqrt(1 - power(a.beta2, a.step)));
 
   // By value: what is captured by reference could overlap the arrays, and the loop would not vectorise.
   parallel_ranges(a.param.numel(), 16384, [=](std::int64_t begin, std::int64_t end) {

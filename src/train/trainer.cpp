@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 
@@ -14,10 +15,16 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// The checksum is a sum, so ranges of the array add up to it in any order.
 std::uint64_t tensor_checksum(const Tensor& t) {
-  std::uint64_t sum = 0;
-  by_dtype(t.dtype(), [&](auto v) { sum = checksum(t.data<decltype(v)>(), t.numel()); });
-  return sum;
+  std::atomic<std::uint64_t> total{0};
+  by_dtype(t.dtype(), [&](auto v) {
+    const auto* p = t.data<decltype(v)>();
+    parallel_ranges(t.numel(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
+      total += checksum(p + begin, end - begin, static_cast<std::uint64_t>(begin));
+    });
+  });
+  return total;
 }
 
 std::uint64_t batch_checksum(const GlobalStep& step) {
