@@ -34,7 +34,7 @@ stage() {
 }
 
 if [ "$size" = full ]; then
-  world="--synth.instruct 16000 --synth.captions 9000 --synth.regions 12000 --synth.text 12000 --synth.test 300"
+  world="--synth.instruct 32000 --synth.captions 9000 --synth.regions 12000 --synth.text 12000 --synth.test 300"
   short=
 else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
