@@ -59,6 +59,9 @@ recipe: deps  ## the whole recipe on the toy world, small: about a quarter of an
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
 test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits
 	@sh tests/tools/bits.sh "$(MAKE)"
+recipe-check:  ## the recipe at its smallest: undisturbed, on one core, killed again and again: the same bits
+	@$(build) $(B)/onevision
+	@sh tests/tools/recipe_check.sh $(B)
 test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs against fp64
 	@$(B)/math-exhaustive
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers
@@ -100,6 +103,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all demo test recipe test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all demo test recipe recipe-check test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d
