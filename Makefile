@@ -51,7 +51,7 @@ demo: deps  ## ten pictures learned by heart: data, checkpoint, training, answer
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
 	@$(B)/unit-tests
-recipe: deps  ## the whole recipe on the toy world, small: about a quarter of an hour of training on two cores
+recipe: deps  ## the whole recipe on the toy world, small: about ten minutes on two cores
 	@$(build) $(B)/onevision
 	@sh configs/demo/recipe.sh $(B)
 

@@ -9,7 +9,7 @@
 // x y dx dy [T,H,D] of one dtype; cos sin [T,D/2] f32 (f64 when x is f64). dcos and dsin may be null.
 //
 // The tables. Angles of a 1-D position p: p ω_k, k < D/2. Angles of a patch at (row, column) of its image's grid:
-// row ω_k, then column ω_k, k < D/4 (spec: height first). A class token (row < 0) uses the learned class_angles
+// row ω_k, then column ω_k, k < D/4 (height first). A class token (row < 0) uses the learned class_angles
 // [D/2] as they are.
 //   dclass_angles_j += Σ_{class rows} dsin cos - dcos sin
 // positions [T] or [T,2] i64; inv_freq f32, rounded as PyTorch rounds it (inverse_frequencies below).

@@ -1,28 +1,27 @@
 #!/bin/sh
-# Ten pictures are drawn, a small model learns the answers about them by heart, and is asked. Every step is a
-# plain command, printed before it runs. A finished demonstration is shown again, not run again: remove build/demo to start over.
+# Ten pictures are drawn, a small model learns the answers about them by heart, and is asked. Every step is a plain
+# command, printed before it runs; what is done is not run again (stage.sh).
+#
+#   lessons.sh [BUILD]
 set -eu
 build=${1:-build}
 out=$build/demo
 onevision=$build/onevision
+. configs/demo/stage.sh
+mkdir -p "$out"
+lessons=$out/lessons/conversations.json
 
-run() {
-  printf '\n$ %s\n' "$*"
-  "$@"
-}
+stage lessons "data/toy_world/lessons.json" "$onevision" synth --out "$out/lessons"
+stage start "configs/model/tiny.json data/tokenizer/tokenizer.json" \
+  "$onevision" merge --init random --config configs/model/tiny.json --tokenizer data/tokenizer --out "$out/start"
+stage run "$out/lessons.done $out/start.done configs/demo/lessons.json" \
+  "$onevision" train --config configs/demo/lessons.json --model "$out/start" --data "$lessons" --out "$out/run"
+rm -rf "$out/model.partial" && cp -R "$out/run/model" "$out/model.partial" && rm -rf "$out/model" && mv "$out/model.partial" "$out/model"
 
-if [ ! -f "$out/lessons/conversations.json" ]; then
-  run "$onevision" synth --out "$out/lessons"
-fi
-if [ ! -f "$out/start/DONE" ]; then
-  run "$onevision" merge --init random --config configs/model/tiny.json --tokenizer data/tokenizer --out "$out/start"
-fi
-if [ ! -f "$out/model/DONE" ]; then
-  run "$onevision" train --config configs/demo/lessons.json --model "$out/start" --data "$out/lessons/conversations.json" \
-    --out "$out/run"
-  rm -rf "$out/model" && cp -R "$out/run/model" "$out/model.partial" && mv "$out/model.partial" "$out/model"
-fi
-run "$onevision" recall --model "$out/model" --data "$out/lessons/conversations.json"
-picture=$out/lessons/images/lesson_00.jpg
-printf '\nThe model stands in %s/model. This shows the machinery: ten pictures, taught by heart, asked again.\nAsk it yourself:\n  %s generate --model %s/model --image %s --prompt "%s"\n' \
-  "$out" "$onevision" "$out" "$picture" "What colour is the triangle?"
+printf '\n$ %s\n' "$onevision recall --model $out/model --data $lessons"
+"$onevision" recall --model "$out/model" --data "$lessons"
+cat <<TEXT
+
+The model stands in $out/model. This shows the machinery: ten pictures, taught by heart, asked again. Ask it yourself:
+  $onevision generate --model $out/model --image $out/lessons/images/lesson_00.jpg --prompt "What colour is the triangle?"
+TEXT

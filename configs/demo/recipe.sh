@@ -1,7 +1,6 @@
 #!/bin/sh
-# The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in configs/demo/,
-# printed before it runs. A stage that is done is skipped when command, configuration, inputs and program are the same
-# (build/recipe/NAME.done holds their hash); a stage that was cut goes on from its last checkpoint.
+# The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
+# configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
 #   recipe.sh [BUILD [SIZE]]      SIZE full, or check: the same stages in under a minute, for the tests
 set -eu
@@ -11,27 +10,8 @@ onevision=$build/onevision
 out=$build/recipe
 [ "$size" = full ] || out=$build/recipe-$size
 config=configs/demo
+. configs/demo/stage.sh
 mkdir -p "$out"
-
-# stage NAME "INPUTS" COMMAND...: INPUTS are files whose content the stage depends on, beside the program and the command.
-stage() {
-  name=$1 inputs=$2
-  shift 2
-  key=$({ printf '%s\n' "$*"; sha256sum "$onevision" $inputs; } | sha256sum | cut -d' ' -f1)
-  printf '\n$ %s\n' "$*"
-  if [ "$(cat "$out/$name.done" 2>/dev/null)" = "$key" ]; then
-    printf '  (done before)\n'
-    return
-  fi
-  # What an earlier, different run left is in the way; what this one left is gone on with.
-  if [ "$(cat "$out/$name.started" 2>/dev/null)" != "$key" ]; then
-    rm -rf "${out:?}/$name" "$out/$name".* && printf '%s' "$key" >"$out/$name.started"
-  fi
-  start=$(date +%s)
-  "$@"
-  printf '%s' "$key" >"$out/$name.done"
-  printf '  %s: %d s\n' "$name" "$(($(date +%s) - start))"
-}
 
 if [ "$size" = full ]; then
   world="--synth.instruct 32000 --synth.captions 9000 --synth.regions 12000 --synth.text 12000 --synth.test 300"

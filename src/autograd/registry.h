@@ -48,8 +48,6 @@ struct OpRow {
   Op op;
   const char* name;
   std::vector<Var> (*example)(Example&);  // runs the op once; returns its outputs
-  // Elements read and written per element of the first output is what bandwidth floors need; bytes come from the
-  // node's shapes.
   std::int64_t (*flops)(const Node&);  // forward pass, additions and multiplications counted one each
   double tolerance;                    // largest relative error of the gradient check in f64
   unsigned adds = 0;                   // bit i: the gradient of input i is added to, not overwritten
@@ -59,6 +57,7 @@ struct OpRow {
 const OpRow& row(Op op);
 std::span<const OpRow* const> rows();
 
+// What a forward pass reads and writes at the least: every input and output once. The floor of an op without products.
 inline std::int64_t bytes(const Node& n, std::size_t element) {
   std::int64_t count = 0;
   for (const Shape& s : n.input_shapes) count += s.numel();

@@ -133,7 +133,7 @@ Tape* tape_of(std::initializer_list<const Var*> vars);
 std::vector<Var> record_all(Recording r);
 inline Var record(Recording r) { return std::move(record_all(std::move(r))[0]); }
 
-// Receives named activations and their gradients while a tape runs (audit/trace).
+// Receives named activations while a tape runs (audit/trace).
 class Tracer {
  public:
   virtual ~Tracer() = default;

@@ -96,7 +96,7 @@ std::vector<Key> rows() {
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval",
        "threads; 0: all cores. Any number gives the same bits"},
 
-      // --- optimiser: AdamW (spec: the original's Megatron settings)
+      // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
       {"optimizer.min_lr", "", 1e-6, Allowed(0, 1), "train pretrain", "learning rate at the end of the decay"},
       {"optimizer.lr_scale.visual", "", 1.0, Allowed(0, 1e3), "train", "factor on the vision tower's learning rate"},

@@ -2,7 +2,7 @@
 //
 //   loss = Σ_t w_t ce_t / D                                             over all micro-batches of a step
 //
-// loss.normalise_by (spec of the original's loss, and its two repairs):
+// loss.normalise_by (the original's loss, and two repairs of it):
 //   micro_batch_mean    w = 1 / k of the micro-batch, D = micro-batches of the step: the original. A micro-batch of few
 //                       labelled tokens counts as much as one of many.
 //   global_token_mean   w = 1, D = labelled tokens of the step: does not depend on how samples are put together

@@ -1,5 +1,5 @@
-// What a data set may get wrong, as a closed list: data faults are counted by reason and passed over, never silently
-// while faults of the machine or of the configuration end the run.
+// What a data set may get wrong, as a closed list: data faults are counted by reason and passed over, never silently,
+// while faults of the machine or of the configuration end the run.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (spec: HF's configuration classes),
+// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (as HF's configuration classes have them),
 // and which of the two reference implementations' constants are used where they disagree.
 #pragma once
 #include <optional>
@@ -31,8 +31,7 @@ struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
   std::int64_t image_token = 151655, video_token = 151656, vision_start_token = 151652;
-  bool hf_shift_bug =
-      false;  // the released HF code's strip of class tokens, wrong from the second image on (spec/model.md 10.1)
+  bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on
 
   // config.json. `where` names it in errors. Refused: activations, mixtures of experts and rotary scalings that are
   // not built here.

@@ -1,4 +1,4 @@
-// The Qwen3 dense decoder (spec/model.md 4): RMS norms, rotary positions, grouped queries with q/k norms, SwiGLU.
+// The Qwen3 dense decoder: RMS norms, rotary positions, grouped queries with q/k norms, SwiGLU.
 #pragma once
 #include <optional>
 

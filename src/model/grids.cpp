@@ -22,7 +22,7 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
       segments->push_back({row, length, row, length});
       class_row.push_back(row++);
       position.insert(position.end(), {-1, -1});
-      // Merge-block order: the patches that become one token are neighbours (spec/model.md 2.6).
+      // Merge-block order: the patches that become one token are neighbours.
       for (std::int64_t by = 0; by < grid.h; by += merge)
         for (std::int64_t bx = 0; bx < grid.w; bx += merge)
           for (std::int64_t y = by; y < by + merge; ++y)

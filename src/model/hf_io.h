@@ -1,5 +1,5 @@
 // Models in and out of Hugging Face directories: config.json, generation_config.json and the weights. Tokenizer and
-// image processor files are the matter of train/export.
+// image processor files are the matter of export_model (train/job.h).
 #pragma once
 #include <memory>
 #include <string>
@@ -19,7 +19,7 @@ struct LoadOptions {
 
 ModelConfig read_model_config(const std::string& directory, const LoadOptions& options = {});
 // Missing, extra and misshapen tensors are refused by name. An lm_head in the file is used; without one the head is
-// the embedding, whatever config.json says about tying (spec/model.md 10.12).
+// the embedding, whatever config.json says about tying.
 std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {});
 // Only the weights, into a model that is allocated.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);

@@ -1,5 +1,5 @@
 // Stage 0: one model from a vision tower and a language model that were trained apart, with a merger between them that
-// starts from nothing (spec/model.md 7.3, spec/training.md 1.2).
+// starts from nothing.
 //
 // A tower's directory holds config.json with a vision_config (or is one), and its weights as
 //   visual.*, model.visual.*   this model's; a merger and whatever is not of the tower are left out

@@ -20,7 +20,7 @@ bool of_language(const std::string& name) {
 
 const std::string embedding = "model.language_model.embed_tokens.weight", head = "lm_head.weight";
 
-// The renaming of RICE-ViT's released file (MLCD's names), in this order (spec/model.md 7.3).
+// The renaming of RICE-ViT's released file (MLCD's names), in this order.
 std::string from_mlcd(std::string name) {
   constexpr std::pair<std::string_view, std::string_view> rules[] = {
       {"vision_model.", "model.visual."},

@@ -1,5 +1,4 @@
-// RICE-ViT with LLaVA-OneVision-1.5's merger: native-resolution pictures in, language model tokens out (spec/model.md
-// 2 and 3).
+// RICE-ViT with LLaVA-OneVision-1.5's merger: native-resolution pictures in, language model tokens out.
 #pragma once
 #include "model/config.h"
 #include "model/grids.h"

@@ -6,7 +6,7 @@
 //            Nothing is added in front or behind: no BOS, no EOS, no blank.
 //   decode   the bytes of the ids, one after another; what is not valid UTF-8 becomes U+FFFD. An id without a token
 //            (the rows that pad an embedding) gives nothing. skip_special leaves out tokens marked special, and only
-//            those: <tool_call>, <|fim_prefix|> and the like stay (spec of Qwen2.5-VL's added tokens).
+//            those: <tool_call>, <|fim_prefix|> and the like stay (as Qwen2.5-VL marks its added tokens).
 //
 // An object is cheap to copy (copies share the tables) and safe to use from many threads at once.
 #pragma once

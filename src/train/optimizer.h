@@ -1,4 +1,4 @@
-// AdamW over the flat buffers, with global gradient clipping (spec/training.md 1.4).
+// AdamW over the flat buffers, with global gradient clipping.
 #pragma once
 #include <string>
 #include <vector>

@@ -1,4 +1,4 @@
-// The learning rate of a step (spec/training.md 1.4, the original's scheduler).
+// The learning rate of a step, as the original's scheduler has it.
 //
 //   n <= W   lr = peak n / W                                           W = warmup · steps
 //   n <= D   lr = min + ½ (peak - min) (1 + cos(π (n - W) / (D - W)))  D = steps

@@ -1,4 +1,4 @@
-// The learning rate of spec/training.md 1.4, with numbers worked out by hand.
+// The original's learning rate, with numbers worked out by hand.
 #include "train/schedule.h"
 
 #include <doctest/doctest.h>

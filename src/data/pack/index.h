@@ -11,7 +11,7 @@
 // and in __metadata__ all other fields of PackIndex and a checksum over everything.
 //
 // The lengths hold for one tokenizer, one set of pixel limits, one layout of turns and one state of the data; both
-// fingerprints are compared when training starts.
+// fingerprints are compared when training starts.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,4 +1,4 @@
-// What a packing came to, in numbers.
+// What a packing came to, in numbers.
 #pragma once
 #include <vector>
 
