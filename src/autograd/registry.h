@@ -48,10 +48,10 @@ struct OpRow {
   Op op;
   const char* name;
   std::vector<Var> (*example)(Example&);  // runs the op once; returns its outputs
-  std::int64_t (*flops)(const Node&);  // forward pass, additions and multiplications counted one each
-  double tolerance;                    // largest relative error of the gradient check in f64
-  unsigned adds = 0;                   // bit i: the gradient of input i is added to, not overwritten
-  bool passes = false;                 // backward hands over tensors of its own; no buffers are prepared
+  std::int64_t (*flops)(const Node&);     // forward pass, additions and multiplications counted one each
+  double tolerance;                       // largest relative error of the gradient check in f64
+  unsigned adds = 0;                      // bit i: the gradient of input i is added to, not overwritten
+  bool passes = false;                    // backward hands over tensors of its own; no buffers are prepared
 };
 
 const OpRow& row(Op op);

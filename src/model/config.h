@@ -1,5 +1,5 @@
-// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (as HF's configuration classes have them),
-// and which of the two reference implementations' constants are used where they disagree.
+// What a LLaVA-OneVision-1.5 model is: the shapes and constants of config.json (as HF's configuration classes have
+// them), and which of the two reference implementations' constants are used where they disagree.
 #pragma once
 #include <optional>
 #include <string>

@@ -1,5 +1,5 @@
-// The whole model as a function: its loss, its derivative, and what training can and cannot move. Codes such as R-06 and
-// T-08 number the requirements and traps that came from reading the original trainer; each name says what is meant.
+// The whole model as a function: its loss, its derivative, and what training can and cannot move. Codes such as R-06
+// and T-08 number the requirements and traps that came from reading the original trainer; each name says what is meant.
 #include <doctest/doctest.h>
 
 #include <cmath>
