@@ -2,49 +2,53 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE]]      SIZE full, or check: the same stages in under a minute, for the tests
+#   recipe.sh [BUILD [SIZE [SEED]]]   SIZE full, or check: the same stages in under a minute, for the tests
+#                                     SEED of world, initial values, packing and order; without it the published ones
 set -eu
 build=${1:-build}
 size=${2:-full}
+seed=${3:-}
 onevision=$build/onevision
 out=$build/recipe
 [ "$size" = full ] || out=$build/recipe-$size
+[ -z "$seed" ] || out=$out-seed$seed
 config=configs/demo
 . configs/demo/stage.sh
 mkdir -p "$out"
 
 if [ "$size" = full ]; then
   world="--synth.instruct 32000 --synth.captions 9000 --synth.regions 12000 --synth.text 12000 --synth.test 300"
-  short=
+  short= expected="--expected $config/expected.json"
 else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
-  short="--steps 6 --train.save_every 3"
+  expected= short="--steps 6 --train.save_every 3"
 fi
+[ -z "$seed" ] || expected=
 w=$out/world
 
-stage world "" "$onevision" synth --what world $world --out "$w"
+stage world "" "$onevision" synth --what world $world ${seed:+--synth.seed $seed} --out "$w"
 stage tokenizer "$out/world.done $config/tokenizer.json" \
   "$onevision" tokenizer --config $config/tokenizer.json --text "$w/text/corpus.jsonl" "$w/instruct/conversations.json" --out "$out/tokenizer"
 stage tower "$out/world.done $config/pretrain-vision.json configs/model/demo.json" \
-  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-vision.json --regions "$w/regions/regions.jsonl" $short --out "$out/tower"
+  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-vision.json --regions "$w/regions/regions.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/tower"
 stage language "$out/tokenizer.done $config/pretrain-text.json configs/model/demo.json" \
-  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short --out "$out/language"
+  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/language"
 stage stage0 "$out/tower.done $out/language.done $config/merge.json" \
-  "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" --out "$out/stage0"
+  "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" ${seed:+--init.seed $seed} --out "$out/stage0"
 
 stage captions "$out/stage0.done $config/pack.json" \
-  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/captions" --out "$out/captions.packs"
+  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/captions" ${seed:+--pack.seed $seed} --out "$out/captions.packs"
 stage instruct-packs "$out/stage0.done $config/pack.json" \
-  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/instruct/conversations.json" --out "$out/instruct-packs.packs"
+  "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/instruct/conversations.json" ${seed:+--pack.seed $seed} --out "$out/instruct-packs.packs"
 stage align "$out/captions.done $config/align.json" \
-  "$onevision" train --config $config/align.json --model "$out/stage0" --packs "$out/captions.packs" $short --out "$out/align"
+  "$onevision" train --config $config/align.json --model "$out/stage0" --packs "$out/captions.packs" $short ${seed:+--data.seed $seed} --out "$out/align"
 stage midtrain "$out/align.done $config/midtrain.json" \
-  "$onevision" train --config $config/midtrain.json --model "$out/align/model" --packs "$out/captions.packs" $short --out "$out/midtrain"
+  "$onevision" train --config $config/midtrain.json --model "$out/align/model" --packs "$out/captions.packs" $short ${seed:+--data.seed $seed} --out "$out/midtrain"
 stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.json" \
-  "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short --out "$out/instruct"
+  "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short ${seed:+--data.seed $seed} --out "$out/instruct"
 
 stage eval "$out/instruct.done $config/eval.json" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json --out "$out/eval"
+  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out/eval"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
   --eval "$out/eval" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --out "$out/report.html"
