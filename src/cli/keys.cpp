@@ -129,6 +129,8 @@ std::vector<Key> rows() {
        "of the merger's norm; 0: as the reference"},
 
       {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl"},
+      {"log.floor", "", false, any, "train pretrain",
+       "measure the least time that every step could take on this machine"},
       {"log.checksum_every", "", whole(1), at_least(0), "train pretrain",
        "steps between checksums of batch, loss, gradients, parameters; 0: none"},
 

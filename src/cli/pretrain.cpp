@@ -65,7 +65,8 @@ void vision(const Config& config) {
                .objects = cluster_options(config, "objects"),
                .characters = cluster_options(config, "characters"),
                .seed = seed_of(config),
-               .checksum_every = config.integer("log.checksum_every")};
+               .checksum_every = config.integer("log.checksum_every"),
+               .floor = config.flag("log.floor")};
   run.dtype = dtype_named(config.text("dtype"));
   run.save_every = config.integer("train.save_every");
   run.keep = config.integer("train.keep");
@@ -106,6 +107,7 @@ void text(const Config& config) {
   run.train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   run.train.tree = config.text("train.grad_sum") == "tree";
   run.train.checksum_every = config.integer("log.checksum_every");
+  run.train.floor = config.flag("log.floor");
   run.dtype = dtype_named(config.text("dtype"));
   run.save_every = config.integer("train.save_every");
   run.keep = config.integer("train.keep");

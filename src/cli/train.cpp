@@ -39,6 +39,7 @@ TrainOptions train_options(const Config& config) {
   train.modules = config.list("train.modules");
   train.train_class_params = config.flag("train.train_class_params");
   train.checksum_every = config.integer("log.checksum_every");
+  train.floor = config.flag("log.floor");
   return train;
 }
 

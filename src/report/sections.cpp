@@ -243,7 +243,7 @@ std::string hash_table(const std::vector<RunSummary>& runs, const Json& eval) {
   for (const RunSummary& r : runs) {
     if (!r.about.is_object()) continue;
     std::string facts;
-    for (const char* key : {"revision", "parameters", "trained", "threads"})
+    for (const char* key : {"parameters", "trained", "threads"})
       if (const Json* v = r.about.find(key))
         facts += cat(facts.empty() ? "" : ", ", key, " ", v->is_string() ? v->as_string() : v->dump());
     add(r.name, html::escape(facts) + (r.parameters_checksum.empty() ? ""

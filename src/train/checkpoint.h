@@ -4,7 +4,7 @@
 //     model.safetensors        parameters, HF's names on disk
 //     optimizer.safetensors    m and v, flat, in the order of the trained parameters; in the metadata their names and
 //                              the step count
-//     state.json               step, loader state, and the run's configuration and revision
+//     state.json               step, loader state, and the run's configuration
 //     DONE                     written last (base/durable_directory.h)
 #pragma once
 #include <optional>
@@ -22,7 +22,7 @@ struct TrainingState {
   Json data = {};         // where the loader stands
 };
 
-// `about`: configuration and revision, stored as they are.
+// `about`: configuration and counts, stored as they are.
 void save_checkpoint(const std::string& out, const TrainingState& state, const Json& about);
 void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about);
 // The newest complete one, or nothing. What a cut save left behind is finished or ignored.

@@ -19,7 +19,7 @@ OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& devic
 }
 
 MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch, const LossTargets& targets,
-                                 double denominator, const Tensor& gradients, Tracer* tracer) {
+                                 double denominator, const Tensor& gradients, Tracer* tracer, Floor* floor) {
   const Parameters& parameters = model.parameters();
   Device& device = parameters.device();
   const Dtype dtype = parameters.dtype();
@@ -51,6 +51,7 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
     const T* token_loss = ce.token_loss.data<T>();
     result.token_loss = sum<double>(labelled, [&](std::int64_t i) { return static_cast<double>(token_loss[i]); });
     if (!gradients) return;
+    if (floor) result.floor_seconds = floor->micro_batch(tape.nodes(), size_of(dtype));
     const Tensor seed({1}, weights.dtype(), device);
     seed.data<T>()[0] = 1;
     tape.backward(ce.loss, seed);

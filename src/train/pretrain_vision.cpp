@@ -70,11 +70,12 @@ struct Table {
 struct BatchResult {
   ClusterResult objects, texts;
   std::int64_t products = 0;
+  double floor_seconds = 0;
 };
 
 // Forward and backward of one micro-batch; adds to `gradients`.
 BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::size_t index, const Table& objects,
-                      const Table& texts, const Tensor& gradients) {
+                      const Table& texts, const Tensor& gradients, Floor* floor) {
   const Parameters& parameters = model.parameters();
   const Dtype dtype = parameters.dtype();
   Tape tape;
@@ -96,6 +97,7 @@ BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::siz
 
   std::vector<Var> losses = result.objects.losses;
   losses.insert(losses.end(), result.texts.losses.begin(), result.texts.losses.end());
+  if (floor) result.floor_seconds = floor->micro_batch(tape.nodes(), size_of(dtype));
   const Tensor one({1}, accum_dtype(dtype), parameters.device());
   by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = 1; });
   tape.backward(losses, std::vector<Tensor>(losses.size(), one));
@@ -122,6 +124,7 @@ RegionTrainer::RegionTrainer(RiceModel& model, RegionLoader& data, const RegionT
   options_.schedule.steps = options.steps;
   model.parameters().train([](const std::string&) { return true; });
   optimizer_ = std::make_unique<Optimizer>(model.parameters(), options.optimizer);
+  if (options.floor) floor_ = std::make_unique<Floor>();
 }
 
 RegionStepReport RegionTrainer::step() {
@@ -144,7 +147,8 @@ RegionStepReport RegionTrainer::step() {
     for (std::int64_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
     const auto run = [&](std::int64_t k) {
       const auto b = static_cast<std::size_t>(i + k);
-      results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)]);
+      results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)],
+                             floor_.get());
     };
     if (together == 1) run(0);
     else parallel_for(together, run);
@@ -186,6 +190,9 @@ RegionStepReport RegionTrainer::step() {
   }
   if (checksums) s.checksums->parameters = tensor_checksum(parameters.values());
   s.step = ++done_;
+  if (floor_)
+    s.floor_seconds = total([](const BatchResult& r) { return r.floor_seconds; }) / threads() +
+                      floor_->update(parameters.gradients().numel(), n);
   s.samples = data.pictures;
   s.patches = data.patches;
   s.seconds = now() - start;

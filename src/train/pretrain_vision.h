@@ -25,6 +25,7 @@ struct RegionTrainOptions {
   ClusterOptions objects, characters;
   std::uint64_t seed = 1;           // of the class draws
   std::int64_t checksum_every = 1;  // steps; 0: never
+  bool floor = false;               // measure the least time of every step (train/floor.h)
 };
 
 struct RegionStepReport {
@@ -52,6 +53,7 @@ class RegionTrainer {
   RegionLoader& data_;
   RegionTrainOptions options_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Floor> floor_;
   Tensor gradients_;
   std::int64_t done_ = 0;
 };

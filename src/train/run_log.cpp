@@ -49,6 +49,7 @@ void RunLog::step(const StepReport& r, double peak_flops, const Json& more) {
                             {"seconds", r.seconds},
                             {"data_seconds", r.data_seconds},
                             {"mfu", model_flops_utilisation(r, peak_flops)}});
+  if (r.floor_seconds > 0) line.set("floor_seconds", r.floor_seconds);
   if (r.checksums)
     line.set("checksums", Json::object({{"batch", hex16(r.checksums->batch)},
                                         {"loss", hex16(r.checksums->loss)},

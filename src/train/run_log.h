@@ -1,8 +1,9 @@
 // run.jsonl: what a run was and how every step went, one typed line each.
 //
-//   {"type":"run", "config":{...}, "revision":"...", "parameters":N, "trained":N, "threads":N, "peak_flops":F}
+//   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F}
 //   {"type":"step", "step":1, "loss":..., "token_loss":..., "lr":..., "gradient_norm":..., "samples":..., "tokens":...,
-//    "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":..., "mfu":..., "checksums":{...}}
+//    "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":..., "floor_seconds":..., "mfu":...,
+//    "checksums":{...}}
 //   {"type":"resume", "step":40}, {"type":"end", ...}
 // Checksums are 16 hex digits: batch, loss, gradients, parameters (Σ mix64(index, bits) mod 2^64: base/hash.h).
 #pragma once

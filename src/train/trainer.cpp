@@ -80,6 +80,7 @@ Trainer::Trainer(Onevision& model, StepSource& data, const TrainOptions& options
   model.parameters().train(trainable(options.modules, options.train_class_params));
   if (model.parameters().gradients().numel() == 0) input_error("train.modules: nothing is trained");
   optimizer_ = std::make_unique<Optimizer>(model.parameters(), options.optimizer);
+  if (options.floor) floor_ = std::make_unique<Floor>();
 }
 
 Trainer::Sum Trainer::accumulate(const GlobalStep& data, std::size_t begin, std::size_t end) {
@@ -88,8 +89,8 @@ Trainer::Sum Trainer::accumulate(const GlobalStep& data, std::size_t begin, std:
   Sum sum;
   sum.results.resize(end - begin);
   const auto run = [&](std::size_t i, const Tensor& gradients) {
-    sum.results[i - begin] =
-        run_micro_batch(model_, data.micro_batches[i], loss.micro_batches[i], loss.denominator, gradients);
+    sum.results[i - begin] = run_micro_batch(model_, data.micro_batches[i], loss.micro_batches[i], loss.denominator,
+                                             gradients, nullptr, floor_.get());
   };
   if (!options_.tree) {
     sum.gradients = parameters.gradients();
@@ -143,6 +144,9 @@ StepReport Trainer::step() {
   if (checksums) report.checksums->parameters = tensor_checksum(model_.parameters().values());
 
   report.step = ++done_;
+  if (floor_)
+    report.floor_seconds = total(&MicroBatchResult::floor_seconds) / threads() +
+                           floor_->update(model_.parameters().gradients().numel(), n);
   report.samples = data.samples;
   report.tokens = data.tokens;
   report.patches = data.patches;

@@ -23,6 +23,7 @@ struct TrainOptions {
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
   bool train_class_params = true;   // the original keeps class_embedding and class_pos_emb frozen
   std::int64_t checksum_every = 1;  // steps; 0: never
+  bool floor = false;               // measure the least time of every step (train/floor.h)
 };
 
 // Which parameters a freeze set trains: names as the original's --trainable-modules.
@@ -38,8 +39,8 @@ struct StepReport {
   double token_loss = 0;  // mean over the step's labelled tokens
   double lr = 0, gradient_norm = 0;
   std::int64_t samples = 0, tokens = 0, labelled = 0, patches = 0;
-  std::int64_t products = 0;  // multiply-adds without recomputation
-  double seconds = 0, data_seconds = 0;
+  std::int64_t products = 0;                                // multiply-adds without recomputation
+  double seconds = 0, data_seconds = 0, floor_seconds = 0;  // floor: 0 unless asked for
   std::optional<Checksums> checksums;
 };
 
@@ -69,6 +70,7 @@ class Trainer {
   StepSource& data_;
   TrainOptions options_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Floor> floor_;
   std::int64_t done_ = 0;
 };
 

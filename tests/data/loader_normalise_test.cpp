@@ -35,7 +35,7 @@ std::vector<double> weights(const StepTargets& t, std::size_t micro_batch) {
 
 }  // namespace
 
-TEST_CASE("targets: row t predicts token t + 1 of its own segment, and no row predicts across a border") {
+TEST_CASE("targets: row t predicts token t + 1 of its own segment, and no row predicts across a border (R-02)") {
   const StepTargets t = loss_targets(step(), NormaliseBy::global_token_mean);
   CHECK(t.micro_batches[0].targets == Ids{-100, 102, 103, 104, -100, -100, 107, -100});
   CHECK(t.micro_batches[0].rows == Ids{1, 2, 3, 6});
@@ -44,7 +44,8 @@ TEST_CASE("targets: row t predicts token t + 1 of its own segment, and no row pr
   CHECK(t.micro_batches[2].rows.empty());
 }
 
-TEST_CASE("normalisations: weights and denominators of a small step by hand; rows without labels weigh nothing") {
+TEST_CASE(
+    "normalisations: weights and denominators of a small step by hand; rows without labels weigh nothing (R-04)") {
   const double third = 1.0 / 3;
   const StepTargets token = loss_targets(step(), NormaliseBy::global_token_mean);
   CHECK(token.denominator == 6);
@@ -81,7 +82,7 @@ TEST_CASE("normalisations: under token and sample mean it does not matter how sa
   CHECK(shares(together, NormaliseBy::micro_batch_mean) != shares(apart, NormaliseBy::micro_batch_mean));  // the twin
 }
 
-TEST_CASE("normalisations: a step without any label has no weight and no division by zero") {
+TEST_CASE("normalisations: a step without any label has no weight and no division by zero (T-16)") {
   GlobalStep s;
   s.micro_batches.push_back(row({{0, 4, -1}}, {0}, {}));
   for (const NormaliseBy by :

@@ -30,7 +30,7 @@ std::vector<Json> lines_of(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("rejects: broken records are passed over, counted by reason and written down, each once an epoch") {
+TEST_CASE("rejects: broken records are passed over, counted by reason and written down, each once an epoch (R-10)") {
   const DataSet d;
   LoaderOptions options = options_of(half_broken(d));
   options.max_rejects = 3;

@@ -109,7 +109,8 @@ TEST_CASE("sample: text alone has no pictures in either layout; its shared prefi
   CHECK(p.tokenizer().decode(labelled(branched, branched.segments[2]), false) == "6<|im_end|>");
 }
 
-TEST_CASE("micro-batch: samples stand side by side, each with its own segments, positions, pictures and number") {
+TEST_CASE(
+    "micro-batch: samples stand side by side, each with its own segments, positions, pictures and number (R-08)") {
   const DataSet d;
   const Processor p = small_processor();
   const Conversation c = three_turns(d);

@@ -123,7 +123,7 @@ TEST_CASE("pack: the same files for any number of threads, other packs for anoth
   CHECK(PackIndex::read(o.out).packs.item != items);
 }
 
-TEST_CASE("pack: over-long, empty, unlabelled and broken records are counted by their reason, none silently") {
+TEST_CASE("pack: over-long, empty, unlabelled and broken records are counted by their reason, none silently (T-20)") {
   const DataSet d;
   d.png("a.png", 30, 30, 1);
   const auto of = [](const char* id, const std::vector<std::string>& texts) { return record(id, "a.png", texts); };

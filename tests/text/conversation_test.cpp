@@ -48,7 +48,7 @@ const std::string system_block = "<|im_start|>system\nYou are a helpful assistan
 
 }  // namespace
 
-TEST_CASE("two turns: the layout, and answers with their im_end are learnt, nothing else") {
+TEST_CASE("two turns: the layout, and answers with their im_end are learnt, nothing else (R-03, T-14)") {
   const Encoded e = encode_conversation(
       tokenizer(), Turns{{"user", "<image>\nWhat?"}, {"assistant", "A box."}, {"user", "Sure?"}, {"assistant", "Yes"}},
       Ids{2});
@@ -74,7 +74,7 @@ TEST_CASE("a single turn has the ids of the rendered chat without its last line 
   CHECK(encode_conversation(tokenizer(), turns, Ids{3}).ids == chat);
 }
 
-TEST_CASE("an answer that begins with a line end keeps its labels in place") {
+TEST_CASE("an answer that begins with a line end keeps its labels in place (T-09)") {
   const Turns turns = {{"user", "Q"}, {"assistant", "\nA"}};
   const Encoded e = encode_conversation(tokenizer(), turns, {});
   CHECK(learnt(e) == "\nA<|im_end|>");
@@ -97,12 +97,12 @@ TEST_CASE("a system turn of one's own replaces the default; an empty answer teac
   CHECK(learnt(e) == "<|im_end|>");
 }
 
-TEST_CASE("<image> in an answer is text and needs no picture") {
+TEST_CASE("<image> in an answer is text and needs no picture (T-10)") {
   const Encoded e = encode_conversation(tokenizer(), Turns{{"user", "Tag?"}, {"assistant", "<image>"}}, {});
   CHECK(learnt(e) == "<image><|im_end|>");
 }
 
-TEST_CASE("too few and too many pictures are refused with both numbers") {
+TEST_CASE("too few and too many pictures are refused with both numbers (T-12)") {
   const Turns turns = {{"user", "<image><image> differ?"}, {"assistant", "No"}};
   CHECK(message_of(turns, {4, 4}) == "");
   CHECK(message_of(turns, {4}) == "the questions hold 2 <image> tag(s), but 1 picture(s) were given");
@@ -110,7 +110,7 @@ TEST_CASE("too few and too many pictures are refused with both numbers") {
   CHECK(message_of(turns, {4, 0}) == "picture 2 has 0 tokens, expected at least 1");
 }
 
-TEST_CASE("turns in any other order are refused by place") {
+TEST_CASE("turns in any other order are refused by place (T-11)") {
   CHECK(message_of({}, {}) == "the conversation has no question and no answer");
   CHECK(message_of({{"system", "s"}}, {}) == "the conversation has no question and no answer");
   CHECK(message_of({{"user", "q"}}, {}) == "the last of 1 messages is a question without answer");

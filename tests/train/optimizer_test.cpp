@@ -174,7 +174,7 @@ TEST_CASE("a gradient that is not finite changes neither parameters nor moments 
   }
 }
 
-TEST_CASE("rate 0 moves nothing, though the moments learn (the original's first step)") {
+TEST_CASE("rate 0 moves nothing, though the moments learn (the original's first step) (T-04)") {
   Kinds kinds;
   Optimizer optimizer(kinds.set, all_rules());
   const auto before = values(kinds.set);

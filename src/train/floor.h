@@ -1,0 +1,39 @@
+// The least time a micro-batch could take on this machine: what the design calls its floor.
+//
+//   products          every product of the forward and backward pass at the rate that products of its own shape reach
+//     here,
+//                     alone, on one thread; attention as products of one 64 x 64 tile
+//   everything else   bytes over bandwidth: an operation reads its inputs and writes its outputs once, its backward
+//     twice that
+//   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
+//
+// Rates are measured when a shape is first met (rows rounded up to 32), about a millisecond each, and kept.
+#pragma once
+#include <array>
+#include <map>
+#include <mutex>
+#include <span>
+
+#include "autograd/tape.h"
+
+namespace ov {
+
+class Floor {
+ public:
+  // Seconds on one thread, forward and backward, of what a tape recorded. `element`: bytes of an activation.
+  double micro_batch(std::span<const Node> nodes, std::size_t element);
+  // Seconds on all threads: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
+  // pass.
+  double update(std::int64_t trained, std::int64_t leaves);
+
+ private:
+  using Shape3 = std::array<std::int64_t, 3>;
+  double product_seconds(Shape3 mnk, bool trans_a, bool trans_b);
+  double bandwidth();  // bytes a second, one thread
+
+  std::mutex mutex_;
+  std::map<std::pair<Shape3, int>, double> known_;
+  double bandwidth_ = 0;
+};
+
+}  // namespace ov
