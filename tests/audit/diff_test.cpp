@@ -1,0 +1,87 @@
+#include "audit/diff.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "base/file.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+NamedTensor named(const std::string& name, const std::vector<float>& values) {
+  return {name, Tensor::of(values, {static_cast<std::int64_t>(values.size())})};
+}
+
+}  // namespace
+
+TEST_CASE("diff: the bound is a share of a tensor's largest element, but at least 1e-6 of its class's") {
+  const std::vector<NamedTensor> b = {named("grad.big", {1000, 1}), named("grad.zero", {1e-12f, 0}),
+                                      named("act.x", {2, 0.001f})};
+  const auto with = [&](float big, float zero, float x) {
+    return compare_tensors(
+        {named("grad.big", {1000 + big, 1}), named("grad.zero", {1e-12f + zero, 0}), named("act.x", {2, 0.001f + x})},
+        b, {}, 1e-3);
+  };
+  CHECK(with(0, 0, 0).within());
+  CHECK(with(0.99f, 0, 0).within());
+  CHECK_FALSE(with(1.01f, 0, 0).within());
+  CHECK(with(0, 0.9e-6f, 0).within());  // the class's largest is 1000: 1e-6 of it, times 1e-3
+  CHECK_FALSE(with(0, 1.1e-6f, 0).within());
+  CHECK(with(0, 0, 0.0019f).within());
+  CHECK_FALSE(with(0, 0, 0.0021f).within());
+}
+
+TEST_CASE("diff: missing and misshapen tensors fail, extra ones are listed, NaN equals only NaN") {
+  const std::vector<NamedTensor> b = {named("act.a", {1, 2}), named("act.b", {1}), named("act.c", {NAN})};
+  const TraceDifference d =
+      compare_tensors({named("act.a", {1}), named("act.c", {NAN}), named("act.extra", {5})}, b, {}, 1e-5);
+  REQUIRE(d.compared.size() == 3);
+  CHECK(d.compared[0].misshapen);
+  CHECK(d.compared[1].missing);
+  CHECK(d.compared[2].within);
+  CHECK(d.extra == std::vector<std::string>{"act.extra"});
+  CHECK(d.worst("act.") == INFINITY);
+  CHECK_FALSE(compare_tensors({named("act.c", {1})}, {named("act.c", {NAN})}, {}, 1e-5).within());
+  CHECK_FALSE(compare_tensors({named("act.c", {NAN})}, {named("act.c", {1})}, {}, 1e-5).within());
+}
+
+TEST_CASE(
+    "diff: files are walked in B's order of execution, else A's; dtypes may differ; other tensors are left alone") {
+  const ScratchDirectory d;
+  const std::string a = d.path() + "/a.safetensors", b = d.path() + "/b.safetensors";
+  write_safetensors(a, {named("act.first", {1}), named("act.second", {2}), named("logits", {3})},
+                    {{"order", "act.second\nact.first\nlogits\n"}});
+  write_safetensors(b, {{"act.first", Tensor::of<double>({1.5}, {1})},
+                        {"act.second", Tensor::of<double>({2.5}, {1})},
+                        named("pixel_values", {9})});
+  CHECK(diff_traces(a, b, 1e-5).first()->name == "act.second");
+  write_safetensors(b, {named("act.first", {1.5}), named("act.second", {2.5})}, {{"order", "act.first\nact.second\n"}});
+  CHECK(diff_traces(a, b, 1e-5).first()->name == "act.first");
+  CHECK(diff_traces(a, b, 1e-5).extra == std::vector<std::string>{"logits"});
+  std::string report;
+  CHECK_FALSE(diff_files(a, b, 1e-5, report));
+  CHECK(report.find("differs   act.first element 0: 1 against 1.5") != report.npos);
+  CHECK(diff_files(a, a, 0, report));
+  write_safetensors(b, {named("pixel_values", {9})});
+  CHECK_THROWS_AS(diff_files(a, b, 1e-5, report), Error);
+}
+
+TEST_CASE("diff: of two runs the first step and sum that differ are named; a step logged twice counts as it was last") {
+  const ScratchDirectory d;
+  const std::string a = d.path() + "/a.jsonl", b = d.path() + "/b.jsonl";
+  const auto line = [](int step, const char* loss, const char* parameters) {
+    return cat("{\"type\":\"step\",\"step\":", step, ",\"checksums\":{\"loss\":\"", loss, "\",\"parameters\":\"",
+               parameters, "\"}}\n");
+  };
+  write_durably(a, line(1, "x", "y") + line(2, "x", "wrong") + line(2, "x", "y") + line(3, "x", "y"));
+  write_durably(b, line(1, "x", "y") + line(2, "x", "y") + line(3, "x", "z") + line(4, "q", "q"));
+  const RunDifference r = diff_runs(a, b);
+  CHECK(r.compared == 6);
+  CHECK(r.first == "step 3: parameters");
+  CHECK(diff_runs(a, a).first.empty());
+  write_durably(b, line(9, "x", "y"));
+  CHECK_THROWS_AS(diff_runs(a, b), Error);
+}
