@@ -23,7 +23,7 @@ TEST_CASE("every op's backward at sizes on both sides of a vector and of a sum's
       // A norm of one element is constant: its gradient is zero, and relative errors of it mean nothing.
       if (edge == 1 && (op->op == Op::layer_norm || op->op == Op::rms_norm)) continue;
       const test::GradientError error = test::check_gradient(op->example, 3, edge);
-      CHECK_MESSAGE(error.worst <= 10 * op->tolerance, op->name, " at ", edge, ": ", error.worst, " at ", error.where);
+      CHECK_MESSAGE(error.worst <= op->tolerance, op->name, " at ", edge, ": ", error.worst, " at ", error.where);
     }
 }
 
