@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -31,6 +32,19 @@ struct Scratch {
   std::vector<T> s, ds, k, v, dk, dv, o, top, total;
 };
 
+// The largest of n numbers and `start`, in 8 lanes so that it vectorises; a NaN among them is passed over, as by one lane.
+template <class T>
+T largest(const T* x, std::int64_t n, T start) {
+  constexpr std::int64_t lanes = 8;
+  T lane[lanes];
+  std::fill_n(lane, lanes, start);
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::int64_t k = 0; k < lanes; ++k) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
+  for (std::int64_t k = 0; i + k < n; ++k) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
+  return *std::max_element(lane, lane + lanes);
+}
+
 // One query tile of one head: softmax over the key blocks, with the running maximum and sum of every query.
 template <class T>
 void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
@@ -56,9 +70,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
         std::fill_n(s, n, T(0));
         continue;
       }
-      T top = w.top[static_cast<std::size_t>(i)];
       for (std::int64_t j = 0; j < visible; ++j) s[j] *= scale;
-      for (std::int64_t j = 0; j < visible; ++j) top = s[j] > top ? s[j] : top;
+      const T top = largest(s, visible, w.top[static_cast<std::size_t>(i)]);
       for (std::int64_t j = 0; j < visible; ++j) s[j] = math::exp(s[j] - top);
       std::fill(s + visible, s + n, T(0));
       const T shrink = math::exp(w.top[static_cast<std::size_t>(i)] - top);

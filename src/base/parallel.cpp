@@ -1,5 +1,9 @@
 #include "base/parallel.h"
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -120,8 +124,17 @@ class Pool {
   std::int64_t error_at_ = 0;
 };
 
+// Cores that this process may run on: fewer than the machine has under taskset or in a container.
+int usable_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
 int default_threads() {
-  static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // asks the system: slow
+  static const int cores = usable_cores();  // asks the system: slow
   return cores;
 }
 

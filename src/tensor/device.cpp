@@ -1,6 +1,7 @@
 #include "tensor/device.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <new>
@@ -76,15 +77,24 @@ void Device::reset_peaks() {
   use_.total_peak = use_.total;
 }
 
+std::size_t HostDevice::own_shelf() {
+  static std::atomic<std::size_t> threads{0};
+  thread_local const std::size_t mine = threads++ % shelves;
+  return mine;
+}
+
+HostDevice::Free* HostDevice::Shelf::take(std::size_t size_class) {
+  std::lock_guard lock(mutex);
+  Free* block = free[size_class];
+  if (block) free[size_class] = block->next;
+  return block;
+}
+
 void* HostDevice::obtain(std::size_t bytes) {
   const SizeClass c = size_class(bytes);
-  if (keep_blocks) {
-    std::lock_guard lock(mutex_);
-    if (Free* block = free_[static_cast<std::size_t>(c.index)]) {
-      free_[static_cast<std::size_t>(c.index)] = block->next;
-      return block;
-    }
-  }
+  if (keep_blocks)
+    for (std::size_t i = 0, own = own_shelf(); i < shelves; ++i)
+      if (Free* block = shelves_[(own + i) % shelves].take(static_cast<std::size_t>(c.index))) return block;
   void* data = std::aligned_alloc(64, keep_blocks ? c.bytes : (bytes + 63) / 64 * 64 + (bytes == 0) * 64);
   if (!data) machine_error("out of memory: ", bytes, " bytes on ", name);
   return data;
@@ -93,13 +103,15 @@ void* HostDevice::obtain(std::size_t bytes) {
 void HostDevice::give_back(void* data, std::size_t bytes) noexcept {
   if (!keep_blocks) return std::free(data);
   const auto index = static_cast<std::size_t>(size_class(bytes).index);
-  std::lock_guard lock(mutex_);
-  free_[index] = new (data) Free{free_[index]};
+  Shelf& shelf = shelves_[own_shelf()];
+  std::lock_guard lock(shelf.mutex);
+  shelf.free[index] = new (data) Free{shelf.free[index]};
 }
 
 HostDevice::~HostDevice() {
-  for (Free* block : free_)
-    while (block) std::free(std::exchange(block, block->next));
+  for (Shelf& shelf : shelves_)
+    for (Free* block : shelf.free)
+      while (block) std::free(std::exchange(block, block->next));
 }
 
 Device& cpu() {

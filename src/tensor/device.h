@@ -53,7 +53,8 @@ class Device {
   MemoryUse use_;
 };
 
-// Host memory, 64-byte aligned, with freed blocks kept for the next allocation of their size class.
+// Host memory, 64-byte aligned, with freed blocks kept for the next allocation of their size class: first for one by the
+// same thread, whose caches may still hold the block, then for any.
 class HostDevice : public Device {
  public:
   using Device::Device;
@@ -67,9 +68,14 @@ class HostDevice : public Device {
   struct Free {
     Free* next;
   };
-  static constexpr int classes = 256;
-  std::mutex mutex_;
-  std::array<Free*, classes> free_{};
+  static constexpr std::size_t classes = 256, shelves = 16;  // threads beyond that share
+  struct Shelf {
+    std::mutex mutex;
+    std::array<Free*, classes> free{};
+    Free* take(std::size_t size_class);
+  };
+  static std::size_t own_shelf();
+  std::array<Shelf, shelves> shelves_;
 };
 
 class MetaDevice : public Device {
