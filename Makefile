@@ -45,23 +45,25 @@ $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D); echo "  sim  $<"; $(CXX) $(CXXFLAGS) -DOV_SIM -x c++ -c $< -o $@
 
 # ---- the two commands
-demo: deps  ## ten pictures learned by heart: data, checkpoint, training, answers
+demo: deps  ## the whole recipe on the toy world, small: about twelve minutes on two cores
 	@$(build) $(B)/onevision
-	@sh configs/demo/lessons.sh $(B)
+	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
 	@$(B)/unit-tests
-recipe: deps  ## the whole recipe on the toy world, small: about ten minutes on two cores
+lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute
 	@$(build) $(B)/onevision
-	@sh configs/demo/recipe.sh $(B)
+	@sh configs/demo/lessons.sh $(B)
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
 test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits
 	@sh tests/tools/bits.sh "$(MAKE)"
-recipe-check:  ## the recipe at its smallest: undisturbed, on one core, killed again and again: the same bits
+demo-check:  ## the recipe at its smallest: undisturbed, on one core, killed again and again: the same bits
 	@$(build) $(B)/onevision
-	@sh tests/tools/recipe_check.sh $(B)
+	@sh tests/tools/demo_check.sh $(B)
+demo-result:  ## what make demo ended with: the expected hash, and the accuracies that the README promises
+	@sh tests/tools/demo_result.sh --self-test && sh tests/tools/demo_result.sh $(B)
 test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs against fp64
 	@$(B)/math-exhaustive
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers
@@ -103,6 +105,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all demo test recipe recipe-check test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all demo test lessons demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

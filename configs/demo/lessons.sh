@@ -5,7 +5,7 @@
 #   lessons.sh [BUILD]
 set -eu
 build=${1:-build}
-out=$build/demo
+out=$build/lessons
 onevision=$build/onevision
 . configs/demo/stage.sh
 mkdir -p "$out"

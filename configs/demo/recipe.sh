@@ -9,8 +9,8 @@ build=${1:-build}
 size=${2:-full}
 seed=${3:-}
 onevision=$build/onevision
-out=$build/recipe
-[ "$size" = full ] || out=$build/recipe-$size
+out=$build/demo
+[ "$size" = full ] || out=$build/demo-$size
 [ -z "$seed" ] || out=$out-seed$seed
 config=configs/demo
 . configs/demo/stage.sh
@@ -47,9 +47,20 @@ stage midtrain "$out/align.done $config/midtrain.json" \
 stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.json" \
   "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short ${seed:+--data.seed $seed} --out "$out/instruct"
 
-stage eval "$out/instruct.done $config/eval.json" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out/eval"
+stage eval "$out/instruct.done $config/eval.json${expected:+ $config/expected.json}" \
+  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
-  --eval "$out/eval" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --out "$out/report.html"
-printf '\n%s holds the model, its scores and the page about the run.\n' "$out"
+  --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --out "$out/report.html"
+
+printf '\n$ %s\n' "$onevision inspect eval $out/eval.json"
+"$onevision" inspect eval "$out/eval.json" || true
+cat <<TEXT
+
+$out/report.html shows the curves, the scores, sixteen answered pictures and where the time went. The model stands in
+$out/instruct/model, a Hugging Face directory; none of the test pictures' descriptions occurred in training. What to try next:
+  $onevision generate --model $out/instruct/model --image $w/test/images/000/000000.jpg --prompt "describe the image in detail"
+  sh configs/demo/recipe.sh $build full 2     # the same with another seed, into $out-seed2
+  make lessons                                # ten pictures learned by heart in seconds: the shortest path through the machinery
+  README.md, "Your own data"                  # the same commands on your files and on the released weights
+TEXT

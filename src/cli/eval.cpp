@@ -29,13 +29,8 @@ Exit eval(const Config& config) {
   const Evaluation evaluation = evaluate(*model, processor, options);
   if (bar) bar->finish();
 
-  const std::string sha256 = model_sha256(directory);
-  const Json result = write_evaluation(evaluation, sha256, expected, out);
-  print(accuracy_table(result));
-  if (evaluation.rejects.total() > 0) print(cat("passed over: ", evaluation.rejects.str(), "\n"));
-  print(cat("sha256 of the model  ", sha256, "\n"));
-  if (!expected.empty())
-    print(cat("expected             ", expected, sha256 == expected ? "  the same\n" : "  another model\n"));
+  const Json result = write_evaluation(evaluation, model_sha256(directory), expected, out);
+  print(evaluation_text(result));
   return Exit::done;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "cli/verbs.h"
+#include "eval/evaluate.h"
 
 namespace ov::cli {
 
@@ -30,8 +31,17 @@ Exit inspect(const Config& config) {
     print(report.text());
     return report.problems.empty() ? Exit::done : Exit::answer_is_no;
   }
-  input_error("inspect: expected tokens, image or checkpoint, got '", kind, "'",
-              did_you_mean(kind, {"tokens", "image", "checkpoint"}));
+  if (kind == "eval") {
+    const std::string& path = file("an eval.json");
+    const Json eval = Json::read(path);
+    try {
+      print(evaluation_text(eval));
+    } catch (const Error& e) { input_error(path, ": not what eval writes: ", e.what()); }
+    const Json* same = eval.find("same_as_expected");
+    return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;
+  }
+  input_error("inspect: expected tokens, image, checkpoint or eval, got '", kind, "'",
+              did_you_mean(kind, {"tokens", "image", "checkpoint", "eval"}));
 }
 
 }  // namespace ov::cli

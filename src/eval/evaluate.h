@@ -61,7 +61,8 @@ std::string read_expected_sha256(const std::string& path);
 Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha256, const std::string& expected,
                       const std::string& out);
 
-// The categories as a table for a terminal.
-std::string accuracy_table(const Json& eval);
+// For a terminal: the categories as a table, what was passed over, and the model's hash, beside the expected one if
+// there was one. Throws input_error for anything that is not eval.json.
+std::string evaluation_text(const Json& eval);
 
 }  // namespace ov

@@ -109,7 +109,7 @@ Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha
   return eval;
 }
 
-std::string accuracy_table(const Json& eval) {
+std::string evaluation_text(const Json& eval) {
   std::string out = "category                  questions  accuracy  blind: commonest   grey\n";
   char line[160];
   for (const auto& [name, c] : eval.at("categories").members()) {
@@ -119,7 +119,16 @@ std::string accuracy_table(const Json& eval) {
     out += line;
   }
   std::snprintf(line, sizeof line, "%-35s %9.3f\n", "mean of the categories", eval.at("mean").as_double());
-  return out + line;
+  out += line;
+  std::string rejects;
+  for (const auto& [reason, n] : eval.at("rejects").members())
+    if (n.as_int() > 0) rejects += cat(rejects.empty() ? "" : ", ", reason, " ", n.as_int());
+  if (!rejects.empty()) out += cat("passed over: ", rejects, "\n");
+  out += cat("sha256 of the model  ", eval.at("model_sha256").as_string(), "\n");
+  if (const Json* expected = eval.find("expected_sha256"))
+    out += cat("expected             ", expected->as_string(),
+               eval.at("same_as_expected").as_bool() ? "  the same\n" : "  another model\n");
+  return out;
 }
 
 }  // namespace ov

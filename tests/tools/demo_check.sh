@@ -1,0 +1,61 @@
+#!/bin/sh
+# The whole recipe at its smallest (configs/demo/recipe.sh, size check), three times: undisturbed, with one thread, and killed with
+# SIGKILL in every stage. All three must end with the same model and the same answers.
+#
+#   sh tests/tools/demo_check.sh BUILD        exit 0 all alike, 1 not
+#
+# Last line: "N passed, N failed".
+set -eu
+build=${1:-build}
+out=$build/demo-check
+log=$build/demo-check.log
+passed=0 failed=0
+
+result() { sha256sum "$out/instruct/model/model.safetensors" "$out/predictions.jsonl" | cut -d' ' -f1 | tr '\n' ' '; }
+report() {  # report TRUE WHAT
+  if [ "$1" = 1 ]; then passed=$((passed + 1)) word=same; else failed=$((failed + 1)) word=FAILED; fi
+  printf '  %-8s %s\n' "$word" "$2"
+}
+compare() {
+  if [ "$2" = "$expected" ]; then report 1 "$1"; else report 0 "$1: $2, expected $expected"; fi
+}
+
+rm -rf "$out"
+sh configs/demo/recipe.sh "$build" check >"$log" 2>&1 || { tail -n 5 "$log"; echo "0 passed, 1 failed"; exit 1; }
+expected=$(result)
+echo "  the recipe: model, answers $expected"
+
+rm -rf "$out"
+taskset -c 0 sh configs/demo/recipe.sh "$build" check >"$log" 2>&1 || true
+compare "on one core" "$(result)"
+
+# Kills the recipe while stage $1 is running, $2 seconds after it began.
+kill_in() {
+  setsid sh configs/demo/recipe.sh "$build" check >"$log" 2>&1 &
+  recipe=$!
+  while [ ! -e "$out/$1.started" ] && kill -0 $recipe 2>/dev/null; do sleep 0.01; done
+  sleep "$2"
+  kill -9 -$recipe 2>/dev/null || true
+  wait $recipe 2>/dev/null || true
+  [ ! -e "$out/$1.done" ]
+}
+
+rm -rf "$out"
+stages=$(sed -n 's/^stage \([a-z0-9-]*\) .*/\1/p' configs/demo/recipe.sh)
+missed=
+for name in $stages; do
+  cut=0
+  for seconds in 0 0.1 0.3; do
+    if [ ! -e "$out/$name.done" ] && kill_in "$name" $seconds; then cut=$((cut + 1)); fi
+  done
+  [ $cut -gt 0 ] || missed="$missed $name"
+done
+if [ -z "$missed" ]; then report 1 "killed in every stage: $(echo $stages)"; else report 0 "no kill fell into$missed"; fi
+sh configs/demo/recipe.sh "$build" check >"$log" 2>&1 || true
+compare "after that" "$(result)"
+
+sh configs/demo/recipe.sh "$build" check >"$log" 2>&1
+if [ "$(grep -c 'done before' "$log")" = "$(echo "$stages" | wc -l)" ]; then report 1 "run again: every stage was done before"
+else report 0 "run again: a finished stage ran again"; fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
