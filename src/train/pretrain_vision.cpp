@@ -120,17 +120,30 @@ double ratio(std::int64_t part, std::int64_t whole) {
 }  // namespace
 
 RegionTrainer::RegionTrainer(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options)
-    : model_(model), data_(data), options_(options) {
+    : model_(model), data_(data), options_(options), loader_state_(data.state()) {
   options_.schedule.steps = options.steps;
   model.parameters().train([](const std::string&) { return true; });
   optimizer_ = std::make_unique<Optimizer>(model.parameters(), options.optimizer);
   if (options.floor) floor_ = std::make_unique<Floor>();
 }
 
+RegionTrainer::Prepared RegionTrainer::prepare() {
+  Prepared p;
+  try {
+    p.data = data_.next();
+    p.loader = data_.state();
+  } catch (...) { p.error = std::current_exception(); }
+  return p;
+}
+
 RegionStepReport RegionTrainer::step() {
   RegionStepReport report;
   const double start = now();
-  const RegionStep data = data_.next();
+  if (!prepared_) prepared_ = prepare();
+  const Prepared current = std::move(*prepared_);
+  prepared_.reset();
+  if (current.error) std::rethrow_exception(current.error);
+  const RegionStep& data = current.data;
   report.step.data_seconds = now() - start;
 
   const RegionHeadConfig& head = model_.head().config;
@@ -140,18 +153,25 @@ RegionStepReport RegionTrainer::step() {
   const Parameters& parameters = model_.parameters();
   TreeSum tree(parameters.gradients().shape(), parameters.gradients().dtype(), parameters.device());
   std::vector<BatchResult> results(static_cast<std::size_t>(n));
-  const std::int64_t width = std::max(1, threads());
-  for (std::int64_t i = 0; i < n; i += width) {
-    const std::int64_t together = std::min(width, n - i);
+  // At most two micro-batches a thread at a time, since they differ in length, each with a gradient of its own; beside
+  // the last ones the next step is prepared. One alone has all threads to itself.
+  const std::int64_t width = std::max(1, threads()), most = width == 1 ? 1 : 2 * width;
+  const bool more = done_ + 1 < options_.steps;
+  for (std::int64_t i = 0, together; i < n; i += together) {
+    together = n - i < width ? n - i : std::min(most, (n - i) / width * width);
     std::vector<Tensor> leaves;
     for (std::int64_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
     const auto run = [&](std::int64_t k) {
       const auto b = static_cast<std::size_t>(i + k);
-      results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)],
-                             floor_.get());
+      if (k == together) prepared_ = prepare();
+      else
+        results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)],
+                               floor_.get());
     };
-    if (together == 1) run(0);
-    else parallel_for(together, run);
+    const bool prepares = more && i + together == n;
+    if (together > 1) parallel_for(together + prepares, run);
+    else
+      for (std::int64_t k = 0; k < together + prepares; ++k) run(k);
     for (const Tensor& leaf : leaves) tree.add(leaf);
   }
   gradients_ = tree.finish();
@@ -190,6 +210,7 @@ RegionStepReport RegionTrainer::step() {
   }
   if (checksums) s.checksums->parameters = tensor_checksum(parameters.values());
   s.step = ++done_;
+  loader_state_ = current.loader;
   if (floor_)
     s.floor_seconds = total([](const BatchResult& r) { return r.floor_seconds; }) / threads() +
                       floor_->update(parameters.gradients().numel(), n);
@@ -201,13 +222,15 @@ RegionStepReport RegionTrainer::step() {
 
 TrainingState RegionTrainer::state() {
   return {model_.parameters(), *optimizer_, done_,
-          Json::object({{"loader", data_.state().json()}, {"labels", fingerprint(data_.file())}})};
+          Json::object({{"loader", loader_state_.json()}, {"labels", fingerprint(data_.file())}})};
 }
 
 void RegionTrainer::restore(const TrainingState& state) {
   if (state.data.at("labels").as_string() != fingerprint(data_.file()))
     input_error(data_.file().path(), ": its classes or characters are not those of the checkpoint");
-  data_.restore(RegionLoaderState::from_json(state.data.at("loader"), "loader state"));
+  loader_state_ = RegionLoaderState::from_json(state.data.at("loader"), "loader state");
+  data_.restore(loader_state_);
+  prepared_.reset();
   done_ = state.step;
 }
 

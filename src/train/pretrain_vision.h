@@ -2,9 +2,11 @@
 //
 // From a file of annotated pictures (data/regions.h) to a tower (model/region_head.h, export_tower). A step's
 // micro-batches run side by side, each on a thread; their gradients are added as a tree, so that the bits do not depend
-// on threads.
+// on threads. The thread that runs out of micro-batches prepares the next step's pictures.
 #pragma once
+#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "data/region_loader.h"
@@ -44,17 +46,28 @@ class RegionTrainer {
 
   std::int64_t steps_done() const { return done_; }
   const Tensor& gradients() const { return gradients_; }  // of the last step, laid out as Parameters::gradients()
-  // For a checkpoint; its data is the loader's state and a fingerprint of the labels' names.
+  // For a checkpoint; its data is the loader's state and a fingerprint of the labels' names. The loader itself may be a
+  // step ahead.
   TrainingState state();
   void restore(const TrainingState& state);
 
  private:
+  // A step's data and where the loader stood behind it, or why there is none: that step's error, not an earlier one's.
+  struct Prepared {
+    RegionStep data;
+    RegionLoaderState loader;
+    std::exception_ptr error;
+  };
+  Prepared prepare();
+
   RiceModel& model_;
   RegionLoader& data_;
   RegionTrainOptions options_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Floor> floor_;
   Tensor gradients_;
+  std::optional<Prepared> prepared_;  // of the step to come
+  RegionLoaderState loader_state_;    // behind the last step that is done
   std::int64_t done_ = 0;
 };
 

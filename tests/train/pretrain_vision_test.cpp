@@ -131,6 +131,46 @@ TEST_CASE("vision pre-training: the same bits with one and two threads, and afte
   set_threads(before);
 }
 
+TEST_CASE(
+    "vision pre-training: a picture that cannot be read is the error of its own step, though it is read a step ahead") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  write_durably(scratch / "7.png", "not a picture");
+  const VisionPretraining o = options_for(scratch, "unused");
+  RegionLoaderOptions data = o.data;
+  data.images.patch = o.vision.patch;
+  std::int64_t good = 0;
+  RegionLoaderState before;
+  std::string message;
+  for (RegionLoader loader(data); message.empty();) {
+    before = loader.state();
+    try {
+      loader.next();
+      ++good;
+    } catch (const Error& e) { message = e.what(); }
+  }
+  REQUIRE(good > 0);
+
+  const int threads_before = threads();
+  for (const int n : {1, 2}) {
+    set_threads(n);
+    RegionLoader loader(data);
+    RegionHeadConfig head = o.head;
+    head.classes = static_cast<std::int64_t>(loader.file().classes().size());
+    head.characters = static_cast<std::int64_t>(loader.file().characters().size());
+    RiceModel model(o.vision, head);
+    model.parameters().allocate(Dtype::f32, cpu());
+    initialize(model.parameters(), o.init, o.init_seed);
+    RegionTrainer trainer(model, loader, o.train);
+    for (std::int64_t i = 0; i < good; ++i) trainer.step();
+    CHECK(trainer.steps_done() == good);
+    CHECK(trainer.state().data.at("loader").dump() == before.json().dump());
+    CHECK_THROWS_WITH_AS(trainer.step(), message.c_str(), Error);
+    CHECK(trainer.steps_done() == good);
+  }
+  set_threads(threads_before);
+}
+
 TEST_CASE("vision pre-training: a checkpoint of other labels, of another head, or without resume is refused") {
   const ScratchDirectory scratch;
   draw_world(scratch.path());
