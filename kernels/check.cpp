@@ -1,14 +1,16 @@
 #include "kernels/check.h"
 
-#include <map>
+#include <array>
 #include <optional>
 #include <string_view>
 
 namespace ov::kernels {
 namespace {
 
+// Every call of every kernel comes by here, so nothing is allocated.
 struct Pattern {
-  std::vector<std::string_view> axes;
+  std::array<std::string_view, Shape::max_rank> axis;
+  int axes = 0;
   std::string_view dtype;
   bool optional = false;
 };
@@ -20,7 +22,7 @@ Pattern parse(std::string_view text) {
     p.dtype = text.substr(colon + 1), text = text.substr(0, colon);
   while (!text.empty()) {
     const auto space = text.find(' ');
-    p.axes.push_back(text.substr(0, space));
+    p.axis.at(static_cast<std::size_t>(p.axes++)) = text.substr(0, space);
     text = space == text.npos ? std::string_view{} : text.substr(space + 1);
   }
   return p;
@@ -59,15 +61,15 @@ void check(const char* op, std::initializer_list<Argument> arguments) {
     if (!dtype_fits(p.dtype, *first, a.tensor.dtype())) wrong(", the first argument being ", name_of(*first));
 
     const Shape& shape = a.tensor.shape();
-    const int axes = static_cast<int>(p.axes.size());
+    const int axes = p.axes;
     int lead = 0;  // axes of the tensor that the first letter stands for, less one
-    if (shape.rank() > axes && axes > 0 && p.axes[0] == "N") lead = shape.rank() - axes;
+    if (shape.rank() > axes && axes > 0 && p.axis[0] == "N") lead = shape.rank() - axes;
     if (shape.rank() - lead != axes) wrong();
     for (int i = 0; i < axes; ++i) {
       std::int64_t length = shape[lead + i];
       if (i == 0)
         for (int k = 0; k < lead; ++k) length *= shape[k];
-      const std::string_view axis = p.axes[static_cast<std::size_t>(i)];
+      const std::string_view axis = p.axis[static_cast<std::size_t>(i)];
       if (axis[0] >= '0' && axis[0] <= '9') {
         if (std::to_string(length) != axis) wrong();
         continue;
