@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/error.h"
 #include "tests/bench/bench.h"
 
 namespace ov::bench {
@@ -35,6 +36,11 @@ int main(int argc, char** argv) {
     }
     chosen.push_back(*found);
   }
-  for (Benchmark* b : argc > first ? chosen : all()) b->run();
+  try {
+    for (Benchmark* b : argc > first ? chosen : all()) b->run();
+  } catch (const ov::Error& e) {
+    std::fprintf(stderr, "bench: %s\n", e.what());
+    return static_cast<int>(e.exit());
+  }
   return 0;
 }

@@ -1,182 +1,165 @@
-"""One training step of configs/model/tiny.json in PyTorch eager fp32: the peer that `make bench` runs beside our step.
+"""One training step in PyTorch eager fp32: the peer that `make bench` runs beside our step.
 
-Written to be fast in the ways eager PyTorch allows: rows and pictures of equal length are one batch, q|k|v and gate|up are
-one product each, attention is F.scaled_dot_product_attention, AdamW is torch's own in whichever form is faster here.
-The work of a step: 4 rows of 76 tokens, one picture of 2 x 22 patches each (44 patches, 11 image tokens); forward,
-backward, clipping of the global gradient norm to 1, AdamW. Inputs are random: time does not depend on their values.
+  tiny       configs/model/tiny.json on 4 rows of 76 tokens, one picture of 2 x 22 patches each, all text labelled
+  instruct   configs/model/demo.json on the two packs of instruct_step.json, with configs/demo/instruct.json's optimiser
 
-  pytorch_step.py                  measures with 1 and 2 threads, one JSON line each
-  pytorch_step.py --serve -t 2     prints a JSON line, then runs one step for every line on stdin and prints its milliseconds
+Forward, backward, clipping of the global gradient norm, AdamW. Inputs are random: time does not depend on their values.
+Written to be fast in the ways eager PyTorch allows (pytorch_model.py); where there are several, all are measured before
+the clock starts and the fastest is taken. Masks, indices and tables are made once, before the clock starts.
+
+  pytorch_step.py                        measures with 1 and 2 threads, one JSON line each
+  pytorch_step.py --serve -t 2 -n 10     prints a JSON line, then runs ten steps for every line on stdin and prints their
+                                         milliseconds
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import sys
 import time
+from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-B, T = 4, 76  # rows, tokens a row
-GRID_H, GRID_W = 2, 22  # patches; both even, for the 2x2 merge
-P, IMAGE_TOKENS = GRID_H * GRID_W, GRID_H * GRID_W // 4
-V = 278  # 256 bytes and 22 added tokens
-IMAGE_TOKEN, IGNORED = V - 1, -100
+sys.dont_write_bytecode = True  # leave nothing beside the sources
+from pytorch_model import OneVision, attention_forms  # noqa: E402
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
 
-def rotate(x, cos, sin):
-    """x [..., D] turned by angles [D/2] in pairs (j, j + D/2)."""
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+def read(path):
+    """A JSON file with // comments."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return json.loads(re.sub(r"//.*", "", file.read()))
 
 
-class VisionBlock(nn.Module):
-    def __init__(self, C, H, F_):
-        super().__init__()
-        self.H = H
-        self.norm1, self.norm2 = nn.LayerNorm(C), nn.LayerNorm(C)
-        self.qkv, self.proj = nn.Linear(C, 3 * C), nn.Linear(C, C)
-        self.fc1, self.fc2 = nn.Linear(C, F_), nn.Linear(F_, C)
+class Layout:
+    """Where what stands in a step's rows, filled segment by segment."""
 
-    def forward(self, x, cos, sin):
-        b, n, c = x.shape
-        qkv = self.qkv(self.norm1(x)).view(b, n, 3, self.H, c // self.H).permute(2, 0, 3, 1, 4)
-        q, k = rotate(qkv[:2], cos, sin)
-        o = F.scaled_dot_product_attention(q, k, qkv[2]).transpose(1, 2).reshape(b, n, c)
-        x = x + self.proj(o)
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+    def __init__(self):
+        self.segments, self.positions, self.grids, self.image_rows, self.rows = [], [], [], [], []
+        self.tokens = 0
 
-
-class Tower(nn.Module):
-    def __init__(self, C=96, L=2, H=3, F_=384):
-        super().__init__()
-        D = C // H
-        self.patch = nn.Linear(3 * 14 * 14, C, bias=False)
-        self.cls = nn.Parameter(torch.randn(C) * C**-0.5)
-        self.cls_angles = nn.Parameter(torch.randn(1, D // 2))
-        self.pre_norm = nn.LayerNorm(C)
-        self.blocks = nn.ModuleList(VisionBlock(C, H, F_) for _ in range(L))
-        freq = 10000.0 ** -(torch.arange(D // 4) * 4 / D)
-        index = torch.arange(P).view(GRID_H // 2, GRID_W // 2, 2, 2)  # patches come in 2x2 blocks
-        row = torch.arange(GRID_H).view(GRID_H // 2, 1, 2, 1).expand_as(index).reshape(P, 1)
-        col = torch.arange(GRID_W).view(1, GRID_W // 2, 1, 2).expand_as(index).reshape(P, 1)
-        self.register_buffer("angles", torch.cat((row * freq, col * freq), 1))
-
-    def forward(self, pixels):  # [B, P, 588] -> [B, P, C]
-        x = torch.cat((self.cls.expand(len(pixels), 1, -1), self.patch(pixels)), 1)
-        angles = torch.cat((self.cls_angles, self.angles))
-        cos, sin = angles.cos(), angles.sin()
-        x = self.pre_norm(x)
-        for block in self.blocks:
-            x = block(x, cos, sin)
-        return x[:, 1:]
+    def add(self, row, sample, length, prefix=-1, grid=None, before=0, labelled=0):
+        """`labelled`: how many tokens at the segment's end are learnt, each predicted by the row before it."""
+        begin, start = self.tokens, 0 if prefix < 0 else self.segments[prefix][3]
+        self.segments.append((row, sample, begin, length, prefix))
+        self.positions += range(start, start + length)
+        if grid:
+            self.grids.append(grid)
+            self.image_rows += range(begin + before, begin + before + grid[0] * grid[1] // 4)
+        self.rows += range(begin + length - labelled - 1, begin + length - 1)
+        self.tokens += length
+        return len(self.segments) - 1
 
 
-class Merger(nn.Module):
-    def __init__(self, C=96, out=128):
-        super().__init__()
-        self.norm, self.fc1, self.fc2 = nn.LayerNorm(C), nn.Linear(4 * C, 4 * C), nn.Linear(4 * C, out)
-
-    def forward(self, x):  # [B, P, C] -> [B * P / 4, out]
-        return self.fc2(F.gelu(self.fc1(self.norm(x).reshape(-1, 4 * x.shape[-1]))))
-
-
-class DecoderBlock(nn.Module):
-    def __init__(self, C, H, K, D, F_):
-        super().__init__()
-        self.split = (H, K, K)
-        self.D, self.repeat = D, H // K
-        self.norm1, self.norm2 = nn.RMSNorm(C, eps=1e-6), nn.RMSNorm(C, eps=1e-6)
-        self.q_norm, self.k_norm = nn.RMSNorm(D, eps=1e-6), nn.RMSNorm(D, eps=1e-6)
-        self.qkv, self.o = nn.Linear(C, (H + 2 * K) * D, bias=False), nn.Linear(H * D, C, bias=False)
-        self.gate_up, self.down = nn.Linear(C, 2 * F_, bias=False), nn.Linear(F_, C, bias=False)
-
-    def forward(self, x, cos, sin, gqa):
-        b, t, c = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, t, -1, self.D).transpose(1, 2).split(self.split, 1)
-        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
-        if not gqa:
-            k, v = k.repeat_interleave(self.repeat, 1), v.repeat_interleave(self.repeat, 1)
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
-        x = x + self.o(o.transpose(1, 2).reshape(b, t, -1))
-        gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
+def tiny():
+    layout = Layout()
+    for row in range(4):
+        layout.add(row, row, 76, grid=(2, 22), labelled=65)
+    optimizer = {"lr": 1e-5, "beta2": 0.99, "eps": 1e-5, "weight_decay": 0.0, "clip_grad": 1.0}
+    return read("configs/model/tiny.json"), layout, optimizer, True
 
 
-class OneVision(nn.Module):
-    def __init__(self, C=128, L=3, H=4, K=2, D=32, F_=256):
-        super().__init__()
-        self.tower, self.merger = Tower(), Merger(out=C)
-        self.embed = nn.Embedding(V, C)
-        self.blocks = nn.ModuleList(DecoderBlock(C, H, K, D, F_) for _ in range(L))
-        self.norm = nn.RMSNorm(C, eps=1e-6)
-        angles = torch.arange(T)[:, None] * 10000.0 ** -(torch.arange(D // 2) * 2 / D)
-        self.register_buffer("cos", angles.cos())
-        self.register_buffer("sin", angles.sin())
-        self.gqa = False
-        nn.init.normal_(self.embed.weight, std=0.2)
-
-    def forward(self, ids, pixels, targets):
-        x = self.embed(ids)
-        where = (ids == IMAGE_TOKEN).unsqueeze(-1).expand_as(x)
-        x = x.masked_scatter(where, self.merger(self.tower(pixels)))
-        for block in self.blocks:
-            x = block(x, self.cos, self.sin, self.gqa)
-        logits = F.linear(self.norm(x), self.embed.weight)  # tied
-        return F.cross_entropy(logits.view(-1, V), targets.view(-1), ignore_index=IGNORED)
+def instruct():
+    step = read("tests/bench/instruct_step.json")
+    layout, sample = Layout(), 0
+    for row, pack in enumerate(step["packs"]):
+        for picture in pack:
+            h, w = picture["grid"]
+            prefix = layout.add(row, sample, step["before"] + h * w // 4 + step["after"], -1, (h, w), step["before"])
+            for length, labelled in picture["questions"]:
+                layout.add(row, sample, length, prefix, labelled=labelled)
+            sample += 1
+    config, stage = read("configs/model/demo.json"), read("configs/demo/instruct.json")
+    config["text"]["vocabulary"] = step["vocabulary"]
+    # The rate is not the stage's: one batch in every step would be learnt by heart. The time does not depend on it.
+    return config, layout, {**stage["optimizer"], "lr": 1e-5}, stage["train"]["train_class_params"]
 
 
 class Step:
-    """The model, one fixed batch, the optimiser; calling it runs one training step and returns its milliseconds."""
+    """The model, one fixed batch, the optimiser; calling it runs one training step."""
 
-    def __init__(self):
+    def __init__(self, name):
         torch.manual_seed(0)
-        self.model = OneVision()
-        ids = torch.randint(0, 256, (B, T))
-        ids[:, 1 : 1 + IMAGE_TOKENS] = IMAGE_TOKEN
-        targets = torch.full_like(ids, IGNORED)  # row t predicts token t + 1; image tokens are never predicted
-        targets[:, :-1] = ids[:, 1:].masked_fill(ids[:, 1:] == IMAGE_TOKEN, IGNORED)
-        self.batch = ids, torch.randn(B, P, 3 * 14 * 14), targets
-        self.use("fused")
+        config, layout, self.optimizer_options, class_params = {"tiny": tiny, "instruct": instruct}[name]()
+        self.model = OneVision(config)
+        self.model.tower.cls.requires_grad_(class_params)
+        self.model.tower.cls_angles.requires_grad_(class_params)
+        sizes = [h * w for h, w in layout.grids]
+        rows = torch.tensor(layout.rows)
+        angles = torch.tensor(layout.positions)[:, None, None] * self.model.freq
+        ids = torch.randint(0, 256, (layout.tokens,))
+        self.batch = SimpleNamespace(ids=ids, image_rows=torch.tensor(layout.image_rows), rows=rows,
+                                     targets=ids[rows + 1], pixels=torch.randn(sum(sizes), self.model.tower.patch.in_features),
+                                     angles=[self.model.tower.angles(h, w) for h, w in layout.grids], sizes=sizes,
+                                     cos=angles.cos(), sin=angles.sin())  # fmt: skip
+        begins = [sum(sizes[:i]) + i for i in range(len(sizes))]  # a class token before every picture
+        pictures = [(0, i, b, 1 + n, -1) for i, (b, n) in enumerate(zip(begins, sizes))]
+        self.tower_forms, _ = attention_forms(pictures, causal=False)
+        self.forms, pairs = attention_forms(layout.segments, causal=True)
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        self.facts = {"trained": trained, "tokens": layout.tokens, "labelled": len(rows), "patches": sum(sizes),
+                      "visible_pairs": pairs}  # fmt: skip
+        self.choice = {"adamw": "fused", "tower": next(iter(self.tower_forms)), "attention": next(iter(self.forms)),
+                       "gqa": "repeat_interleave"}  # fmt: skip
+        self.use(self.choice)
 
-    def use(self, form):
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, betas=(0.9, 0.98), weight_decay=0.05,
-                                           **{form: True})  # fmt: skip
+    def use(self, choice):
+        o = self.optimizer_options
+        if choice["adamw"] != getattr(self, "built", None):
+            groups = {}
+            for name, p in self.model.named_parameters():
+                if p.requires_grad:  # biases and one-dimensional weights do not decay, the tower learns at its own rate
+                    scale = o.get("lr_scale", {}).get("visual", 1) if name.startswith("tower.") else 1
+                    groups.setdefault((o["lr"] * scale, o["weight_decay"] if p.dim() > 1 else 0.0), []).append(p)
+            groups = [{"lr": lr, "weight_decay": decay, "params": p} for (lr, decay), p in groups.items()]
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, o["beta2"]), eps=o["eps"], **{choice["adamw"]: True})
+            self.parameters = [p for g in groups for p in g["params"]]
+            self.built = choice["adamw"]
+        self.chosen = self.tower_forms[choice["tower"]], self.forms[choice["attention"]], choice["gqa"] == "enable_gqa"
 
     def __call__(self):
-        start = time.perf_counter()
-        self.loss = self.model(*self.batch)
+        self.loss = self.model(self.batch, *self.chosen)
         self.optimizer.zero_grad(set_to_none=True)
         self.loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
+        nn.utils.clip_grad_norm_(self.parameters, self.optimizer_options["clip_grad"], foreach=True)
         self.optimizer.step()
+
+    def timed(self, steps=1):
+        start = time.perf_counter()
+        for _ in range(steps):
+            self()
         return (time.perf_counter() - start) * 1e3
 
     def repeat(self, runs, seconds):
         """Milliseconds of up to `runs` steps, fewer when the seconds are over: at least one."""
         times, end = [], time.monotonic() + seconds
         while len(times) < runs and (not times or time.monotonic() < end):
-            times.append(self())
+            times.append(self.timed())
         return times
 
     def tune(self):
-        """Chooses the faster form of AdamW and of grouped-query attention, by medians of alternating runs."""
-        forms = [(o, g) for o in ("fused", "foreach") for g in (False, True)]
-        times = {form: [] for form in forms}
-        for _ in range(3):
-            for form in forms:
-                self.use(form[0])
-                self.model.gqa = form[1]
-                self()  # allocates AdamW's moments
-                times[form] += self.repeat(20, seconds=1)
-        best = min(forms, key=lambda form: statistics.median(times[form]))
-        self.use(best[0])
-        self.model.gqa = best[1]
+        """Chooses the fastest of every choice there is, one after the other, by medians of alternating runs."""
+        options = {"attention": list(self.forms), "gqa": ["repeat_interleave", "enable_gqa"],
+                   "tower": list(self.tower_forms), "adamw": ["fused", "foreach"]}  # fmt: skip
+        measured = {}
+        for what in [*options, "attention"]:  # attention again, with the other choices made
+            times = {value: [] for value in options[what]}
+            for _ in range(3):
+                for value in times:
+                    self.use({**self.choice, what: value})
+                    self()
+                    times[value] += self.repeat(6, seconds=0.5)
+            medians = {value: statistics.median(t) for value, t in times.items()}
+            self.choice[what] = min(medians, key=medians.get)
+            measured[what] = {value: round(t, 2) for value, t in medians.items()}
+        self.use(self.choice)
         self.repeat(5, seconds=1)
-        return {"adamw": best[0], "gqa": "enable_gqa" if best[1] else "repeat_interleave"}
+        return {**self.choice, "tuning_ms": measured}
 
 
 def matmul_gflops(n=1024, runs=15):
@@ -189,44 +172,45 @@ def matmul_gflops(n=1024, runs=15):
     return round(2 * n**3 / statistics.median(times) / 1e9, 1)
 
 
-def measure(threads, runs, seconds):
+def measure(name, threads, runs, seconds):
     torch.set_num_threads(threads)
-    step = Step()
-    first = step()
+    step = Step(name)
+    first = step.timed()
     first_loss = step.loss.item()
     chosen = step.tune()
     times = sorted(step.repeat(runs, seconds))
-    return {"threads": threads, "median_ms": round(statistics.median(times), 3), "min_ms": round(times[0], 3),
-            "runs": len(times), "first_step_ms": round(first, 1), "loss_first": round(first_loss, 3),
-            "loss_last": round(step.loss.item(), 3), **chosen, "matmul_1024_gflops": matmul_gflops(),
-            "parameters": sum(p.numel() for p in step.model.parameters()), "torch": torch.__version__,
+    return {"step": name, "threads": threads, "median_ms": round(statistics.median(times), 3),
+            "min_ms": round(times[0], 3), "runs": len(times), "first_step_ms": round(first, 1),
+            "loss_first": round(first_loss, 3), "loss_last": round(step.loss.item(), 3), **step.facts, **chosen,
+            "matmul_1024_gflops": matmul_gflops(), "torch": torch.__version__,
             "cpu_capability": torch.backends.cpu.get_cpu_capability()}  # fmt: skip
 
 
-def serve(threads):
+def serve(name, threads, steps):
     torch.set_num_threads(threads)
-    step = Step()
-    step()
-    ready = {"threads": threads, **step.tune(), "torch": torch.__version__}
+    step = Step(name)
+    ready = {"threads": threads, **step.facts, **step.tune(), "torch": torch.__version__}
     print(json.dumps(ready), flush=True)
     for _ in sys.stdin:
         step()  # the other program has just had the caches
-        ms = step()
+        ms = step.timed(steps)
         time.sleep(0.02)  # OpenMP's idle threads spin for some milliseconds: let them end before the other program's turn
         print(f"{ms:.4f}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--step", choices=["tiny", "instruct"], nargs="+", default=["tiny", "instruct"])
     parser.add_argument("-t", "--threads", type=int, nargs="+", default=[1, 2], help="thread counts to measure (1 2)")
-    parser.add_argument("-n", "--runs", type=int, default=200, help="steps of a measurement (200)")
+    parser.add_argument("-n", "--runs", type=int, default=200, help="steps of a measurement (200), or for a line of stdin")
     parser.add_argument("-s", "--seconds", type=float, default=20, help="but no new step after so many seconds (20)")
-    parser.add_argument("--serve", action="store_true", help="one step for every line on stdin, with the last of -t")
+    parser.add_argument("--serve", action="store_true", help="-n steps for every line on stdin, with the last of -t")
     args = parser.parse_args()
     if args.serve:
-        return serve(args.threads[-1])
-    for threads in args.threads:
-        print(json.dumps(measure(threads, args.runs, args.seconds)), flush=True)
+        return serve(args.step[-1], args.threads[-1], args.runs)
+    for name in args.step:
+        for threads in args.threads:
+            print(json.dumps(measure(name, threads, args.runs, args.seconds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,13 @@
 // One training step of configs/model/tiny.json on 4 rows of 76 tokens and 44 patches: forward, backward, clipping,
 // AdamW. The peer is the same step in PyTorch eager (tests/bench/pytorch_step.py), run in turns with ours when
 // --torch names a Python that has PyTorch.
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
-#include <string>
 
 #include "base/parallel.h"
 #include "base/rng.h"
 #include "kernels/cpu/peak.h"
 #include "nn/init.h"
-#include "tests/bench/bench.h"
+#include "tests/bench/torch_peer.h"
 #include "train/trainer.h"
 
 namespace ov::bench {
@@ -81,52 +77,12 @@ struct Ours {
   std::unique_ptr<Trainer> trainer;
 };
 
-// The peer as a child: a line in, a step, its milliseconds out.
-class Torch {
- public:
-  Torch(const std::string& python, int threads) {
-    int in[2], out[2];
-    if (pipe(in) != 0 || pipe(out) != 0) std::abort();
-    if (fork() == 0) {
-      dup2(in[0], 0), dup2(out[1], 1);
-      close(in[1]), close(out[0]);
-      const std::string n = std::to_string(threads);
-      execlp(python.c_str(), python.c_str(), "tests/bench/pytorch_step.py", "--serve", "-t", n.c_str(), nullptr);
-      _exit(127);
-    }
-    close(in[0]), close(out[1]);
-    to_ = fdopen(in[1], "w"), from_ = fdopen(out[0], "r");
-    char line[4096];
-    ready_ = std::fgets(line, sizeof line, from_) != nullptr;
-  }
-  bool ready() const { return ready_; }
-  double step_seconds() {
-    std::fputs("\n", to_);
-    std::fflush(to_);
-    char line[4096];
-    return std::fgets(line, sizeof line, from_) ? std::atof(line) * 1e-3 : 0;
-  }
-
- private:
-  FILE *to_, *from_;
-  bool ready_;
-};
-
 void step() {
   const int all = threads();
   std::printf("step: configs/model/tiny.json, 4 rows of 76 tokens and 44 patches\n");
   std::vector<std::unique_ptr<Ours>> ours;
   for (std::int64_t m : {1, 4}) ours.push_back(std::make_unique<Ours>(m));
-  std::vector<std::unique_ptr<Torch>> peers;
-  if (!torch_python().empty())
-    for (int t = 1; t <= all; ++t) {
-      peers.push_back(std::make_unique<Torch>(torch_python(), t));
-      if (!peers.back()->ready()) {
-        std::printf("  %s does not run tests/bench/pytorch_step.py: no peer\n", torch_python().c_str());
-        peers.clear();
-        break;
-      }
-    }
+  const auto peers = torch_peers("tiny", 1, all);
   std::vector<std::vector<double>> mine(ours.size()), theirs(peers.size());
   std::int64_t products = 0;
   for (int round = 0; round < 40; ++round) {
@@ -137,7 +93,7 @@ void step() {
       products = r.products;
       mine[i].push_back(r.seconds);
     }
-    for (std::size_t i = 0; i < peers.size(); ++i) theirs[i].push_back(peers[i]->step_seconds());
+    for (std::size_t i = 0; i < peers.size(); ++i) theirs[i].push_back(peers[i]->seconds());
   }
   double best = 1e9, peer = 1e9;
   const double peak = kernels::cpu::fma_peak_flops(all);
@@ -151,8 +107,8 @@ void step() {
   for (std::size_t i = 0; i < peers.size(); ++i) {
     const Timing t = summary(theirs[i]);
     peer = std::min(peer, t.median);
-    std::printf("  PyTorch eager, %d threads                      median %6.2f ms  best %6.2f ms\n",
-                static_cast<int>(i) + 1, 1e3 * t.median, 1e3 * t.best);
+    std::printf("  PyTorch eager, %d threads                      median %6.2f ms  best %6.2f ms\n", peers[i]->threads,
+                1e3 * t.median, 1e3 * t.best);
   }
   if (!peers.empty()) std::printf("  ratio PyTorch / ours, medians, each at its best: %.2f\n", peer / best);
 }

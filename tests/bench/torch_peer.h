@@ -1,0 +1,83 @@
+// tests/bench/pytorch_step.py as a child process: a line in, its steps, their milliseconds out.
+#pragma once
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "tests/bench/bench.h"
+
+namespace ov::bench {
+
+class TorchPeer {
+ public:
+  // `step`: which of the script's steps; `steps`: how many of them a line runs.
+  TorchPeer(const std::string& python, const std::string& step, int threads, int steps) : threads(threads) {
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) std::abort();
+    const std::string t = std::to_string(threads), n = std::to_string(steps);
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(in[0], 0), dup2(out[1], 1);
+      execlp(python.c_str(), python.c_str(), "tests/bench/pytorch_step.py", "--serve", "--step", step.c_str(), "-t",
+             t.c_str(), "-n", n.c_str(), nullptr);
+      _exit(127);
+    }
+    close(in[0]), close(out[1]);
+    to_ = fdopen(in[1], "w"), from_ = fdopen(out[0], "r");
+    const std::string line = read_line();
+    if (!line.empty()) facts = Json::parse(line, "pytorch_step.py");
+  }
+  TorchPeer(const TorchPeer&) = delete;
+  ~TorchPeer() {
+    std::fclose(to_), std::fclose(from_);
+    waitpid(child_, nullptr, 0);
+  }
+
+  double seconds() {
+    std::fputs("\n", to_);
+    std::fflush(to_);
+    const std::string line = read_line();
+    if (line.empty()) {
+      std::fprintf(stderr, "bench: pytorch_step.py ended\n");
+      std::exit(3);
+    }
+    return std::atof(line.c_str()) * 1e-3;
+  }
+
+  int threads;
+  Json facts;  // the script's first line; null when it did not start
+
+ private:
+  std::string read_line() {
+    char* text = nullptr;
+    std::size_t room = 0;
+    const ssize_t n = getline(&text, &room, from_);
+    std::string line(text && n > 0 ? text : "");
+    std::free(text);
+    return line;
+  }
+  pid_t child_;
+  FILE *to_, *from_;
+};
+
+// One peer for each number of threads; none, with a line that says so, where Python or PyTorch are missing.
+inline std::vector<std::unique_ptr<TorchPeer>> torch_peers(const std::string& step, int steps, int most_threads) {
+  std::vector<std::unique_ptr<TorchPeer>> peers;
+  for (int t = 1; !torch_python().empty() && t <= most_threads; ++t) {
+    peers.push_back(std::make_unique<TorchPeer>(torch_python(), step, t, steps));
+    if (peers.back()->facts.is_null()) {
+      std::printf("  %s does not run tests/bench/pytorch_step.py: no peer\n", torch_python().c_str());
+      return {};
+    }
+  }
+  return peers;
+}
+
+}  // namespace ov::bench
