@@ -40,4 +40,9 @@ template <class... A>
   throw Error(Exit::machine_failed, cat(a...));
 }
 
+// Throws input_error that starts with `name`, a key or an argument.
+inline void require_at_least(long long value, long long least, const char* name) {
+  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
+}
+
 }  // namespace ov

@@ -8,10 +8,6 @@
 namespace ov {
 namespace {
 
-void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
-}
-
 class Conversations : public SampleSource {
  public:
   Conversations(const LoaderOptions& options, const Processor& processor)
@@ -34,12 +30,16 @@ Loader::Loader(LoaderOptions options, const Processor& processor)
     : Loader(options, processor, std::make_unique<Conversations>(options, processor)) {}
 
 Loader::Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source)
-    : options_(std::move(options)), processor_(processor.with_limits(options_.limits)), source_(std::move(source)) {
-  at_least(options_.samples_per_micro_batch, 1, "train.micro_batch_samples");
-  at_least(options_.micro_batches_per_step, 1, "train.micro_batches");
-  at_least(options_.sample.max_tokens, 1, "train.max_tokens");
-  at_least(options_.max_rejects, 0, "data.max_rejects");
-  at_least(options_.seed, 0, "data.seed");
+    : StepStream({options.max_rejects, options.rejects_path, options.prefetch}),
+      options_(std::move(options)),
+      processor_(processor.with_limits(options_.limits)),
+      source_(std::move(source)),
+      cache_(options_.cache_bytes) {
+  require_at_least(options_.samples_per_micro_batch, 1, "train.micro_batch_samples");
+  require_at_least(options_.micro_batches_per_step, 1, "train.micro_batches");
+  require_at_least(options_.sample.max_tokens, 1, "train.max_tokens");
+  require_at_least(options_.max_rejects, 0, "data.max_rejects");
+  require_at_least(options_.seed, 0, "data.seed");
   state_.seed = options_.seed;
   state_.records = source_->size();
 }
@@ -49,86 +49,23 @@ std::shared_ptr<const Sample> Loader::take(LoaderState& s, std::vector<Json>& re
   const std::int64_t index =
       Permutation(s.records, static_cast<std::uint64_t>(s.seed), static_cast<std::uint64_t>(s.epoch))(s.position);
   std::shared_ptr<const Sample> sample;
-  if (const auto found = cache_.find(index); found != cache_.end()) {
-    sample = found->second;
-  } else {
-    try {
-      sample = std::make_shared<Sample>(source_->sample(index));
-      if (cached_bytes_ + sample->bytes() <= options_.cache_bytes) {
-        cached_bytes_ += sample->bytes();
-        cache_.emplace(index, sample);
-      }
-    } catch (const Rejected& r) {
-      s.rejects.add(r.reason());
-      s.epoch_rejects.add(r.reason());
-      rejects.push_back(Json::object(
-          {{"epoch", s.epoch}, {"record", index + 1}, {"reason", name_of(r.reason())}, {"message", r.what()}}));
-      const std::int64_t n = s.epoch_rejects.total();
-      if (n > options_.max_rejects || n == s.records)
-        input_error(source_->path(), ": ", n, " of ", s.records, " records rejected",
-                    n > options_.max_rejects ? cat(", more than data.max_rejects ", options_.max_rejects)
-                                             : std::string(", so none is left to learn from"),
-                    " (", s.epoch_rejects.str(), "); the last: ", r.what());
-    }
-  }
-  if (++s.position == s.records) {
-    s.position = 0;
-    ++s.epoch;
-    s.epoch_rejects = {};
-  }
+  try {
+    sample = cache_.get(index, [&] { return source_->sample(index); });
+  } catch (const Rejected& r) { count_reject(s, rejects, r, index, s.records, source_->path(), "records"); }
+  advance(s, s.records);
   return sample;
 }
 
-void Loader::fill(GlobalStep& step, LoaderState& s, std::vector<Json>& rejects) {
+void Loader::prepare(GlobalStep& step, LoaderState& s, std::vector<Json>& rejects) {
   for (std::int64_t m = 0; m < options_.micro_batches_per_step; ++m) {
     std::vector<Sample> samples;
     while (static_cast<std::int64_t>(samples.size()) < options_.samples_per_micro_batch)
       if (const auto sample = take(s, rejects)) samples.push_back(*sample);
-    step.micro_batches.push_back(packed_micro_batch(samples));
-    const MicroBatch& b = step.micro_batches.back();
-    step.samples += b.samples;
-    step.tokens += b.tokens();
-    step.labelled_tokens += count_labels(b);
-    step.patches += b.pixel_values ? b.pixel_values.dim(0) : 0;
+    add(step, packed_micro_batch(samples));
   }
-  s.samples += step.samples;
-  s.tokens += step.tokens;
-  s.labelled_tokens += step.labelled_tokens;
 }
 
-Loader::Prepared Loader::prepare(LoaderState state) {
-  Prepared p;
-  p.state = state;
-  try {
-    fill(p.step, p.state, p.rejects);
-  } catch (...) { p.error = std::current_exception(); }
-  return p;
-}
-
-void Loader::start() {
-  pending_ = std::async(options_.prefetch ? std::launch::async : std::launch::deferred,
-                        [this, state = state_] { return prepare(state); });
-}
-
-GlobalStep Loader::next() {
-  if (failed_) std::rethrow_exception(failed_);
-  if (!pending_.valid()) start();
-  Prepared p = pending_.get();
-  try {
-    write(p.rejects);
-  } catch (...) {
-    if (!p.error) p.error = std::current_exception();
-  }
-  if (p.error) {
-    failed_ = p.error;
-    std::rethrow_exception(failed_);
-  }
-  state_ = p.state;
-  start();
-  return std::move(p.step);
-}
-
-void Loader::restore(const LoaderState& state) {
+void Loader::check(const LoaderState& state) const {
   if (state.records != source_->size())
     input_error(source_->path(), ": holds ", source_->size(), " records, but the loader's state to go on from is of ",
                 state.records);
@@ -137,24 +74,6 @@ void Loader::restore(const LoaderState& state) {
   if (state.position < 0 || state.position >= state.records || state.epoch < 0)
     input_error(source_->path(), ": the loader's state is at epoch ", state.epoch, ", position ", state.position,
                 " of ", state.records);
-  if (pending_.valid()) {
-    if (options_.prefetch) pending_.wait();
-    pending_ = {};
-  }
-  failed_ = nullptr;
-  rejects_.reset();
-  state_ = state;
-}
-
-// Each reject so far has one line, so the file is cut behind the lines that state_ has counted before it grows.
-void Loader::write(const std::vector<Json>& rejects) {
-  if (options_.rejects_path.empty()) return;
-  if (!rejects_) {
-    std::int64_t kept = 0;
-    rejects_.emplace(
-        JsonlWriter::resume(options_.rejects_path, [&](const Json&) { return kept++ < state_.rejects.total(); }));
-  }
-  for (const Json& line : rejects) rejects_->write(line);
 }
 
 }  // namespace ov

@@ -1,16 +1,11 @@
 #include "data/loader_state.h"
 
-#include "base/error.h"
+#include "data/state_json.h"
 
 namespace ov {
 namespace {
 
-// The integers of a state under their names, in one place for writing and reading.
-struct Field {
-  const char* name;
-  std::int64_t LoaderState::*member;
-};
-constexpr Field fields[] = {
+constexpr StateField<LoaderState> fields[] = {
     {"seed", &LoaderState::seed},
     {"records", &LoaderState::records},
     {"epoch", &LoaderState::epoch},
@@ -25,28 +20,13 @@ constexpr Field fields[] = {
 
 Json LoaderState::json() const {
   Json out = Json::object();
-  for (const Field& f : fields) out.set(f.name, this->*f.member);
-  out.set("rejects", rejects.json());
-  out.set("epoch_rejects", epoch_rejects.json());
+  write_state<LoaderState>(out, *this, fields);
   return out;
 }
 
 LoaderState LoaderState::from_json(const Json& json, const std::string& where) {
-  if (!json.is_object()) input_error(where, ": expected an object, found ", kind_name(json.kind()));
-  const auto value = [&](const char* name) -> const Json& {
-    const Json* found = json.find(name);
-    if (!found) input_error(where, ": ", name, ": missing");
-    return *found;
-  };
   LoaderState s;
-  for (const Field& f : fields) {
-    const Json& v = value(f.name);
-    if (!v.is_integer() || v.as_int() < 0)
-      input_error(where, ": ", f.name, ": expected an integer of at least 0, found ", v.dump());
-    s.*f.member = v.as_int();
-  }
-  s.rejects = RejectCounts::from_json(value("rejects"), cat(where, ": rejects"));
-  s.epoch_rejects = RejectCounts::from_json(value("epoch_rejects"), cat(where, ": epoch_rejects"));
+  read_state<LoaderState>(json, s, fields, where);
   return s;
 }
 

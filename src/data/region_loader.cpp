@@ -2,15 +2,19 @@
 
 #include "base/parallel.h"
 #include "data/processor.h"
+#include "data/state_json.h"
 #include "image/decode.h"
 #include "image/smart_resize.h"
 
 namespace ov {
 namespace {
 
-void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
-}
+constexpr StateField<RegionLoaderState> fields[] = {
+    {"seed", &RegionLoaderState::seed},       {"records", &RegionLoaderState::records},
+    {"epoch", &RegionLoaderState::epoch},     {"position", &RegionLoaderState::position},
+    {"step", &RegionLoaderState::step},       {"pictures", &RegionLoaderState::pictures},
+    {"regions", &RegionLoaderState::regions},
+};
 
 std::shared_ptr<const MappedFile> open_picture(const AnnotatedPicture& a) {
   try {
@@ -24,44 +28,24 @@ std::shared_ptr<const MappedFile> open_picture(const AnnotatedPicture& a) {
 }  // namespace
 
 Json RegionLoaderState::json() const {
-  return Json::object({{"seed", seed},
-                       {"records", records},
-                       {"epoch", epoch},
-                       {"position", position},
-                       {"step", step},
-                       {"pictures", pictures},
-                       {"regions", regions},
-                       {"rejects", rejects.json()},
-                       {"epoch_rejects", epoch_rejects.json()}});
+  Json out = Json::object();
+  write_state<RegionLoaderState>(out, *this, fields);
+  return out;
 }
 
 RegionLoaderState RegionLoaderState::from_json(const Json& json, const std::string& where) {
-  const auto count = [&](const char* key) {
-    const Json* n = json.is_object() ? json.find(key) : nullptr;
-    if (!n || !n->is_integer() || n->as_int() < 0)
-      input_error(where, ": ", key, ": expected a count, found ", n ? n->dump() : "nothing");
-    return n->as_int();
-  };
   RegionLoaderState s;
-  s.seed = count("seed");
-  s.records = count("records");
-  s.epoch = count("epoch");
-  s.position = count("position");
-  s.step = count("step");
-  s.pictures = count("pictures");
-  s.regions = count("regions");
-  s.rejects = RejectCounts::from_json(json.at("rejects"), where + ": rejects");
-  s.epoch_rejects = RejectCounts::from_json(json.at("epoch_rejects"), where + ": epoch_rejects");
+  read_state<RegionLoaderState>(json, s, fields, where);
   return s;
 }
 
 RegionLoader::RegionLoader(RegionLoaderOptions options) : options_(std::move(options)), file_(options_.regions) {
-  at_least(options_.regions_per_picture, 0, "regions_per_picture");
-  at_least(options_.labels_per_text, 0, "labels_per_text");
-  at_least(options_.pictures_per_micro_batch, 1, "pictures_per_micro_batch");
-  at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
-  at_least(options_.seed, 0, "seed");
-  at_least(options_.max_rejects, 0, "max_rejects");
+  require_at_least(options_.regions_per_picture, 0, "regions_per_picture");
+  require_at_least(options_.labels_per_text, 0, "labels_per_text");
+  require_at_least(options_.pictures_per_micro_batch, 1, "pictures_per_micro_batch");
+  require_at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
+  require_at_least(options_.seed, 0, "seed");
+  require_at_least(options_.max_rejects, 0, "max_rejects");
   state_.seed = options_.seed;
   state_.records = file_.size();
 }

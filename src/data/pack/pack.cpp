@@ -35,17 +35,13 @@ Measured measure(const Sources& sources, std::int64_t record, const Processor& p
   return m;
 }
 
-void at_least(std::int64_t value, std::int64_t least, const char* name) {
-  if (value < least) input_error(name, ": expected at least ", least, ", found ", value);
-}
-
 }  // namespace
 
 PackReport pack_data(const PackOptions& options, const Processor& given) {
-  at_least(options.capacity, 1, "pack.capacity");
-  at_least(options.max_patches, 0, "pack.max_patches");
-  at_least(options.max_rejects, 0, "data.max_rejects");
-  at_least(options.seed, 0, "pack.seed");
+  require_at_least(options.capacity, 1, "pack.capacity");
+  require_at_least(options.max_patches, 0, "pack.max_patches");
+  require_at_least(options.max_rejects, 0, "data.max_rejects");
+  require_at_least(options.seed, 0, "pack.seed");
   const Processor processor = given.with_limits(options.limits);
   const Sources sources(options.sources);
 
