@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "autograd/op_times.h"
 #include "autograd/ops.h"
 #include "autograd/registry.h"
 #include "kernels/rows.h"
@@ -39,6 +40,7 @@ std::vector<Var> record_all(Recording r) {
     return result;
   }
   tape->forward_products_ += r.products;
+  if (tape->times_) tape->times_->lap(r.op);
 
   Node node{.op = r.op,
             .inputs = {},
@@ -148,6 +150,7 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
   if (outputs.size() != seeds.size())
     input_error("backward: ", outputs.size(), " outputs and ", seeds.size(), " seeds");
   gradients_.resize(edges_.size());
+  if (times_) times_->start();
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].tape != this) input_error("backward: output ", i, " is not on this tape");
     if (outputs[i].shape() != seeds[i].shape())
@@ -155,8 +158,10 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
     if (wants(outputs[i])) add_gradient(outputs[i].edge, seeds[i]);
   }
   while (!nodes_.empty()) {
+    const Op op = nodes_.back().op;
     run_backward(nodes_.back());
     nodes_.pop_back();
+    if (times_) times_->lap(op);
   }
 }
 

@@ -23,6 +23,7 @@
 
 namespace ov {
 
+class OpTimes;
 class Tape;
 class Tracer;
 enum class Op : int;
@@ -92,6 +93,7 @@ class Tape {
 
   bool wants(const Var& v) const { return v.edge >= 0 && edges_[static_cast<std::size_t>(v.edge)].wanted; }
   Tracer* tracer() const { return tracer_; }
+  void measure(OpTimes* times) { times_ = times; }  // autograd/op_times.h; null: not measured
   std::span<const Node> nodes() const { return nodes_; }
   std::int64_t forward_products() const { return forward_products_; }  // multiply-adds so far
   std::int64_t backward_products() const { return backward_products_; }
@@ -123,6 +125,7 @@ class Tape {
   std::unordered_map<const Parameter*, int> parameter_edges_;
   Redirect redirect_;
   Tracer* tracer_;
+  OpTimes* times_ = nullptr;
   std::int64_t forward_products_ = 0, backward_products_ = 0, recomputed_products_ = 0;
 };
 

@@ -74,10 +74,13 @@ void write_report(const ReportOptions& o) {
     body += text("h2", "Where the time went");
     body += time_table(runs);
     body +=
-        text("p",
-             "FLOPs are those of products and attention, without recomputation; MFU is their rate as a share of the "
-             "fused multiply-add rate that this machine's cores were measured at. Reading and preparing data is part "
-             "of a stage's time.");
+        text(
+            "p",
+            "FLOPs are those of products and attention, without recomputation; MFU is their rate as a share of the "
+            "fused multiply-add rate that this machine's cores were measured at. Reading and preparing data is part "
+            "of a stage's time. A floor is the least time a stage could take here: products at the rate that their own "
+            "shapes reach alone, everything else as bytes over bandwidth.") +
+        operations_table(runs);
   }
   if (!o.packs.empty()) {
     body += text("h2", "How samples were packed");

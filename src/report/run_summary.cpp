@@ -55,6 +55,7 @@ RunSummary read_run(const std::string& name, const std::string& path) {
     if (!type || !type->is_string()) input_error(where, ": expected an object with a 'type', found ", line.dump());
     if (type->as_string() == "step") add_step(run, line, where);
     else if (type->as_string() == "resume") ++run.resumed;
+    else if (type->as_string() == "times") run.times = line;
     else if (type->as_string() == "run") {
       run.about = Json::object();
       for (const auto& [key, value] : line.members())

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "base/error.h"
 #include "report/html.h"
@@ -155,6 +156,56 @@ std::string time_table(const std::vector<RunSummary>& runs) {
   std::string cells;
   for (const std::string& c : sum) cells += element("td", c);
   rows += element("tr", {{"class", "sum"}}, cells);
+  return element("div", {{"class", "card wide"}}, element("table", row("th", head) + rows));
+}
+
+// Operations by stage: seconds of all threads and the multiple of the floor, and last what no operation accounts for.
+std::string operations_table(const std::vector<RunSummary>& runs) {
+  if (std::none_of(runs.begin(), runs.end(), [](const auto& r) { return r.times.is_object(); })) return "";
+  struct Part {
+    double seconds = 0, floor = 0;
+  };
+  std::vector<std::string> head = {"seconds of all threads (times the floor)"};
+  std::map<std::string, std::map<std::size_t, Part>> parts;  // by name, then stage
+  std::map<std::size_t, Part> rest;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    head.push_back(html::escape(runs[i].name));
+    const Json& t = runs[i].times;
+    if (!t.is_object()) continue;
+    const double threads = number(t, "threads");
+    Part all{threads * number(t, "seconds"), 0};
+    const auto add = [&](const std::string& name, Part p) {
+      parts[name][i] = p;
+      all.seconds -= p.seconds;
+    };
+    for (const auto& [name, pair] : t.at("ops").members())
+      add(name, {pair.items()[0].as_double(), pair.items()[1].as_double()});
+    add("norm of the gradients, AdamW", {threads * number(t, "update_seconds"), threads * number(t, "update_floor")});
+    add("waiting for data", {threads * number(t, "data_seconds"), 0});
+    rest[i] = all;
+  }
+  std::vector<std::pair<double, std::string>> order;
+  for (const auto& [name, by_stage] : parts) {
+    double total = 0;
+    for (const auto& [i, p] : by_stage) total += p.seconds;
+    order.push_back({-total, name});
+  }
+  std::sort(order.begin(), order.end());
+  std::string rows;
+  const auto line = [&](const std::string& name, const std::map<std::size_t, Part>& by_stage) {
+    std::vector<std::string> cells = {html::escape(name)};
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      const auto found = by_stage.find(i);
+      if (found == by_stage.end()) cells.push_back("");
+      else
+        cells.push_back(
+            fixed(found->second.seconds, 1) +
+            (found->second.floor > 0 ? " (" + fixed(found->second.seconds / found->second.floor, 2) + ")" : ""));
+    }
+    rows += row("td", cells);
+  };
+  for (const auto& [total, name] : order) line(name, parts.at(name));
+  line("sum of the gradients, waiting for the other thread, the loop itself", rest);
   return element("div", {{"class", "card wide"}}, element("table", row("th", head) + rows));
 }
 

@@ -11,6 +11,8 @@ namespace ov {
 
 std::string stage_curves(const RunSummary& run);
 std::string time_table(const std::vector<RunSummary>& runs);
+// "" when no log has the line "times".
+std::string operations_table(const std::vector<RunSummary>& runs);
 std::string accuracy_section(const Json& eval);
 std::string packing_card(const std::string& name, const Json& report);
 // `pictures` of the predictions: in turn from each category, a wrong answer, a right one, and so on.

@@ -57,10 +57,11 @@ double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
   return seconds = best_seconds([&] { kernels::cpu::gemm_serial(product); });
 }
 
-double Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {
+OpTimes::Seconds Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {
   const std::lock_guard lock(mutex_);
-  double seconds = 0;
+  OpTimes::Seconds all{};
   for (const Node& n : nodes) {
+    double& seconds = all[static_cast<std::size_t>(n.op)];
     if (n.op == Op::linear) {
       const std::int64_t F = n.input_shapes[1][0], C = n.input_shapes[1].numel() / F, N = n.input_shapes[0].numel() / C;
       if (N == 0) continue;
@@ -76,7 +77,7 @@ double Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {
       seconds += 3 * static_cast<double>(bytes(n, element)) / bandwidth();
     }
   }
-  return seconds;
+  return all;
 }
 
 double Floor::update(std::int64_t trained, std::int64_t leaves) {

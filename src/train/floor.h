@@ -1,10 +1,9 @@
 // The least time a micro-batch could take on this machine: what the design calls its floor.
 //
-//   products          every product of the forward and backward pass at the rate that products of its own shape reach
-//     here,
+//   products          of the forward and backward pass, at the rate that products of their own shape reach here
 //                     alone, on one thread; attention as products of one 64 x 64 tile
 //   everything else   bytes over bandwidth: an operation reads its inputs and writes its outputs once, its backward
-//     twice that
+//                     moves twice that
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
 // Rates are measured when a shape is first met (rows rounded up to 32), about a millisecond each, and kept.
@@ -14,14 +13,15 @@
 #include <mutex>
 #include <span>
 
-#include "autograd/tape.h"
+#include "autograd/op_times.h"
 
 namespace ov {
 
 class Floor {
  public:
-  // Seconds on one thread, forward and backward, of what a tape recorded. `element`: bytes of an activation.
-  double micro_batch(std::span<const Node> nodes, std::size_t element);
+  // Seconds on one thread, forward and backward, of what a tape recorded, by operation. `element`: bytes of an
+  // activation.
+  OpTimes::Seconds micro_batch(std::span<const Node> nodes, std::size_t element);
   // Seconds on all threads: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
   // pass.
   double update(std::int64_t trained, std::int64_t leaves);

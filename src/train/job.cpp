@@ -93,6 +93,7 @@ StepReport run_to_end(Trainer& trainer, const RunOptions& o, const std::function
       progress.update(report.step, progress_note(report, peak));
     }
   }
+  if (trainer.times().steps() > 0) log.note("times", trainer.times().json());
   Json end = Json::object({{"step", trainer.steps_done()}});
   const Json members = finish();
   for (const auto& [key, value] : members.members()) end.set(key, value);

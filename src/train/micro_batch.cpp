@@ -26,6 +26,8 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
   const auto labelled = static_cast<std::int64_t>(targets.rows.size());
 
   Tape tape(tracer);
+  OpTimes times;
+  if (floor) tape.measure(&times);
   tape.redirect_gradients([&](const Parameter& p) {
     return gradients && p.trainable ? parameters.gradient_slice(gradients, p) : Tensor();
   });
@@ -44,18 +46,20 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
   });
   const CrossEntropy ce = cross_entropy(logits, index_tensor(target, {labelled}, device), weights, denominator);
 
-  MicroBatchResult result{.labelled = labelled};
+  MicroBatchResult result;
+  result.labelled = labelled;
   by_dtype(weights.dtype(), [&](auto v) {
     using T = decltype(v);
     result.loss = ce.loss.value.data<T>()[0];
     const T* token_loss = ce.token_loss.data<T>();
     result.token_loss = sum<double>(labelled, [&](std::int64_t i) { return static_cast<double>(token_loss[i]); });
     if (!gradients) return;
-    if (floor) result.floor_seconds = floor->micro_batch(tape.nodes(), size_of(dtype));
+    if (floor) result.times.floor = floor->micro_batch(tape.nodes(), size_of(dtype));
     const Tensor seed({1}, weights.dtype(), device);
     seed.data<T>()[0] = 1;
     tape.backward(ce.loss, seed);
   });
+  result.times.ops = times.seconds;
   result.products = tape.forward_products() + tape.backward_products();
   result.recomputed_products = tape.recomputed_products();
   return result;

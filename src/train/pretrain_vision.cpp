@@ -70,7 +70,7 @@ struct Table {
 struct BatchResult {
   ClusterResult objects, texts;
   std::int64_t products = 0;
-  double floor_seconds = 0;
+  BatchTimes times;
 };
 
 // Forward and backward of one micro-batch; adds to `gradients`.
@@ -79,6 +79,8 @@ BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::siz
   const Parameters& parameters = model.parameters();
   const Dtype dtype = parameters.dtype();
   Tape tape;
+  OpTimes times;
+  if (floor) tape.measure(&times);
   tape.redirect_gradients(
       [&](const Parameter& p) { return p.trainable ? parameters.gradient_slice(gradients, p) : Tensor(); });
 
@@ -97,10 +99,11 @@ BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::siz
 
   std::vector<Var> losses = result.objects.losses;
   losses.insert(losses.end(), result.texts.losses.begin(), result.texts.losses.end());
-  if (floor) result.floor_seconds = floor->micro_batch(tape.nodes(), size_of(dtype));
+  if (floor) result.times.floor = floor->micro_batch(tape.nodes(), size_of(dtype));
   const Tensor one({1}, accum_dtype(dtype), parameters.device());
   by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = 1; });
   tape.backward(losses, std::vector<Tensor>(losses.size(), one));
+  result.times.ops = times.seconds;
   result.products = tape.forward_products() + tape.backward_products();
   result.objects.losses.clear(), result.texts.losses.clear();  // they name this tape
   return result;
@@ -197,8 +200,10 @@ RegionStepReport RegionTrainer::step() {
   s.products = count([](const BatchResult& r) { return r.products; });
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
   if (checksums) s.checksums = Checksums{batch_checksum(data), checksum(&s.loss, 1), tensor_checksum(gradients_), 0};
+  const double before_update = now();
   s.lr = options_.schedule.rate(done_);
   s.gradient_norm = optimizer_->step(gradients_, s.lr);
+  const double update_seconds = now() - before_update;
   if (!std::isfinite(s.loss) || !std::isfinite(s.gradient_norm)) {
     std::string where = "in the loss";
     for (const auto& e : parameters.entries())
@@ -211,12 +216,15 @@ RegionStepReport RegionTrainer::step() {
   if (checksums) s.checksums->parameters = tensor_checksum(parameters.values());
   s.step = ++done_;
   loader_state_ = current.loader;
-  if (floor_)
-    s.floor_seconds = total([](const BatchResult& r) { return r.floor_seconds; }) / threads() +
-                      floor_->update(parameters.gradients().numel(), n);
   s.samples = data.pictures;
   s.patches = data.patches;
   s.seconds = now() - start;
+  if (floor_) {
+    std::vector<BatchTimes> times;
+    for (const BatchResult& r : results) times.push_back(r.times);
+    s.floor_seconds = times_.add(
+        {s.seconds, s.data_seconds, update_seconds, floor_->update(parameters.gradients().numel(), n)}, times);
+  }
   return report;
 }
 
@@ -299,6 +307,7 @@ RegionStepReport pretrain_vision(const VisionPretraining& o) {
     }
   }
   export_tower(o.out + "/tower", model);
+  if (trainer.times().steps() > 0) log.note("times", trainer.times().json());
   log.note("end", Json::object({{"step", trainer.steps_done()}, {"rejects", loader.state().rejects.json()}}));
   return report;
 }

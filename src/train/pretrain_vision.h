@@ -46,6 +46,7 @@ class RegionTrainer {
 
   std::int64_t steps_done() const { return done_; }
   const Tensor& gradients() const { return gradients_; }  // of the last step, laid out as Parameters::gradients()
+  const StepTimes& times() const { return times_; }       // of this process's steps, when a floor was asked for
   // For a checkpoint; its data is the loader's state and a fingerprint of the labels' names. The loader itself may be a
   // step ahead.
   TrainingState state();
@@ -65,6 +66,7 @@ class RegionTrainer {
   RegionTrainOptions options_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Floor> floor_;
+  StepTimes times_;
   Tensor gradients_;
   std::optional<Prepared> prepared_;  // of the step to come
   RegionLoaderState loader_state_;    // behind the last step that is done

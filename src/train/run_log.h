@@ -4,7 +4,7 @@
 //   {"type":"step", "step":1, "loss":..., "token_loss":..., "lr":..., "gradient_norm":..., "samples":..., "tokens":...,
 //    "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":..., "floor_seconds":..., "mfu":...,
 //    "checksums":{...}}
-//   {"type":"resume", "step":40}, {"type":"end", ...}
+//   {"type":"resume", "step":40}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
 // Checksums are 16 hex digits: batch, loss, gradients, parameters (Σ mix64(index, bits) mod 2^64: base/hash.h).
 #pragma once
 #include <string>

@@ -138,19 +138,25 @@ StepReport Trainer::step() {
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
   if (checksums)
     report.checksums = Checksums{batch_checksum(data), checksum(&report.loss, 1), tensor_checksum(sum.gradients), 0};
+  const double before_update = now();
   report.lr = options_.schedule.rate(done_);
   report.gradient_norm = optimizer_->step(sum.gradients, report.lr);
+  const double update_seconds = now() - before_update;
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite(data);
   if (checksums) report.checksums->parameters = tensor_checksum(model_.parameters().values());
 
   report.step = ++done_;
-  if (floor_)
-    report.floor_seconds = total(&MicroBatchResult::floor_seconds) / threads() +
-                           floor_->update(model_.parameters().gradients().numel(), n);
   report.samples = data.samples;
   report.tokens = data.tokens;
   report.patches = data.patches;
   report.seconds = now() - start;
+  if (floor_) {
+    std::vector<BatchTimes> times;
+    for (const MicroBatchResult& r : sum.results) times.push_back(r.times);
+    report.floor_seconds = times_.add({report.seconds, report.data_seconds, update_seconds,
+                                       floor_->update(model_.parameters().gradients().numel(), n)},
+                                      times);
+  }
   return report;
 }
 

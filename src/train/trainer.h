@@ -54,6 +54,7 @@ class Trainer {
   Onevision& model() const { return model_; }
   StepSource& data() const { return data_; }
   const TrainOptions& options() const { return options_; }
+  const StepTimes& times() const { return times_; }  // of this process's steps, when a floor was asked for
   void resumed_at(std::int64_t step) { done_ = step; }
 
   // Gradients of a whole step, as its micro-batches [begin, end) give them: the leaves of the tree that a rank would
@@ -71,6 +72,7 @@ class Trainer {
   TrainOptions options_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Floor> floor_;
+  StepTimes times_;
   std::int64_t done_ = 0;
 };
 

@@ -58,6 +58,10 @@ std::string run_log(double first_loss, bool vision) {
     out += step.dump() + "\n";
     if (i == 30) out += "{\"type\":\"resume\",\"step\":30}\n";
   }
+  if (!vision)
+    out += R"({"type":"times","steps":50,"threads":2,"seconds":10,"data_seconds":0.5,"update_seconds":1.5,)"
+           R"("update_floor":1.0,"ops":{"linear":[8.0,6.4],"rope":[2.5,0.0]}})"
+           "\n";
   return out;
 }
 
@@ -147,6 +151,16 @@ TEST_CASE("report: every stage, category, baseline, packing and hash is there") 
   CHECK(page.find("no_answer") == page.npos);
   // 2 stages x (loss, learning rate), 2 histograms.
   CHECK(count(page, "xmlns=") == 6);
+}
+
+TEST_CASE("report: where the time went, operation by operation, adds up to the threads' time") {
+  const std::string page = Files().page();
+  // 2 threads x 10 s = linear 8.0 + rope 2.5 + update 3.0 + data 1.0 + the rest.
+  for (const char* cells : {"<td>linear</td><td></td><td>8.0 (1.25)</td>", "<td>rope</td><td></td><td>2.5</td>",
+                            "AdamW</td><td></td><td>3.0 (1.50)</td>", "<td>waiting for data</td><td></td><td>1.0</td>",
+                            "the loop itself</td><td></td><td>5.5</td>"})
+    CHECK_MESSAGE(page.find(cells) != page.npos, cells);
+  CHECK(page.find("<td>linear") < page.find("<td>rope"));
 }
 
 TEST_CASE("report: pictures come from every category, wrong answers among them") {

@@ -3,8 +3,13 @@
 #include <doctest/doctest.h>
 
 #include "autograd/ops.h"
+#include "base/parallel.h"
+#include "tests/model/packed_rows.h"
+#include "train/step_times.h"
+#include "train/trainer.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -16,7 +21,7 @@ double floor_of(Floor& floor, std::int64_t N, int layers, int sums) {
   Var h = tape.input(Tensor::zeros({N, 128}, Dtype::f32, cpu()), true);
   for (int i = 0; i < layers; ++i) h = linear(h, tape.parameter(w));
   for (int i = 0; i < sums; ++i) h = add(h, h);
-  return floor.micro_batch(tape.nodes(), 4);
+  return BatchTimes{.ops = {}, .floor = floor.micro_batch(tape.nodes(), 4)}.floor_seconds();
 }
 
 }  // namespace
@@ -31,4 +36,40 @@ TEST_CASE("floor: grows with layers, rows and elementwise work, and is below the
   CHECK(3 * 2.0 * 256 * 128 * 128 / one < 1e12);
   CHECK(floor.update(1 << 20, 2) > 0);
   CHECK(floor.update(1 << 20, 4) > floor.update(1 << 20, 2));
+}
+
+TEST_CASE(
+    "step times: every operation of the model has its share, all of them fit into the steps, and no bit changes") {
+  const auto run = [](bool floor, Json* times) {
+    const auto model = small_model(Dtype::f32);
+    std::vector<MicroBatch> rows(2);
+    add_sample(rows[0], 1, 2, 4, 40);
+    add_sample(rows[1], 2, 4, 4, 30);
+    FixedSteps data({as_step(rows)});
+    TrainOptions options;
+    options.schedule = {.peak = 1e-2, .min = 1e-3, .warmup = 0, .first_step = 1};
+    options.floor = floor;
+    Trainer trainer(*model, data, options);
+    double sum = 0;
+    for (int i = 0; i < 3; ++i) sum += trainer.step().gradient_norm;
+    CHECK(trainer.times().steps() == (floor ? 3 : 0));
+    if (times) *times = trainer.times().json();
+    return sum;
+  };
+  Json times;
+  CHECK(run(true, &times) == run(false, nullptr));
+  double ops = 0;
+  for (const auto& [name, pair] : times.at("ops").members()) {
+    CAPTURE(name);
+    CHECK(pair.items()[0].as_double() > 0);
+    ops += pair.items()[0].as_double();
+  }
+  for (const char* name : {"linear", "attention", "rms_norm", "rope", "swiglu", "gelu", "cross_entropy", "embedding"}) {
+    CAPTURE(name);
+    CHECK(times.at("ops").at(name).items()[1].as_double() > 0);
+  }
+  const double whole = times.at("seconds").as_double();
+  CHECK(times.at("data_seconds").as_double() + times.at("update_seconds").as_double() < whole);
+  CHECK(ops < threads() * whole);
+  CHECK(ops > 0.05 * whole);
 }

@@ -1,0 +1,43 @@
+#include "train/step_times.h"
+
+#include "base/parallel.h"
+
+namespace ov {
+
+double StepTimes::add(const Step& step, const std::vector<BatchTimes>& batches) {
+  ++steps_;
+  sum_.seconds += step.seconds;
+  sum_.data += step.data;
+  sum_.update += step.update;
+  sum_.update_floor += step.update_floor;
+  double floor = step.update_floor;
+  for (const BatchTimes& b : batches) {
+    floor += b.floor_seconds() / threads();
+    for (std::size_t i = 0; i < b.ops.size(); ++i) {
+      batches_.ops[i] += b.ops[i];
+      batches_.floor[i] += b.floor[i];
+    }
+  }
+  return floor;
+}
+
+Json StepTimes::json() const {
+  Json ops = Json::object();
+  for (const OpRow* r : rows()) {
+    const auto i = static_cast<std::size_t>(r->op);
+    if (batches_.ops[i] == 0) continue;
+    Json pair = Json::array();
+    pair.push(batches_.ops[i]);
+    pair.push(batches_.floor[i]);
+    ops.set(r->name, pair);
+  }
+  return Json::object({{"steps", steps_},
+                       {"threads", threads()},
+                       {"seconds", sum_.seconds},
+                       {"data_seconds", sum_.data},
+                       {"update_seconds", sum_.update},
+                       {"update_floor", sum_.update_floor},
+                       {"ops", ops}});
+}
+
+}  // namespace ov
