@@ -235,7 +235,7 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("template 't_color' stands twice") != std::string::npos);
   CHECK(message_of(damaged("templates.json", R"("{value}"], "zh": ["{color} 柱)", R"("{price}"], "zh": ["{color} 柱)"))
             .find("nothing to put into '{price}'") != std::string::npos);
-  CHECK(message_of(damaged("mixtures.json", R"("shapes": 500)", R"("shape": 500)"))
+  CHECK(message_of(damaged("mixtures.json", R"("shapes": 600)", R"("shape": 600)"))
             .find("mixture 'default': unknown family 'shape'; did you mean 'shapes'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("held_out_percent": 15)", R"("held_out_percent": 0)"))
             .find("has no description for the test split") != std::string::npos);

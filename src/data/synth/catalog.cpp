@@ -50,6 +50,7 @@ Template read_template(const Json& entry, const std::string& file, const Words& 
       known(scene_families(), t.families.back(), "family");
     }
   if (const Json* share = entry.find("share")) t.share = static_cast<int>(share->as_int());
+  if (const Json* hard = entry.find("hard")) t.hard = hard->as_bool();
   if (const Json* two_way = entry.find("two_way")) t.two_way = two_way->as_bool();
   if (const Json* from_caption = entry.find("from_caption")) t.from_caption = from_caption->as_bool();
   return t;

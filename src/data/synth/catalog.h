@@ -22,7 +22,7 @@ struct Template {
   int zh_percent = 0, ask_percent = 100;
   int share = 0;                                          // weight among the held-out questions of its category
   std::vector<std::pair<std::string, int>> keep_percent;  // by English answer
-  bool two_way = false, from_caption = true;
+  bool two_way = false, from_caption = true, hard = false;
 };
 
 class Catalog {

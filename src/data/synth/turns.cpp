@@ -1,5 +1,7 @@
 #include "data/synth/turns.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "data/synth/builder.h"
@@ -11,6 +13,7 @@ namespace {
 using Chosen = std::vector<const Turn*>;
 
 bool is_caption(const Turn& t) { return t.from->id == "caption"; }
+bool is_hard(const Turn* t) { return t->from->hard; }
 bool is_terse(const Turn& t) { return t.from->category == terse_category; }
 
 void append(Chosen& to, Chosen from, std::size_t limit, Draws& draws) {
@@ -30,9 +33,11 @@ std::vector<const Turn*> choose_turns(const Scene& scene, std::uint64_t seed, st
     if (terse.empty()) append(chosen, questions, 3, draws);
     else append(chosen, terse, 10, draws);
   } else {
-    if (draws.percent(50)) chosen = captions;
+    if (draws.percent(40)) chosen = captions;
     if (draws.percent(25)) append(chosen, terse, 3, draws);
-    append(chosen, questions, 12 - chosen.size(), draws);
+    const auto others = std::stable_partition(questions.begin(), questions.end(), is_hard);
+    append(chosen, Chosen(questions.begin(), others), 12 - chosen.size(), draws);
+    append(chosen, Chosen(others, questions.end()), 12 - chosen.size(), draws);
   }
   draws.shuffle(chosen);
   return chosen;

@@ -8,8 +8,8 @@ namespace ov::synth {
 
 // midtrain (align uses the same): the caption and up to 10 terse turns, in random order; a scene without terse turns
 //   adds up to 3 questions instead.
-// instruct: every question, the caption in half of the scenes, up to 3 terse turns in a quarter of them, in random
-//   order, at most 12 turns.
+// instruct: the caption in two scenes of five, up to 3 terse turns in a quarter of them, then questions, those of hard
+//   templates before the others, up to 12 turns in all, in random order.
 enum class Stage { midtrain, instruct };
 
 // Pointers into `scene`. The choice depends on (seed, index, stage) alone.

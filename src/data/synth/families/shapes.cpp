@@ -136,7 +136,7 @@ void ask_counts(SceneBuilder& s, const Objects& objects) {
 }  // namespace
 
 void draw_shapes(SceneBuilder& s) {
-  static const std::vector<int> kWeights{20, 45, 35};
+  static const std::vector<int> kWeights{10, 45, 45};
   const Kind kind = static_cast<Kind>(s.draws.weighted(kWeights));
   const int n = kind == Kind::few        ? s.draws.between(1, 4)
                 : kind == Kind::matching ? s.draws.between(3, 5)
