@@ -1,5 +1,5 @@
-// The recipe of `make demo` at its smallest, through its script: the same bits undisturbed, on one core, and killed in every
-// stage.
+// The recipe of `make demo` at its smallest, through its script: the same bits undisturbed, on one core, and killed
+// in every stage.
 #include <doctest/doctest.h>
 
 #include <filesystem>
