@@ -32,7 +32,8 @@ struct Scratch {
   std::vector<T> s, ds, k, v, dk, dv, o, top, total;
 };
 
-// The largest of n numbers and `start`, in 8 lanes so that it vectorises; a NaN among them is passed over, as by one lane.
+// The largest of n numbers and `start`, in 8 lanes so that it vectorises; a NaN among them is passed over, as by one
+// lane.
 template <class T>
 T largest(const T* x, std::int64_t n, T start) {
   constexpr std::int64_t lanes = 8;

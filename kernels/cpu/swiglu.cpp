@@ -24,7 +24,8 @@ void backward(const SwigluBackward& a) {
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *dy = a.dy.row<T>(n), *gate = a.gate.row<T>(n), *up = a.up.row<T>(n);
     if (a.dgate && a.dup) {  // one exponential an element for both: the usual case
-      T *__restrict dgate = a.dgate.row<T>(n), *__restrict dup = a.dup.row<T>(n);
+      T* __restrict dgate = a.dgate.row<T>(n);
+      T* __restrict dup = a.dup.row<T>(n);
       for (std::int64_t f = 0; f < F; ++f) {
         dgate[f] = dy[f] * up[f] * math::silu_derivative(gate[f]);
         dup[f] = dy[f] * math::silu(gate[f]);

@@ -53,8 +53,8 @@ class Device {
   MemoryUse use_;
 };
 
-// Host memory, 64-byte aligned, with freed blocks kept for the next allocation of their size class: first for one by the
-// same thread, whose caches may still hold the block, then for any.
+// Host memory, 64-byte aligned, with freed blocks kept for the next allocation of their size class: first for one by
+// the same thread, whose caches may still hold the block, then for any.
 class HostDevice : public Device {
  public:
   using Device::Device;
