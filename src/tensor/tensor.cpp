@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/parallel.h"
+
 namespace ov {
 namespace {
 
@@ -156,7 +158,10 @@ Tensor Tensor::to(Dtype dtype, Segment segment) const {
 void Tensor::zero() const {
   if (!contiguous()) input_error("zero: ", shape_.str(), " is a strided view");
   if (!has_data() || numel() == 0) return;
-  std::memset(bytes(), 0, nbytes());
+  std::byte* p = bytes();
+  parallel_ranges(static_cast<std::int64_t>(nbytes()), 1 << 18, [&](std::int64_t begin, std::int64_t end) {
+    std::memset(p + begin, 0, static_cast<std::size_t>(end - begin));
+  });
 }
 
 void Tensor::copy_from(const Tensor& t) const {

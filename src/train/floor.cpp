@@ -11,11 +11,13 @@
 namespace ov {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
 template <class F>
-double best_seconds(F&& f) {
-  using Clock = std::chrono::steady_clock;
+double best_seconds(std::chrono::milliseconds span, F&& f) {
   double best = 1e9;
-  const auto until = Clock::now() + std::chrono::microseconds(1000);
+  const auto until = Clock::now() + span;
   for (int runs = 0; runs < 3 || Clock::now() < until; ++runs) {
     const auto start = Clock::now();
     f();
@@ -31,16 +33,21 @@ constexpr std::int64_t bandwidth_elements = 1 << 20;  // f32: 4 MB, as a small m
 double Floor::bandwidth() {
   if (bandwidth_ > 0) return bandwidth_;
   std::vector<float> from(bandwidth_elements, 1.0f), to(bandwidth_elements);
-  const double seconds = best_seconds([&] { std::copy(from.begin(), from.end(), to.begin()); });
+  const double seconds = best_seconds(milliseconds(30), [&] { std::copy(from.begin(), from.end(), to.begin()); });
   return bandwidth_ = 2.0 * sizeof(float) * bandwidth_elements / seconds;
 }
 
 double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
+  const auto size = [&] {
+    return static_cast<double>(mnk[0]) * static_cast<double>(mnk[1]) * static_cast<double>(mnk[2]);
+  };
+  const double exact = size();
   for (std::int64_t& d : mnk)
     if (d > 32) d = (d + 31) / 32 * 32;
   const auto [M, N, K] = mnk;
+  const double share = exact / size();  // of the shape that is measured
   double& seconds = known_[{mnk, 2 * trans_a + trans_b}];
-  if (seconds > 0) return seconds;
+  if (seconds > 0) return seconds * share;
   const std::vector<float> a(static_cast<std::size_t>(M * K), 0.5f), b(static_cast<std::size_t>(K * N), 0.25f);
   std::vector<float> c(static_cast<std::size_t>(M * N));
   const kernels::cpu::Product<float> product{.M = M,
@@ -54,7 +61,8 @@ double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
                                              .b_col = trans_b ? K : 1,
                                              .c = c.data(),
                                              .c_row = N};
-  return seconds = best_seconds([&] { kernels::cpu::gemm_serial(product); });
+  seconds = best_seconds(milliseconds(1), [&] { kernels::cpu::gemm_serial(product); });
+  return seconds * share;
 }
 
 OpTimes::Seconds Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {

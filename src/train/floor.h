@@ -6,7 +6,8 @@
 //                     moves twice that
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
-// Rates are measured when a shape is first met (rows rounded up to 32), about a millisecond each, and kept.
+// Rates are measured when a shape is first met, about a millisecond each, and kept; sides above 32 are rounded up to a
+// multiple of 32 for that, and the time is taken in proportion.
 #pragma once
 #include <array>
 #include <map>

@@ -20,10 +20,16 @@ void TreeSum::merge_last_two() {
   const Part right = parts_.back();
   parts_.pop_back();
   Part& left = parts_.back();
-  const std::int64_t n = left.sum.numel();
-  const std::int64_t width = n % 4096 == 0 ? 4096 : 1;  // rows for the kernel's threads; addition does not see them
-  const Shape rows = width > 1 ? Shape{n / width, width} : Shape{1, n};
-  kernels::add({.y = left.sum.view(rows), .a = left.sum.view(rows), .b = right.sum.view(rows)});
+  // Rows for the kernel's threads, and what is left behind them; addition does not see them.
+  constexpr std::int64_t width = 4096;
+  const std::int64_t n = left.sum.numel(), whole = n / width * width;
+  const auto add_part = [&](std::int64_t begin, std::int64_t end, const Shape& rows) {
+    if (begin == end) return;
+    const Tensor to = left.sum.flat().slice(0, begin, end).view(rows);
+    kernels::add({.y = to, .a = to, .b = right.sum.flat().slice(0, begin, end).view(rows)});
+  };
+  add_part(0, whole, {whole / width, width});
+  add_part(whole, n, {1, n - whole});
   left.leaves += right.leaves;
   spare_.push_back(right.sum);
 }

@@ -2,22 +2,10 @@
 
 #include "base/durable_directory.h"
 #include "base/file.h"
-#include "base/parallel.h"
-#include "base/progress.h"
-#include "kernels/cpu/peak.h"
 #include "model/hf_io.h"
-#include "train/checkpoint.h"
-#include "train/run_log.h"
 
 namespace ov {
 namespace {
-
-std::string progress_note(const StepReport& r, double peak) {
-  char text[96];
-  std::snprintf(text, sizeof text, "loss %.4f  lr %.2e  MFU %.0f%%", r.token_loss, r.lr,
-                100 * model_flops_utilisation(r, peak));
-  return text;
-}
 
 // The steps of a job, whichever way its data is given.
 struct Source {
@@ -57,48 +45,6 @@ void export_model(const std::string& directory, const Onevision& model, const Pr
   write_model(out.path(), model, stop, pad.value_or(eos.value_or(0)));
   processor.write(out.path());
   out.commit();
-}
-
-StepReport run_to_end(Trainer& trainer, const RunOptions& o, const std::function<Json()>& finish) {
-  if (const auto newest = newest_checkpoint(o.out)) {
-    // A run that starts again beside them would have its own checkpoints pruned as the older ones.
-    if (!o.resume)
-      input_error(*newest, ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
-    load_checkpoint(*newest, trainer);
-  }
-  RunLog log(o.out + "/run.jsonl", trainer.steps_done());
-  const double peak = kernels::cpu::fma_peak_flops(threads());
-  if (trainer.steps_done() == 0) {
-    Json first = o.about;
-    first.set("threads", threads());
-    first.set("peak_flops", peak);
-    log.run(first);
-  } else {
-    log.note("resume", Json::object({{"step", trainer.steps_done()}}));
-  }
-
-  StepReport report;
-  report.step = trainer.steps_done();
-  {
-    const std::int64_t steps = trainer.options().steps;
-    Progress progress(o.name, steps, "step");
-    while (trainer.steps_done() < steps) {
-      report = trainer.step();
-      const bool last = report.step == steps;
-      if (last || (o.log_every > 0 && report.step % o.log_every == 0)) log.step(report, peak);
-      if (last || (o.save_every > 0 && report.step % o.save_every == 0)) {
-        save_checkpoint(o.out, trainer, o.about);
-        prune_checkpoints(o.out, o.keep);
-      }
-      progress.update(report.step, progress_note(report, peak));
-    }
-  }
-  if (trainer.times().steps() > 0) log.note("times", trainer.times().json());
-  Json end = Json::object({{"step", trainer.steps_done()}});
-  const Json members = finish();
-  for (const auto& [key, value] : members.members()) end.set(key, value);
-  log.note("end", end);
-  return report;
 }
 
 StepReport run_training(const TrainJob& job) {

@@ -1,246 +1,49 @@
 #include "train/pretrain_vision.h"
 
-#include <chrono>
-#include <cmath>
 #include <cstdio>
 
 #include "base/file.h"
-#include "base/hash.h"
-#include "base/parallel.h"
-#include "base/progress.h"
-#include "base/sum.h"
-#include "kernels/cpu/peak.h"
-#include "train/gradient_sum.h"
-#include "train/run_log.h"
+#include "train/run_loop.h"
 
 namespace ov {
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-std::uint64_t tensor_checksum(const Tensor& t) {
-  std::uint64_t sum = 0;
-  by_dtype(t.dtype(), [&](auto v) { sum = checksum(t.data<decltype(v)>(), t.numel()); });
-  return sum;
-}
-
-std::uint64_t batch_checksum(const RegionStep& step) {
-  std::uint64_t sum = 0, first = 0;
-  const auto add = [&](const auto* p, std::int64_t n) {
-    sum += checksum(p, n, first);
-    first += static_cast<std::uint64_t>(n);
-  };
-  for (const RegionBatch& b : step.micro_batches) {
-    add(b.pixel_values.data<float>(), b.pixel_values.numel());
-    for (const Region& r : b.regions) {
-      add(&r.box.x1, 1), add(&r.box.y1, 1), add(&r.box.x2, 1), add(&r.box.y2, 1);
-      add(&r.label.object, 1);
-      add(r.label.characters.data(), static_cast<std::int64_t>(r.label.characters.size()));
-    }
+class RegionSteps : public Steps {
+ public:
+  RegionSteps(RegionTrainer& trainer, std::int64_t total) : trainer_(trainer), total_(total) {
+    last.step.step = trainer.steps_done();
   }
-  return sum;
-}
-
-// One of the two tables over a whole step: which rows its batches have, and which classes are drawn for them.
-struct Table {
-  Table(const RegionStep& step, bool text, std::int64_t classes, const ClusterOptions& o, std::uint64_t seed,
-        std::int64_t index)
-      : options(o), regions(text ? step.texts : step.objects) {
-    if (classes == 0) return;
-    std::vector<LabelledRow> all;
-    for (const RegionBatch& b : step.micro_batches) {
-      rows.push_back(labelled_rows(b.regions, text, o.softmax));
-      all.insert(all.end(), rows.back().begin(), rows.back().end());
-    }
-    const bool join = !text || o.softmax;
-    draws.emplace(classes, o.density, join, all, seed, text ? "character sampling" : "class sampling",
-                  static_cast<std::uint64_t>(index));
+  Step step() override {
+    last = trainer_.step();
+    char note[96];
+    std::snprintf(note, sizeof note, "loss %.3f  objects %.0f%%  characters %.0f%%", last.step.loss,
+                  100 * last.object_accuracy, 100 * last.text_recall);
+    return {.report = last.step,
+            .more = Json::object({{"object_loss", last.object_loss},
+                                  {"text_loss", last.text_loss},
+                                  {"objects", last.objects},
+                                  {"texts", last.texts},
+                                  {"object_accuracy", last.object_accuracy},
+                                  {"text_recall", last.text_recall}}),
+            .note = note};
   }
-  ClusterResult loss(const Var& directions, const Var& centres, std::size_t batch) const {
-    if (!draws || regions == 0) return {};
-    return cluster_discrimination(directions, centres, rows[batch], *draws, options, regions);
+  std::int64_t done() const override { return trainer_.steps_done(); }
+  std::int64_t total() const override { return total_; }
+  TrainingState state() override { return trainer_.state(); }
+  void restore(const TrainingState& state) override {
+    trainer_.restore(state);
+    last.step.step = done();
   }
+  const StepTimes& times() const override { return trainer_.times(); }
 
-  const ClusterOptions& options;
-  std::int64_t regions;
-  std::vector<std::vector<LabelledRow>> rows;  // by batch
-  std::optional<ClassDraws> draws;
+  RegionStepReport last;
+
+ private:
+  RegionTrainer& trainer_;
+  const std::int64_t total_;
 };
-
-struct BatchResult {
-  ClusterResult objects, texts;
-  std::int64_t products = 0;
-  BatchTimes times;
-};
-
-// Forward and backward of one micro-batch; adds to `gradients`.
-BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::size_t index, const Table& objects,
-                      const Table& texts, const Tensor& gradients, Floor* floor) {
-  const Parameters& parameters = model.parameters();
-  const Dtype dtype = parameters.dtype();
-  Tape tape;
-  OpTimes times;
-  if (floor) tape.measure(&times);
-  tape.redirect_gradients(
-      [&](const Parameter& p) { return p.trainable ? parameters.gradient_slice(gradients, p) : Tensor(); });
-
-  const Tensor pixels =
-      batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
-  std::vector<Grid> grids;
-  for (const auto& g : batch.grids) grids.push_back({g[0], g[1], g[2]});
-  std::vector<RegionBox> boxes;
-  for (const Region& r : batch.regions) boxes.push_back({r.picture, r.box.x1, r.box.y1, r.box.x2, r.box.y2});
-
-  const Var directions = l2_normalize(model.regions(&tape, pixels, grids, boxes));
-  const auto centres = [&](Parameter* p) { return on_tape_of(directions, p); };
-  BatchResult result;
-  result.objects = objects.loss(directions, centres(model.head().class_centres), index);
-  result.texts = texts.loss(directions, centres(model.head().character_centres), index);
-
-  std::vector<Var> losses = result.objects.losses;
-  losses.insert(losses.end(), result.texts.losses.begin(), result.texts.losses.end());
-  if (floor) result.times.floor = floor->micro_batch(tape.nodes(), size_of(dtype));
-  const Tensor one({1}, accum_dtype(dtype), parameters.device());
-  by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = 1; });
-  tape.backward(losses, std::vector<Tensor>(losses.size(), one));
-  result.times.ops = times.seconds;
-  result.products = tape.forward_products() + tape.backward_products();
-  result.objects.losses.clear(), result.texts.losses.clear();  // they name this tape
-  return result;
-}
-
-std::string fingerprint(const RegionFile& file) {
-  std::uint64_t hash = fnv1a("regions");
-  for (const auto* names : {&file.classes(), &file.characters()})
-    for (const std::string& name : *names) hash = fnv1a(name, fnv1a("\n", hash));
-  return hex16(hash);
-}
-
-double ratio(std::int64_t part, std::int64_t whole) {
-  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
-}
 
 }  // namespace
-
-RegionTrainer::RegionTrainer(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options)
-    : model_(model), data_(data), options_(options), loader_state_(data.state()) {
-  options_.schedule.steps = options.steps;
-  model.parameters().train([](const std::string&) { return true; });
-  optimizer_ = std::make_unique<Optimizer>(model.parameters(), options.optimizer);
-  if (options.floor) floor_ = std::make_unique<Floor>();
-}
-
-RegionTrainer::Prepared RegionTrainer::prepare() {
-  Prepared p;
-  try {
-    p.data = data_.next();
-    p.loader = data_.state();
-  } catch (...) { p.error = std::current_exception(); }
-  return p;
-}
-
-RegionStepReport RegionTrainer::step() {
-  RegionStepReport report;
-  const double start = now();
-  if (!prepared_) prepared_ = prepare();
-  const Prepared current = std::move(*prepared_);
-  prepared_.reset();
-  if (current.error) std::rethrow_exception(current.error);
-  const RegionStep& data = current.data;
-  report.step.data_seconds = now() - start;
-
-  const RegionHeadConfig& head = model_.head().config;
-  const Table objects(data, false, head.classes, options_.objects, options_.seed, done_),
-      texts(data, true, head.characters, options_.characters, options_.seed, done_);
-  const auto n = static_cast<std::int64_t>(data.micro_batches.size());
-  const Parameters& parameters = model_.parameters();
-  TreeSum tree(parameters.gradients().shape(), parameters.gradients().dtype(), parameters.device());
-  std::vector<BatchResult> results(static_cast<std::size_t>(n));
-  // At most two micro-batches a thread at a time, since they differ in length, each with a gradient of its own; beside
-  // the last ones the next step is prepared. One alone has all threads to itself.
-  const std::int64_t width = std::max(1, threads()), most = width == 1 ? 1 : 2 * width;
-  const bool more = done_ + 1 < options_.steps;
-  for (std::int64_t i = 0, together; i < n; i += together) {
-    together = n - i < width ? n - i : std::min(most, (n - i) / width * width);
-    std::vector<Tensor> leaves;
-    for (std::int64_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
-    const auto run = [&](std::int64_t k) {
-      const auto b = static_cast<std::size_t>(i + k);
-      if (k == together) prepared_ = prepare();
-      else
-        results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)],
-                               floor_.get());
-    };
-    const bool prepares = more && i + together == n;
-    if (together > 1) parallel_for(together + prepares, run);
-    else
-      for (std::int64_t k = 0; k < together + prepares; ++k) run(k);
-    for (const Tensor& leaf : leaves) tree.add(leaf);
-  }
-  gradients_ = tree.finish();
-
-  const auto total = [&](auto value) {
-    return ov::sum<double>(
-        n, [&](std::int64_t i) { return static_cast<double>(value(results[static_cast<std::size_t>(i)])); });
-  };
-  const auto count = [&](auto value) { return static_cast<std::int64_t>(total(value)); };
-  report.object_loss = total([](const BatchResult& r) { return r.objects.loss; });
-  report.text_loss = total([](const BatchResult& r) { return r.texts.loss; });
-  report.objects = data.objects;
-  report.texts = data.texts;
-  const std::int64_t classes = count([](const BatchResult&r) { return r.objects.labels; }),
-                     characters = count([](const BatchResult&r) { return r.texts.labels; });
-  report.object_accuracy = ratio(count([](const BatchResult& r) { return r.objects.hits; }), classes);
-  report.text_recall = ratio(count([](const BatchResult& r) { return r.texts.hits; }), characters);
-
-  StepReport& s = report.step;
-  s.loss = options_.objects.weight * report.object_loss + options_.characters.weight * report.text_loss;
-  s.token_loss = s.loss;
-  s.labelled = classes + characters;
-  s.products = count([](const BatchResult& r) { return r.products; });
-  const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
-  if (checksums) s.checksums = Checksums{batch_checksum(data), checksum(&s.loss, 1), tensor_checksum(gradients_), 0};
-  const double before_update = now();
-  s.lr = options_.schedule.rate(done_);
-  s.gradient_norm = optimizer_->step(gradients_, s.lr);
-  const double update_seconds = now() - before_update;
-  if (!std::isfinite(s.loss) || !std::isfinite(s.gradient_norm)) {
-    std::string where = "in the loss";
-    for (const auto& e : parameters.entries())
-      if (!std::isfinite(gradient_norm(parameters.gradient_slice(gradients_, e.parameter).flat()))) {
-        where = "first in the gradient of " + e.parameter.name;
-        break;
-      }
-    machine_error("pretrain: step ", done_ + 1, ": not a finite number; ", where);
-  }
-  if (checksums) s.checksums->parameters = tensor_checksum(parameters.values());
-  s.step = ++done_;
-  loader_state_ = current.loader;
-  s.samples = data.pictures;
-  s.patches = data.patches;
-  s.seconds = now() - start;
-  if (floor_) {
-    std::vector<BatchTimes> times;
-    for (const BatchResult& r : results) times.push_back(r.times);
-    s.floor_seconds = times_.add(
-        {s.seconds, s.data_seconds, update_seconds, floor_->update(parameters.gradients().numel(), n)}, times);
-  }
-  return report;
-}
-
-TrainingState RegionTrainer::state() {
-  return {model_.parameters(), *optimizer_, done_,
-          Json::object({{"loader", loader_state_.json()}, {"labels", fingerprint(data_.file())}})};
-}
-
-void RegionTrainer::restore(const TrainingState& state) {
-  if (state.data.at("labels").as_string() != fingerprint(data_.file()))
-    input_error(data_.file().path(), ": its classes or characters are not those of the checkpoint");
-  loader_state_ = RegionLoaderState::from_json(state.data.at("loader"), "loader state");
-  data_.restore(loader_state_);
-  prepared_.reset();
-  done_ = state.step;
-}
 
 RegionStepReport pretrain_vision(const VisionPretraining& o) {
   make_directories(o.out);
@@ -257,59 +60,23 @@ RegionStepReport pretrain_vision(const VisionPretraining& o) {
   initialize(model.parameters(), o.init, o.init_seed);
   RegionTrainer trainer(model, loader, o.train);
 
-  if (const auto newest = newest_checkpoint(o.out)) {
-    if (!o.resume)
-      input_error(*newest, ": a checkpoint of an earlier run; resume from it, or choose another directory");
-    TrainingState state = trainer.state();
-    load_checkpoint(*newest, state);
-    trainer.restore(state);
-  }
-  const Json about = Json::object({{"config", o.config},
-                                   {"parameters", model.parameters().count()},
-                                   {"pictures", loader.file().size()},
-                                   {"classes", head.classes},
-                                   {"characters", head.characters}});
-  RunLog log(o.out + "/run.jsonl", trainer.steps_done());
-  const double peak = kernels::cpu::fma_peak_flops(threads());
-  if (trainer.steps_done() == 0) {
-    Json first = about;
-    first.set("threads", threads());
-    first.set("peak_flops", peak);
-    log.run(first);
-  } else {
-    log.note("resume", Json::object({{"step", trainer.steps_done()}}));
-  }
-
-  RegionStepReport report;
-  report.step.step = trainer.steps_done();
-  {
-    Progress progress("pretrain", o.train.steps, "step");
-    while (trainer.steps_done() < o.train.steps) {
-      report = trainer.step();
-      const std::int64_t step = report.step.step;
-      const bool last = step == o.train.steps;
-      if (last || (o.log_every > 0 && step % o.log_every == 0))
-        log.step(report.step, peak,
-                 Json::object({{"object_loss", report.object_loss},
-                               {"text_loss", report.text_loss},
-                               {"objects", report.objects},
-                               {"texts", report.texts},
-                               {"object_accuracy", report.object_accuracy},
-                               {"text_recall", report.text_recall}}));
-      if (last || (o.save_every > 0 && step % o.save_every == 0)) {
-        save_checkpoint(o.out, trainer.state(), about);
-        prune_checkpoints(o.out, o.keep);
-      }
-      char note[96];
-      std::snprintf(note, sizeof note, "loss %.3f  objects %.0f%%  characters %.0f%%", report.step.loss,
-                    100 * report.object_accuracy, 100 * report.text_recall);
-      progress.update(step, note);
-    }
-  }
-  export_tower(o.out + "/tower", model);
-  if (trainer.times().steps() > 0) log.note("times", trainer.times().json());
-  log.note("end", Json::object({{"step", trainer.steps_done()}, {"rejects", loader.state().rejects.json()}}));
-  return report;
+  RegionSteps steps(trainer, o.train.steps);
+  const RunOptions run{.out = o.out,
+                       .name = "pretrain",
+                       .save_every = o.save_every,
+                       .keep = o.keep,
+                       .log_every = o.log_every,
+                       .resume = o.resume,
+                       .about = Json::object({{"config", o.config},
+                                              {"parameters", model.parameters().count()},
+                                              {"pictures", loader.file().size()},
+                                              {"classes", head.classes},
+                                              {"characters", head.characters}})};
+  run_to_end(steps, run, [&] {
+    export_tower(o.out + "/tower", model);
+    return Json::object({{"rejects", loader.state().rejects.json()}});
+  });
+  return steps.last;
 }
 
 }  // namespace ov

@@ -5,41 +5,25 @@
 #include <chrono>
 #include <cmath>
 
-#include "base/hash.h"
 #include "base/parallel.h"
 #include "base/sum.h"
 #include "base/text.h"
+#include "train/checksums.h"
 
 namespace ov {
 namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The checksum is a sum, so ranges of the array add up to it in any order.
-std::uint64_t tensor_checksum(const Tensor& t) {
-  std::atomic<std::uint64_t> total{0};
-  by_dtype(t.dtype(), [&](auto v) {
-    const auto* p = t.data<decltype(v)>();
-    parallel_ranges(t.numel(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
-      total += checksum(p + begin, end - begin, static_cast<std::uint64_t>(begin));
-    });
-  });
-  return total;
-}
-
 std::uint64_t batch_checksum(const GlobalStep& step) {
-  std::uint64_t sum = 0, first = 0;
-  const auto add = [&](const auto* p, std::int64_t n) {
-    sum += checksum(p, n, first);
-    first += static_cast<std::uint64_t>(n);
-  };
+  ChecksumOfArrays sum;
   for (const MicroBatch& b : step.micro_batches) {
-    add(b.input_ids.data(), b.tokens());
-    add(b.labels.data(), b.tokens());
-    add(b.positions.data(), b.tokens());
-    if (b.pixel_values) add(b.pixel_values.data<float>(), b.pixel_values.numel());
+    sum.add(b.input_ids.data(), b.tokens());
+    sum.add(b.labels.data(), b.tokens());
+    sum.add(b.positions.data(), b.tokens());
+    if (b.pixel_values) sum.add(b.pixel_values.data<float>(), b.pixel_values.numel());
   }
-  return sum;
+  return sum.value;
 }
 
 class FiniteCheck : public Tracer {

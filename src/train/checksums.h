@@ -1,0 +1,33 @@
+// Checksums of what a step works on (base/hash.h).
+#pragma once
+#include <atomic>
+
+#include "base/hash.h"
+#include "base/parallel.h"
+#include "tensor/tensor.h"
+
+namespace ov {
+
+// Of several arrays as if they were one.
+struct ChecksumOfArrays {
+  template <class T>
+  void add(const T* p, std::int64_t n) {
+    value += checksum(p, n, first);
+    first += static_cast<std::uint64_t>(n);
+  }
+  std::uint64_t value = 0, first = 0;
+};
+
+// The checksum is a sum, so ranges of the tensor add up to it in any order.
+inline std::uint64_t tensor_checksum(const Tensor& t) {
+  std::atomic<std::uint64_t> total{0};
+  by_dtype(t.dtype(), [&](auto v) {
+    const auto* p = t.data<decltype(v)>();
+    parallel_ranges(t.numel(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
+      total += checksum(p + begin, end - begin, static_cast<std::uint64_t>(begin));
+    });
+  });
+  return total;
+}
+
+}  // namespace ov
