@@ -58,7 +58,7 @@ printf '\n$ %s\n' "$onevision inspect eval $out/eval.json"
 cat <<TEXT
 
 $out/report.html shows the curves, the scores, sixteen answered pictures and where the time went. The model stands in
-$out/instruct/model, a Hugging Face directory; none of the test pictures' descriptions occurred in training. What to try next:
+$out/instruct/model, a Hugging Face directory. What to try next:
   $onevision generate --model $out/instruct/model --image $w/test/images/000/000000.jpg --prompt "describe the image in detail"
   sh configs/demo/recipe.sh $build full 2     # the same with another seed, into $build/demo-seed2
   make lessons                                # ten pictures learned by heart in seconds: the shortest path through the machinery
