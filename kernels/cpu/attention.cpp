@@ -95,7 +95,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
 template <class T>
 void zero_rows(const Tensor& x) {
   const auto [N, C] = x.dims<2>();
-  for (std::int64_t n = 0; n < N; ++n) std::fill_n(x.row<T>(n), C, T(0));
+  const Rows<T> rows(x);
+  for (std::int64_t n = 0; n < N; ++n) std::fill_n(rows[n], C, T(0));
 }
 
 bool covers_all_queries(const AttentionForward& a) {

@@ -151,9 +151,10 @@ template <class T>
 void gemm_parallel(const Product<T>& p) {
   constexpr double worth_sharing = 1 << 18;  // multiply-adds; about 5 µs on one core
   const double size = static_cast<double>(p.M) * static_cast<double>(p.N) * static_cast<double>(p.K);
-  if (threads() == 1 || size < worth_sharing) return gemm_serial(p);
+  const int width = size < worth_sharing ? 1 : threads_for_a_call();
+  if (width == 1) return gemm_serial(p);
   std::int64_t cut_m = 1, cut_n = 1;
-  choose_cut(p, threads(), cut_m, cut_n);
+  choose_cut(p, width, cut_m, cut_n);
   const std::int64_t tiles_m = up(p.M, tile_rows), tiles_n = up(p.N, tile_columns<T>);
   parallel_for(cut_m * cut_n, [&](std::int64_t part) {
     const std::int64_t i = part / cut_n, j = part % cut_n;

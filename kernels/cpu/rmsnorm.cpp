@@ -16,10 +16,11 @@ void forward(const RmsnormForward& a) {
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.data<T>();
   T* rstd = a.rstd.data<T>();
+  const Rows<T> x_rows(a.x), y_rows(a.y);
 
   parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-    const T* x = a.x.row<T>(n);
-    T* y = a.y.row<T>(n);
+    const T* x = x_rows[n];
+    T* __restrict y = y_rows[n];
     const T r = 1 / std::sqrt(dot<T>(C, x, x) / T(C) + T(a.eps));
     for (std::int64_t c = 0; c < C; ++c) y[c] = w[c] * (x[c] * r);
     rstd[n] = r;
@@ -31,11 +32,12 @@ void backward(const RmsnormBackward& a) {
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.data<T>();
   const T* rstd = a.rstd.data<T>();
+  const Rows<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
 
   if (a.dx)
     parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-      const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
-      T* dx = a.dx.row<T>(n);
+      const T *dy = dy_rows[n], *x = x_rows[n];
+      T* __restrict dx = dx_rows[n];
       const T r = rstd[n];
       const T k = r * r / T(C) * sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
       for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - x[c] * k);
@@ -43,7 +45,7 @@ void backward(const RmsnormBackward& a) {
 
   if (a.dw)
     add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {
-      return [dy = a.dy.row<T>(n), x = a.x.row<T>(n), r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
+      return [dy = dy_rows[n], x = x_rows[n], r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
     });
 }
 

@@ -12,11 +12,12 @@ namespace {
 template <class T>
 void forward(const RopeForward& a) {
   const auto [L, H, D] = a.x.dims<3>();
+  const Rows<T> xs(a.x), ys(a.y);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
     for (std::int64_t h = 0; h < H; ++h) {
-      const T* x = a.x.row<T>(t * H + h);
-      T* y = a.y.row<T>(t * H + h);
+      const T* x = xs[t * H + h];
+      T* __restrict y = ys[t * H + h];
       for (std::int64_t j = 0; j < R; ++j) {
         y[j] = x[j] * cos[j] - x[j + R] * sin[j];
         y[j + R] = x[j + R] * cos[j] + x[j] * sin[j];
@@ -51,12 +52,13 @@ void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
 template <class T>
 void backward(const RopeBackward& a) {
   const auto [L, H, D] = a.x.dims<3>();
+  const Rows<T> dys(a.dy), dxs(a.dx);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
     if (a.dx)
       for (std::int64_t h = 0; h < H; ++h) {
-        const T* dy = a.dy.row<T>(t * H + h);
-        T* dx = a.dx.row<T>(t * H + h);
+        const T* dy = dys[t * H + h];
+        T* __restrict dx = dxs[t * H + h];
         for (std::int64_t j = 0; j < R; ++j) {
           dx[j] = dy[j] * cos[j] + dy[j + R] * sin[j];
           dx[j + R] = dy[j + R] * cos[j] - dy[j] * sin[j];

@@ -11,9 +11,10 @@ namespace {
 template <class T>
 void forward(const SwigluForward& a) {
   const auto [N, F] = a.gate.dims<2>();
+  const Rows<T> gates(a.gate), ups(a.up), ys(a.y);
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
-    const T *gate = a.gate.row<T>(n), *up = a.up.row<T>(n);
-    T* y = a.y.row<T>(n);
+    const T *gate = gates[n], *up = ups[n];
+    T* __restrict y = ys[n];
     for (std::int64_t f = 0; f < F; ++f) y[f] = math::silu(gate[f]) * up[f];
   });
 }

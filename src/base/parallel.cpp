@@ -17,7 +17,15 @@
 namespace ov {
 namespace {
 
-thread_local bool inside_region = false;
+// How many regions this thread's work is inside: 0, 1 or 2.
+thread_local int depth = 0;
+
+class Deeper {
+ public:
+  Deeper() { ++depth; }
+  ~Deeper() { --depth; }
+  Deeper(const Deeper&) = delete;
+};
 
 inline void pause_cpu() {
 #if defined(__x86_64__)
@@ -25,11 +33,79 @@ inline void pause_cpu() {
 #endif
 }
 
-// One region at a time. The caller opens a region, takes ranges until none is left and closes it; a worker that comes
-// while it is open joins and takes ranges too. The caller waits for those who joined, not for those who are late: on a
-// busy machine a worker may be away for milliseconds. After a region a worker looks out for the next one for a while,
-// since it usually follows within microseconds, and then sleeps. It yields meanwhile: a thread that is ready to run is
-// moved to an idle core by the system, one that is woken for every region may share the caller's core for good.
+// The ranges of one parallel call. Its owner opens it, takes ranges until none is left and closes it; others that come
+// while it is open join and take ranges too. The owner waits for those who joined, not for those who are late: on a
+// busy machine a thread may be away for milliseconds.
+class Region {
+ public:
+  // By its owner. `waiting()` is called over and over while others finish their ranges.
+  template <class Wake, class Waiting>
+  void run(std::int64_t n, std::int64_t chunk, detail::RangeFn fn, void* context, Wake&& wake, Waiting&& waiting) {
+    n_ = n, chunk_ = chunk, fn_ = fn, context_ = context;
+    error_ = nullptr;
+    error_at_ = n;
+    next_.store(0, std::memory_order_relaxed);
+    state_.store((number_of(state_.load(std::memory_order_relaxed)) + 1) * one_region + open);
+    wake();
+    drain();
+    state_.fetch_and(~open, std::memory_order_acq_rel);
+    for (int spin = 0; joined(state_.load(std::memory_order_acquire)) != 0; ++spin) {
+      if (waiting()) spin = 0;
+      else if (spin < 2000) pause_cpu();
+      else std::this_thread::yield();
+    }
+    if (error_) std::rethrow_exception(error_);
+  }
+
+  // By another thread: whether there is work in a region that it has not been in, `seen` being the last one.
+  bool calls(std::uint64_t seen) const {
+    const std::uint64_t s = state_.load();
+    return (s & open) && number_of(s) != seen;
+  }
+  bool help(std::uint64_t& seen) {
+    std::uint64_t s = state_.load();
+    if (!(s & open) || number_of(s) == seen) return false;
+    if (!state_.compare_exchange_strong(s, s + one_helper, std::memory_order_acq_rel)) return false;
+    seen = number_of(s);
+    drain();
+    state_.fetch_sub(one_helper, std::memory_order_acq_rel);
+    return true;
+  }
+
+ private:
+  // state_ in one word: the region's number, how many helpers are inside, and whether more may join.
+  static constexpr std::uint64_t open = 1, one_helper = 2, one_region = 1024;
+  static std::uint64_t number_of(std::uint64_t state) { return state / one_region; }
+  static std::uint64_t joined(std::uint64_t state) { return state % one_region / one_helper; }
+
+  void drain() {
+    const Deeper deeper;
+    for (std::int64_t begin; (begin = next_.fetch_add(chunk_, std::memory_order_relaxed)) < n_;) {
+      try {
+        fn_(context_, begin, std::min(begin + chunk_, n_));
+      } catch (...) {
+        std::lock_guard lock(error_mutex_);
+        if (begin < error_at_) error_ = std::current_exception(), error_at_ = begin;
+      }
+    }
+  }
+
+  std::atomic<std::uint64_t> state_{0};
+  std::atomic<std::int64_t> next_{0};
+  std::int64_t n_ = 0, chunk_ = 1;
+  detail::RangeFn fn_ = nullptr;
+  void* context_ = nullptr;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  std::int64_t error_at_ = 0;
+};
+
+// One region at a time, and inside it one more: a thread that has no range of the region left helps one that still
+// works, in the parallel call it makes there (two unequal micro-batches side by side end together).
+//
+// After a region a worker looks out for the next one for a while, since it usually follows within microseconds, and
+// then sleeps. It yields meanwhile: a thread that is ready to run is moved to an idle core by the system, one that is
+// woken for every region may share the caller's core for good.
 class Pool {
  public:
   explicit Pool(int n) {
@@ -46,67 +122,69 @@ class Pool {
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(std::int64_t n, std::int64_t chunk, detail::RangeFn fn, void* context) {
-    n_ = n, chunk_ = chunk, fn_ = fn, context_ = context;
-    error_ = nullptr;
-    error_at_ = n;
-    next_.store(0, std::memory_order_relaxed);
-    region_.store((generation_of(region_.load(std::memory_order_relaxed)) + 1) * one_generation + open);
-    if (sleepers_.load() > 0) {
+    std::uint64_t seen = 0;
+    bool idle = false;
+    const auto wake = [&] {
+      if (sleepers_.load() == 0) return;
       { std::lock_guard lock(mutex_); }
       wake_.notify_all();
-    }
-    inside_region = true;
-    drain();
-    inside_region = false;
-    region_.fetch_and(~open, std::memory_order_acq_rel);
-    for (int spin = 0; joined(region_.load(std::memory_order_acquire)) != 0; ++spin) {
-      if (spin < 2000) pause_cpu();
-      else std::this_thread::yield();
-    }
-    if (error_) std::rethrow_exception(error_);
+    };
+    const auto help_inner = [&] {
+      if (!idle) idle = true, idle_.fetch_add(1, std::memory_order_relaxed);
+      if (!inner_.calls(seen)) return false;
+      const Deeper as_its_owner;
+      return inner_.help(seen);
+    };
+    struct Leave {
+      std::atomic<int>& count;
+      const bool& idle;
+      ~Leave() {
+        if (idle) count.fetch_sub(1, std::memory_order_relaxed);
+      }
+    } leave{idle_, idle};
+    region_.run(n, chunk, fn, context, wake, help_inner);
+  }
+
+  // Threads that would help at once, and nobody has them.
+  int idle() const { return inner_taken_.load(std::memory_order_relaxed) ? 0 : idle_.load(std::memory_order_relaxed); }
+
+  // From inside a range of the region. False: another thread's call has the helpers.
+  bool run_inner(std::int64_t n, std::int64_t chunk, detail::RangeFn fn, void* context) {
+    if (inner_taken_.exchange(true, std::memory_order_acquire)) return false;
+    struct Give {
+      std::atomic<bool>& taken;
+      ~Give() { taken.store(false, std::memory_order_release); }
+    } give{inner_taken_};
+    inner_.run(n, chunk, fn, context, [] {}, [] { return false; });
+    return true;
   }
 
  private:
   static constexpr int look_out = 20000;  // 25 µs of pauses, then about 10 ms of yields
-  // region_ in one word: its number, how many workers are inside, and whether more may join.
-  static constexpr std::uint64_t open = 1, one_worker = 2, one_generation = 1024;
-  static std::uint64_t generation_of(std::uint64_t region) { return region / one_generation; }
-  static std::uint64_t joined(std::uint64_t region) { return region % one_generation / one_worker; }
-
-  void drain() {
-    for (std::int64_t begin; (begin = next_.fetch_add(chunk_, std::memory_order_relaxed)) < n_;) {
-      try {
-        fn_(context_, begin, std::min(begin + chunk_, n_));
-      } catch (...) {
-        std::lock_guard lock(mutex_);
-        if (begin < error_at_) error_ = std::current_exception(), error_at_ = begin;
-      }
-    }
-  }
 
   void work() {
-    inside_region = true;
-    for (std::uint64_t seen = 0;;) {
-      std::uint64_t region = 0;
-      const auto news = [&] {
-        region = region_.load();
-        return stop_.load() || ((region & open) && generation_of(region) != seen);
-      };
+    std::uint64_t seen = 0, seen_inner = 0;
+    const auto news = [&] { return stop_.load() || region_.calls(seen); };
+    for (;;) {
+      idle_.fetch_add(1, std::memory_order_relaxed);
       for (int spin = 0; !news(); ++spin) {
-        if (spin < look_out) {
+        if (inner_.calls(seen_inner)) {
+          const Deeper as_its_owner;
+          if (inner_.help(seen_inner)) spin = 0;
+        } else if (spin < look_out) {
           spin < 1000 ? pause_cpu() : std::this_thread::yield();
-          continue;
+        } else {
+          idle_.fetch_sub(1, std::memory_order_relaxed);
+          std::unique_lock lock(mutex_);
+          sleepers_.fetch_add(1);
+          wake_.wait(lock, news);
+          sleepers_.fetch_sub(1);
+          idle_.fetch_add(1, std::memory_order_relaxed);
         }
-        std::unique_lock lock(mutex_);
-        sleepers_.fetch_add(1);
-        wake_.wait(lock, news);
-        sleepers_.fetch_sub(1);
       }
+      idle_.fetch_sub(1, std::memory_order_relaxed);
       if (stop_.load()) return;
-      if (!region_.compare_exchange_strong(region, region + one_worker, std::memory_order_acq_rel)) continue;
-      seen = generation_of(region);
-      drain();
-      region_.fetch_sub(one_worker, std::memory_order_acq_rel);
+      region_.help(seen);
     }
   }
 
@@ -114,14 +192,9 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<bool> stop_{false};
-  std::atomic<std::uint64_t> region_{0};
-  std::atomic<int> sleepers_{0};
-  std::atomic<std::int64_t> next_{0};
-  std::int64_t n_ = 0, chunk_ = 1;
-  detail::RangeFn fn_ = nullptr;
-  void* context_ = nullptr;
-  std::exception_ptr error_;
-  std::int64_t error_at_ = 0;
+  std::atomic<int> sleepers_{0}, idle_{0};
+  std::atomic<bool> inner_taken_{false};
+  Region region_, inner_;
 };
 
 // Cores that this process may run on: fewer than the machine has under taskset or in a container.
@@ -149,6 +222,11 @@ int threads() {
   return n ? n : default_threads();
 }
 
+int threads_for_a_call() {
+  if (depth == 0) return threads();
+  return depth == 1 ? 1 + pool->idle() : 1;  // inside a region there is a pool
+}
+
 void set_threads(int n) {
   if (n < 1 || n > 256) input_error("threads: expected 1 to 256, got ", n);
   std::lock_guard lock(pool_mutex);
@@ -161,12 +239,17 @@ namespace detail {
 void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* context) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
-  const std::int64_t width = threads();
-  if (inside_region || width == 1 || n <= grain) return fn(context, 0, n);
+  const std::int64_t width = threads_for_a_call();
+  if (width == 1 || n <= grain) return fn(context, 0, n);
+  // Four ranges a thread even out unequal work without making the counter hot.
+  const std::int64_t chunk = std::max(grain, (n + 4 * width - 1) / (4 * width));
+  if (depth > 0) {
+    if (!pool->run_inner(n, chunk, fn, context)) fn(context, 0, n);
+    return;
+  }
   std::lock_guard lock(pool_mutex);
   if (!pool) pool = std::make_unique<Pool>(static_cast<int>(width));
-  // Four ranges a thread even out unequal work without making the counter hot.
-  pool->run(n, std::max(grain, (n + 4 * width - 1) / (4 * width)), fn, context);
+  pool->run(n, chunk, fn, context);
 }
 
 }  // namespace detail

@@ -1,8 +1,9 @@
 // Fork-join over the process's worker threads.
 //
 // Which thread runs which index is unspecified; callers give every index its own output, so the result does not depend
-// on it. A call made inside a parallel region runs serially on the calling thread. An exception is rethrown by the
-// caller (the one of the lowest index range).
+// on it. A call made inside a parallel region runs on the calling thread, with the help of threads that have nothing
+// left to do there; one made inside of that, serially. An exception is rethrown by the caller (the one of the lowest
+// index range).
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -11,6 +12,9 @@ namespace ov {
 
 void set_threads(int n);  // 1 .. 256; the default is the number of cores. Not inside a parallel region.
 int threads();
+// How many threads a parallel call made here and now would find: all of them outside of a region, the idle ones and
+// this one inside. A hint: it may be out of date at once.
+int threads_for_a_call();
 
 namespace detail {
 using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
