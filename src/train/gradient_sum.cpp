@@ -5,14 +5,9 @@
 namespace ov {
 
 Tensor TreeSum::leaf() {
-  Tensor t;
-  if (spare_.empty()) {
-    t = Tensor(shape_, dtype_, *device_, Segment::gradients);
-  } else {
-    t = spare_.back();
-    spare_.pop_back();
-  }
-  t.zero();
+  if (spare_.empty()) return Tensor(shape_, dtype_, *device_, Segment::gradients);
+  const Tensor t = spare_.back();
+  spare_.pop_back();
   return t;
 }
 

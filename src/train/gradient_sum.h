@@ -17,7 +17,7 @@ namespace ov {
 class TreeSum {
  public:
   TreeSum(const Shape& shape, Dtype dtype, Device& device) : shape_(shape), dtype_(dtype), device_(&device) {}
-  Tensor leaf();                 // zeroed, to be filled and given back to add()
+  Tensor leaf();                 // unspecified contents, to be zeroed and filled by one thread and given back to add()
   void add(const Tensor& leaf);  // the next one, or the sum of an aligned power-of-two range (`leaves` of them)
   void add(const Tensor& sum, std::int64_t leaves);
   Tensor finish();  // the total; starts again from nothing

@@ -153,10 +153,13 @@ RegionStepReport RegionTrainer::step() {
     for (std::int64_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
     const auto run = [&](std::int64_t k) {
       const auto b = static_cast<std::size_t>(i + k);
-      if (k == together) prepared_ = prepare();
-      else
-        results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, leaves[static_cast<std::size_t>(k)],
-                               floor_.get());
+      if (k == together) {
+        prepared_ = prepare();
+        return;
+      }
+      const Tensor& gradients = leaves[static_cast<std::size_t>(k)];
+      gradients.zero();
+      results[b] = run_batch(model_, data.micro_batches[b], b, objects, texts, gradients, floor_.get());
     };
     const bool prepares = more && i + together == n;
     if (together > 1) parallel_for(together + prepares, run);

@@ -86,14 +86,19 @@ Trainer::Sum Trainer::accumulate(const GlobalStep& data, std::size_t begin, std:
   // Side by side: as many micro-batches at a time as there are threads, each on one of them. The same leaves, the
   // same tree.
   const auto width = static_cast<std::size_t>(options_.side_by_side ? std::max(1, threads()) : 1);
+  const auto run_leaf = [&](std::size_t i, const Tensor& gradients) {
+    gradients.zero();
+    run(i, gradients);
+  };
   for (std::size_t i = begin; i < end;) {
     const std::size_t together = end - i >= width ? width : 1;
     std::vector<Tensor> leaves;
     for (std::size_t k = 0; k < together; ++k) leaves.push_back(tree.leaf());
-    if (together == 1) run(i, leaves[0]);
+    if (together == 1) run_leaf(i, leaves[0]);
     else
-      parallel_for(static_cast<std::int64_t>(together),
-                   [&](std::int64_t k) { run(i + static_cast<std::size_t>(k), leaves[static_cast<std::size_t>(k)]); });
+      parallel_for(static_cast<std::int64_t>(together), [&](std::int64_t k) {
+        run_leaf(i + static_cast<std::size_t>(k), leaves[static_cast<std::size_t>(k)]);
+      });
     for (const Tensor& leaf : leaves) tree.add(leaf);
     i += together;
   }
