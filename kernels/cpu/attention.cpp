@@ -17,78 +17,117 @@ namespace {
 constexpr std::int64_t block = attention_block;  // keys
 constexpr std::int64_t tile = 64;                // queries; no effect on the forward bits
 
+constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
 template <class T>
 struct Scratch {
-  explicit Scratch(std::int64_t D)
-      : s(tile * block),
-        ds(tile * block),
+  Scratch(std::int64_t D, std::int64_t rows)
+      : s(rows * block),
+        ds(rows * block),
         k(block * D),
         v(block * D),
         dk(block * D),
         dv(block * D),
-        o(tile * D),
-        top(tile),
-        total(tile) {}
-  std::vector<T> s, ds, k, v, dk, dv, o, top, total;
+        q(rows * D),
+        o(rows * D),
+        top(rows),
+        total(rows),
+        shrink(rows),
+        key_columns(D),
+        value_columns(D) {}
+  std::vector<T> s, ds, k, v, dk, dv, q, o, top, total, shrink;
+  KeyColumns<T> key_columns, value_columns;
 };
 
-// The largest of n numbers and `start`, in 8 lanes so that it vectorises; a NaN among them is passed over, as by one
-// lane.
+// The largest of n numbers, n a multiple of 16, and `start`; a NaN among them is passed over.
 template <class T>
 T largest(const T* x, std::int64_t n, T start) {
-  constexpr std::int64_t lanes = 8;
-  T lane[lanes];
-  std::fill_n(lane, lanes, start);
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::int64_t k = 0; k < lanes; ++k) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
-  for (std::int64_t k = 0; i + k < n; ++k) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
-  return *std::max_element(lane, lane + lanes);
+  using L = Lanes<T>;
+  L most = L::broadcast(&start);
+  for (std::int64_t i = 0; i < n; i += L::width) most = L::load(x + i).larger(most);
+  T lane[L::width];
+  most.store(lane);
+  for (std::int64_t step = L::width / 2; step; step /= 2)
+    for (std::int64_t k = 0; k < step; ++k) lane[k] = lane[k] > lane[k + step] ? lane[k] : lane[k + step];
+  return lane[0];
 }
 
-// One query tile of one head: softmax over the key blocks, with the running maximum and sum of every query.
+// The query heads of one key head see the same keys, so their rows are worked on together: row r is query r / group of
+// head r % group. So many queries at a time:
+std::int64_t queries_at_once(std::int64_t group) { return std::max<std::int64_t>(1, tile / group); }
+
+// Row r of w.s holds n products, of which the first visible(r) count: they become exponentials, the others 0, and the
+// row's maximum and sum go on. w.shrink is what the sums before lose by the new maximum. One pass after another over
+// all rows: a row alone is a chain of operations that wait for each other.
+template <class T, class Visible>
+void softmax_block(std::int64_t rows, std::int64_t n, T scale, Visible&& visible, Scratch<T>& w) {
+  T *top = w.top.data(), *total = w.total.data(), *shrink = w.shrink.data();
+  // Whole vectors: beyond what is visible -inf, whose exponential is 0, and zeros at the end do not change a sum.
+  const auto row = [&](std::int64_t r) { return w.s.data() + r * block; };
+  const auto whole = [&](std::int64_t r) { return up(std::clamp<std::int64_t>(visible(r), 0, n), 16); };
+  for (std::int64_t r = 0; r < rows; ++r) {
+    T* s = row(r);
+    const std::int64_t end = whole(r);
+    std::fill(s + std::clamp<std::int64_t>(visible(r), 0, n), s + end, -std::numeric_limits<T>::infinity());
+    for (std::int64_t j = 0; j < end; ++j) s[j] *= scale;
+    shrink[r] = top[r];
+    top[r] = largest(s, end, top[r]);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    T* s = row(r);
+    const std::int64_t end = whole(r);
+    const T most = top[r];
+    for (std::int64_t j = 0; j < end; ++j) s[j] = math::exp(s[j] - most);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) shrink[r] = whole(r) > 0 ? math::exp(shrink[r] - top[r]) : T(1);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    T* s = row(r);
+    const std::int64_t end = whole(r);
+    total[r] = total[r] * shrink[r] + sum<T>(end, [&](std::int64_t j) { return s[j]; });
+    std::fill(s + end, s + std::max(n, end), T(0));
+  }
+}
+
+// One query tile of one key head: softmax over the key blocks, with the running maximum and sum of every row.
 template <class T>
-void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
+void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t kv_head,
                   Scratch<T>& w) {
-  const std::int64_t D = a.q.dim(2), H = a.q.dim(1), kv_head = head / (H / a.k.dim(1));
-  const std::int64_t m = std::min(tile, keys.row.q_length - first_query), t0 = keys.row.q_begin + first_query;
-  const HeadRows<T> q(a.q, head), k(a.k, kv_head), v(a.v, kv_head), o(a.o, head);
+  const std::int64_t D = a.q.dim(2), group = a.q.dim(1) / a.k.dim(1), t0 = keys.row.q_begin + first_query;
+  const std::int64_t m = std::min(queries_at_once(group), keys.row.q_length - first_query), rows = m * group;
+  const HeadRows<T> k(a.k, kv_head), v(a.v, kv_head);
+  const std::int64_t one = 1;
   const T scale = T(a.scale);
 
-  std::fill_n(w.o.begin(), m * D, T(0));
-  std::fill_n(w.top.begin(), m, -std::numeric_limits<T>::infinity());
-  std::fill_n(w.total.begin(), m, T(0));
+  for (std::int64_t g = 0; g < group; ++g) {
+    const HeadRows<T> q(a.q, kv_head * group + g);
+    for (std::int64_t i = 0; i < m; ++i) std::copy_n(q.row(t0 + i), D, w.q.data() + (i * group + g) * D);
+  }
+  std::fill_n(w.o.begin(), rows * D, T(0));
+  std::fill_n(w.top.begin(), rows, -std::numeric_limits<T>::infinity());
+  std::fill_n(w.total.begin(), rows, T(0));
   const std::int64_t end = keys.limit(first_query + m - 1);
   for (std::int64_t j0 = 0; j0 < end; j0 += block) {
     const std::int64_t n = std::min(block, end - j0);
     const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k.data()), vb = key_block(keys, v, j0, n, D, w.v.data());
-    gemm_serial(m, n, D, q.row(t0), q.stride, std::int64_t{1}, kb.data, std::int64_t{1}, kb.stride, w.s.data(), block,
-                false);
-    for (std::int64_t i = 0; i < m; ++i) {
-      T* s = &w.s[static_cast<std::size_t>(i * block)];
-      const std::int64_t visible = std::min(n, keys.limit(first_query + i) - j0);
-      if (visible <= 0) {
-        std::fill_n(s, n, T(0));
-        continue;
-      }
-      for (std::int64_t j = 0; j < visible; ++j) s[j] *= scale;
-      const T top = largest(s, visible, w.top[static_cast<std::size_t>(i)]);
-      for (std::int64_t j = 0; j < visible; ++j) s[j] = math::exp(s[j] - top);
-      std::fill(s + visible, s + n, T(0));
-      const T shrink = math::exp(w.top[static_cast<std::size_t>(i)] - top);
-      w.total[static_cast<std::size_t>(i)] =
-          w.total[static_cast<std::size_t>(i)] * shrink + sum<T>(visible, [&](std::int64_t j) { return s[j]; });
-      w.top[static_cast<std::size_t>(i)] = top;
-      T* out = &w.o[static_cast<std::size_t>(i * D)];
-      for (std::int64_t d = 0; d < D; ++d) out[d] *= shrink;
+    if (rows < tile_rows) {
+      gemm_serial(rows, n, D, w.q.data(), D, one, kb.data, one, kb.stride, w.s.data(), block, false);
+    } else {
+      const T* columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
+      gemm_serial(rows, up(n, Lanes<T>::width), D, w.q.data(), D, one, columns, block, one, w.s.data(), block, false);
     }
-    gemm_serial(m, D, n, w.s.data(), block, std::int64_t{1}, vb.data, vb.stride, std::int64_t{1}, w.o.data(), D, true);
+    softmax_block(rows, n, scale, [&](std::int64_t r) { return keys.limit(first_query + r / group) - j0; }, w);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      T* out = &w.o[static_cast<std::size_t>(r * D)];
+      for (std::int64_t d = 0; d < D; ++d) out[d] *= w.shrink[static_cast<std::size_t>(r)];
+    }
+    gemm_serial(rows, D, n, w.s.data(), block, one, vb.data, vb.stride, one, w.o.data(), D, true);
   }
-  for (std::int64_t i = 0; i < m; ++i) {
-    const T total = w.total[static_cast<std::size_t>(i)], *from = &w.o[static_cast<std::size_t>(i * D)];
-    T* to = o.row(t0 + i);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t t = t0 + r / group, head = kv_head * group + r % group;
+    const T total = w.total[static_cast<std::size_t>(r)], *from = &w.o[static_cast<std::size_t>(r * D)];
+    T* to = HeadRows<T>(a.o, head).row(t);
     for (std::int64_t d = 0; d < D; ++d) to[d] = from[d] / total;
-    a.lse.row<T>(t0 + i)[head] = w.top[static_cast<std::size_t>(i)] + math::log(total);
+    a.lse.row<T>(t)[head] = w.top[static_cast<std::size_t>(r)] + math::log(total);
   }
 }
 
@@ -112,16 +151,17 @@ void forward(const AttentionForward& a) {
     const SegmentRow* row;
     std::int64_t first_query;
   };
+  const std::int64_t K = a.k.dim(1), group = a.q.dim(1) / K;
   std::vector<Task> tasks;
   for (const SegmentRow& r : *a.segments)
-    for (std::int64_t i = 0; i < r.q_length; i += tile) tasks.push_back({&r, i});
+    for (std::int64_t i = 0; i < r.q_length; i += queries_at_once(group)) tasks.push_back({&r, i});
 
-  const std::int64_t H = a.q.dim(1);
-  parallel_ranges(static_cast<std::int64_t>(tasks.size()) * H, 1, [&](std::int64_t begin, std::int64_t end) {
-    Scratch<T> scratch(a.q.dim(2));
+  const auto n = static_cast<std::int64_t>(tasks.size());
+  parallel_ranges(n * K, 1, [&](std::int64_t begin, std::int64_t end) {
+    Scratch<T> scratch(a.q.dim(2), group * queries_at_once(group));
     for (std::int64_t i = begin; i < end; ++i) {
-      const Task& task = tasks[static_cast<std::size_t>(i / H)];
-      forward_tile<T>(a, VisibleKeys(*a.segments, *task.row, a.causal), task.first_query, i % H, scratch);
+      const Task& task = tasks[static_cast<std::size_t>(i % n)];
+      forward_tile<T>(a, VisibleKeys(*a.segments, *task.row, a.causal), task.first_query, i / n, scratch);
     }
   });
 }
@@ -137,16 +177,20 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
   const std::int64_t one = 1;
   const T scale = T(a.scale);
 
-  gemm_serial(m, n, D, q.row(t0), q.stride, one, kb.data, one, kb.stride, w.s.data(), block, false);
-  gemm_serial(m, n, D, d_o.row(t0), d_o.stride, one, vb.data, one, vb.stride, w.ds.data(), block, false);
+  const std::int64_t whole = up(n, Lanes<T>::width);
+  const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
+  const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v.data());
+  gemm_serial(m, whole, D, q.row(t0), q.stride, one, k_columns, block, one, w.s.data(), block, false);
+  gemm_serial(m, whole, D, d_o.row(t0), d_o.stride, one, v_columns, block, one, w.ds.data(), block, false);
   for (std::int64_t i = 0; i < m; ++i) {
     T *p = &w.s[static_cast<std::size_t>(i * block)], *ds = &w.ds[static_cast<std::size_t>(i * block)];
     const std::int64_t visible = std::clamp<std::int64_t>(keys.limit(first_query + i) - j0, 0, n);
     const T lse = a.lse.row<T>(t0 + i)[head], di = delta[first_query + i];
-    for (std::int64_t j = 0; j < visible; ++j) p[j] = math::exp(p[j] * scale - lse);
-    for (std::int64_t j = 0; j < visible; ++j) ds[j] = p[j] * (ds[j] - di) * scale;
-    std::fill(p + visible, p + n, T(0));
-    std::fill(ds + visible, ds + n, T(0));
+    const std::int64_t seen = up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
+    for (std::int64_t j = 0; j < seen; ++j) p[j] = math::exp(p[j] * scale - lse);
+    for (std::int64_t j = 0; j < seen; ++j) ds[j] = p[j] * (ds[j] - di) * scale;
+    std::fill(p + visible, p + whole, T(0));
+    std::fill(ds + visible, ds + whole, T(0));
   }
   gemm_serial(n, D, m, w.s.data(), one, block, d_o.row(t0), d_o.stride, one, w.dv.data(), D, true);
   gemm_serial(n, D, m, w.ds.data(), one, block, q.row(t0), q.stride, one, w.dk.data(), D, true);
@@ -194,7 +238,7 @@ void backward(const AttentionBackward& a) {
   }
   const std::int64_t K = a.k.dim(1);
   parallel_ranges(static_cast<std::int64_t>(families.size()) * K, 1, [&](std::int64_t begin, std::int64_t end) {
-    Scratch<T> scratch(a.q.dim(2));
+    Scratch<T> scratch(a.q.dim(2), tile);
     for (std::int64_t i = begin; i < end; ++i)
       for (const SegmentRow* r : families[static_cast<std::size_t>(i / K)])
         backward_row<T>(a, VisibleKeys(*a.segments, *r, a.causal), i % K, scratch);

@@ -2,8 +2,10 @@
 // of the prefix.
 #pragma once
 #include <algorithm>
+#include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/cpu/gemm_tile.h"
 
 namespace ov::kernels::cpu {
 
@@ -51,5 +53,36 @@ HeadRows<T> key_block(const VisibleKeys& keys, HeadRows<T> x, std::int64_t first
   x.stride = D;
   return x;
 }
+
+// Blocks of keys turned into columns, [D, attention_block], as a product with few queries reads them best. A block that
+// the next row sees too (of a prefix, or by another head of the group) is turned once. For one call of a kernel: the
+// keys must not change.
+template <class T>
+class KeyColumns {
+ public:
+  explicit KeyColumns(std::int64_t D) : D_(D), kept_(most_kept) {}
+
+  // Block `index` of some row: n keys as key_block() gives them, `gathered` if it had to gather. Columns from n to the
+  // next multiple of a vector's width repeat the last key; those beyond are unspecified.
+  const T* block(std::int64_t index, const HeadRows<T>& keys, std::int64_t n, bool gathered) {
+    constexpr std::int64_t W = Lanes<T>::width;
+    Kept& k = kept_[static_cast<std::size_t>(std::min<std::int64_t>(index, most_kept - 1))];
+    if (k.keys == keys.data) return k.columns.data();
+    k.keys = n == attention_block && !gathered ? keys.data : nullptr;
+    k.columns.resize(static_cast<std::size_t>(D_ * attention_block));
+    for (std::int64_t j = 0; j < n; j += W)
+      pack_transposed(std::min(W, n - j), D_, keys.row(j), keys.stride, k.columns.data() + j, attention_block);
+    return k.columns.data();
+  }
+
+ private:
+  static constexpr std::int64_t most_kept = 32;
+  struct Kept {
+    const T* keys = nullptr;
+    std::vector<T> columns;
+  };
+  std::int64_t D_;
+  std::vector<Kept> kept_;
+};
 
 }  // namespace ov::kernels::cpu

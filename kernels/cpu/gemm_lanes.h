@@ -34,6 +34,7 @@ struct Lanes<float> {
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void add_product(Lanes a, Lanes b) { v = _mm256_fmadd_ps(a.v, b.v, v); }
   Lanes plus(Lanes b) const { return {_mm256_add_ps(v, b.v)}; }
+  Lanes larger(Lanes b) const { return {_mm256_max_ps(v, b.v)}; }  // v > b ? v : b, so b where one is NaN
 
   // x[i] = column k + i of eight rows. The halves of a register are filled from rows four apart, so that no shuffle has
   // to cross them.
@@ -64,6 +65,7 @@ struct Lanes<double> {
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void add_product(Lanes a, Lanes b) { v = _mm256_fmadd_pd(a.v, b.v, v); }
   Lanes plus(Lanes b) const { return {_mm256_add_pd(v, b.v)}; }
+  Lanes larger(Lanes b) const { return {_mm256_max_pd(v, b.v)}; }
 
   static void load_transposed(const double* const (&row)[4], std::int64_t k, Lanes (&x)[4]) {
     OV_UNROLL
@@ -105,6 +107,11 @@ struct Lanes {
   Lanes plus(const Lanes& b) const {
     Lanes r;
     for (int i = 0; i < width; ++i) r.v[i] = v[i] + b.v[i];
+    return r;
+  }
+  Lanes larger(const Lanes& b) const {
+    Lanes r;
+    for (int i = 0; i < width; ++i) r.v[i] = v[i] > b.v[i] ? v[i] : b.v[i];
     return r;
   }
   static void load_transposed(const T* const (&row)[width], std::int64_t k, Lanes (&x)[width]) {

@@ -28,8 +28,9 @@ void backward(const SwigluBackward& a) {
       T* __restrict dgate = a.dgate.row<T>(n);
       T* __restrict dup = a.dup.row<T>(n);
       for (std::int64_t f = 0; f < F; ++f) {
-        dgate[f] = dy[f] * up[f] * math::silu_derivative(gate[f]);
-        dup[f] = dy[f] * math::silu(gate[f]);
+        const T g = gate[f], sigmoid = math::sigmoid(g);
+        dgate[f] = dy[f] * up[f] * (sigmoid * (T(1) + g * (T(1) - sigmoid)));  // silu'(g)
+        dup[f] = dy[f] * (g * sigmoid);
       }
       return;
     }
