@@ -2,8 +2,8 @@
 //
 // Which thread runs which index is unspecified; callers give every index its own output, so the result does not depend
 // on it. A call made inside a parallel region runs on the calling thread, with the help of threads that have nothing
-// left to do there; one made inside of that, serially. An exception is rethrown by the caller (the one of the lowest
-// index range).
+// left to do there; a helped call's own calls run serially. An exception is rethrown by the caller (the one of the
+// lowest index range).
 #pragma once
 #include <algorithm>
 #include <cstdint>

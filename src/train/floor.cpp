@@ -30,11 +30,14 @@ constexpr std::int64_t bandwidth_elements = 1 << 20;  // f32: 4 MB, as a small m
 
 }  // namespace
 
+bool Floor::Rate::stale() const { return value == 0 || Clock::now() - measured > std::chrono::seconds(20); }
+
 double Floor::bandwidth() {
-  if (bandwidth_ > 0) return bandwidth_;
+  if (!bandwidth_.stale()) return bandwidth_.value;
   std::vector<float> from(bandwidth_elements, 1.0f), to(bandwidth_elements);
   const double seconds = best_seconds(milliseconds(30), [&] { std::copy(from.begin(), from.end(), to.begin()); });
-  return bandwidth_ = 2.0 * sizeof(float) * bandwidth_elements / seconds;
+  bandwidth_ = {2.0 * sizeof(float) * bandwidth_elements / seconds, Clock::now()};
+  return bandwidth_.value;
 }
 
 double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
@@ -46,8 +49,8 @@ double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
     if (d > 32) d = (d + 31) / 32 * 32;
   const auto [M, N, K] = mnk;
   const double share = exact / size();  // of the shape that is measured
-  double& seconds = known_[{mnk, 2 * trans_a + trans_b}];
-  if (seconds > 0) return seconds * share;
+  Rate& seconds = known_[{mnk, 2 * trans_a + trans_b}];
+  if (!seconds.stale()) return seconds.value * share;
   const std::vector<float> a(static_cast<std::size_t>(M * K), 0.5f), b(static_cast<std::size_t>(K * N), 0.25f);
   std::vector<float> c(static_cast<std::size_t>(M * N));
   const kernels::cpu::Product<float> product{.M = M,
@@ -61,8 +64,8 @@ double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
                                              .b_col = trans_b ? K : 1,
                                              .c = c.data(),
                                              .c_row = N};
-  seconds = best_seconds(milliseconds(1), [&] { kernels::cpu::gemm_serial(product); });
-  return seconds * share;
+  seconds = {best_seconds(milliseconds(1), [&] { kernels::cpu::gemm_serial(product); }), Clock::now()};
+  return seconds.value * share;
 }
 
 OpTimes::Seconds Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {

@@ -6,10 +6,12 @@
 //                     moves twice that
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
-// Rates are measured when a shape is first met, about a millisecond each, and kept; sides above 32 are rounded up to a
-// multiple of 32 for that, and the time is taken in proportion.
+// Rates are measured when a shape is first met, about a millisecond each, and kept for 20 seconds: a machine that is
+// shared is not equally fast all the time, and a step is compared with what was possible around it. Sides above 32 are
+// rounded up to a multiple of 32 for the measurement, and the time is taken in proportion.
 #pragma once
 #include <array>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <span>
@@ -29,12 +31,17 @@ class Floor {
 
  private:
   using Shape3 = std::array<std::int64_t, 3>;
+  struct Rate {
+    double value = 0;
+    std::chrono::steady_clock::time_point measured{};
+    bool stale() const;
+  };
   double product_seconds(Shape3 mnk, bool trans_a, bool trans_b);
   double bandwidth();  // bytes a second, one thread
 
   std::mutex mutex_;
-  std::map<std::pair<Shape3, int>, double> known_;
-  double bandwidth_ = 0;
+  std::map<std::pair<Shape3, int>, Rate> known_;  // seconds
+  Rate bandwidth_;
 };
 
 }  // namespace ov

@@ -56,25 +56,86 @@ TEST_CASE("parallel_for: what the workers wrote is there when the call returns, 
   CHECK(right);
 }
 
-TEST_CASE("parallel_for: workers do take part, and a call made inside a region stays on its thread") {
+TEST_CASE("parallel_for: workers do take part") {
   const Threads scope(2);
   std::mutex mutex;
   std::vector<std::thread::id> outer;
-  bool nested_moved = false;
   std::atomic<int> arrived{0};
   parallel_for(2, [&](i64) {  // each index waits for the other one, so two threads are needed to get out
     ++arrived;
     while (arrived < 2) std::this_thread::yield();
-    const auto me = std::this_thread::get_id();
-    parallel_for(50, [&](i64) {
-      if (std::this_thread::get_id() != me) nested_moved = true;
-    });
     std::lock_guard lock(mutex);
-    outer.push_back(me);
+    outer.push_back(std::this_thread::get_id());
   });
   CHECK(outer.size() == 2);
   CHECK(outer[0] != outer[1]);
-  CHECK_FALSE(nested_moved);
+}
+
+TEST_CASE("parallel_for: while all threads work in a region, a call made inside stays on its thread") {
+  const Threads scope(2);
+  std::atomic<int> arrived{0}, done{0};
+  std::atomic<bool> moved{false};
+  parallel_for(2, [&](i64) {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+    const auto me = std::this_thread::get_id();
+    for (int call = 0; call < 50; ++call)
+      parallel_for(50, [&](i64) {
+        if (std::this_thread::get_id() != me) moved = true;
+      });
+    ++done;
+    while (done < 2) std::this_thread::yield();
+  });
+  CHECK_FALSE(moved);
+}
+
+TEST_CASE("parallel_for: a thread with nothing left to do helps inside, and is not helped in that") {
+  for (const int n : {2, 4}) {
+    const Threads scope(n);
+    std::atomic<bool> helped{false}, went_further{false};
+    std::atomic<int> wrong{0};
+    parallel_for(2, [&](i64 task) {
+      if (task == 1) return;
+      const auto me = std::this_thread::get_id();
+      const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (!helped && std::chrono::steady_clock::now() < late) {
+        std::vector<std::atomic<int>> seen(64);
+        parallel_for(64, [&](i64 i) {
+          const auto here = std::this_thread::get_id();
+          if (here != me) helped = true;
+          parallel_for(8, [&](i64) {
+            if (here != me && std::this_thread::get_id() != here) went_further = true;
+          });
+          ++seen[static_cast<std::size_t>(i)];
+          std::this_thread::yield();
+        });
+        for (const auto& s : seen) wrong += s != 1;
+      }
+    });
+    CHECK(helped);
+    CHECK_FALSE(went_further);
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("parallel_for: several tasks of a region make calls inside, whoever helps, and an exception finds its task") {
+  const Threads scope(4);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<i64> sums(5);
+    std::atomic<int> caught{0};
+    parallel_for(5, [&](i64 task) {
+      std::vector<i64> v(static_cast<std::size_t>(20 * task));
+      try {
+        parallel_for(20 * task, [&](i64 i) {
+          if (task == 3 && i == 31) throw std::runtime_error("31");
+          v[static_cast<std::size_t>(i)] = i;
+        });
+      } catch (const std::runtime_error&) { ++caught; }
+      for (const i64 x : v) sums[static_cast<std::size_t>(task)] += x;
+    });
+    CHECK(caught == 1);
+    for (const i64 task : {0, 1, 2, 4}) CHECK(sums[static_cast<std::size_t>(task)] == 20 * task * (20 * task - 1) / 2);
+  }
 }
 
 TEST_CASE("parallel_for: the exception of the lowest range reaches the caller, and the next region works") {

@@ -30,7 +30,7 @@ TEST_CASE("floor: grows with layers, rows and elementwise work, and is below the
   Floor floor;
   const double one = floor_of(floor, 256, 1, 0), three = floor_of(floor, 256, 3, 0);
   CHECK(one > 0);
-  CHECK(three == doctest::Approx(3 * one));  // rates are measured once and kept
+  CHECK(three == doctest::Approx(3 * one));  // rates are measured and kept for a while
   CHECK(floor_of(floor, 256, 1, 4) > one);
   // Two products of a backward pass and one of forward, 2 * 256 * 128 * 128 each: no machine does them in no time.
   CHECK(3 * 2.0 * 256 * 128 * 128 / one < 1e12);
@@ -51,8 +51,8 @@ TEST_CASE(
     options.floor = floor;
     Trainer trainer(*model, data, options);
     double sum = 0;
-    for (int i = 0; i < 3; ++i) sum += trainer.step().gradient_norm;
-    CHECK(trainer.times().steps() == (floor ? 3 : 0));
+    for (int i = 0; i < 40; ++i) sum += trainer.step().gradient_norm;
+    CHECK(trainer.times().steps() == (floor ? 40 : 0));
     if (times) *times = trainer.times().json();
     return sum;
   };
@@ -71,5 +71,5 @@ TEST_CASE(
   const double whole = times.at("seconds").as_double();
   CHECK(times.at("data_seconds").as_double() + times.at("update_seconds").as_double() < whole);
   CHECK(ops < threads() * whole);
-  CHECK(ops > 0.05 * whole);
+  CHECK(ops > 0.1 * whole);  // the first step's measurements of rates are in the whole, about 0.1 s
 }
