@@ -69,9 +69,10 @@ test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs again
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/onevision
 	@$(B)/asan/unit-tests
+# Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
-	@$(B)/tsan/unit-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)

@@ -115,7 +115,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
       const T* columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
       gemm_serial(rows, up(n, Lanes<T>::width), D, w.q.data(), D, one, columns, block, one, w.s.data(), block, false);
     }
-    softmax_block(rows, n, scale, [&](std::int64_t r) { return keys.limit(first_query + r / group) - j0; }, w);
+    softmax_block(
+        rows, n, scale, [&](std::int64_t r) { return keys.limit(first_query + r / group) - j0; }, w);
     for (std::int64_t r = 0; r < rows; ++r) {
       T* out = &w.o[static_cast<std::size_t>(r * D)];
       for (std::int64_t d = 0; d < D; ++d) out[d] *= w.shrink[static_cast<std::size_t>(r)];

@@ -155,7 +155,8 @@ class Pool {
       std::atomic<bool>& taken;
       ~Give() { taken.store(false, std::memory_order_release); }
     } give{inner_taken_};
-    inner_.run(n, chunk, fn, context, [] {}, [] { return false; });
+    inner_.run(
+        n, chunk, fn, context, [] {}, [] { return false; });
     return true;
   }
 

@@ -161,9 +161,9 @@ class Rows {
 
  private:
   T* data_ = nullptr;
-  std::uint32_t group_ = 1;               // rows that are equally far apart,
-  std::int64_t outer_ = 0, inner_ = 0;    // and how far from group to group and in it
-  const Tensor* any_ = nullptr;           // more axes than that
+  std::uint32_t group_ = 1;             // rows that are equally far apart,
+  std::int64_t outer_ = 0, inner_ = 0;  // and how far from group to group and in it
+  const Tensor* any_ = nullptr;         // more axes than that
 };
 
 template <int R>
