@@ -1,7 +1,8 @@
 #include "train/schedule.h"
 
-#include <cmath>
 #include <numbers>
+
+#include "base/cosine.h"
 
 namespace ov {
 
@@ -10,7 +11,7 @@ double Schedule::rate(std::int64_t step) const {
   if (n <= W && W > 0) return peak * n / W;
   if (decay == "constant") return peak;
   if (n > D) return min;
-  return min + 0.5 * (peak - min) * (1 + std::cos(std::numbers::pi * (n - W) / (D - W)));
+  return min + 0.5 * (peak - min) * (1 + cosine(std::numbers::pi * (n - W) / (D - W)));
 }
 
 }  // namespace ov
