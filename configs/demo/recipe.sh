@@ -62,5 +62,5 @@ $out/instruct/model, a Hugging Face directory. What to try next:
   $onevision generate --model $out/instruct/model --image $w/test/images/000/000000.jpg --prompt "describe the image in detail"
   sh configs/demo/recipe.sh $build full 2     # the same with another seed, into $build/demo-seed2
   make lessons                                # ten pictures learned by heart in half a minute: the shortest path through the machinery
-  README.md, "Your own data"                  # the same commands on your files and on the released weights
+  README.md, "Your own data"                  # the same commands on your files
 TEXT

@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t block = attention_block;  // keys
 constexpr std::int64_t tile = 64;                // queries; no effect on the forward bits
 
-constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 template <class T>
 struct Scratch {
@@ -64,12 +64,12 @@ void softmax_block(std::int64_t rows, std::int64_t n, T scale, Visible&& visible
   T *top = w.top.data(), *total = w.total.data(), *shrink = w.shrink.data();
   // Whole vectors: beyond what is visible -inf, whose exponential is 0, and zeros at the end do not change a sum.
   const auto row = [&](std::int64_t r) { return w.s.data() + r * block; };
-  const auto whole = [&](std::int64_t r) { return up(std::clamp<std::int64_t>(visible(r), 0, n), 16); };
+  const auto whole = [&](std::int64_t r) { return round_up(std::clamp<std::int64_t>(visible(r), 0, n), 16); };
   for (std::int64_t r = 0; r < rows; ++r) {
     T* s = row(r);
     const std::int64_t end = whole(r);
-    std::fill(s + std::clamp<std::int64_t>(visible(r), 0, n), s + end, -std::numeric_limits<T>::infinity());
     for (std::int64_t j = 0; j < end; ++j) s[j] *= scale;
+    std::fill(s + std::clamp<std::int64_t>(visible(r), 0, n), s + end, -std::numeric_limits<T>::infinity());
     shrink[r] = top[r];
     top[r] = largest(s, end, top[r]);
   }
@@ -113,7 +113,8 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
       gemm_serial(rows, n, D, w.q.data(), D, one, kb.data, one, kb.stride, w.s.data(), block, false);
     } else {
       const T* columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
-      gemm_serial(rows, up(n, Lanes<T>::width), D, w.q.data(), D, one, columns, block, one, w.s.data(), block, false);
+      gemm_serial(rows, round_up(n, Lanes<T>::width), D, w.q.data(), D, one, columns, block, one, w.s.data(), block,
+                  false);
     }
     softmax_block(
         rows, n, scale, [&](std::int64_t r) { return keys.limit(first_query + r / group) - j0; }, w);
@@ -178,7 +179,7 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
   const std::int64_t one = 1;
   const T scale = T(a.scale);
 
-  const std::int64_t whole = up(n, Lanes<T>::width);
+  const std::int64_t whole = round_up(n, Lanes<T>::width);
   const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
   const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v.data());
   gemm_serial(m, whole, D, q.row(t0), q.stride, one, k_columns, block, one, w.s.data(), block, false);
@@ -187,7 +188,7 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
     T *p = &w.s[static_cast<std::size_t>(i * block)], *ds = &w.ds[static_cast<std::size_t>(i * block)];
     const std::int64_t visible = std::clamp<std::int64_t>(keys.limit(first_query + i) - j0, 0, n);
     const T lse = a.lse.row<T>(t0 + i)[head], di = delta[first_query + i];
-    const std::int64_t seen = up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
+    const std::int64_t seen = round_up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
     for (std::int64_t j = 0; j < seen; ++j) p[j] = math::exp(p[j] * scale - lse);
     for (std::int64_t j = 0; j < seen; ++j) ds[j] = p[j] * (ds[j] - di) * scale;
     std::fill(p + visible, p + whole, T(0));

@@ -62,8 +62,8 @@ class KeyColumns {
  public:
   explicit KeyColumns(std::int64_t D) : D_(D), kept_(most_kept) {}
 
-  // Block `index` of some row: n keys as key_block() gives them, `gathered` if it had to gather. Columns from n to the
-  // next multiple of a vector's width repeat the last key; those beyond are unspecified.
+  // Block `index` of some row: n keys as key_block() gives them, `gathered` if it had to gather. Columns from n on
+  // hold other keys up to the next multiple of a vector's width, and beyond it anything.
   const T* block(std::int64_t index, const HeadRows<T>& keys, std::int64_t n, bool gathered) {
     constexpr std::int64_t W = Lanes<T>::width;
     Kept& k = kept_[static_cast<std::size_t>(std::min<std::int64_t>(index, most_kept - 1))];
