@@ -19,8 +19,8 @@ double power(double base, std::int64_t exponent) {
 
 template <class T>
 void update(const Adamw& a) {
-  T *p = a.param.data<T>(), *m = a.m.data<T>(), *v = a.v.data<T>();
-  const T* g = a.grad.data<T>();
+  T *p = a.param.device_data<T>(), *m = a.m.device_data<T>(), *v = a.v.device_data<T>();
+  const T* g = a.grad.device_data<T>();
   const T clip = T(a.clip), b1 = T(a.beta1), b2 = T(a.beta2), c1 = T(1 - a.beta1), c2 = T(1 - a.beta2), eps = T(a.eps);
   const T keep = T(1 - a.lr * a.weight_decay);
   const T step_size = T(a.lr / (1 - power(a.beta1, a.step)));
@@ -40,8 +40,8 @@ void update(const Adamw& a) {
 template <class T>
 void squares(const SquaredSums& a) {
   const std::int64_t N = a.x.numel();
-  const T* x = a.x.data<T>();
-  double* partial = a.partial.data<double>();
+  const T* x = a.x.device_data<T>();
+  double* partial = a.partial.device_data<double>();
   parallel_for(a.partial.numel(), 4, [&](std::int64_t k) {
     const T* chunk = x + k * norm_chunk;
     partial[k] = sum<double>(std::min(norm_chunk, N - k * norm_chunk),

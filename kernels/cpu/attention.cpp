@@ -129,7 +129,7 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
     const T total = w.total[static_cast<std::size_t>(r)], *from = &w.o[static_cast<std::size_t>(r * D)];
     T* to = HeadRows<T>(a.o, head).row(t);
     for (std::int64_t d = 0; d < D; ++d) to[d] = from[d] / total;
-    a.lse.row<T>(t)[head] = w.top[static_cast<std::size_t>(r)] + math::log(total);
+    a.lse.device_row<T>(t)[head] = w.top[static_cast<std::size_t>(r)] + math::log(total);
   }
 }
 
@@ -187,7 +187,7 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
   for (std::int64_t i = 0; i < m; ++i) {
     T *p = &w.s[static_cast<std::size_t>(i * block)], *ds = &w.ds[static_cast<std::size_t>(i * block)];
     const std::int64_t visible = std::clamp<std::int64_t>(keys.limit(first_query + i) - j0, 0, n);
-    const T lse = a.lse.row<T>(t0 + i)[head], di = delta[first_query + i];
+    const T lse = a.lse.device_row<T>(t0 + i)[head], di = delta[first_query + i];
     const std::int64_t seen = round_up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
     for (std::int64_t j = 0; j < seen; ++j) p[j] = math::exp(p[j] * scale - lse);
     for (std::int64_t j = 0; j < seen; ++j) ds[j] = p[j] * (ds[j] - di) * scale;

@@ -12,7 +12,7 @@ namespace ov::kernels::cpu {
 // One tensor's rows for one head: k_THD at head h, and so on.
 template <class T>
 struct HeadRows {
-  HeadRows(const Tensor& x, std::int64_t head) : data(x.data<T>() + head * x.stride(1)), stride(x.stride(0)) {}
+  HeadRows(const Tensor& x, std::int64_t head) : data(x.device_data<T>() + head * x.stride(1)), stride(x.stride(0)) {}
   T* row(std::int64_t t) const { return data + t * stride; }
   T* data;
   std::int64_t stride;

@@ -13,13 +13,13 @@ namespace {
 template <class T>
 void forward(const ClusterLossForward& a) {
   const auto [R, S] = a.logits.dims<2>();
-  T *row_loss = a.row_loss.data<T>(), *weights = a.weights.data<T>();
+  T *row_loss = a.row_loss.device_data<T>(), *weights = a.weights.device_data<T>();
   parallel_for(R, grain(8 * S), [&, S = S](std::int64_t r) {
-    T* lse = a.lse.row<T>(r);
+    T* lse = a.lse.device_row<T>(r);
     row_loss[r] = lse[0] = lse[1] = 0;
     if (weights[r] == 0) return;
-    const T* z = a.logits.row<T>(r);
-    const std::uint8_t* roles = a.roles.row<std::uint8_t>(r);
+    const T* z = a.logits.device_row<T>(r);
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
     T lowest = 0, highest = 0;  // the logit 0 is one of the terms
     for (std::int64_t s = 0; s < S; ++s) {
       if (roles[s] >= role::positive) lowest = z[s] < lowest ? z[s] : lowest;
@@ -36,18 +36,18 @@ void forward(const ClusterLossForward& a) {
     lse[1] = math::log(math::exp(-highest) + n) + highest;
     row_loss[r] = lse[0] + lse[1];
   });
-  a.loss.data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(R, weights, row_loss) / T(a.denominator);
+  a.loss.device_data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(R, weights, row_loss) / T(a.denominator);
 }
 
 template <class T>
 void backward(const ClusterLossBackward& a) {
   const auto [R, S] = a.logits.dims<2>();
-  const T* weights = a.weights.data<T>();
-  const T scale = a.denominator == 0 ? T(0) : a.dloss.data<T>()[0] / T(a.denominator);
+  const T* weights = a.weights.device_data<T>();
+  const T scale = a.denominator == 0 ? T(0) : a.dloss.device_data<T>()[0] / T(a.denominator);
   parallel_for(R, grain(8 * S), [&, S = S](std::int64_t r) {
-    const T *z = a.logits.row<T>(r), *lse = a.lse.row<T>(r), w = weights[r] * scale;
-    const std::uint8_t* roles = a.roles.row<std::uint8_t>(r);
-    T* dz = a.dlogits.row<T>(r);
+    const T *z = a.logits.device_row<T>(r), *lse = a.lse.device_row<T>(r), w = weights[r] * scale;
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
+    T* dz = a.dlogits.device_row<T>(r);
     if (w == 0) {
       std::fill_n(dz, S, T(0));
       return;

@@ -13,9 +13,9 @@ namespace {
 template <class T>
 void forward(const CrossEntropyForward& a) {
   const auto [N, V] = a.logits.dims<2>();
-  const std::int64_t* targets = a.targets.data<std::int64_t>();
-  const T* weights = a.weights.data<T>();
-  T *token_loss = a.token_loss.data<T>(), *lse = a.lse.data<T>();
+  const std::int64_t* targets = a.targets.device_data<std::int64_t>();
+  const T* weights = a.weights.device_data<T>();
+  T *token_loss = a.token_loss.device_data<T>(), *lse = a.lse.device_data<T>();
 
   parallel_for(N, [&, V = V](std::int64_t n) {
     token_loss[n] = lse[2 * n] = lse[2 * n + 1] = 0;
@@ -23,31 +23,31 @@ void forward(const CrossEntropyForward& a) {
     if (targets[n] < 0 || targets[n] >= V)
       input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ",
                   V, ")");
-    const T* z = a.logits.row<T>(n);
+    const T* z = a.logits.device_row<T>(n);
     T top = -std::numeric_limits<T>::infinity();
     for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? z[v] : top;
     lse[2 * n] = top;
     lse[2 * n + 1] = math::log(sum<T>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
     token_loss[n] = lse[2 * n + 1] - (z[targets[n]] - top);
   });
-  a.loss.data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(N, weights, token_loss) / T(a.denominator);
+  a.loss.device_data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(N, weights, token_loss) / T(a.denominator);
 }
 
 template <class T>
 void backward(const CrossEntropyBackward& a) {
   const auto [N, V] = a.logits.dims<2>();
-  const std::int64_t* targets = a.targets.data<std::int64_t>();
-  const T *weights = a.weights.data<T>(), *lse = a.lse.data<T>();
-  const T scale = a.denominator == 0 ? T(0) : a.dloss.data<T>()[0] / T(a.denominator);
+  const std::int64_t* targets = a.targets.device_data<std::int64_t>();
+  const T *weights = a.weights.device_data<T>(), *lse = a.lse.device_data<T>();
+  const T scale = a.denominator == 0 ? T(0) : a.dloss.device_data<T>()[0] / T(a.denominator);
 
   parallel_for(N, [&, V = V](std::int64_t n) {
-    T* dz = a.dlogits.row<T>(n);
+    T* dz = a.dlogits.device_row<T>(n);
     const T w = weights[n] * scale;
     if (w == 0) {
       std::fill_n(dz, V, T(0));
       return;
     }
-    const T *z = a.logits.row<T>(n), top = lse[2 * n], log_sum = lse[2 * n + 1];
+    const T *z = a.logits.device_row<T>(n), top = lse[2 * n], log_sum = lse[2 * n + 1];
     for (std::int64_t v = 0; v < V; ++v) dz[v] = w * math::exp((z[v] - top) - log_sum);
     dz[targets[n]] = w * (math::exp((z[targets[n]] - top) - log_sum) - 1);
   });

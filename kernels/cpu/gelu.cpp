@@ -12,8 +12,8 @@ template <class T>
 void forward(const GeluForward& a) {
   const auto [N, F] = a.x.dims<2>();
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
-    const T* x = a.x.row<T>(n);
-    T* y = a.y.row<T>(n);
+    const T* x = a.x.device_row<T>(n);
+    T* y = a.y.device_row<T>(n);
     for (std::int64_t f = 0; f < F; ++f) y[f] = math::gelu(x[f]);
   });
 }
@@ -22,8 +22,8 @@ template <class T>
 void backward(const GeluBackward& a) {
   const auto [N, F] = a.x.dims<2>();
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
-    const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
-    T* dx = a.dx.row<T>(n);
+    const T *dy = a.dy.device_row<T>(n), *x = a.x.device_row<T>(n);
+    T* dx = a.dx.device_row<T>(n);
     for (std::int64_t f = 0; f < F; ++f) dx[f] = dy[f] * math::gelu_derivative(x[f]);
   });
 }

@@ -185,16 +185,16 @@ void run(const Gemm& g) {
   gemm_parallel(Product<T>{.M = M,
                            .N = N,
                            .K = K,
-                           .a = g.a.data<T>(),
+                           .a = g.a.device_data<T>(),
                            .a_row = g.trans_a ? 1 : a,
                            .a_col = g.trans_a ? a : 1,
-                           .b = g.b.data<T>(),
+                           .b = g.b.device_data<T>(),
                            .b_row = g.trans_b ? 1 : b,
                            .b_col = g.trans_b ? b : 1,
-                           .c = g.c.data<T>(),
+                           .c = g.c.device_data<T>(),
                            .c_row = g.c.row_stride(),
                            .accumulate = g.accumulate,
-                           .bias = g.bias ? g.bias.data<T>() : nullptr});
+                           .bias = g.bias ? g.bias.device_data<T>() : nullptr});
 }
 
 }  // namespace

@@ -14,12 +14,12 @@ namespace {
 template <class T>
 void forward(const LayernormForward& a) {
   const auto [N, C] = a.x.dims<2>();
-  const T *w = a.w.data<T>(), *b = a.b.data<T>();
-  T *mean = a.mean.data<T>(), *rstd = a.rstd.data<T>();
+  const T *w = a.w.device_data<T>(), *b = a.b.device_data<T>();
+  T *mean = a.mean.device_data<T>(), *rstd = a.rstd.device_data<T>();
 
   parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-    const T* x = a.x.row<T>(n);
-    T* y = a.y.row<T>(n);
+    const T* x = a.x.device_row<T>(n);
+    T* y = a.y.device_row<T>(n);
     const T m = sum<T>(C, [&](std::int64_t c) { return x[c]; }) / T(C);
     const T variance = sum<T>(C, [&](std::int64_t c) { return (x[c] - m) * (x[c] - m); }) / T(C);
     const T r = 1 / std::sqrt(variance + T(a.eps));
@@ -32,13 +32,13 @@ void forward(const LayernormForward& a) {
 template <class T>
 void backward(const LayernormBackward& a) {
   const auto [N, C] = a.x.dims<2>();
-  const T* w = a.w.data<T>();
-  const T *mean = a.mean.data<T>(), *rstd = a.rstd.data<T>();
+  const T* w = a.w.device_data<T>();
+  const T *mean = a.mean.device_data<T>(), *rstd = a.rstd.device_data<T>();
 
   if (a.dx)
     parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-      const T *dy = a.dy.row<T>(n), *x = a.x.row<T>(n);
-      T* dx = a.dx.row<T>(n);
+      const T *dy = a.dy.device_row<T>(n), *x = a.x.device_row<T>(n);
+      T* dx = a.dx.device_row<T>(n);
       const T m = mean[n], r = rstd[n];
       const T g = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c]; }) / T(C);
       const T gh = sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * ((x[c] - m) * r); }) / T(C);
@@ -46,14 +46,14 @@ void backward(const LayernormBackward& a) {
     });
 
   if (a.dw)
-    add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {
-      return [dy = a.dy.row<T>(n), x = a.x.row<T>(n), m = mean[n], r = rstd[n]](std::int64_t c) {
+    add_sum_of_rows(N, C, a.dw.device_data<T>(), [&](std::int64_t n) {
+      return [dy = a.dy.device_row<T>(n), x = a.x.device_row<T>(n), m = mean[n], r = rstd[n]](std::int64_t c) {
         return dy[c] * ((x[c] - m) * r);
       };
     });
   if (a.db)
-    add_sum_of_rows(N, C, a.db.data<T>(),
-                    [&](std::int64_t n) { return [dy = a.dy.row<T>(n)](std::int64_t c) { return dy[c]; }; });
+    add_sum_of_rows(N, C, a.db.device_data<T>(),
+                    [&](std::int64_t n) { return [dy = a.dy.device_row<T>(n)](std::int64_t c) { return dy[c]; }; });
 }
 
 }  // namespace

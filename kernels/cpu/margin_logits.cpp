@@ -21,9 +21,9 @@ void forward(const MarginLogitsForward& a) {
   const T scale = T(a.scale), m = T(a.m), filter = a.filter_above > 0 ? T(a.filter_above) : T(2);
   const T cos_m = math::cos(m), sin_m = math::sin(m);
   parallel_for(R, grain(2 * S), [&, S = S](std::int64_t r) {
-    const T* cos = a.cos.row<T>(r);
-    const std::uint8_t* roles = a.roles.row<std::uint8_t>(r);
-    T* z = a.z.row<T>(r);
+    const T* cos = a.cos.device_row<T>(r);
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
+    T* z = a.z.device_row<T>(r);
     for (std::int64_t s = 0; s < S; ++s) z[s] = scale * clamped(cos[s]);
     for (std::int64_t s = 0; s < S; ++s) {
       const T c = clamped(cos[s]);
@@ -44,9 +44,9 @@ void backward(const MarginLogitsBackward& a) {
   const T scale = T(a.scale), m = T(a.m), filter = a.filter_above > 0 ? T(a.filter_above) : T(2);
   const T cos_m = math::cos(m), sin_m = math::sin(m), least = std::numeric_limits<T>::epsilon();
   parallel_for(R, grain(2 * S), [&, S = S](std::int64_t r) {
-    const T *cos = a.cos.row<T>(r), *dz = a.dz.row<T>(r);
-    const std::uint8_t* roles = a.roles.row<std::uint8_t>(r);
-    T* dcos = a.dcos.row<T>(r);
+    const T *cos = a.cos.device_row<T>(r), *dz = a.dz.device_row<T>(r);
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
+    T* dcos = a.dcos.device_row<T>(r);
     for (std::int64_t s = 0; s < S; ++s) dcos[s] = scale * dz[s];
     for (std::int64_t s = 0; s < S; ++s) {
       const T c = clamped(cos[s]);

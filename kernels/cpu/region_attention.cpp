@@ -52,7 +52,7 @@ void forward(const RegionAttentionForward& a) {
       for (std::int64_t j = 0; j < seen.count; ++j)
         add_scaled(D, out, p[static_cast<std::size_t>(j)], v.row(seen.row[j]));
       for (std::int64_t d = 0; d < D; ++d) out[d] /= total;
-      a.lse.row<T>(r)[h] = top + math::log(total);
+      a.lse.device_row<T>(r)[h] = top + math::log(total);
     }
   });
 }
@@ -71,7 +71,7 @@ void backward(const RegionAttentionBackward& a) {
     }
     for (std::int64_t r = 0; r < R; ++r) {
       const Seen seen(*a.regions, r);
-      const T delta = dot<T>(D, o.row(r), d_o.row(r)), lse = a.lse.row<T>(r)[h];
+      const T delta = dot<T>(D, o.row(r), d_o.row(r)), lse = a.lse.device_row<T>(r)[h];
       std::fill_n(dq.row(r), D, T(0));
       for (std::int64_t j = 0; j < seen.count; ++j) {
         const std::int64_t n = seen.row[j];

@@ -14,8 +14,8 @@ namespace {
 template <class T>
 void forward(const RmsnormForward& a) {
   const auto [N, C] = a.x.dims<2>();
-  const T* w = a.w.data<T>();
-  T* rstd = a.rstd.data<T>();
+  const T* w = a.w.device_data<T>();
+  T* rstd = a.rstd.device_data<T>();
   const Rows<T> x_rows(a.x), y_rows(a.y);
 
   parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
@@ -30,8 +30,8 @@ void forward(const RmsnormForward& a) {
 template <class T>
 void backward(const RmsnormBackward& a) {
   const auto [N, C] = a.x.dims<2>();
-  const T* w = a.w.data<T>();
-  const T* rstd = a.rstd.data<T>();
+  const T* w = a.w.device_data<T>();
+  const T* rstd = a.rstd.device_data<T>();
   const Rows<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
 
   if (a.dx)
@@ -44,7 +44,7 @@ void backward(const RmsnormBackward& a) {
     });
 
   if (a.dw)
-    add_sum_of_rows(N, C, a.dw.data<T>(), [&](std::int64_t n) {
+    add_sum_of_rows(N, C, a.dw.device_data<T>(), [&](std::int64_t n) {
       return [dy = dy_rows[n], x = x_rows[n], r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
     });
 }

@@ -14,7 +14,7 @@ void forward(const RopeForward& a) {
   const auto [L, H, D] = a.x.dims<3>();
   const Rows<T> xs(a.x), ys(a.y);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
-    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     for (std::int64_t h = 0; h < H; ++h) {
       const T* x = xs[t * H + h];
       T* __restrict y = ys[t * H + h];
@@ -37,7 +37,7 @@ void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
     T lane[lanes][most];
     for (std::int64_t k = 0; k < std::min(lanes, H); ++k) std::fill_n(lane[k], n, T(0));
     for (std::int64_t h = 0; h < H; ++h) {
-      const T *x = a.x.row<T>(t * H + h) + j0, *dy = a.dy.row<T>(t * H + h) + j0;
+      const T *x = a.x.device_row<T>(t * H + h) + j0, *dy = a.dy.device_row<T>(t * H + h) + j0;
       T* to = lane[h % lanes];
       for (std::int64_t j = 0; j < n; ++j) to[j] += term(x[j], x[j + R], dy[j], dy[j + R]);
     }
@@ -54,7 +54,7 @@ void backward(const RopeBackward& a) {
   const auto [L, H, D] = a.x.dims<3>();
   const Rows<T> dys(a.dy), dxs(a.dx);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
-    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     if (a.dx)
       for (std::int64_t h = 0; h < H; ++h) {
         const T* dy = dys[t * H + h];
@@ -65,19 +65,21 @@ void backward(const RopeBackward& a) {
         }
       }
     if (a.dcos)
-      sum_heads<T>(a, t, a.dcos.row<T>(t), [](T x, T x_pair, T dy, T dy_pair) { return dy * x + dy_pair * x_pair; });
+      sum_heads<T>(a, t, a.dcos.device_row<T>(t),
+                   [](T x, T x_pair, T dy, T dy_pair) { return dy * x + dy_pair * x_pair; });
     if (a.dsin)
-      sum_heads<T>(a, t, a.dsin.row<T>(t), [](T x, T x_pair, T dy, T dy_pair) { return dy_pair * x - dy * x_pair; });
+      sum_heads<T>(a, t, a.dsin.device_row<T>(t),
+                   [](T x, T x_pair, T dy, T dy_pair) { return dy_pair * x - dy * x_pair; });
   });
 }
 
 template <class T>
 void table_1d(const RopeTable1d& a) {
   const auto [L, R] = a.cos.dims<2>();
-  const float* inv_freq = a.inv_freq.data<float>();
-  const std::int64_t* positions = a.positions.data<std::int64_t>();
+  const float* inv_freq = a.inv_freq.device_data<float>();
+  const std::int64_t* positions = a.positions.device_data<std::int64_t>();
   parallel_for(L, grain(16 * R), [&, R = R](std::int64_t t) {
-    T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     for (std::int64_t k = 0; k < R; ++k) {
       const T angle = T(positions[t]) * T(inv_freq[k]);
       cos[k] = math::cos(angle);
@@ -89,11 +91,11 @@ void table_1d(const RopeTable1d& a) {
 template <class T>
 void table_2d_forward(const RopeTable2dForward& a) {
   const auto [L, R] = a.cos.dims<2>();
-  const float* inv_freq = a.inv_freq.data<float>();
-  const T* class_angles = a.class_angles.data<T>();
+  const float* inv_freq = a.inv_freq.device_data<float>();
+  const T* class_angles = a.class_angles.device_data<T>();
   parallel_for(L, grain(16 * R), [&, R = R, F = R / 2](std::int64_t t) {
-    const std::int64_t* at = a.positions.row<std::int64_t>(t);
-    T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t);
+    const std::int64_t* at = a.positions.device_row<std::int64_t>(t);
+    T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     for (std::int64_t k = 0; k < R; ++k) {
       const T angle = at[0] < 0 ? class_angles[k] : T(at[k / F]) * T(inv_freq[k % F]);
       cos[k] = math::cos(angle);
@@ -106,10 +108,11 @@ void table_2d_forward(const RopeTable2dForward& a) {
 template <class T>
 void table_2d_backward(const RopeTable2dBackward& a) {
   const auto [L, R] = a.cos.dims<2>();
-  T* d = a.dclass_angles.data<T>();
+  T* d = a.dclass_angles.device_data<T>();
   for (std::int64_t t = 0; t < L; ++t) {
-    if (a.positions.row<std::int64_t>(t)[0] >= 0) continue;
-    const T *cos = a.cos.row<T>(t), *sin = a.sin.row<T>(t), *dcos = a.dcos.row<T>(t), *dsin = a.dsin.row<T>(t);
+    if (a.positions.device_row<std::int64_t>(t)[0] >= 0) continue;
+    const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t), *dcos = a.dcos.device_row<T>(t),
+            *dsin = a.dsin.device_row<T>(t);
     for (std::int64_t k = 0; k < R; ++k) d[k] += dsin[k] * cos[k] - dcos[k] * sin[k];
   }
 }

@@ -9,7 +9,7 @@ namespace ov::kernels::cpu {
 namespace {
 
 const std::int64_t* checked(const char* op, const Tensor& index, std::int64_t lowest, std::int64_t end) {
-  const std::int64_t* i = index.data<std::int64_t>();
+  const std::int64_t* i = index.device_data<std::int64_t>();
   for (std::int64_t n = 0; n < index.numel(); ++n)
     if (i[n] < lowest || i[n] >= end)
       input_error(op, ": index ", n, " is ", i[n], ", outside of [", lowest, ", ", end, ")");
@@ -29,7 +29,7 @@ void add_row(T* to, const T* from, std::int64_t C) {
 template <class T>
 void zero_rows(const Tensor& x) {
   const auto [N, C] = x.dims<2>();
-  for (std::int64_t n = 0; n < N; ++n) std::fill_n(x.row<T>(n), C, T(0));
+  for (std::int64_t n = 0; n < N; ++n) std::fill_n(x.device_row<T>(n), C, T(0));
 }
 
 template <class T>
@@ -39,7 +39,7 @@ void class_tokens_forward(const InsertClassTokensForward& a) {
   std::int64_t from = 0, image = 0;
   for (std::int64_t m = 0; m < M; ++m) {
     const bool is_class = image < G && first[image] == m;
-    copy_row(a.y.row<T>(m), is_class ? a.class_vector.data<T>() : a.x.row<T>(from), C);
+    copy_row(a.y.device_row<T>(m), is_class ? a.class_vector.device_data<T>() : a.x.device_row<T>(from), C);
     is_class ? ++image : ++from;
     if (from > a.x.dim(0)) input_error("insert_class_tokens: first rows are not ascending");
   }
@@ -52,10 +52,10 @@ void class_tokens_backward(const InsertClassTokensBackward& a) {
   std::int64_t to = 0, image = 0;
   for (std::int64_t m = 0; m < M; ++m) {
     if (image < G && first[image] == m) {
-      if (a.dclass_vector) add_row(a.dclass_vector.data<T>(), a.dy.row<T>(m), C);
+      if (a.dclass_vector) add_row(a.dclass_vector.device_data<T>(), a.dy.device_row<T>(m), C);
       ++image;
     } else {
-      if (a.dx) copy_row(a.dx.row<T>(to), a.dy.row<T>(m), C);
+      if (a.dx) copy_row(a.dx.device_row<T>(to), a.dy.device_row<T>(m), C);
       ++to;
     }
   }
@@ -69,7 +69,7 @@ void embedding_gradient(const EmbeddingBackward& a) {
   parallel_ranges(C, std::max<std::int64_t>(16, 16384 / std::max<std::int64_t>(L, 1)),
                   [&, L = L](std::int64_t begin, std::int64_t end) {
                     for (std::int64_t t = 0; t < L; ++t)
-                      add_row(a.dtable.row<T>(ids[t]) + begin, a.dy.row<T>(t) + begin, end - begin);
+                      add_row(a.dtable.device_row<T>(ids[t]) + begin, a.dy.device_row<T>(t) + begin, end - begin);
                   });
 }
 
@@ -80,7 +80,7 @@ void embedding_forward(const EmbeddingForward& a) {
   by_dtype(a.table.dtype(), [&](auto v) {
     using T = decltype(v);
     parallel_for(a.ids.numel(), grain(a.y.dim(1)),
-                 [&](std::int64_t t) { copy_row(a.y.row<T>(t), a.table.row<T>(ids[t]), a.y.dim(1)); });
+                 [&](std::int64_t t) { copy_row(a.y.device_row<T>(t), a.table.device_row<T>(ids[t]), a.y.dim(1)); });
   });
 }
 
@@ -93,7 +93,8 @@ void take_rows_forward(const TakeRowsForward& a) {
   const std::int64_t* index = checked("take_rows", a.index, 0, N);
   by_dtype(a.x.dtype(), [&, C = C](auto v) {
     using T = decltype(v);
-    parallel_for(a.index.numel(), grain(C), [&](std::int64_t i) { copy_row(a.y.row<T>(i), a.x.row<T>(index[i]), C); });
+    parallel_for(a.index.numel(), grain(C),
+                 [&](std::int64_t i) { copy_row(a.y.device_row<T>(i), a.x.device_row<T>(index[i]), C); });
   });
 }
 
@@ -103,7 +104,7 @@ void take_rows_backward(const TakeRowsBackward& a) {
   by_dtype(a.dx.dtype(), [&, C = C](auto v) {
     using T = decltype(v);
     zero_rows<T>(a.dx);
-    for (std::int64_t i = 0; i < a.index.numel(); ++i) copy_row(a.dx.row<T>(index[i]), a.dy.row<T>(i), C);
+    for (std::int64_t i = 0; i < a.index.numel(); ++i) copy_row(a.dx.device_row<T>(index[i]), a.dy.device_row<T>(i), C);
   });
 }
 
@@ -121,7 +122,7 @@ void splice_forward(const SpliceForward& a) {
   by_dtype(a.y.dtype(), [&, L = L, C = C](auto v) {
     using T = decltype(v);
     parallel_for(L, grain(C), [&](std::int64_t t) {
-      copy_row(a.y.row<T>(t), source[t] < 0 ? a.text.row<T>(t) : a.features.row<T>(source[t]), C);
+      copy_row(a.y.device_row<T>(t), source[t] < 0 ? a.text.device_row<T>(t) : a.features.device_row<T>(source[t]), C);
     });
   });
 }
@@ -134,10 +135,10 @@ void splice_backward(const SpliceBackward& a) {
     if (a.dfeatures) zero_rows<T>(a.dfeatures);
     for (std::int64_t t = 0; t < L; ++t) {
       const bool text = source[t] < 0;
-      if (!text && a.dfeatures) copy_row(a.dfeatures.row<T>(source[t]), a.dy.row<T>(t), C);
+      if (!text && a.dfeatures) copy_row(a.dfeatures.device_row<T>(source[t]), a.dy.device_row<T>(t), C);
       if (!a.dtext) continue;
-      if (text) copy_row(a.dtext.row<T>(t), a.dy.row<T>(t), C);
-      else std::fill_n(a.dtext.row<T>(t), C, T(0));
+      if (text) copy_row(a.dtext.device_row<T>(t), a.dy.device_row<T>(t), C);
+      else std::fill_n(a.dtext.device_row<T>(t), C, T(0));
     }
   });
 }
@@ -147,8 +148,8 @@ void add(const Add& a) {
   by_dtype(a.y.dtype(), [&, N = N, C = C](auto v) {
     using T = decltype(v);
     parallel_for(N, grain(C), [&](std::int64_t n) {
-      const T *x = a.a.row<T>(n), *z = a.b.row<T>(n);
-      T* y = a.y.row<T>(n);
+      const T *x = a.a.device_row<T>(n), *z = a.b.device_row<T>(n);
+      T* y = a.y.device_row<T>(n);
       for (std::int64_t c = 0; c < C; ++c) y[c] = x[c] + z[c];
     });
   });
@@ -158,8 +159,8 @@ void sum_rows(const SumRows& a) {
   const auto [N, C] = a.x.dims<2>();
   by_dtype(a.x.dtype(), [&, N = N, C = C](auto v) {
     using T = decltype(v);
-    add_sum_of_rows(N, C, a.sum.data<T>(),
-                    [&](std::int64_t n) { return [x = a.x.row<T>(n)](std::int64_t c) { return x[c]; }; });
+    add_sum_of_rows(N, C, a.sum.device_data<T>(),
+                    [&](std::int64_t n) { return [x = a.x.device_row<T>(n)](std::int64_t c) { return x[c]; }; });
   });
 }
 

@@ -23,10 +23,10 @@ template <class T>
 void backward(const SwigluBackward& a) {
   const auto [N, F] = a.gate.dims<2>();
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
-    const T *dy = a.dy.row<T>(n), *gate = a.gate.row<T>(n), *up = a.up.row<T>(n);
+    const T *dy = a.dy.device_row<T>(n), *gate = a.gate.device_row<T>(n), *up = a.up.device_row<T>(n);
     if (a.dgate && a.dup) {  // one exponential an element for both: the usual case
-      T* __restrict dgate = a.dgate.row<T>(n);
-      T* __restrict dup = a.dup.row<T>(n);
+      T* __restrict dgate = a.dgate.device_row<T>(n);
+      T* __restrict dup = a.dup.device_row<T>(n);
       for (std::int64_t f = 0; f < F; ++f) {
         const T g = gate[f], sigmoid = math::sigmoid(g);
         dgate[f] = dy[f] * up[f] * (sigmoid * (T(1) + g * (T(1) - sigmoid)));  // silu'(g)
@@ -35,11 +35,11 @@ void backward(const SwigluBackward& a) {
       return;
     }
     if (a.dgate) {
-      T* dgate = a.dgate.row<T>(n);
+      T* dgate = a.dgate.device_row<T>(n);
       for (std::int64_t f = 0; f < F; ++f) dgate[f] = dy[f] * up[f] * math::silu_derivative(gate[f]);
     }
     if (a.dup) {
-      T* dup = a.dup.row<T>(n);
+      T* dup = a.dup.device_row<T>(n);
       for (std::int64_t f = 0; f < F; ++f) dup[f] = dy[f] * math::silu(gate[f]);
     }
   });

@@ -56,15 +56,15 @@ __global__ void gradient(Rows<T> dlogits, Rows<T> logits, const std::int64_t* ta
 
 void cross_entropy_forward(const CrossEntropyForward& a, cudaStream_t stream) {
   const auto [N, V] = a.logits.dims<2>();
-  float* token_loss = a.token_loss.data<float>();
-  const float* weights = a.weights.data<float>();
+  float* token_loss = a.token_loss.device_data<float>();
+  const float* weights = a.weights.device_data<float>();
   by_cuda_dtype(a.logits.dtype(), [&, N = N, V = V](auto t) {
     using T = decltype(t);
     if (N > 0)
       launch(row_losses<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(V)), 0, stream, token_loss,
-             a.lse.data<float>(), rows_of<T>(a.logits), a.targets.data<std::int64_t>(), weights, V);
+             a.lse.device_data<float>(), rows_of<T>(a.logits), a.targets.device_data<std::int64_t>(), weights, V);
   });
-  launch(total_loss, dim3(1), dim3(row_threads(N)), 0, stream, a.loss.data<float>(), token_loss, weights, N,
+  launch(total_loss, dim3(1), dim3(row_threads(N)), 0, stream, a.loss.device_data<float>(), token_loss, weights, N,
          float(a.denominator));
 }
 
@@ -74,8 +74,8 @@ void cross_entropy_backward(const CrossEntropyBackward& a, cudaStream_t stream) 
   by_cuda_dtype(a.logits.dtype(), [&, N = N, V = V](auto t) {
     using T = decltype(t);
     launch(gradient<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(V)), 0, stream, rows_of<T>(a.dlogits),
-           rows_of<T>(a.logits), a.targets.data<std::int64_t>(), a.weights.data<float>(), a.lse.data<float>(),
-           a.dloss.data<float>(), V, float(a.denominator));
+           rows_of<T>(a.logits), a.targets.device_data<std::int64_t>(), a.weights.device_data<float>(),
+           a.lse.device_data<float>(), a.dloss.device_data<float>(), V, float(a.denominator));
   });
 }
 

@@ -4,8 +4,8 @@
 // f32 for now; the kernels are templates over the element type. kernels/sim runs the same text without a GPU.
 #pragma once
 #include "kernels/cross_entropy.h"
+#include "kernels/cuda/language.h"
 #include "kernels/rmsnorm.h"
-#include "kernels/sim/cuda.h"
 #include "kernels/swiglu.h"
 
 namespace ov::kernels::cuda {

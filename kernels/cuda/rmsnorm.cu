@@ -49,7 +49,7 @@ void rmsnorm_forward(const RmsnormForward& a, cudaStream_t stream) {
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
     using T = decltype(t);
     launch(forward<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.y),
-           a.rstd.data<float>(), rows_of<T>(a.x), a.w.data<T>(), C, float(a.eps));
+           a.rstd.device_data<float>(), rows_of<T>(a.x), a.w.device_data<T>(), C, float(a.eps));
   });
 }
 
@@ -59,10 +59,10 @@ void rmsnorm_backward(const RmsnormBackward& a, cudaStream_t stream) {
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
     using T = decltype(t);
     const auto dy = rows_of<T>(a.dy), x = rows_of<T>(a.x);
-    const float* rstd = a.rstd.data<float>();
+    const float* rstd = a.rstd.device_data<float>();
     if (a.dx)
       launch(backward_x<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.dx), dy, x,
-             a.w.data<T>(), rstd, C);
+             a.w.device_data<T>(), rstd, C);
     if (a.dw) add_sum_of_rows(N, C, a.dw, ScaleGradient<T>{dy, x, rstd}, stream);
   });
 }

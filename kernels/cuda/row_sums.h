@@ -52,16 +52,16 @@ void add_sum_of_rows(std::int64_t N, std::int64_t C, const Tensor& dw, const F& 
   std::int64_t B = ceil_div(N, rows_in_block);
   Tensor partial({B, C}, Dtype::f32, dw.device(), Segment::workspace);
   launch(sum_blocks<F>, dim3(static_cast<unsigned>(B), ceil_div(C, threads)), dim3(threads), 0, stream,
-         partial.data<float>(), term, N, C);
+         partial.device_data<float>(), term, N, C);
   for (;;) {
     const std::int64_t left = ceil_div(B, rows_in_tree);
     const dim3 grid(static_cast<unsigned>(left), ceil_div(C, tree_columns)), block(tree_columns, tree_threads);
     if (left == 1) {
-      launch(sum_tree<true>, grid, block, 0, stream, dw.data<float>(), partial.data<float>(), B, C);
+      launch(sum_tree<true>, grid, block, 0, stream, dw.device_data<float>(), partial.device_data<float>(), B, C);
       return;
     }
     const Tensor next({left, C}, Dtype::f32, dw.device(), Segment::workspace);
-    launch(sum_tree<false>, grid, block, 0, stream, next.data<float>(), partial.data<float>(), B, C);
+    launch(sum_tree<false>, grid, block, 0, stream, next.device_data<float>(), partial.device_data<float>(), B, C);
     partial = next, B = left;
   }
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/math.h"
-#include "kernels/sim/cuda.h"
+#include "kernels/cuda/language.h"
 #include "tensor/tensor.h"
 
 namespace ov::kernels::cuda {
@@ -25,9 +25,9 @@ template <class T>
 Rows<T> rows_of(const Tensor& t) {
   if (!t) return {};
   const std::int64_t stride = t.row_stride();
-  if (stride >= 0) return {t.data<T>(), 1, stride, 0};
+  if (stride >= 0) return {t.device_data<T>(), 1, stride, 0};
   if (t.rank() != 3) input_error("a CUDA kernel takes strided tensors of rank 3, got ", t.shape().str());
-  return {t.data<T>(), t.dim(1), t.stride(0), t.stride(1)};
+  return {t.device_data<T>(), t.dim(1), t.stride(0), t.stride(1)};
 }
 
 // `width` neighbours; packet_width of them are moved by one instruction of 16 bytes.

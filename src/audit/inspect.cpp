@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <sstream>
 
-#include "base/file.h"
-#include "data/processor.h"
+#include "base/io/file.h"
+#include "data/sample/processor.h"
 #include "image/decode.h"
-#include "model/hf_io.h"
+#include "model/files/hf_directory.h"
 #include "store/jsonl.h"
 #include "text/tokenizer.h"
 

@@ -1,7 +1,7 @@
 #include "base/progress.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
-#include "model/generate.h"
+#include "generate/generate.h"
 
 namespace ov::cli {
 

@@ -1,4 +1,4 @@
-#include "model/generate.h"
+#include "generate/generate.h"
 
 #include "cli/verbs.h"
 

@@ -1,9 +1,9 @@
-#include "model/merge.h"
+#include "model/files/merge.h"
 
 #include <cstdio>
 
 #include "cli/verbs.h"
-#include "train/pretrain_text.h"
+#include "train/stages/pretrain_text.h"
 
 namespace ov::cli {
 namespace {

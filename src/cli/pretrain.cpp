@@ -1,7 +1,7 @@
 #include "base/text.h"
 #include "cli/verbs.h"
-#include "train/pretrain_text.h"
-#include "train/pretrain_vision.h"
+#include "train/stages/pretrain_text.h"
+#include "train/stages/pretrain_vision.h"
 
 namespace ov::cli {
 namespace {

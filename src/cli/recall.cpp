@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "cli/verbs.h"
-#include "model/generate.h"
+#include "generate/generate.h"
 
 namespace ov::cli {
 

@@ -1,5 +1,5 @@
-#include "base/durable_directory.h"
-#include "base/file.h"
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
 #include "cli/verbs.h"
 #include "data/learn_tokenizer.h"
 

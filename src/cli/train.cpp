@@ -1,5 +1,5 @@
 #include "cli/verbs.h"
-#include "train/job.h"
+#include "train/stages/job.h"
 
 namespace ov::cli {
 namespace {

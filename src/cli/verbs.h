@@ -5,8 +5,8 @@
 
 #include "base/config.h"
 #include "base/error.h"
-#include "data/processor.h"
-#include "model/hf_io.h"
+#include "data/sample/processor.h"
+#include "model/files/hf_directory.h"
 #include "nn/init.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"

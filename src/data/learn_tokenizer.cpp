@@ -3,7 +3,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "store/jsonl.h"
 #include "text/bpe_train.h"
 #include "text/chat.h"

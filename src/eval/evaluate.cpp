@@ -4,8 +4,8 @@
 #include <map>
 
 #include "base/parallel.h"
+#include "generate/generate.h"
 #include "image/decode.h"
-#include "model/generate.h"
 #include "text/conversation.h"
 
 namespace ov {

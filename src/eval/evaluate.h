@@ -17,7 +17,7 @@
 #include <functional>
 #include <string>
 
-#include "data/processor.h"
+#include "data/sample/processor.h"
 #include "eval/questions.h"
 #include "model/onevision.h"
 

@@ -1,7 +1,7 @@
 #include "eval/recall.h"
 
-#include "data/sample.h"
-#include "model/generate.h"
+#include "data/sample/sample.h"
+#include "generate/generate.h"
 
 namespace ov {
 namespace {

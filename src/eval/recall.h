@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "data/conversations.h"
-#include "data/processor.h"
+#include "data/raw/conversations.h"
+#include "data/sample/processor.h"
 #include "model/onevision.h"
 
 namespace ov {

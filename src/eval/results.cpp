@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/sha256.h"
 #include "eval/evaluate.h"
 

@@ -1,7 +1,7 @@
 #include "image/decode.h"
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "image/formats.h"
 
 namespace ov {

@@ -1,7 +1,7 @@
 #include "report/html.h"
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 
 namespace ov::html {
 namespace {

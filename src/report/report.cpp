@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "report/html.h"
 #include "report/plot.h"
 #include "report/sections.h"

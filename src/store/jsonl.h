@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/json.h"
 
 namespace ov {

@@ -16,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "tensor/tensor.h"
 
 namespace ov {

@@ -91,6 +91,15 @@ class Tensor {
     if (sizeof(T) != size_of(dtype_)) wrong_size(sizeof(T));
     return reinterpret_cast<T*>(static_cast<std::byte*>(storage_->data)) + offset_;
   }
+  // The kernels' door to a tensor's memory, wherever it lies; under kernels/ alone (`make arch-check`).
+  template <class T>
+  T* device_data() const {
+    return data<T>();
+  }
+  template <class T>
+  T* device_row(std::int64_t n) const {
+    return device_data<T>() + row_offset(n);
+  }
   std::byte* bytes() const {
     return static_cast<std::byte*>(storage_->data) + offset_ * static_cast<std::int64_t>(size_of(dtype_));
   }
@@ -143,7 +152,7 @@ class Rows {
  public:
   explicit Rows(const Tensor& x) {
     if (!x) return;
-    data_ = x.data<T>();
+    data_ = x.device_data<T>();
     outer_ = std::max<std::int64_t>(0, x.row_stride());
     if (x.row_stride() >= 0) return;
     if (x.rank() == 3 && x.dim(0) * x.dim(1) < std::int64_t{1} << 32) {
@@ -154,7 +163,7 @@ class Rows {
     }
   }
   T* operator[](std::int64_t n) const {
-    if (group_ == 1) return any_ ? any_->row<T>(n) : data_ + n * outer_;
+    if (group_ == 1) return any_ ? any_->device_row<T>(n) : data_ + n * outer_;
     const auto row = static_cast<std::uint32_t>(n), group = row / group_;  // 32 bits: a division a third as long
     return data_ + group * outer_ + (row - group * group_) * inner_;
   }

@@ -4,7 +4,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/json.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"

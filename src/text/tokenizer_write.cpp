@@ -1,7 +1,7 @@
 // Hugging Face tokenizer directories, written: the seven files that Transformers 4.55 writes for a Qwen2 tokenizer.
 #include <algorithm>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/json.h"
 #include "text/chat_template.h"
 #include "text/pretokenize.h"

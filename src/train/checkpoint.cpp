@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "base/durable_directory.h"
-#include "base/file.h"
-#include "model/hf_io.h"
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
+#include "model/files/hf_directory.h"
 
 namespace ov {
 namespace {

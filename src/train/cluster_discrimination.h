@@ -16,7 +16,7 @@
 
 #include "autograd/ops.h"
 #include "base/rng.h"
-#include "data/regions.h"
+#include "data/raw/regions.h"
 #include "nn/parameters.h"
 
 namespace ov {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <optional>
 
-#include "data/region_loader.h"
+#include "data/load/region_loader.h"
 #include "model/region_head.h"
 #include "train/checkpoint.h"
 #include "train/cluster_discrimination.h"

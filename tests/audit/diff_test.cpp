@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "tests/base/scratch.h"
 
 using namespace ov;

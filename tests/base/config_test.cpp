@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "tests/base/scratch.h"
 
 using namespace ov;

@@ -1,9 +1,9 @@
-#include "base/durable_directory.h"
+#include "base/io/durable_directory.h"
 
 #include <doctest/doctest.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 

@@ -1,4 +1,4 @@
-#include "base/file.h"
+#include "base/io/file.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "base/durable_directory.h"
+#include "base/io/durable_directory.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 
 namespace ov {
 

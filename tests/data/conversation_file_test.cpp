@@ -1,4 +1,4 @@
-#include "data/conversations.h"
+#include "data/raw/conversations.h"
 
 #include <doctest/doctest.h>
 

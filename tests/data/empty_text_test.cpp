@@ -2,7 +2,7 @@
 // fault is counted under its reason, what is none (a caption has no question) is a sample.
 #include <doctest/doctest.h>
 
-#include "data/text_corpus.h"
+#include "data/raw/text_corpus.h"
 #include "tests/data/pack_fixture.h"
 #include "text/chat.h"
 

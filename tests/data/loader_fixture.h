@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "base/file.h"
-#include "data/loader.h"
+#include "base/io/file.h"
+#include "data/load/loader.h"
 #include "image/encode.h"
 #include "tests/base/scratch.h"
 

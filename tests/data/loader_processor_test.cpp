@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "data/processor.h"
+#include "data/sample/processor.h"
 #include "image/decode.h"
 #include "tests/data/loader_fixture.h"
 

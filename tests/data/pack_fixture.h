@@ -2,8 +2,8 @@
 #pragma once
 #include <map>
 
+#include "data/load/packed_loader.h"
 #include "data/pack/pack.h"
-#include "data/pack/packed_loader.h"
 #include "store/tar.h"
 #include "tests/data/loader_fixture.h"
 

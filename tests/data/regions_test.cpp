@@ -1,5 +1,5 @@
 // Region annotations: test 3 of RICE pre-training (the sampler), the file, the loader, and what must be refused.
-#include "data/regions.h"
+#include "data/raw/regions.h"
 
 #include <doctest/doctest.h>
 
@@ -9,7 +9,7 @@
 #include <set>
 
 #include "base/parallel.h"
-#include "data/region_loader.h"
+#include "data/load/region_loader.h"
 #include "image/encode.h"
 #include "tests/base/scratch.h"
 

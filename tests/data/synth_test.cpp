@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/json.h"
 #include "data/synth/canvas.h"
 #include "data/synth/lessons.h"

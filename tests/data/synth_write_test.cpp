@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
-#include "base/durable_directory.h"
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
 #include "base/json.h"
 #include "base/parallel.h"
 #include "data/synth/write.h"

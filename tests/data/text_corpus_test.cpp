@@ -1,5 +1,5 @@
 // Text as training sees it: what is learnt of a document and of a described scene, and in which order records come.
-#include "data/text_corpus.h"
+#include "data/raw/text_corpus.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "data/webdataset.h"
+#include "data/raw/webdataset.h"
 
 #include <doctest/doctest.h>
 

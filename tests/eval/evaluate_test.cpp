@@ -7,12 +7,12 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
-#include "data/sample.h"
+#include "data/sample/sample.h"
 #include "data/synth/write.h"
-#include "model/generate.h"
+#include "generate/generate.h"
 #include "nn/init.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"

@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "tests/data/loader_fixture.h"
 
 using namespace ov;

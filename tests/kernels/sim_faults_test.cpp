@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/sim/cuda.h"
+#include "kernels/cuda/language.h"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/math.h"
-#include "kernels/sim/cuda.h"
+#include "kernels/cuda/language.h"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/parallel.h"
-#include "model/generate.h"
+#include "generate/generate.h"
 #include "tests/model/packed_rows.h"
 #include "train/trainer.h"
 

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "audit/diff.h"
-#include "model/hf_io.h"
+#include "model/files/hf_directory.h"
 #include "tests/base/scratch.h"
 
 using namespace ov;

@@ -1,15 +1,15 @@
 // Stage 0: two trained parts become one model, to the bit, under any spelling of their names; and what does not fit is
 // refused by name.
-#include "model/merge.h"
+#include "model/files/merge.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <cstring>
 
-#include "base/file.h"
-#include "model/hf_io.h"
-#include "model/merge_sources.h"
+#include "base/io/file.h"
+#include "model/files/hf_directory.h"
+#include "model/files/merge_sources.h"
 #include "tests/base/scratch.h"
 #include "tests/model/small_model.h"
 

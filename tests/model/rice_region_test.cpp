@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/rng.h"
 #include "model/region_head.h"
 #include "nn/init.h"

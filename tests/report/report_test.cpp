@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "image/encode.h"
 #include "report/html.h"
 #include "report/run_summary.h"

@@ -1,11 +1,11 @@
-#include "store/checkpoint.h"
+#include "store/hf_weights.h"
 
 #include <doctest/doctest.h>
 
 #include <cstring>
 #include <filesystem>
 
-#include "base/durable_directory.h"
+#include "base/io/durable_directory.h"
 #include "base/json.h"
 #include "store/hf_names.h"
 #include "tests/base/kill_at_step.h"

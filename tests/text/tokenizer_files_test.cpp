@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/json.h"
 #include "tests/base/scratch.h"
 #include "text/tokenizer.h"

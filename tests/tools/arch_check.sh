@@ -14,10 +14,11 @@ autograd: kernels
 nn:       autograd
 parallel: nn
 model:    parallel store
+generate: model
 data:     store text image
 train:    model data
 rl:       train
-eval:     train
+eval:     train generate
 serve:    rl eval
 report:   rl eval
 audit:    train

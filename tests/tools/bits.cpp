@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 #include "base/sha256.h"
-#include "model/generate.h"
+#include "generate/generate.h"
 #include "tests/model/packed_rows.h"
 #include "train/trainer.h"
 

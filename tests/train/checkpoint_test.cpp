@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "audit/diff.h"
-#include "base/durable_directory.h"
+#include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/data/loader_fixture.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "audit/diff.h"
-#include "model/hf_io.h"
+#include "model/files/hf_directory.h"
 #include "train/trainer.h"
 
 using namespace ov;

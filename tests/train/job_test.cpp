@@ -1,6 +1,6 @@
 // The training job from files to files: pictures and conversations in, a Hugging Face directory out, whatever happens
 // in between.
-#include "train/job.h"
+#include "train/stages/job.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include "audit/diff.h"
 #include "base/parallel.h"
 #include "data/synth/lessons.h"
-#include "model/hf_io.h"
+#include "model/files/hf_directory.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/data/loader_fixture.h"
 #include "tests/train/training_run.h"

@@ -1,11 +1,11 @@
 // Pre-training of the decoder from files to files: what is trained, what is not, and the same bits whatever happens.
-#include "train/pretrain_text.h"
+#include "train/stages/pretrain_text.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
 
 #include "base/parallel.h"
-#include "model/hf_io.h"
+#include "model/files/hf_directory.h"
 #include "store/jsonl.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"

@@ -1,5 +1,5 @@
 // The vision stage from files to a tower: it learns, threads do not change its bits, a resumed run is the same run.
-#include "train/pretrain_vision.h"
+#include "train/stages/pretrain_vision.h"
 
 #include <doctest/doctest.h>
 

@@ -3,9 +3,9 @@
 #pragma once
 #include <string>
 
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/sha256.h"
-#include "store/checkpoint.h"
+#include "store/hf_weights.h"
 #include "tests/model/packed_rows.h"
 #include "train/trainer.h"
 

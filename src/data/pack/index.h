@@ -19,8 +19,8 @@
 
 #include "data/pack/length_packer.h"
 #include "data/pack/sources.h"
-#include "data/processor.h"
-#include "data/sample.h"
+#include "data/sample/processor.h"
+#include "data/sample/sample.h"
 
 namespace ov {
 

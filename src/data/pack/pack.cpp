@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "base/parallel.h"
 #include "data/pack/report.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "data/records.h"
+#include "data/raw/records.h"
 
 namespace ov {
 

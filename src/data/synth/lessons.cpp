@@ -1,7 +1,7 @@
 #include "data/synth/lessons.h"
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/file.h"
 #include "data/synth/output.h"
 #include "data/synth/world.h"
 #include "image/encode.h"

@@ -2,9 +2,9 @@
 
 #include <map>
 
-#include "base/durable_directory.h"
 #include "base/error.h"
-#include "base/file.h"
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
 #include "base/parallel.h"
 #include "data/synth/shards.h"
 #include "data/synth/turns.h"

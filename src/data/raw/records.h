@@ -1,0 +1,27 @@
+// Raw data sets behind one door: numbered records, read one by one.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "data/raw/conversations.h"
+
+namespace ov {
+
+class Records {
+ public:
+  virtual ~Records() = default;
+  virtual const std::string& path() const = 0;
+  virtual std::int64_t size() const = 0;
+  // 0 <= index < size(). Throws Rejected. Safe from several threads.
+  virtual Conversation read(std::int64_t index) const = 0;
+  // 64 hex digits that change with the number, order or text of the records. Pictures in files of their own are not
+  // read for it, and of a tar shard the members' names and places.
+  virtual std::string fingerprint() const = 0;
+};
+
+// A directory or a .tar file is a webdataset (data/webdataset.h), any other file a conversation file
+// (data/conversations.h), whose relative image paths start at image_dir; "" is its own directory.
+std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "");
+
+}  // namespace ov

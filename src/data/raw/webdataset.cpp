@@ -1,0 +1,229 @@
+#include "data/raw/webdataset.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/hash.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "data/raw/webdataset_sample.h"
+#include "store/energon.h"
+
+namespace ov {
+namespace {
+
+void check_class(const std::string& name, const std::string& path) {
+  const std::vector<std::string> known = {"MultiMixQASample", "PackedCaptioningSample", "CaptioningSample"};
+  if (name.empty() || std::find(known.begin(), known.end(), name) != known.end()) return;
+  input_error(path, "/.nv-meta/dataset.yaml: sample class '", name,
+              "': expected MultiMixQASample, PackedCaptioningSample or CaptioningSample", did_you_mean(name, known));
+}
+
+}  // namespace
+
+Webdataset::Webdataset(const std::string& path) : path_(path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) input_error(path, ": no such file or directory");
+  if (!S_ISDIR(info.st_mode)) {
+    open_shard(path, std::nullopt);
+  } else {
+    std::optional<EnergonMeta> meta = read_energon_meta(path);
+    if (!meta) {
+      meta.emplace();
+      for (const std::string& name : list_directory(path))
+        if (name.ends_with(".tar")) meta->train.push_back(name);
+    }
+    check_class(meta->sample_class, path);
+    if (meta->train.empty()) input_error(path, ": no shard: expected .tar files, or a list in .nv-meta/split.yaml");
+    for (const std::string& name : meta->train) {
+      const auto promised = meta->shard_samples.find(name);
+      open_shard(path + "/" + name,
+                 promised == meta->shard_samples.end() ? std::nullopt : std::optional(promised->second));
+    }
+  }
+  reject_duplicates();
+  split_packed();
+  if (records_.empty()) input_error(path, ": no sample in ", shards_.size(), " shard(s)");
+}
+
+void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t> promised) {
+  const std::int64_t before = size();
+  struct stat info;
+  shards_.push_back({path, nullptr});
+  if (::stat(path.c_str(), &info) == 0) {
+    shards_.back().file = MappedFile::open(path);
+    const Shard shard = shards_.back();
+    if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
+    else list_scanned(shard);
+  } else if (!promised) {
+    add_fault(RejectReason::damaged_shard, cat(path, ": no such shard"));
+  }
+  for (std::int64_t i = size() - before; promised && i < *promised; ++i)
+    add_fault(RejectReason::damaged_shard,
+              cat(path, ": sample ", i + 1, " of ", *promised, " that .nv-meta/.info promises is not there"));
+}
+
+void Webdataset::add(std::uint64_t begin, std::uint64_t end, const std::string& key) {
+  records_.push_back({begin, end, static_cast<std::uint32_t>(shards_.size() - 1), -1});
+  keys_.push_back(fnv1a(key, fnv1a(folder(shards_.back()))) | 1);
+}
+
+// Of the shard, from path_ on: a data set that moves keeps its fingerprint.
+std::string Webdataset::folder(const Shard& shard) const {
+  const std::string parent = parent_directory(shard.path);
+  return parent.substr(std::min(path_.size(), parent.size()));
+}
+
+void Webdataset::add_fault(RejectReason reason, const std::string& message) {
+  faults_[size()] = {reason, message};
+  records_.push_back({0, 0, static_cast<std::uint32_t>(shards_.size() - 1), -1});
+  keys_.push_back(0);
+}
+
+void Webdataset::list_indexed(const Shard& shard, const std::vector<std::uint64_t>& borders) {
+  for (std::size_t i = 0; i + 1 < borders.size(); ++i) {
+    TarMember first;
+    try {
+      if (borders[i + 1] > shard.file->size())
+        throw TruncatedTar(Exit::wrong_input, cat(shard.path, ": cut short: sample ", i + 1, " ends at byte ",
+                                                  borders[i + 1], ", the file at byte ", shard.file->size()));
+      if (!TarReader(shard.file, borders[i], borders[i + 1]).next(&first))
+        input_error(shard.path, ": byte ", borders[i], ": expected a sample, found none");
+      add(borders[i], borders[i + 1], std::string(webdataset_key(first.name)));
+    } catch (const Error& e) { add_fault(RejectReason::damaged_shard, e.what()); }
+  }
+  TarMember beyond;
+  bool more = false;
+  try {
+    if (borders.back() < shard.file->size()) more = TarReader(shard.file, borders.back()).next(&beyond);
+  } catch (const Error&) {}  // damage behind the last sample harms none
+  if (more)
+    input_error(shard.path, ".idx: ends at byte ", borders.back(), ", where the shard goes on with '", beyond.name,
+                "': it belongs to another shard; remove it, or make it anew");
+}
+
+void Webdataset::list_scanned(const Shard& shard) {
+  TarReader tar(shard.file);
+  std::string key;
+  std::uint64_t begin = 0, end = 0;
+  try {
+    for (TarMember m; tar.next(&m); end = m.end) {
+      if (end > 0 && webdataset_key(m.name) == key) continue;
+      if (end > 0) add(begin, end, key);
+      begin = m.begin;
+      key = webdataset_key(m.name);
+    }
+    if (end > 0) add(begin, end, key);
+  } catch (const Error& e) { add_fault(RejectReason::damaged_shard, e.what()); }  // the sample before may miss parts
+}
+
+void Webdataset::reject_duplicates() {
+  std::vector<std::int64_t> order(records_.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto hash = [&](std::int64_t i) { return keys_[static_cast<std::size_t>(i)]; };
+  std::sort(order.begin(), order.end(),
+            [&](std::int64_t a, std::int64_t b) { return std::pair(hash(a), a) < std::pair(hash(b), b); });
+  const auto place = [&](std::int64_t i) {
+    const Record& r = records_[static_cast<std::size_t>(i)];
+    TarMember m;
+    TarReader(shards_[r.shard].file, r.begin, r.end).next(&m);
+    return std::pair(folder(shards_[r.shard]), std::string(webdataset_key(m.name)));
+  };
+  for (std::size_t k = 1; k < order.size(); ++k) {
+    if (hash(order[k]) == 0 || hash(order[k]) != hash(order[k - 1])) continue;
+    const auto key = place(order[k]);
+    for (std::size_t first = k; first-- > 0 && hash(order[first]) == hash(order[k]);) {
+      if (place(order[first]) != key) continue;
+      const std::string& earlier = shards_[records_[static_cast<std::size_t>(order[first])].shard].path;
+      faults_[order[k]] = {RejectReason::duplicate_key,
+                           cat(shards_[records_[static_cast<std::size_t>(order[k])].shard].path, ": sample '",
+                               key.second, "': this key came before, in ", earlier)};
+      break;
+    }
+  }
+}
+
+// Packed samples become a record for each conversation. The first sample that can be read tells whether there are any.
+void Webdataset::split_packed() {
+  std::vector<Record> records;
+  std::map<std::int64_t, Fault> faults;
+  std::vector<std::uint64_t> keys;
+  const auto put = [&](Record r, std::size_t i) {
+    if (const auto f = faults_.find(static_cast<std::int64_t>(i)); f != faults_.end())
+      faults[static_cast<std::int64_t>(records.size())] = f->second;
+    records.push_back(r);
+    keys.push_back(keys_[i]);
+  };
+  bool decided = false;
+  for (std::size_t i = 0; i < records_.size(); ++i) {
+    Record r = records_[i];
+    std::size_t items = 0;
+    if (!faults_.contains(static_cast<std::int64_t>(i))) {
+      try {
+        if (const auto n = packed_items(parts(r), shards_[r.shard].path)) {
+          if (!decided && *n == 0) return;
+          items = *n;
+          decided = true;
+        }
+      } catch (const Rejected&) {}  // read() will tell
+    }
+    if (items == 0) put(r, i);
+    for (std::size_t k = 0; k < items; ++k) {
+      r.item = static_cast<std::int32_t>(k);
+      put(r, i);
+    }
+  }
+  records_ = std::move(records);
+  faults_ = std::move(faults);
+  keys_ = std::move(keys);
+}
+
+std::vector<TarMember> Webdataset::parts(const Record& r) const {
+  const Shard& shard = shards_[r.shard];
+  std::vector<TarMember> out;
+  try {
+    TarReader tar(shard.file, r.begin, r.end);
+    for (TarMember m; tar.next(&m);) out.push_back(m);
+  } catch (const Error& e) { throw Rejected(RejectReason::damaged_shard, e.what()); }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (webdataset_key(out[i].name) != webdataset_key(out[0].name) || out[i].end > r.end)
+      reject(RejectReason::damaged_shard, shard.path, ": bytes ", r.begin, " to ", r.end,
+             " are not one sample, as its index says: '", out[0].name, "' and '", out[i].name, "'");
+    for (std::size_t k = 0; k < i; ++k)
+      if (out[k].name == out[i].name)
+        reject(RejectReason::duplicate_key, shard.path, ": '", out[i].name, "' occurs twice in its sample");
+  }
+  return out;
+}
+
+Conversation Webdataset::read(std::int64_t index) const {
+  if (index < 0 || index >= size()) input_error(path_, ": record ", index, " of ", size());
+  if (const auto fault = faults_.find(index); fault != faults_.end())
+    throw Rejected(fault->second.reason, fault->second.message);
+  const Record& r = records_[static_cast<std::size_t>(index)];
+  Conversation c = webdataset_conversation(parts(r), r.item, shards_[r.shard].path);
+  c.memory = shards_[r.shard].file;
+  return c;
+}
+
+std::string Webdataset::fingerprint() const {
+  Sha256 hash;
+  const auto number = [&](std::uint64_t v) { hash.update(&v, sizeof v); };
+  for (const Shard& s : shards_) {
+    const std::string name = s.path.substr(std::min(path_.size(), s.path.size()));
+    hash.update(name.data(), name.size() + 1);
+    number(s.file ? s.file->size() : 0);
+  }
+  for (std::size_t i = 0; i < records_.size(); ++i) {
+    number(keys_[i]);
+    number(records_[i].begin);
+    number(records_[i].end);
+    number(records_[i].shard);
+    number(static_cast<std::uint64_t>(static_cast<std::int64_t>(records_[i].item)));
+  }
+  return hash.hex();
+}
+
+}  // namespace ov

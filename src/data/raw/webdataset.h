@@ -1,0 +1,72 @@
+// Tar shards as conversations: webdataset layouts, with the metadata of Megatron-Energon or without any.
+//
+// A member "dir/key.part" belongs to sample "dir/key"; the parts of a sample stand one behind the other. What a sample
+// holds tells its layout, which agrees with the class that dataset.yaml names:
+//
+//   MultiMixQASample        json {"texts": [{role, content}], "media": "image" or "text", "name": [parts]}
+//   PackedCaptioningSample  json {"prompts": [P], "captions": [P]} and img<i>.jpg: P conversations of one question, a
+//                           record each; the successor's lists of turns and img<i>_<j>.jpg too. A first question that
+//                           does not place its pictures has them in front.
+//   CaptioningSample        a picture and txt, or json {"caption"}: asked with the picture alone
+//   (no class)              pictures and json, a bare list of messages
+//
+// A path is a directory (its training shards as .nv-meta/split.yaml lists them, else all its .tar files by name) or one
+// shard. <shard>.idx saves the scan; without it the shard is read through once.
+//
+// Faults of single samples are rejects when their record is read: a sample that a cut or overwritten shard does not
+// hold whole, and those behind it as far as .idx or .info.yaml tell how many there were (damaged_shard); a key that
+// came before in shards of the same directory, or a part that occurs twice (duplicate_key).
+#pragma once
+#include <map>
+#include <optional>
+
+#include "data/raw/records.h"
+#include "data/reject.h"
+#include "store/tar.h"
+
+namespace ov {
+
+class Webdataset : public Records {
+ public:
+  // Throws input_error: no such path, no shard or no sample in it, a sample class that is not known here, malformed
+  // metadata, an index that is not of its shard.
+  explicit Webdataset(const std::string& path);
+
+  const std::string& path() const override { return path_; }
+  std::int64_t size() const override { return static_cast<std::int64_t>(records_.size()); }
+  Conversation read(std::int64_t index) const override;
+  std::string fingerprint() const override;
+
+ private:
+  struct Record {
+    std::uint64_t begin = 0, end = 0;  // bytes in the shard
+    std::uint32_t shard = 0;
+    std::int32_t item = -1;  // of a packed sample
+  };
+  struct Fault {
+    RejectReason reason;
+    std::string message;
+  };
+  struct Shard {
+    std::string path;
+    std::shared_ptr<const MappedFile> file;  // null when it is missing
+  };
+
+  void open_shard(const std::string& path, std::optional<std::int64_t> promised);
+  void list_indexed(const Shard& shard, const std::vector<std::uint64_t>& borders);
+  void list_scanned(const Shard& shard);
+  void add(std::uint64_t begin, std::uint64_t end, const std::string& key);
+  void add_fault(RejectReason reason, const std::string& message);
+  void reject_duplicates();
+  void split_packed();
+  std::string folder(const Shard& shard) const;
+  std::vector<TarMember> parts(const Record& record) const;
+
+  std::string path_;
+  std::vector<Shard> shards_;
+  std::vector<Record> records_;
+  std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault
+  std::map<std::int64_t, Fault> faults_;
+};
+
+}  // namespace ov

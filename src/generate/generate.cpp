@@ -1,0 +1,106 @@
+#include "generate/generate.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+
+namespace ov {
+namespace {
+
+void check_id(std::int64_t id, std::int64_t vocabulary) {
+  if (id < 0 || id >= vocabulary) input_error("generate: id ", id, " where the vocabulary has ", vocabulary, " rows");
+}
+
+std::int64_t room(const Onevision& model, const std::vector<std::int64_t>& prompt, std::int64_t max_new_tokens) {
+  if (prompt.empty()) input_error("generate: the prompt has no tokens");
+  for (const std::int64_t id : prompt) check_id(id, model.config().text.vocabulary);
+  return static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, max_new_tokens);
+}
+
+Var features_of(const Onevision& model, const Tensor& pixel_values, const std::vector<Grid>& grids) {
+  return model.encode_images(
+      nullptr, {.input_ids = {}, .positions = {}, .segments = {}, .pixel_values = pixel_values, .grids = grids});
+}
+
+Tensor last_row(const Tensor& h_TC) { return h_TC.slice(0, h_TC.dim(0) - 1, h_TC.dim(0)); }
+
+}  // namespace
+
+Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Tensor& pixel_values,
+                       const std::vector<Grid>& grids, std::int64_t max_new_tokens)
+    : Generation(model, prompt, features_of(model, pixel_values, grids), max_new_tokens) {}
+
+Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& prompt, const Var& features,
+                       std::int64_t max_new_tokens)
+    : model_(model),
+      cache_(model.config().text, room(model, prompt, max_new_tokens), model.parameters().dtype(),
+             model.parameters().device()) {
+  const OnevisionInputs inputs = single_segment(prompt, {}, {}, model.parameters().device());
+  // Only the last row goes through the head: the rest of the prompt predicts nothing that is asked for.
+  logits_ = model.logits(Var{last_row(model.hidden(nullptr, inputs, features, &cache_).value)}).value;
+}
+
+void Generation::append(std::int64_t id) {
+  check_id(id, model_.config().text.vocabulary);
+  Device& device = model_.parameters().device();
+  const std::int64_t n = cache_.length();
+  // One query, at position n, that sees the n cached keys and its own.
+  const OnevisionInputs step = {
+      .input_ids = index_tensor({id}, {1}, device),
+      .positions = index_tensor({n}, {1}, device),
+      .segments = std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, 1, 0, n + 1}}),
+      .pixel_values = {},
+      .grids = {}};
+  logits_ = model_.logits(model_.hidden(nullptr, step, {}, &cache_)).value;
+}
+
+std::int64_t greedy(const Tensor& logits) {
+  std::int64_t best = 0;
+  by_dtype(logits.dtype(), [&](auto v) {
+    const auto* z = logits.data<decltype(v)>();
+    best = std::max_element(z, z + logits.numel()) - z;  // the first of equals
+  });
+  return best;
+}
+
+std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,
+                                   const Tensor& pixel_values, const std::vector<Grid>& grids,
+                                   const GenerateOptions& options, const std::function<bool(std::int64_t)>& callback) {
+  return generate_from_features(model, prompt, features_of(model, pixel_values, grids), options, callback);
+}
+
+std::vector<std::int64_t> generate_from_features(const Onevision& model, const std::vector<std::int64_t>& prompt,
+                                                 const Var& features, const GenerateOptions& options,
+                                                 const std::function<bool(std::int64_t)>& callback) {
+  std::vector<std::int64_t> ids;
+  Generation generation(model, prompt, features, options.max_new_tokens);
+  while (static_cast<std::int64_t>(ids.size()) < options.max_new_tokens) {
+    const std::int64_t id = greedy(generation.logits());
+    ids.push_back(id);
+    if (callback && !callback(id)) break;
+    if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
+    if (static_cast<std::int64_t>(ids.size()) < options.max_new_tokens) generation.append(id);
+  }
+  return ids;
+}
+
+std::vector<std::int64_t> read_stop_ids(const std::string& directory) {
+  const std::string path = directory + "/generation_config.json";
+  const Json json = Json::read(path);
+  std::vector<std::int64_t> stop;
+  const auto add = [&](const char* key, const Json& value) {
+    if (!value.is_integer()) input_error(path, ": ", key, ": expected an id or a list of ids, got ", value.dump());
+    if (std::find(stop.begin(), stop.end(), value.as_int()) == stop.end()) stop.push_back(value.as_int());
+  };
+  for (const char* key : {"eos_token_id", "pad_token_id"}) {
+    const Json* value = json.find(key);
+    if (!value || value->is_null()) continue;
+    if (!value->is_array()) add(key, *value);
+    else
+      for (const Json& item : value->items()) add(key, item);
+  }
+  if (stop.empty()) input_error(path, ": neither eos_token_id nor pad_token_id; an answer would never end");
+  return stop;
+}
+
+}  // namespace ov

@@ -1,0 +1,62 @@
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
+#include "model/region_head.h"
+#include "store/hf_weights.h"
+
+namespace ov {
+namespace {
+
+bool of_tower(const std::string& name) {
+  return name.starts_with("model.visual.") && !name.starts_with("model.visual.merger.");
+}
+
+// The vision_config as a whole model's config.json has it, but for the width that a merger would have.
+Json vision_json(const VisionConfig& vision) {
+  ModelConfig whole;
+  whole.vision = vision;
+  const Json config = whole.json();
+  Json out = Json::object();
+  for (const auto& [key, value] : config.at("vision_config").members())
+    if (key != "text_hidden_size") out.set(key, value);
+  return out;
+}
+
+}  // namespace
+
+void export_tower(const std::string& directory, const RiceModel& model) {
+  DurableDirectory out(directory);
+  const Json config = Json::object({{"model_type", "rice_vit"}, {"vision_config", vision_json(model.tower().config)}});
+  write_durably(out.file("config.json"), config.dump(2) + "\n");
+  std::vector<NamedTensor> tensors;
+  for (const auto& e : model.parameters().entries())
+    if (of_tower(e.parameter.name)) tensors.push_back({e.parameter.name, e.parameter.value});
+  write_checkpoint(out.path(), tensors);
+  out.commit();
+}
+
+VisionConfig read_tower_config(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  const Json config = Json::read(path);
+  const Json* vision = config.is_object() ? config.find("vision_config") : nullptr;
+  if (!vision || !vision->is_object()) input_error(path, ": vision_config is missing");
+  // The reader wants a whole model; the decoder's defaults stand in for what a tower does not have.
+  Json with_width = *vision;
+  with_width.set("text_hidden_size", TextConfig().hidden);
+  const Json whole = Json::object({{"vision_config", with_width}, {"text_config", Json::object()}});
+  return ModelConfig::read(whole, path).vision;
+}
+
+void load_tower(const std::string& directory, Parameters& parameters) {
+  const CheckpointReader weights = CheckpointReader::open(directory);
+  std::vector<NamedShape> expected;
+  for (const auto& e : parameters.entries())
+    if (of_tower(e.parameter.name)) expected.push_back({e.parameter.name, e.shape});
+  weights.check_names(expected);
+  for (const auto& e : parameters.entries()) {
+    if (!of_tower(e.parameter.name)) continue;
+    const Tensor t = weights.tensor(e.parameter.name);
+    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
+  }
+}
+
+}  // namespace ov

@@ -1,0 +1,205 @@
+#include "store/hf_weights.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/io/file.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "store/hf_names.h"
+
+namespace ov {
+namespace {
+
+const std::string single_file = "model.safetensors", index_file = "model.safetensors.index.json";
+
+// model.safetensors, the index, and anything that looks like a shard.
+std::vector<std::string> weight_files(const std::string& directory) {
+  std::vector<std::string> files;
+  for (const std::string& name : list_directory(directory))
+    if (name == index_file || (name.starts_with("model") && name.ends_with(".safetensors"))) files.push_back(name);
+  return files;
+}
+
+// Tensor on disk -> shard, from the index, checked for its form.
+std::map<std::string, std::string> read_index(const std::string& path) {
+  const Json index = Json::read(path);
+  std::map<std::string, std::string> shard_of;
+  try {
+    for (const auto& [name, shard] : index.at("weight_map").members()) {
+      if (shard.as_string().find('/') != std::string::npos)
+        input_error("tensor '", name, "': shard '", shard.as_string(), "' is not a plain file name");
+      shard_of[name] = shard.as_string();
+    }
+  } catch (const Error& e) { input_error(path, ": weight_map: ", e.what()); }
+  if (shard_of.empty()) input_error(path, ": weight_map names no tensor");
+  return shard_of;
+}
+
+bool floating(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::bf16; }
+
+std::string shard_name(std::size_t i, std::size_t n) {
+  const auto five = [](std::size_t k) {
+    const std::string digits = std::to_string(k);
+    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+  };
+  return "model-" + five(i + 1) + "-of-" + five(n) + ".safetensors";
+}
+
+}  // namespace
+
+CheckpointReader CheckpointReader::open(const std::string& directory) {
+  CheckpointReader reader;
+  reader.path_ = directory;
+  const std::vector<std::string> files = weight_files(directory);
+  const bool single = std::count(files.begin(), files.end(), single_file) != 0;
+  const bool indexed = std::count(files.begin(), files.end(), index_file) != 0;
+  const std::string index_path = directory + "/" + index_file;
+  if (!single && !indexed)
+    input_error(directory, files.empty() ? ": holds no weights, expected " + single_file + " or " + index_file
+                                         : ": holds shards such as " + files[0] + " but no " + index_file);
+  if (single && files.size() > 1) {
+    const std::string& other = files[0] == single_file ? files[1] : files[0];
+    input_error(directory, ": holds ", single_file, " and ", other, "; which of them is the model cannot be told");
+  }
+  if (single) {
+    reader.add_shard(single_file);
+    return reader;
+  }
+
+  const auto shard_of = read_index(index_path);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : shard_of) shards.insert(shard);
+  for (const std::string& file : files)
+    if (file != index_file && !shards.count(file))
+      input_error(directory, "/", file, ": a shard that ", index_file, " does not name");
+  for (const std::string& shard : shards) {
+    if (!std::count(files.begin(), files.end(), shard))
+      input_error(directory, "/", shard, ": the shard is missing; ", index_file, " names it");
+    reader.add_shard(shard);
+    for (const SafetensorsEntry& e : reader.shards_.back().entries()) {
+      const auto said = shard_of.find(e.name);
+      if (said == shard_of.end())
+        input_error(directory, "/", shard, ": tensor '", e.name, "' is not named in ", index_file);
+      if (said->second != shard)
+        input_error(directory, "/", shard, ": tensor '", e.name, "' is here, ", index_file, " says ", said->second);
+    }
+  }
+  std::set<std::string> present;
+  for (const Safetensors& shard : reader.shards_)
+    for (const SafetensorsEntry& e : shard.entries()) present.insert(e.name);
+  for (const auto& [name, shard] : shard_of)
+    if (!present.count(name))
+      input_error(directory, "/", shard, ": tensor '", name, "' is missing; ", index_file, " names it");
+  return reader;
+}
+
+void CheckpointReader::add_shard(const std::string& file) {
+  shards_.push_back(Safetensors::open(path_ + "/" + file));
+  for (const SafetensorsEntry& e : shards_.back().entries()) {
+    const std::string name = name_in_memory(e.name);
+    if (name.empty()) continue;
+    if (const auto [it, fresh] = index_.emplace(name, entries_.size()); !fresh)
+      input_error(shards_.back().path(), ": tensor '", e.name, "' is the same parameter as '",
+                  entries_[it->second].on_disk, "'");
+    entries_.push_back({name, e.name, e.dtype, e.shape, shards_.size() - 1});
+  }
+}
+
+Tensor CheckpointReader::tensor(const std::string& name) const {
+  const auto it = index_.find(name);
+  if (it == index_.end()) {
+    std::vector<std::string> names;
+    for (const Entry& e : entries_) names.push_back(e.name);
+    input_error(path_, ": tensor '", name, "' is missing", did_you_mean(name, names));
+  }
+  const Entry& e = entries_[it->second];
+  return shards_[e.shard].tensor(e.on_disk);
+}
+
+std::vector<std::string> CheckpointReader::name_faults(const std::vector<NamedShape>& expected) const {
+  constexpr std::size_t guesses = 16;  // a near name costs a pass over all names; a wholly different model needs none
+  std::set<std::string> wanted;
+  std::vector<std::string> missing, extra, faults;
+  for (const NamedShape& p : expected) wanted.insert(p.name);
+  for (const NamedShape& p : expected)
+    if (!has(p.name)) missing.push_back(p.name);
+  for (const Entry& e : entries_)
+    if (!wanted.count(e.name)) extra.push_back(e.name);
+
+  const auto near = [&](const std::string& name, const std::vector<std::string>& names) {
+    return faults.size() < guesses ? did_you_mean(name, names) : "";
+  };
+  for (const std::string& name : missing)
+    faults.push_back(cat(path_, ": tensor '", name, "' is missing", near(name, extra)));
+  for (const NamedShape& p : expected) {
+    if (!has(p.name)) continue;
+    const Entry& e = entries_[index_.at(p.name)];
+    if (e.shape != p.shape)
+      faults.push_back(cat(shards_[e.shard].path(), ": tensor '", e.on_disk, "': expected shape ", p.shape.str(),
+                           ", found ", e.shape.str()));
+  }
+  for (const std::string& name : extra) {
+    const Entry& e = entries_[index_.at(name)];
+    faults.push_back(
+        cat(shards_[e.shard].path(), ": tensor '", e.on_disk, "' is not part of this model", near(name, missing)));
+  }
+  return faults;
+}
+
+void CheckpointReader::check_names(const std::vector<NamedShape>& expected) const {
+  const auto faults = name_faults(expected);
+  if (faults.empty()) return;
+  const std::string more = faults.size() > 1 ? cat(" (and ", faults.size() - 1, " more like it)") : "";
+  input_error(faults[0], more);
+}
+
+std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<NamedTensor>& tensors,
+                                          const CheckpointOptions& options) {
+  if (const auto files = weight_files(directory); !files.empty())
+    input_error(directory, ": already holds ", files[0], "; save into a new directory");
+
+  // Shards are filled in order, as transformers fills them.
+  struct Shard {
+    std::vector<TensorInfo> infos;
+    std::vector<const Tensor*> tensors;
+    std::int64_t bytes = 0;
+  };
+  std::vector<Shard> shards(1);
+  std::int64_t total = 0;
+  for (const NamedTensor& t : tensors) {
+    const Dtype dtype = options.dtype && floating(t.tensor.dtype()) ? *options.dtype : t.tensor.dtype();
+    const std::int64_t bytes = t.tensor.numel() * static_cast<std::int64_t>(size_of(dtype));
+    if (shards.back().bytes + bytes > options.max_shard_bytes && shards.back().bytes > 0) shards.emplace_back();
+    shards.back().infos.push_back({name_on_disk(t.name), dtype, t.tensor.shape()});
+    shards.back().tensors.push_back(&t.tensor);
+    shards.back().bytes += bytes;
+    total += bytes;
+  }
+
+  std::vector<std::string> written;
+  std::map<std::string, std::string> weight_map;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string file = shards.size() == 1 ? single_file : shard_name(i, shards.size());
+    SafetensorsWriter writer(directory + "/" + file, shards[i].infos, {{"format", "pt"}});
+    for (std::size_t k = 0; k < shards[i].tensors.size(); ++k) {
+      const Tensor& t = *shards[i].tensors[k];
+      const Dtype dtype = shards[i].infos[k].dtype;
+      writer.write(t.dtype() == dtype ? t : t.to(dtype, Segment::workspace));
+      weight_map[shards[i].infos[k].name] = file;
+    }
+    writer.commit();
+    written.push_back(file);
+  }
+  if (shards.size() == 1) return written;
+
+  std::vector<Json::Member> map(weight_map.begin(), weight_map.end());
+  const Json index =
+      Json::object({{"metadata", Json::object({{"total_size", total}})}, {"weight_map", Json::object(std::move(map))}});
+  write_durably(directory + "/" + index_file, index.dump(2) + "\n");
+  written.push_back(index_file);
+  return written;
+}
+
+}  // namespace ov

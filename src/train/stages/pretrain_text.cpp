@@ -1,0 +1,78 @@
+#include "train/stages/pretrain_text.h"
+
+#include "base/io/file.h"
+#include "model/files/hf_directory.h"
+
+namespace ov {
+
+ModelConfig with_tokenizer(ModelConfig described, const Tokenizer& tokenizer, const std::string& directory) {
+  const ChatTokens chat = ChatTokens::of(tokenizer);
+  described.image_token = chat.image_pad;
+  described.video_token = chat.video_pad;
+  described.vision_start_token = chat.vision_start;
+  if (described.text.vocabulary == 0) described.text.vocabulary = tokenizer.vocab_size();
+  if (described.text.vocabulary < tokenizer.vocab_size())
+    input_error("text.vocabulary is ", described.text.vocabulary, ", the tokenizer in ", directory, " has ",
+                tokenizer.vocab_size(), " tokens");
+  described.check();
+  return described;
+}
+
+Processor described_processor(const ModelConfig& model, const Tokenizer& tokenizer) {
+  ProcessorConfig images;
+  images.patch = model.vision.patch;
+  images.merge = model.vision.merge;
+  return {tokenizer, images};
+}
+
+namespace {
+
+struct Start {
+  std::unique_ptr<Onevision> model;
+  Processor processor;
+};
+
+Start start_of(const TextPretraining& o) {
+  if (!o.model_dir.empty()) {
+    auto model = load_model(o.model_dir, {.dtype = o.dtype});
+    Processor processor = Processor::read(o.model_dir);
+    with_tokenizer(model->config(), processor.tokenizer(), o.model_dir);
+    return {std::move(model), std::move(processor)};
+  }
+  const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
+  auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir));
+  model->parameters().allocate(o.dtype, cpu());
+  initialize(model->parameters(), o.init, o.init_seed);
+  Processor processor = described_processor(model->config(), tokenizer);
+  return {std::move(model), std::move(processor)};
+}
+
+}  // namespace
+
+StepReport pretrain_text(const TextPretraining& o) {
+  const Start start = start_of(o);
+  make_directories(o.out);
+  LoaderOptions data = o.data;
+  if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
+  Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
+  TrainOptions train = o.train;
+  train.modules = {"language_model"};
+  Trainer trainer(*start.model, loader, train);
+
+  const RunOptions run{.out = o.out,
+                       .name = "pretrain",
+                       .save_every = o.save_every,
+                       .keep = o.keep,
+                       .log_every = o.log_every,
+                       .resume = o.resume,
+                       .about = Json::object({{"config", o.config},
+                                              {"parameters", start.model->parameters().count()},
+                                              {"trained", start.model->parameters().gradients().numel()},
+                                              {"records", loader.records()}})};
+  return run_to_end(trainer, run, [&] {
+    export_model(o.out + "/model", *start.model, start.processor);
+    return Json::object({{"rejects", loader.rejects().json()}});
+  });
+}
+
+}  // namespace ov
