@@ -3,6 +3,7 @@
 #include "kernels/adamw.h"
 #include "kernels/attention.h"
 #include "kernels/cluster_loss.h"
+#include "kernels/copy.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
@@ -16,6 +17,8 @@
 #include "kernels/swiglu.h"
 
 #define OV_KERNELS(K)                                        \
+  K(copy, Copy)                                              \
+  K(fill, Fill)                                              \
   K(gemm, Gemm)                                              \
   K(sum_rows, SumRows)                                       \
   K(layernorm_forward, LayernormForward)                     \

@@ -9,6 +9,7 @@
 #include "base/sum.h"
 #include "kernels/cpu/attention_keys.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/row_pointers.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -136,7 +137,7 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
 template <class T>
 void zero_rows(const Tensor& x) {
   const auto [N, C] = x.dims<2>();
-  const Rows<T> rows(x);
+  const RowPointers<T> rows(x);
   for (std::int64_t n = 0; n < N; ++n) std::fill_n(rows[n], C, T(0));
 }
 

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/row_sums.h"
 #include "kernels/table.h"
 
@@ -16,7 +17,7 @@ void forward(const RmsnormForward& a) {
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.device_data<T>();
   T* rstd = a.rstd.device_data<T>();
-  const Rows<T> x_rows(a.x), y_rows(a.y);
+  const RowPointers<T> x_rows(a.x), y_rows(a.y);
 
   parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
     const T* x = x_rows[n];
@@ -32,7 +33,7 @@ void backward(const RmsnormBackward& a) {
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.device_data<T>();
   const T* rstd = a.rstd.device_data<T>();
-  const Rows<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
+  const RowPointers<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
 
   if (a.dx)
     parallel_for(N, grain(C), [&, C = C](std::int64_t n) {

@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/row_pointers.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -12,7 +13,7 @@ namespace {
 template <class T>
 void forward(const RopeForward& a) {
   const auto [L, H, D] = a.x.dims<3>();
-  const Rows<T> xs(a.x), ys(a.y);
+  const RowPointers<T> xs(a.x), ys(a.y);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     for (std::int64_t h = 0; h < H; ++h) {
@@ -52,7 +53,7 @@ void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
 template <class T>
 void backward(const RopeBackward& a) {
   const auto [L, H, D] = a.x.dims<3>();
-  const Rows<T> dys(a.dy), dxs(a.dx);
+  const RowPointers<T> dys(a.dy), dxs(a.dx);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     if (a.dx)

@@ -3,6 +3,7 @@
 #include "base/math.h"
 #include "base/parallel.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/row_pointers.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -11,7 +12,7 @@ namespace {
 template <class T>
 void forward(const SwigluForward& a) {
   const auto [N, F] = a.gate.dims<2>();
-  const Rows<T> gates(a.gate), ups(a.up), ys(a.y);
+  const RowPointers<T> gates(a.gate), ups(a.up), ys(a.y);
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *gate = gates[n], *up = ups[n];
     T* __restrict y = ys[n];

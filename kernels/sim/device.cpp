@@ -14,6 +14,8 @@ void in_order(const Args& a) {
 }
 
 const Table sim_table = {
+    .copy = cpu::copy,  // its memory is the host's
+    .fill = cpu::fill,
     .rmsnorm_forward = in_order<RmsnormForward, cuda::rmsnorm_forward>,
     .rmsnorm_backward = in_order<RmsnormBackward, cuda::rmsnorm_backward>,
     .swiglu_forward = in_order<SwigluForward, cuda::swiglu_forward>,

@@ -82,7 +82,7 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
 
   const NextToken next = next_token_targets(c.labels, model.parameters().dtype());
   const CrossEntropy ce = cross_entropy(logits, next.targets, next.weights, static_cast<double>(next.labelled));
-  const Tensor index = index_tensor(next.rows, {next.labelled}, cpu());
+  const Tensor index = index_tensor("labelled rows", next.rows, {next.labelled}, 0, logits.dim(0), cpu());
   trace.tensors.push_back(
       {"token_loss", take_rows(Var{ce.token_loss.view({ce.token_loss.numel(), 1})}, index).value.flat()});
   const Tensor seed = Tensor::like(ce.loss.value);

@@ -14,7 +14,11 @@ void check_id(std::int64_t id, std::int64_t vocabulary) {
 std::int64_t room(const Onevision& model, const std::vector<std::int64_t>& prompt, std::int64_t max_new_tokens) {
   if (prompt.empty()) input_error("generate: the prompt has no tokens");
   for (const std::int64_t id : prompt) check_id(id, model.config().text.vocabulary);
-  return static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, max_new_tokens);
+  std::int64_t tokens = 0;
+  if (__builtin_add_overflow(static_cast<std::int64_t>(prompt.size()), std::max<std::int64_t>(0, max_new_tokens),
+                             &tokens))
+    input_error("generate: max_new_tokens is ", max_new_tokens, ", more than can be counted with the prompt");
+  return tokens;
 }
 
 Var features_of(const Onevision& model, const Tensor& pixel_values, const std::vector<Grid>& grids) {
@@ -46,8 +50,8 @@ void Generation::append(std::int64_t id) {
   const std::int64_t n = cache_.length();
   // One query, at position n, that sees the n cached keys and its own.
   const OnevisionInputs step = {
-      .input_ids = index_tensor({id}, {1}, device),
-      .positions = index_tensor({n}, {1}, device),
+      .input_ids = {id},
+      .positions = index_tensor("positions", {n}, {1}, 0, cache_.capacity(), device),
       .segments = std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, 1, 0, n + 1}}),
       .pixel_values = {},
       .grids = {}};
@@ -55,12 +59,8 @@ void Generation::append(std::int64_t id) {
 }
 
 std::int64_t greedy(const Tensor& logits) {
-  std::int64_t best = 0;
-  by_dtype(logits.dtype(), [&](auto v) {
-    const auto* z = logits.data<decltype(v)>();
-    best = std::max_element(z, z + logits.numel()) - z;  // the first of equals
-  });
-  return best;
+  const auto z = logits.to(Dtype::f64).to_vector<double>();  // exact, so the order is that of the logits
+  return std::max_element(z.begin(), z.end()) - z.begin();   // the first of equals
 }
 
 std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,

@@ -78,7 +78,7 @@ Var DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
 Decoder::Decoder(Parameters& set, const TextConfig& c)
     : config(c),
       embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding)),
-      inv_freq(Tensor::of(kernels::inverse_frequencies(c.head_dim, c.rope_theta), {c.head_dim / 2})) {
+      inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim, c.rope_theta))) {
   for (std::int64_t i = 0; i < c.layers; ++i)
     layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
   norm = RmsNorm(set, "model.language_model.norm", c.hidden, c.norm_eps);
@@ -86,8 +86,7 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments,
                      KvCache* cache, bool recompute_blocks) const {
-  const DecoderStep step{std::move(segments),
-                         rope_table_1d(positions, constant_on(inv_freq, positions.device()), x.value.dtype()), cache};
+  const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache};
   Var h = x;
   for (const DecoderLayer& layer : layers) {
     if (!recompute_blocks || cache) {

@@ -57,7 +57,7 @@ struct Decoder {
   Parameter* embed_tokens;
   std::vector<DecoderLayer> layers;
   RmsNorm norm;
-  Tensor inv_freq;  // [D/2] f32
+  const Tensor* inv_freq;  // [D/2] f32
 };
 
 }  // namespace ov

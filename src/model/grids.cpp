@@ -2,15 +2,9 @@
 
 namespace ov {
 
-Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Device& device) {
-  const Tensor t(shape, Dtype::i64, device, Segment::data);
-  if (device.has_data()) std::copy(values.begin(), values.end(), t.data<std::int64_t>());
-  return t;
-}
-
 VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device)
     : segments(std::make_shared<kernels::SegmentTable>()) {
-  std::vector<std::int64_t> position, class_row, patch_row;
+  std::vector<std::int64_t> class_row, patch_row;
   std::int64_t row = 0;
   for (std::size_t g = 0; g < grids.size(); ++g) {
     const Grid& grid = grids[g];
@@ -21,13 +15,13 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
       const std::int64_t length = grid.h * grid.w + 1;
       segments->push_back({row, length, row, length});
       class_row.push_back(row++);
-      position.insert(position.end(), {-1, -1});
+      places.insert(places.end(), {-1, -1});
       // Merge-block order: the patches that become one token are neighbours.
       for (std::int64_t by = 0; by < grid.h; by += merge)
         for (std::int64_t bx = 0; bx < grid.w; bx += merge)
           for (std::int64_t y = by; y < by + merge; ++y)
             for (std::int64_t x = bx; x < bx + merge; ++x) {
-              position.insert(position.end(), {y, x});
+              places.insert(places.end(), {y, x});
               patch_row.push_back(row++);
             }
     }
@@ -38,9 +32,10 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
     for (std::size_t p = 0; p < patch_row.size(); ++p) patch_row[p] = static_cast<std::int64_t>(p) + 1;
 
   patches = static_cast<std::int64_t>(patch_row.size());
-  positions = index_tensor(position, {row, 2}, device);
-  class_rows = index_tensor(class_row, {static_cast<std::int64_t>(class_row.size())}, device);
-  patch_rows = index_tensor(patch_row, {patches}, device);
+  const auto frames = static_cast<std::int64_t>(class_row.size());
+  positions = index_tensor("patch positions", places, {row, 2}, -1, row, device);
+  class_rows = index_tensor("class rows", class_row, {frames}, 0, row, device);
+  patch_rows = index_tensor("patch rows", patch_row, {patches}, 0, row, device);
 }
 
 }  // namespace ov

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/attention.h"
-#include "tensor/tensor.h"
+#include "tensor/transfer.h"
 
 namespace ov {
 
@@ -18,14 +18,12 @@ struct Grid {
 struct VisionLayout {
   VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device);
 
-  std::int64_t patches = 0;  // P
-  Tensor positions;          // [N,2] i64: row and column of each patch in its image; -1 for a class token
-  Tensor class_rows;         // [frames] i64: where the class tokens stand
-  Tensor patch_rows;         // [P] i64: where the patches stand, in input order
+  std::int64_t patches = 0;          // P
+  std::vector<std::int64_t> places;  // [N,2]: row and column of each patch in its image; -1 for a class token
+  Tensor positions;                  // the same on the device, i64
+  Tensor class_rows;                 // [frames] i64: where the class tokens stand
+  Tensor patch_rows;                 // [P] i64: where the patches stand, in input order
   std::shared_ptr<kernels::SegmentTable> segments;  // one a frame: full attention within it
 };
-
-// i64 values on a device; on meta only the shape.
-Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Device& device);
 
 }  // namespace ov

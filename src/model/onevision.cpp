@@ -19,7 +19,7 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
   const auto T = static_cast<std::int64_t>(ids.size());
   std::vector<std::int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
-  return {index_tensor(ids, {T}, device), index_tensor(positions, {T}, device),
+  return {ids, index_tensor("positions", positions, {T}, 0, T, device),
           std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, T, 0, T}}), pixel_values, grids};
 }
 
@@ -28,19 +28,20 @@ Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
   if (layout.patches != inputs.pixel_values.dim(0))
     input_error("pixel_values has ", inputs.pixel_values.dim(0), " rows, image_grid_thw asks for ", layout.patches);
-  const Var pixels = tape ? tape->input(inputs.pixel_values) : Var{inputs.pixel_values};
+  const Tensor here = inputs.pixel_values.to(parameters_.device());
+  const Var pixels = tape ? tape->input(here) : Var{here};
   return merger_.forward(visual_.forward(pixels, layout, recompute_blocks));
 }
 
 namespace {
 
 // Which feature row stands at each token: -1 for text.
-std::vector<std::int64_t> image_sources(const Tensor& ids, std::int64_t image_token, std::int64_t features) {
-  std::vector<std::int64_t> source(static_cast<std::size_t>(ids.numel()), -1);
-  if (!ids.has_data()) return source;
+std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, std::int64_t image_token,
+                                        std::int64_t features) {
+  std::vector<std::int64_t> source(ids.size(), -1);
   std::int64_t next = 0;
-  for (std::int64_t t = 0; t < ids.numel(); ++t)
-    if (ids.data<std::int64_t>()[t] == image_token) source[static_cast<std::size_t>(t)] = next++;
+  for (std::size_t t = 0; t < ids.size(); ++t)
+    if (ids[t] == image_token) source[t] = next++;
   if (next != features)
     input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
   return source;
@@ -50,13 +51,17 @@ std::vector<std::int64_t> image_sources(const Tensor& ids, std::int64_t image_to
 
 Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache) const {
   Parameter& table = *language_model_.embed_tokens;
-  Var h = named("model.language_model.embed_tokens",
-                embedding(inputs.input_ids, tape ? tape->parameter(table) : Var{table.value}),
+  Device& device = parameters_.device();
+  const auto T = static_cast<std::int64_t>(inputs.input_ids.size());
+  const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
+  Var h = named("model.language_model.embed_tokens", embedding(ids, tape ? tape->parameter(table) : Var{table.value}),
                 tape ? tape->tracer() : nullptr);
   // Behind a cached prompt every id is text: a placeholder that the model itself wrote has no picture.
   if (!cache || cache->length() == 0) {
-    const auto source = image_sources(inputs.input_ids, config_.image_token, features ? features.dim(0) : 0);
-    if (features) h = splice(h, features, index_tensor(source, {h.dim(0)}, parameters_.device()));
+    const std::int64_t rows = features ? features.dim(0) : 0;
+    std::vector<std::int64_t> source(inputs.input_ids.size(), -1);
+    if (device.has_data()) source = image_sources(inputs.input_ids, config_.image_token, rows);  // plan's ids are zeros
+    if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
   return language_model_.forward(h, inputs.positions, inputs.segments, cache, recompute_blocks);
 }

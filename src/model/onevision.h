@@ -10,10 +10,10 @@ namespace ov {
 // A packed row of tokens with its pictures. Image placeholders in input_ids are replaced by merged patch features, in
 // order.
 struct OnevisionInputs {
-  Tensor input_ids;  // [T] i64
-  Tensor positions;  // [T] i64, restarting in every segment, going on after a prefix
+  std::vector<std::int64_t> input_ids;  // [T], on the host: where pictures stand is read there
+  Tensor positions;                     // [T] i64, restarting in every segment, going on after a prefix
   std::shared_ptr<const kernels::SegmentTable> segments;
-  Tensor pixel_values;      // [P, 3·14·14] of the model's dtype, null without pictures
+  Tensor pixel_values;      // [P, 3·14·14] of the model's dtype, on any device, null without pictures
   std::vector<Grid> grids;  // one a picture
 };
 

@@ -35,7 +35,6 @@ std::int64_t cell_of(double x, std::int64_t cells) {
 kernels::RegionTable visible_rows(const std::vector<Grid>& grids, const VisionLayout& layout,
                                   const std::vector<RegionBox>& regions, const RegionHeadConfig& config) {
   kernels::RegionTable table;
-  const std::int64_t* position = layout.positions.data<std::int64_t>();
   for (std::size_t i = 0; i < regions.size(); ++i) {
     const RegionBox& b = regions[i];
     if (b.picture < 0 || b.picture >= static_cast<std::int64_t>(grids.size()) || !(b.x1 < b.x2 && b.y1 < b.y2))
@@ -46,7 +45,8 @@ kernels::RegionTable visible_rows(const std::vector<Grid>& grids, const VisionLa
     const std::int64_t row = cell_of((b.y1 + b.y2) / 2, grid.h), column = cell_of((b.x1 + b.x2) / 2, grid.w);
     const kernels::SegmentRow& rows = (*layout.segments)[picture];
     for (std::int64_t n = rows.q_begin; n < rows.q_begin + rows.q_length; ++n) {
-      const std::int64_t y = position[2 * n], x = position[2 * n + 1];
+      const auto at = static_cast<std::size_t>(2 * n);
+      const std::int64_t y = layout.places[at], x = layout.places[at + 1];
       if (y < 0) {
         if (config.class_token_key) table.rows.push_back(n);
         continue;
@@ -111,16 +111,17 @@ Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const V
   step.table = std::make_shared<kernels::RegionTable>(visible_rows(grids, layout, regions, config));
   if (config.rope) {
     const Var angles = on_tape_of(e_NC, tower.class_pos_emb);
-    const Tensor inv_freq = constant_on(tower.inv_freq, device);
-    step.key_angles = rope_table_2d(layout.positions, inv_freq, angles);
+    step.key_angles = rope_table_2d(layout.positions, *tower.inv_freq, angles);
     const std::vector<std::int64_t> class_token(static_cast<std::size_t>(2 * R), -1);
-    step.query_angles = rope_table_2d(index_tensor(class_token, {R, 2}, device), inv_freq, angles);
+    step.query_angles =
+        rope_table_2d(index_tensor("class tokens", class_token, {R, 2}, -1, 0, device), *tower.inv_freq, angles);
   }
 
   std::vector<std::int64_t> source;
   for (const RegionBox& b : regions)
     source.push_back(probe ? 0 : (*layout.segments)[static_cast<std::size_t>(b.picture)].q_begin);
-  Var h = embedding(index_tensor(source, {R}, device), probe ? on_tape_of(e_NC, probe) : e_NC);
+  const Var rows = probe ? on_tape_of(e_NC, probe) : e_NC;
+  Var h = embedding(index_tensor("region queries", source, {R}, 0, rows.dim(0), device), rows);
   for (const RegionLayer& layer : layers) h = layer.forward(h, e_NC, step);
   return named("region_head", out(norm(h)));
 }
@@ -133,7 +134,8 @@ Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector
   const VisionLayout layout(grids, tower_.config.merge, false, parameters_.device());
   if (layout.patches != pixel_values.dim(0))
     input_error("pixel_values has ", pixel_values.dim(0), " rows, the grids ask for ", layout.patches);
-  const Var pixels = tape ? tape->input(pixel_values) : Var{pixel_values};
+  const Tensor here = pixel_values.to(parameters_.device());
+  const Var pixels = tape ? tape->input(here) : Var{here};
   return head_.forward(tower_.rows(pixels, layout, false), grids, layout, regions, tower_);
 }
 

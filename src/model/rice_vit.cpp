@@ -54,7 +54,7 @@ RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
       patch_embed(set.declare("model.visual.patch_embed.proj.weight", {c.hidden, c.channels, c.patch, c.patch},
                               Role::patch_embedding)),
       pre_layernorm(set, "model.visual.pre_layernorm", c.hidden, c.pre_norm_eps),
-      inv_freq(Tensor::of(kernels::inverse_frequencies(c.head_dim() / 2, c.rope_theta), {c.head_dim() / 4})) {
+      inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim() / 2, c.rope_theta))) {
   for (std::int64_t i = 0; i < c.depth; ++i) blocks.emplace_back(set, "model.visual.blocks." + std::to_string(i), c);
 }
 
@@ -64,8 +64,7 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
       linear(pixels, view(kernel, {config.hidden, config.patch_values()}));  // a convolution whose stride is its width
   named("model.visual.patch_embed", named("model.visual.patch_embed.proj", h_PC));
   Var h_NC = insert_class_tokens(h_PC, on_tape_of(h_PC, class_embedding), layout.class_rows);
-  const RopeTable table = rope_table_2d(layout.positions, constant_on(inv_freq, layout.positions.device()),
-                                        on_tape_of(h_PC, class_pos_emb));
+  const RopeTable table = rope_table_2d(layout.positions, *inv_freq, on_tape_of(h_PC, class_pos_emb));
 
   h_NC = named("model.visual.pre_layernorm", pre_layernorm(h_NC));
   for (const VisionBlock& b : blocks) {

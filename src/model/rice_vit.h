@@ -41,7 +41,7 @@ struct RiceVit {
   Parameter *class_embedding, *class_pos_emb, *patch_embed;
   LayerNorm pre_layernorm;
   std::vector<VisionBlock> blocks;
-  Tensor inv_freq;  // [D/4] f32
+  const Tensor* inv_freq;  // [D/4] f32
 };
 
 }  // namespace ov

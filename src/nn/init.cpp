@@ -8,13 +8,16 @@
 namespace ov {
 namespace {
 
+// Values are drawn on the host, the same for every device.
 template <class F>
 void fill(const Tensor& t, F&& value) {
+  const Tensor here = t.device().on_host() ? t : Tensor(t.shape(), t.dtype(), cpu(), Segment::workspace);
   by_dtype(t.dtype(), [&](auto v) {
     using T = decltype(v);
-    T* p = t.data<T>();
+    T* p = here.data<T>();
     parallel_for(t.numel(), 4096, [&](std::int64_t i) { p[i] = static_cast<T>(value(static_cast<std::uint64_t>(i))); });
   });
+  if (!t.device().on_host()) t.copy_from(here);
 }
 
 }  // namespace

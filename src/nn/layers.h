@@ -11,11 +11,6 @@ inline Var on_tape_of(const Var& x, Parameter* p) {
   return x.tape ? x.tape->parameter(*p) : Var{p->value};
 }
 
-// A constant table (frequencies) where the kernels need it; on the meta device its shape is all there is.
-inline Tensor constant_on(const Tensor& t, Device& device) {
-  return &t.device() == &device ? t : Tensor(t.shape(), t.dtype(), device, Segment::weights);
-}
-
 struct Linear {
   Parameter *w = nullptr, *b = nullptr;  // [F,C], [F]
   Linear() = default;

@@ -15,6 +15,11 @@ Parameter* Parameters::fuse(const std::vector<Parameter*>& parts) {
   return &fused_.back().parameter;
 }
 
+const Tensor* Parameters::constant(const std::vector<float>& values) {
+  constants_.push_back(Tensor::of(values, {static_cast<std::int64_t>(values.size())}));
+  return &constants_.back();
+}
+
 namespace {
 
 Shape stacked_shape(const std::vector<Parameter*>& parts) {
@@ -27,6 +32,7 @@ Shape stacked_shape(const std::vector<Parameter*>& parts) {
 
 void Parameters::allocate(Dtype dtype, Device& device) {
   values_ = Tensor({total_}, dtype, device, Segment::weights);
+  for (Tensor& t : constants_) t = t.to(device, Segment::weights);
   std::map<const Parameter*, const Entry*> by_parameter;
   for (Entry& e : entries_) {
     e.parameter.value = values_.slice(0, e.offset, e.offset + e.shape.numel()).view(e.shape);

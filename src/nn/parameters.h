@@ -40,6 +40,8 @@ class Parameters {
   Parameter* declare(const std::string& name, const Shape& shape, Role role);
   // A view over neighbours whose shapes differ in the first axis only.
   Parameter* fuse(const std::vector<Parameter*>& parts);
+  // A table that the model reads and nobody trains (rotary frequencies): on the parameters' device after allocate().
+  const Tensor* constant(const std::vector<float>& values);
   // `name` is another name of p: a tied head.
   void alias(const std::string& name, Parameter* p) { aliases_[name] = p; }
 
@@ -68,6 +70,7 @@ class Parameters {
   };
   std::deque<Entry> entries_;
   std::deque<Fused> fused_;
+  std::deque<Tensor> constants_;
   std::map<std::string, Parameter*> aliases_;
   std::int64_t total_ = 0;
   Tensor values_, gradients_;

@@ -234,7 +234,8 @@ void SafetensorsWriter::write(const Tensor& tensor) {
   if (tensor.dtype() != t.dtype || tensor.shape() != t.shape)
     input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(), ", came as ",
                 name_of(tensor.dtype()), " ", tensor.shape().str());
-  const Tensor whole = tensor.contiguous() ? tensor : tensor.contiguous_copy(Segment::workspace);
+  const Tensor here = tensor.to(cpu(), Segment::workspace);
+  const Tensor whole = here.contiguous() ? here : here.contiguous_copy(Segment::workspace);
   if (whole.nbytes()) file_.write(whole.bytes(), whole.nbytes());
 }
 

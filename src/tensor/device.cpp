@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -46,8 +47,18 @@ const char* name_of(Segment segment) {
 }
 
 void* Device::allocate(std::size_t bytes, Segment segment) {
-  void* data = obtain(bytes);
-  std::lock_guard lock(mutex_);
+  void* data = obtain(bytes, segment);
+  if (!data && has_data()) {
+    flush();
+    data = obtain(bytes, segment);
+  }
+  std::unique_lock lock(mutex_);
+  if (!data && has_data()) {
+    const std::int64_t used = use_.total;
+    lock.unlock();
+    machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ", used,
+                  " in use");
+  }
   const auto s = static_cast<std::size_t>(segment);
   const auto n = static_cast<std::int64_t>(bytes);
   use_.bytes[s] += n;
@@ -77,41 +88,66 @@ void Device::reset_peaks() {
   use_.total_peak = use_.total;
 }
 
-std::size_t HostDevice::own_shelf() {
-  static std::atomic<std::size_t> threads{0};
-  thread_local const std::size_t mine = threads++ % shelves;
-  return mine;
-}
+// Freed blocks are kept for the next allocation of their size class: first for one by the same thread, whose caches may
+// still hold the block, then for any.
+struct HostDevice::Memory {
+  struct Free {
+    Free* next;
+  };
+  static constexpr std::size_t classes = 256, shelf_count = 16;  // threads beyond that share
+  struct Shelf {
+    std::mutex mutex;
+    std::array<Free*, classes> free{};
+    Free* take(std::size_t size_class) {
+      std::lock_guard lock(mutex);
+      Free* block = free[size_class];
+      if (block) free[size_class] = block->next;
+      return block;
+    }
+  };
+  static std::size_t own_shelf() {
+    static std::atomic<std::size_t> threads{0};
+    thread_local const std::size_t mine = threads++ % shelf_count;
+    return mine;
+  }
+  explicit Memory(std::size_t limit) : limit(limit) {}
 
-HostDevice::Free* HostDevice::Shelf::take(std::size_t size_class) {
-  std::lock_guard lock(mutex);
-  Free* block = free[size_class];
-  if (block) free[size_class] = block->next;
-  return block;
-}
+  const std::size_t limit;
+  std::array<Shelf, shelf_count> shelves;
+};
 
-void* HostDevice::obtain(std::size_t bytes) {
+HostDevice::HostDevice(Kind kind, std::string name, const kernels::Table* table, std::size_t limit)
+    : Device(kind, std::move(name), table), memory_(std::make_unique<Memory>(limit)) {}
+
+HostDevice::~HostDevice() { flush(); }
+
+void HostDevice::copy_in(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+void HostDevice::copy_out(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+
+void* HostDevice::obtain(std::size_t bytes, Segment) {
   const SizeClass c = size_class(bytes);
   if (keep_blocks)
-    for (std::size_t i = 0, own = own_shelf(); i < shelves; ++i)
-      if (Free* block = shelves_[(own + i) % shelves].take(static_cast<std::size_t>(c.index))) return block;
-  void* data = std::aligned_alloc(64, keep_blocks ? c.bytes : (bytes + 63) / 64 * 64 + (bytes == 0) * 64);
-  if (!data) machine_error("out of memory: ", bytes, " bytes on ", name);
-  return data;
+    for (std::size_t i = 0, own = Memory::own_shelf(); i < Memory::shelf_count; ++i)
+      if (void* block = memory_->shelves[(own + i) % Memory::shelf_count].take(static_cast<std::size_t>(c.index)))
+        return block;
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  return std::aligned_alloc(64, keep_blocks ? c.bytes : (bytes + 63) / 64 * 64 + (bytes == 0) * 64);
 }
 
 void HostDevice::give_back(void* data, std::size_t bytes) noexcept {
   if (!keep_blocks) return std::free(data);
   const auto index = static_cast<std::size_t>(size_class(bytes).index);
-  Shelf& shelf = shelves_[own_shelf()];
+  Memory::Shelf& shelf = memory_->shelves[Memory::own_shelf()];
   std::lock_guard lock(shelf.mutex);
-  shelf.free[index] = new (data) Free{shelf.free[index]};
+  shelf.free[index] = new (data) Memory::Free{shelf.free[index]};
 }
 
-HostDevice::~HostDevice() {
-  for (Shelf& shelf : shelves_)
-    for (Free* block : shelf.free)
+void HostDevice::flush() {
+  for (Memory::Shelf& shelf : memory_->shelves) {
+    std::lock_guard lock(shelf.mutex);
+    for (Memory::Free*& block : shelf.free)
       while (block) std::free(std::exchange(block, block->next));
+  }
 }
 
 Device& cpu() {

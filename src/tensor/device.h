@@ -1,14 +1,20 @@
-// A device is a memory and a table of kernels (kernels/table.h).
+// A device is a memory, queues of work on it, and a table of kernels (kernels/table.h).
 //
-//   cpu   the host
-//   meta  no memory and no arithmetic: shapes only. It counts what would be allocated, so `plan` runs the real model
-//   sim   host memory, the .cu kernels run by kernels/sim; tests only
+//   cpu      the host
+//   cuda     a GPU
+//   meta     no memory and no arithmetic: shapes only. It counts what would be allocated, so `plan` runs the real model
+//   sim      host memory, the .cu kernels run by kernels/sim; tests only
+//   foreign  cpu kernels on memory that the host cannot touch, everything run late (tests/devices); tests only
+//
+// Work given to a device is queued: kernels in its compute stream, in the order of the calls. The host sees results
+// after synchronize(). On cpu and sim everything has happened when the call returns.
 //
 // Every allocation carries a segment tag; current bytes and high-water marks are kept per segment.
 #pragma once
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -27,16 +33,32 @@ struct MemoryUse {
   std::int64_t total = 0, total_peak = 0;
 };
 
+// The queues of a device. Each runs in order; between them the only order is what wait() asks for.
+enum class Stream : std::uint8_t { compute, copy };
+
 class Device {
  public:
-  enum class Kind { cpu, meta, sim };
+  enum class Kind { cpu, cuda, meta, sim, foreign };
   Device(Kind kind, std::string name, const kernels::Table* table) : kind(kind), name(std::move(name)), table(table) {}
   virtual ~Device() = default;
   Device(const Device&) = delete;
 
+  // machine_error when there is no memory left, even after freed blocks that were kept went back to the system. A block
+  // that is handed out again may be written from any stream: the device orders that after the block's last use.
   void* allocate(std::size_t bytes, Segment segment);
+  // May be called while queued work still uses the block.
   void release(void* data, std::size_t bytes, Segment segment) noexcept;
+
+  // Between host and device; tensor/transfer.h calls them. copy_in has read `from` when it returns; copy_out has
+  // written `to` when synchronize() returns.
+  virtual void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) = 0;
+  virtual void copy_out(void* to, const void* from, std::size_t bytes, Stream stream) = 0;
+  // What is queued in `waiting` after this call runs after all that is queued in `awaited` before it.
+  virtual void wait([[maybe_unused]] Stream waiting, [[maybe_unused]] Stream awaited) {}
+  virtual void synchronize() {}
+
   bool has_data() const { return kind != Kind::meta; }
+  bool on_host() const { return kind == Kind::cpu || kind == Kind::sim; }  // the host may read and write its memory
   MemoryUse memory() const;
   void reset_peaks();
 
@@ -45,45 +67,42 @@ class Device {
   const kernels::Table* table;  // set when the kernels register, at program start
 
  protected:
-  virtual void* obtain(std::size_t bytes) = 0;
+  virtual void* obtain(std::size_t bytes, Segment segment) = 0;  // null: no memory left
   virtual void give_back(void* data, std::size_t bytes) noexcept = 0;
+  virtual void flush() {}  // freed blocks that were kept go back to the system
 
  private:
   mutable std::mutex mutex_;
   MemoryUse use_;
 };
 
-// Host memory, 64-byte aligned, with freed blocks kept for the next allocation of their size class: first for one by
-// the same thread, whose caches may still hold the block, then for any.
+// Host memory, 64-byte aligned (tensor/arena.h).
 class HostDevice : public Device {
  public:
-  using Device::Device;
+  static constexpr std::size_t unlimited = ~std::size_t{0};
+  HostDevice(Kind kind, std::string name, const kernels::Table* table, std::size_t limit = unlimited);
   ~HostDevice() override;
+  void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) override;
+  void copy_out(void* to, const void* from, std::size_t bytes, Stream stream) override;
 
  protected:
-  void* obtain(std::size_t bytes) override;
+  void* obtain(std::size_t bytes, Segment segment) override;
   void give_back(void* data, std::size_t bytes) noexcept override;
+  void flush() override;
 
  private:
-  struct Free {
-    Free* next;
-  };
-  static constexpr std::size_t classes = 256, shelves = 16;  // threads beyond that share
-  struct Shelf {
-    std::mutex mutex;
-    std::array<Free*, classes> free{};
-    Free* take(std::size_t size_class);
-  };
-  static std::size_t own_shelf();
-  std::array<Shelf, shelves> shelves_;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
 };
 
 class MetaDevice : public Device {
  public:
   MetaDevice();
+  void copy_in(void*, const void*, std::size_t, Stream) override {}
+  void copy_out(void*, const void*, std::size_t, Stream) override {}
 
  protected:
-  void* obtain(std::size_t) override { return nullptr; }
+  void* obtain(std::size_t, Segment) override { return nullptr; }
   void give_back(void*, std::size_t) noexcept override {}
 };
 

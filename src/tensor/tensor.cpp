@@ -1,41 +1,6 @@
 #include "tensor/tensor.h"
 
-#include <cstring>
-
-#include "base/parallel.h"
-
 namespace ov {
-namespace {
-
-template <class From, class To>
-void convert(const Tensor& from, const Tensor& to) {
-  const auto [n, c] = from.dims<2>();
-  for (std::int64_t i = 0; i < n; ++i) {
-    const From* a = from.row<From>(i);
-    To* b = to.row<To>(i);
-    for (std::int64_t k = 0; k < c; ++k) {
-      if constexpr (std::is_same_v<From, To>) b[k] = a[k];
-      else if constexpr (std::is_same_v<From, Bf16>) b[k] = static_cast<To>(to_f32(a[k]));
-      else if constexpr (std::is_same_v<To, Bf16>) b[k] = to_bf16(static_cast<float>(a[k]));
-      else b[k] = static_cast<To>(a[k]);
-    }
-  }
-}
-
-template <class F>
-void any_dtype(Dtype dtype, F&& f) {
-  switch (dtype) {
-    case Dtype::f64: return f(double{});
-    case Dtype::f32: return f(float{});
-    case Dtype::bf16: return f(Bf16{});
-    case Dtype::i64: return f(std::int64_t{});
-    case Dtype::i32: return f(std::int32_t{});
-    case Dtype::u8: return f(std::uint8_t{});
-  }
-}
-
-}  // namespace
-
 Shape::Shape(std::span<const std::int64_t> dims) : rank_(static_cast<int>(dims.size())) {
   if (rank_ > max_rank) input_error("shape of rank ", rank_, "; at most ", max_rank, " axes");
   std::copy(dims.begin(), dims.end(), dims_.begin());
@@ -43,7 +8,8 @@ Shape::Shape(std::span<const std::int64_t> dims) : rank_(static_cast<int>(dims.s
 
 std::int64_t Shape::numel() const {
   std::int64_t n = 1;
-  for (int i = 0; i < rank_; ++i) n *= (*this)[i];
+  for (int i = 0; i < rank_; ++i)
+    if (__builtin_mul_overflow(n, (*this)[i], &n)) input_error("shape ", str(), " has more than 2^63 - 1 elements");
   return n;
 }
 
@@ -54,9 +20,7 @@ std::string Shape::str() const {
 }
 
 Tensor::Tensor(const Shape& shape, Dtype dtype, Device& device, Segment segment)
-    : shape_(shape),
-      dtype_(dtype),
-      storage_(std::make_shared<Storage>(device, static_cast<std::size_t>(shape.numel()) * size_of(dtype), segment)) {
+    : shape_(shape), dtype_(dtype), storage_(std::make_shared<Storage>(device, byte_count(shape, dtype), segment)) {
   std::int64_t stride = 1;
   for (int axis = rank() - 1; axis >= 0; --axis) {
     stride_[static_cast<std::size_t>(axis)] = stride;
@@ -81,6 +45,18 @@ Tensor Tensor::borrowed(const void* data, const Shape& shape, Dtype dtype, std::
   }
   t.storage_ = std::make_shared<Storage>(cpu(), const_cast<void*>(data), t.nbytes(), std::move(owner));
   return t;
+}
+
+std::size_t Tensor::byte_count(const Shape& shape, Dtype dtype) {
+  std::int64_t bytes = 0;
+  if (__builtin_mul_overflow(shape.numel(), static_cast<std::int64_t>(size_of(dtype)), &bytes) || bytes < 0)
+    input_error(name_of(dtype), " tensor ", shape.str(), ": its bytes cannot be counted");
+  return static_cast<std::size_t>(bytes);
+}
+
+void Tensor::not_on_host() const {
+  throw std::logic_error(cat(name_of(dtype_), " tensor ", shape_.str(), " lies on ", device().name,
+                             ": the host reads it through to_vector or to(cpu())"));
 }
 
 void Tensor::wrong_size(std::size_t bytes) const {
@@ -141,34 +117,16 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t end) const {
   return t;
 }
 
+Tensor Tensor::over(std::shared_ptr<Storage> storage) const {
+  Tensor t = *this;
+  t.storage_ = std::move(storage);
+  return t;
+}
+
 Tensor Tensor::contiguous_copy(Segment segment) const {
   Tensor t(shape_, dtype_, device(), segment);
   t.copy_from(*this);
   return t;
-}
-
-Tensor Tensor::to(Dtype dtype, Segment segment) const {
-  Tensor t(shape_, dtype, device(), segment);
-  if (!has_data()) return t;
-  any_dtype(dtype_,
-            [&](auto from) { any_dtype(dtype, [&](auto to) { convert<decltype(from), decltype(to)>(*this, t); }); });
-  return t;
-}
-
-void Tensor::zero() const {
-  if (!contiguous()) input_error("zero: ", shape_.str(), " is a strided view");
-  if (!has_data() || numel() == 0) return;
-  std::byte* p = bytes();
-  parallel_ranges(static_cast<std::int64_t>(nbytes()), 1 << 18, [&](std::int64_t begin, std::int64_t end) {
-    std::memset(p + begin, 0, static_cast<std::size_t>(end - begin));
-  });
-}
-
-void Tensor::copy_from(const Tensor& t) const {
-  if (t.shape_ != shape_ || t.dtype_ != dtype_)
-    input_error("copy: ", name_of(t.dtype_), " ", t.shape_.str(), " into ", name_of(dtype_), " ", shape_.str());
-  if (!has_data()) return;
-  any_dtype(dtype_, [&](auto v) { convert<decltype(v), decltype(v)>(t, *this); });
 }
 
 }  // namespace ov

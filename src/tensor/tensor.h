@@ -27,8 +27,8 @@ class Shape {
   int rank() const { return rank_; }
   std::int64_t operator[](int axis) const { return dims_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)]; }
   std::int64_t& operator[](int axis) { return dims_[static_cast<std::size_t>(axis < 0 ? rank_ + axis : axis)]; }
-  std::int64_t numel() const;
-  std::string str() const;  // "[4, 8]"
+  std::int64_t numel() const;  // input_error when the product does not fit
+  std::string str() const;     // "[4, 8]"
   bool operator==(const Shape&) const = default;
 
  private:
@@ -64,7 +64,8 @@ class Tensor {
   }
   static Tensor zeros(const Shape& shape, Dtype dtype, Device& device, Segment segment = Segment::activations);
   template <class T>
-  static Tensor of(const std::vector<T>& values, const Shape& shape, Segment segment = Segment::data);
+  static Tensor of(const std::vector<T>& values, const Shape& shape, Device& device = cpu(),
+                   Segment segment = Segment::data);
   // Read-only memory that belongs to `owner` (a mapped file).
   static Tensor borrowed(const void* data, const Shape& shape, Dtype dtype, std::shared_ptr<const void> owner);
 
@@ -79,34 +80,40 @@ class Tensor {
   const std::shared_ptr<Storage>& storage() const { return storage_; }
   bool contiguous() const;
   bool has_data() const { return storage_ && device().has_data(); }
-  std::size_t nbytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
+  std::size_t nbytes() const { return byte_count(shape_, dtype_); }
 
   // The last R-1 axes as they are, all axes before them multiplied together: dims<2> of [T,H,D] is {T*H, D}.
   template <int R>
   std::array<std::int64_t, R> dims() const;
 
-  // The first element. T must have the size of the dtype: an offset counted in other elements would point elsewhere.
+  // The first element, for the host: std::logic_error where the memory is not the host's. T must have the size of the
+  // dtype: an offset counted in other elements would point elsewhere.
   template <class T>
   T* data() const {
-    if (sizeof(T) != size_of(dtype_)) wrong_size(sizeof(T));
-    return reinterpret_cast<T*>(static_cast<std::byte*>(storage_->data)) + offset_;
-  }
-  // The kernels' door to a tensor's memory, wherever it lies; under kernels/ alone (`make arch-check`).
-  template <class T>
-  T* device_data() const {
-    return data<T>();
-  }
-  template <class T>
-  T* device_row(std::int64_t n) const {
-    return device_data<T>() + row_offset(n);
+    check_host();
+    return device_data<T>();
   }
   std::byte* bytes() const {
-    return static_cast<std::byte*>(storage_->data) + offset_ * static_cast<std::int64_t>(size_of(dtype_));
+    check_host();
+    return device_bytes();
   }
   // Row n of the array seen as dims<2>.
   template <class T>
   T* row(std::int64_t n) const {
     return data<T>() + row_offset(n);
+  }
+  // The same wherever the memory lies: for kernels and tensor/ alone (`make arch-check`).
+  template <class T>
+  T* device_data() const {
+    if (sizeof(T) != size_of(dtype_)) wrong_size(sizeof(T));
+    return reinterpret_cast<T*>(static_cast<std::byte*>(storage_->data)) + offset_;
+  }
+  template <class T>
+  T* device_row(std::int64_t n) const {
+    return device_data<T>() + row_offset(n);
+  }
+  std::byte* device_bytes() const {
+    return static_cast<std::byte*>(storage_->data) + offset_ * static_cast<std::int64_t>(size_of(dtype_));
   }
   std::int64_t row_offset(std::int64_t n) const {
     const int r = rank();
@@ -128,51 +135,32 @@ class Tensor {
                                                                        // or splitting the last axis
   Tensor slice(int axis, std::int64_t begin, std::int64_t end) const;  // [begin, end) of one axis
   Tensor flat() const { return view({numel()}); }
-  Tensor contiguous_copy(Segment segment = Segment::activations) const;  // always fresh
-  Tensor to(Dtype dtype, Segment segment = Segment::activations) const;  // always fresh; host memory only
-  template <class T>
-  std::vector<T> to_vector() const;  // host memory only, dtype must match
+  Tensor over(std::shared_ptr<Storage> storage) const;  // the same view of other bytes
 
-  void zero() const;                      // contiguous
-  void copy_from(const Tensor& t) const;  // same shape and dtype, host memory or meta
+  Tensor contiguous_copy(Segment segment = Segment::activations) const;  // always fresh
+  Tensor to(Dtype dtype, Segment segment = Segment::activations) const;  // always fresh
+  // On another device, contiguous; itself where it already is. To meta: the shape alone.
+  Tensor to(Device& device, Segment segment = Segment::data) const;
+  template <class T>
+  std::vector<T> to_vector() const;  // from any device; dtype must match
+
+  void zero() const { fill(0); }
+  void fill(double value) const;
+  void copy_from(const Tensor& t) const;  // same shape and dtype, from any device; between meta tensors nothing
 
  private:
+  static std::size_t byte_count(const Shape& shape, Dtype dtype);  // input_error when the product does not fit
+  static Tensor uploaded(const void* values, const Shape& shape, Dtype dtype, Device& device, Segment segment);
+  void check_host() const {
+    if (!device().on_host()) not_on_host();
+  }
   [[noreturn]] void wrong_size(std::size_t bytes) const;
+  [[noreturn]] void not_on_host() const;
   Shape shape_;
   std::array<std::int64_t, Shape::max_rank> stride_{};
   std::int64_t offset_ = 0;  // elements
   Dtype dtype_ = Dtype::f32;
   std::shared_ptr<Storage> storage_;
-};
-
-// The rows of a tensor seen as dims<2>, for loops over many of them: rows[n] is x.row<T>(n), with the shape looked at
-// once. Of a null tensor there are none. The tensor must outlive it.
-template <class T>
-class Rows {
- public:
-  explicit Rows(const Tensor& x) {
-    if (!x) return;
-    data_ = x.device_data<T>();
-    outer_ = std::max<std::int64_t>(0, x.row_stride());
-    if (x.row_stride() >= 0) return;
-    if (x.rank() == 3 && x.dim(0) * x.dim(1) < std::int64_t{1} << 32) {
-      group_ = static_cast<std::uint32_t>(x.dim(1));
-      outer_ = x.stride(0), inner_ = x.stride(1);
-    } else {
-      any_ = &x;
-    }
-  }
-  T* operator[](std::int64_t n) const {
-    if (group_ == 1) return any_ ? any_->device_row<T>(n) : data_ + n * outer_;
-    const auto row = static_cast<std::uint32_t>(n), group = row / group_;  // 32 bits: a division a third as long
-    return data_ + group * outer_ + (row - group * group_) * inner_;
-  }
-
- private:
-  T* data_ = nullptr;
-  std::uint32_t group_ = 1;             // rows that are equally far apart,
-  std::int64_t outer_ = 0, inner_ = 0;  // and how far from group to group and in it
-  const Tensor* any_ = nullptr;         // more axes than that
 };
 
 template <int R>
@@ -187,20 +175,19 @@ std::array<std::int64_t, R> Tensor::dims() const {
 }
 
 template <class T>
-Tensor Tensor::of(const std::vector<T>& values, const Shape& shape, Segment segment) {
-  Tensor t(shape, dtype_of<T>(), cpu(), segment);
-  if (static_cast<std::int64_t>(values.size()) != t.numel())
+Tensor Tensor::of(const std::vector<T>& values, const Shape& shape, Device& device, Segment segment) {
+  if (static_cast<std::int64_t>(values.size()) != shape.numel())
     input_error("Tensor::of: ", values.size(), " values for shape ", shape.str());
-  std::copy(values.begin(), values.end(), t.data<T>());
-  return t;
+  return uploaded(values.data(), shape, dtype_of<T>(), device, segment);
 }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
   if (dtype_ != dtype_of<T>()) input_error("to_vector: tensor is ", name_of(dtype_));
+  const Tensor here = device().on_host() ? *this : to(cpu());
   std::vector<T> v(static_cast<std::size_t>(numel()));
   const auto [n, c] = dims<2>();
-  for (std::int64_t i = 0; i < n; ++i) std::copy_n(row<T>(i), c, v.data() + i * c);
+  for (std::int64_t i = 0; i < n; ++i) std::copy_n(here.row<T>(i), c, v.data() + i * c);
   return v;
 }
 

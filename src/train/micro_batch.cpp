@@ -6,8 +6,8 @@ namespace ov {
 
 OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device) {
   OnevisionInputs in;
-  in.input_ids = index_tensor(batch.input_ids, {batch.tokens()}, device);
-  in.positions = index_tensor(batch.positions, {batch.tokens()}, device);
+  in.input_ids = batch.input_ids;
+  in.positions = index_tensor("positions", batch.positions, {batch.tokens()}, 0, INT64_MAX, device);
   auto segments = std::make_shared<kernels::SegmentTable>();
   for (const TokenSegment& s : batch.segments) segments->push_back({s.begin, s.length, s.begin, s.length, s.prefix});
   in.segments = std::move(segments);
@@ -33,7 +33,8 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
   });
   const Var hidden = model.hidden(&tape, model_inputs(batch, dtype, device));
   // Only rows that predict a labelled token pass through the language head.
-  const Var logits = model.logits(take_rows(hidden, index_tensor(targets.rows, {labelled}, device)));
+  const Tensor rows = index_tensor("labelled rows", targets.rows, {labelled}, 0, batch.tokens(), device);
+  const Var logits = model.logits(take_rows(hidden, rows));
 
   std::vector<std::int64_t> target;
   const Tensor weights({labelled}, accum_dtype(dtype), device, Segment::data);
@@ -44,7 +45,8 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
       weights.data<decltype(v)>()[i] = static_cast<decltype(v)>(targets.weights[t]);
     }
   });
-  const CrossEntropy ce = cross_entropy(logits, index_tensor(target, {labelled}, device), weights, denominator);
+  const CrossEntropy ce = cross_entropy(logits, index_tensor("targets", target, {labelled}, 0, logits.dim(1), device),
+                                        weights, denominator);
 
   MicroBatchResult result;
   result.labelled = labelled;

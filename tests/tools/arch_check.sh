@@ -28,6 +28,8 @@ top_level='Makefile README.md LICENSE src kernels data configs tests build'  # a
 max_lines=400   # .cpp .h .cu .mk .sh and the Makefile
 max_columns=120 # .cpp .h .cu, in characters
 one_cpp='nlohmann/'  # headers slow to compile: one .cpp wraps them
+device_door='(device_data|device_row|device_bytes|RowPointers)[ \t]*[<(]'  # what lies on a device is for kernels alone
+device_rooms='^(kernels|src/tensor|tests/(kernels|tensor|devices))/'
 
 export LC_ALL=C  # bytes for awk, so that continuation bytes of UTF-8 can be told apart
 
@@ -37,7 +39,8 @@ check() {
     for name in *; do printf 'T %s\n' "$name"; done
     find src kernels tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) 2>/dev/null | sort | sed 's/^/C /'
     find Makefile src kernels tests -type f \( -name Makefile -o -name '*.mk' -o -name '*.sh' \) 2>/dev/null | sort | sed 's/^/O /'
-  } | awk -v top_level="$top_level" -v max_lines=$max_lines -v max_columns=$max_columns -v one_cpp="$one_cpp" '
+  } | awk -v top_level="$top_level" -v max_lines=$max_lines -v max_columns=$max_columns -v one_cpp="$one_cpp" \
+    -v device_door="$device_door" -v device_rooms="$device_rooms" '
     function fault(place, text) { print place ": " text; ++faults }
 
     function room_of(file, part) {  # the room of a file under src/ or kernels/, "" elsewhere
@@ -67,6 +70,8 @@ check() {
         wide = line
         gsub(/[\200-\277]/, "", wide)
         if (length(wide) > max_columns) fault(file ":" n, length(wide) " columns, at most " max_columns)
+        if (file !~ device_rooms && line ~ device_door && line !~ /^[ \t]*\/\//)
+          fault(file ":" n, "device memory outside of kernels: the host reads a tensor through to_vector or to(cpu())")
         if (line !~ /^[ \t]*#[ \t]*include/) continue
         path = line
         if (!sub(/^[^"<]*["<]/, "", path) || !sub(/[">].*$/, "", path)) {
@@ -210,6 +215,12 @@ self_test() {
   expect 1 'src/util/misc.h:1: room util is not in the table'
   put src/main.cpp ''
   expect 1 'src/main.cpp:1: not in a room'
+  put src/train/loss.cpp '\nfloat x = loss.device_data<float>()[0];\n'
+  expect 1 'src/train/loss.cpp:2: device memory outside of kernels'
+  put tests/train/loss_test.cpp 'float* x = loss.device_row<float>(0);\n'
+  expect 1 'tests/train/loss_test.cpp:1: device memory outside of kernels'
+  put kernels/cpu/gemm.cpp 'float* x = a.device_data<float>();\n'
+  expect 0 'all arrows point one way'
   rooms="$rooms
 base: train"
   expect 1 'table of rooms: cycle through base'

@@ -71,7 +71,9 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   Comparison(model, check)(parameters);
 
   const OnevisionInputs in = single_segment(prompt, {}, {}, cpu());
-  const Var h = embedding(in.input_ids, Var{decoder.embed_tokens->value});
+  const auto T = static_cast<std::int64_t>(prompt.size());
+  const Var h =
+      embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, cpu()), Var{decoder.embed_tokens->value});
   const Var logits = linear(decoder.forward(h, in.positions, in.segments, nullptr, false), Var{head->value});
   check.logits_differ = !same_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
 }
