@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "tensor/arena.h"
 
 namespace ov {
 namespace {
@@ -88,13 +89,14 @@ void Device::reset_peaks() {
   use_.total_peak = use_.total;
 }
 
-// Freed blocks are kept for the next allocation of their size class: first for one by the same thread, whose caches may
-// still hold the block, then for any.
+// An arena, and in front of it for each thread a shelf of the small blocks it has freed, by size class: its caches may
+// still hold them. A thread whose shelf is empty looks at the others'.
 struct HostDevice::Memory {
+  static constexpr std::size_t alignment = 64, chunk = std::size_t{32} << 20, small = std::size_t{1} << 20;  // bytes
   struct Free {
     Free* next;
   };
-  static constexpr std::size_t classes = 256, shelf_count = 16;  // threads beyond that share
+  static constexpr std::size_t classes = 96, shelf_count = 16;  // threads beyond that share
   struct Shelf {
     std::mutex mutex;
     std::array<Free*, classes> free{};
@@ -110,32 +112,44 @@ struct HostDevice::Memory {
     thread_local const std::size_t mine = threads++ % shelf_count;
     return mine;
   }
-  explicit Memory(std::size_t limit) : limit(limit) {}
+  explicit Memory(std::size_t limit)
+      : arena({.take = [this, limit](std::size_t bytes) -> void* {
+                 if (bytes > limit - std::min(limit, held)) return nullptr;
+                 void* data = std::aligned_alloc(alignment, bytes);
+                 if (data) held += bytes;
+                 return data;
+               },
+               .give =
+                   [this](void* data, std::size_t bytes) {
+                     held -= bytes;
+                     std::free(data);
+                   }},
+              alignment, keep_blocks ? chunk : 0) {}
 
-  const std::size_t limit;
+  std::size_t held = 0;  // bytes that the system gave; the arena's lock guards it
+  Arena arena;
   std::array<Shelf, shelf_count> shelves;
 };
 
 HostDevice::HostDevice(Kind kind, std::string name, const kernels::Table* table, std::size_t limit)
     : Device(kind, std::move(name), table), memory_(std::make_unique<Memory>(limit)) {}
 
-HostDevice::~HostDevice() { flush(); }
+HostDevice::~HostDevice() = default;
 
 void HostDevice::copy_in(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 void HostDevice::copy_out(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 
 void* HostDevice::obtain(std::size_t bytes, Segment) {
+  if (!keep_blocks || bytes > Memory::small) return memory_->arena.allocate(bytes);
   const SizeClass c = size_class(bytes);
-  if (keep_blocks)
-    for (std::size_t i = 0, own = Memory::own_shelf(); i < Memory::shelf_count; ++i)
-      if (void* block = memory_->shelves[(own + i) % Memory::shelf_count].take(static_cast<std::size_t>(c.index)))
-        return block;
-  if (bytes > SIZE_MAX / 2) return nullptr;
-  return std::aligned_alloc(64, keep_blocks ? c.bytes : (bytes + 63) / 64 * 64 + (bytes == 0) * 64);
+  for (std::size_t i = 0, own = Memory::own_shelf(); i < Memory::shelf_count; ++i)
+    if (void* block = memory_->shelves[(own + i) % Memory::shelf_count].take(static_cast<std::size_t>(c.index)))
+      return block;
+  return memory_->arena.allocate(c.bytes);
 }
 
 void HostDevice::give_back(void* data, std::size_t bytes) noexcept {
-  if (!keep_blocks) return std::free(data);
+  if (!keep_blocks || bytes > Memory::small) return memory_->arena.release(data);
   const auto index = static_cast<std::size_t>(size_class(bytes).index);
   Memory::Shelf& shelf = memory_->shelves[Memory::own_shelf()];
   std::lock_guard lock(shelf.mutex);
@@ -146,8 +160,9 @@ void HostDevice::flush() {
   for (Memory::Shelf& shelf : memory_->shelves) {
     std::lock_guard lock(shelf.mutex);
     for (Memory::Free*& block : shelf.free)
-      while (block) std::free(std::exchange(block, block->next));
+      while (block) memory_->arena.release(std::exchange(block, block->next));
   }
+  memory_->arena.flush();
 }
 
 Device& cpu() {
@@ -155,8 +170,6 @@ Device& cpu() {
   return *device;
 }
 
-}  // namespace ov
-
-namespace ov {
 MetaDevice::MetaDevice() : Device(Kind::meta, "meta", nullptr) {}
+
 }  // namespace ov

@@ -16,6 +16,7 @@
 #include "nn/init.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
+#include "tests/devices/foreign_device.h"
 #include "text/chat.h"
 
 using namespace ov;
@@ -26,6 +27,9 @@ namespace {
 struct Fixture {
   Fixture() : processor(Tokenizer::read("data/tokenizer"), ProcessorConfig{.min_pixels = 784}) {
     synth::write_toy_world({.out_dir = world(), .instruct = 200, .captions = 0, .regions = 0, .text = 0, .test = 3});
+    model = model_on(cpu());
+  }
+  std::unique_ptr<Onevision> model_on(Device& device) const {
     ModelConfig c;
     c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
     c.text = {.vocabulary = 278,
@@ -39,9 +43,10 @@ struct Fixture {
     c.text.tied = true;
     const ChatTokens chat = ChatTokens::of(processor.tokenizer());
     c.image_token = chat.image_pad;
-    model = std::make_unique<Onevision>(c);
-    model->parameters().allocate(Dtype::f32, cpu());
-    initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
+    auto m = std::make_unique<Onevision>(c);
+    m->parameters().allocate(Dtype::f32, device);
+    initialize(m->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
+    return m;
   }
   std::string world() const { return scratch / "world"; }
   EvalOptions options() const {
@@ -108,6 +113,22 @@ TEST_CASE("evaluate: one thread and two give the same bytes, and another model g
   const std::string out = f.scratch / "other";
   write_evaluation(evaluate(other, f.processor, f.options()), "0", "", out);
   CHECK(read_file(out + "/predictions.jsonl") != read_file(f.scratch / "out1/predictions.jsonl"));
+}
+
+TEST_CASE("evaluate: a model on memory that the host cannot touch, everything run late, gives the same bytes") {
+  Fixture& f = fixture();
+  EvalOptions options = f.options();
+  options.limit = 1;
+  const auto answers = [&](const Onevision& model) {
+    const std::string out = f.scratch / "foreign";
+    write_evaluation(evaluate(model, f.processor, options), "0", "", out);
+    return read_file(out + "/eval.json") + read_file(out + "/predictions.jsonl");
+  };
+  const std::string expected = answers(*f.model);
+  for (const auto policy : {test::ForeignDevice::Policy::lazy, test::ForeignDevice::Policy::random}) {
+    test::ForeignDevice device(policy, 2);
+    CHECK(answers(*f.model_on(device)) == expected);
+  }
 }
 
 TEST_CASE("evaluate: a prediction is what the model answers to the prompt of training, asked by itself") {

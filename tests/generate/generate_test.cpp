@@ -119,6 +119,8 @@ TEST_CASE("generate: a placeholder that the model itself writes is text; one in 
   CHECK_THROWS_WITH_AS(generate(*model, {1, placeholder}, {}, {}, {}),
                        "input_ids holds 1 image placeholders, the pictures have 0 tokens", Error);
   CHECK_THROWS_WITH_AS(generate(*model, {}, {}, {}, {}), "generate: the prompt has no tokens", Error);
+  for (const std::int64_t tokens : {(std::int64_t{1} << 62) + 1, INT64_MAX})  // no size wraps round
+    CHECK_THROWS_AS(generate(*model, {1}, {}, {}, {.max_new_tokens = tokens}), Error);
   CHECK_THROWS_WITH_AS(generate(*model, {736}, {}, {}, {}), "generate: id 736 where the vocabulary has 736 rows",
                        Error);
 }
