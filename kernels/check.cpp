@@ -12,12 +12,13 @@ struct Pattern {
   std::array<std::string_view, Shape::max_rank> axis;
   int axes = 0;
   std::string_view dtype;
-  bool optional = false;
+  bool optional = false, flat = false;
 };
 
 Pattern parse(std::string_view text) {
   Pattern p;
   if (text.ends_with('?')) p.optional = true, text.remove_suffix(1);
+  if (text.ends_with('!')) p.flat = true, text.remove_suffix(1);
   if (const auto colon = text.find(':'); colon != text.npos)
     p.dtype = text.substr(colon + 1), text = text.substr(0, colon);
   while (!text.empty()) {
@@ -25,12 +26,14 @@ Pattern parse(std::string_view text) {
     p.axis.at(static_cast<std::size_t>(p.axes++)) = text.substr(0, space);
     text = space == text.npos ? std::string_view{} : text.substr(space + 1);
   }
+  p.flat = p.flat || p.axes == 1;
   return p;
 }
 
 bool dtype_fits(std::string_view wanted, Dtype first, Dtype got) {
   if (wanted.empty()) return got == first;
   if (wanted == "acc") return got == accum_dtype(first);
+  if (wanted == "out") return got == first || got == accum_dtype(first);
   return wanted == name_of(got);
 }
 
@@ -59,6 +62,8 @@ void check(const char* op, std::initializer_list<Argument> arguments) {
     if (!first) first = a.tensor.dtype(), device = &a.tensor.device();
     if (&a.tensor.device() != device) wrong(" on ", a.tensor.device().name, " where the first is on ", device->name);
     if (!dtype_fits(p.dtype, *first, a.tensor.dtype())) wrong(", the first argument being ", name_of(*first));
+
+    if (p.flat && !a.tensor.contiguous()) wrong(", a strided view; copy it first");
 
     const Shape& shape = a.tensor.shape();
     const int axes = p.axes;

@@ -4,8 +4,10 @@
 // means itself. When the first letter is N, all leading axes are multiplied together ("N C" takes [T,H,D] as T*H rows).
 // After a colon comes the element type, else it is that of the first argument:
 //   "C:acc"  what sums of that type are kept in (f64 for f64, else f32)
+//   "C:out"  either of the two
 //   "N:i64"  as named
-// A trailing '?' lets the argument be null.
+// A trailing '?' lets the argument be null. A tensor of one axis must be contiguous, for kernels index it flat; a
+// trailing '!' demands it of others (before the '?').
 #pragma once
 #include <initializer_list>
 

@@ -9,7 +9,7 @@ void cross_entropy_forward(const CrossEntropyForward& a) {
   check("cross_entropy_forward", {{"logits", a.logits, "M V"},
                                   {"targets", a.targets, "M:i64"},
                                   {"weights", a.weights, "M:acc"},
-                                  {"lse", a.lse, "M 2:acc"},
+                                  {"lse", a.lse, "M 2:acc!"},
                                   {"token_loss", a.token_loss, "M:acc"},
                                   {"loss", a.loss, "1:acc"}});
   OV_RUN(a.logits, cross_entropy_forward, a);
@@ -20,7 +20,7 @@ void cross_entropy_backward(const CrossEntropyBackward& a) {
                                    {"dlogits", a.dlogits, "M V"},
                                    {"targets", a.targets, "M:i64"},
                                    {"weights", a.weights, "M:acc"},
-                                   {"lse", a.lse, "M 2:acc"},
+                                   {"lse", a.lse, "M 2:acc!"},
                                    {"dloss", a.dloss, "1:acc"}});
   OV_RUN(a.logits, cross_entropy_backward, a);
 }

@@ -6,11 +6,12 @@
 //   forward   {.c = y,  .a = x,  .b = w, .trans_b = true, .bias = b}
 //   dx = dy w {.c = dx, .a = dy, .b = w}
 //   dw += dy^T x {.c = dw, .a = dy, .b = x, .trans_a = true, .accumulate = true}
-//   db += Σ_n dy_n: add_sum_of_rows (kernels/cpu/row_sums.h)
-//
-// All tensors share one dtype. A tensor is seen as dims<2>: its leading axes are the rows. The rows of a tensor must
-// lie a constant distance apart (Tensor::row_stride), so column slices of a fused tensor are fine. C overlaps no input.
-// On the CPU an element is a function of its row of A, its column of B and K alone, in bits: see kernels/cpu/gemm.h.
+//   db += Σ_n dy_n: sum_rows (kernels/rows.h)
+// a, b and bias share a dtype; c has it too, or the one it accumulates in: dw of bf16 layers is f32. bf16 is multiplied
+// and added in f32, and an element of a bf16 c is rounded once, after the bias. A tensor is seen as dims<2>: leading
+// axes are its rows, which must lie a constant distance apart (Tensor::row_stride): column slices of a fused tensor are
+// fine. C overlaps no input. On the CPU an element is a function of its row of A, its column of B and K alone, in bits:
+// see kernels/cpu/gemm.h.
 #pragma once
 #include "tensor/tensor.h"
 

@@ -1,17 +1,17 @@
 // From cosines to the logits of margin-based classification: the positives of a row are made harder by a margin.
 //
 //   c = min(max(cos_rs, -1), 1)
-//   negative                              z = scale c;  0 (not -∞) where filter_above > 0 and c > filter_above
-//   positive  cosface                     z = scale (c - m)                             (Wang et al. 2018)
-//             arcface                     z = scale cos(arccos c + m) = scale (c cos m - √(1 - c²) sin m)
-//                                                                                       (Deng et al. 2019)
-//             arcface_straight_through    the same z
+//   negative                             z = scale c;  0 (not -∞) where filter_above > 0 and c > filter_above
+//   positive, cosface                    z = scale (c - m)                                    (Wang et al. 2018)
+//   positive, arcface                    z = scale cos(arccos c + m) = scale (c cos m - √(1 - c²) sin m)
+//                                                                                             (Deng et al. 2019)
+//   positive, arcface_straight_through   the same z
 // Backward, with ε the rounding step of the dtype:
-//   dcos = scale dz;   0 where the filter cut;   arcface: · (cos m + c sin m / √max(1 - c², ε)) = sin(θ + m) /
-//     sin θ
-//   arcface_straight_through: scale dz, as the public code computes it, which edits the logits outside of autograd.
-//   At c = ±1 the factor of arcface is infinite while dc/dregion is 0; ε keeps their product 0. Clamping repairs
-//   rounding and passes the gradient.
+//   dcos = scale dz                      0 where the filter cut
+//   positive, arcface                    scale dz (cos m + c sin m / √max(1 - c², ε)),  which is sin(θ + m) / sin θ
+//   positive, arcface_straight_through   scale dz: the public code edits the logits outside of autograd
+// At c = ±1 the factor of arcface is infinite while dc/dregion is 0; ε keeps their product 0. Clamping repairs
+// rounding and passes the gradient.
 //
 // The filter is the public code's "interclass filtering"; 0 turns it off, as in the paper.
 //

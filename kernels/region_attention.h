@@ -1,6 +1,5 @@
 // Region attention (RICE, Xie et al. 2025, Eq. 2): one query a region, against the tokens of its picture that lie in
-// the region. All regions of a picture share its keys and values; which of them a region sees is an index list, never
-// a mask tensor.
+// the region. All regions of a picture share its keys and values. What a region sees is a list (kernels/segments.h).
 //
 //   s_rj = scale q_r·k_j over the rows j that region r sees,  lse_r = log Σ_j exp(s_rj)
 //   p_rj = exp(s_rj - lse_r),  o_r = Σ_j p_rj v_j
@@ -9,33 +8,24 @@
 //
 // q o dq do [R,H,D], k v dk dv [N,H,D] of one dtype; lse [R,H] f32 (f64 when q is f64). All gradients are overwritten.
 //
-// A region's bits depend on the rows that it sees alone. Gradients into keys and values are summed over the regions in
-// their order.
+// A region's bits depend on the rows that it sees alone. bf16 is as in kernels/attention.h. Gradients into keys and
+// values are summed over the regions in their order. A row that no region sees gets zeros.
+//
 #pragma once
-#include <cstdint>
-#include <vector>
-
-#include "tensor/tensor.h"
+#include "kernels/segments.h"
 
 namespace ov::kernels {
-
-// Region r sees rows[begin[r]] .. rows[begin[r + 1] - 1], at least one.
-struct RegionTable {
-  std::vector<std::int64_t> begin = {0};
-  std::vector<std::int64_t> rows;
-  std::int64_t regions() const { return static_cast<std::int64_t>(begin.size()) - 1; }
-};
 
 struct RegionAttentionForward {
   Tensor o, lse;
   Tensor q, k, v;
-  const RegionTable* regions;
+  Tensor begin, rows;  // of RegionSegments
   double scale;
 };
 struct RegionAttentionBackward {
   Tensor dq, dk, dv;  // all three
   Tensor d_o, q, k, v, o, lse;
-  const RegionTable* regions;
+  Tensor begin, rows;  // of RegionSegments
   double scale;
 };
 

@@ -43,11 +43,11 @@ void rope_table_1d(const RopeTable1d& a) {
 }
 
 void rope_table_2d_forward(const RopeTable2dForward& a) {
-  check("rope_table_2d_forward", {{"cos", a.cos, "T R"},
-                                  {"sin", a.sin, "T R"},
+  check("rope_table_2d_forward", {{"class_angles", a.class_angles, "R"},
+                                  {"cos", a.cos, "T R:acc"},
+                                  {"sin", a.sin, "T R:acc"},
                                   {"positions", a.positions, "T 2:i64"},
-                                  {"inv_freq", a.inv_freq, "F:f32"},
-                                  {"class_angles", a.class_angles, "R"}});
+                                  {"inv_freq", a.inv_freq, "F:f32"}});
   if (a.cos.dim(1) != 2 * a.inv_freq.dim(0))
     input_error("rope_table_2d_forward: the table needs two columns a frequency");
   OV_RUN(a.cos, rope_table_2d_forward, a);

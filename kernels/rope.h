@@ -2,15 +2,16 @@
 //
 //   y_j       = x_j cos_j - x_{j+D/2} sin_j          j < D/2
 //   y_{j+D/2} = x_{j+D/2} cos_j + x_j sin_j
-// Backward is the rotation by the opposite angle; with a gradient into the angles
-//   dcos_tj += Σ_h dy_j x_j + dy_{j+D/2} x_{j+D/2},   dsin_tj += Σ_h dy_{j+D/2} x_j - dy_j x_{j+D/2}
-//     (overwritten, not added)
+// Backward is the rotation by the opposite angle, and for learned angles
+//   dcos_tj = Σ_h dy_j x_j + dy_{j+D/2} x_{j+D/2}
+//   dsin_tj = Σ_h dy_{j+D/2} x_j - dy_j x_{j+D/2}
 //
-// x y dx dy [T,H,D] of one dtype; cos sin [T,D/2] f32 (f64 when x is f64). dcos and dsin may be null.
+// x y dx dy [T,H,D] of one dtype; cos sin dcos dsin [T,D/2] f32 (f64 when x is f64). All gradients are overwritten;
+// each may be null.
 //
 // The tables. Angles of a 1-D position p: p ω_k, k < D/2. Angles of a patch at (row, column) of its image's grid:
 // row ω_k, then column ω_k, k < D/4 (height first). A class token (row < 0) uses the learned class_angles
-// [D/2] as they are.
+// [D/2] of the model's dtype as they are.
 //   dclass_angles_j += Σ_{class rows} dsin cos - dcos sin
 // positions [T] or [T,2] i64; inv_freq f32, rounded as PyTorch rounds it (inverse_frequencies below).
 #pragma once

@@ -59,8 +59,9 @@ void splice_backward(const SpliceBackward& a) {
 }
 
 void add(const Add& a) {
-  check("add", {{"a", a.a, "N C"}, {"b", a.b, "N C"}, {"y", a.y, "N C"}});
-  OV_RUN(a.a, add, a);
+  check("add", {{"b", a.b, "N C"}, {"a", a.a, "N C:out"}, {"y", a.y, "N C:out"}});
+  if (a.a.dtype() != a.y.dtype()) input_error("add: ", name_of(a.a.dtype()), " into ", name_of(a.y.dtype()));
+  OV_RUN(a.y, add, a);
 }
 
 void sum_rows(const SumRows& a) {

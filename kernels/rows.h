@@ -1,17 +1,18 @@
 // Moving rows: everything that copies rows of [N,C] arrays by an index list, and adds back in a fixed order.
 //
-//   embedding            y_t = table[ids_t]                      dtable[ids_t] += dy_t, in order of t
-//   take_rows            y_i = x[index_i]                        dx[index_i] = dy_i, other rows 0; the indices are
-//     distinct
+//   embedding            y_t = table[ids_t]
+//                        dtable[ids_t] += dy_t, in order of t
+//   take_rows            y_i = x[index_i], the indices being distinct
+//                        dx[index_i] = dy_i, other rows 0
 //   insert_class_tokens  y = x with the class vector before the first row of every image
-//                        dx = dy without those rows,             dclass += Σ over images, in order
-//   splice               y_t = source_t < 0 ? text_t : features[source_t]
-//                        dtext_t = source_t < 0 ? dy_t : 0,      dfeatures[source_t] = dy_t; each feature row is used
-//                          once
-//   add                  y = a + b                               (its gradient is dy itself, twice)
-//   sum_rows             sum_c += Σ_n x_nc, a tree over n        (the gradient of a bias)
+//                        dx = dy without those rows;  dclass += Σ over images, in order
+//   splice               y_t = source_t < 0 ? text_t : features[source_t], each feature row being used once
+//                        dtext_t = source_t < 0 ? dy_t : 0;  dfeatures[source_t] = dy_t
+//   add                  y = a + b, and its gradient is dy itself, twice
+//   sum_rows             sum_c += Σ_n x_nc, a tree over n: the gradient of a bias
 //
-// Index lists are i64. Rows that an index points outside of are an error of the caller; cpu kernels check and throw.
+// Rows of one call share a dtype. dtable, dclass and sum are of its accumulation type; so may y and a of an add be (a
+// bf16 gradient added to an f32 sum). Index lists are i64; one that points outside is an error (CPU kernels throw).
 #pragma once
 #include "tensor/tensor.h"
 

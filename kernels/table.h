@@ -56,7 +56,8 @@
   K(cluster_loss_forward, ClusterLossForward)                \
   K(cluster_loss_backward, ClusterLossBackward)              \
   K(adamw, Adamw)                                            \
-  K(squared_sums, SquaredSums)
+  K(squared_sums, SquaredSums)                               \
+  K(clip_factor, ClipFactor)
 
 namespace ov::kernels {
 

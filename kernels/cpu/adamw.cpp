@@ -1,5 +1,6 @@
 #include "kernels/adamw.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/parallel.h"
@@ -19,20 +20,26 @@ double power(double base, std::int64_t exponent) {
 
 template <class T>
 void update(const Adamw& a) {
-  T *p = a.param.device_data<T>(), *m = a.m.device_data<T>(), *v = a.v.device_data<T>();
-  const T* g = a.grad.device_data<T>();
-  const T clip = T(a.clip), b1 = T(a.beta1), b2 = T(a.beta2), c1 = T(1 - a.beta1), c2 = T(1 - a.beta2), eps = T(a.eps);
-  const T keep = T(1 - a.lr * a.weight_decay);
-  const T step_size = T(a.lr / (1 - power(a.beta1, a.step)));
-  const T correction = T(std::sqrt(1 - power(a.beta2, a.step)));
+  using A = Accum<T>;
+  const double given = a.clip.device_data<double>()[0];
+  if (!std::isfinite(given)) return;
+  constexpr bool has_master = !std::is_same_v<T, A>;
+  T* p = a.param.device_data<T>();
+  A *w = (has_master ? a.master : a.param).device_data<A>(), *m = a.m.device_data<A>(), *v = a.v.device_data<A>();
+  const A* g = a.grad.device_data<A>();
+  const A clip = A(given), b1 = A(a.beta1), b2 = A(a.beta2), c1 = A(1 - a.beta1), c2 = A(1 - a.beta2), eps = A(a.eps);
+  const A keep = A(1 - a.lr * a.weight_decay);
+  const A step_size = A(a.lr / (1 - power(a.beta1, a.step)));
+  const A correction = A(std::sqrt(1 - power(a.beta2, a.step)));
 
   // By value: what is captured by reference could overlap the arrays, and the loop would not vectorise.
   parallel_ranges(a.param.numel(), 16384, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const T gi = g[i] * clip;
+      const A gi = g[i] * clip;
       m[i] = b1 * m[i] + c1 * gi;
       v[i] = b2 * v[i] + c2 * (gi * gi);
-      p[i] = p[i] * keep - step_size * (m[i] / (std::sqrt(v[i]) / correction + eps));
+      w[i] = w[i] * keep - step_size * (m[i] / (std::sqrt(v[i]) / correction + eps));
+      if (has_master) p[i] = T(w[i]);
     }
   });
 }
@@ -57,6 +64,15 @@ void adamw(const Adamw& a) {
 
 void squared_sums(const SquaredSums& a) {
   by_dtype(a.x.dtype(), [&](auto t) { squares<decltype(t)>(a); });
+}
+
+void clip_factor(const ClipFactor& a) {
+  const double* p = a.partial.device_data<double>();
+  const double norm = std::sqrt(sum<double>(a.partial.numel(), [&](std::int64_t k) { return p[k]; }));
+  a.norm.device_data<double>()[0] = norm;
+  a.clip.device_data<double>()[0] = !std::isfinite(norm) ? std::nan("")
+                                    : a.limit > 0        ? std::min(1.0, a.limit / (norm + 1e-6))
+                                                         : 1.0;
 }
 
 }  // namespace ov::kernels::cpu

@@ -9,7 +9,7 @@
 #include "base/sum.h"
 #include "kernels/cpu/attention_keys.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/row_pointers.h"
+#include "kernels/cpu/widened.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -89,8 +89,15 @@ void softmax_block(std::int64_t rows, std::int64_t n, T scale, Visible&& visible
   }
 }
 
+// Rounds probabilities to P where they enter the second product; their sum keeps all digits.
+template <class T, class P>
+void round_probabilities(T* p, std::int64_t n) {
+  if constexpr (!std::is_same_v<T, P>)
+    for (std::int64_t j = 0; j < n; ++j) p[j] = T(P(p[j]));
+}
+
 // One query tile of one key head: softmax over the key blocks, with the running maximum and sum of every row.
-template <class T>
+template <class T, class P>
 void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t kv_head,
                   Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), group = a.q.dim(1) / a.k.dim(1), t0 = keys.row.q_begin + first_query;
@@ -122,6 +129,7 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
     for (std::int64_t r = 0; r < rows; ++r) {
       T* out = &w.o[static_cast<std::size_t>(r * D)];
       for (std::int64_t d = 0; d < D; ++d) out[d] *= w.shrink[static_cast<std::size_t>(r)];
+      round_probabilities<T, P>(w.s.data() + r * block, n);
     }
     gemm_serial(rows, D, n, w.s.data(), block, one, vb.data, vb.stride, one, w.o.data(), D, true);
   }
@@ -134,29 +142,23 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
   }
 }
 
-template <class T>
-void zero_rows(const Tensor& x) {
-  const auto [N, C] = x.dims<2>();
-  const RowPointers<T> rows(x);
-  for (std::int64_t n = 0; n < N; ++n) std::fill_n(rows[n], C, T(0));
-}
-
 bool covers_all_queries(const AttentionForward& a) {
   std::int64_t covered = 0;
-  for (const SegmentRow& r : *a.segments) covered += r.q_length;
+  for (const SegmentRow& r : rows_of(a.segments)) covered += r.q_length;
   return covered == a.q.dim(0);
 }
 
-template <class T>
+template <class T, class P = T>
 void forward(const AttentionForward& a) {
-  if (!covers_all_queries(a)) zero_rows<T>(a.o), zero_rows<T>(a.lse);
+  if (!covers_all_queries(a)) fill({.y = a.o, .value = 0}), fill({.y = a.lse, .value = 0});
   struct Task {
     const SegmentRow* row;
     std::int64_t first_query;
   };
   const std::int64_t K = a.k.dim(1), group = a.q.dim(1) / K;
   std::vector<Task> tasks;
-  for (const SegmentRow& r : *a.segments)
+  const auto table = rows_of(a.segments);
+  for (const SegmentRow& r : table)
     for (std::int64_t i = 0; i < r.q_length; i += queries_at_once(group)) tasks.push_back({&r, i});
 
   const auto n = static_cast<std::int64_t>(tasks.size());
@@ -164,13 +166,13 @@ void forward(const AttentionForward& a) {
     Scratch<T> scratch(a.q.dim(2), group * queries_at_once(group));
     for (std::int64_t i = begin; i < end; ++i) {
       const Task& task = tasks[static_cast<std::size_t>(i % n)];
-      forward_tile<T>(a, VisibleKeys(*a.segments, *task.row, a.causal), task.first_query, i / n, scratch);
+      forward_tile<T, P>(a, VisibleKeys(table, *task.row, a.causal), task.first_query, i / n, scratch);
     }
   });
 }
 
 // The gradient of one query tile through one key block: adds to w.dk and w.dv (the block) and to dq.
-template <class T>
+template <class T, class P>
 void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
                    std::int64_t j0, std::int64_t n, const HeadRows<T>& kb, const HeadRows<T>& vb, const T* delta,
                    Scratch<T>& w) {
@@ -192,6 +194,7 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
     const std::int64_t seen = round_up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
     for (std::int64_t j = 0; j < seen; ++j) p[j] = math::exp(p[j] * scale - lse);
     for (std::int64_t j = 0; j < seen; ++j) ds[j] = p[j] * (ds[j] - di) * scale;
+    round_probabilities<T, P>(p, seen);
     std::fill(p + visible, p + whole, T(0));
     std::fill(ds + visible, ds + whole, T(0));
   }
@@ -202,7 +205,7 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
 
 // All gradients of one row of the table through one key head, added in a fixed order: key blocks, then query heads,
 // then tiles.
-template <class T>
+template <class T, class P>
 void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t kv_head, Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), group = a.q.dim(1) / a.k.dim(1), queries = keys.row.q_length;
   const HeadRows<T> k(a.k, kv_head), v(a.v, kv_head), dk(a.dk, kv_head), dv(a.dv, kv_head);
@@ -221,7 +224,8 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
     std::fill_n(w.dv.begin(), n * D, T(0));
     for (std::int64_t g = 0; g < group; ++g)
       for (std::int64_t i = keys.first_query(j0) / tile * tile; i < queries; i += tile)
-        backward_tile(a, keys, i, kv_head * group + g, j0, n, kb, vb, &delta[static_cast<std::size_t>(g * queries)], w);
+        backward_tile<T, P>(a, keys, i, kv_head * group + g, j0, n, kb, vb,
+                            &delta[static_cast<std::size_t>(g * queries)], w);
     for (std::int64_t j = 0; j < n; ++j) {
       T *to_k = dk.row(keys.position(j0 + j)), *to_v = dv.row(keys.position(j0 + j));
       for (std::int64_t d = 0; d < D; ++d) to_k[d] += w.dk[static_cast<std::size_t>(j * D + d)];
@@ -231,12 +235,13 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
 }
 
 // A prefix and its branches write to the same keys, so one task takes them all, for one key head.
-template <class T>
+template <class T, class P = T>
 void backward(const AttentionBackward& a) {
-  zero_rows<T>(a.dq), zero_rows<T>(a.dk), zero_rows<T>(a.dv);
-  std::vector<std::vector<const SegmentRow*>> families(a.segments->size());
-  for (std::size_t i = 0; i < a.segments->size(); ++i) {
-    const SegmentRow& r = (*a.segments)[i];
+  for (const Tensor& d : {a.dq, a.dk, a.dv}) fill({.y = d, .value = 0});
+  const auto table = rows_of(a.segments);
+  std::vector<std::vector<const SegmentRow*>> families(table.size());
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const SegmentRow& r = table[i];
     families[r.prefix < 0 ? i : static_cast<std::size_t>(r.prefix)].push_back(&r);
   }
   const std::int64_t K = a.k.dim(1);
@@ -244,18 +249,32 @@ void backward(const AttentionBackward& a) {
     Scratch<T> scratch(a.q.dim(2), tile);
     for (std::int64_t i = begin; i < end; ++i)
       for (const SegmentRow* r : families[static_cast<std::size_t>(i / K)])
-        backward_row<T>(a, VisibleKeys(*a.segments, *r, a.causal), i % K, scratch);
+        backward_row<T, P>(a, VisibleKeys(table, *r, a.causal), i % K, scratch);
   });
 }
 
 }  // namespace
 
 void attention_forward(const AttentionForward& a) {
-  by_dtype(a.q.dtype(), [&](auto t) { forward<decltype(t)>(a); });
+  if (a.q.dtype() == Dtype::f32) return forward<float>(a);
+  if (a.q.dtype() == Dtype::f64) return forward<double>(a);
+  using T = Bf16;
+  AttentionForward wide = a;
+  wide.q = widened<T>(a.q), wide.k = widened<T>(a.k), wide.v = widened<T>(a.v), wide.o = widened<T>(a.o, false);
+  forward<float, T>(wide);
+  copy({.y = a.o, .x = wide.o});
 }
 
 void attention_backward(const AttentionBackward& a) {
-  by_dtype(a.q.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+  if (a.q.dtype() == Dtype::f32) return backward<float>(a);
+  if (a.q.dtype() == Dtype::f64) return backward<double>(a);
+  using T = Bf16;
+  AttentionBackward wide = a;
+  wide.q = widened<T>(a.q), wide.k = widened<T>(a.k), wide.v = widened<T>(a.v);
+  wide.o = widened<T>(a.o), wide.d_o = widened<T>(a.d_o);
+  wide.dq = widened<T>(a.dq, false), wide.dk = widened<T>(a.dk, false), wide.dv = widened<T>(a.dv, false);
+  backward<float, T>(wide);
+  copy({.y = a.dq, .x = wide.dq}), copy({.y = a.dk, .x = wide.dk}), copy({.y = a.dv, .x = wide.dv});
 }
 
 }  // namespace ov::kernels::cpu

@@ -2,6 +2,7 @@
 // of the prefix.
 #pragma once
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -18,8 +19,15 @@ struct HeadRows {
   std::int64_t stride;
 };
 
+// The table where the kernel reads it.
+inline std::span<const SegmentRow> rows_of(const Tensor& segments) {
+  static_assert(sizeof(SegmentRow) == 5 * sizeof(std::int64_t));
+  return {reinterpret_cast<const SegmentRow*>(segments.device_data<std::int64_t>()),
+          static_cast<std::size_t>(segments.dim(0))};
+}
+
 struct VisibleKeys {
-  VisibleKeys(const SegmentTable& table, const SegmentRow& r, bool causal) : row(r), causal(causal) {
+  VisibleKeys(std::span<const SegmentRow> table, const SegmentRow& r, bool causal) : row(r), causal(causal) {
     if (r.prefix >= 0) prefix = table[static_cast<std::size_t>(r.prefix)];
     total = prefix.k_length + r.k_length;
   }

@@ -12,40 +12,43 @@ namespace {
 
 template <class T>
 void forward(const ClusterLossForward& a) {
+  using A = Accum<T>;
   const auto [R, S] = a.logits.dims<2>();
-  T *row_loss = a.row_loss.device_data<T>(), *weights = a.weights.device_data<T>();
+  A *row_loss = a.row_loss.device_data<A>(), *weights = a.weights.device_data<A>();
   parallel_for(R, grain(8 * S), [&, S = S](std::int64_t r) {
-    T* lse = a.lse.device_row<T>(r);
+    A* lse = a.lse.device_row<A>(r);
     row_loss[r] = lse[0] = lse[1] = 0;
     if (weights[r] == 0) return;
     const T* z = a.logits.device_row<T>(r);
     const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
-    T lowest = 0, highest = 0;  // the logit 0 is one of the terms
+    A lowest = 0, highest = 0;  // the logit 0 is one of the terms
     for (std::int64_t s = 0; s < S; ++s) {
-      if (roles[s] >= role::positive) lowest = z[s] < lowest ? z[s] : lowest;
-      if (roles[s] == role::negative) highest = z[s] > highest ? z[s] : highest;
+      if (roles[s] >= role::positive) lowest = z[s] < lowest ? A(z[s]) : lowest;
+      if (roles[s] == role::negative) highest = z[s] > highest ? A(z[s]) : highest;
     }
-    const T p = sum<T>(S, [&](std::int64_t s) {
-      return roles[s] >= role::positive ? T(roles[s] - 1) * math::exp(lowest - z[s]) : T(0);
+    const A p = sum<A>(S, [&](std::int64_t s) {
+      return roles[s] >= role::positive ? A(roles[s] - 1) * math::exp(lowest - z[s]) : A(0);
     });
-    const T n = sum<T>(S, [&](std::int64_t s) {
-      const T e = math::exp(roles[s] == role::negative ? z[s] - highest : T(0));
-      return roles[s] == role::negative ? e : T(0);
+    const A n = sum<A>(S, [&](std::int64_t s) {
+      const A e = math::exp(roles[s] == role::negative ? z[s] - highest : A(0));
+      return roles[s] == role::negative ? e : A(0);
     });
     lse[0] = math::log(math::exp(lowest) + p) - lowest;
     lse[1] = math::log(math::exp(-highest) + n) + highest;
     row_loss[r] = lse[0] + lse[1];
   });
-  a.loss.device_data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(R, weights, row_loss) / T(a.denominator);
+  a.loss.device_data<A>()[0] = a.denominator == 0 ? A(0) : dot<A>(R, weights, row_loss) / A(a.denominator);
 }
 
 template <class T>
 void backward(const ClusterLossBackward& a) {
+  using A = Accum<T>;
   const auto [R, S] = a.logits.dims<2>();
-  const T* weights = a.weights.device_data<T>();
-  const T scale = a.denominator == 0 ? T(0) : a.dloss.device_data<T>()[0] / T(a.denominator);
+  const A* weights = a.weights.device_data<A>();
+  const A scale = a.denominator == 0 ? A(0) : a.dloss.device_data<A>()[0] / A(a.denominator);
   parallel_for(R, grain(8 * S), [&, S = S](std::int64_t r) {
-    const T *z = a.logits.device_row<T>(r), *lse = a.lse.device_row<T>(r), w = weights[r] * scale;
+    const T* z = a.logits.device_row<T>(r);
+    const A *lse = a.lse.device_row<A>(r), w = weights[r] * scale;
     const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
     T* dz = a.dlogits.device_row<T>(r);
     if (w == 0) {
@@ -53,11 +56,11 @@ void backward(const ClusterLossBackward& a) {
       return;
     }
     for (std::int64_t s = 0; s < S; ++s) {
-      const T e = w * math::exp(roles[s] == role::negative ? z[s] - lse[1] : T(0));
-      dz[s] = roles[s] == role::negative ? e : T(0);
+      const A e = w * math::exp(roles[s] == role::negative ? z[s] - lse[1] : A(0));
+      dz[s] = T(roles[s] == role::negative ? e : A(0));
     }
     for (std::int64_t s = 0; s < S; ++s)
-      if (roles[s] >= role::positive) dz[s] = -w * T(roles[s] - 1) * math::exp(-z[s] - lse[0]);
+      if (roles[s] >= role::positive) dz[s] = T(-w * A(roles[s] - 1) * math::exp(-z[s] - lse[0]));
   });
 }
 

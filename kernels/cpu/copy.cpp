@@ -1,7 +1,5 @@
 #include "kernels/copy.h"
 
-#include <type_traits>
-
 #include "base/parallel.h"
 #include "kernels/cpu/grain.h"
 #include "kernels/cpu/row_pointers.h"
@@ -11,14 +9,6 @@ namespace ov::kernels::cpu {
 namespace {
 
 constexpr std::int64_t flat_grain = 1 << 16;  // elements
-
-template <class To, class From>
-To converted(From x) {
-  if constexpr (std::is_same_v<From, To>) return x;
-  else if constexpr (std::is_same_v<From, Bf16>) return static_cast<To>(to_f32(x));
-  else if constexpr (std::is_same_v<To, Bf16>) return to_bf16(static_cast<float>(x));
-  else return static_cast<To>(x);
-}
 
 template <class F>
 void any_dtype(Dtype dtype, F&& f) {
@@ -35,7 +25,7 @@ void any_dtype(Dtype dtype, F&& f) {
 template <class To, class From>
 void copy_as(const Copy& a) {
   const auto copy_row = [](To* y, const From* x, std::int64_t n) {
-    for (std::int64_t c = 0; c < n; ++c) y[c] = converted<To>(x[c]);
+    for (std::int64_t c = 0; c < n; ++c) y[c] = static_cast<To>(x[c]);
   };
   if (a.x.contiguous() && a.y.contiguous()) {
     To* y = a.y.device_data<To>();
@@ -59,7 +49,7 @@ void copy(const Copy& a) {
 void fill(const Fill& a) {
   any_dtype(a.y.dtype(), [&](auto v) {
     using T = decltype(v);
-    const T value = converted<T>(a.value);
+    const T value = static_cast<T>(a.value);
     if (a.y.contiguous()) {
       T* y = a.y.device_data<T>();
       return parallel_ranges(a.y.numel(), flat_grain,

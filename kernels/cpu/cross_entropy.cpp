@@ -12,10 +12,11 @@ namespace {
 
 template <class T>
 void forward(const CrossEntropyForward& a) {
+  using A = Accum<T>;
   const auto [N, V] = a.logits.dims<2>();
   const std::int64_t* targets = a.targets.device_data<std::int64_t>();
-  const T* weights = a.weights.device_data<T>();
-  T *token_loss = a.token_loss.device_data<T>(), *lse = a.lse.device_data<T>();
+  const A* weights = a.weights.device_data<A>();
+  A *token_loss = a.token_loss.device_data<A>(), *lse = a.lse.device_data<A>();
 
   parallel_for(N, [&, V = V](std::int64_t n) {
     token_loss[n] = lse[2 * n] = lse[2 * n + 1] = 0;
@@ -24,32 +25,34 @@ void forward(const CrossEntropyForward& a) {
       input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ",
                   V, ")");
     const T* z = a.logits.device_row<T>(n);
-    T top = -std::numeric_limits<T>::infinity();
-    for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? z[v] : top;
+    A top = -std::numeric_limits<A>::infinity();
+    for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? A(z[v]) : top;
     lse[2 * n] = top;
-    lse[2 * n + 1] = math::log(sum<T>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
+    lse[2 * n + 1] = math::log(sum<A>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
     token_loss[n] = lse[2 * n + 1] - (z[targets[n]] - top);
   });
-  a.loss.device_data<T>()[0] = a.denominator == 0 ? T(0) : dot<T>(N, weights, token_loss) / T(a.denominator);
+  a.loss.device_data<A>()[0] = a.denominator == 0 ? A(0) : dot<A>(N, weights, token_loss) / A(a.denominator);
 }
 
 template <class T>
 void backward(const CrossEntropyBackward& a) {
+  using A = Accum<T>;
   const auto [N, V] = a.logits.dims<2>();
   const std::int64_t* targets = a.targets.device_data<std::int64_t>();
-  const T *weights = a.weights.device_data<T>(), *lse = a.lse.device_data<T>();
-  const T scale = a.denominator == 0 ? T(0) : a.dloss.device_data<T>()[0] / T(a.denominator);
+  const A *weights = a.weights.device_data<A>(), *lse = a.lse.device_data<A>();
+  const A scale = a.denominator == 0 ? A(0) : a.dloss.device_data<A>()[0] / A(a.denominator);
 
   parallel_for(N, [&, V = V](std::int64_t n) {
     T* dz = a.dlogits.device_row<T>(n);
-    const T w = weights[n] * scale;
+    const A w = weights[n] * scale;
     if (w == 0) {
       std::fill_n(dz, V, T(0));
       return;
     }
-    const T *z = a.logits.device_row<T>(n), top = lse[2 * n], log_sum = lse[2 * n + 1];
-    for (std::int64_t v = 0; v < V; ++v) dz[v] = w * math::exp((z[v] - top) - log_sum);
-    dz[targets[n]] = w * (math::exp((z[targets[n]] - top) - log_sum) - 1);
+    const T* z = a.logits.device_row<T>(n);
+    const A top = lse[2 * n], log_sum = lse[2 * n + 1];
+    for (std::int64_t v = 0; v < V; ++v) dz[v] = T(w * math::exp((z[v] - top) - log_sum));
+    dz[targets[n]] = T(w * (math::exp((z[targets[n]] - top) - log_sum) - 1));
   });
 }
 

@@ -14,7 +14,7 @@ void forward(const GeluForward& a) {
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T* x = a.x.device_row<T>(n);
     T* y = a.y.device_row<T>(n);
-    for (std::int64_t f = 0; f < F; ++f) y[f] = math::gelu(x[f]);
+    for (std::int64_t f = 0; f < F; ++f) y[f] = T(math::gelu(Accum<T>(x[f])));
   });
 }
 
@@ -24,7 +24,7 @@ void backward(const GeluBackward& a) {
   parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *dy = a.dy.device_row<T>(n), *x = a.x.device_row<T>(n);
     T* dx = a.dx.device_row<T>(n);
-    for (std::int64_t f = 0; f < F; ++f) dx[f] = dy[f] * math::gelu_derivative(x[f]);
+    for (std::int64_t f = 0; f < F; ++f) dx[f] = T(dy[f] * math::gelu_derivative(Accum<T>(x[f])));
   });
 }
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/widened.h"
 
 namespace ov::kernels::cpu {
 namespace {
@@ -197,13 +198,25 @@ void run(const Gemm& g) {
                            .bias = g.bias ? g.bias.device_data<T>() : nullptr});
 }
 
+// c in C: T or its Accum.
+template <class T, class C>
+void run_widened(const Gemm& g) {
+  Gemm wide = g;
+  wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
+  if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);
+  run<Accum<T>>(wide);
+  if constexpr (std::is_same_v<C, T>) copy({.y = g.c, .x = wide.c});
+}
+
 }  // namespace
 
 void gemm(const Gemm& g) {
   for (const Tensor* t : {&g.c, &g.a, &g.b})
     if (t->row_stride() < 0)
       input_error("gemm: the rows of a tensor ", t->shape().str(), " are not equally far apart; copy it first");
-  by_dtype(g.c.dtype(), [&]<class T>(T) { run<T>(g); });
+  if (g.a.dtype() == Dtype::f32) return run<float>(g);
+  if (g.a.dtype() == Dtype::f64) return run<double>(g);
+  g.c.dtype() == Dtype::bf16 ? run_widened<Bf16, Bf16>(g) : run_widened<Bf16, float>(g);
 }
 
 }  // namespace ov::kernels::cpu

@@ -1,4 +1,4 @@
-// Matrix product on the CPU, f32 and f64.
+// Matrix product on the CPU, f32 and f64; bf16 is widened to f32.
 //
 // The order of every sum is part of the contract. For one element of C:
 //

@@ -10,27 +10,29 @@ namespace {
 
 template <class T>
 void forward(const L2NormalizeForward& a) {
+  using A = Accum<T>;
   const auto [N, C] = a.x.dims<2>();
-  T* rnorm = a.rnorm.device_data<T>();
+  A* rnorm = a.rnorm.device_data<A>();
   parallel_for(N, grain(2 * C), [&, C = C](std::int64_t n) {
     const T* x = a.x.device_row<T>(n);
     T* y = a.y.device_row<T>(n);
-    const T norm = std::sqrt(dot<T>(C, x, x));
-    const T r = 1 / (norm > T(1e-12) ? norm : T(1e-12));
-    for (std::int64_t c = 0; c < C; ++c) y[c] = x[c] * r;
+    const A norm = std::sqrt(dot<A>(C, x, x));
+    const A r = 1 / (norm > A(1e-12) ? norm : A(1e-12));
+    for (std::int64_t c = 0; c < C; ++c) y[c] = T(x[c] * r);
     rnorm[n] = r;
   });
 }
 
 template <class T>
 void backward(const L2NormalizeBackward& a) {
+  using A = Accum<T>;
   const auto [N, C] = a.dy.dims<2>();
-  const T* rnorm = a.rnorm.device_data<T>();
+  const A* rnorm = a.rnorm.device_data<A>();
   parallel_for(N, grain(2 * C), [&, C = C](std::int64_t n) {
-    const T *dy = a.dy.device_row<T>(n), *y = a.y.device_row<T>(n), r = rnorm[n];
+    const T *dy = a.dy.device_row<T>(n), *y = a.y.device_row<T>(n);
+    const A r = rnorm[n], along = dot<A>(C, dy, y);
     T* dx = a.dx.device_row<T>(n);
-    const T along = dot<T>(C, dy, y);
-    for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] - y[c] * along);
+    for (std::int64_t c = 0; c < C; ++c) dx[c] = T(r * (dy[c] - y[c] * along));
   });
 }
 

@@ -1,7 +1,5 @@
 #include "kernels/margin_logits.h"
 
-#include <limits>
-
 #include "base/math.h"
 #include "base/parallel.h"
 #include "kernels/cpu/grain.h"
@@ -10,29 +8,30 @@
 namespace ov::kernels::cpu {
 namespace {
 
-template <class T>
-T clamped(T c) {
-  return c > T(1) ? T(1) : c < T(-1) ? T(-1) : c;
+template <class A>
+A clamped(A c) {
+  return c > A(1) ? A(1) : c < A(-1) ? A(-1) : c;
 }
 
 template <class T>
 void forward(const MarginLogitsForward& a) {
+  using A = Accum<T>;
   const auto [R, S] = a.cos.dims<2>();
-  const T scale = T(a.scale), m = T(a.m), filter = a.filter_above > 0 ? T(a.filter_above) : T(2);
-  const T cos_m = math::cos(m), sin_m = math::sin(m);
+  const A scale = A(a.scale), m = A(a.m), filter = a.filter_above > 0 ? A(a.filter_above) : A(2);
+  const A cos_m = math::cos(m), sin_m = math::sin(m);
   parallel_for(R, grain(2 * S), [&, S = S](std::int64_t r) {
     const T* cos = a.cos.device_row<T>(r);
     const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
     T* z = a.z.device_row<T>(r);
-    for (std::int64_t s = 0; s < S; ++s) z[s] = scale * clamped(cos[s]);
+    for (std::int64_t s = 0; s < S; ++s) z[s] = T(scale * clamped(A(cos[s])));
     for (std::int64_t s = 0; s < S; ++s) {
-      const T c = clamped(cos[s]);
+      const A c = clamped(A(cos[s]));
       if (roles[s] < role::positive) {
-        if (c > filter) z[s] = 0;
+        if (c > filter) z[s] = T(0);
       } else if (a.margin == Margin::cosface) {
-        z[s] = scale * (c - m);
+        z[s] = T(scale * (c - m));
       } else {
-        z[s] = scale * (c * cos_m - std::sqrt((1 - c) * (1 + c)) * sin_m);
+        z[s] = T(scale * (c * cos_m - std::sqrt((1 - c) * (1 + c)) * sin_m));
       }
     }
   });
@@ -40,21 +39,22 @@ void forward(const MarginLogitsForward& a) {
 
 template <class T>
 void backward(const MarginLogitsBackward& a) {
+  using A = Accum<T>;
   const auto [R, S] = a.cos.dims<2>();
-  const T scale = T(a.scale), m = T(a.m), filter = a.filter_above > 0 ? T(a.filter_above) : T(2);
-  const T cos_m = math::cos(m), sin_m = math::sin(m), least = std::numeric_limits<T>::epsilon();
+  const A scale = A(a.scale), m = A(a.m), filter = a.filter_above > 0 ? A(a.filter_above) : A(2);
+  const A cos_m = math::cos(m), sin_m = math::sin(m), least = Float<T>::epsilon;
   parallel_for(R, grain(2 * S), [&, S = S](std::int64_t r) {
     const T *cos = a.cos.device_row<T>(r), *dz = a.dz.device_row<T>(r);
     const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
     T* dcos = a.dcos.device_row<T>(r);
-    for (std::int64_t s = 0; s < S; ++s) dcos[s] = scale * dz[s];
+    for (std::int64_t s = 0; s < S; ++s) dcos[s] = T(scale * dz[s]);
     for (std::int64_t s = 0; s < S; ++s) {
-      const T c = clamped(cos[s]);
+      const A c = clamped(A(cos[s]));
       if (roles[s] < role::positive) {
-        if (c > filter) dcos[s] = 0;
+        if (c > filter) dcos[s] = T(0);
       } else if (a.margin == Margin::arcface) {
-        const T sin2 = (1 - c) * (1 + c);
-        dcos[s] *= cos_m + c * sin_m / std::sqrt(sin2 > least ? sin2 : least);
+        const A sin2 = (1 - c) * (1 + c);
+        dcos[s] = T(scale * dz[s] * (cos_m + c * sin_m / std::sqrt(sin2 > least ? sin2 : least)));
       }
     }
   });

@@ -14,38 +14,40 @@ namespace {
 
 template <class T>
 void forward(const RmsnormForward& a) {
+  using A = Accum<T>;
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.device_data<T>();
-  T* rstd = a.rstd.device_data<T>();
+  A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), y_rows(a.y);
 
   parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
     const T* x = x_rows[n];
     T* __restrict y = y_rows[n];
-    const T r = 1 / std::sqrt(dot<T>(C, x, x) / T(C) + T(a.eps));
-    for (std::int64_t c = 0; c < C; ++c) y[c] = w[c] * (x[c] * r);
+    const A r = 1 / std::sqrt(dot<A>(C, x, x) / A(C) + A(a.eps));
+    for (std::int64_t c = 0; c < C; ++c) y[c] = T(w[c] * (x[c] * r));
     rstd[n] = r;
   });
 }
 
 template <class T>
 void backward(const RmsnormBackward& a) {
+  using A = Accum<T>;
   const auto [N, C] = a.x.dims<2>();
   const T* w = a.w.device_data<T>();
-  const T* rstd = a.rstd.device_data<T>();
+  const A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
 
   if (a.dx)
     parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
       const T *dy = dy_rows[n], *x = x_rows[n];
       T* __restrict dx = dx_rows[n];
-      const T r = rstd[n];
-      const T k = r * r / T(C) * sum<T>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
-      for (std::int64_t c = 0; c < C; ++c) dx[c] = r * (dy[c] * w[c] - x[c] * k);
+      const A r = rstd[n];
+      const A k = r * r / A(C) * sum<A>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
+      for (std::int64_t c = 0; c < C; ++c) dx[c] = T(r * (dy[c] * w[c] - x[c] * k));
     });
 
   if (a.dw)
-    add_sum_of_rows(N, C, a.dw.device_data<T>(), [&](std::int64_t n) {
+    add_sum_of_rows(N, C, a.dw.device_data<A>(), [&](std::int64_t n) {
       return [dy = dy_rows[n], x = x_rows[n], r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
     });
 }

@@ -15,13 +15,13 @@ void forward(const RopeForward& a) {
   const auto [L, H, D] = a.x.dims<3>();
   const RowPointers<T> xs(a.x), ys(a.y);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
-    const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
+    const Accum<T>*cos = a.cos.device_row<Accum<T>>(t), *sin = a.sin.device_row<Accum<T>>(t);
     for (std::int64_t h = 0; h < H; ++h) {
       const T* x = xs[t * H + h];
       T* __restrict y = ys[t * H + h];
       for (std::int64_t j = 0; j < R; ++j) {
-        y[j] = x[j] * cos[j] - x[j + R] * sin[j];
-        y[j + R] = x[j + R] * cos[j] + x[j] * sin[j];
+        y[j] = T(x[j] * cos[j] - x[j + R] * sin[j]);
+        y[j + R] = T(x[j + R] * cos[j] + x[j] * sin[j]);
       }
     }
   });
@@ -30,16 +30,17 @@ void forward(const RopeForward& a) {
 // out_j = Σ_h term(x_hj, x_{h,j+R}, dy_hj, dy_{h,j+R}), j < R: the sum of base/sum.h for every j, bit for bit, with
 // the loop over j inside so that it vectorises.
 template <class T, class F>
-void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
+void sum_heads(const RopeBackward& a, std::int64_t t, Accum<T>* out, F&& term) {
+  using A = Accum<T>;
   constexpr std::int64_t lanes = 16, most = 64;
   const std::int64_t H = a.x.dim(1), R = a.x.dim(2) / 2;
   for (std::int64_t j0 = 0; j0 < R; j0 += most) {
     const std::int64_t n = std::min(most, R - j0);
-    T lane[lanes][most];
-    for (std::int64_t k = 0; k < std::min(lanes, H); ++k) std::fill_n(lane[k], n, T(0));
+    A lane[lanes][most];
+    for (std::int64_t k = 0; k < std::min(lanes, H); ++k) std::fill_n(lane[k], n, A(0));
     for (std::int64_t h = 0; h < H; ++h) {
       const T *x = a.x.device_row<T>(t * H + h) + j0, *dy = a.dy.device_row<T>(t * H + h) + j0;
-      T* to = lane[h % lanes];
+      A* to = lane[h % lanes];
       for (std::int64_t j = 0; j < n; ++j) to[j] += term(x[j], x[j + R], dy[j], dy[j + R]);
     }
     // A lane that no head fell into holds nothing to add.
@@ -52,25 +53,26 @@ void sum_heads(const RopeBackward& a, std::int64_t t, T* out, F&& term) {
 
 template <class T>
 void backward(const RopeBackward& a) {
+  using A = Accum<T>;
   const auto [L, H, D] = a.x.dims<3>();
   const RowPointers<T> dys(a.dy), dxs(a.dx);
   parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
-    const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
+    const A *cos = a.cos.device_row<A>(t), *sin = a.sin.device_row<A>(t);
     if (a.dx)
       for (std::int64_t h = 0; h < H; ++h) {
         const T* dy = dys[t * H + h];
         T* __restrict dx = dxs[t * H + h];
         for (std::int64_t j = 0; j < R; ++j) {
-          dx[j] = dy[j] * cos[j] + dy[j + R] * sin[j];
-          dx[j + R] = dy[j + R] * cos[j] - dy[j] * sin[j];
+          dx[j] = T(dy[j] * cos[j] + dy[j + R] * sin[j]);
+          dx[j + R] = T(dy[j + R] * cos[j] - dy[j] * sin[j]);
         }
       }
     if (a.dcos)
-      sum_heads<T>(a, t, a.dcos.device_row<T>(t),
-                   [](T x, T x_pair, T dy, T dy_pair) { return dy * x + dy_pair * x_pair; });
+      sum_heads<T>(a, t, a.dcos.device_row<A>(t),
+                   [](A x, A x_pair, A dy, A dy_pair) { return dy * x + dy_pair * x_pair; });
     if (a.dsin)
-      sum_heads<T>(a, t, a.dsin.device_row<T>(t),
-                   [](T x, T x_pair, T dy, T dy_pair) { return dy_pair * x - dy * x_pair; });
+      sum_heads<T>(a, t, a.dsin.device_row<A>(t),
+                   [](A x, A x_pair, A dy, A dy_pair) { return dy_pair * x - dy * x_pair; });
   });
 }
 
@@ -82,23 +84,24 @@ void table_1d(const RopeTable1d& a) {
   parallel_for(L, grain(16 * R), [&, R = R](std::int64_t t) {
     T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
     for (std::int64_t k = 0; k < R; ++k) {
-      const T angle = T(positions[t]) * T(inv_freq[k]);
-      cos[k] = math::cos(angle);
-      sin[k] = math::sin(angle);
+      const Accum<T> angle = Accum<T>(positions[t]) * Accum<T>(inv_freq[k]);
+      cos[k] = T(math::cos(angle));
+      sin[k] = T(math::sin(angle));
     }
   });
 }
 
 template <class T>
 void table_2d_forward(const RopeTable2dForward& a) {
+  using A = Accum<T>;
   const auto [L, R] = a.cos.dims<2>();
   const float* inv_freq = a.inv_freq.device_data<float>();
   const T* class_angles = a.class_angles.device_data<T>();
   parallel_for(L, grain(16 * R), [&, R = R, F = R / 2](std::int64_t t) {
     const std::int64_t* at = a.positions.device_row<std::int64_t>(t);
-    T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t);
+    A *cos = a.cos.device_row<A>(t), *sin = a.sin.device_row<A>(t);
     for (std::int64_t k = 0; k < R; ++k) {
-      const T angle = at[0] < 0 ? class_angles[k] : T(at[k / F]) * T(inv_freq[k % F]);
+      const A angle = at[0] < 0 ? A(class_angles[k]) : A(at[k / F]) * A(inv_freq[k % F]);
       cos[k] = math::cos(angle);
       sin[k] = math::sin(angle);
     }
@@ -109,7 +112,7 @@ void table_2d_forward(const RopeTable2dForward& a) {
 template <class T>
 void table_2d_backward(const RopeTable2dBackward& a) {
   const auto [L, R] = a.cos.dims<2>();
-  T* d = a.dclass_angles.device_data<T>();
+  Accum<T>* d = a.dclass_angles.device_data<Accum<T>>();
   for (std::int64_t t = 0; t < L; ++t) {
     if (a.positions.device_row<std::int64_t>(t)[0] >= 0) continue;
     const T *cos = a.cos.device_row<T>(t), *sin = a.sin.device_row<T>(t), *dcos = a.dcos.device_row<T>(t),
@@ -133,7 +136,7 @@ void rope_table_1d(const RopeTable1d& a) {
 }
 
 void rope_table_2d_forward(const RopeTable2dForward& a) {
-  by_dtype(a.cos.dtype(), [&](auto t) { table_2d_forward<decltype(t)>(a); });
+  by_dtype(a.class_angles.dtype(), [&](auto t) { table_2d_forward<decltype(t)>(a); });
 }
 
 void rope_table_2d_backward(const RopeTable2dBackward& a) {

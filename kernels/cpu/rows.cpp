@@ -22,14 +22,8 @@ void copy_row(T* to, const T* from, std::int64_t C) {
 }
 
 template <class T>
-void add_row(T* to, const T* from, std::int64_t C) {
+void add_row(Accum<T>* to, const T* from, std::int64_t C) {
   for (std::int64_t c = 0; c < C; ++c) to[c] += from[c];
-}
-
-template <class T>
-void zero_rows(const Tensor& x) {
-  const auto [N, C] = x.dims<2>();
-  for (std::int64_t n = 0; n < N; ++n) std::fill_n(x.device_row<T>(n), C, T(0));
 }
 
 template <class T>
@@ -52,7 +46,7 @@ void class_tokens_backward(const InsertClassTokensBackward& a) {
   std::int64_t to = 0, image = 0;
   for (std::int64_t m = 0; m < M; ++m) {
     if (image < G && first[image] == m) {
-      if (a.dclass_vector) add_row(a.dclass_vector.device_data<T>(), a.dy.device_row<T>(m), C);
+      if (a.dclass_vector) add_row(a.dclass_vector.device_data<Accum<T>>(), a.dy.device_row<T>(m), C);
       ++image;
     } else {
       if (a.dx) copy_row(a.dx.device_row<T>(to), a.dy.device_row<T>(m), C);
@@ -69,8 +63,20 @@ void embedding_gradient(const EmbeddingBackward& a) {
   parallel_ranges(C, std::max<std::int64_t>(16, 16384 / std::max<std::int64_t>(L, 1)),
                   [&, L = L](std::int64_t begin, std::int64_t end) {
                     for (std::int64_t t = 0; t < L; ++t)
-                      add_row(a.dtable.device_row<T>(ids[t]) + begin, a.dy.device_row<T>(t) + begin, end - begin);
+                      add_row(a.dtable.device_row<Accum<T>>(ids[t]) + begin, a.dy.device_row<T>(t) + begin,
+                              end - begin);
                   });
+}
+
+template <class T, class B>
+void add_arrays(const Add& a) {
+  const auto [N, C] = a.y.dims<2>();
+  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+    const T* x = a.a.device_row<T>(n);
+    const B* z = a.b.device_row<B>(n);
+    T* y = a.y.device_row<T>(n);
+    for (std::int64_t c = 0; c < C; ++c) y[c] = T(x[c] + z[c]);
+  });
 }
 
 }  // namespace
@@ -103,7 +109,7 @@ void take_rows_backward(const TakeRowsBackward& a) {
   const std::int64_t* index = checked("take_rows", a.index, 0, N);
   by_dtype(a.dx.dtype(), [&, C = C](auto v) {
     using T = decltype(v);
-    zero_rows<T>(a.dx);
+    fill({.y = a.dx, .value = 0});
     for (std::int64_t i = 0; i < a.index.numel(); ++i) copy_row(a.dx.device_row<T>(index[i]), a.dy.device_row<T>(i), C);
   });
 }
@@ -132,7 +138,7 @@ void splice_backward(const SpliceBackward& a) {
   const std::int64_t* source = checked("splice", a.source, -1, a.dfeatures ? a.dfeatures.dim(0) : INT64_MAX);
   by_dtype(a.dy.dtype(), [&, L = L, C = C](auto v) {
     using T = decltype(v);
-    if (a.dfeatures) zero_rows<T>(a.dfeatures);
+    if (a.dfeatures) fill({.y = a.dfeatures, .value = 0});
     for (std::int64_t t = 0; t < L; ++t) {
       const bool text = source[t] < 0;
       if (!text && a.dfeatures) copy_row(a.dfeatures.device_row<T>(source[t]), a.dy.device_row<T>(t), C);
@@ -144,22 +150,15 @@ void splice_backward(const SpliceBackward& a) {
 }
 
 void add(const Add& a) {
-  const auto [N, C] = a.y.dims<2>();
-  by_dtype(a.y.dtype(), [&, N = N, C = C](auto v) {
-    using T = decltype(v);
-    parallel_for(N, grain(C), [&](std::int64_t n) {
-      const T *x = a.a.device_row<T>(n), *z = a.b.device_row<T>(n);
-      T* y = a.y.device_row<T>(n);
-      for (std::int64_t c = 0; c < C; ++c) y[c] = x[c] + z[c];
-    });
-  });
+  if (a.b.dtype() != a.y.dtype()) return add_arrays<float, Bf16>(a);
+  by_dtype(a.y.dtype(), [&](auto v) { add_arrays<decltype(v), decltype(v)>(a); });
 }
 
 void sum_rows(const SumRows& a) {
   const auto [N, C] = a.x.dims<2>();
   by_dtype(a.x.dtype(), [&, N = N, C = C](auto v) {
     using T = decltype(v);
-    add_sum_of_rows(N, C, a.sum.device_data<T>(),
+    add_sum_of_rows(N, C, a.sum.device_data<Accum<T>>(),
                     [&](std::int64_t n) { return [x = a.x.device_row<T>(n)](std::int64_t c) { return x[c]; }; });
   });
 }

@@ -8,7 +8,7 @@ namespace {
 
 // One block a row: lse_n and ce_n. A target outside of [0, V) gives NaN, since a kernel cannot throw.
 template <class T>
-__global__ void row_losses(float* token_loss, float* lse, Rows<T> logits, const std::int64_t* targets,
+__global__ void row_losses(float* token_loss, float* lse, DeviceRows<T> logits, const std::int64_t* targets,
                            const float* weights, std::int64_t V) {
   const std::int64_t n = blockIdx.x;
   if (weights[n] == 0) {
@@ -38,7 +38,7 @@ __global__ void total_loss(float* loss, const float* token_loss, const float* we
 }
 
 template <class T>
-__global__ void gradient(Rows<T> dlogits, Rows<T> logits, const std::int64_t* targets, const float* weights,
+__global__ void gradient(DeviceRows<T> dlogits, DeviceRows<T> logits, const std::int64_t* targets, const float* weights,
                          const float* lse, const float* dloss, std::int64_t V, float D) {
   const std::int64_t n = blockIdx.x;
   const float w = weights[n] * (D == 0 ? 0.f : dloss[0] / D);

@@ -1,7 +1,7 @@
 // The CUDA twins of the kernels in kernels/cpu: same contracts, same argument structs, and the stream to run in.
 // Each returns once the work is queued. Arguments have passed the checking door (kernels/check.h).
 //
-// f32 for now; the kernels are templates over the element type. kernels/sim runs the same text without a GPU.
+// f32 and bf16, whose arithmetic is f32. kernels/sim runs the same text without a GPU.
 #pragma once
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/language.h"

@@ -9,7 +9,8 @@ namespace {
 
 // One block a row.
 template <class T>
-__global__ void forward(Rows<T> y_rows, float* rstd, Rows<T> x_rows, const T* w, std::int64_t C, float eps) {
+__global__ void forward(DeviceRows<T> y_rows, float* rstd, DeviceRows<T> x_rows, const T* w, std::int64_t C,
+                        float eps) {
   const std::int64_t n = blockIdx.x;
   const T* x = x_rows[n];
   T* y = y_rows[n];
@@ -20,8 +21,8 @@ __global__ void forward(Rows<T> y_rows, float* rstd, Rows<T> x_rows, const T* w,
 }
 
 template <class T>
-__global__ void backward_x(Rows<T> dx_rows, Rows<T> dy_rows, Rows<T> x_rows, const T* w, const float* rstd,
-                           std::int64_t C) {
+__global__ void backward_x(DeviceRows<T> dx_rows, DeviceRows<T> dy_rows, DeviceRows<T> x_rows, const T* w,
+                           const float* rstd, std::int64_t C) {
   const std::int64_t n = blockIdx.x;
   const T *dy = dy_rows[n], *x = x_rows[n];
   T* dx = dx_rows[n];
@@ -34,7 +35,7 @@ __global__ void backward_x(Rows<T> dx_rows, Rows<T> dy_rows, Rows<T> x_rows, con
 
 template <class T>
 struct ScaleGradient {
-  Rows<T> dy, x;
+  DeviceRows<T> dy, x;
   const float* rstd;
   __device__ float operator()(std::int64_t n, std::int64_t c) const {
     return float(dy[n][c]) * float(x[n][c]) * rstd[n];

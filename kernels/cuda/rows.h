@@ -11,7 +11,7 @@ namespace ov::kernels::cuda {
 // Row n starts at data + (n / inner) outer_stride + (n mod inner) inner_stride: q [T,H,D] inside a fused q|k|v has
 // inner = H. data is null for a gradient nobody wants.
 template <class T>
-struct Rows {
+struct DeviceRows {
   T* data = nullptr;
   std::int64_t inner = 1, outer_stride = 0, inner_stride = 0;
 
@@ -22,7 +22,7 @@ struct Rows {
 };
 
 template <class T>
-Rows<T> rows_of(const Tensor& t) {
+DeviceRows<T> rows_of(const Tensor& t) {
   if (!t) return {};
   const std::int64_t stride = t.row_stride();
   if (stride >= 0) return {t.device_data<T>(), 1, stride, 0};
@@ -40,7 +40,7 @@ constexpr int packet_width = 16 / sizeof(T);
 
 // Whether every row can be walked in 16-byte packets from end to end.
 template <class T>
-bool in_packets(const Rows<T>& r, std::int64_t columns) {
+bool in_packets(const DeviceRows<T>& r, std::int64_t columns) {
   const auto whole = [](std::int64_t elements) { return elements % packet_width<T> == 0; };
   return reinterpret_cast<std::uintptr_t>(r.data) % 16 == 0 && whole(columns) && whole(r.outer_stride) &&
          whole(r.inner_stride);
@@ -49,8 +49,9 @@ bool in_packets(const Rows<T>& r, std::int64_t columns) {
 // Calls f(T{}) with the element type of a kernel.
 template <class F>
 void by_cuda_dtype(Dtype dtype, F&& f) {
-  if (dtype != Dtype::f32) input_error("no CUDA kernel for ", name_of(dtype), " here; f32 exists");
-  f(float{});
+  if (dtype == Dtype::f32) return f(float{});
+  if (dtype == Dtype::bf16) return f(Bf16{});
+  input_error("no CUDA kernel for ", name_of(dtype), " here; f32 and bf16 exist");
 }
 
 inline unsigned ceil_div(std::int64_t n, std::int64_t by) { return static_cast<unsigned>((n + by - 1) / by); }

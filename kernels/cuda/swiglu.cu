@@ -10,7 +10,8 @@ constexpr unsigned max_threads = 256;
 
 // A thread takes one packet of a row at a time; blockIdx.x walks the packets of a row, blockIdx.y the rows.
 template <class T, int width>
-__global__ void forward(Rows<T> y_rows, Rows<T> gate_rows, Rows<T> up_rows, std::int64_t N, std::int64_t packets) {
+__global__ void forward(DeviceRows<T> y_rows, DeviceRows<T> gate_rows, DeviceRows<T> up_rows, std::int64_t N,
+                        std::int64_t packets) {
   using P = Packet<T, width>;
   const std::int64_t p = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (p >= packets) return;
@@ -23,8 +24,8 @@ __global__ void forward(Rows<T> y_rows, Rows<T> gate_rows, Rows<T> up_rows, std:
 }
 
 template <class T, int width>
-__global__ void backward(Rows<T> dgate_rows, Rows<T> dup_rows, Rows<T> dy_rows, Rows<T> gate_rows, Rows<T> up_rows,
-                         std::int64_t N, std::int64_t packets) {
+__global__ void backward(DeviceRows<T> dgate_rows, DeviceRows<T> dup_rows, DeviceRows<T> dy_rows,
+                         DeviceRows<T> gate_rows, DeviceRows<T> up_rows, std::int64_t N, std::int64_t packets) {
   using P = Packet<T, width>;
   const std::int64_t p = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (p >= packets) return;

@@ -62,7 +62,7 @@ NextToken next_token_targets(const std::vector<std::int64_t>& labels, Dtype dtyp
     const std::int64_t target = t + 1 < T ? labels[static_cast<std::size_t>(t + 1)] : -100;
     n.targets.data<std::int64_t>()[t] = target;
     if (target == -100) continue;
-    by_dtype(n.weights.dtype(), [&](auto v) { n.weights.data<decltype(v)>()[t] = 1; });
+    by_dtype(n.weights.dtype(), [&](auto v) { n.weights.data<decltype(v)>()[t] = decltype(v)(1); });
     n.rows.push_back(t);
     ++n.labelled;
   }
@@ -87,7 +87,7 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
       {"token_loss", take_rows(Var{ce.token_loss.view({ce.token_loss.numel(), 1})}, index).value.flat()});
   const Tensor seed = Tensor::like(ce.loss.value);
   by_dtype(seed.dtype(), [&](auto v) {
-    seed.data<decltype(v)>()[0] = 1;
+    seed.data<decltype(v)>()[0] = decltype(v)(1);
     trace.loss = ce.loss.value.data<decltype(v)>()[0];
   });
   tape.backward(ce.loss, seed);

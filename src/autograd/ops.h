@@ -29,8 +29,7 @@ RopeTable rope_table_1d(const Tensor& positions, const Tensor& inv_freq, Dtype d
 RopeTable rope_table_2d(const Tensor& positions, const Tensor& inv_freq, const Var& class_angles);
 
 struct AttentionOptions {
-  std::shared_ptr<const kernels::SegmentTable> segments;
-  bool causal = false;
+  std::shared_ptr<const kernels::Segments> segments;
   double scale = 1;
 };
 Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options);  // [T,H,D] -> [T,H,D]
@@ -55,7 +54,7 @@ struct CrossEntropy {
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator);
 
 // One query a region against the rows of k and v that the region sees: q [R,H,D], k v [N,H,D] -> [R,H,D].
-Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionTable> regions,
+Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionSegments> regions,
                      double scale);
 Var l2_normalize(const Var& x);  // x [N,C], every row divided by its length
 

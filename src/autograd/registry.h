@@ -36,11 +36,13 @@ enum class Op : int {
 class Example {
  public:
   virtual ~Example() = default;
-  virtual std::int64_t size(
-      std::int64_t usual) = 0;                // `usual` in the gradient check; walks the edge sizes in kernel checks
-  virtual Var input(const Shape& shape) = 0;  // random, differentiated
-  virtual Var parameter(const Shape& shape) = 0;    // random, differentiated, its gradient added to
-  virtual Tensor constant(const Shape& shape) = 0;  // random, positive, not differentiated
+  // `usual` in the gradient check; walks the edge sizes in the kernel check (tests/kernels/edge_sizes_test.cpp).
+  virtual std::int64_t size(std::int64_t usual) = 0;
+  virtual Var input(const Shape& shape) = 0;       // random, differentiated
+  virtual Var wide_input(const Shape& shape) = 0;  // the same, of the accumulation type
+  virtual Var parameter(const Shape& shape) = 0;   // random, differentiated, its gradient added to
+  // Not differentiated, as given; numbers are of the accumulation type.
+  virtual Tensor numbers(const std::vector<double>& values, const Shape& shape) = 0;
   virtual Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) = 0;
 };
 

@@ -17,13 +17,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define OV_HD __host__ __device__
-#define OV_HD_INLINE __host__ __device__ __forceinline__
-#else
-#define OV_HD
-#define OV_HD_INLINE inline __attribute__((always_inline))
-#endif
+#include "base/host_device.h"
 
 namespace ov::math {
 

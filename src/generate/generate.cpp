@@ -52,7 +52,7 @@ void Generation::append(std::int64_t id) {
   const OnevisionInputs step = {
       .input_ids = {id},
       .positions = index_tensor("positions", {n}, {1}, 0, cache_.capacity(), device),
-      .segments = std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, 1, 0, n + 1}}),
+      .segments = std::make_shared<kernels::Segments>(kernels::SegmentTable{{0, 1, 0, n + 1}}, 1, n + 1, true, device),
       .pixel_values = {},
       .grids = {}};
   logits_ = model_.logits(model_.hidden(nullptr, step, {}, &cache_)).value;

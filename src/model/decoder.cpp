@@ -59,7 +59,7 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   q = rope(q, step.rope), k = rope(k, step.rope);
   if (step.cache)
     k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
-  const Var o_THD = ov::attention(q, k, v, {step.segments, true, 1 / std::sqrt(static_cast<double>(head_dim))});
+  const Var o_THD = ov::attention(q, k, v, {step.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
 
@@ -84,7 +84,7 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
   norm = RmsNorm(set, "model.language_model.norm", c.hidden, c.norm_eps);
 }
 
-Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments,
+Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
                      KvCache* cache, bool recompute_blocks) const {
   const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache};
   Var h = x;

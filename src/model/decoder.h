@@ -25,7 +25,7 @@ class KvCache {
 };
 
 struct DecoderStep {
-  std::shared_ptr<const kernels::SegmentTable> segments;  // causal within each row of it
+  std::shared_ptr<const kernels::Segments> segments;  // causal within each row of it
   RopeTable rope;
   KvCache* cache = nullptr;
 };
@@ -50,8 +50,8 @@ struct DecoderLayer {
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
   // h [T,C], positions [T] i64 -> [T,C] after the last norm.
-  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::SegmentTable> segments,
-              KvCache* cache, bool recompute_blocks) const;
+  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvCache* cache,
+              bool recompute_blocks) const;
 
   TextConfig config;
   Parameter* embed_tokens;

@@ -2,8 +2,8 @@
 
 namespace ov {
 
-VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device)
-    : segments(std::make_shared<kernels::SegmentTable>()) {
+VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device) {
+  kernels::SegmentTable table;
   std::vector<std::int64_t> class_row, patch_row;
   std::int64_t row = 0;
   for (std::size_t g = 0; g < grids.size(); ++g) {
@@ -13,7 +13,7 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
                   "; rows and columns must be multiples of ", merge);
     for (std::int64_t t = 0; t < grid.t; ++t) {
       const std::int64_t length = grid.h * grid.w + 1;
-      segments->push_back({row, length, row, length});
+      table.push_back({row, length, row, length});
       class_row.push_back(row++);
       places.insert(places.end(), {-1, -1});
       // Merge-block order: the patches that become one token are neighbours.
@@ -33,6 +33,7 @@ VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, b
 
   patches = static_cast<std::int64_t>(patch_row.size());
   const auto frames = static_cast<std::int64_t>(class_row.size());
+  segments = std::make_shared<kernels::Segments>(std::move(table), row, row, false, device);
   positions = index_tensor("patch positions", places, {row, 2}, -1, row, device);
   class_rows = index_tensor("class rows", class_row, {frames}, 0, row, device);
   patch_rows = index_tensor("patch rows", patch_row, {patches}, 0, row, device);

@@ -23,7 +23,7 @@ struct VisionLayout {
   Tensor positions;                  // the same on the device, i64
   Tensor class_rows;                 // [frames] i64: where the class tokens stand
   Tensor patch_rows;                 // [P] i64: where the patches stand, in input order
-  std::shared_ptr<kernels::SegmentTable> segments;  // one a frame: full attention within it
+  std::shared_ptr<const kernels::Segments> segments;  // one a frame: full attention within it
 };
 
 }  // namespace ov

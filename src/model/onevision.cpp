@@ -20,7 +20,8 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
   std::vector<std::int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
   return {ids, index_tensor("positions", positions, {T}, 0, T, device),
-          std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, T, 0, T}}), pixel_values, grids};
+          std::make_shared<kernels::Segments>(kernels::SegmentTable{{0, T, 0, T}}, T, T, true, device), pixel_values,
+          grids};
 }
 
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {

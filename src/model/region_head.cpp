@@ -43,7 +43,7 @@ kernels::RegionTable visible_rows(const std::vector<Grid>& grids, const VisionLa
     const auto picture = static_cast<std::size_t>(b.picture);
     const Grid& grid = grids[picture];
     const std::int64_t row = cell_of((b.y1 + b.y2) / 2, grid.h), column = cell_of((b.x1 + b.x2) / 2, grid.w);
-    const kernels::SegmentRow& rows = (*layout.segments)[picture];
+    const kernels::SegmentRow& rows = layout.segments->host[picture];
     for (std::int64_t n = rows.q_begin; n < rows.q_begin + rows.q_length; ++n) {
       const auto at = static_cast<std::size_t>(2 * n);
       const std::int64_t y = layout.places[at], x = layout.places[at + 1];
@@ -108,7 +108,8 @@ Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const V
   Device& device = e_NC.value.device();
   const auto R = static_cast<std::int64_t>(regions.size());
   RegionLayer::Step step;
-  step.table = std::make_shared<kernels::RegionTable>(visible_rows(grids, layout, regions, config));
+  step.table =
+      std::make_shared<kernels::RegionSegments>(visible_rows(grids, layout, regions, config), e_NC.dim(0), device);
   if (config.rope) {
     const Var angles = on_tape_of(e_NC, tower.class_pos_emb);
     step.key_angles = rope_table_2d(layout.positions, *tower.inv_freq, angles);
@@ -119,7 +120,7 @@ Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const V
 
   std::vector<std::int64_t> source;
   for (const RegionBox& b : regions)
-    source.push_back(probe ? 0 : (*layout.segments)[static_cast<std::size_t>(b.picture)].q_begin);
+    source.push_back(probe ? 0 : layout.segments->host[static_cast<std::size_t>(b.picture)].q_begin);
   const Var rows = probe ? on_tape_of(e_NC, probe) : e_NC;
   Var h = embedding(index_tensor("region queries", source, {R}, 0, rows.dim(0), device), rows);
   for (const RegionLayer& layer : layers) h = layer.forward(h, e_NC, step);

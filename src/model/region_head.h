@@ -44,7 +44,7 @@ kernels::RegionTable visible_rows(const std::vector<Grid>& grids, const VisionLa
 struct RegionLayer {
   RegionLayer(Parameters& set, const std::string& name, const VisionConfig& vision, const RegionHeadConfig& config);
   struct Step {
-    std::shared_ptr<const kernels::RegionTable> table;
+    std::shared_ptr<const kernels::RegionSegments> table;
     RopeTable key_angles, query_angles;  // null without rotation
   };
   Var forward(const Var& q_RC, const Var& e_NC, const Step& step) const;

@@ -21,8 +21,7 @@ Var VisionBlock::attention(const Var& u_NC, const RopeTable& table, const Vision
   const Shape per_head{heads, head_dim};
   const auto qkv_NHD = split(qkv(u_NC), {per_head, per_head, per_head});  // rows of the weight: all q, all k, all v
   const Var q = rope(qkv_NHD[0], table), k = rope(qkv_NHD[1], table);
-  const Var o_NHD =
-      ov::attention(q, k, qkv_NHD[2], {layout.segments, false, 1 / std::sqrt(static_cast<double>(head_dim))});
+  const Var o_NHD = ov::attention(q, k, qkv_NHD[2], {layout.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
   const Var out = named(name + ".attn.proj", proj(view(o_NHD, u_NC.shape())));
   return named(name + ".attn", out);
 }

@@ -196,7 +196,8 @@ template <class F>
 void by_dtype(Dtype dtype, F&& f) {
   if (dtype == Dtype::f32) return f(float{});
   if (dtype == Dtype::f64) return f(double{});
-  input_error("no kernel for ", name_of(dtype), " here; f32 and f64 exist");
+  if (dtype == Dtype::bf16) return f(Bf16{});
+  input_error("expected a floating type, got ", name_of(dtype));
 }
 
 }  // namespace ov

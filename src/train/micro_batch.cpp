@@ -8,9 +8,9 @@ OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& devic
   OnevisionInputs in;
   in.input_ids = batch.input_ids;
   in.positions = index_tensor("positions", batch.positions, {batch.tokens()}, 0, INT64_MAX, device);
-  auto segments = std::make_shared<kernels::SegmentTable>();
-  for (const TokenSegment& s : batch.segments) segments->push_back({s.begin, s.length, s.begin, s.length, s.prefix});
-  in.segments = std::move(segments);
+  kernels::SegmentTable table;
+  for (const TokenSegment& s : batch.segments) table.push_back({s.begin, s.length, s.begin, s.length, s.prefix});
+  in.segments = std::make_shared<kernels::Segments>(std::move(table), batch.tokens(), batch.tokens(), true, device);
   if (batch.pixel_values)
     in.pixel_values =
         batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
@@ -58,7 +58,7 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
     if (!gradients) return;
     if (floor) result.times.floor = floor->micro_batch(tape.nodes(), size_of(dtype));
     const Tensor seed({1}, weights.dtype(), device);
-    seed.data<T>()[0] = 1;
+    seed.data<T>()[0] = T(1);
     tape.backward(ce.loss, seed);
   });
   result.times.ops = times.seconds;

@@ -3,18 +3,30 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/sum.h"
 #include "kernels/adamw.h"
+#include "tensor/transfer.h"
 
 namespace ov {
+namespace {
 
-double gradient_norm(const Tensor& gradients) {
+struct Clip {
+  Tensor norm, factor;  // [1] f64
+};
+
+// By fixed chunks.
+Clip clip_of(const Tensor& gradients, double limit) {
   const std::int64_t chunks = (gradients.numel() + kernels::norm_chunk - 1) / kernels::norm_chunk;
   const Tensor partial({chunks}, Dtype::f64, gradients.device(), Segment::workspace);
+  const Clip c{Tensor({1}, Dtype::f64, gradients.device(), Segment::workspace),
+               Tensor({1}, Dtype::f64, gradients.device(), Segment::workspace)};
   kernels::squared_sums({.partial = partial, .x = gradients});
-  const double* p = partial.data<double>();
-  return std::sqrt(sum<double>(chunks, [&](std::int64_t k) { return p[k]; }));
+  kernels::clip_factor({.norm = c.norm, .clip = c.factor, .partial = partial, .limit = limit});
+  return c;
 }
+
+}  // namespace
+
+double gradient_norm(const Tensor& gradients) { return read_scalar(clip_of(gradients, 0).norm); }
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
     : parameters_(parameters), options_(options) {
@@ -39,17 +51,17 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
 }
 
 double Optimizer::step(const Tensor& gradients, double lr) {
-  const double norm = gradient_norm(gradients);
+  const Clip clip = clip_of(gradients, options_.clip_grad);
+  const double norm = read_scalar(clip.norm);
   if (!std::isfinite(norm)) return norm;
   ++steps_;
-  const double clip = options_.clip_grad > 0 ? std::min(1.0, options_.clip_grad / (norm + 1e-6)) : 1.0;
   for (const Group& g : groups_) {
     const auto of_state = [&](const Tensor& t) { return t.slice(0, g.gradient_begin, g.gradient_begin + g.count); };
     kernels::adamw({.param = parameters_.values().slice(0, g.begin, g.begin + g.count),
                     .m = of_state(m_),
                     .v = of_state(v_),
                     .grad = of_state(gradients),
-                    .clip = clip,
+                    .clip = clip.factor,
                     .lr = lr * g.lr_scale,
                     .beta1 = options_.beta1,
                     .beta2 = options_.beta2,

@@ -88,7 +88,7 @@ BatchResult run_batch(const RiceModel& model, const RegionBatch& batch, std::siz
   losses.insert(losses.end(), result.texts.losses.begin(), result.texts.losses.end());
   if (floor) result.times.floor = floor->micro_batch(tape.nodes(), size_of(dtype));
   const Tensor one({1}, accum_dtype(dtype), parameters.device());
-  by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = 1; });
+  by_dtype(one.dtype(), [&](auto v) { one.data<decltype(v)>()[0] = decltype(v)(1); });
   tape.backward(losses, std::vector<Tensor>(losses.size(), one));
   result.times.ops = times.seconds;
   result.products = tape.forward_products() + tape.backward_products();

@@ -30,7 +30,7 @@ class CheckExample : public Example {
  public:
   // `edge`: the size that every size(...) becomes; 0: the usual ones.
   explicit CheckExample(std::uint64_t seed, std::int64_t edge = 0) : random_(seed), edge_(edge) {}
-  void start(Tape* tape) { tape_ = tape, next_leaf_ = next_constant_ = 0; }
+  void start(Tape* tape) { tape_ = tape, next_leaf_ = 0; }
   std::int64_t size(std::int64_t usual) override { return edge_ ? edge_ : usual; }
 
   Var input(const Shape& shape) override {
@@ -38,16 +38,14 @@ class CheckExample : public Example {
     if (!tape_) return Var{leaf.parameter->value};
     return leaf.var = tape_->input(leaf.parameter->value, true);
   }
+  Var wide_input(const Shape& shape) override { return input(shape); }
   Var parameter(const Shape& shape) override {
     Leaf& leaf = next(shape);
     leaf.is_parameter = true;
     if (!tape_) return Var{leaf.parameter->value};
     return leaf.var = tape_->parameter(*leaf.parameter);
   }
-  Tensor constant(const Shape& shape) override {
-    if (next_constant_ == constants_.size()) constants_.push_back(random(shape, 0.75, 0.25));
-    return constants_[next_constant_++];
-  }
+  Tensor numbers(const std::vector<double>& values, const Shape& shape) override { return Tensor::of(values, shape); }
   Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) override {
     return Tensor::of(values, shape);
   }
@@ -58,9 +56,9 @@ class CheckExample : public Example {
     Var var;
   };
   std::vector<Leaf>& leaves() { return leaves_; }
-  Tensor random(const Shape& shape, double base = 0, double spread = 1) {
+  Tensor random(const Shape& shape) {
     const Tensor t(shape, Dtype::f64, cpu());
-    for (std::int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = base + spread * random_();
+    for (std::int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = random_();
     return t;
   }
 
@@ -81,8 +79,7 @@ class CheckExample : public Example {
   std::int64_t edge_;
   Tape* tape_ = nullptr;
   std::vector<Leaf> leaves_;
-  std::vector<Tensor> constants_;
-  std::size_t next_leaf_ = 0, next_constant_ = 0;
+  std::size_t next_leaf_ = 0;
 };
 
 struct GradientError {

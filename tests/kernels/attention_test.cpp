@@ -9,6 +9,7 @@
 
 using namespace ov;
 using kernels::SegmentRow;
+using kernels::Segments;
 using kernels::SegmentTable;
 
 namespace {
@@ -29,8 +30,14 @@ struct Result {
 Result attend(const Tensor& q, const Tensor& k, const Tensor& v, const SegmentTable& segments, bool causal,
               double scale) {
   Result r{Tensor::like(q), Tensor({q.dim(0), q.dim(1)}, q.dtype(), cpu())};
-  kernels::attention_forward(
-      {.o = r.o, .lse = r.lse, .q = q, .k = k, .v = v, .segments = &segments, .causal = causal, .scale = scale});
+  kernels::attention_forward({.o = r.o,
+                              .lse = r.lse,
+                              .q = q,
+                              .k = k,
+                              .v = v,
+                              .segments = Segments(segments, q.dim(0), k.dim(0), causal, cpu()).rows,
+                              .causal = causal,
+                              .scale = scale});
   return r;
 }
 
@@ -166,7 +173,7 @@ TEST_CASE("attention: the gradient into a shared prefix is the sum over the samp
                                  .v = v,
                                  .o = r.o,
                                  .lse = r.lse,
-                                 .segments = &t,
+                                 .segments = Segments(t, q.dim(0), k.dim(0), true, cpu()).rows,
                                  .causal = true,
                                  .scale = 0.3});
     return d;
@@ -208,8 +215,7 @@ TEST_CASE("attention: rows of no segment give zeros, and tables that do not fit 
   const Result r = attend(q, k, k, {{0, 2, 0, 2}, {3, 2, 3, 2}}, true, 1);
   for (std::int64_t t : {2, 5})
     for (float x : r.o.slice(0, t, t + 1).to_vector<float>()) CHECK(x == 0);
-  CHECK_THROWS_WITH_AS(attend(q, k, k, {{0, 7, 0, 6}}, false, 1),
-                       "attention_forward: segment 0: queries outside of 6 rows", Error);
-  CHECK_THROWS_WITH_AS(attend(q, k, k, {{0, 2, 0, 2, 0}}, true, 1),
-                       "attention_forward: segment 0: prefix 0 does not come before it", Error);
+  CHECK_THROWS_WITH_AS(attend(q, k, k, {{0, 7, 0, 6}}, false, 1), "segment 0: queries outside of 6 rows", Error);
+  CHECK_THROWS_WITH_AS(attend(q, k, k, {{0, 2, 0, 2, 0}}, true, 1), "segment 0: prefix 0 does not come before it",
+                       Error);
 }

@@ -84,5 +84,6 @@ TEST_CASE("swiglu: the comparison finds a wrong backward") {
 
 TEST_CASE("swiglu: a type without a CUDA kernel is an error that names it") {
   const Tensor t({2, 3}, Dtype::f64, sim_device());
-  CHECK_THROWS_WITH_AS(swiglu_forward({.y = t, .gate = t, .up = t}), "no CUDA kernel for f64 here; f32 exists", Error);
+  CHECK_THROWS_WITH_AS(swiglu_forward({.y = t, .gate = t, .up = t}), "no CUDA kernel for f64 here; f32 and bf16 exist",
+                       Error);
 }

@@ -58,7 +58,7 @@ TEST_CASE("rice test 1: tokens outside of the box leave the region's embedding b
       for (auto i = table.begin[r]; i < table.begin[r + 1]; ++i)
         seen[static_cast<std::size_t>(table.rows[static_cast<std::size_t>(i)])] = true;
       const Tensor other = rows.contiguous_copy(), inside = rows.contiguous_copy();
-      const std::int64_t class_row = (*layout.segments)[static_cast<std::size_t>(regions[r].picture)].q_begin;
+      const std::int64_t class_row = layout.segments->host[static_cast<std::size_t>(regions[r].picture)].q_begin;
       for (std::int64_t n = 0; n < rows.dim(0); ++n) {
         if (n == class_row) continue;  // it asks, where the query is the class token
         if (!seen[static_cast<std::size_t>(n)]) fill(other.slice(0, n, n + 1), cat("noise ", n));
@@ -81,13 +81,13 @@ TEST_CASE("rice test 1: a box over the whole picture sees every patch, and is pl
   CHECK(table.begin == std::vector<std::int64_t>{0, 24, 32});
   const Tensor q({2, 2, 8}, Dtype::f64, cpu()), kv({layout.positions.dim(0), 2, 8}, Dtype::f64, cpu());
   fill(q, "q"), fill(kv, "kv");
-  const auto shared = std::make_shared<kernels::RegionTable>(table);
+  const auto shared = std::make_shared<kernels::RegionSegments>(table, kv.dim(0), cpu());
   const auto got = region_attention(Var{q}, Var{kv}, Var{kv}, shared, 0.3).value.to_vector<double>();
   // Rows of the packed pictures: class 0, patches 1 .. 24, class 25, patches 26 .. 33.
-  const auto plain = std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, 1, 1, 24}, {1, 1, 26, 8}});
-  const auto with_class = std::make_shared<kernels::SegmentTable>(kernels::SegmentTable{{0, 1, 0, 25}, {1, 1, 25, 9}});
-  const auto worst = [&](const std::shared_ptr<kernels::SegmentTable>& segments) {
-    const auto expected = attention(Var{q}, Var{kv}, Var{kv}, {segments, false, 0.3}).value.to_vector<double>();
+  const kernels::SegmentTable plain = {{0, 1, 1, 24}, {1, 1, 26, 8}}, with_class = {{0, 1, 0, 25}, {1, 1, 25, 9}};
+  const auto worst = [&](const kernels::SegmentTable& rows) {
+    const auto segments = std::make_shared<kernels::Segments>(rows, 2, kv.dim(0), false, cpu());
+    const auto expected = attention(Var{q}, Var{kv}, Var{kv}, {segments, 0.3}).value.to_vector<double>();
     double off = 0;
     for (std::size_t i = 0; i < got.size(); ++i) off = std::max(off, std::abs(got[i] - expected[i]));
     return off;
@@ -122,11 +122,12 @@ TEST_CASE("rice: which patches a box makes visible, by share of the patch and by
 
 TEST_CASE("rice test 2: keys shared by a picture's regions give what a copy for every region gives") {
   const std::vector<RegionBox> regions = {{0, 1, 1, 3, 3}, {0, 0, 0, 6, 4}, {0, 2.2, 1.2, 5, 4}, {1, 1, 0, 3, 2}};
-  const auto table = std::make_shared<kernels::RegionTable>(visible_rows(grids, layout, regions, {.classes = 1}));
   const std::int64_t H = 2, D = 8, N = layout.positions.dim(0);
+  const kernels::RegionTable table = visible_rows(grids, layout, regions, {.classes = 1});
+  const auto shared = std::make_shared<kernels::RegionSegments>(table, N, cpu());
   Tensor q({4, H, D}, Dtype::f32, cpu()), k({N, H, D}, Dtype::f32, cpu()), v = Tensor::like(k);
   fill(q, "q"), fill(k, "k"), fill(v, "v");
-  const auto got = region_attention(Var{q}, Var{k}, Var{v}, table, 0.35).value.to_vector<float>();
+  const auto got = region_attention(Var{q}, Var{k}, Var{v}, shared, 0.35).value.to_vector<float>();
   double off = 0, without_mask = 0;
   for (std::int64_t r = 0; r < 4; ++r)
     for (std::int64_t h = 0; h < H; ++h) {
@@ -135,8 +136,8 @@ TEST_CASE("rice test 2: keys shared by a picture's regions give what a copy for 
         std::vector<double> p(static_cast<std::size_t>(N)), o(static_cast<std::size_t>(D), 0.0);
         double total = 0;
         for (std::int64_t n = 0; n < N; ++n) {
-          const auto* first = table->rows.data() + table->begin[static_cast<std::size_t>(r)];
-          const auto* last = table->rows.data() + table->begin[static_cast<std::size_t>(r) + 1];
+          const auto* first = table.rows.data() + table.begin[static_cast<std::size_t>(r)];
+          const auto* last = table.rows.data() + table.begin[static_cast<std::size_t>(r) + 1];
           const bool visible = !masked || std::find(first, last, n) != last;
           double s = 0;
           for (std::int64_t d = 0; d < D; ++d)

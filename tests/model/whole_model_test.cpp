@@ -240,12 +240,12 @@ TEST_CASE(
   const std::int64_t T = b.tokens(), P = 24, N = P + 2, M = P / 4, C = c.vision.hidden, H = c.text.hidden;
   const std::int64_t labelled = static_cast<std::int64_t>(targets.micro_batches[0].rows.size());
   const std::int64_t q = c.text.heads * c.text.head_dim, kv = c.text.kv_heads * c.text.head_dim;
-  const std::int64_t tower = P * 588 * C + c.vision.depth * (N * C * (4 * C + 2 * c.vision.intermediate) +
-                                                             2 * C * kernels::visible_pairs(*layout.segments, false));
+  const std::int64_t tower =
+      P * 588 * C + c.vision.depth * (N * C * (4 * C + 2 * c.vision.intermediate) + 2 * C * layout.segments->pairs);
   const std::int64_t fc1 = M * 4 * C * 4 * C, fc2 = M * 4 * C * H;
   const std::int64_t decoder_products =
       c.text.layers * T * H * (q + 2 * kv + q + 3 * c.text.intermediate) + labelled * H * c.text.vocabulary;
-  const std::int64_t attention = c.text.layers * 2 * q * kernels::visible_pairs(*in.segments, true);
+  const std::int64_t attention = c.text.layers * 2 * q * in.segments->pairs;
   CHECK(stage1.products == tower + 3 * fc1 + 3 * fc2 + 2 * decoder_products + 3 * attention);
 }
 

@@ -155,7 +155,7 @@ TEST_CASE("a conversion on the way out rounds floats to bf16 and leaves integers
                    {.max_shard_bytes = 1000, .dtype = Dtype::bf16});
   const CheckpointReader reader = CheckpointReader::open(dir.path());
   CHECK(reader.tensor("a").dtype() == Dtype::bf16);
-  CHECK(to_f32(reader.tensor("a").data<Bf16>()[0]) == 1.0f);  // 1 + 2^-8 is half-way and goes to the even neighbour
+  CHECK(float(reader.tensor("a").data<Bf16>()[0]) == 1.0f);  // 1 + 2^-8 is half-way and goes to the even neighbour
   CHECK(reader.tensor("n").to_vector<std::int64_t>().at(0) == 3);
 }
 

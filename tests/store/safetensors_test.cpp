@@ -45,7 +45,7 @@ TEST_CASE("every dtype, a scalar, an empty tensor and a strided view come back w
   const std::vector<NamedTensor> tensors = {
       {"u8", Tensor::of<std::uint8_t>({0, 127, 255}, {3})},
       {"f32", Tensor::of<float>({0.0f, -0.0f, 1.5f, INFINITY, -INFINITY, NAN}, {2, 3})},
-      {"bf16", Tensor::of<Bf16>({{0x3f80}, {0x8000}, {0x7fc0}}, {3, 1})},
+      {"bf16", Tensor::of<Bf16>({Bf16::from_bits(0x3f80), Bf16::from_bits(0x8000), Bf16::from_bits(0x7fc0)}, {3, 1})},
       {"f64", Tensor::of<double>({M_PI, -1e-310}, {1, 2})},
       {"i64", Tensor::of<std::int64_t>({INT64_MIN, INT64_MAX}, {2})},
       {"i32", Tensor::of<std::int32_t>({-7}, {})},
@@ -53,7 +53,8 @@ TEST_CASE("every dtype, a scalar, an empty tensor and a strided view come back w
       {"view", wide.slice(1, 1, 3)},
       {"second row", wide.slice(0, 1, 2)},
       {"last f64", Tensor::of<double>({M_PI, -1e-310}, {2}).slice(0, 1, 2)},
-      {"last bf16", Tensor::of<Bf16>({{0x3f80}, {0x8000}, {0x7fc0}}, {3}).slice(0, 1, 3)},
+      {"last bf16", Tensor::of<Bf16>({Bf16::from_bits(0x3f80), Bf16::from_bits(0x8000), Bf16::from_bits(0x7fc0)}, {3})
+                        .slice(0, 1, 3)},
   };
   write_safetensors(dir / "t", tensors, {{"order", "a b"}, {"ünï \"quoted\"", "\\ \n"}});
   const Safetensors st = Safetensors::open(dir / "t");

@@ -7,6 +7,10 @@ namespace ov {
 
 Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& options) {
   const std::int64_t T = q.dim(0), H = q.dim(1), D = q.dim(2);
+  const kernels::Segments& segments = *options.segments;
+  if (segments.queries != T || segments.keys != k.dim(0))
+    input_error("attention: segments over ", segments.queries, " queries and ", segments.keys, " keys, q and k have ",
+                T, " and ", k.dim(0));
   const Tensor o({T, H, D}, q.value.dtype(), q.value.device()),
       lse({T, H}, accum_dtype(q.value.dtype()), q.value.device());
   kernels::attention_forward({.o = o,
@@ -14,16 +18,16 @@ Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& 
                               .q = q.value,
                               .k = k.value,
                               .v = v.value,
-                              .segments = options.segments.get(),
-                              .causal = options.causal,
+                              .segments = segments.rows,
+                              .causal = segments.causal,
                               .scale = options.scale});
 
   return record({.op = Op::attention,
                  .inputs = {q, k, v},
                  .outputs = {o},
-                 .saved = {q.value, k.value, v.value, o, lse},
-                 .products = 2 * H * D * kernels::visible_pairs(*options.segments, options.causal),
-                 .backward = [options](const Node& n, Grads& d) {
+                 .saved = {q.value, k.value, v.value, o, lse, segments.rows},
+                 .products = 2 * H * D * segments.pairs,
+                 .backward = [causal = segments.causal, scale = options.scale](const Node& n, Grads& d) {
                    // The kernel computes all three gradients or none.
                    const auto buffer = [&](std::size_t i) {
                      return d.in[i] ? d.in[i] : Tensor::like(n.saved[i], Segment::workspace);
@@ -37,9 +41,9 @@ Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& 
                                                 .v = n.saved[2],
                                                 .o = n.saved[3],
                                                 .lse = n.saved[4],
-                                                .segments = options.segments.get(),
-                                                .causal = options.causal,
-                                                .scale = options.scale});
+                                                .segments = n.saved[5],
+                                                .causal = causal,
+                                                .scale = scale});
                  }});
 }
 
@@ -50,13 +54,15 @@ const OpRow attention_row = {
     .example = [](Example& e) -> std::vector<Var> {
       // Four query heads on two key heads; full, causal, and causal with two branches of one prefix; one row in no
       // segment.
-      const std::int64_t D = 5;
+      const std::int64_t D = 5, n = std::min<std::int64_t>(e.size(3), 257);  // the pairs grow as its square
       const auto run = [&](kernels::SegmentTable table, std::int64_t rows, bool causal) {
-        return attention(e.input({rows, 4, D}), e.input({rows, 2, D}), e.input({rows, 2, D}),
-                         {std::make_shared<kernels::SegmentTable>(std::move(table)), causal, 0.4});
+        const Var q = e.input({rows, 4, D}), k = e.input({rows, 2, D}), v = e.input({rows, 2, D});
+        const auto segments =
+            std::make_shared<kernels::Segments>(std::move(table), rows, rows, causal, q.value.device());
+        return attention(q, k, v, {segments, 0.4});
       };
-      return {run({{0, 3, 0, 3}, {3, 4, 3, 4}}, 8, false), run({{0, 5, 0, 5}, {5, 2, 5, 2}}, 7, true),
-              run({{0, 3, 0, 3}, {3, 2, 3, 2, 0}, {5, 3, 5, 3, 0}}, 9, true)};
+      return {run({{0, n, 0, n}, {n, 4, n, 4}}, n + 5, false), run({{0, 5, 0, 5}, {5, n, 5, n}}, n + 5, true),
+              run({{0, n, 0, n}, {n, 2, n, 2, 0}, {n + 2, 3, n + 2, 3, 0}}, n + 6, true)};
     },
     .flops = [](const Node& n) { return 2 * n.products; },
     .tolerance = 1e-7,

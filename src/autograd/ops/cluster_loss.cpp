@@ -2,6 +2,7 @@
 
 #include "autograd/ops.h"
 #include "autograd/registry.h"
+#include "kernels/margin_logits.h"
 
 namespace ov {
 
@@ -40,10 +41,12 @@ const OpRow cluster_loss_row = {
     .name = "cluster_loss",
     .example = [](Example& e) -> std::vector<Var> {
       // A row with one positive, one with two of which one counts twice, one without positives, one of weight 0.
-      const Tensor roles = Tensor::of<std::uint8_t>({1, 2, 1, 1, 0, 3, 1, 2, 1, 0, 1, 1, 2, 1, 1, 1}, {4, 4});
-      const Tensor weights = e.constant({4});
-      if (weights.has_data()) weights.data<double>()[3] = 0;
-      return {cluster_loss(e.input({4, 4}), roles, weights, 2.5).loss};
+      const std::int64_t S = e.size(4);
+      const std::uint8_t first[4][4] = {{1, 2, 1, 1}, {0, 3, 1, 2}, {1, 0, 1, 1}, {2, 1, 1, 1}};
+      std::vector<std::uint8_t> roles;
+      for (const auto& row : first)
+        for (std::int64_t s = 0; s < S; ++s) roles.push_back(s < 4 ? row[s] : kernels::role::negative);
+      return {cluster_loss(e.input({4, S}), Tensor::of(roles, {4, S}), e.numbers({0.5, 1, 0.75, 0}, {4}), 2.5).loss};
     },
     .flops = [](const Node& n) { return 4 * n.input_shapes[0].numel(); },
     .tolerance = 1e-7,

@@ -38,10 +38,14 @@ const OpRow cross_entropy_row = {
     .op = Op::cross_entropy,
     .name = "cross_entropy",
     .example = [](Example& e) -> std::vector<Var> {
-      const Tensor weights = e.constant({4});
-      weights.data<double>()[2] = 0;  // its target is not read
-      weights.data<double>()[3] = -0.7;
-      return {cross_entropy(e.input({4, 9}), e.integers({8, 0, -100, 3}, {4}), weights, 2.5).loss};
+      // Row 2 has weight 0, and its target is not read; row 3 pushes its token away.
+      const std::int64_t N = e.size(4), V = e.size(9);
+      std::vector<double> weights(static_cast<std::size_t>(N), 0.75);
+      std::vector<std::int64_t> targets;
+      for (std::int64_t n = 0; n < N; ++n) targets.push_back(n == 2 ? -100 : (V - 1) * (n + 1) % V);
+      if (N > 2) weights[2] = 0;
+      if (N > 3) weights[3] = -0.5;
+      return {cross_entropy(e.input({N, V}), e.integers(targets, {N}), e.numbers(weights, {N}), 2.5).loss};
     },
     .flops = [](const Node& n) { return 20 * n.input_shapes[0].numel(); },
     .tolerance = 1e-8,

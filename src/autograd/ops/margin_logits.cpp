@@ -37,9 +37,13 @@ const OpRow margin_logits_row = {
     .name = "margin_logits",
     .example = [](Example& e) -> std::vector<Var> {
       // gelu keeps the cosines between -0.17 and 0.85, away from arccos's ends, and some of them above the filter.
-      const Tensor roles = Tensor::of<std::uint8_t>({1, 2, 1, 1, 3, 0, 1, 1, 1, 4, 1, 2}, {3, 4});
+      const std::int64_t S = e.size(4);
+      const std::uint8_t first[3][4] = {{1, 2, 1, 1}, {3, 0, 1, 1}, {1, 4, 1, 2}};
+      std::vector<std::uint8_t> roles;
+      for (const auto& row : first)
+        for (std::int64_t s = 0; s < S; ++s) roles.push_back(row[s % 4]);
       const auto run = [&](kernels::Margin margin, double filter_above) {
-        return margin_logits(gelu(e.input({3, 4})), roles,
+        return margin_logits(gelu(e.input({3, S})), Tensor::of(roles, {3, S}),
                              {.margin = margin, .scale = 4, .m = 0.3, .filter_above = filter_above});
       };
       // The straight-through gradient is no derivative; tests/model/rice_loss_test.cpp has its values.

@@ -5,20 +5,27 @@
 
 namespace ov {
 
-Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionTable> regions,
+Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionSegments> regions,
                      double scale) {
   const std::int64_t R = q.dim(0), H = q.dim(1), D = q.dim(2);
+  if (regions->keys != k.dim(0)) input_error("region_attention: regions of ", regions->keys, " rows, k has ", k.dim(0));
   const Tensor o({R, H, D}, q.value.dtype(), q.value.device()),
       lse({R, H}, accum_dtype(q.value.dtype()), q.value.device());
-  kernels::region_attention_forward(
-      {.o = o, .lse = lse, .q = q.value, .k = k.value, .v = v.value, .regions = regions.get(), .scale = scale});
+  kernels::region_attention_forward({.o = o,
+                                     .lse = lse,
+                                     .q = q.value,
+                                     .k = k.value,
+                                     .v = v.value,
+                                     .begin = regions->begin,
+                                     .rows = regions->rows,
+                                     .scale = scale});
 
   return record({.op = Op::region_attention,
                  .inputs = {q, k, v},
                  .outputs = {o},
-                 .saved = {q.value, k.value, v.value, o, lse},
-                 .products = 2 * H * D * static_cast<std::int64_t>(regions->rows.size()),
-                 .backward = [regions, scale](const Node& n, Grads& d) {
+                 .saved = {q.value, k.value, v.value, o, lse, regions->begin, regions->rows},
+                 .products = 2 * H * D * regions->rows.numel(),
+                 .backward = [scale](const Node& n, Grads& d) {
                    // The kernel computes all three gradients.
                    const auto buffer = [&](std::size_t i) {
                      return d.in[i] ? d.in[i] : Tensor::like(n.saved[i], Segment::workspace);
@@ -32,7 +39,8 @@ Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<c
                                                        .v = n.saved[2],
                                                        .o = n.saved[3],
                                                        .lse = n.saved[4],
-                                                       .regions = regions.get(),
+                                                       .begin = n.saved[5],
+                                                       .rows = n.saved[6],
                                                        .scale = scale});
                  }});
 }
@@ -43,10 +51,13 @@ const OpRow region_attention_row = {
     .name = "region_attention",
     .example = [](Example& e) -> std::vector<Var> {
       // Regions that overlap, one that sees a single row, and a row that nobody sees.
-      auto table = std::make_shared<kernels::RegionTable>();
-      table->begin = {0, 3, 4, 8};
-      table->rows = {0, 2, 3, 5, 1, 2, 3, 5};
-      return {region_attention(e.input({3, 2, 5}), e.input({6, 2, 5}), e.input({6, 2, 5}), table, 0.4)};
+      const std::int64_t n = e.size(4), N = n + 4;
+      const Var q = e.input({3, 2, 5}), k = e.input({N, 2, 5}), v = e.input({N, 2, 5});
+      kernels::RegionTable table{{0, 3, 4}, {0, 2, 3, 2}};
+      for (std::int64_t i = 0; i < n; ++i) table.rows.push_back(i + 1);
+      table.begin.push_back(n + 4);
+      return {region_attention(q, k, v,
+                               std::make_shared<kernels::RegionSegments>(std::move(table), N, q.value.device()), 0.4)};
     },
     .flops = [](const Node& n) { return 2 * n.products; },
     .tolerance = 1e-7,

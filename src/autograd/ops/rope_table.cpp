@@ -12,7 +12,8 @@ RopeTable rope_table_1d(const Tensor& positions, const Tensor& inv_freq, Dtype d
 }
 
 RopeTable rope_table_2d(const Tensor& positions, const Tensor& inv_freq, const Var& class_angles) {
-  const Tensor cos({positions.dim(0), 2 * inv_freq.numel()}, class_angles.value.dtype(), positions.device()),
+  const Tensor cos({positions.dim(0), 2 * inv_freq.numel()}, accum_dtype(class_angles.value.dtype()),
+                   positions.device()),
       sin = Tensor::like(cos);
   kernels::rope_table_2d_forward({.cos = cos,
                                   .sin = sin,

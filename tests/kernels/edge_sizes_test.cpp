@@ -1,0 +1,207 @@
+// Every op of the registry, forward and backward, in f32 and bf16 against f64, with each of its sizes in turn at 1,
+// around a vector, around the sixteen lanes of a sum, a prime, and beyond a block.
+//
+// Inputs and output gradients are bf16 numbers with magnitudes in [½, 1], so that every type starts from the same
+// values and no norm divides by a small number. With n the longest sum of the op:
+//   arithmetic in f32  a sum of n terms below 4 has at most d roundings in a row, d = min(n, 384) + n/16 + 16 (a block
+//                      of a product's chain, or the lanes of base/sum.h, and what follows), each of at most 2^-24 of
+//                      a partial sum, on average half of the whole 4 n: 2 n d 2^-24
+//   stored in bf16     2^-8 of the tensor's largest element for each rounding on the way: `stores` of a row
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "autograd/ops.h"
+#include "autograd/registry.h"
+#include "kernels/gelu.h"
+#include "kernels/gemm.h"
+#include "kernels/sim/device.h"
+#include "tests/autograd/gradient_check.h"
+
+using namespace ov;
+
+namespace {
+
+using Op_ = std::vector<Var> (*)(Example&);
+
+Tensor on_device(const Tensor& host, Dtype dtype, Device& device) { return host.to(dtype).to(device); }
+
+class EdgeExample : public Example {
+ public:
+  // The call number `which` of size() gets `edge`, the others their usual sizes.
+  EdgeExample(Dtype dtype, Device& device, int which, std::int64_t edge)
+      : dtype_(dtype), device_(device), which_(which), edge_(edge), random_(7) {}
+  std::int64_t size(std::int64_t usual) override { return calls++ == which_ ? edge_ : usual; }
+  Var input(const Shape& shape) override { return input(shape, dtype_); }
+  Var wide_input(const Shape& shape) override { return input(shape, accum_dtype(dtype_)); }
+  Var parameter(const Shape& shape) override {
+    auto p = std::make_unique<Parameter>();
+    p->value = drawn(shape, dtype_);
+    p->main_grad = drawn(shape, accum_dtype(dtype_));  // not zero: it is added to
+    leaves.push_back({tape.parameter(*p), std::move(p)});
+    return leaves.back().var;
+  }
+  Tensor numbers(const std::vector<double>& values, const Shape& shape) override {
+    return on_device(Tensor::of(values, shape), accum_dtype(dtype_), device_);
+  }
+  Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) override {
+    return on_device(Tensor::of(values, shape), Dtype::i64, device_);
+  }
+  Tensor drawn(const Shape& shape, Dtype dtype) {
+    std::vector<double> v(static_cast<std::size_t>(shape.numel()));
+    for (double& x : v) {
+      const double u = random_();
+      x = static_cast<double>(float(Bf16(static_cast<float>(u < 0 ? u / 2 - 0.5 : u / 2 + 0.5))));
+    }
+    return on_device(Tensor::of(v, shape), dtype, device_);
+  }
+
+  struct Leaf {
+    Var var;
+    std::unique_ptr<Parameter> parameter;
+  };
+  Tape tape;
+  std::vector<Leaf> leaves;
+  int calls = 0;
+
+ private:
+  Var input(const Shape& shape, Dtype dtype) {
+    leaves.push_back({tape.input(drawn(shape, dtype), true), nullptr});
+    return leaves.back().var;
+  }
+  Dtype dtype_;
+  Device& device_;
+  int which_;
+  std::int64_t edge_;
+  test::Random random_;
+};
+
+struct Run {
+  std::vector<std::vector<double>> tensors;  // outputs, then gradients
+  int sizes = 0;                             // calls of size()
+  std::int64_t longest = 1;                  // more than any sum
+};
+
+std::vector<double> host(const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); }
+
+Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge) {
+  EdgeExample e(dtype, device, which, edge);
+  const std::vector<Var> outputs = op(e);
+  Run r;
+  std::vector<Tensor> seeds;
+  for (const Var& y : outputs) {
+    r.tensors.push_back(host(y.value));
+    seeds.push_back(e.drawn(y.shape(), y.value.dtype()));
+  }
+  e.tape.backward(outputs, seeds);
+  for (const auto& leaf : e.leaves) {
+    const Tensor g = leaf.parameter ? leaf.parameter->main_grad : e.tape.gradient(leaf.var);
+    r.tensors.push_back(g ? host(g) : std::vector<double>{});
+    for (int axis = 0; axis < leaf.var.value.rank(); ++axis) r.longest = std::max(r.longest, 8 + leaf.var.dim(axis));
+  }
+  r.sizes = e.calls;
+  return r;
+}
+
+// bf16 roundings on the way to a result: its own, and those of intermediate results in examples of several ops. An
+// attention's backward reads o, whose roundings come in through D = 5 products of at most 1 each, twice.
+double stores(Op op) { return op == Op::attention || op == Op::region_attention ? 16 : 4; }
+
+// The worst error as a share of its bound.
+double worst(const Run& got, const Run& expected, double bf16_stores) {
+  const auto n = static_cast<double>(expected.longest);
+  const double arithmetic = 2 * n * (std::min(n, 384.0) + n / 16 + 16) * 0x1p-24;
+  double share = 0;
+  for (std::size_t t = 0; t < expected.tensors.size(); ++t) {
+    if (got.tensors[t].size() != expected.tensors[t].size()) return INFINITY;
+    double largest = 1;
+    for (const double x : expected.tensors[t]) largest = std::max(largest, std::abs(x));
+    for (std::size_t i = 0; i < expected.tensors[t].size(); ++i) {
+      const double error = std::abs(got.tensors[t][i] - expected.tensors[t][i]);
+      share = std::max(share, std::isnan(error) ? INFINITY : error / (arithmetic + bf16_stores * 0x1p-8 * largest));
+    }
+  }
+  return share;
+}
+
+const std::int64_t edges[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 257, 2053};
+
+const std::set<Op> with_twin = {Op::rms_norm, Op::swiglu, Op::cross_entropy};
+
+// The last element of the output and of the gradient are forgotten.
+std::vector<Var> forgets_the_last(Example& e) {
+  const Var x = e.input({3, e.size(5)});
+  const Tensor y = Tensor::like(x.value);
+  kernels::gelu_forward({.y = y, .x = x.value});
+  y.slice(0, 2, 3).slice(1, y.dim(1) - 1, y.dim(1)).copy_from(Tensor::zeros({1, 1}, y.dtype(), cpu()));
+  return {record(
+      {.op = Op::gelu, .inputs = {x}, .outputs = {y}, .saved = {x.value}, .backward = [](const Node& n, Grads& d) {
+         kernels::gelu_backward({.dx = d.in[0], .dy = d.out[0], .x = n.saved[0]});
+       }})};
+}
+// A sum over rows that leaves out the last one.
+std::vector<Var> sums_too_few(Example& e) {
+  const Var x = e.input({e.size(5), 3}), w = e.parameter({2, 3});
+  const std::int64_t N = x.dim(0);
+  const Var few = linear(Var{x.value}, Var{w.value});
+  return {record({.op = Op::linear,
+                  .inputs = {x, w, Var{}},
+                  .outputs = {few.value},
+                  .saved = {x.value, w.value},
+                  .backward = [N](const Node& n, Grads& d) {
+                    kernels::gemm({.c = d.in[0], .a = d.out[0], .b = n.saved[1]});
+                    kernels::gemm({.c = d.in[1],
+                                   .a = d.out[0].slice(0, 0, N - 1),
+                                   .b = n.saved[0].slice(0, 0, N - 1),
+                                   .trans_a = true,
+                                   .accumulate = true});
+                  }})};
+}
+
+}  // namespace
+
+TEST_CASE("every op in f32 and bf16 agrees with f64 at the edge sizes of vectors, lanes and blocks") {
+  for (const OpRow* op : rows()) {
+    const int sizes = run(op->example, Dtype::f64, cpu(), -1, 0).sizes;
+    for (int which = std::min(0, sizes - 1); which < sizes; ++which)
+      for (const std::int64_t edge : edges) {
+        if (which < 0 && edge > 1) break;  // an op without a size has one case
+        const Run expected = run(op->example, Dtype::f64, cpu(), which, edge);
+        for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+          const double roundings = dtype == Dtype::bf16 ? stores(op->op) : 0;
+          const std::string at = cat(op->name, " ", name_of(dtype), ", size number ", which, " at ", edge);
+          const double cpu_share = worst(run(op->example, dtype, cpu(), which, edge), expected, roundings);
+          CHECK_MESSAGE(cpu_share <= 1, at, ": ", cpu_share);
+          if (!with_twin.contains(op->op)) continue;
+          const double sim_share = worst(run(op->example, dtype, sim_device(), which, edge), expected, roundings);
+          CHECK_MESSAGE(sim_share <= 1, at, " on sim: ", sim_share);
+        }
+      }
+  }
+}
+
+TEST_CASE("the edge-size check finds an element left out, in either type and at every size") {
+  for (const Op_ wrong : {&forgets_the_last, &sums_too_few})
+    for (const std::int64_t edge : edges) {
+      if (wrong == &sums_too_few && edge == 1) continue;  // the twin needs a row to leave out
+      const Op_ right = wrong == &sums_too_few ? Op_([](Example& e) -> std::vector<Var> {
+        const Var x = e.input({e.size(5), 3});
+        return {linear(x, e.parameter({2, 3}))};
+      })
+                                               : Op_([](Example& e) -> std::vector<Var> {
+                                                   return {gelu(e.input({3, e.size(5)}))};
+                                                 });
+      const Run expected = run(right, Dtype::f64, cpu(), 0, edge);
+      for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+        const std::string at = cat(name_of(dtype), " at ", edge);
+        const double roundings = dtype == Dtype::bf16 ? 4 : 0;
+        const double agrees = worst(run(right, dtype, cpu(), 0, edge), expected, roundings);
+        const double differs = worst(run(wrong, dtype, cpu(), 0, edge), expected, roundings);
+        CHECK_MESSAGE(agrees <= 1, at, ": ", agrees);
+        CHECK_MESSAGE(differs > 1, at, ": ", differs);
+      }
+    }
+}
