@@ -92,7 +92,7 @@ deps-bench:  ## the same for the peers of make bench
 $(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h src/base/math.h src/base/hash.h
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(filter-out -MMD -MP,$(CXXFLAGS)) $< -lpthread -o $@
 # What the bits program needs: no files, no pictures, no text.
-BITS_SRC := $(patsubst %,src/base/%.cpp,io/file json parallel sha256 text) \
+BITS_SRC := $(patsubst %,src/base/%.cpp,error io/file io/mapped_file json parallel sha256 text utf8) \
             $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) src/nn/parameters.cpp src/nn/init.cpp \
             $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) src/generate/generate.cpp src/data/normalise.cpp \
             $(patsubst %,src/train/%.cpp,floor gradient_sum micro_batch optimizer schedule step_times trainer)

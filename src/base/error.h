@@ -4,6 +4,9 @@
 //   machine_error  the machine failed: disk full, no permission, out of memory        exit 3
 //
 // A message is one line that names the file (or key, or tensor), the place in it, what was expected and what came.
+// Whatever a file put into it, it is valid UTF-8 without control characters, and of what is longer than
+// `longest_message` bytes the middle is left out. A value that may be long is cut where the message is made, by shown()
+// of base/text.h.
 #pragma once
 #include <sstream>
 #include <stdexcept>
@@ -13,9 +16,11 @@ namespace ov {
 
 enum class Exit { done = 0, answer_is_no = 1, wrong_input = 2, machine_failed = 3 };
 
+constexpr std::size_t longest_message = 2000;
+
 class Error : public std::runtime_error {
  public:
-  Error(Exit exit, const std::string& message) : std::runtime_error(message), exit_(exit) {}
+  Error(Exit exit, const std::string& message);
   Exit exit() const { return exit_; }
 
  private:

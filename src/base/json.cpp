@@ -1,10 +1,11 @@
 #include "base/json.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/io/mapped_file.h"
+#include "base/text.h"
 
 namespace ov {
 namespace {
@@ -36,18 +37,24 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return close(); }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+    std::string what = e.what();
+    if (const auto at = what.find("column "); at != std::string::npos) {
+      if (const auto colon = what.find(": ", at); colon != std::string::npos) what = what.substr(colon + 2);
+    }
+    fail(position, "malformed JSON: " + shown(what, 200) + (position < 8 ? hint() : ""));
+  }
+  std::string hint() const {
+    const std::string kind = looks_like(text_);
+    return kind.empty() || kind.starts_with("JSON") ? "" : "; this looks like " + kind;
+  }
+  // `position`: how many bytes were read, the last one being the fault.
+  [[noreturn]] void fail(std::size_t position, const std::string& what) const {
     std::size_t line = first_line_, column = 1;
     for (std::size_t i = 0; i + 1 < position && i < text_.size(); ++i) {
       if (text_[i] == '\n') ++line, column = 0;
       ++column;
     }
-    std::string what = e.what();
-    if (const auto at = what.find("column "); at != std::string::npos) {
-      if (const auto colon = what.find(": ", at); colon != std::string::npos) what = what.substr(colon + 2);
-    }
-    for (char& c : what)
-      if (c == '\n') c = ' ';
-    input_error(where_, ":", line, ":", column, ": malformed JSON: ", what);
+    input_error(where_, ":", line, ":", column, ": ", what);
   }
 
  private:
@@ -65,6 +72,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     else members[place->second].second = std::move(v);
   }
   bool open(Json v) {
+    if (stack_.size() == Json::deepest)
+      fail(first_too_deep(), cat("arrays and objects are more than ", Json::deepest, " deep"));
     stack_.push_back(std::move(v));
     keys_.emplace_back();
     members_.emplace_back();
@@ -79,6 +88,25 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     members_.pop_back();
     places_.pop_back();
     return put(std::move(v));
+  }
+
+  // The parser's events come without a place: the bracket is found by reading the text again up to it.
+  std::size_t first_too_deep() const {
+    std::size_t depth = 0;
+    for (std::size_t i = 0; i < text_.size(); ++i) {
+      const char c = text_[i];
+      if (c == '"') {
+        while (++i < text_.size() && text_[i] != '"') i += text_[i] == '\\';
+      } else if (c == '/') {  // a comment
+        const bool line = text_.substr(i, 2) == "//";
+        i = std::min(text_.find(line ? "\n" : "*/", i + 2), text_.size()) + !line;
+      } else if (c == '[' || c == '{') {
+        if (++depth > Json::deepest) return i + 1;
+      } else if (c == ']' || c == '}') {
+        --depth;
+      }
+    }
+    return text_.size();
   }
 
   std::string_view text_;
@@ -138,17 +166,16 @@ Json Json::object(std::vector<Member> members) {
 
 Json Json::parse(std::string_view text, const std::string& where, std::size_t first_line) {
   Builder builder(text, where, first_line);
+  // The parser takes a zero byte for the end of the text and would pass over what follows.
+  if (const auto zero = text.find('\0'); zero != text.npos)
+    builder.fail(zero + 1, "malformed JSON: a zero byte" + builder.hint());
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json, true, true);
   return builder.take();
 }
 
-Json Json::read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) input_error(path, ": cannot be opened");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse(text.str(), path);
-}
+Json Json::read(const std::string& path) { return parse(read_file(path), path); }
+
+std::string Json::shown(std::size_t limit) const { return ov::shown(dump(), limit); }
 
 std::string Json::dump(int indent) const {
   return to_nlohmann(*this).dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
@@ -198,7 +225,7 @@ const Json* Json::find(std::string_view key) const {
 
 const Json& Json::at(std::string_view key) const {
   if (const Json* value = find(key)) return *value;
-  input_error("key '", key, "' is missing");
+  input_error("key '", ov::shown(key), "' is missing");
 }
 
 Json& Json::set(std::string_view key, Json value) {

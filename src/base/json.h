@@ -32,11 +32,16 @@ class Json {
   static Json object(std::vector<Member> members);
 
   // `where` names the source in errors: "file.json:12:5: expected ...". Throws input_error. `first_line`: the number of
-  // the text's first line in that source.
+  // the text's first line in that source. Of a key that stands twice the last value counts; integers beyond 64 bits
+  // become numbers. Refused, beside what JSON refuses: a zero byte, and arrays and objects more than `deepest` deep,
+  // since what walks a value (dump, copy, destructor) goes as deep on the stack.
+  static constexpr std::size_t deepest = 500;
   static Json parse(std::string_view text, const std::string& where, std::size_t first_line = 1);
+  // Throws machine_error when the file is there and cannot be read.
   static Json read(const std::string& path);
   // indent < 0: one line. Strings stay UTF-8 (not escaped to ASCII); numbers are the shortest that read back the same.
   std::string dump(int indent = -1) const;
+  std::string shown(std::size_t limit = 120) const;  // dump(), cut for a message
 
   Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::null; }

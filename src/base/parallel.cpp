@@ -5,10 +5,12 @@
 #endif
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -109,9 +111,17 @@ class Region {
 class Pool {
  public:
   explicit Pool(int n) {
-    for (int i = 1; i < n; ++i) workers_.emplace_back([this] { work(); });
+    workers_.reserve(static_cast<std::size_t>(n) - 1);
+    try {
+      for (int i = 1; i < n; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error& e) {
+      const int got = size();
+      stop();
+      machine_error("cannot start thread ", got + 1, " of ", n, ": ", e.code().message(), "; lower --threads");
+    }
   }
-  ~Pool() {
+  ~Pool() { stop(); }
+  void stop() {
     {
       std::lock_guard lock(mutex_);
       stop_.store(true);
@@ -216,6 +226,20 @@ std::mutex pool_mutex;  // one region at a time, whoever calls
 std::unique_ptr<Pool> pool;
 std::atomic<int> wanted{0};
 
+// Most regions end within milliseconds, so a caller from outside waits that long, once: while it is turned away its
+// next calls do not wait again. A caller that is not given the pool runs its call on its own thread.
+std::unique_lock<std::mutex> take_pool() {
+  constexpr int patience = 400;  // times 50 µs
+  thread_local bool turned_away = false;
+  std::unique_lock lock(pool_mutex, std::try_to_lock);
+  for (int waited = 0; !lock && !turned_away && waited < patience; ++waited) {
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+    static_cast<void>(lock.try_lock());
+  }
+  turned_away = !lock;
+  return lock;
+}
+
 }  // namespace
 
 int threads() {
@@ -248,7 +272,8 @@ void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* conte
     if (!pool->run_inner(n, chunk, fn, context)) fn(context, 0, n);
     return;
   }
-  std::lock_guard lock(pool_mutex);
+  const std::unique_lock lock = take_pool();
+  if (!lock) return fn(context, 0, n);
   if (!pool) pool = std::make_unique<Pool>(static_cast<int>(width));
   pool->run(n, chunk, fn, context);
 }

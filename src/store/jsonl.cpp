@@ -27,7 +27,7 @@ JsonlWriter JsonlWriter::create(const std::string& path) { return JsonlWriter(Ap
 JsonlWriter JsonlWriter::resume(const std::string& path, const std::function<bool(const Json&)>& keep) {
   std::size_t kept = 0;
   std::error_code missing;
-  if (std::filesystem::exists(path, missing)) {
+  if (std::filesystem::is_regular_file(path, missing)) {
     const auto file = MappedFile::open(path);
     const std::string_view text = file->text();
     std::size_t line = 0;

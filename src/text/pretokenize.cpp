@@ -3,12 +3,11 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
-#include <memory>
+#include <vector>
 
 #include "base/error.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 namespace ov {
 namespace {
@@ -51,14 +50,31 @@ constexpr Range newer_marks[] = {
     {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
     {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
 
+// utf8proc_map() in its two steps, with the marks sorted in between: the library reorders a run of marks by exchanging
+// neighbours, which takes the square of its length when they are out of order, and nothing when they are in order.
 void append_nfc(std::string_view text, std::string& out) {
-  utf8proc_uint8_t* composed = nullptr;
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &composed, options);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owned(composed, &std::free);
-  if (size < 0) machine_error("NFC of ", text.size(), " bytes: ", utf8proc_errmsg(size));
-  out.append(reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size));
+  const auto check = [&](utf8proc_ssize_t n) {
+    if (n < 0) machine_error("NFC of ", text.size(), " bytes: ", utf8proc_errmsg(n));
+    return static_cast<std::size_t>(n);
+  };
+  std::vector<utf8proc_int32_t> codes;
+  for (std::size_t at = 0; at < text.size();) {
+    utf8proc_int32_t parts[8];  // a canonical decomposition has at most 4
+    int boundary = 0;
+    const auto code = static_cast<utf8proc_int32_t>(next_code_point(text, at));
+    codes.insert(codes.end(), parts, parts + check(utf8proc_decompose_char(code, parts, 8, options, &boundary)));
+  }
+  const auto rank = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  for (auto begin = codes.begin(); begin != codes.end();) {
+    const auto end = std::find_if(begin, codes.end(), [&](utf8proc_int32_t c) { return rank(c) == 0; });
+    std::stable_sort(begin, end, [&](utf8proc_int32_t a, utf8proc_int32_t b) { return rank(a) < rank(b); });
+    begin = std::find_if(end, codes.end(), [&](utf8proc_int32_t c) { return rank(c) != 0; });
+  }
+  const auto n = static_cast<utf8proc_ssize_t>(codes.size());
+  codes.push_back(0);  // utf8proc_reencode() writes its UTF-8 over the codes, with a zero byte at the end
+  const std::size_t size = check(utf8proc_reencode(codes.data(), n, options));
+  out.append(reinterpret_cast<const char*>(codes.data()), size);
 }
 
 enum class Class { letter, number, white_space, line_end, other };

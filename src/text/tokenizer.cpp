@@ -5,8 +5,8 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "text/pretokenize.h"
-#include "text/utf8.h"
 
 namespace ov {
 namespace {

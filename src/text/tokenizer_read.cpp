@@ -1,4 +1,5 @@
 // Hugging Face tokenizer directories, read. The three forms are in Tokenizer::read's comment.
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <unordered_set>
@@ -6,9 +7,10 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/json.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
-#include "text/utf8.h"
 
 namespace ov {
 namespace {
@@ -58,7 +60,7 @@ std::vector<Bpe::Entry> read_vocabulary(const Place& vocab) {
   if (!vocab.json.is_object()) wrong(vocab.where, "an object of symbol: id", vocab.json);
   std::vector<Bpe::Entry> entries;
   for (const auto& [text, id] : vocab.json.members()) {
-    if (!id.is_integer()) wrong(vocab.where + vocab.separator() + "'" + text + "'", "an integer", id);
+    if (!id.is_integer()) wrong(vocab.where + vocab.separator() + "'" + shown(text) + "'", "an integer", id);
     entries.emplace_back(text, id.as_int());
   }
   return entries;
@@ -68,7 +70,7 @@ Merge parse_merge(std::string_view line, const std::string& where) {
   const auto blank = line.find(' ');
   if (blank == 0 || blank == std::string_view::npos || blank + 1 == line.size() ||
       line.find(' ', blank + 1) != std::string_view::npos)
-    input_error(where, ": expected two symbols with a blank between them, found '", valid_utf8(line), "'");
+    input_error(where, ": expected two symbols with a blank between them, found '", shown(line), "'");
   return {std::string(line.substr(0, blank)), std::string(line.substr(blank + 1))};
 }
 
@@ -106,8 +108,52 @@ std::vector<Merge> read_merges(const Place& list) {
   return merges;
 }
 
+// A key of a part of tokenizer.json and the values, as JSON, with which it means what is implemented here; none: any
+// value will do, since it changes no id. A first value "?" allows the key to be absent.
+struct Accepted {
+  std::string key;
+  std::vector<std::string> values;
+};
+
+// What in this object is not so: "behavior is \"Removed\", expected \"Isolated\"". A key that is not listed could
+// change ids in a way nobody here knows of. "" when all is well.
+std::string difference(const Json& part, const std::vector<Accepted>& accepted) {
+  if (!part.is_object()) return cat("found ", kind_name(part.kind()), ", expected an object");
+  std::vector<std::string> keys;
+  for (const Accepted& a : accepted) keys.push_back(a.key);
+  for (const auto& [key, value] : part.members())
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      return cat("key '", shown(key), "' is not implemented", did_you_mean(key, keys));
+  for (const auto& [key, values] : accepted) {
+    const Json* v = part.find(key);
+    if (values.empty() || (!v && values[0] == "?")) continue;
+    if (!v) return cat("key '", key, "' is missing");
+    if (std::find(values.begin(), values.end(), v->dump()) == values.end())
+      return cat(key, " is ", v->shown(), ", expected ", values.back());
+  }
+  return "";
+}
+
+// The parts of a Sequence, or the part itself.
+std::vector<Json> parts_of(const Json* part, const char* list) {
+  if (!part || part->is_null()) return {};
+  const Json* type = part->is_object() ? part->find("type") : nullptr;
+  const Json* items = type && type->dump() == "\"Sequence\"" ? part->find(list) : nullptr;
+  return items && items->is_array() ? items->items() : std::vector<Json>{*part};
+}
+
 // One entry of tokenizer.json's added_tokens or of tokenizer_config.json's added_tokens_decoder.
 AddedToken read_added(const Place& token, std::int64_t id) {
+  if (const std::string fault = difference(token.json, {{"id", {}},
+                                                        {"content", {}},
+                                                        {"special", {}},
+                                                        {"lstrip", {}},
+                                                        {"rstrip", {}},
+                                                        {"single_word", {}},
+                                                        {"normalized", {}},
+                                                        {"__type", {}}});
+      !fault.empty())
+    input_error(token.where, ": ", fault);
   AddedToken t{id, token.key("content").string(), token.flag("special", false)};
   for (const char* flag : {"lstrip", "rstrip", "single_word"})
     if (token.flag(flag, false))
@@ -118,30 +164,76 @@ AddedToken read_added(const Place& token, std::int64_t id) {
   return t;
 }
 
-void refuse_other_models(const Place& file) {
+// Everything in the file either has the one meaning that is implemented or is refused by name: another split of the
+// text, another model or a token put in front would give other ids without a word of warning.
+void refuse_other_parts(const Place& file) {
+  const auto refuse = [&](const char* key, const std::string& expected, const std::string& fault) {
+    if (!fault.empty()) input_error(file.where, ": ", key, ": expected ", expected, "; ", fault);
+  };
   const Place model = file.key("model");
   if (const Json* type = model.find("type"); type && !(type->is_string() && type->as_string() == "BPE"))
-    input_error(model.where, ".type: expected \"BPE\", found ", type->dump());
+    input_error(model.where, ".type: expected \"BPE\", found ", type->shown());
   for (const char* flag : {"ignore_merges", "byte_fallback"})
     if (model.flag(flag, false)) input_error(model.where, ".", flag, ": true is not implemented");
-  for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (const Json* v = model.find(affix); v && v->is_string() && !v->as_string().empty())
-      input_error(model.where, ".", affix, ": expected null or \"\", found ", v->dump());
+  const std::vector<std::string> none = {"?", "\"\"", "null"};
+  refuse("model", "byte-level BPE as of Qwen2",
+         difference(model.json, {{"type", {}},
+                                 {"ignore_merges", {}},
+                                 {"byte_fallback", {}},
+                                 {"vocab", {}},
+                                 {"merges", {}},
+                                 {"unk_token", {}},
+                                 {"fuse_unk", {}},  // every byte has a symbol: nothing is unknown
+                                 {"dropout", {"?", "0.0", "0", "null"}},
+                                 {"continuing_subword_prefix", none},
+                                 {"end_of_word_suffix", none}}));
+  refuse("the file", "the parts that are implemented",
+         difference(file.json, {{"version", {}},
+                                {"truncation", {"?", "null"}},
+                                {"padding", {"?", "null"}},
+                                {"added_tokens", {}},
+                                {"normalizer", {}},
+                                {"pre_tokenizer", {}},
+                                {"post_processor", {}},
+                                {"decoder", {}},
+                                {"model", {}}}));
 
-  // Another split of the text into words would give other ids without a word of warning.
-  const Json* pre = file.find("pre_tokenizer");
-  const std::string expected = Json(qwen2_pattern).dump();
-  if (!pre || pre->dump().find("{\"Regex\":" + expected + "}") == std::string::npos)
-    input_error(file.where, ": pre_tokenizer: expected a Split by Qwen2's pattern ", expected, ", found ",
-                pre ? pre->dump() : "nothing");
+  const std::vector<Accepted> split = {{"type", {"\"Split\""}},
+                                       {"pattern", {"{\"Regex\":" + Json(qwen2_pattern).dump() + "}"}},
+                                       {"behavior", {"\"Isolated\""}},
+                                       {"invert", {"false"}}},
+                              bytes = {{"type", {"\"ByteLevel\""}},
+                                       {"add_prefix_space", {"false"}},
+                                       {"trim_offsets", {}},
+                                       {"use_regex", {"false"}}},
+                              any_bytes = {{"type", {"\"ByteLevel\""}},
+                                           {"add_prefix_space", {}},
+                                           {"trim_offsets", {}},
+                                           {"use_regex", {}}};
+  const std::vector<Json> words = parts_of(file.find("pre_tokenizer"), "pretokenizers");
+  const std::string words_expected =
+      "a Split by Qwen2's pattern, isolated, and then ByteLevel without a prefix or regex";
+  if (words.size() != 2) refuse("pre_tokenizer", words_expected, cat("found ", words.size(), " parts"));
+  refuse("pre_tokenizer", words_expected, difference(words[0], split));
+  refuse("pre_tokenizer", words_expected, difference(words[1], bytes));
+
+  // These two change no id: one moves offsets, the other is what decode() does. A template may only repeat the text.
+  for (const Json& part : parts_of(file.find("post_processor"), "processors")) {
+    const Json* single = part.is_object() ? part.find("single") : nullptr;
+    const bool repeats = single && single->is_array() && single->size() == 1 && (*single)[0].is_object() &&
+                         (*single)[0].find("Sequence");
+    if (!repeats) refuse("post_processor", "ByteLevel, since no token is added to a text", difference(part, any_bytes));
+  }
+  for (const Json& part : parts_of(file.find("decoder"), "decoders"))
+    refuse("decoder", "ByteLevel", difference(part, any_bytes));
 }
 
 bool reads_nfc(const Place& file) {
-  const Json* normaliser = file.find("normalizer");
-  if (!normaliser || normaliser->is_null()) return false;
-  const Json* type = normaliser->is_object() ? normaliser->find("type") : nullptr;
-  if (type && type->is_string() && type->as_string() == "NFC") return true;
-  input_error(file.where, ": normalizer: expected null or {\"type\": \"NFC\"}, found ", normaliser->dump());
+  const std::vector<Json> parts = parts_of(file.find("normalizer"), "normalizers");
+  for (const Json& part : parts)
+    if (const std::string fault = difference(part, {{"type", {"\"NFC\""}}}); !fault.empty())
+      input_error(file.where, ": normalizer: expected null or {\"type\": \"NFC\"}; ", fault);
+  return !parts.empty();
 }
 
 // "<|im_end|>", or an object whose "content" is that, or null.
@@ -154,7 +246,7 @@ std::string token_name(const Place& file, const char* key) {
 void read_tokenizer_json(const std::string& path, Tokenizer::Parts& parts) {
   const Json json = Json::read(path);
   const Place file{json, path};
-  refuse_other_models(file);
+  refuse_other_parts(file);
   parts.normalise = reads_nfc(file);
   parts.vocabulary = read_vocabulary(file.key("model").key("vocab"));
   parts.merges = read_merges(file.key("model").key("merges"));
@@ -173,6 +265,19 @@ void read_added_tokens_decoder(const Place& table, Tokenizer::Parts& parts) {
     if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
       input_error(table.where, ": expected ids as keys, found '", key, "'");
     parts.added.push_back(read_added({token, table.where + "." + key}, std::stoll(key)));
+  }
+}
+
+// Where tokenizer.json and tokenizer_config.json both list a token, they must say the same of it.
+void compare_added(const Place& table, const Tokenizer::Parts& parts) {
+  Tokenizer::Parts other;
+  read_added_tokens_decoder(table, other);
+  for (const AddedToken& t : other.added) {
+    const auto same = std::find_if(parts.added.begin(), parts.added.end(),
+                                   [&](const AddedToken& a) { return a.id == t.id || a.text == t.text; });
+    if (same == parts.added.end() || same->id != t.id || same->text != t.text || same->special != t.special)
+      input_error(table.where, ".", t.id, ": token '", shown(t.text),
+                  "' is not in tokenizer.json, or another one there");
   }
 }
 
@@ -223,6 +328,11 @@ Tokenizer Tokenizer::read(const std::string& directory) {
       if (t.text == text) return true;
     return false;
   };
+  // What these would add to a text, the Qwen2 tokenizer adds nowhere.
+  for (const char* flag : {"add_prefix_space", "add_bos_token", "add_eos_token", "split_special_tokens"})
+    if (const Json* v = config_file.find(flag); v && v->dump() == "true")
+      input_error(config_file.where, ": ", flag, ": true is not implemented");
+  if (whole && config_file.find("added_tokens_decoder")) compare_added(config_file.key("added_tokens_decoder"), parts);
   parts.eos = token_name(config_file, "eos_token");
   parts.pad = token_name(config_file, "pad_token");
   // Without a word on it, Qwen2's own roles.

@@ -4,7 +4,10 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <functional>
 #include <vector>
 
 #include "base/io/durable_directory.h"
@@ -104,6 +107,78 @@ TEST_CASE("a file is mapped and read whole; empty, missing and directory are tol
     CHECK(contains(mapped, path));
     CHECK(contains(text, path));
   }
+}
+
+TEST_CASE("a path with a zero byte opens nothing") {
+  const ScratchDirectory dir;
+  write_durably(dir / "a", "x");
+  const std::string path = (dir / "a") + std::string("\0.jpg", 5);
+  for (const std::function<void()>& open : std::vector<std::function<void()>>{
+           [&] { MappedFile::open(path); }, [&] { read_file(path); }, [&] { list_directory(path); },
+           [&] { write_durably(path, "y"); }, [&] { AppendFile(path, 0); }, [&] { make_directories(path); },
+           [&] { path_exists(path); }}) {
+    const auto [exit, text] = error_of(open);
+    CHECK(exit == Exit::wrong_input);
+    CHECK(contains(text, "a\\x00.jpg: a path cannot hold a zero byte"));
+  }
+  CHECK(read_file(dir / "a") == "x");
+}
+
+TEST_CASE("a pipe without a name is read to its end; a pipe with a name and a device are refused at once") {
+  const ScratchDirectory dir;
+  const std::string content(50000, 'p');
+  for (const bool mapped : {true, false}) {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    REQUIRE(::write(ends[1], content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+    ::close(ends[1]);
+    const std::string path = cat("/dev/fd/", ends[0]);
+    CHECK((mapped ? std::string(MappedFile::open(path)->text()) : read_file(path)) == content);
+    ::close(ends[0]);
+  }
+  REQUIRE(::mkfifo((dir / "fifo").c_str(), 0666) == 0);
+  for (const std::string& path : {dir / "fifo", std::string("/dev/zero"), std::string("/dev/null")}) {
+    const auto [mapped_exit, mapped] = error_of([&] { MappedFile::open(path); });
+    const auto [exit, text] = error_of([&] { read_file(path); });
+    CHECK(mapped_exit == Exit::wrong_input);
+    CHECK(exit == Exit::wrong_input);
+    CHECK(contains(text, path + ": is a "));
+    CHECK(contains(mapped, "expected a file"));
+  }
+  CHECK(contains(MappedFile::open("/proc/self/status")->text().data(), "Name:"));
+}
+
+TEST_CASE("a read error is the machine's: exit 3") {
+  CHECK(error_of([&] { read_file("/proc/self/mem"); }) ==
+        std::pair(Exit::machine_failed, std::string("/proc/self/mem: cannot read: Input/output error")));
+}
+
+TEST_CASE("a mapped file that is cut while it is read ends the process with a line that names it, exit 3") {
+  const ScratchDirectory dir;
+  for (const char* name : {"other.bin", "cut.bin"}) write_durably(dir / name, std::string(1 << 16, 'x'));
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    const auto other = MappedFile::open(dir / "other.bin");
+    { const auto closed = MappedFile::open(dir / "other.bin"); }
+    const auto file = MappedFile::open(dir / "cut.bin");
+    int sum = other->text()[9999];
+    if (::truncate((dir / "cut.bin").c_str(), 0) == 0)
+      for (const char c : file->text()) sum += c;
+    ::_exit(sum == 0 ? 100 : 101);
+  }
+  ::close(ends[1]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+  char line[1000] = {};
+  CHECK(::read(ends[0], line, sizeof line - 1) > 0);
+  ::close(ends[0]);
+  CHECK(contains(line, "onevision: " + (dir / "cut.bin") + ": was cut short"));
 }
 
 TEST_CASE("a mapped file keeps its old content when the name is replaced") {

@@ -1,9 +1,11 @@
 #include "base/parallel.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -169,6 +171,65 @@ TEST_CASE("parallel_for: callers on several threads get their own results") {
   for (auto& t : callers) t.join();
   CHECK(wrong == 0);
 }
+
+TEST_CASE(
+    "parallel_for: another thread's call does not wait for a long region, and the workers are there for the next") {
+  const Threads scope(2);
+  std::atomic<bool> open{false}, over{false};
+  std::thread region([&] {
+    parallel_for(2, [&](i64) {
+      open = true;
+      while (!over) std::this_thread::yield();
+    });
+  });
+  while (!open) std::this_thread::yield();
+  std::atomic<int> done{0};
+  std::thread other([&] {  // what prepares the next step while this one computes
+    std::vector<i64> v(40);
+    for (int call = 0; call < 200; ++call) parallel_for(40, [&](i64 i) { v[static_cast<std::size_t>(i)] += i; });
+    done = v[39] == 200 * 39 ? 1 : 2;
+  });
+  const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (done == 0 && std::chrono::steady_clock::now() < late)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(done == 1);
+  over = true;
+  region.join();
+  other.join();
+  std::atomic<int> arrived{0};
+  parallel_for(2, [&](i64) {
+    ++arrived;
+    while (arrived < 2 && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+  });
+  CHECK(arrived == 2);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("parallel_for: a thread that the system does not give is a machine_error, and fewer threads work") {
+  const Threads scope(threads());
+  long pages = 0;
+  std::FILE* statm = std::fopen("/proc/self/statm", "r");
+  REQUIRE(std::fscanf(statm, "%ld", &pages) == 1);
+  std::fclose(statm);
+  set_threads(200);  // no worker of another number of threads is left
+  rlimit before;
+  REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
+  const rlimit tight{static_cast<rlim_t>(pages) * 4096 + (rlim_t{100} << 20), before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_AS, &tight) == 0);
+  std::string message;
+  Exit exit = Exit::done;
+  try {
+    parallel_for(1000, [](i64) {});
+  } catch (const Error& e) { message = e.what(), exit = e.exit(); }
+  REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(exit == Exit::machine_failed);
+  CHECK(message.find("of 200: ") != std::string::npos);
+  set_threads(2);
+  std::atomic<i64> sum{0};
+  parallel_for(100, [&](i64 i) { sum += i; });
+  CHECK(sum == 4950);
+}
+#endif
 
 TEST_CASE("set_threads: accepts 1 to 256 and names anything else") {
   const Threads scope(threads());

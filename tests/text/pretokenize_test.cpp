@@ -3,12 +3,15 @@
 #include <doctest/doctest.h>
 #include <utf8proc.h>
 
+#include <chrono>
+#include <cstdlib>
+
 #include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 using namespace ov;
 using Words = std::vector<std::string>;
@@ -122,6 +125,37 @@ TEST_CASE("NFC composes, orders marks, and leaves marks newer than the reference
   CHECK(nfc("q\u0301\u0323") == "q\u0323\u0301");
   CHECK(nfc("a\u0C3C\u0301\u0323") == "a\u0C3C\u0323\u0301");  // U+0C3C, class 7 since Unicode 14, is not sorted in
   CHECK(nfc(std::string("a\0e\u0301", 5)) == std::string("a\0\u00E9", 4));
+}
+
+TEST_CASE("NFC of marks in any order is the library's, and takes no square of a run's length") {
+  const auto by_library = [](const std::string& text) {
+    utf8proc_uint8_t* out = nullptr;
+    const auto n =
+        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                     &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    REQUIRE(n >= 0);
+    const std::string whole(reinterpret_cast<const char*>(out), static_cast<std::size_t>(n));
+    std::free(out);
+    return whole;
+  };
+  const Words pieces = {"a",      "e",      "\u0301", "\u0323", "\u0327", "\u0344", "\u0F73", "\u0F81", "\u1E69",
+                        "\u00E9", "\u1100", "\u1161", "\u11A8", "\uAC00", "\u0345", "\u05B0", "\u0300", "\u2126"};
+  std::uint32_t state = 1;
+  for (int k = 0; k < 5000; ++k) {
+    std::string text;
+    for (std::uint32_t n = k % 13; n > 0; --n) {
+      state = state * 1664525u + 1013904223u;
+      text += pieces[(state >> 16) % pieces.size()];
+    }
+    CHECK_MESSAGE(nfc(text) == by_library(text), text);
+  }
+  for (const std::string pair : {"\u0301\u0323", "\u0F73", "\u0344\u0327"}) {
+    std::string text = "a";
+    for (int k = 0; k < 200000; ++k) text += pair;
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(nfc(text).size() >= 400000);
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));  // before: minutes
+  }
 }
 
 TEST_CASE("what the fast path calls inert neither changes nor takes part in any composition") {

@@ -13,6 +13,7 @@
 
 using namespace ov;
 using Ids = std::vector<std::int64_t>;
+constexpr auto npos = std::string::npos;
 
 namespace {
 
@@ -47,6 +48,13 @@ std::string damaged(const std::string& old, const std::string& replacement) {
   const auto at = text.find(old);
   REQUIRE(at != std::string::npos);
   return text.replace(at, old.size(), replacement);
+}
+
+// The same with one of its parts replaced.
+std::string changed(const std::string& key, const std::string& value) {
+  Json json = Json::read("tests/golden/tokenizer/tokenizer.json");
+  json.set(key, Json::parse(value, ""));
+  return json.dump();
 }
 
 bool same_model(const Tokenizer& a, const Tokenizer& b) {
@@ -165,6 +173,10 @@ TEST_CASE("a missing or malformed tokenizer file is named, with the key and what
     CHECK(message.find('\n') == std::string::npos);
     return message.substr(json.size());
   };
+  const auto read = [&](const std::string& text) {
+    put(json, text);
+    return message_of_read(d.path());
+  };
   CHECK(with("{\"model\": ").find(":1:") == 0);
   CHECK(with("[]") == ": expected an object, found an array");
   CHECK(with("{}") == ": key 'model' is missing");
@@ -181,6 +193,51 @@ TEST_CASE("a missing or malformed tokenizer file is named, with the key and what
   // Numbers in groups of three: another pattern, another tokenizer.
   CHECK(with(damaged("|\\\\p{N}|", "|\\\\p{N}{1,3}|")).find(": pre_tokenizer: expected a Split by Qwen2's pattern") ==
         0);
+
+  // Each of these gives other ids in the tokenizers library, and is refused with the part and the key.
+  const std::string isolated = "\"behavior\": \"Isolated\"", no_prefix = "\"add_prefix_space\": false";
+  CHECK(with(damaged(isolated, "\"behavior\": \"Removed\"")).find("behavior is \"Removed\", expected \"Isolated\"") !=
+        npos);
+  CHECK(with(damaged("\"invert\": false", "\"invert\": true")).find("invert is true, expected false") != npos);
+  CHECK(with(damaged(no_prefix, "\"add_prefix_space\": true")).find("add_prefix_space is true") != npos);
+  CHECK(with(damaged("\"use_regex\": false", "\"use_regex\": true")).find("use_regex is true") != npos);
+  CHECK(with(damaged("\"use_regex\": false", "\"use_regexp\": false")).find("did you mean 'use_regex'?") != npos);
+  CHECK(with(damaged("\"pretokenizers\": [", "\"pretokenizers\": [{\"type\": \"Punctuation\"}, "))
+            .find("found 3 parts") != npos);
+  CHECK(with(changed("pre_tokenizer", "null")).find("pre_tokenizer: expected a Split by Qwen2's pattern") != npos);
+  CHECK(with(damaged("\"dropout\": null", "\"dropout\": 0.1")).find("dropout is 0.1, expected null") != npos);
+  CHECK(with(damaged("\"dropout\": null", "\"dropout\": null, \"cache\": 1")).find("key 'cache' is not implemented") !=
+        npos);
+  CHECK(with(damaged("\"truncation\": null", "\"truncation\": {\"max_length\": 5}")).find("truncation is {") != npos);
+  CHECK(with(damaged("\"padding\": null", "\"padding\": {}")).find("padding is {}") != npos);
+  CHECK(with(damaged("\"version\"", "\"versions\"")).find("key 'versions' is not implemented") != npos);
+  CHECK(with(damaged("\"lstrip\": false", "\"lstrip\": false, \"id2\": 3")).find("key 'id2' is not implemented") !=
+        npos);
+  const std::string sequence = R"({"Sequence": {"id": "A", "type_id": 0}})";
+  const auto templated = [&](const std::string& single) {
+    return with(
+        changed("post_processor", R"({"type": "TemplateProcessing", "single": [)" + single + R"(], "pair": []})"));
+  };
+  CHECK(templated(R"({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, )" + sequence)
+            .find("post_processor: expected") != npos);
+  CHECK(read(changed("post_processor",
+                     R"({"type": "TemplateProcessing", "single": [)" + sequence + R"(], "pair": []})")) == "");
+  CHECK(read(changed("post_processor", "null")) == "");
+  CHECK(
+      with(changed("post_processor", R"({"type": "RobertaProcessing"})")).find("post_processor: expected ByteLevel") !=
+      npos);
+  CHECK(with(changed("decoder", R"({"type": "Metaspace"})")).find("decoder: expected ByteLevel; type is") != npos);
+  CHECK(read(changed("normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}]})")) == "");
+  CHECK(with(changed("normalizer", R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})"))
+            .find("type is \"Lowercase\"") != npos);
+  put(json, read_file("tests/golden/tokenizer/tokenizer.json"));
+  for (const char* flag : {"add_bos_token", "add_eos_token", "add_prefix_space", "split_special_tokens"}) {
+    put(d / "tokenizer_config.json", std::string("{\"") + flag + "\": true}");
+    CHECK(message_of_read(d.path()) == d / "tokenizer_config.json: " + flag + ": true is not implemented");
+  }
+  put(d / "tokenizer_config.json", R"({"added_tokens_decoder": {"700": {"content": "<|im_end|>", "special": false}}})");
+  CHECK(message_of_read(d.path()).find("added_tokens_decoder.700: token '<|im_end|>' is not in") != npos);
+  std::filesystem::remove(d / "tokenizer_config.json");
 
   std::filesystem::remove(json);
   copy("tests/golden/tokenizer", d.path(), {"vocab.json"});

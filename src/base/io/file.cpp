@@ -1,8 +1,6 @@
 #include "base/io/file.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,15 +17,6 @@ namespace ov {
 namespace {
 
 FileStepHook step_hook = nullptr;
-
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  const int error = errno;
-  const std::string text = std::generic_category().message(error);
-  const bool wrong_path =
-      error == ENOENT || error == ENOTDIR || error == EISDIR || error == ENAMETOOLONG || error == ELOOP;
-  if (wrong_path) input_error(path, ": cannot ", what, ": ", text);
-  machine_error(path, ": cannot ", what, ": ", text);
-}
 
 // The system call between its two hooks, repeated when a signal interrupted it.
 template <class Call>
@@ -77,89 +66,21 @@ bool write_all(int fd, const std::string& path, const void* data, std::size_t by
   return true;
 }
 
-int open_for_reading(const std::string& path, std::size_t* size) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail(path, "open");
-  struct stat s;
-  if (::fstat(fd, &s) != 0 || S_ISDIR(s.st_mode)) {
-    if (S_ISDIR(s.st_mode)) errno = EISDIR;
-    const int error = errno;
-    ::close(fd);
-    errno = error;
-    fail(path, "read");
-  }
-  *size = static_cast<std::size_t>(s.st_size);
-  return fd;
-}
-
 }  // namespace
 
-std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
-  std::size_t size = 0;
-  const int fd = open_for_reading(path, &size);
-  void* data = nullptr;
-  if (size) data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  const int error = errno;
-  ::close(fd);
-  errno = error;
-  if (data == MAP_FAILED) fail(path, "map");
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
-}
-
-MappedFile::~MappedFile() {
-  if (size_) ::munmap(const_cast<std::byte*>(data_), size_);
-}
-
-std::string read_file(const std::string& path) {
-  std::size_t size = 0;
-  const int fd = open_for_reading(path, &size);
-  std::string text;
-  // Read to the end and not to `size`: a pipe or a file in /proc says 0.
-  for (;;) {
-    const std::size_t have = text.size();
-    text.resize(have + std::max<std::size_t>(size > have ? size - have : 0, 4096));
-    ssize_t n = ::read(fd, text.data() + have, text.size() - have);
-    while (n < 0 && errno == EINTR) n = ::read(fd, text.data() + have, text.size() - have);
-    text.resize(have + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
-    if (n > 0) continue;
-    const int error = errno;
-    ::close(fd);
-    errno = error;
-    if (n < 0) fail(path, "read");
-    return text;
-  }
-}
-
-std::vector<std::string> list_directory(const std::string& path) {
-  DIR* directory = ::opendir(path.c_str());
-  if (!directory) fail(path, "list");
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = ::readdir(directory)) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-    errno = 0;
-  }
-  const int error = errno;
-  ::closedir(directory);
-  errno = error;
-  if (error) fail(path, "list");
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 DurableWriter::DurableWriter(const std::string& path) : path_(path), target_(follow_link(path)) {
+  check_path(path);
   struct stat s;
   const bool exists = ::stat(target_.c_str(), &s) == 0;
   if (exists && S_ISDIR(s.st_mode)) {
     errno = EISDIR;
-    fail(path_, "write");
+    path_error(path_, "write");
   }
   direct_ = exists && !S_ISREG(s.st_mode);
   partial_ = direct_ ? target_ : target_ + ".partial";
   const int flags = O_WRONLY | O_CLOEXEC | (direct_ ? 0 : O_CREAT | O_TRUNC);
   fd_ = step("open", partial_, [&] { return ::open(partial_.c_str(), flags, 0666); });
-  if (fd_ < 0) fail(path_, "open for writing");
+  if (fd_ < 0) path_error(path_, "open for writing");
   pending_ = !direct_;
 }
 
@@ -169,14 +90,14 @@ DurableWriter::~DurableWriter() {
 }
 
 void DurableWriter::write(const void* data, std::size_t bytes) {
-  if (!write_all(fd_, partial_, data, bytes)) fail(path_, "write");
+  if (!write_all(fd_, partial_, data, bytes)) path_error(path_, "write");
 }
 
 void DurableWriter::commit() {
-  if (!direct_ && step("fsync", partial_, [&] { return ::fsync(fd_); }) != 0) fail(path_, "fsync");
+  if (!direct_ && step("fsync", partial_, [&] { return ::fsync(fd_); }) != 0) path_error(path_, "fsync");
   const int closed = ::close(fd_);
   fd_ = -1;
-  if (closed != 0) fail(path_, "close");
+  if (closed != 0) path_error(path_, "close");
   if (direct_) return;
   rename_path(partial_, target_, path_);
   pending_ = false;
@@ -190,8 +111,9 @@ void write_durably(const std::string& path, std::string_view content) {
 }
 
 AppendFile::AppendFile(const std::string& path, std::size_t keep) : path_(path), size_(keep) {
+  check_path(path_);
   fd_ = step("open", path_, [&] { return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666); });
-  if (fd_ < 0) fail(path_, "open for writing");
+  if (fd_ < 0) path_error(path_, "open for writing");
   struct stat s;
   const bool regular = ::fstat(fd_, &s) == 0 && S_ISREG(s.st_mode);
   const std::size_t size = regular ? static_cast<std::size_t>(s.st_size) : keep;
@@ -201,7 +123,7 @@ AppendFile::AppendFile(const std::string& path, std::size_t keep) : path_(path),
   ::close(fd_);
   errno = error;
   if (size < keep) input_error(path_, ": ends at byte ", size, ", expected at least ", keep);
-  fail(path_, "truncate");
+  path_error(path_, "truncate");
 }
 
 AppendFile::~AppendFile() {
@@ -213,7 +135,7 @@ void AppendFile::append(std::string_view text) {
     const int error = errno;
     step("truncate", path_, [&] { return ::ftruncate(fd_, static_cast<off_t>(size_)); });
     errno = error;
-    fail(path_, "write");
+    path_error(path_, "write");
   }
   size_ += text.size();
 }
@@ -225,29 +147,29 @@ void file_step(const char* what, const std::string& path, bool after) {
 }
 
 void rename_path(const std::string& from, const std::string& to, const std::string& shown) {
-  if (step("rename", from, [&] { return ::rename(from.c_str(), to.c_str()); }) != 0) fail(shown, "rename into place");
+  if (step("rename", from, [&] { return ::rename(from.c_str(), to.c_str()); }) != 0)
+    path_error(shown, "rename into place");
 }
 
 void sync_path(const std::string& path, bool directory, const std::string& shown) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (directory ? O_DIRECTORY : 0));
-  if (fd < 0) fail(shown, "open for fsync");
+  if (fd < 0) path_error(shown, "open for fsync");
   const int result = step(directory ? "fsync directory" : "fsync", path, [&] { return ::fsync(fd); });
   const int error = errno;
   ::close(fd);
   errno = error;
   // Some file systems have no fsync for a directory and say EINVAL; they order a rename by themselves.
-  if (result != 0 && !(directory && error == EINVAL)) fail(shown, "fsync");
+  if (result != 0 && !(directory && error == EINVAL)) path_error(shown, "fsync");
 }
 
 void make_directory(const std::string& path, const std::string& shown) {
-  if (step("mkdir", path, [&] { return ::mkdir(path.c_str(), 0777); }) != 0) fail(shown, "make the directory");
+  if (step("mkdir", path, [&] { return ::mkdir(path.c_str(), 0777); }) != 0) path_error(shown, "make the directory");
 }
 
 void make_directories(const std::string& path) {
   for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
     const std::string part = path.substr(0, at);
-    struct stat info;
-    if (::stat(part.c_str(), &info) != 0) make_directory(part, part);
+    if (!path_exists(part)) make_directory(part, part);
     if (at == path.npos) return;
   }
 }

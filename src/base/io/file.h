@@ -1,4 +1,4 @@
-// Files: mapped reading, and writing that survives a kill or a power cut.
+// Files, written so that a kill or a power cut does no harm. Reading: base/io/mapped_file.h.
 //
 // A durable write goes to "<path>.partial" in the same directory, is fsynced, renamed over <path>, and the directory is
 // fsynced: whoever opens <path> sees the old content or the new one, never a mixture. When any step fails the temporary
@@ -9,36 +9,13 @@
 // EACCES, EIO ...), input_error where the path itself is wrong (no such file, a directory where a file is meant).
 #pragma once
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
+
+#include "base/io/mapped_file.h"
 
 namespace ov {
-
-// A whole file, mapped read-only. It stays readable after the name is replaced or removed.
-class MappedFile {
- public:
-  static std::shared_ptr<const MappedFile> open(const std::string& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-
-  const std::byte* data() const { return data_; }
-  std::size_t size() const { return size_; }  // bytes
-  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
-  const std::string& path() const { return path_; }
-
- private:
-  MappedFile(std::string path, const std::byte* data, std::size_t size)
-      : path_(std::move(path)), data_(data), size_(size) {}
-  std::string path_;
-  const std::byte* data_;
-  std::size_t size_;
-};
-
-std::string read_file(const std::string& path);
-std::vector<std::string> list_directory(const std::string& path);  // names without "." and "..", sorted by bytes
 
 // A durable write in pieces. Without commit() nothing changes. A path that names a device or a pipe (/dev/stdout) is
 // written directly; a symbolic link is followed, so that the file it names is replaced and not the link.

@@ -5,9 +5,9 @@
 #include <numeric>
 
 #include "base/io/file.h"
+#include "base/utf8.h"
 #include "data/reject.h"
 #include "store/jsonl.h"
-#include "text/utf8.h"
 
 namespace ov {
 namespace {

@@ -16,4 +16,11 @@ std::string valid_utf8(std::string_view s);
 
 bool is_ascii(std::string_view s);
 
+// How many bytes from the start are valid UTF-8: s.size() when all are.
+std::size_t utf8_prefix(std::string_view s);
+
+// Throws input_error "where: byte N (line L): ..." when the text holds bytes that are no UTF-8. What is learnt or
+// trained on is checked with this: a replaced character would be learnt as U+FFFD, without a word.
+void require_utf8(std::string_view s, const std::string& where);
+
 }  // namespace ov

@@ -1,6 +1,8 @@
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include <algorithm>
+
+#include "base/error.h"
 
 namespace ov {
 namespace {
@@ -67,6 +69,21 @@ std::string valid_utf8(std::string_view s) {
 
 bool is_ascii(std::string_view s) {
   return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+std::size_t utf8_prefix(std::string_view s) {
+  for (std::size_t at = 0, next = 0; at < s.size(); at = next)
+    if (next_code_point(s, next) == replacement && s.substr(at, 3) != "\xEF\xBF\xBD") return at;
+  return s.size();
+}
+
+void require_utf8(std::string_view s, const std::string& where) {
+  const std::size_t at = utf8_prefix(s);
+  if (at == s.size()) return;
+  const bool utf16 = s.starts_with("\xFF\xFE") || s.starts_with("\xFE\xFF");
+  input_error(where, ": byte ", at, " (line ",
+              1 + std::count(s.begin(), s.begin() + static_cast<std::ptrdiff_t>(at), '\n'),
+              "): not UTF-8; the text looks like ", utf16 ? "UTF-16" : "Latin-1 or damaged data", ", convert it first");
 }
 
 }  // namespace ov
