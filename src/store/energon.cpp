@@ -7,20 +7,11 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "store/tar.h"
 
 namespace ov {
 namespace {
-
-bool exists(const std::string& path) {
-  struct stat info;
-  return ::stat(path.c_str(), &info) == 0;
-}
-
-std::string_view trimmed(std::string_view s) {
-  const std::size_t first = s.find_first_not_of(" \t\r");
-  return first == s.npos ? std::string_view() : s.substr(first, s.find_last_not_of(" \t\r") + 1 - first);
-}
 
 // One line of the file: "a: b", "a:", "- b" or "- a: b" without what its indentation and comment say.
 struct YamlLine {
@@ -65,7 +56,9 @@ class Yaml {
       } else if (line.key.empty() && line.value.size() > 1 && line.value.front() == '[' && line.value.back() == ']') {
         std::string_view rest = std::string_view(line.value).substr(1, line.value.size() - 2);
         while (!trimmed(rest).empty()) {
-          const std::size_t comma = std::min(rest.find(','), rest.size());
+          rest = trimmed(rest);
+          const bool quoted = rest[0] == '"' || rest[0] == '\'';
+          const std::size_t comma = std::min(rest.find(',', quoted ? rest.find(rest[0], 1) : 0), rest.size());
           out.push_back(word(trimmed(rest.substr(0, comma)), line.number));
           rest.remove_prefix(std::min(comma + 1, rest.size()));
         }
@@ -79,7 +72,7 @@ class Yaml {
   std::string word(std::string_view s, std::size_t line) const {
     if (s.size() > 1 && (s[0] == '"' || s[0] == '\'') && s.back() == s[0])
       return std::string(s.substr(1, s.size() - 2));
-    if (s.find_first_of("{}[]&*!|>\"'%@`") != s.npos)
+    if (s.find_first_of("{}[]&*!|>\"'%@`") == 0 || s.find_first_of("[]\"'") != s.npos)
       input_error(path_, ":", line, ": expected a plain word, found '", s, "'");
     return std::string(s);
   }
@@ -108,36 +101,151 @@ class Yaml {
   std::vector<YamlLine> lines_;
 };
 
-std::int64_t count(const std::string& text, const std::string& where) {
+std::int64_t samples(const std::string& text, const std::string& where) {
   if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != text.npos)
-    input_error(where, ": expected a number of samples, found '", text, "'");
+    input_error(where, ": expected a number of samples, found '", shown(text), "'");
   return std::stoll(text);
+}
+
+// Names for the braces in one, as Python's braceexpand gives them: {a,b}, {1..8}, {08..11} with its zeros, several in a
+// name. A brace that is neither stays as it is.
+std::vector<std::string> expanded(const std::string& name, const std::string& where) {
+  const std::size_t open = name.find('{'), close = name.find('}', open);
+  if (open == name.npos || close == name.npos) return {name};
+  const std::string inside = name.substr(open + 1, close - open - 1);
+  if (inside.find('{') != inside.npos) input_error(where, ": braces inside braces are not read: '", shown(name), "'");
+  std::vector<std::string> middles, out;
+  const std::size_t dots = inside.find("..");
+  const std::string first = inside.substr(0, dots), last = dots == inside.npos ? "" : inside.substr(dots + 2);
+  const auto number = [](const std::string& s) {
+    return !s.empty() && s.size() < 10 && s.find_first_not_of("0123456789") == s.npos;
+  };
+  if (number(first) && number(last)) {
+    const bool padded = (first.size() > 1 && first[0] == '0') || (last.size() > 1 && last[0] == '0');
+    const std::size_t width = padded ? std::max(first.size(), last.size()) : 0;
+    const std::int64_t from = std::stoll(first), to = std::stoll(last), step = from <= to ? 1 : -1;
+    if ((to - from) * step >= 1000000) input_error(where, ": '", shown(name), "' stands for more than a million names");
+    for (std::int64_t i = from; i != to + step; i += step) {
+      const std::string digits = std::to_string(i);
+      middles.push_back(std::string(width > digits.size() ? width - digits.size() : 0, '0') + digits);
+    }
+  } else if (inside.find(',') != inside.npos) {
+    for (std::size_t at = 0; at <= inside.size();) {
+      const std::size_t comma = std::min(inside.find(',', at), inside.size());
+      middles.push_back(inside.substr(at, comma - at));
+      at = comma + 1;
+    }
+  } else if (dots != inside.npos) {
+    input_error(where, ": a range of braces is read for whole numbers only: '", shown(name), "'");
+  } else {
+    middles.push_back("{" + inside + "}");
+  }
+  const std::vector<std::string> rests = expanded(name.substr(close + 1), where);
+  if (middles.size() * rests.size() > 1000000)
+    input_error(where, ": '", shown(name), "' stands for more than a million names");
+  for (const std::string& middle : middles)  // the first brace turns slowest
+    for (const std::string& rest : rests) out.push_back(name.substr(0, open) + middle + rest);
+  return out;
+}
+
+// The lists of split.yaml or split.json, names expanded.
+struct Split {
+  std::string file;
+  std::vector<std::string> train, others, exclude;
+};
+
+Split read_split(const std::string& meta) {
+  Split out;
+  const auto add = [&](std::vector<std::string>& list, const std::vector<std::string>& names) {
+    for (const std::string& name : names)
+      for (std::string& one : expanded(name, out.file)) list.push_back(std::move(one));
+  };
+  out.file = meta + "split.yaml";
+  if (path_exists(out.file)) {
+    const Yaml yaml(out.file);
+    const std::vector<YamlLine> parts = yaml.under(yaml.all(), "split_parts");
+    add(out.exclude, yaml.list(yaml.under(yaml.all(), "exclude")));
+    add(out.train, yaml.list(yaml.under(parts, "train")));
+    for (const YamlLine& line : parts)
+      if (!line.item && !line.key.empty() && line.key != "train")
+        add(out.others, yaml.list(yaml.under(parts, line.key)));
+    return out;
+  }
+  out.file = meta + "split.json";
+  if (!path_exists(out.file))
+    input_error(meta,
+                ": holds neither split.yaml nor split.json, so which shards are for training cannot be told; write "
+                "one (energon prepare), or remove the directory to train on all");
+  const Json json = Json::read(out.file);
+  try {
+    const auto names = [](const Json& list) {
+      std::vector<std::string> texts;
+      for (const Json& name : list.items()) texts.push_back(name.as_string());
+      return texts;
+    };
+    if (const Json* exclude = json.find("exclude")) add(out.exclude, names(*exclude));
+    for (const auto& [part, list] : json.at("split_parts").members())
+      add(part == "train" ? out.train : out.others, names(list));
+  } catch (const Error& e) { input_error(out.file, ": ", e.what()); }
+  return out;
+}
+
+// What is excluded is taken out; a name that excludes nothing is a mistake, and what it meant would be learnt.
+void exclude(const Split& split, EnergonMeta& meta) {
+  const std::set<std::string> train(split.train.begin(), split.train.end());
+  std::vector<std::string> known(split.others);
+  known.insert(known.end(), train.begin(), train.end());
+  std::sort(known.begin(), known.end());
+  std::set<std::string> out;
+  for (const std::string& name : split.exclude) {
+    // The whole name is a shard, or what stands before one of its slashes is: a shard and a key may both hold some.
+    std::size_t end = name.size();
+    while (end != name.npos && end > 0 && !std::binary_search(known.begin(), known.end(), name.substr(0, end)))
+      end = name.rfind('/', end - 1);
+    if (end == name.npos || end == 0)
+      input_error(split.file, ": exclude: '", shown(name), "': no part of the split has this shard",
+                  did_you_mean(name, known));
+    const std::string shard = name.substr(0, end);
+    if (end == name.size()) out.insert(name);
+    else if (train.contains(shard)) meta.excluded_samples[shard].insert(name.substr(end + 1));
+  }
+  for (const std::string& shard : split.train)
+    if (!out.contains(shard)) meta.train.push_back(shard);
+  for (const std::string& shard : out) meta.excluded_samples.erase(shard);
 }
 
 }  // namespace
 
 std::optional<EnergonMeta> read_energon_meta(const std::string& directory) {
   const std::string meta = directory + "/.nv-meta/";
-  if (!exists(meta + "split.yaml")) return std::nullopt;
+  if (!path_exists(meta)) return std::nullopt;
   EnergonMeta out;
-  if (exists(meta + "dataset.yaml")) {
+  if (path_exists(meta + "dataset.yaml")) {
     const Yaml yaml(meta + "dataset.yaml");
     for (const YamlLine& line : yaml.under(yaml.all(), "sample_type"))
       if (line.key == "__class__") out.sample_class = yaml.word(line.value, line.number);
   }
-  const Yaml split(meta + "split.yaml");
-  const std::vector<std::string> exclude = split.list(split.under(split.all(), "exclude"));
-  for (const std::string& shard : split.list(split.under(split.under(split.all(), "split_parts"), "train")))
-    if (std::find(exclude.begin(), exclude.end(), shard) == exclude.end()) out.train.push_back(shard);
-  if (exists(meta + ".info.yaml")) {
-    const Yaml yaml(meta + ".info.yaml");
+  exclude(read_split(meta), out);
+  std::string file = meta + ".info.yaml";
+  if (path_exists(file)) {
+    const Yaml yaml(file);
     for (const YamlLine& line : yaml.under(yaml.all(), "shard_counts"))
       if (!line.key.empty())
-        out.shard_samples[line.key] = count(line.value, cat(meta, ".info.yaml:", line.number, ": ", line.key));
-  } else if (exists(meta + ".info.json")) {
-    const Json info = Json::read(meta + ".info.json");
-    if (const Json* counts = info.find("shard_counts"))
-      for (const auto& [shard, n] : counts->members()) out.shard_samples[shard] = n.as_int();
+        out.shard_samples[line.key] = samples(line.value, cat(file, ":", line.number, ": ", line.key));
+  } else if (path_exists(file = meta + ".info.json")) {
+    const Json info = Json::read(file);
+    try {
+      if (const Json* counts = info.find("shard_counts"))
+        for (const auto& [shard, n] : counts->members()) out.shard_samples[shard] = samples(n.dump(), shard);
+    } catch (const Error& e) { input_error(file, ": shard_counts: ", e.what()); }
+  }
+  // A promised sample that is missing is counted as a fault of its own, so a promise has to be possible. A sample takes
+  // two blocks at the least; of a shard that is cut short or missing a million are believed.
+  for (const auto& [shard, n] : out.shard_samples) {
+    struct stat info;
+    const bool there = ::stat((directory + "/" + shard).c_str(), &info) == 0;
+    const std::int64_t most = std::max<std::int64_t>(there ? info.st_size / 1024 : 0, 1000000);
+    if (n > most) input_error(file, ": ", shard, ": ", n, " samples are promised, more than the shard can hold");
   }
   return out;
 }
@@ -145,7 +253,7 @@ std::optional<EnergonMeta> read_energon_meta(const std::string& directory) {
 void write_energon_meta(const std::string& directory, const EnergonMeta& meta, const std::string& sample_module,
                         const std::string& sample_loader) {
   const std::string folder = directory + "/.nv-meta";
-  if (!exists(folder)) make_directory(folder, folder);
+  if (!path_exists(folder)) make_directory(folder, folder);
   std::string names, counts;
   for (const std::string& shard : meta.train) names += "  - " + shard + "\n";
   for (const auto& [shard, n] : meta.shard_samples) counts += cat("  ", shard, ": ", n, "\n");
@@ -161,7 +269,7 @@ void write_energon_meta(const std::string& directory, const EnergonMeta& meta, c
 
 std::optional<std::vector<std::uint64_t>> read_tar_index(const std::string& shard) {
   const std::string path = shard + ".idx";
-  if (!exists(path)) return std::nullopt;
+  if (!path_exists(path)) return std::nullopt;
   const std::string bytes = read_file(path);
   if (bytes.size() < 8 || bytes.size() % 8 != 0)
     input_error(path, ": ", bytes.size(), " bytes, expected a multiple of 8 and at least one number");

@@ -1,7 +1,8 @@
 // The metadata that Megatron-Energon 5 keeps beside tar shards.
 //
 //   <dir>/.nv-meta/dataset.yaml   sample_type: {__module__, __class__}, and the Python that builds samples
-//   <dir>/.nv-meta/split.yaml     split_parts: {train: [shards], val: [], test: []}; exclude: [shards]
+//   <dir>/.nv-meta/split.yaml     split_parts: {train: [shards], val: [], test: []}; exclude: [shard, shard/key of a
+//                                 sample]; names with braces stand for several, a-{0..7}.tar; or split.json
 //   <dir>/.nv-meta/.info.yaml     shard_counts: {shard: samples}; newer versions write .info.json in its place
 //   <dir>/<shard>.idx             u64 little endian: where every sample starts, then where the last one ends
 //
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,14 +20,17 @@ namespace ov {
 
 struct EnergonMeta {
   std::string sample_class;                           // "MultiMixQASample"; "" where dataset.yaml is missing
-  std::vector<std::string> train;                     // shards, relative to the directory
+  std::vector<std::string> train;                     // shards, relative to the directory; excluded ones left out
   std::map<std::string, std::int64_t> shard_samples;  // empty where neither .info file is there
+  std::map<std::string, std::set<std::string>> excluded_samples = {};  // of the shards in `train`: their keys
 };
 
-// Nothing when the directory has no .nv-meta/split.yaml. Throws input_error "path:line: ..." for what cannot be read.
+// Nothing when the directory has no .nv-meta. Throws input_error that names the file for what cannot be read, for an
+// excluded name that no shard has, and for a count that the shard's size cannot hold.
 std::optional<EnergonMeta> read_energon_meta(const std::string& directory);
 
-// sample_loader.py is the text of what energon itself runs to build a sample. The directory must exist.
+// `exclude` stays empty. sample_loader.py is the text of what energon itself runs to build a sample. The directory must
+// exist.
 void write_energon_meta(const std::string& directory, const EnergonMeta& meta, const std::string& sample_module,
                         const std::string& sample_loader);
 

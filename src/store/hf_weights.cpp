@@ -14,11 +14,17 @@ namespace {
 
 const std::string single_file = "model.safetensors", index_file = "model.safetensors.index.json";
 
-// model.safetensors, the index, and anything that looks like a shard.
+// model-00001-of-00003.safetensors. Other files are the model's when its index names them, and else not its matter.
+bool is_shard(const std::string& name) {
+  constexpr std::string_view form = "model-ddddd-of-ddddd.safetensors";
+  return std::equal(name.begin(), name.end(), form.begin(), form.end(),
+                    [](char c, char f) { return f == 'd' ? c == 'd' || (c >= '0' && c <= '9') : c == f; });
+}
+
 std::vector<std::string> weight_files(const std::string& directory) {
   std::vector<std::string> files;
   for (const std::string& name : list_directory(directory))
-    if (name == index_file || (name.starts_with("model") && name.ends_with(".safetensors"))) files.push_back(name);
+    if (name == index_file || name == single_file || is_shard(name)) files.push_back(name);
   return files;
 }
 
@@ -53,29 +59,33 @@ CheckpointReader CheckpointReader::open(const std::string& directory) {
   CheckpointReader reader;
   reader.path_ = directory;
   const std::vector<std::string> files = weight_files(directory);
-  const bool single = std::count(files.begin(), files.end(), single_file) != 0;
-  const bool indexed = std::count(files.begin(), files.end(), index_file) != 0;
-  const std::string index_path = directory + "/" + index_file;
-  if (!single && !indexed)
-    input_error(directory, files.empty() ? ": holds no weights, expected " + single_file + " or " + index_file
-                                         : ": holds shards such as " + files[0] + " but no " + index_file);
-  if (single && files.size() > 1) {
-    const std::string& other = files[0] == single_file ? files[1] : files[0];
-    input_error(directory, ": holds ", single_file, " and ", other, "; which of them is the model cannot be told");
-  }
-  if (single) {
+  const auto there = [&](const std::string& file) { return std::count(files.begin(), files.end(), file) != 0; };
+  const auto first_shard = std::find_if(files.begin(), files.end(), is_shard);
+  const bool indexed = there(index_file);
+  if (!there(single_file) && !indexed)
+    input_error(directory, first_shard == files.end()
+                               ? ": holds no weights, expected " + single_file + " or " + index_file
+                               : ": holds shards such as " + *first_shard + " but no " + index_file);
+  if (there(single_file) && first_shard != files.end())
+    input_error(directory, ": holds ", single_file, " and ", *first_shard,
+                "; which of them is the model cannot be told");
+  if (!indexed) {
     reader.add_shard(single_file);
     return reader;
   }
 
-  const auto shard_of = read_index(index_path);
+  const auto shard_of = read_index(directory + "/" + index_file);
   std::set<std::string> shards;
   for (const auto& [name, shard] : shard_of) shards.insert(shard);
+  // Transformers takes the single file, whatever the index says: that is the same model when the index names it alone.
+  if (there(single_file) && shards != std::set{single_file})
+    input_error(directory, ": holds ", single_file, " and an index of other files, ", index_file, " (",
+                shard_of.begin()->second, "); remove the one that is not the model");
   for (const std::string& file : files)
-    if (file != index_file && !shards.count(file))
+    if (is_shard(file) && !shards.count(file))
       input_error(directory, "/", file, ": a shard that ", index_file, " does not name");
   for (const std::string& shard : shards) {
-    if (!std::count(files.begin(), files.end(), shard))
+    if (!path_exists(directory + "/" + shard))
       input_error(directory, "/", shard, ": the shard is missing; ", index_file, " names it");
     reader.add_shard(shard);
     for (const SafetensorsEntry& e : reader.shards_.back().entries()) {

@@ -1,5 +1,6 @@
 // The weights of a Hugging Face model directory: one model.safetensors, or shards model-00001-of-00003.safetensors with
 // model.safetensors.index.json {"metadata": {"total_size": bytes}, "weight_map": {tensor: shard}}.
+// Both side by side are read when the index names the single file alone. The index decides what belongs to the model.
 // Names here are the ones in memory (store/hf_names.h). config.json and the tokenizer are not its matter.
 //
 // Errors: input_error, one line that names the file and the tensor.
@@ -30,7 +31,8 @@ class CheckpointReader {
   };
 
   // Refused: a shard that is missing or that the index does not name, a tensor that is not where the index says, one
-  // that no line of the index names, one parameter under two spellings, single file and index side by side.
+  // that no line of the index names, one parameter under two spellings, a single file beside shards or an index of
+  // other files.
   static CheckpointReader open(const std::string& directory);
 
   const std::string& path() const { return path_; }

@@ -66,7 +66,7 @@ std::string repeated_key(std::string_view text, const std::string& path) {
     if (depth == 1 && c == ',') key_comes = true;
     if (c != '"') continue;
     const std::size_t begin = i++;
-    while (text[i] != '"') i += text[i] == '\\' ? 2 : 1;
+    while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
     if (depth == 1 && key_comes) keys.push_back(Json::parse(text.substr(begin, i + 1 - begin), "").as_string());
     key_comes = false;
   }
@@ -87,24 +87,28 @@ SafetensorsEntry read_entry(const std::string& name, const Json& value, std::uin
   if (!dtype) input_error("dtype '", entry.dtype, "' is unknown");
 
   std::vector<std::int64_t> dims;
-  std::uint64_t bytes = dtype->bytes;
+  std::int64_t bytes = static_cast<std::int64_t>(dtype->bytes);
+  bool empty = false;
   for (const Json& dim : value.at("shape").items()) {
     dims.push_back(dim.as_int());
     if (dims.back() < 0) input_error("shape holds ", dims.back(), ", expected at least 0");
-    if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(dims.back()), &bytes))
-      input_error("shape ", value.at("shape").dump(), " is too large for 64 bits");
+    // A zero does not excuse the others: their product is formed as well, in whatever order.
+    empty = empty || dims.back() == 0;
+    if (dims.back() > 0 && __builtin_mul_overflow(bytes, dims.back(), &bytes))
+      input_error("shape ", value.at("shape").shown(), " is too large for 64 bits");
   }
   entry.shape = Shape(dims);
+  if (empty) bytes = 0;
 
   const Json& offsets = value.at("data_offsets");
   if (offsets.items().size() != 2) input_error("data_offsets hold ", offsets.size(), " numbers, expected 2");
   entry.begin = offset_of(offsets[0]);
   entry.end = offset_of(offsets[1]);
-  if (entry.begin > entry.end) input_error("data_offsets ", offsets.dump(), " end before they begin");
+  if (entry.begin > entry.end) input_error("data_offsets ", offsets.shown(), " end before they begin");
   if (entry.end > data_bytes)
-    input_error("data_offsets ", offsets.dump(), " end beyond the file's ", data_bytes, " bytes of data (truncated?)");
-  if (entry.end - entry.begin != bytes)
-    input_error(entry.dtype, " ", entry.shape.str(), " takes ", bytes, " bytes, data_offsets ", offsets.dump(),
+    input_error("data_offsets ", offsets.shown(), " end beyond the file's ", data_bytes, " bytes of data (truncated?)");
+  if (entry.end - entry.begin != static_cast<std::uint64_t>(bytes))
+    input_error(entry.dtype, " ", entry.shape.str(), " takes ", bytes, " bytes, data_offsets ", offsets.shown(),
                 " span ", entry.end - entry.begin);
   return entry;
 }
@@ -152,16 +156,23 @@ std::string header_of(const std::string& path, const std::vector<TensorInfo>& te
 
 std::optional<Dtype> SafetensorsEntry::loads_as() const { return find_dtype(dtype)->ours; }
 
-Safetensors Safetensors::open(const std::string& path) {
+Safetensors Safetensors::open(const std::string& path) { return open(MappedFile::open(path)); }
+
+Safetensors Safetensors::open(std::shared_ptr<const MappedFile> file) {
   Safetensors st;
-  st.file_ = MappedFile::open(path);
+  st.file_ = std::move(file);
+  const std::string& path = st.path();
   const std::uint64_t size = st.file_->size();
   std::uint64_t header_bytes = 0;
-  if (size < sizeof header_bytes) input_error(path, ": ", size, " bytes, too short for a safetensors file");
+  const std::string kind = looks_like(st.file_->text()), hint = kind.empty() ? "" : "; it looks like " + kind;
+  if (size < sizeof header_bytes) input_error(path, ": ", size, " bytes, too short for a safetensors file", hint);
   std::memcpy(&header_bytes, st.file_->data(), sizeof header_bytes);
-  if (header_bytes > size - sizeof header_bytes || header_bytes > header_limit)
-    input_error(path, ": says its header has ", header_bytes, " bytes, the file has ", size,
-                " (truncated, or no safetensors file)");
+  if (header_bytes > size - sizeof header_bytes || header_bytes > header_limit) {
+    // A header begins with '{'. Where it does not, the eight bytes before are no length either.
+    if (!kind.empty() || size == sizeof header_bytes || st.file_->text()[sizeof header_bytes] != '{')
+      input_error(path, ": no safetensors file (", size, " bytes)", hint);
+    input_error(path, ": says its header has ", header_bytes, " bytes, the file has ", size, " (truncated?)");
+  }
   const std::uint64_t data_bytes = size - sizeof header_bytes - header_bytes;
   st.data_ = st.file_->data() + sizeof header_bytes + header_bytes;
 

@@ -36,6 +36,7 @@ struct SafetensorsEntry {
 class Safetensors {
  public:
   static Safetensors open(const std::string& path);
+  static Safetensors open(std::shared_ptr<const MappedFile> file);
 
   const std::string& path() const { return file_->path(); }
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }  // in the order of their bytes

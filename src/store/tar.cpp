@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/text.h"
+
 namespace ov {
 namespace {
 
@@ -40,14 +42,15 @@ std::optional<std::uint64_t> number(std::string_view s) {
   return value;
 }
 
-// The sum of all bytes, those of the checksum's own field taken as blanks.
+// The sum of all bytes, those of the checksum's own field taken as blanks. Some old writers summed signed bytes.
+template <class Byte>
 std::uint64_t checksum(std::string_view header) {
-  std::uint64_t sum = 0;
+  std::int64_t sum = 0;
   for (std::size_t i = 0; i < header.size(); ++i) {
     const bool own = i >= checksum_field.at && i < checksum_field.at + checksum_field.size;
-    sum += own ? ' ' : static_cast<unsigned char>(header[i]);
+    sum += own ? ' ' : static_cast<Byte>(header[i]);
   }
-  return sum;
+  return static_cast<std::uint64_t>(sum);
 }
 
 std::uint64_t padded(std::uint64_t size) { return (size + tar_block - 1) / tar_block * tar_block; }
@@ -56,6 +59,7 @@ std::uint64_t padded(std::uint64_t size) { return (size + tar_block - 1) / tar_b
 struct PaxRecords {
   std::optional<std::string> path;
   std::optional<std::uint64_t> size;
+  bool sparse = false;  // GNU.sparse.*: the data has holes
 };
 std::optional<PaxRecords> pax_records(std::string_view text) {
   PaxRecords out;
@@ -69,6 +73,7 @@ std::optional<PaxRecords> pax_records(std::string_view text) {
     if (equals == record.npos) return {};
     const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
     if (key == "path") out.path = std::string(value);
+    out.sparse = out.sparse || key.starts_with("GNU.sparse");
     if (key == "size") {
       std::uint64_t n = 0;
       if (value.empty() || value.size() > 18) return {};
@@ -98,7 +103,7 @@ TarReader::TarReader(std::shared_ptr<const MappedFile> file, std::uint64_t begin
 
 std::string_view TarReader::block(std::uint64_t at, const char* what) const {
   const std::string_view all = file_->text();
-  if (at + tar_block > all.size())
+  if (all.size() < tar_block || at > all.size() - tar_block)
     throw TruncatedTar(Exit::wrong_input, cat(file_->path(), ": cut short: expected ", what, " at byte ", at,
                                               ", but the file ends at byte ", all.size()));
   return all.substr(at, tar_block);
@@ -107,53 +112,69 @@ std::string_view TarReader::block(std::uint64_t at, const char* what) const {
 bool TarReader::next(TarMember* member) {
   std::uint64_t at = at_, begin = at_;
   std::optional<std::string> long_name;
-  bool has_long_size = false;  // of a pax header before the member
+  bool has_long_size = false, sparse = false;  // of a pax header before the member
   std::uint64_t long_size = 0;
   while (at < end_) {
-    const std::string_view header = block(at, "a header or the two blocks of zeros that close an archive");
-    if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) {
-      if (end_ == to_closing_blocks) block(at + tar_block, "the second block of zeros that closes an archive");
-      at_ = at;
-      return false;
-    }
+    // A whole last member may be the end of the file, as Python's tarfile has it: nothing of it is missing.
+    if (at > 0 && at == file_->size() && end_ == to_closing_blocks && begin == at) break;
+    const std::string_view header = block(at, "a header or the blocks of zeros that close an archive");
+    if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) break;
     const auto sum = number(of(header, checksum_field)), written_size = number(of(header, size_field));
-    if (!sum || *sum != checksum(header) || !written_size)
+    const bool sum_fits = sum && (*sum == checksum<unsigned char>(header) || *sum == checksum<signed char>(header));
+    if (!sum_fits || !written_size) {
+      const std::string kind = at == 0 ? looks_like(file_->text()) : "";
       input_error(file_->path(), ": byte ", at, ": expected a tar header, but the ",
-                  sum && *sum == checksum(header) ? "size is no number" : "checksum does not fit");
-    const std::uint64_t size = has_long_size ? long_size : *written_size;
-    const std::uint64_t rest = file_->size() - at - tar_block;
+                  sum_fits ? "size is no number" : "checksum does not fit",
+                  kind.empty() ? "" : "; this looks like " + kind);
+    }
+    const char type = header[type_field.at];
     std::string name(text_of(header, name_field));
-    if (of(header, magic_field) == std::string_view("ustar\00000", 8))
+    if (of(header, magic_field).substr(0, 6) == std::string_view("ustar\0", 6))
       if (const auto prefix = text_of(header, prefix_field); !prefix.empty()) name = cat(prefix, "/", name);
     if (long_name) name = *long_name;
+    // Links, devices, directories and pipes have no data, whatever their size says.
+    const std::uint64_t size = type >= '1' && type <= '6' ? 0 : has_long_size ? long_size : *written_size;
+    const std::uint64_t rest = file_->size() - at - tar_block;
     if (size > rest)
-      throw TruncatedTar(Exit::wrong_input, cat(file_->path(), ": cut short: member '", name, "' at byte ", at, " has ",
-                                                size, " bytes, but the file ends after ", rest, " of them"));
+      throw TruncatedTar(Exit::wrong_input, cat(file_->path(), ": cut short: member '", shown(name), "' at byte ", at,
+                                                " has ", size, " bytes, but the file ends after ", rest, " of them"));
     const std::string_view data = file_->text().substr(at + tar_block, size);
     const std::uint64_t header_at = at;
     at += tar_block + padded(size);
 
-    switch (header[type_field.at]) {
-      case 'x': {
+    switch (type) {
+      case 'x':
+      case 'X':
+      case 'g': {
         const auto records = pax_records(data);
         if (!records) input_error(file_->path(), ": byte ", header_at, ": malformed pax header");
+        if (type == 'g') {  // defaults for members that give no value of their own
+          if (records->path || records->size)
+            input_error(file_->path(), ": byte ", header_at, ": a pax header gives one name or size to all members");
+          continue;
+        }
         if (records->path) long_name = records->path;
         if (records->size) has_long_size = true, long_size = *records->size;
-        continue;  // they belong to the member behind
+        sparse = sparse || records->sparse;
+        continue;  // they belong to the member after it
       }
       case 'L': long_name = std::string(data.substr(0, data.find('\0'))); continue;
-      case 'K':
-      case 'g': continue;  // a long link target; defaults for members that give no value of their own
+      case 'K': continue;  // a long link target
+      case 'S': sparse = true; [[fallthrough]];
       case '\0':
       case '0':
       case '7':
+        if (sparse)
+          input_error(file_->path(), ": byte ", header_at, ": member '", shown(name),
+                      "' is a sparse file, which is not read; pack it without --sparse");
+        if (type == '\0' && name.ends_with('/')) break;  // how a tar of 1979 writes a directory
         *member = {name.starts_with("./") ? name.substr(2) : name, data, begin, at};
         at_ = at;
         return true;
       default: break;  // directories, links, devices: without content for us
     }
     long_name.reset();
-    has_long_size = false;
+    has_long_size = sparse = false;
     begin = at;
   }
   at_ = at;
@@ -171,7 +192,7 @@ void TarWriter::entry(const std::string& name, char type, std::string_view data)
   put(time_field, octal(0, 11));
   put(type_field, std::string_view(&type, 1));
   put(magic_field, std::string_view("ustar\00000", 8));
-  put(checksum_field, octal(checksum(h), 6) + std::string("\0 ", 2));
+  put(checksum_field, octal(checksum<unsigned char>(h), 6) + std::string("\0 ", 2));
   file_.write(h);
   file_.write(data);
   file_.write(std::string(padded(data.size()) - data.size(), '\0'));

@@ -3,10 +3,11 @@
 //
 // Reading maps the file and takes members as they come: regular files with their names, also those in the ustar prefix
 // field, in a pax header ("path", "size") or in a GNU long-name entry, and sizes in GNU's base 256. Directories, links
-// and devices are passed over. Every header's checksum is verified.
+// and devices are passed over. Every header's checksum is verified. What decides is what Python's tarfile does, which
+// webdataset and energon read with: the first block of zeros, or the end of the file after a whole member, is the end.
 //
-// Errors, each naming the file and the byte: TruncatedTar where the file ends inside a member or before the two closing
-// blocks, input_error for a block that is no header.
+// Errors, each naming the file and the byte: TruncatedTar where the file ends inside a member, input_error for a block
+// that is no header and for a sparse file.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -189,20 +189,49 @@ TEST_CASE("webdataset: of a shard cut anywhere, whole samples are read and all o
       for (std::size_t size = 0; size <= whole.size(); size += 256) {
         write_durably(d.path("w/0.tar"), whole.substr(0, size));
         const Strings got = answers(Webdataset(d.path("w")));
-        // Without an index only the first member of the next sample, or the closing blocks, tell that one is whole.
-        std::size_t good = 0;
+        // Without an index only the first member of the next sample, a closing block, or the file's end after a whole
+        // member tell that one is whole. Where that member is not the last of its sample, the sample is read without
+        // the rest and rejected for what it lacks.
+        std::size_t good = 0, half = 0;
+        bool border = false;
         for (std::size_t i = 0; i < 3; ++i) {
-          const std::size_t next = i < 2 ? tar_block + picture(d, static_cast<int>(i) + 2).size() : 2 * tar_block;
-          good += size >= borders[i + 1] + (index ? 0 : next);
+          const auto pixels = [&](std::size_t k) { return picture(d, static_cast<int>(k) + 1).size(); };
+          const std::size_t next = i < 2 ? tar_block + pixels(i + 1) : tar_block;
+          const bool ends = !index && size == borders[i + 1];
+          good += ends || size >= borders[i + 1] + (index ? 0 : next);
+          const bool inside = !index && size == borders[i] + tar_block + (pixels(i) + 511) / 512 * 512;
+          half += inside;
+          border = border || ends || inside;
         }
-        const bool cut = good < 3;
-        const std::size_t counted = index || promised ? 3 - good : cut;
+        const bool cut = good < 3 && !border;
+        const std::size_t counted = index || promised ? 3 - good - half : cut;
         Strings want;
         for (std::size_t i = 0; i < good; ++i) want.push_back(std::string(1, static_cast<char>('a' + i)));
+        want.insert(want.end(), half, "malformed_record");
         want.insert(want.end(), counted, "damaged_shard");
         CHECK_MESSAGE(got == want, "size ", size, " index ", index, " promised ", promised);
       }
     }
+}
+
+TEST_CASE(
+    "webdataset: samples that energon's split excludes are left out, with an index and without, and must be there") {
+  const DataSet d;
+  std::filesystem::create_directory(d.path("w"));
+  const auto borders = shard(d.path("w/0.tar"), joined({mix(d, "a", 1), mix(d, "b", 2), mix(d, "c", 3)}));
+  write_energon_meta(d.path("w"), {"MultiMixQASample", {"0.tar"}, {{"0.tar", 3}}}, "m", "");
+  const auto exclude = [&](const std::string& names) {
+    write_durably(d.path("w/.nv-meta/split.yaml"), "exclude: [" + names + "]\nsplit_parts:\n  train: [0.tar]\n");
+  };
+  for (const bool index : {false, true}) {
+    if (index) write_tar_index(d.path("w/0.tar"), borders);
+    exclude("0.tar/b");
+    CHECK(answers(Webdataset(d.path("w"))) == Strings{"a", "c"});
+    exclude("'0.tar/{a,c}'");
+    CHECK(answers(Webdataset(d.path("w"))) == Strings{"b"});
+    exclude("0.tar/none");
+    CHECK(contains(message_of([&] { Webdataset(d.path("w")); }), "the split excludes sample 'none' of"));
+  }
 }
 
 TEST_CASE("webdataset: an overwritten header costs its sample when there is an index, and what follows without") {

@@ -206,6 +206,24 @@ TEST_CASE("a directory whose shards and index disagree is one line that says whe
   write_durably(dir / "model.safetensors.index.json", "{\n  oops");
   CHECK(fault_of(dir.path()).find("model.safetensors.index.json:2:") != std::string::npos);
 
+  // Beside a single file the index must name it, and all of it, as MLX writes it.
+  for (const std::string& f : list_directory(dir.path())) std::filesystem::remove(dir / f);
+  write_safetensors(dir / "model.safetensors", {x, y});
+  write_safetensors(dir / "model.fp16.safetensors", {y});  // no shard by its name
+  const std::string both = R"({"model.visual.class_embedding":"model.safetensors","lm_head.weight":")";
+  index(both + "model.safetensors\"}");
+  CHECK(fault_of(dir.path()) == "");
+  CHECK(CheckpointReader::open(dir.path()).entries().size() == 2);
+  index(both + "model.fp16.safetensors\"}");
+  CHECK(fault_of(dir.path()).find("an index of other files") != std::string::npos);
+  index(R"({"lm_head.weight":"model.safetensors"})");
+  CHECK(fault_of(dir.path()).find("is not named in model.safetensors.index.json") != std::string::npos);
+  // Without it, the index may name its shards as it likes.
+  std::filesystem::rename(dir / "model.safetensors", dir / "part_one.safetensors");
+  std::filesystem::rename(dir / "model.fp16.safetensors", dir / "part_two.safetensors");
+  index(R"({"model.visual.class_embedding":"part_one.safetensors","lm_head.weight":"part_one.safetensors"})");
+  CHECK(fault_of(dir.path()) == "");
+
   const ScratchDirectory other;
   CHECK(fault_of(other.path()).find(": holds no weights, expected model.safetensors") != std::string::npos);
   CHECK(fault_of(other / "none").find("none: cannot list: No such file") != std::string::npos);

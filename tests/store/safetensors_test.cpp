@@ -180,6 +180,16 @@ TEST_CASE("a header that lies is one line naming the file, the tensor and the li
       {file_of("{" + a + "," + a + "}", 4), "tensor 'a': stands twice in the header"},
       {file_of("{" + a + R"(,"\u0061":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4),
        "tensor 'a': stands twice"},
+      {file_of(one("F32", "[4611686018427387904,2,0]", "[0,0]"), 0), "is too large for 64 bits"},
+      {file_of(one("F32", "[0,4611686018427387904,2]", "[0,0]"), 0), "is too large for 64 bits"},
+      {file_of(std::string("{}\0\"aaaa", 8), 0), "header:1:3: malformed JSON: a zero byte"},
+      {file_of(std::string(400000, '[') + std::string(400000, ']'), 0),
+       "header:1:501: arrays and objects are more than"},
+      {"\x1f\x8b\x08\x08 and so on", "no safetensors file (14 bytes); it looks like a gzip file"},
+      {"PK\x03\x04 and so on", "it looks like a zip archive, such as a .bin of PyTorch"},
+      {"version https://git-lfs.github.com/spec/v1\n", "it looks like a Git LFS pointer"},
+      {"{\"weight_map\": {}}", "it looks like JSON text"},
+      {"some words, no more", "no safetensors file (19 bytes)"},
       {file_of(R"({"__metadata__":{"format":1}})", 0), "'__metadata__': expected a string, found an integer"},
   };
   write_durably(dir / "t", file_of(good, 24));
@@ -190,6 +200,7 @@ TEST_CASE("a header that lies is one line naming the file, the tensor and the li
     CHECK_MESSAGE(fault.find(c.says) != std::string::npos, "found: ", fault, "; expected: ", c.says);
     CHECK(fault.rfind(dir / "t: ", 0) == 0);
     CHECK(fault.find('\n') == std::string::npos);
+    CHECK(fault.size() < 600);
   }
 }
 

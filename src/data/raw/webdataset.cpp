@@ -39,6 +39,7 @@ Webdataset::Webdataset(const std::string& path) : path_(path) {
     if (meta->train.empty()) input_error(path, ": no shard: expected .tar files, or a list in .nv-meta/split.yaml");
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
+      excluded_ = meta->excluded_samples[name];
       open_shard(path + "/" + name,
                  promised == meta->shard_samples.end() ? std::nullopt : std::optional(promised->second));
     }
@@ -50,6 +51,7 @@ Webdataset::Webdataset(const std::string& path) : path_(path) {
 
 void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t> promised) {
   const std::int64_t before = size();
+  const auto excluded = static_cast<std::int64_t>(excluded_.size());
   struct stat info;
   shards_.push_back({path, nullptr});
   if (::stat(path.c_str(), &info) == 0) {
@@ -60,12 +62,18 @@ void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t>
   } else if (!promised) {
     add_fault(RejectReason::damaged_shard, cat(path, ": no such shard"));
   }
-  for (std::int64_t i = size() - before; promised && i < *promised; ++i)
+  // A sample that is to be left out must be there, unless the shard is damaged.
+  if (!excluded_.empty() && faults_.lower_bound(before) == faults_.end())
+    input_error(path_, "/.nv-meta: the split excludes sample '", *excluded_.begin(), "' of ", path,
+                ", which has no such key");
+  for (std::int64_t i = size() - before + excluded - static_cast<std::int64_t>(excluded_.size());
+       promised && i < *promised; ++i)
     add_fault(RejectReason::damaged_shard,
               cat(path, ": sample ", i + 1, " of ", *promised, " that .nv-meta/.info promises is not there"));
 }
 
 void Webdataset::add(std::uint64_t begin, std::uint64_t end, const std::string& key) {
+  if (excluded_.erase(key)) return;
   records_.push_back({begin, end, static_cast<std::uint32_t>(shards_.size() - 1), -1});
   keys_.push_back(fnv1a(key, fnv1a(folder(shards_.back()))) | 1);
 }

@@ -19,6 +19,7 @@
 #pragma once
 #include <map>
 #include <optional>
+#include <set>
 
 #include "data/raw/records.h"
 #include "data/reject.h"
@@ -67,6 +68,7 @@ class Webdataset : public Records {
   std::vector<Record> records_;
   std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault
   std::map<std::int64_t, Fault> faults_;
+  std::set<std::string> excluded_;  // keys of samples to leave out of the shard that is being listed
 };
 
 }  // namespace ov
