@@ -1,7 +1,10 @@
 #include "image/decode.h"
 
+#include <algorithm>
+
 #include "base/error.h"
-#include "base/io/file.h"
+#include "base/io/mapped_file.h"
+#include "base/text.h"
 #include "image/formats.h"
 
 namespace ov {
@@ -14,7 +17,9 @@ Format format_of(std::string_view bytes, const std::string& name) {
   if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return Format::png;
   if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return Format::webp;
   if (bytes.empty()) input_error(name, ": the file is empty; expected a JPEG, PNG or WebP picture");
-  input_error(name, ": not a JPEG, PNG or WebP picture (told by its first bytes)");
+  const std::string kind = looks_like(bytes);
+  input_error(name, ": not a JPEG, PNG or WebP picture (told by its first bytes)",
+              kind.empty() ? "" : "; it looks like " + kind);
 }
 
 }  // namespace
@@ -28,6 +33,11 @@ void check_size(ImageSize size, const std::string& name) {
   if (size.width * size.height > max_image_pixels)
     input_error(name, ": ", size.width, " x ", size.height, " pixels; the limit is ", max_image_pixels,
                 " (a guard against decompression bombs)");
+  // No picture longer than 200 times its width is used (smart_resize), so a large one is not decoded first.
+  constexpr std::int64_t large = 1 << 24;
+  if (size.width * size.height > large && std::max(size.width, size.height) > 200 * std::min(size.width, size.height))
+    input_error(name, ": ", size.width, " x ", size.height,
+                " pixels: the longer side is more than 200 times the shorter one");
 }
 
 }  // namespace formats

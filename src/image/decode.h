@@ -8,10 +8,11 @@
 // clipped at 255, while 16-bit colour and grey with alpha keep their high byte; CMYK is taken as inverted, with or
 // without an Adobe marker, and turned into RGB without a colour profile; the EXIF orientation is ignored.
 //
-// The format is told by the first bytes, never by the name. `name` stands in error messages.
-// Errors (input_error): another format, zero size, damaged or truncated data, more than max_image_pixels. A JPEG that
-// ends early is an error even where libjpeg would fill the rest with grey. What Pillow accepts is accepted: a PNG cut
-// off behind its last row or with a wrong checksum over image data, a JPEG with damaged but complete data.
+// The format is told by the first bytes, never by the name. `name` stands in error messages. Errors (input_error):
+// another format, zero size, damaged or truncated data, more than max_image_pixels, a JPEG of more than 100 scans, a
+// large picture whose sides no later step accepts (1 to more than 200). A JPEG that ends early is an error even where
+// libjpeg would fill the rest with grey. What Pillow accepts is accepted: a PNG cut off behind its last row or with a
+// wrong checksum over image data, a JPEG with damaged but complete data.
 #pragma once
 #include <string>
 #include <string_view>

@@ -47,6 +47,15 @@ class Reader {
     if (setjmp(failed_)) return false;
     jpeg_create_decompress(&info_);
     info_.src = &source_;
+    // Every scan of a progressive picture passes over all of it, so a small file with thousands costs minutes. Encoders
+    // write about ten.
+    progress_.progress_monitor = [](j_common_ptr c) {
+      auto* self = static_cast<Reader*>(c->client_data);
+      if (self->info_.input_scan_number <= most_scans) return;
+      std::snprintf(self->message_, sizeof self->message_, "more than %d scans", most_scans);
+      std::longjmp(self->failed_, 1);
+    };
+    info_.progress = &progress_;
     return jpeg_read_header(&info_, TRUE) == JPEG_HEADER_OK;
   }
   bool start() {
@@ -73,7 +82,9 @@ class Reader {
   const char* message() const { return *message_ ? message_ : "the file is truncated"; }
 
  private:
+  static constexpr int most_scans = 100;
   jpeg_decompress_struct info_{};
+  jpeg_progress_mgr progress_{};
   jpeg_error_mgr errors_{};
   jpeg_source_mgr source_{};
   std::jmp_buf failed_{};

@@ -57,6 +57,21 @@ struct Frame {
   std::string_view bytes;  // ALPH and VP8, or VP8L
 };
 
+// The first picture among these chunks: VP8L, or VP8 with the ALPH before it, from its first byte to its last. What
+// stands after it in the file must not reach the decoder, which would read a damaged picture on into it.
+std::string_view image_chunks(std::string_view chunks, const std::string& name) {
+  std::size_t begin = chunks.npos;
+  for (std::size_t at = 0; at + 8 <= chunks.size();) {
+    const auto size = static_cast<std::size_t>(little(chunks, at + 4, 4));
+    const std::string_view kind = chunks.substr(at, 4);
+    if (chunks.size() - at - 8 < size) break;
+    if (kind == "ALPH" || kind == "VP8 " || kind == "VP8L") begin = std::min(begin, at);
+    if (kind == "VP8 " || kind == "VP8L") return chunks.substr(begin, at + 8 + size - begin);
+    at += 8 + size + (size & 1);
+  }
+  input_error(name, ": WebP without a complete picture");
+}
+
 // The first ANMF chunk: x/2, y/2, width-1, height-1, duration (3 bytes each), flags (1), then the frame's own chunks.
 Frame first_frame(std::string_view bytes, const std::string& name) {
   for (std::size_t at = 12; at + 8 <= bytes.size();) {
@@ -64,7 +79,7 @@ Frame first_frame(std::string_view bytes, const std::string& name) {
     const std::string_view body = bytes.substr(at + 8, size);
     if (body.size() < size) break;
     if (bytes.substr(at, 4) == "ANMF" && size >= 16)
-      return {2 * little(body, 0, 3), 2 * little(body, 3, 3), body.substr(16)};
+      return {2 * little(body, 0, 3), 2 * little(body, 3, 3), image_chunks(body.substr(16), name)};
     at += 8 + size + (size & 1);
   }
   input_error(name, ": WebP animation without a complete first frame");
@@ -81,14 +96,14 @@ Image decode_webp(std::string_view bytes, const std::string& name) {
   const WebPBitstreamFeatures f = features(bytes, name);
   check_size({f.width, f.height}, name);
   const std::int64_t promised = little(bytes, 4, 4) + 8;
-  if (promised > static_cast<std::int64_t>(bytes.size()))
+  if (promised < 12 || promised > static_cast<std::int64_t>(bytes.size()))
     input_error(name, ": WebP: the file is truncated (", bytes.size(), " of ", promised, " bytes)");
   Image image(f.width, f.height);  // black where a frame does not reach
   if (f.has_animation) {
     const Frame frame = first_frame(bytes, name);
     decode_at(frame.bytes, frame.left, frame.top, image, name);
   } else {
-    decode_at(bytes, 0, 0, image, name);
+    decode_at(image_chunks(bytes.substr(12, static_cast<std::size_t>(promised) - 12), name), 0, 0, image, name);
   }
   return image;
 }

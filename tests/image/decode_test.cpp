@@ -107,7 +107,9 @@ TEST_CASE("decoding: every byte of a picture damaged in turn gives pixels or one
 
 TEST_CASE("decoding: what is no picture is named and refused") {
   CHECK(decode_failure("") == "x.bin: the file is empty; expected a JPEG, PNG or WebP picture");
-  CHECK(decode_failure("GIF89a.........") == "x.bin: not a JPEG, PNG or WebP picture (told by its first bytes)");
+  CHECK(decode_failure("what is this...") == "x.bin: not a JPEG, PNG or WebP picture (told by its first bytes)");
+  CHECK(decode_failure("GIF89a.........") ==
+        "x.bin: not a JPEG, PNG or WebP picture (told by its first bytes); it looks like a GIF");
   CHECK(decode_failure(std::string_view("RIFF\0\0\0\0WAVEfmt ", 16)).find("not a JPEG") != std::string::npos);
   CHECK_THROWS_WITH_AS(read_image("tests/golden/images/no_such_file.png"),
                        doctest::Contains("tests/golden/images/no_such_file.png"), Error);
@@ -140,8 +142,50 @@ TEST_CASE("decoding: a bomb is refused by its header, the largest allowed size i
   };
   CHECK(decode_failure(header(178956971, 1)).find("decompression bombs") != std::string::npos);
   CHECK_THROWS_WITH_AS(image_size(header(100000, 100000), "x"), doctest::Contains("100000 x 100000"), Error);
-  CHECK(image_size(header(178956970, 1), "x") == ImageSize{178956970, 1});
+  CHECK(image_size(header(13377, 13377), "x") == ImageSize{13377, 13377});
+  CHECK_THROWS_AS(image_size(header(13378, 13378), "x"), Error);
+  for (const auto& png : {header(178956970, 1), header(1, 178956970)})
+    CHECK(decode_failure(png).find("more than 200 times") != std::string::npos);
+  CHECK(image_size(header(10, 3000), "x") == ImageSize{10, 3000});  // small: decoding it is no harm
   CHECK(decode_failure(header(0, 4)).starts_with("x.bin: "));
+}
+
+TEST_CASE("decoding: a WebP whose data ends early is damaged, whatever stands after it in the file") {
+  // Cut inside the picture, with the sizes of chunk and file made to fit, and the rest given back after them.
+  const std::string whole = read_file(extra + "lossless.webp");
+  REQUIRE(whole.substr(12, 4) == "VP8L");
+  int refused = 0;
+  for (const std::size_t gone : {2u, 10u, 100u}) {
+    std::string cut = whole.substr(0, (whole.size() - gone) & ~std::size_t{1});
+    const auto put = [&](std::size_t at, std::size_t value) {
+      for (int b = 0; b < 4; ++b) cut[at + static_cast<std::size_t>(b)] = static_cast<char>(value >> (8 * b));
+    };
+    put(4, cut.size() - 8);
+    put(16, cut.size() - 20);
+    const std::string alone = decode_failure(cut);
+    const std::string followed = decode_failure(cut + whole.substr(cut.size()));
+    CHECK(alone == followed);
+    refused += !alone.empty();
+  }
+  CHECK(refused > 0);
+}
+
+TEST_CASE("decoding: a progressive JPEG of thousands of scans is refused after a hundred") {
+  // One grey picture: its header, then the scan of the DC values again and again (refinements would need more tables).
+  const auto marker = [](char code, const std::string& body) {
+    const std::size_t n = body.size() + 2;
+    return std::string("\xff", 1) + code + static_cast<char>(n >> 8) + static_cast<char>(n) + body;
+  };
+  const auto picture = [&](int scans) {
+    std::string jpeg("\xff\xd8", 2);
+    jpeg += marker('\xdb', std::string(1, '\0') + std::string(64, '\1'));
+    jpeg += marker('\xc2', std::string("\x08\0\x08\0\x08\1\1\x11\0", 9));
+    jpeg += marker('\xc4', std::string("\0\1", 2) + std::string(15, '\0') + std::string(1, '\0'));  // one code: no bits
+    for (int i = 0; i < scans; ++i) jpeg += marker('\xda', std::string("\1\1\0\0\0\0", 6)) + "\x7f";
+    return jpeg + std::string("\xff\xd9", 2);
+  };
+  CHECK(decode_failure(picture(90)) == "");
+  CHECK(decode_failure(picture(2000)) == "x.bin: JPEG data: more than 100 scans");
 }
 
 TEST_CASE("encoding: PNG keeps every byte, JPEG the size and roughly the colours, and both repeat themselves") {
