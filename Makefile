@@ -22,7 +22,7 @@ find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
 LIB_SRC   := $(filter-out src/cli/main.cpp,$(call find,src,*.cpp)) $(filter-out kernels/sim/%,$(call find,kernels,*.cpp))
 SIM_SRC   := $(call find,kernels/sim,*.cpp)
 CU_SRC    := $(call find,kernels/cuda,*.cu)
-TEST_SRC  := $(filter-out tests/bench/% tests/tools/% tests/golden/%,$(call find,tests,*.cpp))
+TEST_SRC  := $(filter-out tests/bench/% tests/tools/% tests/golden/% tests/fuzz/libfuzzer.cpp,$(call find,tests,*.cpp))
 BENCH_SRC := $(call find,tests/bench,*.cpp)
 
 LIB_OBJ   := $(LIB_SRC:%.cpp=$(B)/obj/%.o)
@@ -73,6 +73,17 @@ asan:  ## the unit tests under the address and undefined-behaviour sanitizers
 tsan:  ## the unit tests under the thread sanitizer
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
 	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
+ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
+	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests
+	@$(B)/ubsan/unit-tests
+# One binary for all readers, tests/fuzz/targets.cpp. What a target finds new is kept under build/fuzz/found.
+FUZZ_SECONDS ?= 30
+FUZZ_SAN  = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30), TARGETS= some of them
+	@$(build) B=$(B)/fuzz CXX=clang++ OPT=-O1 SAN="$(FUZZ_SAN)" $(B)/fuzz/fuzz
+	@set -e; for t in $(or $(TARGETS),$$($(B)/fuzz/fuzz list)); do mkdir -p $(B)/fuzz/found/$$t; echo "  fuzz $$t"; \
+	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
+	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)
@@ -86,6 +97,8 @@ clone-check:  ## the README's two commands in a fresh clone of HEAD
 # ---- packages
 deps:  ## install the Debian packages that are missing
 	@sh tests/tools/deps.sh
+deps-fuzz:  ## the same for make fuzz
+	@sh tests/tools/deps.sh fuzz
 deps-bench:  ## the same for the peers of make bench
 	@sh tests/tools/deps.sh bench
 
@@ -100,12 +113,20 @@ BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filte
 $(B)/bits: $(BITS_OBJ)
 	@$(CXX) $(OPT) $(SAN) $^ -lpthread -o $@
 
+# What the fuzzer needs: the readers and what they stand on; no training, no program.
+FUZZ_SRC  := $(filter src/base/% src/tensor/% src/store/% src/text/% src/image/% src/data/raw/% src/data/sample/% \
+               src/data/pack/index.cpp src/data/reject.cpp src/model/config.cpp %/copy.cpp,$(LIB_SRC)) \
+             tests/fuzz/targets.cpp tests/fuzz/libfuzzer.cpp
+FUZZ_OBJ  := $(FUZZ_SRC:%.cpp=$(B)/obj/%.o)
+$(B)/fuzz: $(FUZZ_OBJ)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 20
 
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all demo test lessons demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that the project needs and this machine lacks, and says so. Nothing is installed when all is
-# there. `deps.sh` is for building and testing (`make deps`), `deps.sh bench` for the peers of `make bench`.
+# there. `deps.sh` is for building and testing (`make deps`), `deps.sh bench` for the peers of `make bench`, `deps.sh fuzz` for
+# `make fuzz`.
 # CUDA is never installed: the GPU code is built where nvcc already is.
 set -u
 
@@ -20,13 +21,19 @@ clang-format        | clang-format       | format-check
 bench_packages='
 libopenblas-dev     | cblas.h            | the matrix product that ours is measured against
 '
+# The runtime of -fsanitize=fuzzer has the version of the clang that is here.
+clang_version=$(clang++ -dumpversion 2>/dev/null | cut -d. -f1)
+fuzz_packages="
+libclang-rt-${clang_version:-14}-dev     | clang++            | libFuzzer
+"
 
 die() { printf 'deps.sh: %s\n' "$@" >&2; exit 3; }
 
 case ${1-} in
   '') ;;
   bench) packages=$packages$bench_packages ;;
-  *) printf "deps.sh: unknown argument '%s'; it knows only bench\n" "$1" >&2; exit 2 ;;
+  fuzz) packages=$packages$fuzz_packages ;;
+  *) printf "deps.sh: unknown argument '%s'; it knows bench and fuzz\n" "$1" >&2; exit 2 ;;
 esac
 names() { printf '%s' "$packages" | sed -n 's/ *|.*//p'; }
 

@@ -1,0 +1,162 @@
+#include "tests/fuzz/targets.h"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "data/pack/index.h"
+#include "data/raw/records.h"
+#include "data/raw/regions.h"
+#include "image/decode.h"
+#include "image/patches.h"
+#include "model/config.h"
+#include "store/energon.h"
+#include "store/jsonl.h"
+#include "store/safetensors.h"
+#include "store/tar.h"
+#include "tests/base/scratch.h"
+#include "text/pretokenize.h"
+#include "text/tokenizer.h"
+
+namespace ov {
+namespace {
+
+void must(bool holds) {
+  if (!holds) __builtin_trap();
+}
+
+// A file for readers that take a path, in a directory that is the process's own.
+std::string as_file(std::string_view bytes, const std::string& name) {
+  static const ScratchDirectory dir;
+  std::filesystem::create_directories(dir / ".nv-meta");
+  std::ofstream(dir / name, std::ios::binary) << bytes;
+  return dir / name;
+}
+
+std::size_t sum;  // what was read counts for something, so that no read is optimised away
+void touch(std::string_view bytes) {
+  for (const char c : bytes) sum += static_cast<unsigned char>(c);
+}
+
+void json(std::string_view bytes) {
+  const Json value = Json::parse(bytes, "x.json");
+  const std::string text = value.dump();
+  must(Json::parse(text, "").dump() == text);
+  must(utf8_prefix(text) == text.size());
+}
+
+void jsonl(std::string_view bytes) {
+  JsonlReader reader(as_file(bytes, "x.jsonl"));
+  for (Json value;;) try {
+      if (!reader.next(&value)) return;
+    } catch (const Error&) {}
+}
+
+void safetensors(std::string_view bytes) {
+  const Safetensors file = Safetensors::open(MappedFile::of(bytes, "x.safetensors"));
+  for (const SafetensorsEntry& e : file.entries()) {
+    if (!e.loads_as()) continue;
+    const Tensor t = file.tensor(e.name);
+    touch({reinterpret_cast<const char*>(t.bytes()), t.nbytes()});
+  }
+}
+
+void tar(std::string_view bytes) {
+  TarReader reader(MappedFile::of(bytes, "x.tar"));
+  for (TarMember m; reader.next(&m);) {
+    touch(m.data);
+    must(m.end > m.begin);
+  }
+}
+
+void energon(std::string_view bytes) {  // the first byte chooses the file
+  const std::vector<std::string> names = {"split.yaml", "split.json", "dataset.yaml", ".info.yaml", ".info.json"};
+  const std::string name = ".nv-meta/" + names[bytes.empty() ? 0 : static_cast<unsigned char>(bytes[0]) % names.size()];
+  const std::string split = as_file("split_parts:\n  train: [a.tar]\n", ".nv-meta/split.yaml");
+  const std::string path = as_file(bytes.substr(!bytes.empty()), name);
+  if (name.ends_with("split.json")) std::filesystem::remove(split);
+  const struct Remove {
+    const std::string& path;
+    ~Remove() { std::filesystem::remove(path); }
+  } remove{path};
+  read_energon_meta(std::filesystem::path(path).parent_path().parent_path());
+}
+
+void tar_index(std::string_view bytes) {
+  as_file(bytes, "i.tar.idx");
+  const std::string path = as_file("", "i.tar");
+  read_tar_index(path);
+}
+
+void tokenizer(std::string_view bytes) {
+  const std::string path = as_file(bytes, "tokenizer.json");
+  const Tokenizer t = Tokenizer::read(std::filesystem::path(path).parent_path());
+  t.decode(t.encode("Hello world, it's 5 o'clock"));
+}
+
+void text(std::string_view bytes) {
+  static const Tokenizer t = Tokenizer::read("data/tokenizer");
+  const std::string valid = valid_utf8(bytes);
+  must(utf8_prefix(valid) == valid.size());
+  must((utf8_prefix(bytes) == bytes.size()) == (valid == bytes));
+  must(t.decode(t.encode(bytes), false) == t.decode(t.encode(valid), false));
+  const std::string normal = nfc(valid);
+  must(nfc(normal) == normal);
+  must(t.decode(t.encode(normal, false), false) == normal);
+}
+
+void picture(std::string_view bytes) {
+  const ImageSize size = image_size(bytes, "x");
+  if (size.width * size.height > 1 << 20) return;  // the time goes into damage, not into pixels
+  must(decode_image(bytes, "x").size() == size);
+}
+
+void records(const std::string& path) {
+  const auto all = open_records(path);
+  for (std::int64_t i = 0; i < all->size(); ++i) try {
+      all->read(i);
+    } catch (const Error&) {}
+}
+void conversations(std::string_view bytes) { records(as_file(bytes, "c.json")); }
+void webdataset(std::string_view bytes) { records(as_file(bytes, "w.tar")); }
+void regions(std::string_view bytes) { RegionFile(as_file(bytes, "r.jsonl")); }
+void pack_index(std::string_view bytes) { PackIndex::read(as_file(bytes, "p.packs")); }
+void model_config(std::string_view bytes) { ModelConfig::read(Json::parse(bytes, "config.json"), "config.json"); }
+void processor_config(std::string_view bytes) { read_processor_config(as_file(bytes, "processor.json")); }
+
+}  // namespace
+
+const std::vector<FuzzTarget>& fuzz_targets() {
+  static const std::vector<FuzzTarget> targets = {{"json", json},
+                                                  {"jsonl", jsonl},
+                                                  {"safetensors", safetensors},
+                                                  {"tar", tar},
+                                                  {"energon", energon},
+                                                  {"tar_index", tar_index},
+                                                  {"tokenizer", tokenizer},
+                                                  {"text", text},
+                                                  {"jpeg", picture},
+                                                  {"png", picture},
+                                                  {"webp", picture},
+                                                  {"conversations", conversations},
+                                                  {"webdataset", webdataset},
+                                                  {"regions", regions},
+                                                  {"pack_index", pack_index},
+                                                  {"model_config", model_config},
+                                                  {"processor_config", processor_config}};
+  return targets;
+}
+
+void fuzz(const FuzzTarget& target, std::string_view bytes) {
+  const auto copy = std::make_unique<char[]>(bytes.size());
+  std::copy(bytes.begin(), bytes.end(), copy.get());
+  try {
+    target.run({copy.get(), bytes.size()});
+  } catch (const Error&) {}
+}
+
+}  // namespace ov
