@@ -32,6 +32,14 @@ BENCH_OBJ := $(BENCH_SRC:%.cpp=$(B)/obj/%.o)
 
 all: $(B)/onevision  ## the program
 
+# The commit that a program was built from: in one small object, so that another commit costs one link.
+REVISION  := $(shell test -z "$$(git rev-parse --show-prefix 2>&1)" && git describe --always --abbrev=12 --exclude='*' --dirty=-changed)
+$(B)/obj/src/base/revision.o: CXXFLAGS += -DOV_REVISION='"$(or $(REVISION),unknown)"'
+$(B)/obj/src/base/revision.o: $(B)/revision
+$(B)/revision: always
+	@mkdir -p $(@D); echo '$(or $(REVISION),unknown)' | cmp -s - $@ || echo '$(or $(REVISION),unknown)' >$@
+always:
+
 $(B)/onevision: $(B)/obj/src/cli/main.o $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
@@ -127,6 +135,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

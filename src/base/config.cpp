@@ -63,6 +63,8 @@ std::string refused(const Key& key, const Value& value, const std::string& typed
   return "";
 }
 
+constexpr const char* from_command_line = "command line";
+
 [[noreturn]] void unknown_key(const std::string& where, std::string_view name, const Strings& candidates) {
   input_error(where, "unknown key '", name, "'", did_you_mean(name, candidates));
 }
@@ -75,8 +77,12 @@ void Config::set(const Key& key, Value value, const std::string& where, const st
     input_error(
         where, ": expected ", expected(key), ", got ", bad,
         key.allowed.choices.empty() ? "" : did_you_mean(bad.substr(1, bad.size() - 2), words(key.allowed.choices)));
-  for (Setting& s : settings_)
-    if (s.key == &key) s.value = std::move(value), s.source = source;
+  for (Setting& s : settings_) {
+    if (s.key != &key) continue;
+    s.typed = source == from_command_line;
+    if (!s.typed || s.value != value) s.source = source;
+    s.value = std::move(value);
+  }
 }
 
 void Config::read_object(const KeyTable& table, const Json& object, const std::string& prefix,
@@ -160,6 +166,7 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
   }
 
   for (const std::string& file : files) config.read_file(table, file);
+  config.files_ = files;
 
   std::map<const Key*, Strings> lists;  // a list may be said in several pieces
   for (const Said& s : said) {
@@ -171,7 +178,7 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
     } else if (!from_text(*s.key, s.values[0], &value)) {
       input_error(s.argument, ": expected ", expected(*s.key), ", got ", in_quotes(s.values[0]));
     }
-    config.set(*s.key, std::move(value), s.argument, "command line", in_quotes(s.values[0]));
+    config.set(*s.key, std::move(value), s.argument, from_command_line, in_quotes(s.values[0]));
   }
 
   const Strings operands = words(config.command_->operands);
@@ -191,6 +198,7 @@ const Config::Setting& Config::setting(std::string_view name) const {
     if (s.key->name != name) continue;
     if (!has_word(s.key->commands, command_->name))
       throw std::logic_error(cat("'", command_->name, "' reads ", name, ", whose row does not list it"));
+    s.read = true;
     return s;
   }
   throw std::logic_error(cat("no key is declared as ", name));
@@ -215,37 +223,72 @@ const std::string& Config::required(std::string_view name) const {
   input_error(command_->name, ": --", key.short_name.empty() ? key.name : key.short_name, " is missing: ", key.help);
 }
 
+std::vector<const Config::Setting*> Config::own() const {
+  std::vector<const Setting*> found;
+  for (const Setting& s : settings_)
+    if (has_word(s.key->commands, command_->name)) found.push_back(&s);
+  return found;
+}
+
 Json Config::dump() const {
   Json root = Json::object();
-  for (const Setting& s : settings_) {
-    if (!has_word(s.key->commands, command_->name)) continue;
-    const Json value = std::visit([](const auto& v) { return Json(v); }, s.value);
-    const auto dot = s.key->name.find('.');
-    if (dot == s.key->name.npos) {
-      root.set(s.key->name, value);
+  for (const Setting* s : own()) {
+    const Json value = std::visit([](const auto& v) { return Json(v); }, s->value);
+    const auto dot = s->key->name.find('.');
+    if (dot == s->key->name.npos) {
+      root.set(s->key->name, value);
       continue;
     }
-    const std::string_view section = s.key->name.substr(0, dot);
+    const std::string_view section = s->key->name.substr(0, dot);
     Json object = root.find(section) ? *root.find(section) : Json::object();
-    object.set(s.key->name.substr(dot + 1), value);
+    object.set(s->key->name.substr(dot + 1), value);
     root.set(section, std::move(object));
   }
   return root;
 }
 
 std::string Config::table() const {
-  std::ostringstream out;
+  std::string out;
+  for (const std::string& file : files_) out += cat("  ", file, "\n");
   std::size_t width = 0;
-  std::vector<const Setting*> shown;
-  for (const Setting& s : settings_) {
-    if (!has_word(s.key->commands, command_->name) || s.value == s.key->value) continue;
-    shown.push_back(&s);
-    width = std::max(width, s.key->name.size());
+  for (const Setting* s : own())
+    if (s->source == from_command_line) width = std::max(width, s->key->name.size());
+  for (const Setting* s : own())
+    if (s->source == from_command_line)
+      out += cat("  ", s->key->name, std::string(width - s->key->name.size() + 2, ' '), to_text(s->value), "\n");
+  return out;
+}
+
+Strings Config::free_keys() const {
+  Strings names;
+  for (const Setting* s : own())
+    if (s->key->resume == Resume::free) names.emplace_back(s->key->name);
+  return names;
+}
+
+Strings Config::unread() const {
+  Strings names;
+  for (const Setting* s : own())
+    if (!s->read) names.emplace_back(s->key->name);
+  return names;
+}
+
+void Config::refuse_unread(std::string_view why) const {
+  std::string named;
+  int count = 0;
+  for (const Setting* s : own())
+    if (s->typed && !s->read) named += cat(count++ ? ", --" : "--", s->key->name);
+  if (count > 0) input_error(command_->name, ": ", named, count == 1 ? " has" : " have", " no effect ", why);
+}
+
+Strings Config::texts(std::string_view except) const {
+  Strings all = operands_;
+  for (const Setting* s : own()) {
+    if (s->key->name == except) continue;
+    if (const auto* text = std::get_if<std::string>(&s->value)) all.push_back(*text);
+    if (const auto* list = std::get_if<Strings>(&s->value)) all.insert(all.end(), list->begin(), list->end());
   }
-  for (const Setting* s : shown)
-    out << "  " << s->key->name << std::string(width - s->key->name.size() + 2, ' ') << to_text(s->value) << "  ("
-        << s->source << ")\n";
-  return out.str();
+  return all;
 }
 
 }  // namespace ov

@@ -22,9 +22,12 @@
 #include <variant>
 #include <vector>
 
+#include "base/error.h"
 #include "base/json.h"
 
 namespace ov {
+
+class Config;
 
 using Strings = std::vector<std::string>;
 using Value = std::variant<bool, std::int64_t, double, std::string, Strings>;
@@ -39,6 +42,10 @@ struct Allowed {
 };
 inline Allowed at_least(double low) { return {low, std::numeric_limits<double>::infinity()}; }
 
+// May a resumed run give a key another value? `free`: yes, the run is the same all the same. Paths are free where what
+// they lead to is compared by its content.
+enum class Resume { same, free };
+
 // One row of the table. The type of the default is the key's type.
 struct Key {
   std::string_view name;        // "optimizer.lr"
@@ -47,12 +54,15 @@ struct Key {
   Allowed allowed;
   std::string_view commands;  // that use it, separated by blanks
   std::string_view help;
+  Resume resume = Resume::same;
 };
 
 struct Command {
   std::string_view name;
   std::string_view operands;  // "A B": names of the arguments without "--"; one in brackets may be left out
   std::string_view summary;
+  Exit (*run)(const Config&) = nullptr;
+  bool announces = false;  // long work: what it is told is shown first
 };
 
 class KeyTable {
@@ -88,15 +98,28 @@ class Config {
   const std::string& required(std::string_view key) const;
   const Strings& operands() const { return operands_; }  // arguments without "--"
 
-  Json dump() const;          // every key of the command, nested; as a --config file it gives the same values
-  std::string table() const;  // key, value and where it comes from; one line a key that is not at its default
+  Json dump() const;  // every key of the command, nested; as a --config file it gives the same values
+  // The files, and one line for every key that the command line sets to another value than they do.
+  std::string table() const;
+  Strings free_keys() const;  // keys of the command that a resumed run may change
+
+  // Which of the command's keys a verb really reads: a key that it has not read when it begins to work has no effect.
+  Strings unread() const;
+  // input_error that names those of them which the command line sets: "... have no effect " + why. A file may hold
+  // them, since it may describe a whole recipe.
+  void refuse_unread(std::string_view why) const;
+  // Every text of the command, also in lists, and every operand, but for the key `except`; they do not count as read.
+  Strings texts(std::string_view except) const;
 
  private:
   struct Setting {
     const Key* key = nullptr;
     Value value;
     std::string source = "default";
+    bool typed = false;  // on the command line
+    mutable bool read = false;
   };
+  std::vector<const Setting*> own() const;  // of the command
   const Setting& setting(std::string_view key) const;
   template <class T>
   const T& get(std::string_view key) const;
@@ -107,7 +130,7 @@ class Config {
 
   const Command* command_ = nullptr;
   std::vector<Setting> settings_;  // in the table's order
-  Strings operands_;
+  Strings files_, operands_;
 };
 
 std::string to_text(const Value& value);  // as one would type it; lists with commas

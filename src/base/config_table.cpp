@@ -5,6 +5,7 @@
 #include "base/config.h"
 #include "base/config_words.h"
 #include "base/error.h"
+#include "base/revision.h"
 #include "base/text.h"
 
 namespace ov {
@@ -69,7 +70,9 @@ std::string KeyTable::help() const {
     out << "  " << c.name << gap << c.summary << "\n";
   }
   out << "\n`onevision help COMMAND` lists the keys of a command.\n"
-         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed.\n";
+         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 130 and 143 stopped by a "
+         "signal.\n"
+      << "Revision " << revision() << ".\n";
   return out.str();
 }
 

@@ -2,7 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iomanip>
+
+#include "base/error.h"
 
 namespace ov {
 namespace {
@@ -22,10 +26,12 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress(std::string what, std::int64_t total, std::string unit)
+Progress::Progress(std::string what, std::int64_t total, std::string unit, std::int64_t done)
     : what_(std::move(what)),
       unit_(std::move(unit)),
       total_(total),
+      first_(done),
+      done_(done),
       terminal_(isatty(STDERR_FILENO) != 0),
       start_(Clock::now()),
       drawn_(start_) {}
@@ -33,11 +39,10 @@ Progress::Progress(std::string what, std::int64_t total, std::string unit)
 Progress::~Progress() { finish(); }
 
 void Progress::update(std::int64_t done, const std::string& note) {
-  if (first_ < 0) first_ = done > 0 ? done - 1 : 0;  // a resumed run does not count what was there
   done_ = done;
   note_ = note;
-  if (seconds_since(drawn_) < (terminal_ ? 0.1 : 10.0)) return;
-  draw(false);
+  if (done >= total_) finish();
+  else if (seconds_since(drawn_) >= (terminal_ ? 0.1 : 10.0)) draw(false);
 }
 
 void Progress::finish() {
@@ -49,23 +54,24 @@ void Progress::finish() {
 void Progress::draw(bool last) {
   drawn_ = Clock::now();
   const double elapsed = seconds_since(start_);
-  const double rate = elapsed > 0 ? static_cast<double>(done_ - std::max<std::int64_t>(0, first_)) / elapsed : 0;
-  const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
-  char text[256];
-  int n = std::snprintf(text, sizeof text, "%s %lld/%lld %s  %.3g %s/s  %s %s", what_.c_str(),
-                        static_cast<long long>(done_), static_cast<long long>(total_), unit_.c_str(), rate,
-                        unit_.c_str(), last ? "took" : "ETA", duration(last ? elapsed : left).c_str());
-  if (!note_.empty()) n += std::snprintf(text + n, sizeof text - static_cast<std::size_t>(n), "  %s", note_.c_str());
+  const double rate = elapsed >= 1 ? static_cast<double>(done_ - first_) / elapsed : 0;
+  std::string text = cat(what_, " ", done_, "/", total_, " ", unit_);
+  if (rate > 0) text += cat("  ", std::setprecision(3), rate, " ", unit_, "/s");
+  if (last) text += "  took " + duration(elapsed);
+  else if (rate > 0) text += "  ETA " + duration(static_cast<double>(total_ - done_) / rate);
+  if (!note_.empty()) text += "  " + note_;
   if (terminal_) {
-    constexpr int width = 24;
-    const int full = total_ > 0 ? static_cast<int>(width * done_ / total_) : 0;
-    std::string bar(width, ' ');
-    for (int i = 0; i < full && i < width; ++i) bar[static_cast<std::size_t>(i)] = '=';
-    std::fprintf(stderr, "\r[%s] %s\x1b[K%s", bar.c_str(), text, last ? "\n" : "");
+    constexpr std::int64_t width = 24;
+    const std::int64_t full = total_ > 0 ? std::clamp<std::int64_t>(width * done_ / total_, 0, width) : 0;
+    std::string bar(static_cast<std::size_t>(full), '=');
+    bar.resize(width, ' ');
+    std::fprintf(stderr, "\r[%s] %s\x1b[K%s", bar.c_str(), text.c_str(), last ? "\n" : "");
     std::fflush(stderr);
   } else {
-    std::fprintf(stderr, "%s\n", text);
+    std::fprintf(stderr, "%s\n", text.c_str());
   }
 }
+
+void tell(const std::string& line) { std::fprintf(stderr, "onevision: %s\n", line.c_str()); }
 
 }  // namespace ov

@@ -23,7 +23,7 @@ Exit eval(const Config& config) {
 
   std::optional<Progress> bar;
   options.progress = [&](std::int64_t done, std::int64_t total) {
-    if (!bar) bar.emplace("eval", total, "answer");
+    if (!bar) bar.emplace("eval", total, "answer", done);
     bar->update(done);
   };
   const Evaluation evaluation = evaluate(*model, processor, options);

@@ -15,17 +15,19 @@ Exit inspect(const Config& config) {
   if (kind == "tokens") {
     if (config.operands().size() > 1)
       input_error("inspect tokens: unexpected argument '", config.operands()[1], "'; the texts come with --in");
-    inspect_tokens(config.required("tokenizer"), config.required("in"), config.required("out"));
+    const std::string &tokenizer = config.required("tokenizer"), &in = config.required("in"), &out = output(config);
+    config.refuse_unread("on tokens");
+    inspect_tokens(tokenizer, in, out);
     return Exit::done;
   }
   if (kind == "image") {
-    const PixelLimits limits = pixel_limits(config);
-    ProcessorConfig images;
-    images.min_pixels = limits.min_pixels.value_or(images.min_pixels);
-    images.max_pixels = limits.max_pixels.value_or(images.max_pixels);
-    inspect_image(file("a picture"), images, config.required("out"));
+    const ProcessorConfig images = processor_limits(config);
+    const std::string& out = output(config);
+    config.refuse_unread("on a picture");
+    inspect_image(file("a picture"), images, out);
     return Exit::done;
   }
+  config.refuse_unread(cat("on ", kind));
   if (kind == "checkpoint") {
     const CheckpointReport report = inspect_checkpoint(file("a model directory"));
     print(report.text());

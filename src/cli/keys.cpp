@@ -1,5 +1,7 @@
 #include "cli/keys.h"
 
+#include "cli/verbs.h"
+
 namespace ov::cli {
 namespace {
 
@@ -7,43 +9,49 @@ const Allowed any;
 
 Value whole(std::int64_t v) { return v; }
 
+// The verbs: name, operands, what it does, the function, and whether it shows what it was told before it works.
 std::vector<Command> commands() {
   return {
-      {"synth", "", "draws pictures with conversations, the data of the demonstration"},
-      {"tokenizer", "", "learns a byte-level BPE tokenizer from files"},
-      {"pretrain", "", "trains a part by itself: the vision tower on regions, or the decoder on text"},
+      {"synth", "", "draws pictures with conversations, the data of the demonstration", synth},
+      {"tokenizer", "", "learns a byte-level BPE tokenizer from files", tokenizer, true},
+      {"pretrain", "", "trains a part by itself: the vision tower on regions, or the decoder on text", pretrain, true},
       {"merge", "",
-       "makes a model directory from a tokenizer and two trained parts, or from a description of what has no source"},
-      {"pack", "", "writes which samples share a row of tokens: an index, no copies"},
-      {"train", "", "trains a model directory on conversations and pictures"},
-      {"generate", "", "answers a question about pictures; the answer goes to stdout"},
-      {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one"},
-      {"eval", "", "scores a model's answers to held-out questions, beside two baselines that see nothing"},
-      {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes"},
+       "makes a model directory from a tokenizer and two trained parts, or from a description of what has no source",
+       merge, true},
+      {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
+      {"train", "", "trains a model directory on conversations and pictures", train, true},
+      {"generate", "", "answers a question about pictures; the answer goes to stdout", generate},
+      {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one",
+       recall},
+      {"eval", "", "scores a model's answers to held-out questions, beside two baselines that see nothing", eval},
+      {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes",
+       report},
       {"inspect", "tokens|image|checkpoint|eval [FILE]",
-       "shows what the program makes of texts, a picture or a model directory, or what an evaluation found"},
-      {"trace", "", "writes every activation and gradient of one pass"},
-      {"diff", "A B", "says where two traces or two run.jsonl first differ; B is the reference"},
-      {"plan", "", "parameters, bytes by segment and FLOPs of a pass, before anything is allocated"},
-      {"bench", "", "rates of our kernels against the peak that this machine's cores reach"},
-      {"help", "[COMMAND]", "lists the commands, or the keys of one"},
+       "shows what the program makes of texts, a picture or a model directory, or what an evaluation found", inspect},
+      {"trace", "", "writes every activation and gradient of one pass", trace},
+      {"diff", "A B", "says where two traces or two run.jsonl first differ; B is the reference", diff},
+      {"plan", "", "parameters, bytes by segment and FLOPs of a pass, before anything is allocated", plan},
+      {"bench", "", "rates of our kernels against the peak that this machine's cores reach", bench},
+      {"help", "[COMMAND]", "lists the commands, or the keys of one", help},
   };
 }
 
-// A row: name, short name, default, what is allowed, the commands that use it, what it does.
+// A row: name, short name, default, what is allowed, the commands that use it, what it does, and whether a resumed run
+// may change it.
 std::vector<Key> rows() {
   return {
       // --- where things are
       {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval",
-       "Hugging Face model directory"},
+       "Hugging Face model directory", Resume::free},
       {"tokenizer", "", "", any, "merge inspect pretrain",
-       "directory with tokenizer.json, or vocab.json and merges.txt"},
+       "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect", "JSON lines to read"},
       {"out", "", "", any, "synth pack merge trace inspect tokenizer eval report", "file or directory to write"},
 
       // --- data
-      {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")"},
-      {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json"},
+      {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")",
+       Resume::free},
+      {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json", Resume::free},
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
@@ -52,7 +60,7 @@ std::vector<Key> rows() {
       {"data.turns", "", "conversation", "conversation shared_prefix", "train pack",
        "several turns: one causal conversation, or one question each on a shared picture"},
       {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval",
-       "samples that may be skipped for faults before the run ends"},
+       "samples that may be skipped for faults before the run ends", Resume::free},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
       {"data.min_pixels", "min_pixels", whole(0), at_least(0), "train pack generate recall inspect pretrain eval merge",
        "smallest picture area; 0: as the model's processor"},
@@ -61,12 +69,13 @@ std::vector<Key> rows() {
 
       {"data.text", "text", Strings{}, any, "tokenizer pretrain",
        "text to learn from: JSON lines of text, or of prefix and turns; a tokenizer also reads plain text and "
-       "conversations"},
+       "conversations",
+       Resume::free},
       {"data.layout", "", "chat", "chat plain", "pretrain",
        "records with turns: questions in the chat format on a shared description, or documents"},
       {"data.learn_prefix", "", "all", "all but_first none", "pretrain",
        "which tokens of a shared description are learnt"},
-      {"data.regions", "regions", "", any, "pretrain", "pictures with annotated regions, JSON lines"},
+      {"data.regions", "regions", "", any, "pretrain", "pictures with annotated regions, JSON lines", Resume::free},
       {"data.regions_per_picture", "", whole(10), at_least(0), "pretrain",
        "regions of a picture in a step; 0: all of them"},
       {"data.labels_per_text", "", whole(10), at_least(0), "pretrain", "characters of a string in a step; 0: all"},
@@ -75,26 +84,27 @@ std::vector<Key> rows() {
       {"pretrain.what", "what", "", "vision text", "pretrain", "which part is trained"},
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain",
-       "directory of the run: checkpoints, run.jsonl and the trained model"},
-      {"train.steps", "steps", whole(100), at_least(1), "train pretrain", "optimiser steps"},
+       "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
+      {"train.steps", "steps", whole(100), at_least(1), "train pretrain", "optimiser steps", Resume::free},
       {"train.micro_batches", "", whole(1), at_least(1), "train pretrain", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain", "longest row of tokens"},
       {"train.grad_sum", "", "tree", "tree chain", "train pretrain",
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another"},
-      {"train.recompute", "", false, any, "train plan",
-       "keep no activations within blocks; run them again in backward"},
+      {"train.recompute", "", false, any, "train plan", "keep no activations within blocks; run them again in backward",
+       Resume::free},
       {"train.modules", "", Strings{"language_model", "adapter", "vision_model"}, "language_model adapter vision_model",
        "train plan", "what is trained; the rest is frozen"},
       {"train.train_class_params", "", true, any, "train plan",
        "train class_embedding and class_pos_emb with the tower (Megatron: never)"},
-      {"train.save_every", "", whole(0), at_least(0), "train pretrain",
-       "steps between checkpoints; 0: only at the end"},
-      {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept"},
-      {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out"},
+      {"train.save_every", "", whole(0), at_least(0), "train pretrain", "steps between checkpoints; 0: only at the end",
+       Resume::free},
+      {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
+      {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval",
-       "threads; 0: all cores. Any number gives the same bits"},
+       "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
@@ -128,11 +138,11 @@ std::vector<Key> rows() {
       {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "generate recall trace eval",
        "of the merger's norm; 0: as the reference"},
 
-      {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl"},
+      {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl", Resume::free},
       {"log.floor", "", false, any, "train pretrain",
-       "measure the least time that every step could take on this machine"},
+       "measure the least time that every step could take on this machine", Resume::free},
       {"log.checksum_every", "", whole(1), at_least(0), "train pretrain",
-       "steps between checksums of batch, loss, gradients, parameters; 0: none"},
+       "steps between checksums of batch, loss, gradients, parameters; 0: none", Resume::free},
 
       // --- a model's description (configs/model/*.json); the defaults are the 4B model's
       {"vision.depth", "", whole(24), at_least(1), "merge plan pretrain", "blocks of the vision tower"},
@@ -161,7 +171,7 @@ std::vector<Key> rows() {
       {"init.seed", "seed", whole(1), at_least(0), "merge", "of the random values"},
       {"init.matrix", "", "normal", "normal uniform_fan_in", "merge pretrain",
        "normal with matrix_std, or uniform within 1/sqrt(inputs)"},
-      {"init.matrix_std", "", 0.02, Allowed(0, 10), "merge plan pretrain", "standard deviation of matrices"},
+      {"init.matrix_std", "", 0.02, Allowed(0, 10), "merge pretrain", "standard deviation of matrices"},
       {"init.projection_out_std", "", 0.02, Allowed(0, 10), "merge pretrain",
        "of output and down projections; 0: as other matrices"},
       {"init.embedding_std", "", 0.02, Allowed(0, 10), "merge pretrain", "of the token embedding"},

@@ -13,15 +13,21 @@ constexpr const char* check_text = "The quick brown fox jumps over 13 lazy dogs.
 }  // namespace
 
 Exit merge(const Config& config) {
-  const std::string& out = config.required("out");
+  const std::string& out = output_directory(config, "merge");
   const std::string& directory = config.required("tokenizer");
   const Tokenizer tokenizer = Tokenizer::read(directory);
   MergeOptions options{.tower = config.text("merge.tower"),
                        .language = config.text("merge.language"),
-                       .described = described_model(config),
-                       .tied = config.flag("merge.tied"),
+                       .described = {},
+                       .tied = false,
                        .init = init_options(config),
                        .seed = static_cast<std::uint64_t>(config.integer("init.seed"))};
+  if (options.tower.empty()) options.described.vision = described_vision(config);
+  if (options.language.empty()) options.described.text = described_text(config);
+  else options.tied = config.flag("merge.tied");
+  const PixelLimits limits = pixel_limits(config);
+  config.text("init.method");  // "random" is all there is
+  config.refuse_unread("beside the parts that are given");
   // Without a source the vocabulary may be the tokenizer's; with one it must hold it.
   if (options.language.empty()) options.described = with_tokenizer(options.described, tokenizer, directory);
   options.described = with_tokenizer(merged_config(options), tokenizer, directory);
@@ -30,7 +36,7 @@ Exit merge(const Config& config) {
   const MergeCheck check = check_merge(*model, options, tokenizer.encode(check_text));
   if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
   if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());
-  export_model(out, *model, described_processor(model->config(), tokenizer).with_limits(pixel_limits(config)));
+  export_model(out, *model, described_processor(model->config(), tokenizer).with_limits(limits), "merge");
   return Exit::done;
 }
 

@@ -12,7 +12,7 @@ Exit pack(const Config& config) {
   PackOptions o;
   for (const std::string& path : config.list("pack.sources"))
     o.sources.push_back({path, config.text("data.image_dir")});
-  o.out = config.required("out");
+  o.out = output(config);
   o.capacity = config.integer("pack.capacity");
   o.max_patches = config.integer("pack.max_patches");
   o.seed = config.integer("pack.seed");
@@ -23,7 +23,7 @@ Exit pack(const Config& config) {
   {
     std::unique_ptr<Progress> bar;
     o.progress = [&](std::int64_t done, std::int64_t total) {
-      if (!bar) bar = std::make_unique<Progress>("pack", total, "record");
+      if (!bar) bar = std::make_unique<Progress>("pack", total, "record", done);
       bar->update(done);
     };
     report = pack_data(o, Processor::read(config.required("model.dir")));

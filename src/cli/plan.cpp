@@ -8,20 +8,23 @@ namespace ov::cli {
 
 Exit plan(const Config& config) {
   const std::string& directory = config.text("model.dir");
-  const ModelConfig model = directory.empty() ? described_model(config) : read_model_config(directory);
+  ModelConfig model;
+  if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
+  else model = read_model_config(directory);
   ProcessorConfig images;
   images.patch = model.vision.patch;
   images.merge = model.vision.merge;
   const auto grid = patch_grid({config.integer("plan.width"), config.integer("plan.height")}, images);
   const auto count = static_cast<std::size_t>(config.integer("plan.images"));
-  const Plan plan = plan_model(
-      model, {.grids = std::vector<Grid>(count, {grid[0], grid[1], grid[2]}),
-              .text_tokens = config.integer("plan.text_tokens"),
-              .labelled = config.integer("plan.labelled"),
-              .dtype = dtype_named(config.text("dtype")),
-              .recompute = config.flag("train.recompute"),
-              .trainable = trainable(config.list("train.modules"), config.flag("train.train_class_params"))});
-  print(plan.report());
+  const PlanOptions options{
+      .grids = std::vector<Grid>(count, {grid[0], grid[1], grid[2]}),
+      .text_tokens = config.integer("plan.text_tokens"),
+      .labelled = config.integer("plan.labelled"),
+      .dtype = dtype_option(config),
+      .recompute = config.flag("train.recompute"),
+      .trainable = trainable(config.list("train.modules"), config.flag("train.train_class_params"))};
+  config.refuse_unread("on a model that exists");
+  print(plan_model(model, options).report());
   return Exit::done;
 }
 

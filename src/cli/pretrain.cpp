@@ -39,23 +39,22 @@ RegionHeadConfig region_head(const Config& config) {
 RegionLoaderOptions region_data(const Config& config) {
   RegionLoaderOptions data;
   data.regions = config.required("data.regions");
-  const PixelLimits limits = pixel_limits(config);
-  data.images.min_pixels = limits.min_pixels.value_or(data.images.min_pixels);
-  data.images.max_pixels = limits.max_pixels.value_or(data.images.max_pixels);
+  data.images = processor_limits(config);
   data.regions_per_picture = config.integer("data.regions_per_picture");
   data.labels_per_text = config.integer("data.labels_per_text");
-  data.pictures_per_micro_batch = config.integer("train.micro_batch_samples");
-  data.micro_batches_per_step = config.integer("train.micro_batches");
-  data.seed = config.integer("pretrain.seed");
-  data.max_rejects = config.integer("data.max_rejects");
+  const LoaderOptions step = loader_options(config, "pretrain.seed");
+  data.pictures_per_micro_batch = step.samples_per_micro_batch;
+  data.micro_batches_per_step = step.micro_batches_per_step;
+  data.seed = step.seed;
+  data.max_rejects = step.max_rejects;
   return data;
 }
 
 void vision(const Config& config) {
   VisionPretraining run;
-  run.out = config.required("train.out");
+  static_cast<RunOptions&>(run) = run_options(config);
   run.data = region_data(config);
-  run.vision = described_model(config).vision;
+  run.vision = described_vision(config);
   run.head = region_head(config);
   run.init = init_options(config);
   run.init_seed = seed_of(config);
@@ -67,12 +66,8 @@ void vision(const Config& config) {
                .seed = seed_of(config),
                .checksum_every = config.integer("log.checksum_every"),
                .floor = config.flag("log.floor")};
-  run.dtype = dtype_named(config.text("dtype"));
-  run.save_every = config.integer("train.save_every");
-  run.keep = config.integer("train.keep");
-  run.resume = config.flag("train.resume");
-  run.log_every = config.integer("log.every");
-  run.config = config.dump();
+  run.dtype = dtype_option(config);
+  config.refuse_unread("with --what vision");
   pretrain_vision(run);
 }
 
@@ -90,30 +85,21 @@ TextCorpusOptions corpus_options(const Config& config) {
 
 void text(const Config& config) {
   TextPretraining run;
-  run.out = config.required("train.out");
+  static_cast<RunOptions&>(run) = run_options(config);
   run.model_dir = config.text("model.dir");
-  if (run.model_dir.empty()) run.tokenizer_dir = config.required("tokenizer");
-  run.model = described_model(config);
-  run.init = init_options(config);
-  run.init_seed = seed_of(config);
+  const bool fresh = run.model_dir.empty();
+  if (fresh) {
+    run.tokenizer_dir = config.required("tokenizer");
+    run.model.vision = described_vision(config);
+    run.model.text = described_text(config);
+    run.init = init_options(config);
+    run.init_seed = seed_of(config);
+  }
   run.corpus = corpus_options(config);
-  run.data.samples_per_micro_batch = config.integer("train.micro_batch_samples");
-  run.data.micro_batches_per_step = config.integer("train.micro_batches");
-  run.data.seed = config.integer("pretrain.seed");
-  run.data.max_rejects = config.integer("data.max_rejects");
-  run.train.steps = config.integer("train.steps");
-  run.train.schedule = schedule_options(config);
-  run.train.optimizer = optimizer_options(config);
-  run.train.normalise_by = normalise_by(config.text("loss.normalise_by"));
-  run.train.tree = config.text("train.grad_sum") == "tree";
-  run.train.checksum_every = config.integer("log.checksum_every");
-  run.train.floor = config.flag("log.floor");
-  run.dtype = dtype_named(config.text("dtype"));
-  run.save_every = config.integer("train.save_every");
-  run.keep = config.integer("train.keep");
-  run.resume = config.flag("train.resume");
-  run.log_every = config.integer("log.every");
-  run.config = config.dump();
+  run.data = loader_options(config, "pretrain.seed");
+  run.train = train_options(config);
+  run.dtype = dtype_option(config);
+  config.refuse_unread(fresh ? "with --what text" : "with --what text on a model that exists");
   pretrain_text(run);
 }
 

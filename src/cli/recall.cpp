@@ -1,6 +1,6 @@
 #include "eval/recall.h"
 
-#include <cstdio>
+#include <iomanip>
 
 #include "cli/verbs.h"
 #include "generate/generate.h"
@@ -14,20 +14,18 @@ Exit recall(const Config& config) {
   const Processor processor = Processor::read(directory);
   const auto model = load_model(directory, load_options(config));
   std::int64_t asked = 0, right = 0;
-  ov::recall(*model, processor, file,
-             {.limits = pixel_limits(config),
-              .max_new_tokens = config.integer("generate.max_new_tokens"),
-              .stop = read_stop_ids(directory)},
-             [&](const Recalled& r) {
-               ++asked;
-               right += r.right;
-               const std::string picture = r.image.substr(r.image.rfind('/') + 1);
-               char line[512];
-               std::snprintf(line, sizeof line, "%-5s %-14s %-42s taught: %-14s answered: %s\n",
-                             r.right ? "right" : "WRONG", picture.c_str(), r.question.c_str(), r.taught.c_str(),
-                             r.answer.c_str());
-               print(line);
-             });
+  ov::recall(
+      *model, processor, file,
+      {.limits = pixel_limits(config),
+       .max_new_tokens = config.integer("generate.max_new_tokens"),
+       .stop = read_stop_ids(directory)},
+      [&](const Recalled& r) {
+        ++asked;
+        right += r.right;
+        const std::string picture = r.image.substr(r.image.rfind('/') + 1);
+        print(cat(std::left, std::setw(5), r.right ? "right" : "WRONG", " ", std::setw(14), picture, " ", std::setw(42),
+                  r.question, " taught: ", std::setw(14), r.taught, " answered: ", r.answer, "\n"));
+      });
   print(cat(right, " of ", asked, " right\n"));
   return right == asked ? Exit::done : Exit::answer_is_no;
 }

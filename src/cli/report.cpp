@@ -28,7 +28,7 @@ Exit report(const Config& config) {
                         .predictions = "",
                         .packs = named_files(config, "report.packs", ".json", ".report.json"),
                         .pictures = config.integer("report.pictures"),
-                        .out = config.required("out")};
+                        .out = output(config)};
   if (const std::string& eval = config.text("report.eval"); !eval.empty()) {
     options.eval_json = eval + "/eval.json";
     options.predictions = eval + "/predictions.jsonl";

@@ -1,5 +1,7 @@
 #include <cstdio>
+#include <filesystem>
 
+#include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "cli/verbs.h"
 
@@ -16,6 +18,14 @@ PixelLimits pixel_limits(const Config& config) {
   return limits;
 }
 
+ProcessorConfig processor_limits(const Config& config) {
+  ProcessorConfig images;
+  const PixelLimits limits = pixel_limits(config);
+  images.min_pixels = limits.min_pixels.value_or(images.min_pixels);
+  images.max_pixels = limits.max_pixels.value_or(images.max_pixels);
+  return images;
+}
+
 LoadOptions load_options(const Config& config) {
   return {.reference = config.text("numerics.reference"),
           .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
@@ -23,27 +33,32 @@ LoadOptions load_options(const Config& config) {
           .merger_norm_eps = config.number("numerics.merger_norm_eps")};
 }
 
-ModelConfig described_model(const Config& config) {
-  ModelConfig model;
-  model.vision.depth = config.integer("vision.depth");
-  model.vision.hidden = config.integer("vision.hidden");
-  model.vision.heads = config.integer("vision.heads");
-  model.vision.intermediate = config.integer("vision.intermediate");
-  model.vision.patch = config.integer("vision.patch");
-  model.vision.merge = config.integer("vision.merge");
-  model.text.vocabulary = config.integer("text.vocabulary");
-  model.text.hidden = config.integer("text.hidden");
-  model.text.intermediate = config.integer("text.intermediate");
-  model.text.layers = config.integer("text.layers");
-  model.text.heads = config.integer("text.heads");
-  model.text.kv_heads = config.integer("text.kv_heads");
-  model.text.head_dim = config.integer("text.head_dim");
-  model.text.max_positions = config.integer("text.max_positions");
-  model.text.rope_theta = config.number("text.rope_theta");
-  model.text.norm_eps = config.number("text.norm_eps");
-  model.text.qkv_bias = config.flag("text.qkv_bias");
-  model.text.tied = config.flag("text.tied");
-  return model;
+VisionConfig described_vision(const Config& config) {
+  VisionConfig vision;
+  vision.depth = config.integer("vision.depth");
+  vision.hidden = config.integer("vision.hidden");
+  vision.heads = config.integer("vision.heads");
+  vision.intermediate = config.integer("vision.intermediate");
+  vision.patch = config.integer("vision.patch");
+  vision.merge = config.integer("vision.merge");
+  return vision;
+}
+
+TextConfig described_text(const Config& config) {
+  TextConfig text;
+  text.vocabulary = config.integer("text.vocabulary");
+  text.hidden = config.integer("text.hidden");
+  text.intermediate = config.integer("text.intermediate");
+  text.layers = config.integer("text.layers");
+  text.heads = config.integer("text.heads");
+  text.kv_heads = config.integer("text.kv_heads");
+  text.head_dim = config.integer("text.head_dim");
+  text.max_positions = config.integer("text.max_positions");
+  text.rope_theta = config.number("text.rope_theta");
+  text.norm_eps = config.number("text.norm_eps");
+  text.qkv_bias = config.flag("text.qkv_bias");
+  text.tied = config.flag("text.tied");
+  return text;
 }
 
 InitOptions init_options(const Config& config) {
@@ -74,7 +89,57 @@ Schedule schedule_options(const Config& config) {
           .first_step = config.integer("schedule.first_step")};
 }
 
-Dtype dtype_named(const std::string& name) { return name == "f64" ? Dtype::f64 : Dtype::f32; }
+Dtype dtype_option(const Config& config) { return config.text("dtype") == "f64" ? Dtype::f64 : Dtype::f32; }
+
+RunOptions run_options(const Config& config) {
+  return {.out = config.required("train.out"),
+          .save_every = config.integer("train.save_every"),
+          .keep = config.integer("train.keep"),
+          .log_every = config.integer("log.every"),
+          .resume = config.flag("train.resume"),
+          .config = config.dump(),
+          .may_change = config.free_keys()};
+}
+
+TrainOptions train_options(const Config& config) {
+  TrainOptions train;
+  train.steps = config.integer("train.steps");
+  train.schedule = schedule_options(config);
+  train.optimizer = optimizer_options(config);
+  train.normalise_by = normalise_by(config.text("loss.normalise_by"));
+  train.tree = config.text("train.grad_sum") == "tree";
+  train.checksum_every = config.integer("log.checksum_every");
+  train.floor = config.flag("log.floor");
+  return train;
+}
+
+LoaderOptions loader_options(const Config& config, std::string_view seed) {
+  LoaderOptions data;
+  data.samples_per_micro_batch = config.integer("train.micro_batch_samples");
+  data.micro_batches_per_step = config.integer("train.micro_batches");
+  data.seed = config.integer(seed);
+  data.max_rejects = config.integer("data.max_rejects");
+  return data;
+}
+
+const std::string& output(const Config& config) {
+  const std::string& out = config.required("out");
+  std::error_code missing;
+  if (!std::filesystem::is_regular_file(out, missing) && !std::filesystem::is_directory(out, missing)) return out;
+  for (std::string text : config.texts("out")) {
+    for (const auto equals = text.find('='); const std::string& path : {text, text.substr(equals + 1)})
+      if (std::filesystem::equivalent(out, path, missing))
+        input_error("out: ", out, " is also read (", text, ") and would be replaced; name another");
+  }
+  return out;
+}
+
+const std::string& output_directory(const Config& config, const std::string& command) {
+  const std::string& out = output(config);
+  DurableDirectory::recover(out);
+  DurableDirectory::check(out, command);
+  return out;
+}
 
 void print(const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();

@@ -11,7 +11,7 @@ namespace {
 
 void write_world(const Config& config) {
   synth::ToyWorldOptions o;
-  o.out_dir = config.required("out");
+  o.out_dir = output_directory(config, "synth");
   o.data_dir = config.text("synth.data_dir");
   o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
   o.instruct = config.integer("synth.instruct");
@@ -19,11 +19,12 @@ void write_world(const Config& config) {
   o.regions = config.integer("synth.regions");
   o.text = config.integer("synth.text");
   o.test = config.integer("synth.test");
+  config.refuse_unread("with --what world");
   std::unique_ptr<Progress> bar;
   std::string drawn;
   o.progress = [&](const char* part, std::int64_t done, std::int64_t total) {
     if (!bar || drawn != part)
-      bar = std::make_unique<Progress>(std::string("synth ") + part, total, "item"), drawn = part;
+      bar = std::make_unique<Progress>(std::string("synth ") + part, total, "item", done), drawn = part;
     bar->update(done);
   };
   synth::write_toy_world(o);
@@ -36,10 +37,12 @@ Exit synth(const Config& config) {
     write_world(config);
     return Exit::done;
   }
-  synth::write_lessons({.out_dir = config.required("out"),
-                        .seed = static_cast<std::uint64_t>(config.integer("synth.seed")),
-                        .count = static_cast<int>(config.integer("synth.count")),
-                        .data_dir = config.text("synth.data_dir")});
+  const synth::LessonOptions lessons{.out_dir = config.required("out"),
+                                     .seed = static_cast<std::uint64_t>(config.integer("synth.seed")),
+                                     .count = static_cast<int>(config.integer("synth.count")),
+                                     .data_dir = config.text("synth.data_dir")};
+  config.refuse_unread("with --what lessons");
+  synth::write_lessons(lessons);
   return Exit::done;
 }
 

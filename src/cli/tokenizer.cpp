@@ -6,12 +6,12 @@
 namespace ov::cli {
 
 Exit tokenizer(const Config& config) {
-  const std::string& out = config.required("out");
+  const std::string& out = output_directory(config, "tokenizer");
   const Tokenizer learnt = learn_tokenizer({.files = config.list("data.text"),
                                             .vocabulary = config.integer("bpe.vocabulary"),
                                             .min_count = config.integer("bpe.min_count")});
   make_directories(parent_directory(out));
-  DurableDirectory directory(out);
+  DurableDirectory directory(out, "tokenizer");
   learnt.write(directory.path());
   directory.commit();
   return Exit::done;

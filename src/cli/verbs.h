@@ -2,14 +2,14 @@
 // answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
 #pragma once
 #include <string>
+#include <string_view>
 
 #include "base/config.h"
 #include "base/error.h"
-#include "data/sample/processor.h"
+#include "data/load/loader.h"
 #include "model/files/hf_directory.h"
 #include "nn/init.h"
-#include "train/optimizer.h"
-#include "train/schedule.h"
+#include "train/run_loop.h"
 
 namespace ov::cli {
 
@@ -33,12 +33,22 @@ Exit help(const Config&);
 // Keys that several commands share.
 void use_threads(const Config&);                    // threads
 PixelLimits pixel_limits(const Config&);            // data.min_pixels, data.max_pixels
+ProcessorConfig processor_limits(const Config&);    // the same over the released processor's
 LoadOptions load_options(const Config&);            // numerics.*
-ModelConfig described_model(const Config&);         // vision.*, text.*
+VisionConfig described_vision(const Config&);       // vision.*
+TextConfig described_text(const Config&);           // text.*
 InitOptions init_options(const Config&);            // init.*
 OptimizerOptions optimizer_options(const Config&);  // optimizer.* without lr, min_lr, lr_scale
 Schedule schedule_options(const Config&);           // of train.steps
-Dtype dtype_named(const std::string& name);         // "f32", "f64"
+Dtype dtype_option(const Config&);                  // dtype
+RunOptions run_options(const Config&);              // train.out, save_every, keep, resume, log.every, and all of them
+TrainOptions train_options(const Config&);          // steps, schedule, optimizer, loss, sum, log
+// train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
+LoaderOptions loader_options(const Config&, std::string_view seed);
+// `out`, which must be given. input_error when it is one of the files that the command reads.
+const std::string& output(const Config&);
+// The same for a directory that the command writes whole: it must be one that `command` may replace.
+const std::string& output_directory(const Config&, const std::string& command);
 
 // To stdout, to the last byte: machine_error when it cannot be written.
 void print(const std::string& text);

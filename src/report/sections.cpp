@@ -223,7 +223,7 @@ std::string accuracy_section(const Json& eval) {
   std::string out =
       meter_key() +
       element("div", {{"class", "wide"}},
-              element("table",
+              element("table", {{"class", "accuracy"}},
                       row("th", {"category", "questions", "", "accuracy", "blind: commonest", "blind: grey"}) + rows));
   if (const Json* templates = eval.find("templates"); templates && templates->is_object()) {
     std::string list;

@@ -60,6 +60,9 @@ figcaption { padding: 10px 12px; font-size: 13.5px; } figcaption div { overflow-
 figcaption .what { color: var(--soft); font-size: 12px; margin: 0; display: flex; justify-content: space-between; }
 .right-answer { color: var(--good); font-weight: 600; } .wrong-answer { color: var(--bad); font-weight: 600; }
 figcaption i { color: var(--soft); font-style: normal; }
+@media (max-width: 560px) { main { padding: 16px 10px 40px; } .card { padding: 10px; }
+  .plots { grid-template-columns: 1fr; } table { font-size: 12.5px; } th, td { padding: 4px 3px; }
+  table.accuracy td { white-space: normal; } table.accuracy .meter, .key { display: none; } }
 )css";
 
 }  // namespace ov

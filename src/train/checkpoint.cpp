@@ -3,9 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 
+#include "base/error.h"
 #include "base/io/durable_directory.h"
 #include "base/io/file.h"
+#include "base/revision.h"
 #include "model/files/hf_directory.h"
 
 namespace ov {
@@ -18,25 +21,27 @@ bool exists(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0;
 }
 
+// -1 when the text is anything but decimal digits.
+std::int64_t whole_number(const std::string& text) {
+  std::int64_t value = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? value : -1;
+}
+
 std::string step_name(std::int64_t step) {
   std::string digits = std::to_string(step);
   return "step-" + std::string(8 - std::min<std::size_t>(8, digits.size()), '0') + digits;
 }
 
-// Complete checkpoints, oldest first.
-std::vector<std::string> all_checkpoints(const std::string& out) {
-  const std::string folder = checkpoint_folder(out);
-  if (!exists(folder)) return {};
-  for (const std::string& name : list_directory(folder))
-    for (const char* end : {".partial", ".old"})
-      if (name.ends_with(end))
-        DurableDirectory::recover(folder + "/" + name.substr(0, name.size() - std::string(end).size()));
-  std::vector<std::string> found;
-  for (const std::string& name : list_directory(folder))
-    if (name.starts_with("step-") && name.find('.') == name.npos && DurableDirectory::complete(folder + "/" + name))
-      found.push_back(folder + "/" + name);
-  return found;
+// The step in the name of a checkpoint's directory, -1 when it is none: what users put beside them is theirs.
+std::int64_t step_in(const std::string& name) {
+  constexpr std::string_view prefix = "step-";
+  const std::int64_t step = name.starts_with(prefix) ? whole_number(name.substr(prefix.size())) : -1;
+  return step >= 0 && name == step_name(step) ? step : -1;
 }
+
+constexpr const char* writer = "checkpoint";
+constexpr std::int64_t state_version = 2;
 
 // Names of the trained parameters, one a line: what the moments belong to.
 std::string trained_names(const Parameters& parameters) {
@@ -69,33 +74,63 @@ void check_trained(const Safetensors& moments, const Parameters& parameters) {
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
-  for (const std::string& folder : {out, checkpoint_folder(out)})
-    if (!exists(folder)) make_directory(folder, folder);
-  DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step));
+  make_directories(checkpoint_folder(out));
+  DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step), writer);
   std::vector<NamedTensor> tensors;
   for (const auto& e : run.parameters.entries()) tensors.push_back({e.parameter.name, e.parameter.value});
   write_checkpoint(save.path(), tensors);
   write_safetensors(save.file("optimizer.safetensors"),
                     {{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}},
                     {{"steps", std::to_string(run.optimizer.steps())}, {"trained", trained_names(run.parameters)}});
-  Json state = Json::object({{"step", run.step}, {"data", run.data}});
+  Json state =
+      Json::object({{"version", state_version}, {"revision", revision()}, {"step", run.step}, {"data", run.data}});
   for (const auto& [key, value] : about.members()) state.set(key, value);
   write_durably(save.file("state.json"), state.dump(1) + "\n");
   save.commit();
 }
 
-void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
-  save_checkpoint(
-      out, {trainer.model().parameters(), trainer.optimizer(), trainer.steps_done(), trainer.data().state()}, about);
+std::vector<std::string> checkpoints(const std::string& out) {
+  const std::string folder = checkpoint_folder(out);
+  if (!exists(folder)) return {};
+  for (const std::string& name : list_directory(folder))
+    for (const std::string_view end : {".partial", ".old"})
+      if (name.ends_with(end) && step_in(name.substr(0, name.size() - end.size())) >= 0)
+        DurableDirectory::recover(folder + "/" + name.substr(0, name.size() - end.size()));
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  for (const std::string& name : list_directory(folder))
+    if (const std::int64_t step = step_in(name); step >= 0) found.emplace_back(step, folder + "/" + name);
+  std::sort(found.begin(), found.end());
+  const auto whole = std::find_if(found.begin(), found.end(),
+                                  [](const auto& entry) { return DurableDirectory::complete(entry.second); });
+  std::vector<std::string> paths;
+  for (auto at = whole == found.end() ? found.begin() : whole; at != found.end(); ++at) paths.push_back(at->second);
+  return paths;
 }
 
-std::optional<std::string> newest_checkpoint(const std::string& out) {
-  const auto all = all_checkpoints(out);
-  if (all.empty()) return std::nullopt;
-  return all.back();
+Json checked_checkpoint(const std::string& directory) {
+  DurableDirectory::verify(directory, writer);
+  const std::string path = directory + "/state.json";
+  const Json state = Json::read(path);
+  const auto number = [&](const char* key) {
+    const Json* value = state.is_object() ? state.find(key) : nullptr;
+    if (!value || !value->is_integer() || value->as_int() < 0)
+      input_error(path, ": ", key, ": expected a whole number of at least 0, found ",
+                  value ? value->dump() : "nothing");
+    return value->as_int();
+  };
+  if (const std::int64_t version = number("version"); version != state_version)
+    input_error(path, ": is of version ", version, ", this program reads version ", state_version);
+  const std::int64_t step = number("step");
+  const Safetensors moments = Safetensors::open(directory + "/optimizer.safetensors");
+  const std::string& steps = metadata(moments, "steps");
+  if (step_in(directory.substr(directory.rfind('/') + 1)) != step || whole_number(steps) != step)
+    input_error(path, ": step is ", step, ", but the directory is ", directory.substr(directory.rfind('/') + 1),
+                " and the optimiser has made ", steps, " steps");
+  if (!state.find("data")) input_error(path, ": data: missing");
+  return state;
 }
 
-void load_checkpoint(const std::string& directory, TrainingState& run) {
+void load_checkpoint(const std::string& directory, const Json& checked, TrainingState& run) {
   const CheckpointReader weights = CheckpointReader::open(directory);
   weights.check_names(expected_names(run.parameters));
   const Safetensors moments = Safetensors::open(directory + "/optimizer.safetensors");
@@ -109,30 +144,35 @@ void load_checkpoint(const std::string& directory, TrainingState& run) {
     to.copy_from(from);
   }
   load_weights(run.parameters, weights);
-  const Json state = Json::read(directory + "/state.json");
-  run.optimizer.set_steps(std::stoll(metadata(moments, "steps")));
-  run.step = state.at("step").as_int();
-  run.data = state.at("data");
+  run.step = checked.at("step").as_int();
+  run.optimizer.set_steps(run.step);
+  run.data = checked.at("data");
 }
 
-void load_checkpoint(const std::string& directory, Trainer& trainer) {
-  TrainingState state{trainer.model().parameters(), trainer.optimizer()};
-  load_checkpoint(directory, state);
-  trainer.data().restore(state.data);
-  trainer.resumed_at(state.step);
+void set_aside(const std::string& directory) {
+  remove_tree(directory + ".damaged");
+  rename_path(directory, directory + ".damaged", directory);
 }
 
 void prune_checkpoints(const std::string& out, std::int64_t keep) {
-  const auto all = all_checkpoints(out);
+  const auto all = checkpoints(out);
   const auto surplus = static_cast<std::int64_t>(all.size()) - std::max<std::int64_t>(1, keep);
-  // The marker goes first: what is half removed must not look complete.
-  for (std::int64_t i = 0; i < surplus; ++i)
-    remove_tree(all[static_cast<std::size_t>(i)] + "/" + DurableDirectory::marker);
+  for (std::int64_t i = 0; i < surplus; ++i) {
+    const std::string& path = all[static_cast<std::size_t>(i)];
+    try {
+      if (!DurableDirectory::foreign_files(path).empty()) continue;
+    } catch (const Error&) {}  // a damaged marker lists nothing
+    // The marker goes first: what is half removed must not look complete.
+    remove_tree(path + "/" + DurableDirectory::marker);
+  }
   // What has no marker was cut, now or in an earlier run: while saving, or here.
   const std::string folder = checkpoint_folder(out);
   if (!exists(folder)) return;
-  for (const std::string& name : list_directory(folder))
-    if (name.starts_with("step-") && !DurableDirectory::complete(folder + "/" + name)) remove_tree(folder + "/" + name);
+  for (const std::string& name : list_directory(folder)) {
+    const std::string path = folder + "/" + name;
+    const bool partial = name.ends_with(".partial") && step_in(name.substr(0, name.find('.'))) >= 0;
+    if ((partial || step_in(name) >= 0) && !DurableDirectory::complete(path)) remove_tree(path);
+  }
 }
 
 }  // namespace ov

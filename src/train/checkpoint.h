@@ -1,16 +1,19 @@
-// Training checkpoints: everything that a run needs to go on with the same bits.
+// Training checkpoints: everything that a run needs to go on with the same bits, and the proof that it is what was
+// written.
 //
 //   <out>/checkpoints/step-00000040/
 //     model.safetensors        parameters, HF's names on disk
 //     optimizer.safetensors    m and v, flat, in the order of the trained parameters; in the metadata their names and
 //                              the step count
-//     state.json               step, loader state, and the run's configuration
-//     DONE                     written last (base/durable_directory.h)
+//     state.json               version, step, loader state, the run's configuration and the program's revision
+//     DONE                     SHA-256 of each, written last (base/io/durable_directory.h)
 #pragma once
-#include <optional>
 #include <string>
+#include <vector>
 
-#include "train/trainer.h"
+#include "base/json.h"
+#include "nn/parameters.h"
+#include "train/optimizer.h"
 
 namespace ov {
 
@@ -24,13 +27,19 @@ struct TrainingState {
 
 // `about`: configuration and counts, stored as they are.
 void save_checkpoint(const std::string& out, const TrainingState& state, const Json& about);
-void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about);
-// The newest complete one, or nothing. What a cut save left behind is finished or ignored.
-std::optional<std::string> newest_checkpoint(const std::string& out);
-// Restores parameters, optimiser, step and loader. input_error when it belongs to another model or freeze set.
-void load_checkpoint(const std::string& directory, TrainingState& state);
-void load_checkpoint(const std::string& directory, Trainer& trainer);
-// Removes all but the newest `keep`, and what was cut while it was saved or removed. Not while a save is under way.
+// Oldest first. What a cut save left behind is finished or ignored, as is what a cut prune left, which is older than
+// the others; any other without DONE is listed: it is damaged.
+std::vector<std::string> checkpoints(const std::string& out);
+// state.json of a checkpoint that is whole. input_error that names the file and what is wrong with it: a missing file,
+// a digest, another version, a step that is not that of the directory or of the optimiser.
+Json checked_checkpoint(const std::string& directory);
+// Restores parameters, optimiser, step and loader state from a checked one. input_error when it belongs to another
+// model or freeze set; nothing is changed then.
+void load_checkpoint(const std::string& directory, const Json& checked, TrainingState& state);
+// Sets a damaged one aside as "<directory>.damaged", where it is no longer taken for a checkpoint.
+void set_aside(const std::string& directory);
+// Removes all but the newest `keep`, and what was cut while it was saved or removed; never one that holds files of
+// others. Not while a save is under way.
 void prune_checkpoints(const std::string& out, std::int64_t keep);
 
 }  // namespace ov

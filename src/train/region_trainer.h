@@ -11,6 +11,7 @@
 #include "model/region_head.h"
 #include "train/checkpoint.h"
 #include "train/cluster_discrimination.h"
+#include "train/trainer.h"
 
 namespace ov {
 

@@ -1,11 +1,34 @@
 #include "train/run_log.h"
 
+#include <unistd.h>
+
+#include "base/error.h"
+
 namespace ov {
 namespace {
 
-JsonlWriter open_log(const std::string& path, std::int64_t resume_after) {
+// Cuts the file at the first line that is damaged, and says what was found.
+std::string cut_damage(const std::string& path) {
+  if (::access(path.c_str(), F_OK) != 0) return "";
+  const auto file = MappedFile::open(path);
+  const std::string_view text = file->text();
+  std::size_t at = 0, line = 0;
+  for (std::size_t newline; (newline = text.find('\n', at)) != text.npos; at = newline + 1) {
+    try {
+      Json::parse(text.substr(at, newline - at), path, ++line).at("type").as_string();
+    } catch (const Error& e) {
+      AppendFile(path, at);
+      return e.what();
+    }
+  }
+  return "";
+}
+
+JsonlWriter open_log(const std::string& path, std::int64_t resume_after, bool* has_run, std::string* damage) {
   if (resume_after == 0) return JsonlWriter::create(path);
-  return JsonlWriter::resume(path, [resume_after](const Json& line) {
+  *damage = cut_damage(path);
+  return JsonlWriter::resume(path, [&](const Json& line) {
+    *has_run = *has_run || line.at("type").as_string() == "run";
     const Json* step = line.find("step");
     return !step || step->as_int() <= resume_after;
   });
@@ -25,7 +48,10 @@ double model_flops_utilisation(const StepReport& report, double peak_flops) {
                                               : 0;
 }
 
-RunLog::RunLog(const std::string& path, std::int64_t resume_after) : file_(open_log(path, resume_after)) {}
+RunLog::RunLog(const std::string& path, std::int64_t resume_after)
+    : path_(path), file_(open_log(path, resume_after, &has_run_, &damage_)) {}
+
+void RunLog::sync() { sync_path(path_, false, path_); }
 
 void RunLog::note(const std::string& type, const Json& members) {
   Json line = Json::object({{"type", type}});
@@ -33,7 +59,10 @@ void RunLog::note(const std::string& type, const Json& members) {
   file_.write(line);
 }
 
-void RunLog::run(const Json& about) { note("run", about); }
+void RunLog::run(const Json& about) {
+  note("run", about);
+  has_run_ = true;
+}
 
 void RunLog::step(const StepReport& r, double peak_flops, const Json& more) {
   Json line = Json::object({{"step", r.step},

@@ -1,10 +1,12 @@
 // run.jsonl: what a run was and how every step went, one typed line each.
 //
-//   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F}
+//   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F, "revision":"..."}
 //   {"type":"step", "step":1, "loss":..., "token_loss":..., "lr":..., "gradient_norm":..., "samples":..., "tokens":...,
 //    "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":..., "floor_seconds":..., "mfu":...,
 //    "checksums":{...}}
-//   {"type":"resume", "step":40}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
+//   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
+//   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
+// `changed`: keys that have another value than before; `damaged`: what could not be read of checkpoints and this log.
 // Checksums are 16 hex digits: batch, loss, gradients, parameters (Σ mix64(index, bits) mod 2^64: base/hash.h).
 #pragma once
 #include <string>
@@ -16,14 +18,20 @@ namespace ov {
 
 class RunLog {
  public:
-  // Starts the file, or cuts what lies behind `resume_after` steps off and goes on.
+  // Starts the file, or keeps its lines of at most `resume_after` steps. The first damaged line is cut off too, with
+  // what follows it.
   RunLog(const std::string& path, std::int64_t resume_after);
+  const std::string& damage() const { return damage_; }  // what that line was; empty when there was none
+  bool has_run() const { return has_run_; }              // the line "run" stands
+  void sync();                                           // to the disk: it survives a power cut
   void run(const Json& about);
   // `more`: members that one kind of run has beside the others.
   void step(const StepReport& report, double peak_flops, const Json& more = Json::object());
   void note(const std::string& type, const Json& members);
 
  private:
+  std::string path_, damage_;
+  bool has_run_ = false;
   JsonlWriter file_;
 };
 

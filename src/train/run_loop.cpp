@@ -1,11 +1,18 @@
 #include "train/run_loop.h"
 
 #include <cstdio>
+#include <filesystem>
 
+#include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "base/revision.h"
+#include "base/stop_signals.h"
 #include "kernels/cpu/peak.h"
+#include "train/checksums.h"
 #include "train/run_log.h"
+#include "train/same_run.h"
+#include "train/tensorboard.h"
 
 namespace ov {
 namespace {
@@ -17,10 +24,22 @@ std::string progress_note(const StepReport& r, double peak) {
   return text;
 }
 
+// Padding of packed rows, all steps so far; -1 when the data has no such notion.
+std::int64_t padding_of(const Json& data) {
+  const Json* padding = data.is_object() ? data.find("padding") : nullptr;
+  return padding ? padding->as_int() : -1;
+}
+
 class TrainerSteps : public Steps {
  public:
   explicit TrainerSteps(Trainer& trainer) : trainer_(trainer) {}
-  Step step() override { return {.report = trainer_.step(), .more = Json::object(), .note = ""}; }
+  Step step() override {
+    const std::int64_t before = padding_of(trainer_.data().state());
+    Step step{.report = trainer_.step(), .more = Json::object(), .note = ""};
+    if (const std::int64_t after = padding_of(trainer_.data().state()); before >= 0 && after >= 0)
+      step.more.set("padding", after - before);
+    return step;
+  }
   std::int64_t done() const override { return trainer_.steps_done(); }
   std::int64_t total() const override { return trainer_.options().steps; }
   TrainingState state() override {
@@ -36,43 +55,141 @@ class TrainerSteps : public Steps {
   Trainer& trainer_;
 };
 
+// How a resumed run came about: for its log.
+struct Resumed {
+  std::string from;  // the checkpoint; empty: a new run
+  Json changed = Json::object(), damaged = Json::array();
+};
+
+// Goes to the newest whole checkpoint. Those that are damaged are told and set aside.
+Resumed resume(Steps& steps, const RunOptions& o, const Json& about) {
+  Resumed resumed;
+  std::vector<std::string> found = checkpoints(o.out), damaged;
+  // A run that starts again beside them would have its own checkpoints pruned as the older ones.
+  if (!found.empty() && !o.resume)
+    input_error(found.back(),
+                ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
+  for (; !found.empty(); found.pop_back()) {
+    const std::string& path = found.back();
+    Json stored;
+    try {
+      stored = checked_checkpoint(path);
+    } catch (const Error& e) {
+      tell(cat("damaged checkpoint: ", e.what()));
+      damaged.push_back(path);
+      resumed.damaged.push(e.what());
+      continue;
+    }
+    resumed.changed = check_same_run(path, stored, about, o.may_change);
+    if (const std::int64_t step = stored.at("step").as_int(); step > steps.total())
+      input_error(path, ": is of step ", step, ", and train.steps is ", steps.total(), "; name another train.out");
+    TrainingState state = steps.state();
+    load_checkpoint(path, stored, state);
+    steps.restore(state);
+    for (const std::string& d : damaged) set_aside(d);
+    tell(cat("resumed from ", path));
+    resumed.from = path;
+    return resumed;
+  }
+  if (!damaged.empty())
+    input_error(resumed.damaged[resumed.damaged.size() - 1].as_string(), "; no whole checkpoint is left in ", o.out,
+                "/checkpoints: move it away to start from the first step");
+  return resumed;
+}
+
+tensorboard::Scalars scalars(const StepReport& r, double peak, const Json& more) {
+  const double rate = r.seconds > 0 ? 1 / r.seconds : 0;
+  tensorboard::Scalars all = {{"loss", r.loss},
+                              {"token_loss", r.token_loss},
+                              {"lr", r.lr},
+                              {"gradient_norm", r.gradient_norm},
+                              {"tokens_per_second", rate * static_cast<double>(r.tokens)},
+                              {"samples_per_second", rate * static_cast<double>(r.samples)},
+                              {"seconds", r.seconds},
+                              {"data_seconds", r.data_seconds},
+                              {"mfu", model_flops_utilisation(r, peak)}};
+  if (r.floor_seconds > 0) all.emplace_back("floor_seconds", r.floor_seconds);
+  for (const auto& [name, value] : more.members())
+    if (value.is_number()) all.emplace_back(name, value.as_double());
+  return all;
+}
+
 }  // namespace
 
-StepReport run_to_end(Steps& steps, const RunOptions& o, const std::function<Json()>& finish) {
-  if (const auto newest = newest_checkpoint(o.out)) {
-    // A run that starts again beside them would have its own checkpoints pruned as the older ones.
-    if (!o.resume)
-      input_error(*newest, ": a checkpoint of an earlier run; set train.resume to go on from it, or another train.out");
-    TrainingState state = steps.state();
-    load_checkpoint(*newest, state);
-    steps.restore(state);
+RunDirectory::RunDirectory(const RunOptions& options, const std::string& result, const std::string& command,
+                           const std::vector<std::string>& sources)
+    : result_(options.out + "/" + result) {
+  make_directories(options.out);
+  lock_ = std::make_unique<DirectoryLock>(options.out);
+  DurableDirectory::recover(result_);
+  DurableDirectory::check(result_, command);
+  for (const std::string& source : sources) {
+    std::error_code missing;
+    if (std::filesystem::equivalent(result_, source, missing))
+      input_error(result_, ": the run starts from it and would replace it; name another train.out");
   }
+}
+
+StepReport run_to_end(Steps& steps, const RunOptions& o, const RunFacts& facts, const std::function<Json()>& finish) {
+  const StopSignals signals;
+  Json sources = facts.sources;
+  sources.set("starting_weights", hex16(tensor_checksum(steps.state().parameters.values())));
+  Json about = Json::object({{"config", o.config}, {"sources", sources}});
+  for (const auto& [key, value] : facts.counts.members()) about.set(key, value);
+  Resumed resumed = resume(steps, o, about);
+
   RunLog log(o.out + "/run.jsonl", steps.done());
+  tensorboard::Writer events(o.out, steps.done());
   const double peak = kernels::cpu::fma_peak_flops(threads());
-  if (steps.done() == 0) {
-    Json first = o.about;
+  if (!log.damage().empty()) {
+    tell(cat("damaged line: ", log.damage(), "; the log is cut there"));
+    resumed.damaged.push(log.damage());
+  }
+  if (!log.has_run()) {
+    Json first = about;
     first.set("threads", threads());
     first.set("peak_flops", peak);
+    first.set("revision", revision());
     log.run(first);
-  } else {
-    log.note("resume", Json::object({{"step", steps.done()}}));
   }
+  if (!resumed.from.empty())
+    log.note("resume", Json::object({{"step", steps.done()},
+                                     {"revision", revision()},
+                                     {"threads", threads()},
+                                     {"changed", resumed.changed},
+                                     {"damaged", resumed.damaged}}));
 
   StepReport report;
   report.step = steps.done();
+  std::int64_t saved = steps.done();
+  // The log first: a checkpoint must not know of a step that a power cut took from the log.
+  const auto save = [&] {
+    log.sync();
+    events.sync();
+    save_checkpoint(o.out, steps.state(), about);
+    prune_checkpoints(o.out, o.keep);
+    saved = steps.done();
+  };
   {
-    Progress progress(o.name, steps.total(), "step");
-    while (steps.done() < steps.total()) {
+    Progress progress(facts.name, steps.total(), "step", steps.done());
+    while (steps.done() < steps.total() && !StopSignals::asked()) {
       const Steps::Step step = steps.step();
       report = step.report;
       const bool last = report.step == steps.total();
-      if (last || (o.log_every > 0 && report.step % o.log_every == 0)) log.step(report, peak, step.more);
-      if (last || (o.save_every > 0 && report.step % o.save_every == 0)) {
-        save_checkpoint(o.out, steps.state(), o.about);
-        prune_checkpoints(o.out, o.keep);
+      if (last || (o.log_every > 0 && report.step % o.log_every == 0)) {
+        log.step(report, peak, step.more);
+        events.write(report.step, scalars(report, peak, step.more));
       }
+      if (last || (o.save_every > 0 && report.step % o.save_every == 0)) save();
       progress.update(report.step, step.note.empty() ? progress_note(report, peak) : step.note);
     }
+  }
+  if (const int signal = StopSignals::asked()) {
+    if (saved < steps.done()) save();
+    log.note("stop", Json::object({{"step", steps.done()}, {"signal", signal}}));
+    throw Error(stopped_by(signal), cat("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " after step ",
+                                        steps.done(), " of ", steps.total(), steps.done() > 0 ? ", which is saved" : "",
+                                        "; the same command goes on from there"));
   }
   const Json members = finish();
   if (steps.times().steps() > 0) log.note("times", steps.times().json());
@@ -82,9 +199,10 @@ StepReport run_to_end(Steps& steps, const RunOptions& o, const std::function<Jso
   return report;
 }
 
-StepReport run_to_end(Trainer& trainer, const RunOptions& options, const std::function<Json()>& finish) {
+StepReport run_to_end(Trainer& trainer, const RunOptions& options, const RunFacts& facts,
+                      const std::function<Json()>& finish) {
   TrainerSteps steps(trainer);
-  return run_to_end(steps, options, finish);
+  return run_to_end(steps, options, facts, finish);
 }
 
 }  // namespace ov

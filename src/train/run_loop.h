@@ -1,18 +1,42 @@
-// The loop that every training run shares: goes on from the newest checkpoint in `out`, if there is one, to the last
-// step; writes out/run.jsonl and out/checkpoints/ on the way and shows its progress.
+// The loop that every training run shares: goes on from the newest whole checkpoint in `out`, if there is one, to the
+// last step; writes out/run.jsonl, TensorBoard events and out/checkpoints/ on the way and shows its progress.
+//
+// A resumed run is the same run: model, data and every key but those in `may_change` must be as they were. SIGINT and
+// SIGTERM end it after the step under way, saved.
 #pragma once
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "base/io/directory_lock.h"
 #include "train/checkpoint.h"
+#include "train/trainer.h"
 
 namespace ov {
 
+// How a run goes, whatever it trains: what the `train` and `pretrain` verbs have in common.
 struct RunOptions {
-  std::string out, name = "train";  // `name` stands before the progress bar
-  std::int64_t save_every = 0, keep = 2, log_every = 1;
-  bool resume = true;
-  Json about;  // for the log's first line and the checkpoints: configuration, counts
+  std::string out;                      // run.jsonl, rejects.jsonl, checkpoints/ and the result
+  std::int64_t save_every = 0;          // steps; 0: at the end only
+  std::int64_t keep = 2;                // checkpoints
+  std::int64_t log_every = 1;           // steps
+  bool resume = true;                   // from the newest whole checkpoint in out, if there is one
+  Json config;                          // the whole configuration, for the log and the checkpoints
+  std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed
+};
+
+// `out` while a run works in it: made, locked, and known to take the result.
+class RunDirectory {
+ public:
+  // `result`: the directory in out that `command` writes at the end. input_error when another process works there, when
+  // the result could not be written (base/io/durable_directory.h), or when it would replace one of `sources`.
+  RunDirectory(const RunOptions& options, const std::string& result, const std::string& command,
+               const std::vector<std::string>& sources);
+  const std::string& result() const { return result_; }
+
+ private:
+  std::string result_;
+  std::unique_ptr<DirectoryLock> lock_;
 };
 
 // What the loop drives.
@@ -32,9 +56,19 @@ class Steps {
   virtual const StepTimes& times() const = 0;
 };
 
-// `finish`, called behind the last step, exports what was trained and returns the members of the log's last line.
-// Throws input_error when there is a checkpoint and options.resume is false.
-StepReport run_to_end(Steps& steps, const RunOptions& options, const std::function<Json()>& finish);
-StepReport run_to_end(Trainer& trainer, const RunOptions& options, const std::function<Json()>& finish);
+// What a kind of run says about itself.
+struct RunFacts {
+  std::string name = "train";     // before the progress bar
+  Json counts = Json::object();   // for the log's first line and the checkpoints
+  Json sources = Json::object();  // fingerprints of what it starts from, beside the model and the data
+};
+
+// `finish`, called after the last step, exports what was trained and returns the members of the log's last line.
+// Throws input_error when there is a checkpoint and options.resume is false, when it is of another run, or when none is
+// whole; an Error that ends the process with 130 or 143 when a signal stopped the run.
+StepReport run_to_end(Steps& steps, const RunOptions& options, const RunFacts& facts,
+                      const std::function<Json()>& finish);
+StepReport run_to_end(Trainer& trainer, const RunOptions& options, const RunFacts& facts,
+                      const std::function<Json()>& finish);
 
 }  // namespace ov

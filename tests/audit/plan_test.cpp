@@ -11,7 +11,11 @@ using namespace ov;
 namespace {
 
 ModelConfig described(const std::string& file) {
-  return cli::described_model(Config::parse(cli::keys(), "plan", {"--config", file}));
+  const Config config = Config::parse(cli::keys(), "plan", {"--config", file});
+  ModelConfig model;
+  model.vision = cli::described_vision(config);
+  model.text = cli::described_text(config);
+  return model;
 }
 
 std::int64_t parameters_of(const Plan& plan, const std::string& module) {

@@ -14,7 +14,7 @@ const KeyTable& table() {
   static const KeyTable t({{"cook", "DISH [SIDE]", "cooks"}, {"wash", "", "washes"}},
                           {
                               {"stove.heat", "heat", 0.5, Allowed(0, 1), "cook", "how hot"},
-                              {"stove.plates", "", std::int64_t{4}, at_least(1), "cook", "how many"},
+                              {"stove.plates", "", std::int64_t{4}, at_least(1), "cook", "how many", Resume::free},
                               {"stove.fan", "fan", false, {}, "cook", "turns it on"},
                               {"stove.fuel", "", "gas", "gas wood", "cook", "what burns"},
                               {"herbs", "", Strings{"salt"}, "salt thyme sage", "cook", "what is added"},
@@ -33,6 +33,17 @@ Config cook(Strings arguments) {
 std::string error_of(const std::string& command, const Strings& arguments) {
   try {
     Config::parse(table(), command, arguments);
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::wrong_input);
+    return e.what();
+  }
+  return "no error";
+}
+
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
   } catch (const Error& e) {
     CHECK(e.exit() == Exit::wrong_input);
     return e.what();
@@ -140,11 +151,28 @@ TEST_CASE("config: the dump gives the same values when it is read as a file") {
   CHECK(cook({}).dump().dump() != c.dump().dump());
 }
 
-TEST_CASE("config: the start-up table shows what is not at its default, and where it comes from") {
+TEST_CASE("config: the start-up table names the files, and what the command line sets to something else") {
   const ScratchDirectory dir;
-  write_durably(dir / "c.json", R"({"stove": {"heat": 0.1, "plates": 4}})");
-  const std::string shown = cook({"--config", dir / "c.json", "--fan"}).table();
-  CHECK(shown == "  stove.heat  0.1  (" + (dir / "c.json") + ")\n  stove.fan   true  (command line)\n");
+  write_durably(dir / "c.json", R"({"stove": {"heat": 0.1, "plates": 3, "fuel": "wood"}})");
+  const Config c = cook({"--config", dir / "c.json", "--fan", "--stove.plates", "5", "--heat", "0.1"});
+  CHECK(c.table() == "  " + (dir / "c.json") + "\n  stove.plates  5\n  stove.fan     true\n");
+  CHECK(cook({"--fan", "false"}).table() == "");
+  CHECK(c.free_keys() == Strings{"stove.plates"});
+}
+
+TEST_CASE("config: keys that nobody read are known, and refused where the command line sets them") {
+  const ScratchDirectory dir;
+  write_durably(dir / "c.json", R"({"stove": {"fuel": "wood"}})");
+  const Config c = cook({"--config", dir / "c.json", "--fan", "--heat", "0.1", "--herbs", "sage"});
+  CHECK(error_of([&] { c.refuse_unread("here"); }) == "cook: --stove.heat, --stove.fan, --herbs have no effect here");
+  CHECK(c.unread() ==
+        Strings{"stove.heat", "stove.plates", "stove.fan", "stove.fuel", "herbs", "guests", "note.to.self"});
+  c.number("stove.heat");
+  c.list("herbs");
+  CHECK(error_of([&] { c.refuse_unread("on a stove"); }) == "cook: --stove.fan has no effect on a stove");
+  c.flag("stove.fan");
+  c.refuse_unread("here");
+  CHECK(c.texts("note.to.self") == Strings{"soup", "wood", "sage"});
 }
 
 TEST_CASE("config: reading a key that the command does not declare is a mistake of ours, not of the user") {

@@ -12,7 +12,7 @@ using namespace ov;
 namespace {
 
 void save(const std::string& path, const std::string& content) {
-  DurableDirectory directory(path);
+  DurableDirectory directory(path, "test");
   AppendFile(directory.file("a"), 0).append(content);
   make_directory(directory.file("inside"), path);
   write_durably(directory.file("inside/b"), content);
@@ -97,7 +97,7 @@ TEST_CASE("twin: writing into the final directory is caught by the same kills") 
 TEST_CASE("a directory that is not committed leaves nothing; one that is not ours is not replaced") {
   const ScratchDirectory dir;
   {
-    DurableDirectory directory(dir / "save");
+    DurableDirectory directory(dir / "save", "test");
     write_durably(directory.file("a"), "x");
   }
   CHECK(list_directory(dir.path()).empty());
@@ -119,4 +119,91 @@ TEST_CASE("a directory that is not committed leaves nothing; one that is not our
   make_directory(dir / "empty", "");
   save(dir / "empty/", "new");
   CHECK(state(dir / "empty") == "new");
+}
+
+namespace {
+
+std::string said(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::wrong_input);
+    return e.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("DONE says who wrote the directory and proves its files: any flipped bit, in DONE too, is noticed") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "model";
+  save(path, "a model");
+  CHECK(read_file(path + "/DONE").starts_with("onevision test, revision "));
+  DurableDirectory::verify(path, "test");
+  CHECK(said([&] { DurableDirectory::verify(path, "merge"); }).find("was written by `test`") != std::string::npos);
+  int flips = 0;
+  for (const char* name : {"a", "inside/b", "DONE"}) {
+    const std::string file = path + "/" + name, whole = read_file(file);
+    for (std::size_t bit = 0; bit < 8 * whole.size(); bit += 3, ++flips) {
+      std::string flipped = whole;
+      flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
+      write_durably(file, flipped);
+      const std::string message = said([&] { DurableDirectory::verify(path, "test"); });
+      CHECK_MESSAGE(message.find(file) != std::string::npos, name, " bit ", bit, ": ", message);
+    }
+    write_durably(file, whole);
+  }
+  CHECK(flips > 500);
+  DurableDirectory::verify(path, "test");
+  std::filesystem::remove(path + "/inside/b");
+  CHECK(said([&] { DurableDirectory::verify(path, "test"); }).find("inside/b: is missing") != std::string::npos);
+}
+
+TEST_CASE("what users put into a directory stays when it is written again, killed at any step") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "model";
+  const auto mine = [&] {
+    return read_file(path + "/README.md") == "mine" && read_file(path + "/code/modeling.py") == "code" &&
+           std::filesystem::is_symlink(path + "/link");
+  };
+  kill_at_every_step(
+      [&] {
+        clear(path);
+        save(path, "old");
+        write_durably(path + "/README.md", "mine");
+        make_directory(path + "/code", "");
+        write_durably(path + "/code/modeling.py", "code");
+        std::filesystem::create_symlink("nowhere", path + "/link");
+      },
+      [&] { save(path, "new"); },
+      [&](const std::string& where) {
+        DurableDirectory::recover(path);
+        CHECK_MESSAGE(mine(), where);
+      });
+  CHECK(state(path) == "new");
+  CHECK(mine());
+  CHECK(DurableDirectory::foreign_files(path) == std::vector<std::string>{"README.md", "code/modeling.py", "link"});
+  save(path, "newer");
+  CHECK(mine());
+  DurableDirectory::verify(path, "test");
+
+  // A name that the new directory needs, and a file of ours that somebody changed, are refused by name.
+  std::filesystem::remove(path + "/DONE");
+  save(dir / "other", "x");
+  std::filesystem::copy(dir / "other/DONE", path + "/DONE");
+  CHECK(said([&] { save(path, "next"); }).find("model/a: is not what `test` wrote") != std::string::npos);
+  CHECK(state(path) == "newer");
+}
+
+TEST_CASE("another command's directory is not replaced") {
+  const ScratchDirectory dir;
+  save(dir / "world", "toys");
+  for (const auto& f : {std::function<void()>([&] { DurableDirectory(dir / "world", "merge"); }),
+                        std::function<void()>([&] { DurableDirectory::check(dir / "world/", "merge"); })})
+    CHECK(said(f).find(": was written by `test`, so `merge` does not replace it") != std::string::npos);
+  CHECK(state(dir / "world") == "toys");
+  CHECK(list_directory(dir.path()) == std::vector<std::string>{"world"});
+  write_durably(dir / "world/DONE", "");  // as older programs left it
+  CHECK(said([&] { save(dir / "world", "x"); }).find("world/DONE: does not say which command") != std::string::npos);
 }

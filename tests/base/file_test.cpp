@@ -275,7 +275,7 @@ TEST_CASE("nothing is renamed before its fsync, and the directory is fsynced aft
   const ScratchDirectory dir;
   CHECK(order_fault(steps_of([&] { save_in_pieces(dir / "a"); })) == "");
   CHECK(order_fault(steps_of([&] {
-          DurableDirectory save(dir / "save");
+          DurableDirectory save(dir / "save", "test");
           AppendFile(save.file("plain"), 0).append(new_content);
           write_durably(save.file("durable"), new_content);
           save.commit();

@@ -1,7 +1,15 @@
 // From pictures and a conversation file to a model that answers, with the program alone; and what stands between.
 #include <doctest/doctest.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <functional>
+#include <thread>
+#include <tuple>
+
+#include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "tests/cli/program.h"
@@ -104,4 +112,147 @@ TEST_CASE("cli: a disk that fills up while saving ends the run with what was sav
   CHECK(world.train("run", {"--steps", "2", "--schedule.decay", "constant"}).exit == 0);
   REQUIRE(world.train("straight", {"--steps", "2", "--schedule.decay", "constant"}).exit == 0);
   CHECK(world.weights("run") == world.weights("straight"));
+}
+
+namespace {
+
+// Starts a long run, waits until its log has `lines` lines, and calls act(process). Returns its exit code, or 1000 plus
+// the signal that ended it.
+int stopped(const World& world, const std::string& out, const std::vector<std::string>& more, std::size_t lines,
+            const std::function<void(pid_t)>& act) {
+  std::vector<std::string> call = {program_path(),  "train", "--model", world.dir / "init", "--data.json",
+                                   world.lessons(), "--out", out,       "--lr=1e-3"};
+  call.insert(call.end(), more.begin(), more.end());
+  const std::string err = out + ".err";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::vector<char*> argv;
+    for (std::string& a : call) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  const std::string log = out + "/run.jsonl";
+  const auto count = [&] {
+    const std::string text = std::filesystem::exists(log) ? read_file(log) : "";
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+  };
+  for (int wait = 0; wait < 3000 && count() < lines; ++wait) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  act(child);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+const std::vector<std::string> constant = {"--schedule.decay", "constant", "--schedule.warmup", "0"};
+
+std::vector<std::string> with(std::vector<std::string> more) {
+  more.insert(more.end(), constant.begin(), constant.end());
+  return more;
+}
+
+}  // namespace
+
+TEST_CASE("cli: SIGINT and SIGTERM finish the step, save it and say so; the same bits follow") {
+  const World world;
+  for (const auto& [signal, code, name] : {std::tuple{SIGINT, 130, "SIGINT"}, std::tuple{SIGTERM, 143, "SIGTERM"}}) {
+    const std::string out = world.dir / name;
+    CHECK(stopped(world, out, with({"--steps", "100000"}), 6, [&](pid_t p) { ::kill(p, signal); }) == code);
+    const std::string said = last_line(read_file(out + ".err"));
+    CHECK(said.find(cat("onevision: stopped by ", name, " after step ")) == 0);
+    const auto checkpoints = list_directory(out + "/checkpoints");
+    REQUIRE(checkpoints.size() == 1);
+    const std::int64_t step = std::stoll(checkpoints[0].substr(5));
+    CHECK(said.find(cat("after step ", step, " of 100000, which is saved")) != std::string::npos);
+    CHECK(read_file(out + "/run.jsonl").find(cat(R"({"type":"stop","step":)", step)) != std::string::npos);
+    const std::string more = std::to_string(step + 2);
+    std::vector<std::string> call = with({"train", "--model", world.dir / "init", "--data.json", world.lessons(),
+                                          "--out", out, "--lr=1e-3", "--steps", more});
+    CHECK(run(call).exit == 0);
+    call[6] = world.dir / "straight";
+    CHECK(run(call).exit == 0);
+    CHECK(world.weights(name) == world.weights("straight"));
+    CHECK(run({"diff", out + "/run.jsonl", world.dir / "straight" + "/run.jsonl"}).exit == 0);
+    std::filesystem::remove_all(world.dir / "straight");
+  }
+  // The second ends the process at once.
+  CHECK(stopped(world, world.dir / "twice", {"--steps", "100000", "--train.micro_batches", "5000"}, 1, [&](pid_t p) {
+          ::kill(p, SIGTERM);
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+          ::kill(p, SIGTERM);
+        }) == 1000 + SIGTERM);
+}
+
+TEST_CASE("cli: two runs in one directory: the second is told by which process it is used, and touches nothing") {
+  const World world;
+  const std::string out = world.dir / "run";
+  Outcome second;
+  pid_t first = 0;
+  CHECK(stopped(world, out, {"--steps", "100000"}, 3, [&](pid_t p) {
+          first = p;
+          second = world.train("run", {"--steps", "100000"});
+          ::kill(p, SIGKILL);
+        }) == 1000 + SIGKILL);
+  CHECK(second.exit == 2);
+  CHECK(last_line(second.err).find(cat(out, ": in use by process ", first, ";")) != std::string::npos);
+  CHECK(world.train("run", {"--steps", "2"}).exit == 0);  // a dead one's lock does not block
+}
+
+TEST_CASE("cli: with stdin, stdout and stderr closed no file takes their place") {
+  const World world;
+  REQUIRE(world
+              .train("closed", {"--steps", "2"},
+                     [] {
+                       for (const int fd : {0, 1, 2}) ::close(fd);
+                     })
+              .exit == 0);
+  REQUIRE(world.train("open", {"--steps", "2"}).exit == 0);
+  CHECK(world.weights("closed") == world.weights("open"));
+  CHECK(run({"diff", world.dir / "closed" + "/run.jsonl", world.dir / "open" + "/run.jsonl"}).exit == 0);
+}
+
+TEST_CASE("cli: keys that have no effect are refused by name, and so is an output that is read") {
+  const World world;
+  const std::string packs = world.dir / "packs";
+  REQUIRE(run({"pack", "--model", world.dir / "init", "--sources", world.lessons(), "--out", packs}).exit == 0);
+  const auto refused = [&](const std::vector<std::string>& call, const std::string& part) {
+    const Outcome o = run(call);
+    INFO(o.err);
+    CHECK(o.exit == 2);
+    CHECK(last_line(o.err).find(part) != std::string::npos);
+  };
+  const std::vector<std::string> packed = {"train", "--model", world.dir / "init", "--packs",
+                                           packs,   "--out",   world.dir / "p"};
+  for (const auto& [key, value] : {std::pair{"--data.turns", "shared_prefix"},
+                                   {"--data.image_dir", "/nowhere"},
+                                   {"--train.max_tokens", "10"},
+                                   {"--train.micro_batch_samples", "7"}}) {
+    std::vector<std::string> call = packed;
+    call.insert(call.end(), {key, value});
+    refused(call, cat("train: ", key, " has no effect beside data.packs"));
+  }
+  CHECK(!std::filesystem::exists(world.dir / "p"));
+  refused({"synth", "--count", "3", "--what", "world", "--out", world.dir / "w"}, "--synth.count has no effect");
+  refused({"plan", "--model", world.dir / "init", "--text.layers", "3"}, "--text.layers has no effect");
+  refused({"inspect", "image", "x.png", "--in", "y", "--out", world.dir / "z"}, "--in has no effect");
+
+  const std::string before = read_file(world.lessons());
+  refused({"pack", "--model", world.dir / "init", "--sources", world.lessons(), "--out", world.lessons()},
+          "is also read");
+  CHECK(read_file(world.lessons()) == before);
+  refused({"tokenizer", "--text", world.lessons(), "--out", world.dir / "init"}, "was written by `merge`");
+}
+
+TEST_CASE("cli: recall prints its lines whole, however long question and answer are") {
+  const World world;
+  std::string question;
+  for (int i = 0; i < 300; ++i) question += "形状";
+  write_durably(world.dir / "long.json", R"([{"id": "x", "conversations": [{"from": "human", "value": ")" + question +
+                                             R"("}, {"from": "gpt", "value": "B"}]}])");
+  const Outcome o =
+      run({"recall", "--model", world.dir / "init", "--data", world.dir / "long.json", "--max_new_tokens", "2"});
+  CHECK(o.exit == 1);
+  CHECK(o.out.find(" " + question + " taught: B ") != std::string::npos);
+  CHECK(o.out.ends_with("\n0 of 1 right\n"));
 }

@@ -239,7 +239,7 @@ TEST_CASE("a saved model killed before and after every step is the old one or th
   const NamedTensor x2{x.name, Tensor::of<float>({-1, -2, -3, -4}, {4})};
   const NamedTensor y2{y.name, Tensor::of<float>({-5, -6, -7, -8, -9, -10}, {3, 2})};
   const auto save = [&](const std::vector<NamedTensor>& tensors) {
-    DurableDirectory directory(path);
+    DurableDirectory directory(path, "test");
     write_checkpoint(directory.path(), tensors, {.max_shard_bytes = 1, .dtype = {}});
     write_durably(directory.file("config.json"), "{}\n");
     directory.commit();

@@ -110,14 +110,19 @@ TEST_CASE("six steps at once and three, a new process's worth of objects, and th
   CHECK(state.at("step").as_int() == 6);
   CHECK(state.at("config").at("data.seed").as_int() == 5);
 
-  // The twin: a checkpoint without its moments goes on, but elsewhere.
+  // The twin: a checkpoint without its moments, its digests made anew, goes on, but elsewhere.
   run(other.path(), {3});
-  const std::string moments = other / "checkpoints/step-00000003/optimizer.safetensors";
+  const std::string cut = other / "checkpoints/step-00000003";
   {
-    const Safetensors file = Safetensors::open(moments);
+    const std::string model = read_file(cut + "/model.safetensors"), state = read_file(cut + "/state.json");
+    const Safetensors file = Safetensors::open(cut + "/optimizer.safetensors");
     const Tensor m = file.tensor("m");
-    write_safetensors(moments, {{"m", Tensor::zeros(m.shape(), m.dtype(), cpu())}, {"v", file.tensor("v")}},
-                      file.metadata());
+    DurableDirectory again(cut, "checkpoint");
+    write_durably(again.file("model.safetensors"), model);
+    write_durably(again.file("state.json"), state);
+    write_safetensors(again.file("optimizer.safetensors"),
+                      {{"m", Tensor::zeros(m.shape(), m.dtype(), cpu())}, {"v", file.tensor("v")}}, file.metadata());
+    again.commit();
   }
   CHECK(run(other.path(), {6}) != expected);
   CHECK(diff_runs(straight / "run.jsonl", other / "run.jsonl").first == "step 4: parameters");
@@ -182,8 +187,7 @@ TEST_CASE("twin: checkpoints written straight into their directory are caught by
         names(dir);
       },
       [&](const std::string&) {
-        const auto newest = newest_checkpoint(out.path());
-        broken += newest && !std::filesystem::exists(*newest + "/model.safetensors");
+        broken += DurableDirectory::complete(dir) && !std::filesystem::exists(dir + "/model.safetensors");
       });
   CHECK(broken > 0);
   set_threads(threads_before);

@@ -1,12 +1,14 @@
 // Short runs for tests of checkpoints and of the training job: a model that reads the 256-byte tokenizer, and what a
 // run left behind.
 #pragma once
+#include <optional>
 #include <string>
 
 #include "base/io/file.h"
 #include "base/sha256.h"
 #include "store/hf_weights.h"
 #include "tests/model/packed_rows.h"
+#include "train/checkpoint.h"
 #include "train/trainer.h"
 
 namespace ov::test {
@@ -50,6 +52,23 @@ inline TrainOptions short_run(std::int64_t steps) {
   o.schedule = {.peak = 1e-2, .min = 1e-3, .warmup = 0.1, .first_step = 1};
   o.optimizer.weight_decay = 0.1;
   return o;
+}
+
+inline void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
+  ov::save_checkpoint(
+      out, {trainer.model().parameters(), trainer.optimizer(), trainer.steps_done(), trainer.data().state()}, about);
+}
+
+inline std::optional<std::string> newest_checkpoint(const std::string& out) {
+  const auto all = checkpoints(out);
+  return all.empty() ? std::nullopt : std::optional(all.back());
+}
+
+inline void load_checkpoint(const std::string& directory, Trainer& trainer) {
+  TrainingState state{trainer.model().parameters(), trainer.optimizer()};
+  ov::load_checkpoint(directory, checked_checkpoint(directory), state);
+  trainer.data().restore(state.data);
+  trainer.resumed_at(state.step);
 }
 
 // Parameters, moments, step and data position: all that a run goes on from.

@@ -4,11 +4,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/io/file.h"
+#include "base/parallel.h"
+#include "base/revision.h"
+#include "base/sha256.h"
 
 namespace ov {
 namespace {
@@ -34,6 +39,8 @@ std::string without_slash(std::string path) {
 void sync_tree(const std::string& path, const std::string& shown) {
   for (const std::string& name : list_directory(path)) {
     const std::string inside = path + "/" + name;
+    std::error_code ignored;
+    if (fs::is_symlink(inside, ignored)) continue;  // a name alone: the directory's fsync keeps it
     if (is_directory(inside)) sync_tree(inside, shown);
     else sync_path(inside, false, shown);
   }
@@ -56,21 +63,126 @@ void discard(const std::string& path) {
   remove_tree(path);
 }
 
+// Every file below `path`, as a path inside it; a symbolic link counts as a file. Sorted within each directory.
+void list_files(const std::string& path, const std::string& inside, std::vector<std::string>& files) {
+  for (const std::string& name : list_directory(path + "/" + inside)) {
+    std::error_code ignored;
+    if (fs::is_directory(fs::symlink_status(path + "/" + inside + name, ignored)))
+      list_files(path, inside + name + "/", files);
+    else files.push_back(inside + name);
+  }
+}
+
+std::vector<std::string> files_in(const std::string& path) {
+  std::vector<std::string> files;
+  list_files(path, "", files);
+  std::erase(files, DurableDirectory::marker);
+  return files;
+}
+
+// A child of fork() has no other threads, so a few files are read by the caller alone.
+std::vector<std::string> digests(const std::string& path, const std::vector<std::string>& files) {
+  std::vector<std::string> hex(files.size());
+  parallel_for(static_cast<std::int64_t>(files.size()), 64, [&](std::int64_t i) {
+    hex[static_cast<std::size_t>(i)] = sha256_file(path + "/" + files[static_cast<std::size_t>(i)]);
+  });
+  return hex;
+}
+
+constexpr std::size_t digest_digits = 64;
+constexpr std::string_view first_word = "onevision ";
+
+// What DONE says.
+struct Contents {
+  std::string command;
+  std::map<std::string, std::string> files;  // name to SHA-256
+};
+
+std::string marker_text(const std::string& command, const std::vector<std::string>& files,
+                        const std::vector<std::string>& hex) {
+  std::string text = cat(first_word, command, ", revision ", revision(), "\n");
+  for (std::size_t i = 0; i < files.size(); ++i) text += hex[i] + "  " + files[i] + "\n";
+  return text + sha256(text) + "  " + DurableDirectory::marker + "\n";
+}
+
+Contents read_marker(const std::string& path) {
+  const std::string marker = path + "/" + DurableDirectory::marker, text = read_file(marker);
+  if (!text.starts_with(first_word))
+    input_error(marker, ": does not say which command wrote the directory, or is damaged");
+  const std::size_t last = text.size() < 2 ? 0 : text.rfind('\n', text.size() - 2) + 1;
+  if (text.substr(last) != sha256(text.substr(0, last)) + "  " + DurableDirectory::marker + "\n")
+    input_error(marker, ": is damaged: its last line is not the SHA-256 of the lines above it");
+  Contents found;
+  std::size_t at = text.find('\n') + 1;
+  found.command = text.substr(first_word.size(), text.find(',') - first_word.size());
+  while (at < last) {
+    const std::size_t end = text.find('\n', at);
+    if (end - at < digest_digits + 2) input_error(marker, ": expected a digest and a name, found a shorter line");
+    found.files[text.substr(at + digest_digits + 2, end - at - digest_digits - 2)] = text.substr(at, digest_digits);
+    at = end + 1;
+  }
+  return found;
+}
+
+// input_error that names the first listed file which is not as it was written. Files above `most` bytes are passed
+// over, missing ones too unless all must be there.
+void compare(const std::string& path, const Contents& written, std::uintmax_t most, bool all, const char* advice) {
+  std::vector<std::string> files;
+  for (const auto& [name, digest] : written.files) {
+    std::error_code missing;
+    const auto size = fs::file_size(path + "/" + name, missing);
+    if (missing && all) input_error(path, "/", name, ": is missing, though ", DurableDirectory::marker, " lists it");
+    if (!missing && size <= most) files.push_back(name);
+  }
+  const std::vector<std::string> hex = digests(path, files);
+  for (std::size_t i = 0; i < files.size(); ++i)
+    if (hex[i] != written.files.at(files[i]))
+      input_error(path, "/", files[i], ": is not what `", written.command, "` wrote: its SHA-256 is not the one in ",
+                  DurableDirectory::marker, advice);
+}
+
 }  // namespace
 
-DurableDirectory::DurableDirectory(const std::string& path)
-    : path_(without_slash(path)), target_(follow_link(path_)), partial_(target_ + ".partial"), old_(target_ + ".old") {
+DurableDirectory::DurableDirectory(const std::string& path, std::string command)
+    : path_(without_slash(path)),
+      command_(std::move(command)),
+      target_(follow_link(path_)),
+      partial_(target_ + ".partial"),
+      old_(target_ + ".old") {
   recover(target_);
-  if (exists(target_)) {
-    if (!is_directory(target_)) input_error(path_, ": is a file, expected a directory or nothing");
-    if (!complete(target_) && !list_directory(target_).empty())
-      input_error(path_, ": holds files but no ", marker,
-                  ", so it is not replaced; name another directory or empty it");
-  }
+  check(path_, command_);
   discard(partial_);
   discard(old_);
   make_directory(partial_, path_);
   pending_ = true;
+}
+
+void DurableDirectory::check(const std::string& path, const std::string& command) {
+  const std::string target = follow_link(without_slash(path));
+  if (!exists(target)) return;
+  if (!is_directory(target)) input_error(path, ": is a file, expected a directory or nothing");
+  if (list_directory(target).empty()) return;
+  if (!complete(target))
+    input_error(path, ": holds files but no ", marker, ", so it is not replaced; name another directory or empty it");
+  const Contents written = read_marker(target);
+  if (written.command != command)
+    input_error(path, ": was written by `", written.command, "`, so `", command,
+                "` does not replace it; name another directory");
+  compare(target, written, 64 << 20, false, "; move it away, or undo the change");
+}
+
+void DurableDirectory::verify(const std::string& path, const std::string& command) {
+  const Contents written = read_marker(path);
+  if (written.command != command) input_error(path, ": was written by `", written.command, "`, expected ", command);
+  compare(path, written, UINTMAX_MAX, true, "; it is damaged");
+}
+
+std::vector<std::string> DurableDirectory::foreign_files(const std::string& path) {
+  const Contents written = read_marker(path);
+  std::vector<std::string> foreign;
+  for (const std::string& name : files_in(path))
+    if (!written.files.contains(name)) foreign.push_back(name);
+  return foreign;
 }
 
 DurableDirectory::~DurableDirectory() {
@@ -78,10 +190,22 @@ DurableDirectory::~DurableDirectory() {
 }
 
 void DurableDirectory::commit(Flush flush) {
+  const std::vector<std::string> files = files_in(partial_);
+  const std::string done = marker_text(command_, files, digests(partial_, files));
+  const bool replaces = complete(target_);
+  if (replaces)
+    for (const std::string& name : foreign_files(target_)) {
+      if (exists(file(name)))
+        input_error(path_, "/", name, ": is not one of the files that `", command_,
+                    "` wrote, and the new directory has one of that name; move it away");
+      make_directories(parent_directory(file(name)));
+      std::error_code error;
+      fs::copy(target_ + "/" + name, file(name), fs::copy_options::copy_symlinks, error);
+      if (error) machine_error(path_, "/", name, ": cannot be carried over: ", error.message());
+    }
   if (flush == Flush::file_system) sync_file_system(partial_, path_);
   else sync_tree(partial_, path_);
-  write_durably(file(marker), "");
-  const bool replaces = complete(target_);
+  write_durably(file(marker), done);
   if (replaces) rename_path(target_, old_, path_);
   pending_ = false;  // from here a failure must leave both for recover()
   rename_path(partial_, target_, path_);

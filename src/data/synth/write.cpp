@@ -247,7 +247,7 @@ void write_toy_world(const ToyWorldOptions& o) {
   if (o.shard_size < 1) input_error("synth: shard_size: expected at least 1, found ", o.shard_size);
 
   make_directories(parent_directory(o.out_dir));
-  DurableDirectory directory(o.out_dir);
+  DurableDirectory directory(o.out_dir, "synth");
   Writer writer(o, directory.path());
   writer.instruct();
   writer.captions();

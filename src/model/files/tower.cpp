@@ -24,7 +24,7 @@ Json vision_json(const VisionConfig& vision) {
 }  // namespace
 
 void export_tower(const std::string& directory, const RiceModel& model) {
-  DurableDirectory out(directory);
+  DurableDirectory out(directory, "pretrain");
   const Json config = Json::object({{"model_type", "rice_vit"}, {"vision_config", vision_json(model.tower().config)}});
   write_durably(out.file("config.json"), config.dump(2) + "\n");
   std::vector<NamedTensor> tensors;

@@ -1,7 +1,8 @@
 #include "train/stages/job.h"
 
 #include "base/io/durable_directory.h"
-#include "base/io/file.h"
+#include "base/sha256.h"
+#include "data/pack/index.h"
 #include "model/files/hf_directory.h"
 
 namespace ov {
@@ -36,15 +37,22 @@ Source open_source(const TrainJob& job, const Processor& processor) {
 
 }  // namespace
 
-void export_model(const std::string& directory, const Onevision& model, const Processor& processor) {
+void export_model(const std::string& directory, const Onevision& model, const Processor& processor,
+                  const std::string& command) {
   const auto eos = processor.tokenizer().eos(), pad = processor.tokenizer().pad();
   std::vector<std::int64_t> stop;
   if (eos) stop.push_back(*eos);
   if (pad && pad != eos) stop.push_back(*pad);
-  DurableDirectory out(directory);
+  DurableDirectory out(directory, command);
   write_model(out.path(), model, stop, pad.value_or(eos.value_or(0)));
   processor.write(out.path());
   out.commit();
+}
+
+std::string processor_fingerprint(const Processor& processor) {
+  const ProcessorConfig& c = processor.images();
+  const Json pixels = std::vector<double>{c.rescale, c.mean[0], c.mean[1], c.mean[2], c.std[0], c.std[1], c.std[2]};
+  return sha256(length_fingerprint(processor) + pixels.dump());
 }
 
 StepReport run_training(const TrainJob& job) {
@@ -55,21 +63,16 @@ StepReport run_training(const TrainJob& job) {
   if (processor.tokenizer().vocab_size() > model->config().text.vocabulary)
     input_error(job.model_dir, ": the tokenizer has ", processor.tokenizer().vocab_size(), " tokens, the model ",
                 model->config().text.vocabulary);
-  make_directories(job.out);
+  const RunDirectory directory(job, "model", "train", {job.model_dir});
   const Source source = open_source(job, processor);
   Trainer trainer(*model, *source.steps, job.train);
 
-  const RunOptions run{.out = job.out,
-                       .save_every = job.save_every,
-                       .keep = job.keep,
-                       .log_every = job.log_every,
-                       .resume = job.resume,
-                       .about = Json::object({{"config", job.config},
-                                              {"parameters", model->parameters().count()},
-                                              {"trained", model->parameters().gradients().numel()},
-                                              {"records", source.records}})};
-  return run_to_end(trainer, run, [&] {
-    export_model(job.out + "/model", *model, processor);
+  const RunFacts facts{.counts = Json::object({{"parameters", model->parameters().count()},
+                                               {"trained", model->parameters().gradients().numel()},
+                                               {"records", source.records}}),
+                       .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
+  return run_to_end(trainer, job, facts, [&] {
+    export_model(directory.result(), *model, processor);
     return Json::object({{"rejects", source.rejects().json()}});
   });
 }

@@ -1,6 +1,5 @@
 #include "train/stages/pretrain_text.h"
 
-#include "base/io/file.h"
 #include "model/files/hf_directory.h"
 
 namespace ov {
@@ -51,7 +50,7 @@ Start start_of(const TextPretraining& o) {
 
 StepReport pretrain_text(const TextPretraining& o) {
   const Start start = start_of(o);
-  make_directories(o.out);
+  const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
   LoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
   Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
@@ -59,18 +58,13 @@ StepReport pretrain_text(const TextPretraining& o) {
   train.modules = {"language_model"};
   Trainer trainer(*start.model, loader, train);
 
-  const RunOptions run{.out = o.out,
-                       .name = "pretrain",
-                       .save_every = o.save_every,
-                       .keep = o.keep,
-                       .log_every = o.log_every,
-                       .resume = o.resume,
-                       .about = Json::object({{"config", o.config},
-                                              {"parameters", start.model->parameters().count()},
-                                              {"trained", start.model->parameters().gradients().numel()},
-                                              {"records", loader.records()}})};
-  return run_to_end(trainer, run, [&] {
-    export_model(o.out + "/model", *start.model, start.processor);
+  const RunFacts facts{.name = "pretrain",
+                       .counts = Json::object({{"parameters", start.model->parameters().count()},
+                                               {"trained", start.model->parameters().gradients().numel()},
+                                               {"records", loader.records()}}),
+                       .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
+  return run_to_end(trainer, o, facts, [&] {
+    export_model(directory.result(), *start.model, start.processor, "pretrain");
     return Json::object({{"rejects", loader.rejects().json()}});
   });
 }

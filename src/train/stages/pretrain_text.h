@@ -11,10 +11,9 @@
 
 namespace ov {
 
-struct TextPretraining {
-  std::string out;        // run.jsonl, rejects.jsonl, checkpoints/, model/ (a complete Hugging Face directory)
-  std::string model_dir;  // to start from; "": the model below, freshly initialised
-  ModelConfig model;      // vocabulary 0: as many rows as the tokenizer has tokens
+struct TextPretraining : RunOptions {  // leaves out/model, a complete Hugging Face directory
+  std::string model_dir;               // to start from; "": the model below, freshly initialised
+  ModelConfig model;                   // vocabulary 0: as many rows as the tokenizer has tokens
   InitOptions init;
   std::uint64_t init_seed = 1;
   std::string tokenizer_dir;  // of a fresh model; one with model_dir has its own
@@ -22,11 +21,6 @@ struct TextPretraining {
   LoaderOptions data;  // samples and micro-batches a step, seed, rejects
   TrainOptions train;  // its modules are set to the language model
   Dtype dtype = Dtype::f32;
-  std::int64_t save_every = 0;  // steps; 0: at the end only
-  std::int64_t keep = 2;        // checkpoints
-  bool resume = true;           // from the newest checkpoint in out, if there is one
-  std::int64_t log_every = 1;   // steps
-  Json config;                  // the whole configuration, for the log and the checkpoint
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.

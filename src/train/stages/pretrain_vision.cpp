@@ -2,9 +2,6 @@
 
 #include <cstdio>
 
-#include "base/io/file.h"
-#include "train/run_loop.h"
-
 namespace ov {
 namespace {
 
@@ -46,7 +43,7 @@ class RegionSteps : public Steps {
 }  // namespace
 
 RegionStepReport pretrain_vision(const VisionPretraining& o) {
-  make_directories(o.out);
+  const RunDirectory directory(o, "tower", "pretrain", {});
   RegionLoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
   data.images.patch = o.vision.patch;
@@ -61,19 +58,13 @@ RegionStepReport pretrain_vision(const VisionPretraining& o) {
   RegionTrainer trainer(model, loader, o.train);
 
   RegionSteps steps(trainer, o.train.steps);
-  const RunOptions run{.out = o.out,
-                       .name = "pretrain",
-                       .save_every = o.save_every,
-                       .keep = o.keep,
-                       .log_every = o.log_every,
-                       .resume = o.resume,
-                       .about = Json::object({{"config", o.config},
-                                              {"parameters", model.parameters().count()},
-                                              {"pictures", loader.file().size()},
-                                              {"classes", head.classes},
-                                              {"characters", head.characters}})};
-  run_to_end(steps, run, [&] {
-    export_tower(o.out + "/tower", model);
+  const RunFacts facts{.name = "pretrain",
+                       .counts = Json::object({{"parameters", model.parameters().count()},
+                                               {"pictures", loader.file().size()},
+                                               {"classes", head.classes},
+                                               {"characters", head.characters}})};
+  run_to_end(steps, o, facts, [&] {
+    export_tower(directory.result(), model);
     return Json::object({{"rejects", loader.state().rejects.json()}});
   });
   return steps.last;

@@ -1,0 +1,55 @@
+#include "train/same_run.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "base/error.h"
+
+namespace ov {
+namespace {
+
+// Values under their whole names: {"train": {"steps": 4}} is train.steps.
+void flatten(const Json& object, const std::string& prefix, std::map<std::string, Json>& values) {
+  for (const auto& [name, value] : object.members())
+    if (value.is_object()) flatten(value, prefix + name + ".", values);
+    else values.insert_or_assign(prefix + name, value);
+}
+
+std::map<std::string, Json> values_of(const Json& about, const char* member) {
+  std::map<std::string, Json> values;
+  const Json* object = about.is_object() ? about.find(member) : nullptr;
+  if (object && object->is_object()) flatten(*object, "", values);
+  return values;
+}
+
+using Difference = std::function<void(const std::string& name, const Json& old_value, const Json& new_value)>;
+
+void differences(const Json& stored, const Json& now, const char* member, const Difference& differs) {
+  auto before = values_of(stored, member), after = values_of(now, member);
+  for (const auto& [name, value] : before) after.try_emplace(name);
+  for (const auto& [name, value] : after)
+    if (before[name].dump() != value.dump()) differs(name, before[name], value);
+}
+
+}  // namespace
+
+Json check_same_run(const std::string& checkpoint, const Json& stored, const Json& now,
+                    const std::vector<std::string>& may_change) {
+  Json changed = Json::object();
+  std::string wrong;
+  const auto list = [&](const std::string& name, const Json& old_value, const Json& new_value) {
+    wrong += cat(wrong.empty() ? "" : "; ", name, " was ", old_value.dump(), " and is ", new_value.dump());
+  };
+  differences(stored, now, "config", [&](const std::string& name, const Json& old_value, const Json& new_value) {
+    if (std::find(may_change.begin(), may_change.end(), name) == may_change.end()) list(name, old_value, new_value);
+    else changed.set(name, std::vector<Json>{old_value, new_value});
+  });
+  differences(stored, now, "sources", list);
+  if (!wrong.empty())
+    input_error(checkpoint, ": is of another run: ", wrong,
+                ". Give the old values to go on with that run, or another train.out");
+  return changed;
+}
+
+}  // namespace ov

@@ -1,0 +1,101 @@
+// Every verb is run on the least of work, in every way that it can be run: together they must read every key that the
+// table gives it. That a verb reads no other is an error of Config itself.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <set>
+
+#include "base/io/file.h"
+#include "cli/keys.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+class Verbs {
+ public:
+  // Runs a verb with stdout and stderr thrown away, and notes what it read.
+  void run(const std::string& verb, const Strings& arguments) {
+    const Config config = Config::parse(cli::keys(), verb, arguments);
+    std::fflush(nullptr);
+    const int out = ::dup(1), err = ::dup(2), null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, 1);
+    ::dup2(null, 2);
+    std::string failure;
+    try {
+      cli::keys().command(verb).run(config);
+    } catch (const std::exception& e) { failure = e.what(); }
+    std::fflush(nullptr);
+    ::dup2(out, 1);
+    ::dup2(err, 2);
+    for (const int fd : {out, err, null}) ::close(fd);
+    CHECK_MESSAGE(failure == "", verb, ": ", failure);
+    const Strings unread = config.unread();
+    std::set<std::string> now(unread.begin(), unread.end()), both;
+    if (const auto before = unread_.find(verb); before == unread_.end()) both = now;
+    else
+      std::set_intersection(now.begin(), now.end(), before->second.begin(), before->second.end(),
+                            std::inserter(both, both.end()));
+    unread_[verb] = both;
+  }
+  const std::map<std::string, std::set<std::string>>& unread() const { return unread_; }
+
+ private:
+  std::map<std::string, std::set<std::string>> unread_;
+};
+
+}  // namespace
+
+TEST_CASE("keys: every verb reads every key that its rows declare") {
+  const ScratchDirectory dir;
+  const auto at = [&](const char* name) { return dir / name; };
+  Verbs verbs;
+  verbs.run("synth", {"--out", at("lessons"), "--count", "3"});
+  verbs.run("synth", {"--what", "world", "--synth.instruct", "3", "--synth.captions", "3", "--synth.regions", "4",
+                      "--synth.text", "20", "--synth.test", "1", "--out", at("world")});
+  const std::string lessons = at("lessons") + "/conversations.json", text = at("world") + "/text/corpus.jsonl";
+  verbs.run("tokenizer", {"--text", text, "--bpe.vocabulary", "300", "--out", at("tokenizer")});
+  const std::string tiny = "configs/model/tiny.json", tokens = "data/tokenizer";
+  verbs.run("merge", {"--config", tiny, "--tokenizer", tokens, "--out", at("model")});
+  const Strings short_run = {"--steps", "1", "--train.micro_batch_samples", "2"};
+  const auto with = [&](Strings arguments, const Strings& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  verbs.run("pretrain", with(short_run, {"--what", "vision", "--config", tiny, "--regions",
+                                         at("world") + "/regions/regions.jsonl", "--out", at("tower")}));
+  verbs.run("pretrain", with(short_run, {"--what", "text", "--config", tiny, "--tokenizer", tokens, "--text", text,
+                                         "--out", at("language")}));
+  verbs.run("pretrain",
+            with(short_run, {"--what", "text", "--model", at("model"), "--text", text, "--out", at("language2")}));
+  verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
+                      "--out", at("merged")});
+  verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
+  verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));
+  verbs.run("train", {"--steps", "1", "--model", at("model"), "--packs", at("packs"), "--out", at("packed")});
+  verbs.run("generate", {"--model", at("model"), "--prompt", "x", "--max_new_tokens", "1"});
+  verbs.run("recall", {"--model", at("model"), "--data", lessons, "--max_new_tokens", "1"});
+  verbs.run("eval", {"--model", at("model"), "--data", at("world") + "/test", "--tasks", "configs/demo/eval.json",
+                     "--max_new_tokens", "1", "--limit", "1", "--out", at("eval")});
+  verbs.run("report", {"--stages", "run=" + at("run"), "--out", at("report.html")});
+  write_durably(at("in.jsonl"), "{\"text\": \"x\"}\n");
+  verbs.run("inspect", {"tokens", "--tokenizer", tokens, "--in", at("in.jsonl"), "--out", at("ids.jsonl")});
+  verbs.run("inspect", {"image", "tests/golden/images/tiny.png", "--out", at("image.safetensors")});
+  verbs.run("inspect", {"checkpoint", at("model")});
+  verbs.run("inspect", {"eval", at("eval") + "/eval.json"});
+  verbs.run("trace", {"--model", "tests/golden/dense/checkpoint", "--input",
+                      "tests/golden/dense/case_one_image.safetensors", "--out", at("trace")});
+  verbs.run("diff", {at("run") + "/run.jsonl", at("run") + "/run.jsonl"});
+  verbs.run("plan", {"--config", tiny});
+  verbs.run("plan", {"--model", at("model")});
+  verbs.run("bench", {"--bench.repeats", "1"});
+  verbs.run("help", {});
+  CHECK(verbs.unread().size() == cli::keys().commands().size());
+  for (const auto& [verb, unread] : verbs.unread())
+    for (const std::string& key : unread) CHECK_MESSAGE(false, verb, " declares ", key, " and never reads it");
+}
