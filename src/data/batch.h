@@ -19,7 +19,7 @@ struct TokenSegment {
 
 constexpr std::int64_t ignored_label = -100;
 
-// A micro-batch: one packed row.
+// A micro-batch: one packed row. It has no token when all its records are faulty; its loss and gradient are then 0.
 struct MicroBatch {
   std::vector<std::int64_t> input_ids;  // [T], images expanded to one placeholder a merged token
   // [T], the id itself where it is to be learned, else -100. Token t is predicted from t - 1 of its segment; the first
@@ -30,7 +30,7 @@ struct MicroBatch {
   Tensor pixel_values;                             // [P, 3 patch²] f32, null without pictures
   std::vector<std::array<std::int64_t, 3>> grids;  // t, h, w in patches, one a picture, in order of their placeholders
   std::vector<std::int64_t> sample_of_segment;     // [segments] which sample of the micro-batch a segment belongs to
-  std::int64_t samples = 0;
+  std::int64_t samples = 0;                        // faulty ones included, which have no segment
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
 };

@@ -24,6 +24,7 @@ MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch
   Device& device = parameters.device();
   const Dtype dtype = parameters.dtype();
   const auto labelled = static_cast<std::int64_t>(targets.rows.size());
+  if (batch.tokens() == 0) return {};  // every record of it is faulty
 
   Tape tape(tracer);
   OpTimes times;

@@ -63,8 +63,8 @@ TEST_CASE("loader: position p of epoch e is record Permutation(n, seed, e)(p), a
     for (int i = 0; i < 7; ++i) want.push_back(static_cast<int>(Permutation(7, 5, e)(i)));
   CHECK(got == want);
   CHECK(std::vector<int>(got.begin(), got.begin() + 7) != std::vector<int>(got.begin() + 7, got.begin() + 14));
-  CHECK(loader.position().epoch == 4);
-  CHECK(loader.position().position == 0);
+  CHECK(loader.position().epoch() == 4);
+  CHECK(loader.position().position() == 0);
 
   LoaderOptions other = options;
   other.seed = 6;
@@ -142,9 +142,9 @@ TEST_CASE("loader: restored at any step, across epochs, it goes on with the same
     CHECK(loader_test::same(again.next(), single.next()));
     CHECK(again.position() == single.position());
   }
-  // The twin: one position further is another sample.
+  // The twin: one step further is another.
   LoaderState off = LoaderState::from_json(Json::parse(states[3], "state"), "state");
-  off.position = (off.position + 1) % off.records;
+  ++off.step;
   jumping.restore(off);
   CHECK(!loader_test::same(jumping.next(), want[3]));
 }
@@ -158,6 +158,8 @@ TEST_CASE("loader state: reads back as written, and a damaged or foreign one is 
   const LoaderState s = loader.position();
   CHECK(s.rejects[RejectReason::no_answer] >= 1);
   CHECK(s.samples == 8);
+  CHECK(s.empty >= 1);
+  CHECK(s.rejected == std::vector<std::int64_t>{2});
   CHECK(s.padding == 0);
   CHECK(LoaderState::from_json(Json::parse(s.json().dump(), "s"), "s") == s);
 
@@ -166,15 +168,18 @@ TEST_CASE("loader state: reads back as written, and a damaged or foreign one is 
     j.set(key, value);
     return message_of([&] { loader.restore(j); });
   };
-  CHECK(complaint("epoch", s.epoch) == "");
-  CHECK(contains(complaint("epoch", "two"), "loader state: epoch: expected an integer of at least 0, found \"two\""));
+  CHECK(complaint("step", s.step) == "");
+  CHECK(contains(complaint("step", "two"), "loader state: step: expected an integer of at least 0, found \"two\""));
+  CHECK(contains(complaint("step", INT64_MAX / 4), "expected a step from 0 to "));
   CHECK(contains(complaint("samples", -1), "loader state: samples: expected an integer of at least 0, found -1"));
   CHECK(contains(complaint("rejects", 3),
                  cat("loader state: rejects: expected an object of ", reject_reasons, " counts")));
-  CHECK(contains(complaint("position", 5), "position 5 of 5"));
-  CHECK(contains(complaint("records", 6), "holds 5 records, but the loader's state to go on from is of 6"));
-  CHECK(contains(complaint("seed", 9), "data.seed is 5, but the loader's state to go on from has seed 9"));
-  CHECK(contains(message_of([&] { loader.restore(Json::object()); }), "loader state: seed: missing"));
+  CHECK(contains(complaint("rejected", Json::array()), "loader state: rejects: counts 1 records, but 0 are named"));
+  CHECK(contains(complaint("records", 6), "holds 5 records, but the state to resume from is of 6"));
+  CHECK(contains(complaint("data", "0123"), "numbered.json: is not the data of the state to resume from"));
+  CHECK(contains(complaint("seed", 9), "data.seed is 5, but in the state to resume from it is 9"));
+  CHECK(contains(complaint("samples_of_step", 8), "a step has 4 samples or packs, but in the state to resume from"));
+  CHECK(contains(message_of([&] { loader.restore(Json::object()); }), "loader state: data: missing"));
 }
 
 TEST_CASE("loader: counts of samples, tokens, labels and patches are those of what was delivered") {
@@ -198,7 +203,7 @@ TEST_CASE("loader: counts of samples, tokens, labels and patches are those of wh
   CHECK(loader.position().samples == samples);
   CHECK(loader.position().tokens == tokens);
   CHECK(loader.position().labelled_tokens == labels);
-  CHECK(loader.position().epoch == 2);
+  CHECK(loader.position().epoch() == 2);
 }
 
 }  // namespace ov::loader_test

@@ -146,16 +146,18 @@ TEST_CASE("regions: faults are rejected by reason, with file, line and place") {
   for (const Fault& f : faults) {
     CAPTURE(f.line);
     const std::string file = set.file(f.line + line("a.png", good));
-    // One good and one faulty picture: with a reject allowed the good one is read, twice.
+    // One good and one faulty picture: with a reject allowed the good one is read, and the other slot is empty.
     RegionLoaderOptions o = options_of(file);
     o.max_rejects = 1;
     o.rejects_path = set.path("rejects.jsonl");
     o.pictures_per_micro_batch = 1;
     o.micro_batches_per_step = 2;
     RegionLoader loader(o);
-    CHECK(loader.next().objects == 2);
-    CHECK(loader.state().rejects[f.reason] >= 1);
-    CHECK(loader.state().rejects.total() == loader.state().rejects[f.reason]);
+    const RegionStep step = loader.next();
+    CHECK(step.objects == 1);
+    CHECK(step.micro_batches[0].regions.size() + step.micro_batches[1].regions.size() == 1);
+    CHECK(loader.state().rejects[f.reason] == 1);
+    CHECK(loader.state().rejects.total() == 1);
     JsonlReader rejects(o.rejects_path);
     Json first;
     REQUIRE(rejects.next(&first));
@@ -163,14 +165,25 @@ TEST_CASE("regions: faults are rejected by reason, with file, line and place") {
     CHECK(contains(first.at("message").as_string(), f.message));
     CHECK(contains(first.at("message").as_string(), "regions.jsonl:1"));
     o.max_rejects = 0;
-    CHECK(contains(complaint([&] { RegionLoader(o).next(); }), "more than max_rejects 0"));
+    CHECK(contains(complaint([&] { RegionLoader(o).next(); }), "more than data.max_rejects 0"));
   }
   CHECK(contains(complaint([&] { RegionFile(set.file("\n")); }), "no records"));
   RegionLoaderOptions none = options_of(set.file(line("a.png", "")));
   none.max_rejects = 5;
   CHECK(contains(complaint([&] { RegionLoader(none).next(); }), "none is left"));
   none.pictures_per_micro_batch = 0;
-  CHECK(contains(complaint([&] { RegionLoader loader(none); }), "pictures_per_micro_batch: expected at least 1"));
+  CHECK(contains(complaint([&] { RegionLoader loader(none); }), "train.micro_batch_samples: expected at least 1"));
+  const auto huge = [&](std::int64_t RegionLoaderOptions::*count, std::int64_t value) {
+    RegionLoaderOptions o = options_of(set.file(line("a.png", good)));
+    o.*count = value;
+    return complaint([&] { RegionLoader(o).next(); });
+  };
+  for (const std::int64_t n : {std::int64_t{1} << 21, (std::int64_t{1} << 62) + 1, INT64_MAX}) {
+    CHECK(contains(huge(&RegionLoaderOptions::pictures_per_micro_batch, n), "expected at most 1048576 samples"));
+    CHECK(contains(huge(&RegionLoaderOptions::micro_batches_per_step, n), "expected at most 1048576 samples"));
+    CHECK(contains(huge(&RegionLoaderOptions::regions_per_picture, n), "data.regions_per_picture: expected at most"));
+    CHECK(contains(huge(&RegionLoaderOptions::labels_per_text, n), "data.labels_per_text: expected at most 1048575"));
+  }
 }
 
 TEST_CASE("regions: boxes follow the picture when it is resized, and come in patches") {
@@ -221,9 +234,9 @@ TEST_CASE("regions: every picture once an epoch; any thread count, cache or resu
     CHECK(s.objects + s.texts == 12);
     steps.push_back(describe(s));
   }
-  CHECK(loader.state().pictures == 36);
-  CHECK(loader.state().epoch == 5);
-  CHECK(loader.state().position == 1);
+  CHECK(loader.state().samples == 36);
+  CHECK(loader.state().epoch() == 5);
+  CHECK(loader.state().position() == 1);
   const int before = threads();
   set_threads(before == 1 ? 2 : 1);
   RegionLoaderOptions uncached = o;

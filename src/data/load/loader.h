@@ -1,13 +1,9 @@
-// From a data set's records to the batches of optimiser steps, in an order that is a function of the seed alone.
+// From a data set's records to the batches of optimiser steps, in an order that is a function of the seed alone
+// (data/load/slots.h): a step is micro_batches_per_step packed rows of samples_per_micro_batch samples. A faulty record
+// (data/reject.h) is a sample without tokens in its own slot.
 //
-//   epoch e, position p   ->   record Permutation(n, seed, e)(p)
-//
-// A step is micro_batches_per_step packed rows of samples_per_micro_batch samples; records are taken in order, and one
-// that is rejected (data/reject.h) gives its place to the next. Epochs follow one another without a seam, so a step may
-// hold the end of one and the beginning of the next.
-//
-// The next step is prepared ahead (data/step_stream.h), and samples are kept decoded while they fit into cache_bytes.
-// Neither shows: order, batches, state and rejects are those of a loader without them.
+// The next step is prepared ahead (data/load/step_loader.h), and samples are kept decoded while they fit into
+// cache_bytes. Neither shows: order, batches, state and rejects are those of a loader without them.
 #pragma once
 #include <memory>
 #include <string>
@@ -15,8 +11,7 @@
 
 #include "base/rng.h"
 #include "data/batch.h"
-#include "data/load/loader_state.h"
-#include "data/load/step_stream.h"
+#include "data/load/step_loader.h"
 #include "data/raw/conversations.h"
 #include "data/sample/processor.h"
 #include "data/sample/sample.h"
@@ -24,7 +19,7 @@
 namespace ov {
 
 struct LoaderOptions {
-  std::string json;       // conversation file or webdataset: data/records.h
+  std::string json;       // conversation file or webdataset: data/raw/records.h
   std::string image_dir;  // where relative image paths start; "": beside the file
   SampleOptions sample;   // turns, max_tokens
   PixelLimits limits;     // in place of the processor's
@@ -42,14 +37,16 @@ class SampleSource {
   virtual ~SampleSource() = default;
   virtual const std::string& path() const = 0;
   virtual std::int64_t size() const = 0;
-  virtual Sample sample(std::int64_t index) const = 0;  // 0 <= index < size(); throws Rejected
+  // 0 <= index < size(). Throws Rejected. Safe from several threads.
+  virtual Sample sample(std::int64_t index) const = 0;
+  virtual std::string fingerprint() const = 0;  // as data/raw/records.h
 };
 
-// next() throws machine_error when a file cannot be read.
-class Loader : public StepStream<LoaderState> {
+// next() and micro_batch() throw machine_error when a file cannot be read.
+class Loader : public StepLoader {
  public:
-  // Conversations of the data set options.json. Throws input_error: the file (data/conversations.h), a count below 1,
-  // limits out of order.
+  // Conversations of the data set options.json. Throws input_error: the file (data/raw/conversations.h), a count below
+  // 1, limits out of order.
   Loader(LoaderOptions options, const Processor& processor);
   // Records of another kind; options.json, image_dir and sample are not used.
   Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source);
@@ -57,16 +54,14 @@ class Loader : public StepStream<LoaderState> {
 
   std::int64_t records() const { return source_->size(); }
   const Processor& processor() const { return processor_; }  // with `limits` applied
+  MicroBatchPlan plan(std::int64_t step, std::int64_t m) const override;
 
  private:
-  void prepare(GlobalStep& step, LoaderState& state, std::vector<Json>& rejects) override;
-  void check(const LoaderState& state) const override;
-  std::shared_ptr<const Sample> take(LoaderState& state, std::vector<Json>& rejects);
+  void load(const Slot& slot, std::vector<Sample>& samples, std::vector<Fault>& faults) const override;
 
-  const LoaderOptions options_;
   const Processor processor_;
   const std::unique_ptr<const SampleSource> source_;
-  SampleCache cache_;
+  mutable RecordCache<Sample> cache_;
 };
 
 }  // namespace ov

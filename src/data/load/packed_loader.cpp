@@ -3,74 +3,60 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/rng.h"
 
 namespace ov {
 
-PackedLoader::PackedLoader(PackedLoaderOptions options, const Processor& processor)
-    : StepStream({options.max_rejects, options.rejects_path, options.prefetch}),
-      options_(std::move(options)),
-      processor_(processor.with_limits(options_.limits)),
-      index_(PackIndex::read(options_.index)),
-      sources_(options_.sources.empty() ? index_.sources : options_.sources),
-      cache_(options_.cache_bytes) {
-  require_at_least(options_.packs_per_step, 1, "train.micro_batches");
-  require_at_least(options_.max_rejects, 0, "data.max_rejects");
-  require_at_least(options_.seed, 0, "data.seed");
+PackedLoader::PackedLoader(const PackedLoaderOptions& options, const Processor& processor)
+    : PackedLoader(options, processor, PackIndex::read(options.index)) {}
+
+PackedLoader::PackedLoader(const PackedLoaderOptions& options, const Processor& processor, PackIndex index)
+    : StepLoader({index.packs.size(), options.seed, 1, options.packs_per_step}, index.checksum(), options.index,
+                 index.samples(), "samples", {options.max_rejects, options.rejects_path}, options.prefetch),
+      path_(options.index),
+      processor_(processor.with_limits(options.limits)),
+      index_(std::move(index)),
+      sources_(options.sources.empty() ? index_.sources : options.sources),
+      cache_(options.cache_bytes) {
   if (length_fingerprint(processor_) != index_.processor)
-    input_error(options_.index, ": was packed with another tokenizer or other pixel limits (now ",
+    input_error(path_, ": was packed with another tokenizer or other pixel limits (now ",
                 processor_.images().min_pixels, " to ", processor_.images().max_pixels, "): pack again");
   if (sources_.fingerprint() != index_.data)
-    input_error(options_.index, ": the data is not what was packed (", sources_.set(0).path(),
+    input_error(path_, ": the data is not what was packed (", sources_.set(0).path(),
                 sources_.count() > 1 ? " and others" : "", "): pack again");
   if (index_.record.back() >= sources_.size())
-    input_error(options_.index, ": names record ", index_.record.back() + 1, " of ", sources_.size());
-  state_.index = index_.checksum();
-  state_.seed = options_.seed;
+    input_error(path_, ": names record ", index_.record.back() + 1, " of ", sources_.size());
 }
 
 Sample PackedLoader::read(std::int64_t i) const {
   const Conversation c = sources_.read(index_.record[static_cast<std::size_t>(i)]);
   Sample s = make_sample(c, processor_, index_.sample_options());
   if (const auto tokens = static_cast<std::int64_t>(s.ids.size()); tokens != index_.tokens[static_cast<std::size_t>(i)])
-    input_error(c.where, ": has ", tokens, " tokens, but ", options_.index, " was made for ",
+    input_error(c.where, ": has ", tokens, " tokens, but ", path_, " was made for ",
                 index_.tokens[static_cast<std::size_t>(i)],
                 "; its pictures are not those that were packed: pack again");
   return s;
 }
 
-// What is good of the pack at the cursor, which moves on.
-std::vector<Sample> PackedLoader::take(PackedState& s, std::vector<Json>& rejects) {
-  const Permutation order(index_.packs.size(), static_cast<std::uint64_t>(s.seed), static_cast<std::uint64_t>(s.epoch));
-  std::vector<Sample> samples;
-  for (const std::int64_t i : index_.packs[order(s.position)]) {
-    try {
-      samples.push_back(*cache_.get(i, [&] { return read(i); }));
-    } catch (const Rejected& r) {
-      count_reject(s, rejects, r, index_.record[static_cast<std::size_t>(i)], index_.samples(), options_.index,
-                   "samples");
-    }
+MicroBatchPlan PackedLoader::plan(std::int64_t step, std::int64_t m) const {
+  MicroBatchPlan plan{.slots = order_.slots(step, m)};
+  for (const std::int64_t i : index_.packs[plan.slots[0].record]) {
+    ++plan.samples;
+    plan.tokens += index_.tokens[static_cast<std::size_t>(i)];
+    plan.labels += index_.labels[static_cast<std::size_t>(i)];
   }
-  advance(s, index_.packs.size());
-  return samples;
+  return plan;
 }
 
-void PackedLoader::prepare(GlobalStep& step, PackedState& s, std::vector<Json>& rejects) {
-  while (static_cast<std::int64_t>(step.micro_batches.size()) < options_.packs_per_step)
-    if (const std::vector<Sample> samples = take(s, rejects); !samples.empty()) add(step, packed_micro_batch(samples));
-  s.packs += options_.packs_per_step;
-  s.padding += options_.packs_per_step * index_.capacity - step.tokens;
-}
-
-void PackedLoader::check(const PackedState& state) const {
-  if (state.index != state_.index)
-    input_error(options_.index, ": has checksum ", state_.index, ", but the loader's state to go on from is of ",
-                state.index, ": another packing");
-  if (state.seed != options_.seed)
-    input_error("data.seed is ", options_.seed, ", but the loader's state to go on from has seed ", state.seed);
-  if (state.position < 0 || state.position >= index_.packs.size() || state.epoch < 0)
-    input_error(options_.index, ": the loader's state is at epoch ", state.epoch, ", position ", state.position, " of ",
-                index_.packs.size());
+void PackedLoader::load(const Slot& slot, std::vector<Sample>& samples, std::vector<Fault>& faults) const {
+  for (const std::int64_t i : index_.packs[slot.record]) {
+    Sample sample;
+    try {
+      sample = *cache_.get(i, [&] { return read(i); });
+    } catch (const Rejected& r) {
+      faults.push_back({{slot.epoch, index_.record[static_cast<std::size_t>(i)]}, r.reason(), r.what()});
+    }
+    samples.push_back(std::move(sample));
+  }
 }
 
 }  // namespace ov

@@ -1,7 +1,7 @@
 #include "data/load/region_loader.h"
 
 #include "base/parallel.h"
-#include "data/load/state_json.h"
+#include "base/sha256.h"
 #include "data/sample/processor.h"
 #include "image/decode.h"
 #include "image/smart_resize.h"
@@ -9,12 +9,13 @@
 namespace ov {
 namespace {
 
-constexpr StateField<RegionLoaderState> fields[] = {
-    {"seed", &RegionLoaderState::seed},       {"records", &RegionLoaderState::records},
-    {"epoch", &RegionLoaderState::epoch},     {"position", &RegionLoaderState::position},
-    {"step", &RegionLoaderState::step},       {"pictures", &RegionLoaderState::pictures},
-    {"regions", &RegionLoaderState::regions},
-};
+// Draws are numbered by slot, region and label with 20 bits each.
+constexpr std::int64_t most_draws = (std::int64_t{1} << 20) - 1;
+
+void require_draws(std::int64_t value, const char* key) {
+  require_at_least(value, 0, key);
+  if (value > most_draws) input_error(key, ": expected at most ", most_draws, ", found ", value);
+}
 
 std::shared_ptr<const MappedFile> open_picture(const AnnotatedPicture& a) {
   try {
@@ -27,165 +28,121 @@ std::shared_ptr<const MappedFile> open_picture(const AnnotatedPicture& a) {
 
 }  // namespace
 
-Json RegionLoaderState::json() const {
-  Json out = Json::object();
-  write_state<RegionLoaderState>(out, *this, fields);
-  return out;
-}
-
-RegionLoaderState RegionLoaderState::from_json(const Json& json, const std::string& where) {
-  RegionLoaderState s;
-  read_state<RegionLoaderState>(json, s, fields, where);
-  return s;
-}
-
-RegionLoader::RegionLoader(RegionLoaderOptions options) : options_(std::move(options)), file_(options_.regions) {
-  require_at_least(options_.regions_per_picture, 0, "regions_per_picture");
-  require_at_least(options_.labels_per_text, 0, "labels_per_text");
-  require_at_least(options_.pictures_per_micro_batch, 1, "pictures_per_micro_batch");
-  require_at_least(options_.micro_batches_per_step, 1, "micro_batches_per_step");
-  require_at_least(options_.seed, 0, "seed");
-  require_at_least(options_.max_rejects, 0, "max_rejects");
-  state_.seed = options_.seed;
-  state_.records = file_.size();
+RegionLoader::RegionLoader(RegionLoaderOptions options)
+    : options_(std::move(options)),
+      file_(options_.regions),
+      order_(file_.size(), options_.seed, options_.pictures_per_micro_batch, options_.micro_batches_per_step),
+      state_(first_state(order_, sha256_file(file_.path()))),
+      rejects_({options_.max_rejects, options_.rejects_path}, file_.path(), "pictures"),
+      cache_(options_.cache_bytes) {
+  require_draws(options_.regions_per_picture, "data.regions_per_picture");
+  require_draws(options_.labels_per_text, "data.labels_per_text");
 }
 
 void RegionLoader::restore(const RegionLoaderState& state) {
-  if (state.records != file_.size())
-    input_error(file_.path(), ": holds ", file_.size(), " pictures, but the state to go on from is of ", state.records);
-  if (state.seed != options_.seed)
-    input_error("data seed is ", options_.seed, ", but the state to go on from has seed ", state.seed);
-  if (state.position >= state.records)
-    input_error(file_.path(), ": the state to go on from is at position ", state.position, " of ", state.records);
+  check_same_data(state_, state, file_.path());
+  order_.slots(state.step, 0);  // throws beyond the last step there is
   state_ = state;
-  rejects_.reset();
+  rejects_.restart();
 }
 
-// The record `ahead` places behind the cursor, into later epochs if need be.
-std::int64_t RegionLoader::record_at(std::int64_t ahead) const {
-  const std::int64_t at = state_.position + ahead, n = state_.records;
-  return Permutation(n, static_cast<std::uint64_t>(state_.seed),
-                     static_cast<std::uint64_t>(state_.epoch + at / n))(at % n);
-}
-
-RegionLoader::Loaded RegionLoader::load(std::int64_t record) const {
-  if (const auto found = cache_.find(record); found != cache_.end()) return found->second;
-  Loaded out;
+RegionLoader::Picture RegionLoader::read(std::int64_t record) const {
+  const AnnotatedPicture& a = file_.read(record);
+  const auto file = open_picture(a);
   try {
-    const AnnotatedPicture& a = file_.read(record);
-    const auto file = open_picture(a);
+    const ImageSize size = image_size(file->text(), a.image);
+    check_boxes(a, size);
+    const auto& o = options_.images;
+    const ImageSize to = smart_resize(size, o.factor(), o.min_pixels, o.max_pixels);
+    Image image = decode_image(file->text(), a.image);
+    if (image.size() != to) image = resize_bicubic(image, to.width, to.height, o.order);
+    return {&a, std::move(image), size};
+  } catch (const Rejected&) { throw; } catch (const Error& e) {
+    if (e.exit() != Exit::wrong_input) throw;
+    throw Rejected(RejectReason::image_unusable, cat(a.where, ": ", e.what()));
+  }
+}
+
+std::vector<RegionLoader::Loaded> RegionLoader::load(std::span<const Slot> slots) const {
+  std::vector<Loaded> out(slots.size());
+  parallel_for(static_cast<std::int64_t>(slots.size()), [&](std::int64_t i) {
+    const Slot& slot = slots[static_cast<std::size_t>(i)];
+    Loaded& l = out[static_cast<std::size_t>(i)];
     try {
-      out.size = image_size(file->text(), a.image);
-      check_boxes(a, out.size);
-      const auto& o = options_.images;
-      const ImageSize to = smart_resize(out.size, o.factor(), o.min_pixels, o.max_pixels);
-      Image image = decode_image(file->text(), a.image);
-      if (image.size() != to) image = resize_bicubic(image, to.width, to.height, o.order);
-      out.image = std::make_shared<const Image>(std::move(image));
-    } catch (const Rejected&) { throw; } catch (const Error& e) {
-      if (e.exit() != Exit::wrong_input) throw;
-      throw Rejected(RejectReason::image_unusable, cat(a.where, ": ", e.what()));
-    }
-    out.annotation = &a;
-  } catch (const Rejected& r) { out.rejected = std::make_shared<const Rejected>(r); }
+      l.picture = cache_.get(slot.record, [&] { return read(slot.record); });
+      l.patches = cut_patches(l.picture->image, options_.images);
+    } catch (const Rejected& r) { l.faults.push_back({slot, r.reason(), r.what()}); }
+  });
   return out;
 }
 
-// Each reject so far has one line, so the file is cut behind the lines that the state has counted before it grows.
-void RegionLoader::count_reject(std::int64_t record, const Rejected& rejected) {
-  if (!options_.rejects_path.empty()) {
-    if (!rejects_) {
-      std::int64_t kept = 0;
-      rejects_.emplace(
-          JsonlWriter::resume(options_.rejects_path, [&](const Json&) { return kept++ < state_.rejects.total(); }));
-    }
-    rejects_->write(Json::object({{"epoch", state_.epoch},
-                                  {"record", record + 1},
-                                  {"reason", name_of(rejected.reason())},
-                                  {"message", rejected.what()}}));
-  }
-  state_.rejects.add(rejected.reason());
-  state_.epoch_rejects.add(rejected.reason());
-  const std::int64_t n = state_.epoch_rejects.total();
-  if (n > options_.max_rejects || n == state_.records)
-    input_error(file_.path(), ": ", n, " of ", state_.records, " pictures rejected",
-                n > options_.max_rejects ? cat(", more than max_rejects ", options_.max_rejects)
-                                         : std::string(", so none is left to learn from"),
-                " (", state_.epoch_rejects.str(), "); the last: ", rejected.what());
+MicroBatchPlan RegionLoader::plan(std::int64_t step, std::int64_t m) const {
+  return {.slots = order_.slots(step, m), .samples = order_.per_micro_batch()};
 }
 
-// The next pictures that are good. As many as are still wanted are decoded side by side and then taken in order.
-std::vector<RegionLoader::Loaded> RegionLoader::take(std::int64_t pictures) {
-  std::vector<Loaded> taken;
-  while (static_cast<std::int64_t>(taken.size()) < pictures) {
-    const std::int64_t n = pictures - static_cast<std::int64_t>(taken.size());
-    std::vector<Loaded> loaded(static_cast<std::size_t>(n));
-    parallel_for(n, [&](std::int64_t i) { loaded[static_cast<std::size_t>(i)] = load(record_at(i)); });
-    for (Loaded& one : loaded) {
-      const std::int64_t record = record_at(0);
-      if (one.rejected) {
-        count_reject(record, *one.rejected);
-      } else {
-        const auto bytes = static_cast<std::int64_t>(one.image->rgb.size());
-        if (cached_bytes_ + bytes <= options_.cache_bytes && cache_.emplace(record, one).second) cached_bytes_ += bytes;
-        taken.push_back(std::move(one));
-      }
-      if (++state_.position == state_.records) {
-        state_.position = 0;
-        ++state_.epoch;
-        state_.epoch_rejects = {};
-      }
-    }
-  }
-  return taken;
+LoadedRegionBatch RegionLoader::micro_batch(std::int64_t step, std::int64_t m) const {
+  std::vector<Loaded> pictures = load(order_.slots(step, m));
+  return batch_of(step, m, pictures);
 }
 
-RegionStep RegionLoader::next() {
-  const std::int64_t per_batch = options_.pictures_per_micro_batch;
-  RegionStep step;
-  step.pictures = per_batch * options_.micro_batches_per_step;
-  const std::vector<Loaded> pictures = take(step.pictures);
-  std::vector<Patches> patches(pictures.size());
-  parallel_for(step.pictures, [&](std::int64_t i) {
-    const auto at = static_cast<std::size_t>(i);
-    patches[at] = cut_patches(*pictures[at].image, options_.images);
-  });
-
-  const auto seed = static_cast<std::uint64_t>(state_.seed), index = static_cast<std::uint64_t>(state_.step);
+LoadedRegionBatch RegionLoader::batch_of(std::int64_t step, std::int64_t m, std::span<Loaded> pictures) const {
+  const auto seed = static_cast<std::uint64_t>(options_.seed), index = static_cast<std::uint64_t>(step);
   const Philox which_regions(seed, "region sampling", index), which_labels(seed, "text label sampling", index);
-  for (std::int64_t m = 0; m < options_.micro_batches_per_step; ++m) {
-    RegionBatch batch;
-    std::vector<Tensor> pixels;
-    for (std::int64_t i = 0; i < per_batch; ++i) {
-      const auto place = static_cast<std::size_t>(m * per_batch + i);
-      const Loaded& picture = pictures[place];
-      const auto& regions = picture.annotation->regions;
-      const auto& image = *picture.image;
-      const double patch = static_cast<double>(options_.images.patch),
-                   sx = static_cast<double>(image.width) / static_cast<double>(picture.size.width) / patch,
-                   sy = static_cast<double>(image.height) / static_cast<double>(picture.size.height) / patch;
-      // A picture's draws and a string's draws have ranges of their own.
-      const auto chosen = sample_regions(static_cast<std::int64_t>(regions.size()), options_.regions_per_picture,
-                                         which_regions, std::uint64_t{place} << 20);
-      for (std::size_t slot = 0; slot < chosen.size(); ++slot) {
-        const AnnotatedRegion& r = regions[static_cast<std::size_t>(chosen[slot])];
-        Region region{
-            i, static_cast<std::int64_t>(slot), {r.box.x1 * sx, r.box.y1 * sy, r.box.x2 * sx, r.box.y2 * sy}, r.label};
-        region.label.characters = sample_labels(r.label.characters, options_.labels_per_text, which_labels,
-                                                std::uint64_t{place} << 40 | std::uint64_t{slot} << 20);
-        (region.label.is_text() ? step.texts : step.objects) += 1;
-        batch.regions.push_back(std::move(region));
-      }
-      pixels.push_back(patches[place].pixel_values);
-      batch.grids.push_back(patches[place].grid);
-      step.patches += pixels.back().dim(0);
+  LoadedRegionBatch out;
+  std::vector<Tensor> pixels;
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    Loaded& l = pictures[i];
+    out.faults.insert(out.faults.end(), l.faults.begin(), l.faults.end());
+    if (!l.picture) continue;
+    const auto place = static_cast<std::uint64_t>(m * order_.per_micro_batch()) + i;  // of the step
+    const auto& regions = l.picture->annotation->regions;
+    const auto& image = l.picture->image;
+    const double patch = static_cast<double>(options_.images.patch),
+                 sx = static_cast<double>(image.width) / static_cast<double>(l.picture->size.width) / patch,
+                 sy = static_cast<double>(image.height) / static_cast<double>(l.picture->size.height) / patch;
+    // A picture's draws and a string's draws have ranges of their own.
+    const auto chosen = sample_regions(static_cast<std::int64_t>(regions.size()), options_.regions_per_picture,
+                                       which_regions, place << 20);
+    for (std::size_t slot = 0; slot < chosen.size(); ++slot) {
+      const AnnotatedRegion& r = regions[static_cast<std::size_t>(chosen[slot])];
+      Region region{static_cast<std::int64_t>(out.batch.grids.size()),
+                    static_cast<std::int64_t>(slot),
+                    {r.box.x1 * sx, r.box.y1 * sy, r.box.x2 * sx, r.box.y2 * sy},
+                    r.label};
+      region.label.characters = sample_labels(r.label.characters, options_.labels_per_text, which_labels,
+                                              place << 40 | std::uint64_t{slot} << 20);
+      out.batch.regions.push_back(std::move(region));
     }
-    batch.pixel_values = join_rows(pixels);
-    step.micro_batches.push_back(std::move(batch));
+    pixels.push_back(l.patches.pixel_values);
+    out.batch.grids.push_back(l.patches.grid);
   }
-  ++state_.step;
-  state_.pictures += step.pictures;
-  state_.regions += step.objects + step.texts;
+  out.batch.pixel_values = join_rows(pixels);
+  return out;
+}
+
+// All pictures of the step are decoded side by side.
+RegionStep RegionLoader::next() {
+  std::vector<Slot> slots;
+  for (std::int64_t m = 0; m < order_.micro_batches(); ++m)
+    for (const Slot& s : order_.slots(state_.step, m)) slots.push_back(s);
+  std::vector<Loaded> pictures = load(slots);
+
+  RegionStep step;
+  LoaderState s = state_;
+  for (std::int64_t m = 0; m < order_.micro_batches(); ++m) {
+    const auto n = static_cast<std::size_t>(order_.per_micro_batch());
+    LoadedRegionBatch b = batch_of(state_.step, m, std::span(pictures).subspan(static_cast<std::size_t>(m) * n, n));
+    rejects_.add(b.faults, s.records, s);
+    s.empty += static_cast<std::int64_t>(b.faults.size());
+    for (const Region& r : b.batch.regions) (r.label.is_text() ? step.texts : step.objects) += 1;
+    step.patches += b.batch.pixel_values ? b.batch.pixel_values.dim(0) : 0;
+    step.micro_batches.push_back(std::move(b.batch));
+  }
+  step.pictures = order_.per_step();
+  ++s.step;
+  s.samples += step.pictures;
+  s.labelled_tokens += step.objects + step.texts;
+  state_ = std::move(s);
   return step;
 }
 

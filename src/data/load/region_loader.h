@@ -1,20 +1,19 @@
-// From a file of annotated pictures to the batches of optimiser steps, in an order that depends on the seed alone.
+// From a file of annotated pictures to the batches of optimiser steps, in an order that depends on the seed alone
+// (data/load/slots.h): a step is micro_batches_per_step batches of pictures_per_micro_batch pictures. A faulty picture
+// leaves its slot empty: its batch has a picture less.
 //
-//   epoch e, position p   ->   record Permutation(n, seed, e)(p)
-//
-// A step is micro_batches_per_step batches of pictures_per_micro_batch pictures; a record that is rejected gives its
-// place to the next. Which regions of a picture are used, and which characters of a string, depends on (seed, step,
-// place in the step). Pictures are kept decoded while they fit into cache_bytes, which does not show.
+// Which regions of a picture are used, and which characters of a string, depends on (seed, step, slot of the step).
+// Pictures are kept decoded while they fit into cache_bytes, which does not show.
 #pragma once
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
-#include <unordered_map>
+#include <vector>
 
+#include "data/load/record_cache.h"
+#include "data/load/reject_log.h"
 #include "data/raw/regions.h"
-#include "data/reject.h"
 #include "image/patches.h"
-#include "store/jsonl.h"
 
 namespace ov {
 
@@ -30,51 +29,54 @@ struct RegionLoaderOptions {
   std::int64_t cache_bytes = std::int64_t{512} << 20;
 };
 
-// Where a loader stands. Saved with every checkpoint.
-struct RegionLoaderState {
-  std::int64_t seed = 0, records = 0;      // what the order was made from
-  std::int64_t epoch = 0, position = 0;    // the record to read next
-  std::int64_t step = 0;                   // steps delivered
-  std::int64_t pictures = 0, regions = 0;  // delivered, all epochs
-  RejectCounts rejects, epoch_rejects;
-  bool operator==(const RegionLoaderState&) const = default;
+// Its `samples` are pictures; regions stand for labelled tokens.
+using RegionLoaderState = LoaderState;
 
-  Json json() const;
-  static RegionLoaderState from_json(const Json& json, const std::string& where);
+struct LoadedRegionBatch {
+  RegionBatch batch;
+  std::vector<Fault> faults;  // in the order of the slots
 };
 
 class RegionLoader {
  public:
-  // Throws input_error: the file (data/regions.h), a count out of range.
+  // Throws input_error: the file (data/raw/regions.h), a count out of range.
   explicit RegionLoader(RegionLoaderOptions options);
 
-  // Throws input_error when more than max_rejects records of an epoch are rejected, or all of them.
+  MicroBatchPlan plan(std::int64_t step, std::int64_t m) const;
+  // Micro-batch m of step `step`: a function of the arguments alone. Without any good picture it has no region and null
+  // pixels. Safe from several threads.
+  LoadedRegionBatch micro_batch(std::int64_t step, std::int64_t m) const;
+  // Throws input_error when more than max_rejects records are rejected, or all of them.
   RegionStep next();
 
   const RegionFile& file() const { return file_; }
   const RegionLoaderState& state() const { return state_; }
-  // Goes on exactly as the loader whose state this was. Throws input_error when it belongs to other data or another
-  // seed.
+  // Continues exactly as the loader whose state this was. Throws input_error when it belongs to other data, another
+  // seed or other steps.
   void restore(const RegionLoaderState& state);
 
  private:
-  struct Loaded {
-    const AnnotatedPicture* annotation = nullptr;  // null when rejected
-    std::shared_ptr<const Image> image;            // resized
-    ImageSize size;                                // as stored
-    std::shared_ptr<const Rejected> rejected;
+  struct Picture {
+    const AnnotatedPicture* annotation;
+    Image image;     // resized
+    ImageSize size;  // as stored
+    std::int64_t bytes() const { return static_cast<std::int64_t>(image.rgb.size()); }
   };
-  std::int64_t record_at(std::int64_t ahead) const;
-  Loaded load(std::int64_t record) const;
-  std::vector<Loaded> take(std::int64_t pictures);
-  void count_reject(std::int64_t record, const Rejected& rejected);
+  struct Loaded {
+    std::shared_ptr<const Picture> picture;  // null when rejected
+    Patches patches;
+    std::vector<Fault> faults;  // at most one
+  };
+  Picture read(std::int64_t record) const;
+  std::vector<Loaded> load(std::span<const Slot> slots) const;
+  LoadedRegionBatch batch_of(std::int64_t step, std::int64_t m, std::span<Loaded> pictures) const;
 
   const RegionLoaderOptions options_;
   const RegionFile file_;
+  const SlotOrder order_;
   RegionLoaderState state_;
-  std::optional<JsonlWriter> rejects_;
-  std::unordered_map<std::int64_t, Loaded> cache_;  // a full cache keeps what it has
-  std::int64_t cached_bytes_ = 0;
+  RejectLog rejects_;
+  mutable RecordCache<Picture> cache_;
 };
 
 }  // namespace ov

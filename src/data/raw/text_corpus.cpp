@@ -1,6 +1,7 @@
 #include "data/raw/text_corpus.h"
 
 #include "base/error.h"
+#include "base/sha256.h"
 
 namespace ov {
 namespace {
@@ -129,6 +130,12 @@ TextCorpus::TextCorpus(TextCorpusOptions options, const Tokenizer& tokenizer)
     }
   }
   if (lines_.empty()) input_error(path(), ": holds no record");
+}
+
+std::string TextCorpus::fingerprint() const {
+  std::string all;
+  for (const std::string& path : options_.files) all += sha256_file(path) + "\n";
+  return sha256(all);
 }
 
 TextRecord TextCorpus::read(std::int64_t index) const {

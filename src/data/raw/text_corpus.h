@@ -62,6 +62,7 @@ class TextCorpus : public SampleSource {
   std::int64_t size() const override { return static_cast<std::int64_t>(lines_.size()); }
   TextRecord read(std::int64_t index) const;
   Sample sample(std::int64_t index) const override { return text_sample(read(index), tokenizer_, options_); }
+  std::string fingerprint() const override;
 
  private:
   struct Line {

@@ -47,7 +47,8 @@ Sample measure_sample(const Conversation& conversation, const Processor& process
 Sample make_sample(const Conversation& conversation, const Processor& processor, const SampleOptions& options);
 
 // The samples' segments one after another in one row, without padding. Positions start at 0 in every segment without a
-// prefix and go on from the prefix's end in one with. Throws input_error without samples.
+// prefix and go on from the prefix's end in one with. An empty sample is counted and has no segment. Throws input_error
+// without samples.
 MicroBatch packed_micro_batch(std::span<const Sample> samples);
 
 std::int64_t count_labels(const MicroBatch& batch);
