@@ -11,6 +11,7 @@
 #include "data/synth/canvas.h"
 #include "data/synth/lessons.h"
 #include "image/decode.h"
+#include "tests/base/scratch.h"
 
 using namespace ov;
 using namespace ov::synth;
@@ -18,9 +19,9 @@ using namespace ov::synth;
 namespace {
 
 std::string fresh_directory(const std::string& name) {
-  const std::string path = std::filesystem::temp_directory_path().string() + "/ov_synth_" + name;
-  std::filesystem::remove_all(path);
-  return path;
+  static const ScratchDirectory scratch;
+  std::filesystem::remove_all(scratch / name);
+  return scratch / name;
 }
 
 // Every file below `path` by its relative name.

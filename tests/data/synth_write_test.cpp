@@ -14,6 +14,7 @@
 #include "data/synth/write.h"
 #include "image/decode.h"
 #include "tests/base/kill_at_step.h"
+#include "tests/base/scratch.h"
 
 using namespace ov;
 using namespace ov::synth;
@@ -22,9 +23,9 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string fresh_path(const std::string& name) {
-  const std::string path = fs::temp_directory_path().string() + "/ov_toy_" + name;
-  fs::remove_all(path);
-  return path;
+  static const ScratchDirectory scratch;
+  fs::remove_all(scratch / name);
+  return scratch / name;
 }
 
 ToyWorldOptions small(const std::string& out) {

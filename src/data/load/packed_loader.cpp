@@ -5,6 +5,20 @@
 #include "base/error.h"
 
 namespace ov {
+namespace {
+
+// Paths of an index may be relative, so what cannot be opened is told with the index that names it.
+Sources open_sources(const PackedLoaderOptions& options, const PackIndex& index) {
+  if (!options.sources.empty()) return Sources(options.sources);
+  try {
+    return Sources(index.sources);
+  } catch (const Error& e) {
+    throw Error(e.exit(),
+                cat(options.index, ": names the source ", e.what(), "; relative paths start where pack was run"));
+  }
+}
+
+}  // namespace
 
 PackedLoader::PackedLoader(const PackedLoaderOptions& options, const Processor& processor)
     : PackedLoader(options, processor, PackIndex::read(options.index)) {}
@@ -15,7 +29,7 @@ PackedLoader::PackedLoader(const PackedLoaderOptions& options, const Processor& 
       path_(options.index),
       processor_(processor.with_limits(options.limits)),
       index_(std::move(index)),
-      sources_(options.sources.empty() ? index_.sources : options.sources),
+      sources_(open_sources(options, index_)),
       cache_(options.cache_bytes) {
   if (length_fingerprint(processor_) != index_.processor)
     input_error(path_, ": was packed with another tokenizer or other pixel limits (now ",

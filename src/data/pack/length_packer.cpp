@@ -17,12 +17,12 @@ using Length = std::int64_t;
 // How many samples of each length are left, and the three questions about it.
 class Histogram {
  public:
-  Histogram(std::span<const std::int32_t> lengths, Length capacity)
-      : capacity_(capacity),
-        count_(static_cast<std::size_t>(capacity) + 1),
+  explicit Histogram(std::span<const std::int32_t> lengths)
+      : most_(*std::max_element(lengths.begin(), lengths.end())),
+        count_(static_cast<std::size_t>(most_) + 1),
         tree_(count_.size()),
         present_(count_.size() / 64 + 2),
-        mirrored_(present_.size()) {
+        mirrored_(2 * present_.size()) {
     for (const std::int32_t l : lengths) ++count_[static_cast<std::size_t>(l)];
     samples_ = static_cast<std::int64_t>(lengths.size());
     tokens_ = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
@@ -36,7 +36,7 @@ class Histogram {
 
   std::int64_t samples() const { return samples_; }
   std::int64_t tokens() const { return tokens_; }
-  std::int64_t count(Length l) const { return count_[static_cast<std::size_t>(l)]; }
+  std::int64_t count(Length l) const { return l <= most_ ? count_[static_cast<std::size_t>(l)] : 0; }
 
   void take(Length length) {
     if (change(length, -1) == 0) flip(length);
@@ -47,6 +47,7 @@ class Histogram {
 
   // The longest present length <= room; 0 when there is none.
   Length longest(Length room) const {
+    room = std::min(room, most_);
     std::size_t w = static_cast<std::size_t>(room) / 64;
     for (std::uint64_t bits = present_[w] & up_to(room);; bits = present_[--w]) {
       if (bits) return static_cast<Length>(64 * w + 63) - std::countl_zero(bits);
@@ -68,14 +69,16 @@ class Histogram {
     std::int64_t ways = 0;  // how many two samples have these lengths
   };
   // Appends a >= b with a + b = room: all of them, or at least `enough`, from word `start` of the range on. Bit a of
-  // `present & mirror shifted` is set when both a and room - a are present: bit c of the mirror stands for length C -
-  // c, so it is read at C - room + a.
+  // `present & mirror shifted` is set when both a and room - a are present: bit c of the mirror stands for length 2 L
+  // - c, L the longest, so it is read at 2 L - room + a.
   void pairs(Length room, std::uint64_t start, std::size_t enough, std::vector<Pair>* out) const {
-    const auto shift = static_cast<std::size_t>(capacity_ - room);
+    if (room > 2 * most_) return;
+    const auto shift = static_cast<std::size_t>(2 * most_ - room);
     const Length half = (room + 1) / 2;
     const std::size_t first = static_cast<std::size_t>(half) / 64, words = pair_words(room);
     for (std::size_t k = 0; k < words && out->size() < enough; ++k) {
       const std::size_t w = first + (start + k) % words, at = w + shift / 64, by = shift % 64;
+      if (w >= present_.size()) continue;
       std::uint64_t partner = at < mirrored_.size() ? mirrored_[at] >> by : 0;
       if (by > 0 && at + 1 < mirrored_.size()) partner |= mirrored_[at + 1] << (64 - by);
       for (std::uint64_t bits = present_[w] & partner; bits; bits &= bits - 1) {
@@ -102,11 +105,11 @@ class Histogram {
   static std::uint64_t up_to(Length l) { return ~std::uint64_t{0} >> (63 - l % 64); }
   void flip(Length l) {
     present_[static_cast<std::size_t>(l) / 64] ^= std::uint64_t{1} << (l % 64);
-    const Length m = capacity_ - l;
+    const Length m = 2 * most_ - l;
     mirrored_[static_cast<std::size_t>(m) / 64] ^= std::uint64_t{1} << (m % 64);
   }
 
-  Length capacity_;
+  Length most_;  // the longest there was: what is kept goes with it, not with the capacity
   std::vector<std::int64_t> count_, tree_;
   std::vector<std::uint64_t> present_, mirrored_;
   std::size_t step_ = 1;
@@ -116,7 +119,7 @@ class Histogram {
 class Packer {
  public:
   Packer(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed)
-      : left_(lengths, capacity), capacity_(capacity), random_(seed, "pack") {}
+      : left_(lengths), capacity_(capacity), random_(seed, "pack") {}
 
   // The lengths of the next pack; nothing when no sample is left.
   const std::vector<Length>& next() {
@@ -255,10 +258,11 @@ Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity,
 
   // Samples sorted by length, each length's shuffled: sorted[b]. The upper half of item[b] holds it, the lower half of
   // item[k] which b the k-th place of the packs takes.
-  std::vector<std::int64_t> first(static_cast<std::size_t>(capacity) + 2);
+  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
+  std::vector<std::int64_t> first(longest + 2);
   for (const std::int32_t l : lengths) ++first[static_cast<std::size_t>(l) + 1];
   std::vector<Permutation> shuffle;
-  for (std::size_t l = 0; l <= static_cast<std::size_t>(capacity); ++l)
+  for (std::size_t l = 0; l <= longest; ++l)
     shuffle.emplace_back(std::max<std::int64_t>(first[l + 1], 1), mix64(seed, 2), l);
   std::partial_sum(first.begin(), first.end(), first.begin());
   std::vector<std::int64_t> used(first.size());

@@ -38,7 +38,7 @@ struct Packs {
 };
 
 // Every sample once, no pack above the capacity. A function of its arguments; one thread; memory beside the result is
-// O(capacity). Throws input_error for a length below 1 or above the capacity, and for 2^32 samples or more.
+// O(longest length). Throws input_error for a length below 1 or above the capacity, and for 2^32 samples or more.
 Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity, std::uint64_t seed);
 
 // ⌈Σ lengths / C⌉: no packing has fewer packs.

@@ -12,7 +12,8 @@
 namespace ov {
 namespace {
 
-constexpr std::int64_t chunk = 1024;  // records measured between two calls of progress
+constexpr std::int64_t most_tokens = 0x7fffffff;  // of a pack: lengths are i32
+constexpr std::int64_t chunk = 1024;              // records measured between two calls of progress
 
 struct Measured {
   std::int64_t tokens = 0, labels = 0, patches = 0;
@@ -39,6 +40,8 @@ Measured measure(const Sources& sources, std::int64_t record, const Processor& p
 
 PackReport pack_data(const PackOptions& options, const Processor& given) {
   require_at_least(options.capacity, 1, "pack.capacity");
+  if (options.capacity > most_tokens)
+    input_error("pack.capacity: expected at most ", most_tokens, ", found ", options.capacity);
   require_at_least(options.max_patches, 0, "pack.max_patches");
   require_at_least(options.max_rejects, 0, "data.max_rejects");
   require_at_least(options.seed, 0, "pack.seed");

@@ -1,9 +1,5 @@
 #include "data/synth/output.h"
 
-#include <filesystem>
-
-#include "base/error.h"
-
 namespace ov::synth {
 
 Json llava_conversation(const std::string& id, const std::string& image, const QuestionAnswers& turns) {
@@ -17,12 +13,6 @@ Json llava_conversation(const std::string& id, const std::string& image, const Q
   if (!image.empty()) sample.set("image", image);
   sample.set("conversations", list);
   return sample;
-}
-
-void make_directories(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) machine_error(path, ": cannot make this directory: ", error.message());
 }
 
 std::string numbered(const std::string& stem, std::int64_t number, int digits) {

@@ -13,9 +13,6 @@ using QuestionAnswers = std::vector<std::pair<std::string, std::string>>;
 // One sample of LLaVA's conversation JSON; the first question carries "<image>\n" unless `image` is empty.
 Json llava_conversation(const std::string& id, const std::string& image, const QuestionAnswers& turns);
 
-// `path` and its parents, where missing. Throws machine_error naming the path.
-void make_directories(const std::string& path);
-
 // "picture_000042": names sort as their numbers do.
 std::string numbered(const std::string& stem, std::int64_t number, int digits);
 
