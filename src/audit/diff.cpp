@@ -23,10 +23,18 @@ std::vector<double> as_f64(const Tensor& t) {
   return (t.dtype() == Dtype::f64 ? t : t.to(Dtype::f64)).to_vector<double>();
 }
 
+// Of the finite values: an infinity would make every difference small beside it.
 double largest(const std::vector<double>& v) {
   double m = 0;
-  for (double x : v) m = std::max(m, std::abs(x));
+  for (double x : v)
+    if (std::isfinite(x)) m = std::max(m, std::abs(x));
   return m;
+}
+
+// |x - y|; NaN is NaN's equal, an infinity that of its own sign, and nothing else is near either.
+double distance(double x, double y) {
+  if (x == y || (std::isnan(x) && std::isnan(y))) return 0;
+  return std::isfinite(x) && std::isfinite(y) ? std::abs(x - y) : std::numeric_limits<double>::infinity();
 }
 
 double ulp_of_f32(double x) {
@@ -46,9 +54,7 @@ TensorDifference compare(const std::string& name, const Tensor* a, const Tensor&
   }
   const auto x = as_f64(*a), y = as_f64(b);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const bool same = x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]));
-    const double difference = same ? 0 : std::abs(x[i] - y[i]);
-    if (difference > d.absolute || (std::isnan(difference) && !std::isnan(d.absolute))) {
+    if (const double difference = distance(x[i], y[i]); difference > d.absolute) {
       d.absolute = difference;
       d.element = static_cast<std::int64_t>(i);
     }
@@ -56,11 +62,11 @@ TensorDifference compare(const std::string& name, const Tensor* a, const Tensor&
   if (!x.empty()) {
     d.a = x[static_cast<std::size_t>(d.element)];
     d.b = y[static_cast<std::size_t>(d.element)];
-    d.ulps = d.absolute / ulp_of_f32(d.b);
+    d.ulps = std::isfinite(d.absolute) ? d.absolute / ulp_of_f32(d.b) : d.absolute;
   }
   const double denominator = std::max(largest(y), 1e-6 * class_largest);
   d.relative = d.absolute == 0 ? 0 : d.absolute / denominator;
-  d.within = d.absolute <= rtol * denominator;
+  d.within = d.absolute <= rtol * denominator && std::isfinite(d.absolute);
   return d;
 }
 
@@ -95,8 +101,7 @@ double TraceDifference::worst(const std::string& prefix) const {
   double w = 0;
   for (const auto& d : compared) {
     if (!d.name.starts_with(prefix)) continue;
-    if (d.missing || d.misshapen || std::isnan(d.relative)) return std::numeric_limits<double>::infinity();
-    w = std::max(w, d.relative);
+    w = std::max(w, d.missing || d.misshapen ? std::numeric_limits<double>::infinity() : d.relative);
   }
   return w;
 }
@@ -193,7 +198,7 @@ bool diff_files(const std::string& a, const std::string& b, double rtol, std::st
   }
   for (const auto& name : d.extra) out << "extra     " << name << "\n";
   for (const char* c : {"act", "grad", "logits", "token_loss"})
-    if (const double w = d.worst(c); w > 0 && std::isfinite(w)) out << "worst " << c << " " << w << "\n";
+    if (const double w = d.worst(c); w > 0) out << "worst " << c << " " << w << "\n";
   out << d.compared.size() << " tensors compared, " << bad << " not within " << rtol;
   if (const auto* first = d.first()) out << "; first: " << first->name;
   out << "\n";

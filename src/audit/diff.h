@@ -2,8 +2,9 @@
 //
 // Traces: tensors of the reference B named act.*, grad.*, logits, token_loss are compared, in order of execution. One
 // passes if
-//   max|a-b| <= rtol · max(max|b|, 1e-6 · the largest |b| of its class)             (some gradients are zero in
-//     exact arithmetic)
+//   max|a-b| <= rtol · max(max|b|, 1e-6 · the largest |b| of its class)
+// where the maxima of |b| are over finite numbers (1e-6: some gradients are zero in exact arithmetic). NaN differs from
+// all but NaN, an infinity from all but itself: by infinity, which no tolerance allows.
 // Missing in A is a failure, extra in A is listed. Element types may differ.
 // Runs (run.jsonl): the checksums of every step both logged; the first step that differs is named.
 #pragma once
@@ -28,8 +29,8 @@ struct TraceDifference {
   std::vector<std::string> extra;
   bool within() const;
   const TensorDifference* first() const;  // that is not within; null when all are
-  double worst(const std::string& prefix)
-      const;  // largest relative difference of the names that start so; infinite when one is missing
+  // Largest relative difference of the names that start so; infinite when one is missing.
+  double worst(const std::string& prefix) const;
 };
 
 TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::vector<NamedTensor>& b,

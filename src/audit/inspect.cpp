@@ -1,14 +1,15 @@
 #include "audit/inspect.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "base/io/file.h"
 #include "data/sample/processor.h"
 #include "image/decode.h"
-#include "model/files/hf_directory.h"
 #include "store/jsonl.h"
 #include "text/tokenizer.h"
+#include "train/stages/model_directory.h"
 
 namespace ov {
 
@@ -29,21 +30,35 @@ std::int64_t inspect_tokens(const std::string& tokenizer_directory, const std::s
 }
 
 Patches inspect_image(const std::string& file, const ProcessorConfig& config, const std::string& out) {
-  if (config.min_pixels < 1 || config.min_pixels > config.max_pixels)
-    input_error("min_pixels ", config.min_pixels, ", max_pixels ", config.max_pixels,
-                ": expected 1 <= min_pixels <= max_pixels");
+  check_limits(config, "");
   const Patches patches = named_patches(read_image(file), config, file);
   const std::vector<std::int64_t> grid(patches.grid.begin(), patches.grid.end());
   write_safetensors(out, {{"pixel_values", patches.pixel_values}, {"image_grid_thw", Tensor::of(grid, {1, 3})}});
   return patches;
 }
 
+namespace {
+
+// Which element is no finite number; "" when all are.
+std::string not_finite(const Tensor& tensor) {
+  std::string fault;
+  const Tensor t = tensor.dtype() == Dtype::f32 || tensor.dtype() == Dtype::f64 ? tensor : tensor.to(Dtype::f32);
+  by_dtype(t.dtype(), [&](auto v) {
+    const auto values = t.to_vector<decltype(v)>();
+    const auto bad = std::find_if(values.begin(), values.end(), [](auto x) { return !std::isfinite(x); });
+    if (bad != values.end()) fault = cat("element ", bad - values.begin(), " is ", *bad);
+  });
+  return fault;
+}
+
+}  // namespace
+
 CheckpointReport inspect_checkpoint(const std::string& directory) {
   ModelConfig config = read_model_config(directory);
   const CheckpointReader weights = CheckpointReader::open(directory);
   CheckpointReport report;
-  report.tied = !weights.has("lm_head.weight");
-  config.text.tied = report.tied;
+  const std::string tie = tie_to_weights(config.text, weights, directory);
+  report.tied = config.text.tied;
   for (const auto& e : weights.entries()) {
     const Safetensors& shard = weights.shards()[e.shard];
     const SafetensorsEntry* stored = shard.find(e.on_disk);
@@ -54,9 +69,20 @@ CheckpointReport inspect_checkpoint(const std::string& directory) {
     if (!dtype || *dtype == Dtype::i64 || *dtype == Dtype::i32 || *dtype == Dtype::u8)
       report.problems.push_back(
           cat(shard.path(), ": tensor '", e.on_disk, "': expected floating-point numbers, got ", e.dtype));
+    else if (const std::string fault = not_finite(weights.tensor(e.name)); !fault.empty())
+      report.problems.push_back(cat(shard.path(), ": tensor '", e.on_disk, "': ", fault));
   }
-  const auto faults = weights.name_faults(expected_names(Onevision(config)));
-  report.problems.insert(report.problems.end(), faults.begin(), faults.end());
+  const auto add = [&](const std::vector<std::string>& faults) {
+    report.problems.insert(report.problems.end(), faults.begin(), faults.end());
+  };
+  add(weights.name_faults(expected_names(Onevision(config), weights)));
+  if (!tie.empty()) add({tie});
+  // Weights alone are no fault; files beside them that do not fit are.
+  const auto names = list_directory(directory);
+  const auto is = [&](const char* name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  if (is("tokenizer.json") || is("vocab.json") || is("preprocessor_config.json") || is("processor_config.json")) try {
+      add(directory_faults(directory, config, Processor::read(directory)));
+    } catch (const Error& e) { add({e.what()}); }
   return report;
 }
 

@@ -22,8 +22,10 @@ struct CheckpointReport {
   };
   std::vector<Line> tensors;  // shard by shard, in the order of their bytes
   std::int64_t parameters = 0, bytes = 0;
-  bool tied = false;                  // no head of its own
-  std::vector<std::string> problems;  // against config.json: what is missing, extra, of another shape or type
+  bool tied = false;  // no head of its own
+  // Tensors that are missing, extra, of another shape or type than config.json asks for, or hold NaN or infinities; and
+  // what tokenizer, image processor and config.json say differently.
+  std::vector<std::string> problems;
 
   std::string text() const;  // a table, for people
 };

@@ -2,6 +2,7 @@
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
 #include "generate/generate.h"
+#include "train/stages/model_directory.h"
 
 namespace ov::cli {
 
@@ -11,22 +12,22 @@ Exit eval(const Config& config) {
   const std::string& out = config.required("out");
   const std::string& expected_file = config.text("eval.expected");
   const std::string expected = expected_file.empty() ? "" : read_expected_sha256(expected_file);
+  const ModelFiles files = open_model_files(directory, load_options(config));
   EvalOptions options{.data = config.required("eval.data"),
                       .tasks = config.required("eval.tasks"),
                       .limits = pixel_limits(config),
                       .max_new_tokens = config.integer("generate.max_new_tokens"),
-                      .stop = read_stop_ids(directory),
+                      .stop = read_stop_ids(directory, files.processor.stop_ids(), files.config.text.vocabulary),
                       .limit = config.integer("eval.limit"),
                       .max_rejects = config.integer("data.max_rejects")};
-  const Processor processor = Processor::read(directory);
-  const auto model = load_model(directory, load_options(config));
+  const auto model = load_model(files.config, directory, load_options(config));
 
   std::optional<Progress> bar;
   options.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar.emplace("eval", total, "answer", done);
     bar->update(done);
   };
-  const Evaluation evaluation = evaluate(*model, processor, options);
+  const Evaluation evaluation = evaluate(*model, files.processor, options);
   if (bar) bar->finish();
 
   const Json result = write_evaluation(evaluation, model_sha256(directory), expected, out);

@@ -1,6 +1,7 @@
 #include "generate/generate.h"
 
 #include "cli/verbs.h"
+#include "train/stages/model_directory.h"
 
 namespace ov::cli {
 
@@ -8,15 +9,17 @@ Exit generate(const Config& config) {
   use_threads(config);
   const std::string& directory = config.required("model.dir");
   const std::string& text = config.required("generate.prompt");
-  const Processor processor = Processor::read(directory);
-  const auto model = load_model(directory, load_options(config));
+  const ModelFiles files = open_model_files(directory, load_options(config));
+  const Processor& processor = files.processor;
+  const auto stop = read_stop_ids(directory, processor.stop_ids(), files.config.text.vocabulary);
   const Prompt prompt = processor.prompt(config.list("generate.images"), text, pixel_limits(config));
+  const auto model = load_model(files.config, directory, load_options(config));
   std::vector<Grid> grids;
   for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
 
   const std::vector<std::int64_t> ids =
       ov::generate(*model, prompt.input_ids, prompt.pixel_values, grids,
-                   {.max_new_tokens = config.integer("generate.max_new_tokens"), .stop = read_stop_ids(directory)});
+                   {.max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop});
   print((config.flag("generate.ids") ? Json(ids).dump() : processor.tokenizer().decode(ids)) + "\n");
   return Exit::done;
 }

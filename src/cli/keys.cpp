@@ -106,6 +106,9 @@ std::vector<Key> rows() {
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
+      {"export.untied_head", "", false, any, "train merge",
+       "write a tied model with a copy of the embedding for a head, as NeMo AutoModel needs it"},
+
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
       {"optimizer.min_lr", "", 1e-6, Allowed(0, 1), "train pretrain", "learning rate at the end of the decay"},

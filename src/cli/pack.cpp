@@ -4,6 +4,7 @@
 
 #include "base/progress.h"
 #include "cli/verbs.h"
+#include "train/stages/model_directory.h"
 
 namespace ov::cli {
 
@@ -26,7 +27,7 @@ Exit pack(const Config& config) {
       if (!bar) bar = std::make_unique<Progress>("pack", total, "record", done);
       bar->update(done);
     };
-    report = pack_data(o, Processor::read(config.required("model.dir")));
+    report = pack_data(o, open_model_files(config.required("model.dir")).processor);
   }
   char line[160];
   std::snprintf(line, sizeof line,

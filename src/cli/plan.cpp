@@ -11,6 +11,7 @@ Exit plan(const Config& config) {
   ModelConfig model;
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);
+  model.check();
   ProcessorConfig images;
   images.patch = model.vision.patch;
   images.merge = model.vision.merge;

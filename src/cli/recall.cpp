@@ -4,6 +4,7 @@
 
 #include "cli/verbs.h"
 #include "generate/generate.h"
+#include "train/stages/model_directory.h"
 
 namespace ov::cli {
 
@@ -11,14 +12,13 @@ Exit recall(const Config& config) {
   use_threads(config);
   const std::string& directory = config.required("model.dir");
   const ConversationFile file(config.required("data.json"), config.text("data.image_dir"));
-  const Processor processor = Processor::read(directory);
-  const auto model = load_model(directory, load_options(config));
+  const ModelFiles files = open_model_files(directory, load_options(config));
+  const auto stop = read_stop_ids(directory, files.processor.stop_ids(), files.config.text.vocabulary);
+  const auto model = load_model(files.config, directory, load_options(config));
   std::int64_t asked = 0, right = 0;
   ov::recall(
-      *model, processor, file,
-      {.limits = pixel_limits(config),
-       .max_new_tokens = config.integer("generate.max_new_tokens"),
-       .stop = read_stop_ids(directory)},
+      *model, files.processor, file,
+      {.limits = pixel_limits(config), .max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop},
       [&](const Recalled& r) {
         ++asked;
         right += r.right;

@@ -33,6 +33,7 @@ Exit train(const Config& config) {
   job.reference = config.text("numerics.reference");
   job.hf_shift_bug = config.flag("numerics.hf_shift_bug");
   job.recompute = config.flag("train.recompute");
+  job.untied_head = config.flag("export.untied_head");
   config.refuse_unread("beside data.packs, whose index holds what was packed");
   run_training(job);
   return Exit::done;

@@ -1,6 +1,9 @@
 #include "generate/generate.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "base/json.h"
 
@@ -14,11 +17,29 @@ void check_id(std::int64_t id, std::int64_t vocabulary) {
 std::int64_t room(const Onevision& model, const std::vector<std::int64_t>& prompt, std::int64_t max_new_tokens) {
   if (prompt.empty()) input_error("generate: the prompt has no tokens");
   for (const std::int64_t id : prompt) check_id(id, model.config().text.vocabulary);
-  std::int64_t tokens = 0;
-  if (__builtin_add_overflow(static_cast<std::int64_t>(prompt.size()), std::max<std::int64_t>(0, max_new_tokens),
-                             &tokens))
-    input_error("generate: max_new_tokens is ", max_new_tokens, ", more than can be counted with the prompt");
-  return tokens;
+  const auto n = static_cast<std::int64_t>(prompt.size());
+  const std::int64_t most = model.config().text.max_positions;
+  if (max_new_tokens > most - n)
+    input_error("max_new_tokens is ", max_new_tokens, " after a prompt of ", n,
+                " tokens, where max_position_embeddings of config.json is ", most);
+  return n + std::max<std::int64_t>(0, max_new_tokens);
+}
+
+bool all_finite(const Tensor& t) {
+  bool finite = true;
+  by_dtype(t.dtype(), [&](auto v) {
+    for (const auto x : t.to_vector<decltype(v)>()) finite = finite && std::isfinite(x);
+  });
+  return finite;
+}
+
+// As training does, an answer stops at the first number that is none, and says where it came from.
+void check_finite(const Onevision& model, const Tensor& logits, std::int64_t position) {
+  if (all_finite(logits)) return;
+  const std::string where = cat("generate: the logits after token ", position, " are not finite numbers");
+  for (const auto& e : model.parameters().entries())
+    if (!all_finite(e.parameter.value)) machine_error(where, "; neither is the parameter ", e.parameter.name);
+  machine_error(where, ", though every parameter is");
 }
 
 Var features_of(const Onevision& model, const Tensor& pixel_values, const std::vector<Grid>& grids) {
@@ -42,6 +63,7 @@ Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& 
   const OnevisionInputs inputs = single_segment(prompt, {}, {}, model.parameters().device());
   // Only the last row goes through the head: the rest of the prompt predicts nothing that is asked for.
   logits_ = model.logits(Var{last_row(model.hidden(nullptr, inputs, features, &cache_).value)}).value;
+  check_finite(model, logits_, cache_.length());
 }
 
 void Generation::append(std::int64_t id) {
@@ -56,6 +78,7 @@ void Generation::append(std::int64_t id) {
       .pixel_values = {},
       .grids = {}};
   logits_ = model_.logits(model_.hidden(nullptr, step, {}, &cache_)).value;
+  check_finite(model_, logits_, cache_.length());
 }
 
 std::int64_t greedy(const Tensor& logits) {
@@ -84,23 +107,31 @@ std::vector<std::int64_t> generate_from_features(const Onevision& model, const s
   return ids;
 }
 
-std::vector<std::int64_t> read_stop_ids(const std::string& directory) {
-  const std::string path = directory + "/generation_config.json";
-  const Json json = Json::read(path);
-  std::vector<std::int64_t> stop;
-  const auto add = [&](const char* key, const Json& value) {
-    if (!value.is_integer()) input_error(path, ": ", key, ": expected an id or a list of ids, got ", value.dump());
-    if (std::find(stop.begin(), stop.end(), value.as_int()) == stop.end()) stop.push_back(value.as_int());
-  };
-  for (const char* key : {"eos_token_id", "pad_token_id"}) {
-    const Json* value = json.find(key);
-    if (!value || value->is_null()) continue;
-    if (!value->is_array()) add(key, *value);
-    else
-      for (const Json& item : value->items()) add(key, item);
+std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std::vector<std::int64_t>& otherwise,
+                                        std::int64_t vocabulary) {
+  for (const char* name : {"generation_config.json", "config.json"}) {
+    const std::string path = directory + "/" + name;
+    if (::access(path.c_str(), F_OK) != 0) continue;
+    const Json json = Json::read(path);
+    if (!json.is_object()) input_error(path, ": expected an object, found ", kind_name(json.kind()));
+    std::vector<std::int64_t> stop;
+    for (const char* key : {"eos_token_id", "pad_token_id"}) {
+      const Json* value = json.find(key);
+      if (!value || value->is_null()) continue;
+      for (const Json& id : value->is_array() ? value->items() : std::vector<Json>{*value}) {
+        if (!id.is_integer() || id.as_int() < 0 || id.as_int() >= vocabulary)
+          input_error(path, ": ", key, ": expected ids from 0 to ", vocabulary - 1, ", found ",
+                      value->dump().substr(0, 80));
+        if (std::find(stop.begin(), stop.end(), id.as_int()) == stop.end()) stop.push_back(id.as_int());
+      }
+    }
+    if (!stop.empty()) return stop;
   }
-  if (stop.empty()) input_error(path, ": neither eos_token_id nor pad_token_id; an answer would never end");
-  return stop;
+  if (otherwise.empty())
+    input_error(directory,
+                ": no generation_config.json with eos_token_id, and the tokenizer has no eos; an answer "
+                "would never end");
+  return otherwise;
 }
 
 }  // namespace ov

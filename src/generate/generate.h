@@ -21,7 +21,8 @@ struct GenerateOptions {
 // The logits of a cached step are those of the whole row run again without a cache, bit for bit: a query's bits depend
 // on its visible keys alone (kernels/attention.h).
 //
-// Errors: input_error for an empty prompt, placeholders that do not match the pictures, ids outside the vocabulary.
+// Errors: input_error for an empty prompt, placeholders that do not match the pictures, ids outside the vocabulary,
+// more tokens than the model has positions; machine_error for logits that are not finite numbers.
 std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,
                                    const Tensor& pixel_values, const std::vector<Grid>& grids,
                                    const GenerateOptions& options,
@@ -50,8 +51,10 @@ class Generation {
 
 std::int64_t greedy(const Tensor& logits);  // [1,V]: the largest, the lowest id of equals
 
-// eos_token_id (a number or a list) and pad_token_id of generation_config.json: what ends an answer. input_error when
-// the file is missing or names neither.
-std::vector<std::int64_t> read_stop_ids(const std::string& directory);
+// What ends an answer: eos_token_id (a number or a list) and pad_token_id of generation_config.json; where that lacks
+// both, those of config.json, then `otherwise`, the tokenizer's. input_error: an id that is none of the
+// vocabulary's, or no id at all.
+std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std::vector<std::int64_t>& otherwise,
+                                        std::int64_t vocabulary);
 
 }  // namespace ov

@@ -29,14 +29,18 @@ struct ProcessorConfig {
   std::array<double, 3> std = {0.26862954, 0.26130258, 0.27577711};
   PassOrder order = PassOrder::pillow_13;  // no key in the file: it belongs to the Pillow that ran
 
+  bool operator==(const ProcessorConfig&) const = default;
   std::int64_t factor() const { return patch * merge; }
   std::int64_t row_size() const { return 3 * patch * patch; }
 };
 
-// preprocessor_config.json. As in Transformers a `size` object is checked and then ignored: without min_pixels and
-// max_pixels the limits are 3136 and 1 003 520 whatever it says. Refused (input_error): temporal_patch_size other than
-// 1 (its rows would be twice as wide), a resample other than 3 (bicubic), a do_* step turned off, values out of range.
+// preprocessor_config.json. The limits are size's shortest_edge and longest_edge (areas, in spite of their names), over
+// which min_pixels and max_pixels go where they are set; without either they are the class's, 3136 and 1 003 520.
+// Refused (input_error): temporal_patch_size other than 1 (its rows would be twice as wide), a resample other than 3
+// (bicubic), a do_* step turned off or one that is not built turned on, another image processor, values out of range.
 ProcessorConfig processor_config(const Json& json, const std::string& where);
+// input_error that starts with `where`, unless 1 <= min_pixels <= max_pixels and a picture can be as large.
+void check_limits(const ProcessorConfig& config, const std::string& where);
 ProcessorConfig read_processor_config(const std::string& path);
 
 struct Patches {

@@ -5,122 +5,78 @@
 namespace ov {
 namespace {
 
-// Members of one JSON object, with the place in the error.
-class Fields {
- public:
-  Fields(const Json& object, std::string where) : object_(object), where_(std::move(where)) {}
-  void read(const char* key, std::int64_t& value) const {
-    if (const Json* v = find(key)) value = guarded(key, [&] { return v->as_int(); });
-  }
-  void read(const char* key, double& value) const {
-    if (const Json* v = find(key)) value = guarded(key, [&] { return v->as_double(); });
-  }
-  void read(const char* key, bool& value) const {
-    if (const Json* v = find(key)) value = guarded(key, [&] { return v->as_bool(); });
-  }
-  void expect(const char* key, const std::string& value) const {
-    const Json* v = find(key);
-    if (v && guarded(key, [&] { return v->as_string(); }) != value)
-      input_error(where_, ": ", key, " is \"", v->as_string(), "\"; only \"", value, "\" is built");
-  }
-  const Json* find(const char* key) const {
-    const Json* v = object_.find(key);
-    return v && !v->is_null() ? v : nullptr;
-  }
-
- private:
-  template <class F>
-  auto guarded(const char* key, F&& f) const -> decltype(f()) {
-    try {
-      return f();
-    } catch (const Error& e) { input_error(where_, ": ", key, ": ", e.what()); }
-  }
-  const Json& object_;
-  std::string where_;
+struct Bound {
+  const char *key, *own_key;  // in config.json; the program's
+  std::int64_t value, most;
 };
 
-void read_vision(const Fields& f, VisionConfig& v) {
-  f.read("depth", v.depth);
-  f.read("embed_dim", v.hidden);
-  f.read("hidden_size", v.hidden);
-  f.read("num_heads", v.heads);
-  f.read("intermediate_size", v.intermediate);
-  f.read("patch_size", v.patch);
-  f.read("spatial_merge_size", v.merge);
-  f.read("in_channels", v.channels);
-  f.read("layer_norm_eps", v.pre_norm_eps);
-  f.expect("hidden_act", "gelu");
-  v.merger_norm_eps = v.pre_norm_eps;
+// Upper ends far beyond any model, so that products of them stay within 64 bits.
+constexpr std::int64_t most_layers = 1 << 12, most_heads = 1 << 16, most_width = 1 << 20;
+
+std::string named(const std::string& where, const char* key, const char* own_key) {
+  return where.empty() ? own_key : where + ": " + key;
 }
 
-void read_text(const Fields& f, TextConfig& t) {
-  f.read("vocab_size", t.vocabulary);
-  f.read("hidden_size", t.hidden);
-  f.read("intermediate_size", t.intermediate);
-  f.read("num_hidden_layers", t.layers);
-  f.read("num_attention_heads", t.heads);
-  f.read("num_key_value_heads", t.kv_heads);
-  t.head_dim = t.hidden / std::max<std::int64_t>(1, t.heads);
-  f.read("head_dim", t.head_dim);
-  f.read("max_position_embeddings", t.max_positions);
-  f.read("rope_theta", t.rope_theta);
-  f.read("rms_norm_eps", t.norm_eps);
-  f.read("attention_bias", t.qkv_bias);
-  f.read("tie_word_embeddings", t.tied);
-  f.expect("hidden_act", "silu");
+void check_bounds(const std::string& where, std::initializer_list<Bound> bounds) {
+  for (const Bound& b : bounds)
+    if (b.value < 1 || b.value > b.most)
+      input_error(named(where, b.key, b.own_key), " is ", b.value, ", expected 1 to ", b.most);
+}
+
+void check_eps(const std::string& name, double eps) {
+  if (!(eps > 0 && eps <= 1)) input_error(name, " is ", eps, ", expected more than 0 and at most 1");
+}
+
+void check_theta(const std::string& name, double theta) {
+  if (!(theta >= 1 && theta <= 1e30)) input_error(name, " is ", theta, ", expected 1 to 1e30");
 }
 
 }  // namespace
 
-ModelConfig ModelConfig::read(const Json& json, const std::string& where) {
-  if (!json.is_object()) input_error(where, ": expected an object, found ", kind_name(json.kind()));
-  const Fields top(json, where);
-  const Json *vision = top.find("vision_config"), *text = top.find("text_config");
-  if (!vision || !vision->is_object())
-    input_error(where, ": vision_config is missing; a LLaVA-OneVision-1.5 config.json has one");
-  if (!text || !text->is_object())
-    input_error(where, ": text_config is missing; a LLaVA-OneVision-1.5 config.json has one");
-  const Fields fields(*text, where + ": text_config");
-  for (const char* key : {"num_experts", "rope_scaling"})
-    if (fields.find(key))
-      input_error(where, ": text_config: ", key, " is set; only dense decoders with plain rotary positions are built");
-
-  ModelConfig c;
-  read_vision(Fields(*vision, where + ": vision_config"), c.vision);
-  read_text(fields, c.text);
-  top.read("image_token_id", c.image_token);
-  top.read("video_token_id", c.video_token);
-  top.read("vision_start_token_id", c.vision_start_token);
-  std::int64_t merger_out = c.text.hidden;
-  Fields(*vision, where).read("text_hidden_size", merger_out);
-  if (merger_out != c.text.hidden)
-    input_error(where, ": vision_config.text_hidden_size is ", merger_out, " where text_config.hidden_size is ",
-                c.text.hidden);
-  c.check();
-  return c;
+void VisionConfig::check(const std::string& where) const {
+  check_bounds(where, {{"depth", "vision.depth", depth, most_layers},
+                       {"hidden_size", "vision.hidden", hidden, most_width},
+                       {"num_heads", "vision.heads", heads, most_heads},
+                       {"intermediate_size", "vision.intermediate", intermediate, most_width},
+                       {"patch_size", "vision.patch", patch, 1024},
+                       {"spatial_merge_size", "vision.merge", merge, 1024}});
+  const auto name = [&](const char* key, const char* own_key) { return named(where, key, own_key); };
+  if (channels != 3) input_error(name("in_channels", "channels"), " is ", channels, "; pictures have 3");
+  if (hidden % (4 * heads) != 0)
+    input_error(name("hidden_size", "vision.hidden"), " ", hidden, " in ", heads,
+                " heads: the width of a head must be a multiple of 4");
+  if (patch * merge > 1024 || merge * merge * hidden > 16 * most_width)
+    input_error(name("spatial_merge_size", "vision.merge"), " is ", merge, " where a patch has ", patch,
+                " pixels on a side and ", hidden, " values: a token would be larger than 1024 pixels on a side or ",
+                16 * most_width, " values");
+  check_theta(name("rope_theta", "rope_theta"), rope_theta);
+  for (const double eps : {pre_norm_eps, block_norm_eps, merger_norm_eps})
+    check_eps(name("layer_norm_eps", "numerics.pre_norm_eps or merger_norm_eps"), eps);
 }
 
-void ModelConfig::check() const {
-  const auto at_least_one = [](const char* name, std::int64_t value) {
-    if (value < 1) input_error("model: ", name, " is ", value, ", expected at least 1");
-  };
-  at_least_one("vision depth", vision.depth);
-  at_least_one("vision heads", vision.heads);
-  at_least_one("vision intermediate", vision.intermediate);
-  at_least_one("patch", vision.patch);
-  at_least_one("merge", vision.merge);
-  at_least_one("channels", vision.channels);
-  at_least_one("layers", text.layers);
-  at_least_one("heads", text.heads);
-  at_least_one("key heads", text.kv_heads);
-  at_least_one("text intermediate", text.intermediate);
-  at_least_one("vocabulary", text.vocabulary);
-  if (vision.hidden % (4 * vision.heads) != 0)
-    input_error("model: vision hidden ", vision.hidden, " in ", vision.heads,
-                " heads: the width of a head must be a multiple of 4");
-  if (text.head_dim % 2 != 0) input_error("model: head_dim ", text.head_dim, " is odd");
-  if (text.heads % text.kv_heads != 0)
-    input_error("model: ", text.heads, " heads cannot share ", text.kv_heads, " key heads");
+void TextConfig::check(const std::string& where) const {
+  check_bounds(where, {{"vocab_size", "text.vocabulary", vocabulary, std::int64_t{1} << 31},
+                       {"hidden_size", "text.hidden", hidden, most_width},
+                       {"intermediate_size", "text.intermediate", intermediate, most_width},
+                       {"num_hidden_layers", "text.layers", layers, most_layers},
+                       {"num_attention_heads", "text.heads", heads, most_heads},
+                       {"num_key_value_heads", "text.kv_heads", kv_heads, most_heads},
+                       {"head_dim", "text.head_dim", head_dim, most_width},
+                       {"max_position_embeddings", "text.max_positions", max_positions, std::int64_t{1} << 31}});
+  const auto name = [&](const char* key, const char* own_key) { return named(where, key, own_key); };
+  if (head_dim % 2 != 0) input_error(name("head_dim", "text.head_dim"), " ", head_dim, " is odd");
+  if (heads * head_dim > most_width)
+    input_error(name("head_dim", "text.head_dim"), " is ", head_dim, " in ", heads, " heads: more than ", most_width,
+                " values a token");
+  if (heads % kv_heads != 0)
+    input_error(name("num_attention_heads", "text.heads"), ": ", heads, " heads cannot share ", kv_heads, " key heads");
+  check_theta(name("rope_theta", "text.rope_theta"), rope_theta);
+  check_eps(name("rms_norm_eps", "text.norm_eps"), norm_eps);
+}
+
+void ModelConfig::check(const std::string& where) const {
+  vision.check(where.empty() ? "" : where + ": vision_config");
+  text.check(where.empty() ? "" : where + ": text_config");
 }
 
 void ModelConfig::use_reference(const std::string& name) {
@@ -131,6 +87,22 @@ void ModelConfig::use_reference(const std::string& name) {
     input_error("numerics.reference: expected hf or megatron, got ", name);
   }
 }
+
+namespace {
+
+// Keys of the source that would contradict what is written: other spellings of it, and types that it no longer has.
+constexpr const char* rewritten =
+    " rope_parameters rope_theta rope_scaling partial_rotary_factor dtype torch_dtype num_hidden_layers "
+    "num_attention_heads num_channels out_hidden_size ";
+
+// `out` with every member that only `from` has.
+void carry(Json& out, const Json* from) {
+  if (!from || !from->is_object()) return;
+  for (const auto& [key, value] : from->members())
+    if (!out.find(key) && std::string(rewritten).find(" " + key + " ") == std::string::npos) out.set(key, value);
+}
+
+}  // namespace
 
 Json ModelConfig::json() const {
   Json v = Json::object({{"model_type", "rice_vit"},
@@ -170,16 +142,20 @@ Json ModelConfig::json() const {
        {"initializer_range", 0.02},
        {"tie_word_embeddings", text.tied},
        {"layer_types", std::vector<std::string>(static_cast<std::size_t>(text.layers), "full_attention")}});
-  return Json::object({{"architectures", std::vector<std::string>{"LLaVAOneVision1_5_ForConditionalGeneration"}},
-                       {"model_type", "llavaonevision1_5"},
-                       {"torch_dtype", "float32"},
-                       {"image_token_id", image_token},
-                       {"video_token_id", video_token},
-                       {"vision_start_token_id", vision_start_token},
-                       {"tie_word_embeddings", text.tied},
-                       {"vocab_size", text.vocabulary},
-                       {"vision_config", v},
-                       {"text_config", t}});
+  carry(v, source.is_object() ? source.find("vision_config") : nullptr);
+  carry(t, source.is_object() ? source.find("text_config") : nullptr);
+  Json out = Json::object({{"architectures", std::vector<std::string>{"LLaVAOneVision1_5_ForConditionalGeneration"}},
+                           {"model_type", "llavaonevision1_5"},
+                           {"torch_dtype", "float32"},
+                           {"image_token_id", image_token},
+                           {"video_token_id", video_token},
+                           {"vision_start_token_id", vision_start_token},
+                           {"tie_word_embeddings", text.tied},
+                           {"vocab_size", text.vocabulary},
+                           {"vision_config", v},
+                           {"text_config", t}});
+  carry(out, &source);
+  return out;
 }
 
 }  // namespace ov

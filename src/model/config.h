@@ -8,6 +8,8 @@
 
 namespace ov {
 
+// check(): input_error when a number is out of range or does not fit the others. `where` is the config.json that the
+// message names; empty, and it names the program's own keys.
 struct VisionConfig {
   std::int64_t depth = 24, hidden = 1024, heads = 16, intermediate = 4096;
   std::int64_t patch = 14, merge = 2, channels = 3;  // pixels a side; patches a side of a token; colours
@@ -17,6 +19,7 @@ struct VisionConfig {
   double merger_norm_eps = 1e-5;  // hf 1e-5, megatron 1e-6
   std::int64_t head_dim() const { return hidden / heads; }
   std::int64_t patch_values() const { return channels * patch * patch; }
+  void check(const std::string& where = "") const;
 };
 
 struct TextConfig {
@@ -25,6 +28,7 @@ struct TextConfig {
   std::int64_t max_positions = 262144;
   double rope_theta = 5e6, norm_eps = 1e-6;
   bool qk_norm = true, qkv_bias = false, tied = false;
+  void check(const std::string& where = "") const;
 };
 
 struct ModelConfig {
@@ -32,13 +36,18 @@ struct ModelConfig {
   TextConfig text;
   std::int64_t image_token = 151655, video_token = 151656, vision_start_token = 151652;
   bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on
+  Json source;                // the config.json it came from: json() repeats the keys that mean nothing here
 
-  // config.json. `where` names it in errors. Refused: activations, mixtures of experts and rotary scalings that are
-  // not built here.
+  // config.json. `where` names it in errors. The rules are those of model/config_read.cpp.
   static ModelConfig read(const Json& json, const std::string& where);
   Json json() const;                            // as Transformers writes it
   void use_reference(const std::string& name);  // numerics.reference: "hf" or "megatron"
-  void check() const;                           // input_error when the numbers do not fit together
+  void check(const std::string& where = "") const;
 };
+
+// One part of a model. `vision`: a vision_config, or RICE-ViT's own (MLCD's names for the same keys). `config`: a
+// config.json with a text_config, or of a language model alone, where a qwen3 has Qwen3Config's defaults.
+VisionConfig read_vision_config(const Json& vision, const std::string& where);
+TextConfig read_text_config(const Json& config, const std::string& where);
 
 }  // namespace ov

@@ -92,10 +92,7 @@ class RiceModel {
 
 // The tower by itself, as a directory: model.safetensors with visual.* as in a LLaVA-OneVision-1.5 checkpoint, without
 // the merger, and config.json with the vision_config. The region layers and the class tables are dropped.
+// MergeSource::tower (files/merge_sources.h) reads it.
 void export_tower(const std::string& directory, const RiceModel& model);
-VisionConfig read_tower_config(const std::string& directory);
-// Reads an exported tower into the parameters of the same names of any model. input_error names what is missing or has
-// another shape.
-void load_tower(const std::string& directory, Parameters& parameters);
 
 }  // namespace ov

@@ -17,7 +17,11 @@ std::string render_chat(std::span<const Message> messages, ChatOptions options) 
     out += cat("<|im_start|>system\n", default_system_prompt, "<|im_end|>\n");
   for (const Message& m : messages) {
     out += cat("<|im_start|>", m.role, "\n");
+    bool after_picture = false;
     for (const Content& c : m.content) {
+      const bool text = c.kind == Content::Kind::text;
+      if (after_picture && !(text && (c.text.empty() || c.text[0] == '\n'))) out += "\n";
+      after_picture = options.line_after_picture && !text;
       switch (c.kind) {
         case Content::Kind::text: out += c.text; break;
         case Content::Kind::image: medium("Picture", ++pictures, "<|image_pad|>"); break;

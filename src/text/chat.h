@@ -30,9 +30,13 @@ struct Message {
 struct ChatOptions {
   bool add_generation_prompt = false;  // ends with "<|im_start|>assistant\n"
   bool add_vision_id = false;          // "Picture 1: ", "Video 1: " before each medium
+  // A line end between a medium and what follows it in its turn, unless that is a text that begins with one. LLaVA's
+  // data ("<image>\nquestion") and so every model trained on it has it; Qwen2.5-VL's template has it not.
+  bool line_after_picture = false;
 };
 
-// The same text as Qwen2.5-VL's chat template, and as data/tokenizer/chat_template.jinja.
+// The same text as the chat template that is written beside a model with the same line_after_picture; without it,
+// Qwen2.5-VL's.
 std::string render_chat(std::span<const Message> messages, ChatOptions options = {});
 
 // The ids that the format is made of. Throws input_error when the tokenizer lacks one.

@@ -10,8 +10,10 @@ namespace {
 
 constexpr std::size_t tag_size = std::char_traits<char>::length(image_tag);
 
-// system (may be absent), then user and assistant in turn, an assistant last.
-void check_roles(std::span<const Turn> turns) {
+// system (may be absent), then user and assistant in turn, an assistant last. A first turn of the assistant answers
+// nothing: it is left out, as LLaVA does.
+std::span<const Turn> checked(std::span<const Turn> turns) {
+  if (turns.size() > 1 && turns[0].role == "assistant") turns = turns.subspan(1);
   const std::size_t first = !turns.empty() && turns[0].role == "system" ? 1 : 0;
   for (std::size_t i = first; i < turns.size(); ++i) {
     const char* expected = (i - first) % 2 == 0 ? "user" : "assistant";
@@ -22,6 +24,7 @@ void check_roles(std::span<const Turn> turns) {
   if (turns.size() == first) input_error("the conversation has no question and no answer");
   if ((turns.size() - first) % 2 != 0)
     input_error("the last of ", turns.size(), " messages is a question without answer");
+  return turns;
 }
 
 std::size_t count_tags(std::string_view text) {
@@ -98,9 +101,9 @@ class Builder {
 
 }  // namespace
 
-Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> turns,
+Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> said,
                             std::span<const std::int64_t> image_tokens, ConversationOptions options) {
-  check_roles(turns);
+  const std::span<const Turn> turns = checked(said);
   std::size_t tags = 0;
   for (const Turn& t : turns)
     if (t.role == "user") tags += count_tags(t.text);
@@ -118,8 +121,8 @@ Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> tu
   return b.finish();
 }
 
-std::vector<std::vector<Turn>> single_turns(std::span<const Turn> turns) {
-  check_roles(turns);
+std::vector<std::vector<Turn>> single_turns(std::span<const Turn> said) {
+  const std::span<const Turn> turns = checked(said);
   const bool own_system = turns[0].role == "system";
   const std::string& opening = turns[own_system].text;
   std::size_t shared = opening.rfind(image_tag);  // how much of the first question every branch repeats

@@ -139,7 +139,7 @@ void Tokenizer::write(const std::string& directory) const {
   put("tokenizer_config.json", tokenizer_config_json(*this).dump(2) + "\n");
   put("special_tokens_map.json", special_tokens_map_json(*this).dump(2) + "\n");
   put("added_tokens.json", added_tokens_json(*this).dump(2) + "\n");
-  put("chat_template.jinja", chat_template);
+  put("chat_template.jinja", chat_template(true));
 }
 
 }  // namespace ov

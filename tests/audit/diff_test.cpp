@@ -48,6 +48,62 @@ TEST_CASE("diff: missing and misshapen tensors fail, extra ones are listed, NaN 
   CHECK_FALSE(compare_tensors({named("act.c", {NAN})}, {named("act.c", {1})}, {}, 1e-5).within());
 }
 
+TEST_CASE("diff: infinities and NaN are never within, and hide nothing: not in their tensor, not in their class") {
+  const auto one = [](const std::vector<float>& a, const std::vector<float>& b, double rtol = 1e-3) {
+    return compare_tensors({named("act.x", a)}, {named("act.x", b)}, {}, rtol).compared[0];
+  };
+  const float inf = INFINITY;
+  CHECK(one({inf, 1}, {inf, 1}).within);
+  CHECK(one({-inf, NAN}, {-inf, NAN}).within);
+  CHECK(one({inf, 1.0009f}, {inf, 1}).within);
+  CHECK(one({-inf, 1}, {-inf, 1}, 0).relative == 0);
+  const TensorDifference small = one({inf, 5}, {inf, 4});  // the twin of the infinity is no excuse
+  CHECK(!small.within);
+  CHECK(small.element == 1);
+  CHECK(small.absolute == 1);
+  CHECK(small.relative == 0.25);
+  for (const auto& [a, b] : {std::pair{inf, 1.0f},
+                             {1.0f, inf},
+                             {-inf, inf},
+                             {inf, -inf},
+                             {NAN, 1.0f},
+                             {1.0f, NAN},
+                             {NAN, inf},
+                             {inf, NAN},
+                             {-inf, 0.0f}}) {
+    for (const double rtol : {0.0, 1e-3, 1e300, static_cast<double>(inf)}) {
+      const TensorDifference d = one({7, 2, a, 9}, {8, 2, b, 9}, rtol);
+      CHECK(!d.within);
+      CHECK(d.element == 2);
+      CHECK(d.absolute == inf);
+      CHECK(d.relative == inf);
+      CHECK(d.ulps == inf);
+    }
+  }
+  // One of the class does not widen the others' bound, nor does it stop the class from having one.
+  const std::vector<NamedTensor> b = {named("act.inf", {inf, 1000}), named("act.nan", {NAN}), named("act.x", {1e-12f})};
+  const auto with = [&](float x) {
+    return compare_tensors({named("act.inf", {inf, 1000}), named("act.nan", {NAN}), named("act.x", {x})}, b, {}, 1e-3);
+  };
+  CHECK(with(0.9e-6f).within());
+  CHECK(!with(1.1e-6f).within());
+  CHECK(with(1.1e-6f).first()->name == "act.x");
+  CHECK(with(5).worst("act.") == doctest::Approx(5 / 1e-3));
+  CHECK(compare_tensors({named("act.x", {inf})}, {named("act.x", {1})}, {}, 1e-3).worst("act") == inf);
+}
+
+TEST_CASE("diff: the report names the element and the worst of a class, infinite or not") {
+  const ScratchDirectory d;
+  write_safetensors(d / "a", {named("act.x", {1, INFINITY}), named("grad.y", {3, 4})});
+  write_safetensors(d / "b", {named("act.x", {1, 2}), named("grad.y", {3, 5})});
+  std::string report;
+  CHECK(!diff_files(d / "a", d / "b", 1e-5, report));
+  CHECK(report.find("differs   act.x element 1: inf against 2, inf relative, inf ulps") != report.npos);
+  CHECK(report.find("worst act inf\n") != report.npos);
+  CHECK(report.find("worst grad 0.2\n") != report.npos);
+  CHECK(report.find("2 tensors compared, 2 not within 1e-05; first: act.x\n") != report.npos);
+}
+
 TEST_CASE(
     "diff: files are walked in B's order of execution, else A's; dtypes may differ; other tensors are left alone") {
   const ScratchDirectory d;

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <set>
 
@@ -13,11 +14,13 @@
 #include "data/sample/sample.h"
 #include "data/synth/write.h"
 #include "generate/generate.h"
+#include "image/decode.h"
 #include "nn/init.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/devices/foreign_device.h"
 #include "text/chat.h"
+#include "text/conversation.h"
 
 using namespace ov;
 
@@ -152,6 +155,52 @@ TEST_CASE("evaluate: a prediction is what the model answers to the prompt of tra
   int looks = 0;
   for (const Answered& a : evaluation.answers) looks += a.prediction != a.grey_prediction;
   CHECK(looks > 0);
+}
+
+TEST_CASE("evaluate: every blind answer is that to the constant grey of the tasks' level, of its picture's size") {
+  Fixture& f = fixture();
+  const std::string tasks = f.scratch / "grey.json";
+  const auto shown = [&](const Question& q, int level) {
+    Image image = read_image(q.image);
+    std::fill(image.rgb.begin(), image.rgb.end(), static_cast<std::uint8_t>(level));
+    const Patches patches = make_patches(image, f.processor.images());
+    const std::vector<Turn> turns = {{"user", "<image>\n" + q.question}, {"assistant", "A"}};
+    const std::vector<std::int64_t> image_tokens = {patches.pixel_values.dim(0) / 4};
+    const Encoded e = encode_conversation(f.processor.tokenizer(), turns, image_tokens);
+    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
+    const std::vector<std::int64_t> prompt(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
+    return normalise(f.processor.tokenizer().decode(generate(
+        *f.model, prompt, patches.pixel_values, {{1, patches.grid[1], patches.grid[2]}}, {.max_new_tokens = 6})));
+  };
+  std::vector<std::string> answers[2];
+  for (const int level : {156, 20}) {
+    write_durably(tasks, read_file("configs/demo/eval.json"));
+    replace_in(tasks, "\"grey\": 156", cat("\"grey\": ", level));
+    EvalOptions options = f.options();
+    options.tasks = tasks;
+    const Evaluation e = evaluate(*f.model, f.processor, options);
+    REQUIRE(e.answers.size() == 24);
+    for (const Answered& a : e.answers) {
+      CHECK(normalise(a.grey_prediction) == shown(a.question, level));
+      answers[level == 20].push_back(a.grey_prediction);
+    }
+  }
+  CHECK(answers[0] != answers[1]);  // else no level would be told from another
+}
+
+TEST_CASE("evaluate: weights that are no numbers end it with the parameter's name, not with answers") {
+  Fixture& f = fixture();
+  Onevision broken(f.model->config());
+  broken.parameters().allocate(Dtype::f32, cpu());
+  broken.parameters().values().copy_from(f.model->parameters().values());
+  broken.parameters().find("model.language_model.norm.weight")->value.data<float>()[3] = NAN;
+  try {
+    evaluate(broken, f.processor, f.options());
+    FAIL("answers were given");
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::machine_failed);
+    CHECK(std::string(e.what()).find("neither is the parameter model.language_model.norm.weight") != std::string::npos);
+  }
 }
 
 TEST_CASE("evaluate: accuracy and baselines are the means of their scores, the larger baseline counts") {

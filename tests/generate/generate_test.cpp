@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "data/sample/processor.h"
@@ -51,7 +53,7 @@ std::int64_t same_bits(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("generate: the reference's answers, token for token, from two pictures, one and none") {
   const auto model = load_model(checkpoint);
-  const auto stop = read_stop_ids(checkpoint);
+  const auto stop = read_stop_ids(checkpoint, {}, 736);
   CHECK(stop == std::vector<std::int64_t>{702, 700});
   const auto cases = golden_cases();
   CHECK(cases.size() == 3);
@@ -125,15 +127,60 @@ TEST_CASE("generate: a placeholder that the model itself writes is text; one in 
                        Error);
 }
 
-TEST_CASE("generate: stop ids are a number or a list, and their absence is an error") {
+TEST_CASE("generate: logits that are no numbers end it, with the parameter that is none") {
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    const auto model = load_model(checkpoint);
+    model->parameters().find("model.language_model.norm.weight")->value.data<float>()[5] = bad;
+    try {
+      generate(*model, {1, 2}, {}, {}, {.max_new_tokens = 4});
+      FAIL("an answer was given");
+    } catch (const Error& e) {
+      CHECK(e.exit() == Exit::machine_failed);
+      CHECK(std::string(e.what()) ==
+            "generate: the logits after token 2 are not finite numbers; neither is the "
+            "parameter model.language_model.norm.weight");
+    }
+  }
+  // Finite weights whose products are not.
+  const auto model = load_model(checkpoint);
+  for (const char* name : {"model.language_model.norm.weight", "lm_head.weight"}) {
+    const Tensor& w = model->parameters().find(name)->value;
+    for (std::int64_t i = 0; i < w.numel(); ++i) w.data<float>()[i] = 1e38f;
+  }
+  CHECK_THROWS_WITH_AS(generate(*model, {1, 2}, {}, {}, {.max_new_tokens = 4}),
+                       doctest::Contains("though every parameter is"), Error);
+}
+
+TEST_CASE("generate: more tokens than the model has positions are refused before room is made for them") {
+  const auto model = load_model(checkpoint);  // 4096
+  for (const std::int64_t n : {std::int64_t{4095}, std::int64_t{4611686018427387905}, std::int64_t{INT64_MAX}})
+    CHECK_THROWS_WITH_AS(generate(*model, {1, 2}, {}, {}, {.max_new_tokens = n}),
+                         doctest::Contains("max_position_embeddings of config.json is 4096"), Error);
+  CHECK(generate(*model, {1, 2}, {}, {}, {.max_new_tokens = 4094, .stop = {}}, [](std::int64_t) {
+          return false;
+        }).size() == 1);
+}
+
+TEST_CASE("generate: stop ids are a number or a list; the tokenizer's stand in, and their absence is an error") {
   const ScratchDirectory dir;
-  const auto stop = [&](const std::string& content) {
+  const auto stop = [&](const std::string& content, const std::vector<std::int64_t>& otherwise = {}) {
     write_durably(dir / "generation_config.json", content);
-    return read_stop_ids(dir.path());
+    return read_stop_ids(dir.path(), otherwise, 10);
   };
   CHECK(stop(R"({"eos_token_id": 3})") == std::vector<std::int64_t>{3});
   CHECK(stop(R"({"eos_token_id": [3, 4], "pad_token_id": 3})") == std::vector<std::int64_t>{3, 4});
   CHECK(stop(R"({"eos_token_id": null, "pad_token_id": 9})") == std::vector<std::int64_t>{9});
   CHECK_THROWS_AS(stop("{}"), Error);
-  CHECK_THROWS_AS(stop(R"({"eos_token_id": "<end>"})"), Error);
+  CHECK(stop("{}", {7, 8}) == std::vector<std::int64_t>{7, 8});
+  for (const char* bad : {R"("<end>")", "10", "-1", "[3, 10]", "[3, null]", "2.5", "true", "[[3]]"})
+    CHECK_THROWS_WITH_AS(stop(cat(R"({"eos_token_id": )", bad, "}"), {7}),
+                         doctest::Contains("generation_config.json: eos_token_id: expected ids from 0 to 9"), Error);
+  CHECK_THROWS_WITH_AS(stop("[]", {7}), doctest::Contains("expected an object"), Error);
+  write_durably(dir / "generation_config.json", "{}");
+  write_durably(dir / "config.json", R"({"eos_token_id": [5, 6]})");
+  CHECK(read_stop_ids(dir.path(), {7}, 10) == std::vector<std::int64_t>{5, 6});
+  std::filesystem::remove(dir / "generation_config.json");
+  CHECK(read_stop_ids(dir.path(), {7}, 10) == std::vector<std::int64_t>{5, 6});
+  std::filesystem::remove(dir / "config.json");
+  CHECK(read_stop_ids(dir.path(), {7}, 10) == std::vector<std::int64_t>{7});
 }

@@ -141,7 +141,8 @@ TEST_CASE("patches: any number of threads gives the same bits") {
   set_threads(before);
 }
 
-TEST_CASE("processor config: the released file, and the quirk that a size object never sets the limits") {
+TEST_CASE(
+    "processor config: the released file, and size, whose edges are areas that min_pixels and max_pixels replace") {
   const ProcessorConfig released = parsed(R"({"do_resize": true, "do_rescale": true, "do_normalize": true,
       "do_convert_rgb": true, "resample": 3, "rescale_factor": 0.00392156862745098, "patch_size": 14, "merge_size": 2,
       "temporal_patch_size": 1, "min_pixels": 3136, "max_pixels": 2560000,
@@ -154,12 +155,21 @@ TEST_CASE("processor config: the released file, and the quirk that a size object
   CHECK(released.std == ProcessorConfig{}.std);
 
   const ProcessorConfig only_size = parsed(R"({"size": {"longest_edge": 2560000, "shortest_edge": 784}})");
-  CHECK(only_size.min_pixels == 3136);
-  CHECK(only_size.max_pixels == 1003520);
+  CHECK(only_size.min_pixels == 784);
+  CHECK(only_size.max_pixels == 2560000);
+  CHECK(
+      parsed(R"({"size": {"longest_edge": 2560000, "shortest_edge": 784}, "min_pixels": null, "max_pixels": null})") ==
+      only_size);
+  for (const char* neither : {R"({})", R"({"size": null, "min_pixels": null})"}) {
+    CHECK(parsed(neither).min_pixels == 3136);
+    CHECK(parsed(neither).max_pixels == 1003520);
+  }
   const ProcessorConfig mixed =
       parsed(R"({"size": {"longest_edge": 2560000, "shortest_edge": 784}, "max_pixels": 50000, "patch_size": 16})");
-  CHECK(mixed.min_pixels == 3136);
+  CHECK(mixed.min_pixels == 784);
   CHECK(mixed.max_pixels == 50000);
+  CHECK(parsed(R"({"image_mean": 0.5})").mean == std::array<double, 3>{0.5, 0.5, 0.5});
+  CHECK(parsed(R"({"do_center_crop": false, "crop_size": null, "unheard_of": 1})") == parsed("{}"));
   CHECK(mixed.factor() == 32);
 }
 
@@ -176,7 +186,19 @@ TEST_CASE("processor config: what it cannot do is refused with file and key") {
   refused(R"({"max_pixels": "many"})", "max_pixels");
   refused(R"({"image_mean": [0.5, 0.5]})", "image_mean");
   refused(R"({"image_std": [0.5, 0, 0.5]})", "image_std");
+  refused(R"({"image_std": [0.5, 1e-320, 0.5]})", "image_std");
+  refused(R"({"image_mean": [0, 1e300, 0]})", "image_mean");
+  refused(R"({"rescale_factor": 0})", "rescale_factor");
+  refused(R"({"rescale_factor": [1, 1, 1]})", "rescale_factor");
   refused(R"({"size": {"height": 224, "width": 224}})", "size");
+  refused(R"({"size": {"longest_edge": 224}})", "size");
+  refused(R"({"size": {"longest_edge": 2560000, "shortest_edge": null}})", "size");
+  refused(R"({"size": {"longest_edge": 784, "shortest_edge": 2560000}})", "min_pixels");
+  refused(R"({"min_pixels": 9000000000000000000, "max_pixels": 9000000000000000000})", "min_pixels");
+  refused(R"({"patch_size": 14, "merge_size": 1000})", "merge_size");
+  refused(R"({"do_center_crop": true})", "do_center_crop");
+  refused(R"({"do_resize": null})", "do_resize");
+  refused(R"({"image_processor_type": "CLIPImageProcessor"})", "image_processor_type");
   refused(R"([1])", "object");
 }
 

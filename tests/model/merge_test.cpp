@@ -226,6 +226,11 @@ TEST_CASE(
   CHECK(check_merge(*kept, own, prompt).passed());
   own.tied = true;
   CHECK(contains(refusal(own), "lm_head.weight is not the embedding, so the head cannot be tied"));
+  own.tied = false;  // but the source says that it is
+  Json said = apart.qwen3_config();
+  said.set("tie_word_embeddings", true);
+  write_durably(apart.dir / "language/config.json", said.dump());
+  CHECK(contains(refusal(own), "lm_head.weight is not the embedding, so the head cannot be tied"));
 }
 
 TEST_CASE("merge: RICE-ViT's released names are read, q above k above v, and the layers that the model lacks dropped") {
@@ -284,6 +289,50 @@ TEST_CASE("merge: whole models serve as sources, bf16 is widened, and a part wit
                   value(*s.language, "model.language_model.norm.weight")));
   CHECK(!same_bits(value(*blind, "model.visual.patch_embed.proj.weight"),
                    value(*s.tower, "model.visual.patch_embed.proj.weight")));
+}
+
+TEST_CASE(
+    "merge: a source that is a whole model gives its other keys and its code's names, a lone language model none") {
+  const Sources s;
+  const auto whole = [&](const char* name, const Onevision& model, const char* key) {
+    make_directories(s.dir / name);
+    write_model(s.dir / name, model, {0}, 0);
+    Json config = Json::read(s.dir / (std::string(name) + "/config.json"));
+    Json vision = config.at("vision_config"), text = config.at("text_config");
+    vision.set("made_up", key), text.set("made_up", key);
+    config.set(key, true), config.set("auto_map", Json::object({{"AutoConfig", "a.B"}}));
+    config.set("vision_config", vision), config.set("text_config", text);
+    write_durably(s.dir / (std::string(name) + "/config.json"), config.dump());
+    write_durably(s.dir / (std::string(name) + "/a.py"), key);
+  };
+  whole("one", *s.tower, "of_tower");
+  whole("two", *s.language, "of_language");
+  MergeOptions o = s.options();
+  CHECK(!merged_config(o).json().find("auto_map"));
+  o.tower = s.dir / "one", o.language = s.dir / "two";
+  const Json merged = merged_config(o).json();
+  CHECK(merged.at("of_tower").as_bool());
+  CHECK(merged.at("of_language").as_bool());
+  CHECK(merged.find("auto_map"));
+  CHECK(merged.at("vision_config").at("made_up").as_string() == "of_tower");
+  CHECK(merged.at("text_config").at("made_up").as_string() == "of_language");
+}
+
+TEST_CASE("merge: rotary base and width of heads are the source's class's, or what it says") {
+  const Sources s;
+  const auto with = [&](auto change) {
+    Json c = Json::object();
+    const Json said = s.qwen3_config();
+    for (const auto& [key, value] : said.members())
+      if (key != "rope_theta" && key != "rope_scaling") c.set(key, value);
+    change(c);
+    write_durably(s.dir / "language/config.json", c.dump());
+    return merged_config(s.options()).text.rope_theta;
+  };
+  CHECK(with([](Json&) {}) == 10000);  // Qwen3Config's, not the 4B model's
+  CHECK(with([](Json& c) {
+          c.set("rope_parameters", Json::object({{"rope_theta", 1e6}, {"rope_type", "default"}}));
+        }) == 1e6);
 }
 
 TEST_CASE("merge: what is missing, misshapen, left over or no source at all is refused with directory and name") {

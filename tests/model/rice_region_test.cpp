@@ -5,6 +5,7 @@
 
 #include "base/io/file.h"
 #include "base/rng.h"
+#include "model/files/merge_sources.h"
 #include "model/region_head.h"
 #include "nn/init.h"
 #include "tests/base/scratch.h"
@@ -166,14 +167,14 @@ TEST_CASE(
   const ScratchDirectory scratch;
   export_tower(scratch / "tower", *model);
 
-  const VisionConfig config = read_tower_config(scratch / "tower");
+  const VisionConfig config = read_tower_source_config(scratch / "tower", 2);
   CHECK(config.depth == vision.depth);
   CHECK(config.hidden == vision.hidden);
   CHECK(config.patch == vision.patch);
   Parameters set;
   const RiceVit tower(set, config);
   set.allocate(Dtype::f32, cpu());
-  load_tower(scratch / "tower", set);
+  MergeSource::tower(scratch / "tower").load(set);
   for (const auto& e : set.entries()) CHECK(e.parameter.name.starts_with("model.visual."));
 
   const Tensor pixels({layout.patches, 12}, Dtype::f32, cpu());
@@ -193,8 +194,8 @@ TEST_CASE("rice test 10: a tower of another shape is refused by name") {
   Parameters set;
   const RiceVit tower(set, wider);
   set.allocate(Dtype::f32, cpu());
-  CHECK_THROWS_WITH_AS(load_tower(scratch / "tower", set), doctest::Contains("'visual.blocks.0.mlp.fc1.weight'"),
-                       Error);
+  CHECK_THROWS_WITH_AS(MergeSource::tower(scratch / "tower").load(set),
+                       doctest::Contains("'model.visual.blocks.0.mlp.fc1.weight'"), Error);
   write_durably(scratch / "config.json", "{\"model_type\": \"qwen3\"}");
-  CHECK_THROWS_WITH_AS(read_tower_config(scratch.path()), doctest::Contains("vision_config is missing"), Error);
+  CHECK_THROWS_WITH_AS(read_tower_source_config(scratch.path(), 2), doctest::Contains("describes no tower"), Error);
 }

@@ -6,7 +6,11 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/io/file.h"
 #include "base/json.h"
+#include "base/sha256.h"
+#include "text/chat_template.h"
+#include "text/conversation.h"
 
 using namespace ov;
 using Ids = std::vector<std::int64_t>;
@@ -23,7 +27,7 @@ std::vector<Message> messages_of(const Json& list) {
       for (const Json& c : m.at("content").items()) {
         const std::string& type = c.at("type").as_string();
         if (type == "text") message.content.push_back({Content::Kind::text, c.at("text").as_string()});
-        else message.content.push_back({type == "image" ? Content::Kind::image : Content::Kind::video, ""});
+        else message.content.push_back({type.starts_with("image") ? Content::Kind::image : Content::Kind::video, ""});
       }
     }
     messages.push_back(std::move(message));
@@ -53,6 +57,40 @@ TEST_CASE("sixteen chats: rendered text and ids equal the reference's") {
     for (const Json& id : c.at("ids").items()) expected.push_back(id.as_int());
     CHECK(t.encode(text) == expected);
   }
+}
+
+TEST_CASE("chats with a line end after pictures: the text that Jinja makes of the template, which is the one written") {
+  const Json golden = Json::read("tests/golden/chat/cases.json");
+  CHECK(sha256(chat_template(true)) == golden.at("template_sha256").at("line_after_picture").as_string());
+  CHECK(sha256(chat_template(false)) == golden.at("template_sha256").at("qwen").as_string());
+  CHECK(read_file("data/tokenizer/chat_template.jinja") == chat_template(true));
+  REQUIRE(golden.at("cases").size() == 14);
+  for (const Json& c : golden.at("cases").items())
+    CHECK(render_chat(messages_of(c.at("messages")),
+                      {.add_generation_prompt = true, .line_after_picture = c.at("line_after_picture").as_bool()}) ==
+          c.at("text").as_string());
+}
+
+TEST_CASE("a conversation of several turns, a system turn and two pictures is the same ids in training and in chat") {
+  const Tokenizer t = Tokenizer::read("tests/golden/tokenizer");
+  const Content picture = {Content::Kind::image, ""};
+  const auto text = [](const char* s) { return Content{Content::Kind::text, s}; };
+  const std::vector<Message> chat = {{"system", {text("Short.")}},
+                                     {"user", {picture, picture, text("Which?")}},
+                                     {"assistant", {text("The first.")}},
+                                     {"user", {text("Sure?")}}};
+  const std::vector<Turn> turns = {{"system", "Short."},
+                                   {"user", "<image>\n<image>\nWhich?"},
+                                   {"assistant", "The first."},
+                                   {"user", "Sure?"},
+                                   {"assistant", "Y"}};
+  const Ids image_tokens = {2, 3};
+  const Encoded e = encode_conversation(t, turns, image_tokens);
+  const Ids prompt = encode_chat(t, chat, image_tokens, {.add_generation_prompt = true, .line_after_picture = true});
+  REQUIRE(prompt.size() < e.ids.size());
+  CHECK(Ids(e.ids.begin(), e.ids.begin() + static_cast<std::ptrdiff_t>(prompt.size())) == prompt);
+  CHECK(e.labels[prompt.size() - 1] == ignore_label);
+  CHECK(e.labels[prompt.size()] != ignore_label);
 }
 
 TEST_CASE("no messages give no system turn, and a system turn of one's own replaces the default") {

@@ -179,3 +179,18 @@ TEST_CASE("a later turn with a picture of its own cannot share the first turn's"
   CHECK_THROWS_WITH_AS(encode_branches(tokenizer(), turns, Ids{1, 1}),
                        "message 3 brings a picture of its own, so its turn cannot share the first turn's", Error);
 }
+
+TEST_CASE("a conversation that begins with an answer is read from its first question on, as LLaVA reads it") {
+  const Turns rest = {{"user", "<image>\nWhat?"}, {"assistant", "A box."}, {"user", "Sure?"}, {"assistant", "Yes"}};
+  Turns all = {{"assistant", "Hello, <image>?"}};
+  all.insert(all.end(), rest.begin(), rest.end());
+  const Encoded with = encode_conversation(tokenizer(), all, Ids{2}),
+                without = encode_conversation(tokenizer(), rest, Ids{2});
+  CHECK(with.ids == without.ids);
+  CHECK(with.labels == without.labels);
+  CHECK(single_turns(all).size() == 2);
+  CHECK(encode_branches(tokenizer(), all, Ids{2}).prefix == encode_branches(tokenizer(), rest, Ids{2}).prefix);
+  CHECK(message_of({{"assistant", "Hello"}}, {}) == "message 1 of 1: expected role user, found 'assistant'");
+  CHECK(message_of({{"assistant", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}}, {})
+            .find("expected role user") != std::string::npos);
+}

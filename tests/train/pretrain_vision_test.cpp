@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/parallel.h"
 #include "image/encode.h"
+#include "model/files/merge_sources.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 
@@ -80,9 +81,9 @@ TEST_CASE("vision pre-training: variants A and B learn a small world by heart") 
     CHECK(first.at("object_loss").as_double() > 5 * r.object_loss);
     CHECK(first.at("loss").as_double() == first.at("object_loss").as_double() + first.at("text_loss").as_double());
     Parameters set;
-    const RiceVit tower(set, read_tower_config(o.out + "/tower"));
+    const RiceVit tower(set, read_tower_source_config(o.out + "/tower", 2));
     set.allocate(Dtype::f32, cpu());
-    load_tower(o.out + "/tower", set);
+    MergeSource::tower(o.out + "/tower").load(set);
   }
 }
 

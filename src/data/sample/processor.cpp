@@ -1,25 +1,66 @@
 #include "data/sample/processor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/io/file.h"
 #include "image/decode.h"
 #include "text/chat.h"
+#include "text/chat_template.h"
+#include "text/conversation.h"
 
 namespace ov {
 namespace {
 
 Json three(const std::array<double, 3>& v) { return Json(std::vector<double>(v.begin(), v.end())); }
 
+bool is_file(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// Transformers 5 keeps it in processor_config.json, and looks there first.
+ProcessorConfig read_images(const std::string& dir) {
+  const std::string own = dir + "/preprocessor_config.json", shared = dir + "/processor_config.json";
+  const Json json = is_file(shared) ? Json::read(shared) : Json();
+  const Json* part = json.is_object() ? json.find("image_processor") : nullptr;
+  if (!part || part->is_null()) return read_processor_config(own);
+  const ProcessorConfig config = processor_config(*part, shared + ": image_processor");
+  if (is_file(own) && read_processor_config(own) != config)
+    input_error(shared, ": image_processor differs from ", own, "; one of the two has to go");
+  return config;
+}
+
+// The chat template in a model's directory, wherever a version of Transformers puts it; "" where there is none.
+std::string read_chat_template(const std::string& dir) {
+  if (const std::string path = dir + "/chat_template.jinja"; is_file(path)) return read_file(path);
+  for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
+    const std::string path = dir + "/" + name;
+    const Json json = is_file(path) ? Json::read(path) : Json();
+    const Json* found = json.is_object() ? json.find("chat_template") : nullptr;
+    if (found && !found->is_null()) return found->is_string() ? found->as_string() : found->dump();
+  }
+  return "";
+}
+
 }  // namespace
 
 Processor Processor::read(const std::string& model_dir) {
-  return {Tokenizer::read(model_dir), read_processor_config(model_dir + "/preprocessor_config.json")};
+  Processor out(Tokenizer::read(model_dir), read_images(model_dir));
+  const std::string text = read_chat_template(model_dir);
+  out.line_after_picture = text.empty() || text.find(line_after_picture_mark) != text.npos;
+  return out;
+}
+
+std::vector<std::int64_t> Processor::stop_ids() const {
+  std::vector<std::int64_t> ids;
+  for (const auto& id : {tokenizer_.eos(), tokenizer_.pad()})
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+  return ids;
 }
 
 void Processor::write(const std::string& dir) const {
   tokenizer_.write(dir);
+  write_durably(dir + "/chat_template.jinja", chat_template(line_after_picture));
   const Json config = Json::object({
       {"do_convert_rgb", true},
       {"do_normalize", true},
@@ -32,6 +73,7 @@ void Processor::write(const std::string& dir) const {
       {"merge_size", images_.merge},
       {"min_pixels", images_.min_pixels},
       {"patch_size", images_.patch},
+      {"processor_class", "Qwen2_5_VLProcessor"},
       {"resample", 3},
       {"rescale_factor", images_.rescale},
       {"size", Json::object({{"longest_edge", images_.max_pixels}, {"shortest_edge", images_.min_pixels}})},
@@ -44,9 +86,7 @@ Processor Processor::with_limits(const PixelLimits& limits) const {
   Processor out = *this;
   out.images_.min_pixels = limits.min_pixels.value_or(images_.min_pixels);
   out.images_.max_pixels = limits.max_pixels.value_or(images_.max_pixels);
-  if (out.images_.min_pixels < 1 || out.images_.min_pixels > out.images_.max_pixels)
-    input_error("min_pixels ", out.images_.min_pixels, ", max_pixels ", out.images_.max_pixels,
-                ": expected 1 <= min_pixels <= max_pixels");
+  check_limits(out.images_, "");
   return out;
 }
 
@@ -73,18 +113,29 @@ Prompt Processor::prompt(const std::vector<std::string>& image_files, const std:
                          const PixelLimits& limits) const {
   const ProcessorConfig config = with_limits(limits).images_;
   Prompt out;
-  Message message{"user", {}};
   std::vector<Tensor> pixels;
   std::vector<std::int64_t> image_tokens;
   for (const std::string& file : image_files) {
     const Patches patches = named_patches(read_image(file), config, file);
-    message.content.push_back({Content::Kind::image, ""});
     pixels.push_back(patches.pixel_values);
     out.grids.push_back(patches.grid);
     image_tokens.push_back(patches.pixel_values.dim(0) / (config.merge * config.merge));
   }
-  message.content.push_back({Content::Kind::text, text});
-  out.input_ids = encode_chat(tokenizer_, std::vector{message}, image_tokens, {.add_generation_prompt = true});
+  std::vector<Content> parts;
+  const std::string_view tag = image_tag;
+  std::string_view rest = text;
+  for (std::size_t at; (at = rest.find(tag)) != rest.npos; rest.remove_prefix(at + tag.size())) {
+    parts.push_back({Content::Kind::text, std::string(rest.substr(0, at))});
+    parts.push_back({Content::Kind::image, ""});
+  }
+  const bool tagged = !parts.empty();
+  if (tagged && parts.size() / 2 != image_files.size())
+    input_error("the prompt holds ", parts.size() / 2, " <image> tag(s), but ", image_files.size(),
+                " picture(s) were given; without a tag they are shown first");
+  if (!tagged) parts.resize(image_files.size(), {Content::Kind::image, ""});
+  parts.push_back({Content::Kind::text, std::string(rest)});
+  out.input_ids = encode_chat(tokenizer_, std::vector{Message{"user", std::move(parts)}}, image_tokens,
+                              {.add_generation_prompt = true, .line_after_picture = line_after_picture && !tagged});
   out.pixel_values = join_rows(pixels);
   return out;
 }

@@ -28,7 +28,8 @@ class Processor {
  public:
   Processor(Tokenizer tokenizer, ProcessorConfig images) : tokenizer_(std::move(tokenizer)), images_(images) {}
 
-  // A Hugging Face directory: tokenizer files and preprocessor_config.json. Throws input_error that names file and key.
+  // A Hugging Face directory: tokenizer files, and preprocessor_config.json or the image_processor of Transformers 5's
+  // processor_config.json. Throws input_error that names file and key.
   static Processor read(const std::string& model_dir);
 
   // The same files into an existing directory, the chat template with them, as Transformers reads them (the slow
@@ -36,15 +37,23 @@ class Processor {
   void write(const std::string& dir) const;
 
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  // What ends an answer where no generation_config.json says so: the tokenizer's eos, then its pad.
+  std::vector<std::int64_t> stop_ids() const;
   const ProcessorConfig& images() const { return images_; }
 
   // Throws input_error unless 1 <= min_pixels <= max_pixels.
   Processor with_limits(const PixelLimits& limits) const;
 
-  // One user message, its pictures first and then the text, as Transformers' processor renders and tokenises it:
+  // Whether a prompt puts a line end between a picture and what follows, as the chat template of the model's directory
+  // says (text/chat.h). A directory without a template, and a model that this program trains, has it: its data had.
+  bool line_after_picture = true;
+
+  // One user message as Transformers' processor renders and tokenises it with the chat template of write():
   //   system block, <|im_start|>user\n, <|vision_start|> image tokens <|vision_end|> for each file, text, <|im_end|>\n,
   //   <|im_start|>assistant\n
-  // Throws input_error that names the file: missing, damaged, a side more than 200 times the other.
+  // Where `text` has <image> tags, the pictures stand there and nowhere else, as in training data.
+  // Throws input_error: tags and pictures differ in number; a picture is missing, damaged, or a side is more than 200
+  // times the other.
   Prompt prompt(const std::vector<std::string>& image_files, const std::string& text,
                 const PixelLimits& limits = {}) const;
 

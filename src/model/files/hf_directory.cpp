@@ -1,12 +1,59 @@
 #include "model/files/hf_directory.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "base/io/file.h"
 
 namespace ov {
+namespace {
+
+const std::string head = "lm_head.weight", table = "model.language_model.embed_tokens.weight";
+
+std::vector<std::string> code_of(const std::string& directory) {
+  std::vector<std::string> names = list_directory(directory);
+  std::erase_if(names, [](const std::string& name) { return !name.ends_with(".py"); });
+  return names;
+}
+
+void copy_weights(Parameters& parameters, const CheckpointReader& weights) {
+  for (const auto& e : parameters.entries()) {
+    const Tensor t = weights.tensor(e.parameter.name);
+    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
+  }
+}
+
+}  // namespace
+
+bool equal_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
+}
+
+Json read_config_json(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  const Json config = Json::read(path);
+  if (!config.is_object()) input_error(path, ": expected an object, found ", kind_name(config.kind()));
+  const Json* map = config.find("auto_map");
+  if (!map || map->dump().find("--") != std::string::npos || !code_of(directory).empty()) return config;
+  Json without = Json::object();
+  for (const auto& [key, value] : config.members())
+    if (key != "auto_map") without.set(key, value);
+  return without;
+}
+
+bool is_whole_model(const std::string& directory) {
+  if (directory.empty()) return false;
+  const Json config = read_config_json(directory);
+  return config.find("vision_config") && config.find("text_config");
+}
+
+void copy_code(const std::string& from, const std::string& to) {
+  if (!is_whole_model(from)) return;
+  for (const std::string& name : code_of(from)) write_durably(to + "/" + name, read_file(from + "/" + name));
+}
 
 ModelConfig read_model_config(const std::string& directory, const LoadOptions& options) {
-  const std::string path = directory + "/config.json";
-  ModelConfig config = ModelConfig::read(Json::read(path), path);
+  ModelConfig config = ModelConfig::read(read_config_json(directory), directory + "/config.json");
   config.use_reference(options.reference);
   config.hf_shift_bug = options.hf_shift_bug;
   if (options.pre_norm_eps > 0) config.vision.pre_norm_eps = options.pre_norm_eps;
@@ -22,34 +69,55 @@ std::vector<NamedShape> expected_names(const Parameters& parameters) {
 
 void load_weights(Parameters& parameters, const CheckpointReader& weights) {
   weights.check_names(expected_names(parameters));
-  for (const auto& e : parameters.entries()) {
-    const Tensor t = weights.tensor(e.parameter.name);
-    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
-  }
+  copy_weights(parameters, weights);
 }
 
-std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options) {
-  ModelConfig config = read_model_config(directory, options);
+std::vector<NamedShape> expected_names(const Onevision& model, const CheckpointReader& weights) {
+  std::vector<NamedShape> names = expected_names(model.parameters());
+  const TextConfig& text = model.config().text;
+  if (text.tied && weights.has(head)) names.push_back({head, {text.vocabulary, text.hidden}});
+  return names;
+}
+
+std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, const std::string& directory) {
+  const bool both = weights.has(head) && weights.has(table);
+  const bool differ = both && text.tied && !equal_bits(weights.tensor(head), weights.tensor(table));
+  text.tied = text.tied || !weights.has(head);
+  if (!differ) return "";
+  return directory +
+         "/config.json: text_config: tie_word_embeddings is true, but lm_head.weight in the weights is not "
+         "the embedding; set it to false to use that head, or remove the tensor";
+}
+
+std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& directory, const LoadOptions& options) {
   const bool data = options.device->has_data();
   std::optional<CheckpointReader> weights;
   if (data) {
     weights = CheckpointReader::open(directory);
-    config.text.tied = !weights->has("lm_head.weight");
+    if (const std::string fault = tie_to_weights(config.text, *weights, directory); !fault.empty()) input_error(fault);
   }
   auto model = std::make_unique<Onevision>(config);
   model->parameters().allocate(options.dtype, *options.device);
-  if (data) load_weights(*model, *weights);
+  if (data) {
+    weights->check_names(expected_names(*model, *weights));
+    copy_weights(model->parameters(), *weights);
+  }
   return model;
 }
 
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad) {
-  write_durably(directory + "/config.json", model.config().json().dump(2) + "\n");
+                 std::int64_t pad, bool untied_head) {
+  ModelConfig config = model.config();
+  std::vector<NamedTensor> tensors;
+  for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
+  if (untied_head && config.text.tied) {
+    config.text.tied = false;
+    tensors.push_back({head, model.parameters().aliases().at(head)->value});
+  }
+  write_durably(directory + "/config.json", config.json().dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
-  std::vector<NamedTensor> tensors;
-  for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
   write_checkpoint(directory, tensors);
 }
 

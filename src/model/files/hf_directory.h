@@ -17,20 +17,38 @@ struct LoadOptions {
   Device* device = &cpu();
 };
 
+bool equal_bits(const Tensor& a, const Tensor& b);  // on the host, shape and type too
+
+// config.json as it stands; auto_map only when the directory has the code that it names (*.py), or it names a hub's.
+Json read_config_json(const std::string& directory);
+bool is_whole_model(const std::string& directory);  // has both parts in config.json; false for ""
+// *.py of a whole model, which auto_map names, into an existing directory.
+void copy_code(const std::string& from, const std::string& to);
+
 ModelConfig read_model_config(const std::string& directory, const LoadOptions& options = {});
-// Missing, extra and misshapen tensors are refused by name. An lm_head in the file is used; without one the head is
-// the embedding, whatever config.json says about tying.
-std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {});
+// Missing, extra and misshapen tensors are refused by name. Without an lm_head in the file the head is the embedding,
+// whatever config.json says about tying. With one, config.json must not tie it: Transformers would then drop it, which
+// changes nothing if it has the embedding's bits, and is refused if not.
+std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& directory,
+                                      const LoadOptions& options = {});
+inline std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {}) {
+  return load_model(read_model_config(directory, options), directory, options);
+}
 // Only the weights, into a model that is allocated.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
 inline void load_weights(Onevision& model, const CheckpointReader& weights) {
   load_weights(model.parameters(), weights);
 }
 // config.json, generation_config.json, model*.safetensors into an existing directory. `eos` and `pad` are token ids.
+// untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo AutoModel wants it.
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad);
+                 std::int64_t pad, bool untied_head = false);
 
 std::vector<NamedShape> expected_names(const Parameters& parameters);
 inline std::vector<NamedShape> expected_names(const Onevision& model) { return expected_names(model.parameters()); }
+// What a file may hold of this model: a tied one may bring the embedding's copy as its head.
+std::vector<NamedShape> expected_names(const Onevision& model, const CheckpointReader& weights);
+// Settles text.tied as load_model says; what is wrong with it, or "".
+std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, const std::string& directory);
 
 }  // namespace ov

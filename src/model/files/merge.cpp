@@ -1,16 +1,11 @@
 #include "model/files/merge.h"
 
-#include <cstring>
-
 #include "base/rng.h"
+#include "model/files/hf_directory.h"
 #include "model/files/merge_sources.h"
 
 namespace ov {
 namespace {
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
-}
 
 // Noise in the shape of two pictures, so that the tower's borders between pictures count too.
 Tensor two_pictures(const VisionConfig& c, std::vector<Grid>& grids) {
@@ -39,7 +34,7 @@ class Comparison {
     for (const auto& e : source.entries()) {
       ++check_.tensors;
       const auto found = values_.find(e.parameter.name);
-      if (found != values_.end() && same_bits(found->second, e.parameter.value)) continue;
+      if (found != values_.end() && equal_bits(found->second, e.parameter.value)) continue;
       if (check_.tensors_differ++ == 0) check_.first_difference = e.parameter.name;
     }
   }
@@ -55,7 +50,7 @@ void check_tower(const Onevision& model, const MergeOptions& o, MergeCheck& chec
   parameters.allocate(Dtype::f32, cpu());
   MergeSource::tower(o.tower).load(parameters);
   Comparison(model, check)(parameters);
-  check.features_differ = !same_bits(features(tower), features(model.visual()));
+  check.features_differ = !equal_bits(features(tower), features(model.visual()));
 }
 
 void check_language(const Onevision& model, const MergeOptions& o, const std::vector<std::int64_t>& prompt,
@@ -75,7 +70,7 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   const Var h =
       embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, cpu()), Var{decoder.embed_tokens->value});
   const Var logits = linear(decoder.forward(h, in.positions, in.segments, nullptr, false), Var{head->value});
-  check.logits_differ = !same_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
+  check.logits_differ = !equal_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
 }
 
 }  // namespace
@@ -87,6 +82,7 @@ ModelConfig merged_config(const MergeOptions& o) {
     c.text = read_language_source_config(o.language);
     c.text.tied = o.tied;
   }
+  c.source = merged_source_config(o.tower, o.language);
   c.check();
   return c;
 }

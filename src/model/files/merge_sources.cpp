@@ -1,12 +1,11 @@
 #include "model/files/merge_sources.h"
 
 #include <array>
-#include <cstring>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/text.h"
-#include "store/hf_weights.h"
+#include "model/files/hf_directory.h"
 
 namespace ov {
 namespace {
@@ -18,7 +17,7 @@ bool of_language(const std::string& name) {
   return name.starts_with("model.language_model.") || name == "lm_head.weight";
 }
 
-const std::string embedding = "model.language_model.embed_tokens.weight", head = "lm_head.weight";
+const std::string table = "model.language_model.embed_tokens.weight", head = "lm_head.weight";
 
 // The renaming of RICE-ViT's released file (MLCD's names), in this order.
 std::string from_mlcd(std::string name) {
@@ -71,24 +70,10 @@ void read_mlcd(const CheckpointReader& file, std::map<std::string, Tensor>& out)
   }
 }
 
-Json config_of(const std::string& directory) {
-  const std::string path = directory + "/config.json";
-  Json config = Json::read(path);
-  if (!config.is_object()) input_error(path, ": expected an object, found ", kind_name(config.kind()));
-  return config;
-}
-
 // `config` itself, or its member `key` where it has one.
 Json part_of(const Json& config, const char* key) {
   const Json* part = config.find(key);
   return part && part->is_object() ? *part : config;
-}
-
-// Our reader wants a whole model: the other part's defaults stand in for it, and a width that only the other part
-// would have to agree with is left to the merger.
-ModelConfig read_parts(Json vision, const Json& text, const std::string& where) {
-  vision.set("text_hidden_size", text.find("hidden_size") ? text.at("hidden_size") : Json(TextConfig().hidden));
-  return ModelConfig::read(Json::object({{"vision_config", vision}, {"text_config", text}}), where);
 }
 
 }  // namespace
@@ -112,7 +97,15 @@ MergeSource MergeSource::language(const std::string& directory) {
   for (const auto& e : file.entries())
     if (of_language(e.name)) source.tensors_[e.name] = file.tensor(e.name);
   if (source.tensors_.empty()) input_error(directory, ": holds no language model: no tensor is called model.*");
+  if (source.has(head) && read_language_source_config(directory).tied) source.expect_tied_head();
   return source;
+}
+
+void MergeSource::expect_tied_head() const {
+  const auto found = tensors_.find(table);
+  if (found == tensors_.end()) return;  // load() names it
+  if (!equal_bits(tensors_.at(head), found->second))
+    input_error(directory_, ": lm_head.weight is not the embedding, so the head cannot be tied to it");
 }
 
 void MergeSource::load(Parameters& parameters) const {
@@ -122,7 +115,7 @@ void MergeSource::load(Parameters& parameters) const {
   for (const auto& e : parameters.entries()) {
     const std::string& name = e.parameter.name;
     if (!part_->has(name)) continue;
-    const std::string& from = name == head && !has(head) ? embedding : name;
+    const std::string& from = name == head && !has(head) ? table : name;
     const auto found = tensors_.find(from);
     if (found == tensors_.end())
       input_error(directory_, ": tensor '", from, "' of the ", part_->name, " is missing", did_you_mean(from, names));
@@ -135,36 +128,41 @@ void MergeSource::load(Parameters& parameters) const {
     rest.erase(name);
   }
   // A tied model has no place for a head, which then must be the embedding.
-  if (const auto own = rest.find(head); own != rest.end()) {
-    const Tensor &a = own->second, &b = tensors_.at(embedding);
-    if (a.shape() != b.shape() || a.dtype() != b.dtype() || std::memcmp(a.bytes(), b.bytes(), a.nbytes()) != 0)
-      input_error(directory_, ": lm_head.weight is not the embedding, so the head cannot be tied to it");
-    rest.erase(own);
-  }
+  if (rest.erase(head)) expect_tied_head();
   if (!rest.empty())
     input_error(directory_, ": tensor '", rest.begin()->first, "' is not part of the ", part_->name,
                 " that its config.json describes");
 }
 
 VisionConfig read_tower_source_config(const std::string& directory, std::int64_t merge) {
-  Json vision = part_of(config_of(directory), "vision_config");
-  // MLCD's names for what this model's config.json calls depth, num_heads and in_channels.
-  for (const auto& [from, to] : {std::pair{"num_hidden_layers", "depth"}, std::pair{"num_attention_heads", "num_heads"},
-                                 std::pair{"num_channels", "in_channels"}})
-    if (const Json* value = vision.find(from); value && !vision.find(to)) vision.set(to, *value);
-  if (!vision.find("depth") || !vision.find("num_heads") || vision.find("vocab_size"))
+  const Json config = read_config_json(directory);
+  Json vision = part_of(config, "vision_config");
+  const auto has = [&](const char* ours, const char* mlcds) { return vision.find(ours) || vision.find(mlcds); };
+  if (!has("depth", "num_hidden_layers") || !has("num_heads", "num_attention_heads") || vision.find("vocab_size"))
     input_error(directory,
                 "/config.json: describes no tower: expected depth and num_heads, or num_hidden_layers and "
                 "num_attention_heads, and no vocab_size");
   if (!vision.find("spatial_merge_size")) vision.set("spatial_merge_size", merge);
-  return read_parts(vision, Json::object(), directory + "/config.json").vision;
+  return read_vision_config(vision,
+                            directory + "/config.json" + (config.find("vision_config") ? ": vision_config" : ""));
 }
 
 TextConfig read_language_source_config(const std::string& directory) {
-  const Json text = part_of(config_of(directory), "text_config");
+  const Json config = read_config_json(directory), text = part_of(config, "text_config");
   if (!text.find("vocab_size") || !text.find("num_hidden_layers"))
     input_error(directory, "/config.json: describes no language model: vocab_size and num_hidden_layers are missing");
-  return read_parts(Json::object(), text, directory + "/config.json").text;
+  return read_text_config(config, directory + "/config.json");
+}
+
+Json merged_source_config(const std::string& tower, const std::string& language) {
+  Json out = Json::object();
+  for (const auto& [directory, part] : {std::pair{tower, "vision_config"}, std::pair{language, "text_config"}}) {
+    if (!is_whole_model(directory)) continue;
+    const Json config = read_config_json(directory);
+    for (const auto& [key, value] : config.members())
+      if (key == part || (key != "vision_config" && key != "text_config")) out.set(key, value);
+  }
+  return out;
 }
 
 }  // namespace ov

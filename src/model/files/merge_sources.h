@@ -27,6 +27,7 @@ class MergeSource {
   void load(Parameters& parameters) const;
 
  private:
+  void expect_tied_head() const;  // input_error unless the head has the embedding's bits
   MergeSource(std::string directory, const MergePart& part) : directory_(std::move(directory)), part_(&part) {}
   std::string directory_;
   const MergePart* part_;
@@ -36,5 +37,7 @@ class MergeSource {
 // What a directory's config.json says of its part. `merge`: patches a side of a token where it says nothing.
 VisionConfig read_tower_source_config(const std::string& directory, std::int64_t merge);
 TextConfig read_language_source_config(const std::string& directory);
+// ModelConfig::source of the merged model: what sources that are whole models say.
+Json merged_source_config(const std::string& tower, const std::string& language);
 
 }  // namespace ov

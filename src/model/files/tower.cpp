@@ -34,29 +34,4 @@ void export_tower(const std::string& directory, const RiceModel& model) {
   out.commit();
 }
 
-VisionConfig read_tower_config(const std::string& directory) {
-  const std::string path = directory + "/config.json";
-  const Json config = Json::read(path);
-  const Json* vision = config.is_object() ? config.find("vision_config") : nullptr;
-  if (!vision || !vision->is_object()) input_error(path, ": vision_config is missing");
-  // The reader wants a whole model; the decoder's defaults stand in for what a tower does not have.
-  Json with_width = *vision;
-  with_width.set("text_hidden_size", TextConfig().hidden);
-  const Json whole = Json::object({{"vision_config", with_width}, {"text_config", Json::object()}});
-  return ModelConfig::read(whole, path).vision;
-}
-
-void load_tower(const std::string& directory, Parameters& parameters) {
-  const CheckpointReader weights = CheckpointReader::open(directory);
-  std::vector<NamedShape> expected;
-  for (const auto& e : parameters.entries())
-    if (of_tower(e.parameter.name)) expected.push_back({e.parameter.name, e.shape});
-  weights.check_names(expected);
-  for (const auto& e : parameters.entries()) {
-    if (!of_tower(e.parameter.name)) continue;
-    const Tensor t = weights.tensor(e.parameter.name);
-    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
-  }
-}
-
 }  // namespace ov

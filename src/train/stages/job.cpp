@@ -3,7 +3,7 @@
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
-#include "model/files/hf_directory.h"
+#include "train/stages/model_directory.h"
 
 namespace ov {
 namespace {
@@ -37,14 +37,14 @@ Source open_source(const TrainJob& job, const Processor& processor) {
 
 }  // namespace
 
-void export_model(const std::string& directory, const Onevision& model, const Processor& processor,
-                  const std::string& command) {
-  const auto eos = processor.tokenizer().eos(), pad = processor.tokenizer().pad();
-  std::vector<std::int64_t> stop;
-  if (eos) stop.push_back(*eos);
-  if (pad && pad != eos) stop.push_back(*pad);
-  DurableDirectory out(directory, command);
-  write_model(out.path(), model, stop, pad.value_or(eos.value_or(0)));
+void export_model(const std::string& directory, const Onevision& model, Processor processor,
+                  const ExportOptions& options) {
+  const auto stop = processor.stop_ids();
+  const std::int64_t last = stop.empty() ? 0 : stop.back();
+  processor.line_after_picture = true;
+  DurableDirectory out(directory, options.command);
+  write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head);
+  for (const std::string& source : options.code) copy_code(source, out.path());
   processor.write(out.path());
   out.commit();
 }
@@ -56,13 +56,11 @@ std::string processor_fingerprint(const Processor& processor) {
 }
 
 StepReport run_training(const TrainJob& job) {
-  const Processor processor = Processor::read(job.model_dir);
-  const auto model =
-      load_model(job.model_dir, {.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug});
+  const LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug};
+  const ModelFiles files = open_model_files(job.model_dir, load);
+  const Processor& processor = files.processor;
+  const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute;
-  if (processor.tokenizer().vocab_size() > model->config().text.vocabulary)
-    input_error(job.model_dir, ": the tokenizer has ", processor.tokenizer().vocab_size(), " tokens, the model ",
-                model->config().text.vocabulary);
   const RunDirectory directory(job, "model", "train", {job.model_dir});
   const Source source = open_source(job, processor);
   Trainer trainer(*model, *source.steps, job.train);
@@ -72,7 +70,7 @@ StepReport run_training(const TrainJob& job) {
                                                {"records", source.records}}),
                        .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
   return run_to_end(trainer, job, facts, [&] {
-    export_model(directory.result(), *model, processor);
+    export_model(directory.result(), *model, processor, {.code = {job.model_dir}, .untied_head = job.untied_head});
     return Json::object({{"rejects", source.rejects().json()}});
   });
 }

@@ -17,15 +17,22 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory
   std::string reference = "hf";
   bool hf_shift_bug = false;
   bool recompute = false;
+  bool untied_head = false;  // ExportOptions
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
 StepReport run_training(const TrainJob& job);
 
+struct ExportOptions {
+  std::string command = "train";       // who writes it (base/io/durable_directory.h)
+  std::vector<std::string> code = {};  // directories whose *.py go with it, if they are whole models; "" is none
+  bool untied_head = false;            // a tied model is written with a copy of the embedding for a head
+};
+
 // Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files.
-// `command`: who writes it (base/io/durable_directory.h).
-void export_model(const std::string& directory, const Onevision& model, const Processor& processor,
-                  const std::string& command = "train");
+// Its chat template puts a line end after a picture: what this program trains on has it there.
+void export_model(const std::string& directory, const Onevision& model, Processor processor,
+                  const ExportOptions& options = {});
 // Of the tokenizer and of how pictures are cut and normalised: what a resumed run must find as it was.
 std::string processor_fingerprint(const Processor& processor);
 

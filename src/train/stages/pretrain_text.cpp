@@ -1,6 +1,6 @@
 #include "train/stages/pretrain_text.h"
 
-#include "model/files/hf_directory.h"
+#include "train/stages/model_directory.h"
 
 namespace ov {
 
@@ -33,10 +33,8 @@ struct Start {
 
 Start start_of(const TextPretraining& o) {
   if (!o.model_dir.empty()) {
-    auto model = load_model(o.model_dir, {.dtype = o.dtype});
-    Processor processor = Processor::read(o.model_dir);
-    with_tokenizer(model->config(), processor.tokenizer(), o.model_dir);
-    return {std::move(model), std::move(processor)};
+    ModelFiles files = open_model_files(o.model_dir);
+    return {load_model(files.config, o.model_dir, {.dtype = o.dtype}), std::move(files.processor)};
   }
   const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
   auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir));
@@ -64,7 +62,7 @@ StepReport pretrain_text(const TextPretraining& o) {
                                                {"records", loader.records()}}),
                        .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(trainer, o, facts, [&] {
-    export_model(directory.result(), *start.model, start.processor, "pretrain");
+    export_model(directory.result(), *start.model, start.processor, {.command = "pretrain", .code = {o.model_dir}});
     return Json::object({{"rejects", loader.rejects().json()}});
   });
 }

@@ -43,6 +43,7 @@ class RegionSteps : public Steps {
 }  // namespace
 
 RegionStepReport pretrain_vision(const VisionPretraining& o) {
+  o.vision.check();
   const RunDirectory directory(o, "tower", "pretrain", {});
   RegionLoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
