@@ -258,13 +258,15 @@ struct TapeModel {
   }
   Step train(const Batch& batch) {
     const std::int64_t T = batch.ids.numel();
-    Tape tape;
+    const Tensor gradients = set.gradient_buffer();
+    gradients.zero();
+    Tape tape(gradients);
     const Var h = embedding(batch.ids, tape.parameter(*decoder.embed_tokens));
     const auto segments = std::make_shared<Segments>(SegmentTable{{0, T, 0, T}}, T, T, true, cpu());
     const Var logits = linear(decoder.forward(h, batch.positions, segments, nullptr, false), tape.parameter(*head));
     const CrossEntropy ce = cross_entropy(logits, batch.targets, batch.weights, batch.labelled);
     tape.backward(ce.loss, Tensor::of(std::vector<float>{1}, {1}));
-    const double norm = Optimizer(set, OptimizerOptions{}).step(set.gradients(), 1e-3);
+    const double norm = Optimizer(set, OptimizerOptions{}).step(gradients, 1e-3);
     return {static_cast<double>(ce.loss.value.data<float>()[0]), norm};
   }
 };

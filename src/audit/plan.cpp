@@ -1,27 +1,25 @@
 #include "audit/plan.h"
 
 #include <iomanip>
+#include <numeric>
 #include <sstream>
 
 #include "kernels/table.h"
-#include "train/optimizer.h"
 
 namespace ov {
 namespace {
 
-const char* module_of(const std::string& name) {
-  if (name.starts_with("model.visual.merger.")) return "merger";
-  if (name.starts_with("model.visual.")) return "vision tower";
-  if (name.starts_with("model.language_model.embed_tokens.")) return "embedding";
-  if (name.starts_with("lm_head.")) return "head";
-  return "decoder";
+const char* module_of(const Parameter& p) {
+  if (p.module == Module::vision_model) return "vision tower";
+  if (p.module == Module::adapter) return "merger";
+  return p.role == Role::embedding ? "embedding" : p.role == Role::head ? "head" : "decoder";
 }
 
 void count_parameters(const Parameters& parameters, Plan& plan) {
   for (const char* name : {"vision tower", "merger", "embedding", "decoder", "head"}) plan.modules.push_back({name});
   for (const auto& e : parameters.entries()) {
     for (Plan::Module& m : plan.modules) {
-      if (m.name != module_of(e.parameter.name)) continue;
+      if (m.name != module_of(e.parameter)) continue;
       ++m.tensors;
       m.parameters += e.shape.numel();
       if (e.parameter.trainable) m.trained += e.shape.numel();
@@ -32,6 +30,54 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
     plan.parameters += m.parameters;
     plan.trained += m.trained;
   }
+}
+
+// The same step again and again.
+class SameSteps : public StepSource {
+ public:
+  explicit SameSteps(GlobalStep step) : step_(std::move(step)) {}
+  GlobalStep next() override { return step_; }
+  Json state() const override { return {}; }
+  void restore(const Json&) override {}
+
+ private:
+  GlobalStep step_;
+};
+
+// The language objective, with the rows through the head that were asked for.
+class PlannedLoss : public LanguageObjective {
+ public:
+  PlannedLoss(Onevision& model, StepSource& data, const TrainOptions& options, std::int64_t rows)
+      : LanguageObjective(model, data, options), rows_(static_cast<std::size_t>(rows)) {}
+  Loaded prepare(std::int64_t step) override {
+    const Loaded loaded = LanguageObjective::prepare(step);
+    for (LossTargets& t : targets_.micro_batches) {
+      t.rows.resize(rows_);
+      std::iota(t.rows.begin(), t.rows.end(), 0);
+    }
+    return loaded;
+  }
+
+ private:
+  std::size_t rows_;
+};
+
+// Micro-batches of one causal row each, whose ids nobody reads. Pixels stand on a device of their own, as the loader's
+// stand on the host.
+GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOptions& options) {
+  static MetaDevice host;
+  const auto tokens = static_cast<std::size_t>(plan.tokens);
+  MicroBatch row{.input_ids = std::vector<std::int64_t>(tokens),
+                 .labels = std::vector(tokens, ignored_label),
+                 .positions = std::vector<std::int64_t>(tokens),
+                 .segments = {{0, plan.tokens}},
+                 .pixel_values = {},
+                 .grids = {},
+                 .sample_of_segment = {0},
+                 .samples = 1};
+  for (const Grid& g : options.grids) row.grids.push_back({g.t, g.h, g.w});
+  if (plan.patches > 0) row.pixel_values = Tensor({plan.patches, config.vision.patch_values()}, Dtype::f32, host);
+  return {.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), row)};
 }
 
 }  // namespace
@@ -50,31 +96,19 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
 
   Onevision model(config);
   model.recompute_blocks = options.recompute;
-  Parameters& parameters = model.parameters();
-  parameters.allocate(options.dtype, device);
-  parameters.train(options.trainable ? options.trainable : [](const std::string&) { return true; });
-  count_parameters(parameters, plan);
-  const Optimizer optimizer(parameters, {});
-
-  // The steps of run_micro_batch (train/micro_batch.cpp), on ids that nobody reads.
-  {
-    Tape tape;
-    const Dtype accum = accum_dtype(options.dtype);
-    Tensor pixels;
-    if (plan.patches > 0)
-      pixels = Tensor({plan.patches, config.vision.patch_values()}, options.dtype, device, Segment::data);
-    const std::vector<std::int64_t> ids(static_cast<std::size_t>(plan.tokens));
-    const Var hidden = model.hidden(&tape, single_segment(ids, pixels, options.grids, device));
-    const Tensor rows({plan.labelled}, Dtype::i64, device, Segment::data);
-    const Var logits = model.logits(take_rows(hidden, rows));
-    const Tensor targets = Tensor::like(rows, Segment::data), weights({plan.labelled}, accum, device, Segment::data);
-    const CrossEntropy ce = cross_entropy(logits, targets, weights, 1);
-    tape.backward(ce.loss, Tensor({1}, accum, device));
-    // Blocks that run again are on the tape once, whether their first pass was recorded or not.
-    plan.forward_flops = 2.0 * static_cast<double>(tape.forward_products());
-    plan.backward_flops = 2.0 * static_cast<double>(tape.backward_products());
-    plan.recomputed_flops = 2.0 * static_cast<double>(tape.recomputed_products());
-  }
+  model.parameters().allocate(options.dtype, device);
+  SameSteps source(step_of(plan, config, options));
+  PlannedLoss objective(model, source, options.train, plan.labelled);
+  StepOptions train = options.train;
+  train.steps = 1;
+  train.checksum_every = 0;
+  StepEngine engine(objective, train);
+  engine.step();
+  count_parameters(model.parameters(), plan);
+  plan.micro_batches = options.micro_batches;
+  plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
+  plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
+  plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);
   plan.memory = device.memory();
   return plan;
 }
@@ -101,7 +135,9 @@ std::string Plan::report() const {
          cat("  in ", m.tensors, " tensors", m.trained == m.parameters ? "" : ", trained " + grouped(m.trained)));
   line("all", grouped(parameters),
        cat("  in ", tensors, " tensors", trained == parameters ? "" : ", trained " + grouped(trained)));
-  out << "bytes at their highest, one micro-batch of " << tokens << " tokens (" << patches << " patches)\n";
+  const std::string step = cat(micro_batches == 1 ? "one micro-batch" : cat(micro_batches, " micro-batches"), " of ",
+                               tokens, " tokens (", patches, " patches)");
+  out << "bytes at their highest, a step of " << step << "\n";
   for (int s = 0; s < segment_count; ++s)
     line(name_of(static_cast<Segment>(s)), grouped(memory.peak[static_cast<std::size_t>(s)]));
   line("all at once", grouped(memory.total_peak));
@@ -110,7 +146,7 @@ std::string Plan::report() const {
     s << std::fixed << std::setprecision(6) << flops / 1e12;
     return s.str();
   };
-  out << "TFLOP of that micro-batch, products and attention only, " << labelled << " rows through the head\n";
+  out << "TFLOP of that step, products and attention only, " << labelled << " rows through the head\n";
   line("forward", teraflops(forward_flops));
   line("backward", teraflops(backward_flops));
   if (recomputed_flops > 0) line("recomputed", teraflops(recomputed_flops));

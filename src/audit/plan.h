@@ -1,15 +1,14 @@
-// What a model needs before anything is allocated: parameters, bytes by segment, FLOPs of a forward and backward pass.
+// What training a model needs before anything is allocated: parameters, bytes by segment, FLOPs of a step.
 //
-// No second set of formulas: the model's own code runs on the meta device, where tensors have shapes and no memory.
+// No second set of formulas: the engine makes one step on the meta device, where tensors have shapes and no memory.
 // FLOPs are those of matrix products and attention, a multiply-add counts two; causal attention counts the visible
 // pairs, S (S + 1) / 2 of a row of S tokens.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "model/onevision.h"
+#include "train/objectives/language.h"
 
 namespace ov {
 
@@ -17,9 +16,10 @@ struct PlanOptions {
   std::vector<Grid> grids = {{1, 40, 40}};  // the row's pictures, in patches: 560 x 560 pixels are 40 x 40
   std::int64_t text_tokens = 112;           // other tokens of the row
   std::int64_t labelled = 0;                // rows that pass through the head; 0: all
+  std::int64_t micro_batches = 1;           // a step
   Dtype dtype = Dtype::f32;
   bool recompute = false;
-  std::function<bool(const std::string& name)> trainable;  // null: everything
+  TrainOptions train;  // what is trained, how gradients are added
 };
 
 struct Plan {
@@ -29,9 +29,8 @@ struct Plan {
   };
   std::vector<Module> modules;  // vision tower, merger, embedding, decoder, head
   std::int64_t tensors = 0, parameters = 0, trained = 0;
-  std::int64_t patches = 0, tokens = 0, labelled = 0;
-  // Highest bytes by segment over a step: weights; gradients and the optimiser's two moments of what is trained;
-  // activations and workspace of one micro-batch. `total_peak` is the highest sum at any one time.
+  std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
+  // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time.
   MemoryUse memory;
   double forward_flops = 0, backward_flops = 0, recomputed_flops = 0;
 

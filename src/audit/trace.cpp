@@ -1,5 +1,10 @@
 #include "audit/trace.h"
 
+#include <cmath>
+#include <numeric>
+
+#include "train/objectives/language.h"
+
 namespace ov {
 namespace {
 
@@ -23,26 +28,60 @@ class Recorder : public Tracer {
   std::vector<NamedTensor>& out_;
 };
 
+// Whole numbers of any dtype; floats hold them exactly up to 2^53.
 std::vector<std::int64_t> integers(const Safetensors& file, const std::string& name) {
   const Tensor t = file.tensor(name);
+  if (t.dtype() == Dtype::f64 || t.dtype() == Dtype::f32 || t.dtype() == Dtype::bf16)
+    for (const double x : t.to(Dtype::f64).to_vector<double>())
+      if (!(std::abs(x) <= 0x1p53) || x != std::floor(x))
+        input_error(file.path(), ": ", name, " holds ", x, ", which is no whole number that a float can be sure of");
   return (t.dtype() == Dtype::i64 ? t : t.to(Dtype::i64)).to_vector<std::int64_t>();
+}
+
+// Ids or labels of one row.
+std::vector<std::int64_t> row_of(const Safetensors& file, const std::string& name) {
+  const Shape shape = file.tensor(name).shape();
+  if (!(shape.rank() == 1 || (shape.rank() == 2 && shape[0] == 1)))
+    input_error(file.path(), ": ", name, " is ", shape.str(), ", expected one row, [T] or [1, T]");
+  return integers(file, name);
+}
+
+// Inputs have plain names; those with a dot, logits and token_loss are what some model made of them.
+void check_names(const Safetensors& file) {
+  for (const SafetensorsEntry& e : file.entries()) {
+    const std::string& n = e.name;
+    if (n.find('.') != n.npos || n == "logits" || n == "token_loss" || n == "input_ids" || n == "labels" ||
+        n == "pixel_values" || n == "image_grid_thw")
+      continue;
+    input_error(file.path(), ": holds ", n,
+                ", which a trace does not read; its inputs are input_ids, labels, pixel_values, image_grid_thw");
+  }
 }
 
 }  // namespace
 
 TraceCase read_trace_case(const std::string& path, Dtype dtype) {
   const Safetensors file = Safetensors::open(path);
+  check_names(file);
   TraceCase c;
-  c.input_ids = integers(file, "input_ids");
-  if (file.find("labels")) c.labels = integers(file, "labels");
+  c.input_ids = row_of(file, "input_ids");
+  if (file.find("labels")) c.labels = row_of(file, "labels");
   if (!c.labels.empty() && c.labels.size() != c.input_ids.size())
     input_error(path, ": labels has ", c.labels.size(), " values, input_ids ", c.input_ids.size());
-  if (!file.find("pixel_values")) return c;
-  c.pixel_values = file.tensor("pixel_values").to(dtype, Segment::data);
-  const auto grid = integers(file, "image_grid_thw");
-  if (grid.size() % 3 != 0) input_error(path, ": image_grid_thw has ", grid.size(), " values, expected three an image");
-  for (std::size_t i = 0; i < grid.size(); i += 3) c.grids.push_back({grid[i], grid[i + 1], grid[i + 2]});
-  if (c.grids.empty()) c.pixel_values = {};
+  const bool pixels = file.find("pixel_values"), grids = file.find("image_grid_thw");
+  if (pixels != grids)
+    input_error(path, ": ", pixels ? "pixel_values" : "image_grid_thw", " without ",
+                pixels ? "image_grid_thw" : "pixel_values");
+  if (!pixels) return c;
+  const Tensor values = file.tensor("pixel_values");
+  const Shape grid = file.tensor("image_grid_thw").shape();
+  if (values.rank() != 2) input_error(path, ": pixel_values is ", values.shape().str(), ", expected [patches, values]");
+  if (grid.rank() != 2 || grid[1] != 3)
+    input_error(path, ": image_grid_thw is ", grid.str(), ", expected [images, 3]: frames, rows, columns");
+  const auto thw = integers(file, "image_grid_thw");
+  for (std::size_t i = 0; i < thw.size(); i += 3) c.grids.push_back({thw[i], thw[i + 1], thw[i + 2]});
+  check_patches(c.grids, values.dim(0));
+  if (!c.grids.empty()) c.pixel_values = values.to(dtype, Segment::data);
   return c;
 }
 
@@ -52,47 +91,57 @@ const Tensor* Trace::find(const std::string& name) const {
   return nullptr;
 }
 
-NextToken next_token_targets(const std::vector<std::int64_t>& labels, Dtype dtype) {
-  const auto T = static_cast<std::int64_t>(labels.size());
-  NextToken n{Tensor({T}, Dtype::i64, cpu(), Segment::data),
-              Tensor::zeros({T}, accum_dtype(dtype), cpu(), Segment::data),
-              0,
-              {}};
-  for (std::int64_t t = 0; t < T; ++t) {
-    const std::int64_t target = t + 1 < T ? labels[static_cast<std::size_t>(t + 1)] : -100;
-    n.targets.data<std::int64_t>()[t] = target;
-    if (target == -100) continue;
-    by_dtype(n.weights.dtype(), [&](auto v) { n.weights.data<decltype(v)>()[t] = decltype(v)(1); });
-    n.rows.push_back(t);
-    ++n.labelled;
-  }
-  return n;
+namespace {
+
+MicroBatch batch_of(const TraceCase& c) {
+  MicroBatch b;
+  b.input_ids = c.input_ids;
+  b.labels = c.labels.empty() ? std::vector(c.input_ids.size(), ignored_label) : c.labels;
+  if (!b.labels.empty()) b.labels[0] = ignored_label;  // nothing predicts the first token
+  b.positions.resize(c.input_ids.size());
+  std::iota(b.positions.begin(), b.positions.end(), 0);
+  b.segments = {{0, b.tokens()}};
+  b.sample_of_segment = {0};
+  b.samples = 1;
+  b.pixel_values = c.pixel_values;
+  for (const Grid& g : c.grids) b.grids.push_back({g.t, g.h, g.w});
+  return b;
 }
+
+}  // namespace
 
 Trace trace_model(Onevision& model, const TraceCase& c) {
   Trace trace;
   Recorder recorder(trace.tensors);
-  Tape tape(&recorder);
-  const bool learn = !c.labels.empty();
-  if (learn) model.parameters().train([](const std::string&) { return true; });
-  const OnevisionInputs inputs = single_segment(c.input_ids, c.pixel_values, c.grids, model.parameters().device());
-  const Var logits = model.logits(model.hidden(&tape, inputs));
-  trace.tensors.push_back({"logits", logits.value});
-  if (!learn) return trace;
+  Parameters& parameters = model.parameters();
+  const MicroBatch batch = batch_of(c);
+  if (c.labels.empty()) {
+    Tape tape({}, &recorder);
+    const OnevisionInputs inputs = model_inputs(batch, parameters.dtype(), parameters.device());
+    trace.tensors.push_back({"logits", model.logits(model.hidden(&tape, inputs)).value});
+    return trace;
+  }
+  parameters.train([](const Parameter&) { return true; });
+  const Tensor gradients = parameters.gradient_buffer();
+  gradients.zero();
+  Tape tape(gradients, &recorder);
 
-  const NextToken next = next_token_targets(c.labels, model.parameters().dtype());
-  const CrossEntropy ce = cross_entropy(logits, next.targets, next.weights, static_cast<double>(next.labelled));
-  const Tensor index = index_tensor("labelled rows", next.rows, {next.labelled}, 0, logits.dim(0), cpu());
+  // All rows pass through the head; those without a label have weight 0.
+  const StepTargets step = loss_targets({.micro_batches = {batch}}, NormaliseBy::global_token_mean);
+  LossTargets targets = step.micro_batches[0];
+  targets.rows.resize(c.input_ids.size());
+  std::iota(targets.rows.begin(), targets.rows.end(), 0);
+  const LanguageLoss l = language_loss(model, tape, batch, targets, step.denominator);
+  trace.tensors.push_back({"logits", l.logits.value});
+  const std::vector<std::int64_t>& labelled = step.micro_batches[0].rows;
+  const Tensor index = index_tensor("labelled rows", labelled, {static_cast<std::int64_t>(labelled.size())}, 0,
+                                    batch.tokens(), parameters.device());
   trace.tensors.push_back(
-      {"token_loss", take_rows(Var{ce.token_loss.view({ce.token_loss.numel(), 1})}, index).value.flat()});
-  const Tensor seed = Tensor::like(ce.loss.value);
-  by_dtype(seed.dtype(), [&](auto v) {
-    seed.data<decltype(v)>()[0] = decltype(v)(1);
-    trace.loss = ce.loss.value.data<decltype(v)>()[0];
-  });
-  tape.backward(ce.loss, seed);
-  for (const auto& e : model.parameters().entries())
-    trace.tensors.push_back({"grad." + e.parameter.name, e.parameter.main_grad});
+      {"token_loss", take_rows(Var{l.token_loss.view({l.token_loss.numel(), 1})}, index).value.flat()});
+  backward_from(tape, std::span(&l.loss, 1));
+  trace.loss = sum_of(l.loss.value);
+  for (const auto& e : parameters.entries())
+    trace.tensors.push_back({"grad." + e.parameter.name, gradient_of(e.parameter, gradients)});
   return trace;
 }
 

@@ -20,7 +20,9 @@ struct TraceCase {
   Tensor pixel_values;               // [P, 3·14·14], null without pictures
   std::vector<Grid> grids;
 };
-// A file with input_ids, optionally labels, pixel_values, image_grid_thw. Pixels are converted to the model's dtype.
+// A file with input_ids and optionally labels, [T] or [1, T]; optionally pixel_values and image_grid_thw. Results of
+// another model (names with a dot, logits, token_loss) may stand beside them. Another tensor is an error: without it
+// the answer would be to another question. Pixels are converted to the model's dtype.
 TraceCase read_trace_case(const std::string& path, Dtype dtype);
 
 struct Trace {
@@ -29,16 +31,8 @@ struct Trace {
   const Tensor* find(const std::string& name) const;
 };
 
-// Runs the unfused composition. Gradients of all parameters; the model's own are replaced.
+// Runs the objective of `train` on one row, all of whose tokens pass through the head. Gradients of all parameters.
 Trace trace_model(Onevision& model, const TraceCase& input);
 void write_trace(const std::string& path, const Trace& trace);
-
-// Token t is predicted from t - 1: targets and weights for the rows of logits, and how many tokens are labelled.
-struct NextToken {
-  Tensor targets, weights;
-  std::int64_t labelled = 0;
-  std::vector<std::int64_t> rows;  // rows of logits that predict a labelled token
-};
-NextToken next_token_targets(const std::vector<std::int64_t>& labels, Dtype dtype);
 
 }  // namespace ov

@@ -14,14 +14,21 @@ class OpTimes {
   using Seconds = std::array<double, static_cast<std::size_t>(Op::count)>;
 
   void start() { last_ = Clock::now(); }
-  // The time since start() or the last lap belongs to `op`.
-  void lap(Op op) {
+  // The time since start() or the last lap belongs to this pass of `op`.
+  void lap(Op op, const Cost& cost, Pass pass) {
     const auto t = Clock::now();
     seconds[static_cast<std::size_t>(op)] += std::chrono::duration<double>(t - last_).count();
     last_ = t;
+    done.push_back({op, pass, cost});
   }
 
   Seconds seconds{};
+  struct Done {
+    Op op;
+    Pass pass;
+    Cost cost;
+  };
+  std::vector<Done> done;  // in order: what the floor is computed from (train/floor.h)
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,4 +1,4 @@
-// A trainable array of the model: a view into the flat buffers that hold all parameters in the order of the name table.
+// A trainable array of the model: a view into the flat buffer that holds all parameters in the order of the name table.
 #pragma once
 #include <string>
 
@@ -6,11 +6,36 @@
 
 namespace ov {
 
+// The part of the model that a parameter belongs to: freeze sets, learning rates and plan's table read it.
+enum class Module { vision_model, adapter, language_model, experts, region_head };
+
+// What a parameter is, for the initialiser (nn/init.h), weight decay and freeze sets.
+enum class Role {
+  matrix,
+  projection_out,
+  embedding,
+  head,
+  patch_embedding,
+  bias,
+  norm_weight,
+  norm_bias,
+  class_vector,
+  class_angles
+};
+
 struct Parameter {
   std::string name;  // Hugging Face's in-memory name: "model.visual.blocks.0.norm1.weight"
   Tensor value;      // what the kernels read
-  Tensor main_grad;  // what backward adds to (f32, or f64 in f64 models); null outside of training
+  Module module = Module::language_model;
+  Role role = Role::matrix;
   bool trainable = true;
+  std::int64_t gradient = -1;  // where its gradient begins in a gradient buffer (elements); -1: it has none
 };
+
+// The slice of a flat buffer of all gradients (or moments, or master weights) that belongs to p; null when it has none.
+inline Tensor gradient_of(const Parameter& p, const Tensor& flat) {
+  if (!flat || !p.trainable || p.gradient < 0) return {};
+  return flat.slice(0, p.gradient, p.gradient + p.value.numel()).view(p.value.shape());
+}
 
 }  // namespace ov

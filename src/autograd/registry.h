@@ -1,9 +1,11 @@
 // One row per op: what checks, counters and documentation know about it. An op without a row cannot be recorded.
 #pragma once
+#include <algorithm>
+#include <array>
 #include <span>
 #include <vector>
 
-#include "autograd/tape.h"
+#include "autograd/cost.h"
 
 namespace ov {
 
@@ -46,25 +48,20 @@ class Example {
   virtual Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) = 0;
 };
 
+enum class Owner { fresh, added, handed_over, slice };  // of an input's gradient buffer: autograd/tape.h
+
 struct OpRow {
   Op op;
   const char* name;
-  std::vector<Var> (*example)(Example&);  // runs the op once; returns its outputs
-  std::int64_t (*flops)(const Node&);     // forward pass, additions and multiplications counted one each
-  double tolerance;                       // largest relative error of the gradient check in f64
-  unsigned adds = 0;                      // bit i: the gradient of input i is added to, not overwritten
-  bool passes = false;                    // backward hands over tensors of its own; no buffers are prepared
+  std::vector<Var> (*example)(Example&);   // runs the op once; returns its outputs
+  double tolerance;                        // largest relative error of the gradient check in f64
+  Cost (*cost)(const Node&) = moved_once;  // by what the node's `wanted` says
+  std::array<Owner, 3> owners = {};        // one an input; the last one is that of all further inputs too
+
+  Owner owner(std::size_t input) const { return owners[std::min(input, owners.size() - 1)]; }
 };
 
 const OpRow& row(Op op);
 std::span<const OpRow* const> rows();
-
-// What a forward pass reads and writes at the least: every input and output once. The floor of an op without products.
-inline std::int64_t bytes(const Node& n, std::size_t element) {
-  std::int64_t count = 0;
-  for (const Shape& s : n.input_shapes) count += s.numel();
-  for (const Shape& s : n.output_shapes) count += s.numel();
-  return count * static_cast<std::int64_t>(element);
-}
 
 }  // namespace ov

@@ -20,7 +20,7 @@ Var Tape::input(const Tensor& value, bool wants_gradient) {
 
 Var Tape::parameter(Parameter& p) {
   const auto [at, fresh] = parameter_edges_.try_emplace(&p, -1);
-  if (fresh) at->second = add_edge(p.value, p.trainable && gradient_buffer(p), &p, -1, 0);
+  if (fresh) at->second = add_edge(p.value, sums_ && p.trainable && p.gradient >= 0, &p, -1, 0);
   return {p.value, this, at->second};
 }
 
@@ -39,18 +39,16 @@ std::vector<Var> record_all(Recording r) {
     for (const Tensor& t : r.outputs) result.push_back({t, nullptr, -1});
     return result;
   }
-  tape->forward_products_ += r.products;
-  if (tape->times_) tape->times_->lap(r.op);
-
   Node node{.op = r.op,
             .inputs = {},
             .outputs = {},
             .wanted = {},
             .input_shapes = {},
             .output_shapes = {},
-            .saved = {},
-            .products = r.products,
-            .backward = nullptr};
+            .dtype = r.outputs.at(0).dtype(),
+            .saved = std::move(r.saved),
+            .pairs = r.pairs,
+            .backward = std::move(r.backward)};
   bool any = r.trains;
   for (const Var& v : r.inputs) {
     if (v && v.tape != tape && v.tape) input_error(row(r.op).name, ": inputs are on different tapes");
@@ -67,27 +65,23 @@ std::vector<Var> record_all(Recording r) {
     node.output_shapes.push_back(t.shape());
     result.push_back({t, tape, edge});
   }
-  if (any) {
-    node.saved = std::move(r.saved);
-    node.backward = std::move(r.backward);
-    tape->nodes_.push_back(std::move(node));
-  }
+  const Cost cost = row(r.op).cost(node);
+  tape->products_.forward += cost.multiply_adds(Pass::forward);
+  if (tape->times_) tape->times_->lap(r.op, cost, Pass::forward);
+  if (any) tape->nodes_.push_back(std::move(node));
   return result;
 }
 
-// A buffer for the gradient of an activation. For a part of a split it is a slice of the gradient of what was split.
-Tensor Tape::fresh_gradient(int edge, bool zeroed) {
+// A buffer for the gradient of an activation, to be overwritten.
+Tensor Tape::fresh_gradient(int edge) {
   const Edge& e = edges_[static_cast<std::size_t>(edge)];
   const bool first = !gradients_[static_cast<std::size_t>(edge)];
-  if (e.producer >= 0 && first && !zeroed && nodes_[static_cast<std::size_t>(e.producer)].op == Op::split) {
-    const Node& split = nodes_[static_cast<std::size_t>(e.producer)];
-    Tensor& whole = whole_[e.producer];
-    if (!whole) whole = Tensor(split.input_shapes[0], e.dtype, *e.device);
-    return split_part(whole, split.output_shapes, e.part);
-  }
-  const Tensor buffer(e.shape, e.dtype, *e.device);
-  if (zeroed) buffer.zero();
-  return buffer;
+  if (e.producer < 0 || !first) return {e.shape, e.dtype, *e.device};
+  const Node& producer = nodes_[static_cast<std::size_t>(e.producer)];
+  if (row(producer.op).owner(0) != Owner::slice) return {e.shape, e.dtype, *e.device};
+  Tensor& whole = sliced_[e.producer];
+  if (!whole) whole = Tensor(producer.input_shapes[0], e.dtype, *e.device);
+  return split_part(whole, producer.output_shapes, e.part);
 }
 
 // Adds to what the edge holds. A buffer that somebody else can still see (a residual's gradient is one tensor for two
@@ -105,7 +99,7 @@ void Tape::add_gradient(int edge, Tensor gradient) {
 }
 
 void Tape::run_backward(Node& node) {
-  Grads d;
+  Grads d{*this, {}, {}};
   bool any = false;
   for (int edge : node.outputs) {
     d.out.push_back(std::exchange(gradients_[static_cast<std::size_t>(edge)], Tensor()));
@@ -114,33 +108,34 @@ void Tape::run_backward(Node& node) {
   if (!any) return;
 
   const OpRow& op = row(node.op);
-  // Backward's products, in units of forward's: one for dx and one for dw (a bias has none); for attention four
-  // against two.
-  int wanted = 0;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-    Tensor buffer;
-    if (node.wanted[i]) {
-      wanted += i < 2;
-      const Edge& e = edges_[static_cast<std::size_t>(node.inputs[i])];
-      const bool adds = op.adds >> i & 1;
-      if (!op.passes)
-        buffer = adds && e.parameter ? gradient_buffer(*e.parameter) : fresh_gradient(node.inputs[i], adds);
+    d.in.emplace_back();
+    if (!node.wanted[i]) continue;
+    const Edge& e = edges_[static_cast<std::size_t>(node.inputs[i])];
+    switch (op.owner(i)) {
+      case Owner::fresh: d.in[i] = fresh_gradient(node.inputs[i]); break;
+      case Owner::added:
+        d.in[i] = e.parameter ? gradient_of(*e.parameter, sums_) : Tensor::zeros(e.shape, e.dtype, *e.device);
+        break;
+      case Owner::slice:
+        if (auto whole = sliced_.extract(static_cast<int>(&node - nodes_.data()))) d.in[i] = std::move(whole.mapped());
+        else d.in[i] = Tensor(e.shape, e.dtype, *e.device);
+        break;
+      case Owner::handed_over: break;
     }
-    d.in.push_back(std::move(buffer));
   }
-  backward_products_ += node.products * wanted;
-  if (node.op == Op::split) {
-    if (const auto whole = whole_.extract(static_cast<int>(&node - nodes_.data()))) d.in[0] = whole.mapped();
-  }
+  const Cost cost = op.cost(node);
   node.backward(node, d);
+  products_.backward += cost.multiply_adds(Pass::backward);
+  if (times_) times_->lap(node.op, cost, Pass::backward);
 
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     if (!node.wanted[i] || !d.in[i]) continue;
     const Edge& e = edges_[static_cast<std::size_t>(node.inputs[i])];
     if (!e.parameter) {
       add_gradient(node.inputs[i], std::move(d.in[i]));
-    } else if (const bool adds = op.adds >> i & 1; !adds || op.passes) {
-      const Tensor total = gradient_buffer(*e.parameter);
+    } else if (op.owner(i) != Owner::added) {
+      const Tensor total = gradient_of(*e.parameter, sums_);
       kernels::add({.y = total, .a = total, .b = d.in[i]});
     }
   }
@@ -158,18 +153,26 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
     if (wants(outputs[i])) add_gradient(outputs[i].edge, seeds[i]);
   }
   while (!nodes_.empty()) {
-    const Op op = nodes_.back().op;
     run_backward(nodes_.back());
     nodes_.pop_back();
-    if (times_) times_->lap(op);
   }
 }
 
-// A block run again: its products are the step's, done once more.
-void Tape::count_recomputed(const Tape& inner) {
-  forward_products_ += inner.forward_products_;
-  backward_products_ += inner.backward_products_;
-  recomputed_products_ += inner.forward_products_ + inner.recomputed_products_;
+std::vector<Tensor> Tape::backward_again(const std::function<Var(std::span<const Var>)>& block,
+                                         const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
+                                         const Tensor& seed) {
+  Tape inner(sums_);
+  inner.measure(times_);
+  if (times_) times_->start();
+  std::vector<Var> again;
+  for (std::size_t i = 0; i < inputs.size(); ++i) again.push_back(inner.input(inputs[i], wanted[i]));
+  inner.backward(block(again), seed);
+  std::vector<Tensor> gradients;
+  for (std::size_t i = 0; i < again.size(); ++i) gradients.push_back(wanted[i] ? inner.gradient(again[i]) : Tensor());
+  products_.forward += inner.products_.forward;  // the first pass had no tape to count it
+  products_.backward += inner.products_.backward;
+  products_.recomputed += inner.products_.forward + inner.products_.recomputed;
+  return gradients;
 }
 
 Tensor Tape::gradient(const Var& input) const {

@@ -4,14 +4,21 @@
 // its input and output edges (shape and type, no storage), the tensors its backward reads, and the backward itself,
 // which captures numbers only. Without a tape nothing is stored, so generation runs the same model code.
 //
-//   Tape tape;
+//   Tape tape(gradients);                          // the flat buffer that parameters' gradients are added to
 //   Var x = tape.input(tensor);                    // gradients of inputs can be asked for afterwards
-//   Var y = linear(x, tape.parameter(w));          // gradients of parameters are added to w.main_grad
+//   Var y = linear(x, tape.parameter(w));
 //   tape.backward({y}, {dy});
 //   Tensor dx = tape.gradient(x);
 //
-// Accumulation, once and for all: a kernel overwrites the gradient of an activation and adds to that of a parameter;
-// where an activation is used several times the tape adds, later uses first.
+// Who owns the buffer of an input's gradient stands in the op's row (autograd/registry.h), one word an input:
+//
+//   fresh        the tape makes one, backward overwrites it                            most activations
+//   added        the parameter's slice of the gradient buffer, for an activation zeros: backward adds to it
+//   handed_over  none: backward hands over a tensor, which may be the output's gradient itself (add, view)
+//   slice        the outputs are views of the input (split): the tape hands out their gradients as slices of one
+//                buffer, which then is the input's gradient; backward fills in what came another way
+//
+// The tape adds where an activation is used several times, later uses first.
 #pragma once
 #include <functional>
 #include <span>
@@ -42,9 +49,9 @@ struct Var {
 struct Node;
 
 // What a backward sees: gradients of the outputs (null if nothing flowed back) and buffers for those of the inputs
-// (null if nobody wants them). Inputs listed in the op's row as `adds` already hold something and are added to; the
-// others are overwritten.
+// (null if nobody wants them, or if backward hands over its own).
 struct Grads {
+  Tape& tape;  // that runs the backward
   std::vector<Tensor> out;
   std::vector<Tensor> in;
 };
@@ -57,8 +64,9 @@ struct Node {
   std::vector<int> outputs;
   std::vector<bool> wanted;  // one an input: does anybody want its gradient
   std::vector<Shape> input_shapes, output_shapes;
+  Dtype dtype;  // of the outputs
   std::vector<Tensor> saved;
-  std::int64_t products = 0;  // multiply-adds of the forward pass's matrix products and attention
+  std::int64_t pairs = 0;  // attention: visible pairs of a query and a key
   Backward backward;
 };
 
@@ -68,23 +76,19 @@ struct Recording {
   std::vector<Var> inputs = {};
   std::vector<Tensor> outputs = {};
   std::vector<Tensor> saved = {};
-  std::int64_t products = 0;
+  std::int64_t pairs = 0;
   bool trains = false;  // record it even when no input wants a gradient: parameters inside do
   Backward backward = {};
 };
 
 class Tape {
  public:
-  explicit Tape(Tracer* tracer = nullptr) : tracer_(tracer) {}
-  Tape(const Tape&) = delete;
+  // `gradients`: laid out as Parameters says (Parameter::gradient); null: no parameter has a gradient.
+  explicit Tape(Tensor gradients = {}, Tracer* tracer = nullptr) : sums_(std::move(gradients)), tracer_(tracer) {}
+  Tape(const Tape&) = delete;  // nor moved: Vars point to it
 
   Var input(const Tensor& value, bool wants_gradient = false);
   Var parameter(Parameter& p);
-  // Replaces the gradient buffers that parameters' gradients are added to (micro-batches with sums of their own).
-  // `redirect` maps a parameter's main_grad to the buffer used instead.
-  using Redirect = std::function<Tensor(const Parameter&)>;
-  void redirect_gradients(Redirect redirect) { redirect_ = std::move(redirect); }
-  const Redirect& redirect() const { return redirect_; }
 
   // Runs every recorded backward once, last first, and frees what it saved. A seed has its output's shape.
   void backward(std::span<const Var> outputs, std::span<const Tensor> seeds);
@@ -95,10 +99,16 @@ class Tape {
   Tracer* tracer() const { return tracer_; }
   void measure(OpTimes* times) { times_ = times; }  // autograd/op_times.h; null: not measured
   std::span<const Node> nodes() const { return nodes_; }
-  std::int64_t forward_products() const { return forward_products_; }  // multiply-adds so far
-  std::int64_t backward_products() const { return backward_products_; }
-  std::int64_t recomputed_products() const { return recomputed_products_; }
-  void count_recomputed(const Tape& inner);
+  // Multiply-adds so far, as the rows' costs say (autograd/cost.h).
+  struct Products {
+    std::int64_t forward = 0, backward = 0, recomputed = 0;
+  };
+  const Products& products() const { return products_; }
+  // Runs `block` again, on `inputs` detached from this tape, and its backward from `seed`; parameters' gradients go
+  // where this tape's go. Returns the gradients of the inputs that are `wanted`.
+  std::vector<Tensor> backward_again(const std::function<Var(std::span<const Var>)>& block,
+                                     const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
+                                     const Tensor& seed);
 
  private:
   friend std::vector<Var> record_all(Recording);
@@ -112,21 +122,19 @@ class Tape {
     int part;      // which output of it
   };
   int add_edge(const Tensor& t, bool wanted, Parameter* parameter, int producer, int part);
-  Tensor gradient_buffer(const Parameter& p) const { return redirect_ ? redirect_(p) : p.main_grad; }
-  Tensor fresh_gradient(int edge, bool zeroed);
+  Tensor fresh_gradient(int edge);
   void add_gradient(int edge, Tensor gradient);
   void run_backward(Node& node);
 
   std::vector<Edge> edges_;
   std::vector<Node> nodes_;
-  std::vector<Tensor> gradients_;  // by edge
-  std::unordered_map<int, Tensor>
-      whole_;  // by split node: the gradient of what was split, whose slices its parts' gradients are
+  std::vector<Tensor> gradients_;           // by edge
+  std::unordered_map<int, Tensor> sliced_;  // by node: the input's gradient whose slices its outputs' gradients are
   std::unordered_map<const Parameter*, int> parameter_edges_;
-  Redirect redirect_;
+  Tensor sums_;  // of parameters' gradients
   Tracer* tracer_;
   OpTimes* times_ = nullptr;
-  std::int64_t forward_products_ = 0, backward_products_ = 0, recomputed_products_ = 0;
+  Products products_;
 };
 
 // The tape of the first argument that has one, or null.

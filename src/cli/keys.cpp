@@ -86,10 +86,10 @@ std::vector<Key> rows() {
       {"train.out", "out", "", any, "train pretrain",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
       {"train.steps", "steps", whole(100), at_least(1), "train pretrain", "optimiser steps", Resume::free},
-      {"train.micro_batches", "", whole(1), at_least(1), "train pretrain", "micro-batches a step"},
+      {"train.micro_batches", "", whole(1), at_least(1), "train pretrain plan", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain", "longest row of tokens"},
-      {"train.grad_sum", "", "tree", "tree chain", "train pretrain",
+      {"train.grad_sum", "", "tree", "tree chain", "train pretrain plan",
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another"},
       {"train.recompute", "", false, any, "train plan", "keep no activations within blocks; run them again in backward",
@@ -103,7 +103,7 @@ std::vector<Key> rows() {
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
       {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out",
        Resume::free},
-      {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval",
+      {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval plan",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"export.untied_head", "", false, any, "train merge",

@@ -58,14 +58,15 @@ void vision(const Config& config) {
   run.head = region_head(config);
   run.init = init_options(config);
   run.init_seed = seed_of(config);
-  run.train = {.steps = config.integer("train.steps"),
-               .schedule = schedule_options(config),
-               .optimizer = optimizer_options(config),
-               .objects = cluster_options(config, "objects"),
-               .characters = cluster_options(config, "characters"),
-               .seed = seed_of(config),
-               .checksum_every = config.integer("log.checksum_every"),
-               .floor = config.flag("log.floor")};
+  run.train.steps = config.integer("train.steps");
+  run.train.schedule = schedule_options(config);
+  run.train.optimizer = optimizer_options(config);
+  run.train.tree = config.text("train.grad_sum") == "tree";
+  run.train.checksum_every = config.integer("log.checksum_every");
+  run.train.floor = config.flag("log.floor");
+  run.train.objects = cluster_options(config, "objects");
+  run.train.characters = cluster_options(config, "characters");
+  run.train.seed = seed_of(config);
   run.dtype = dtype_option(config);
   config.refuse_unread("with --what vision");
   pretrain_vision(run);

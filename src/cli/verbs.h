@@ -9,6 +9,7 @@
 #include "data/load/loader.h"
 #include "model/files/hf_directory.h"
 #include "nn/init.h"
+#include "train/objectives/language.h"
 #include "train/run_loop.h"
 
 namespace ov::cli {

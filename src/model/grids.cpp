@@ -2,6 +2,18 @@
 
 namespace ov {
 
+void check_patches(const std::vector<Grid>& grids, std::int64_t rows) {
+  std::int64_t total = 0;
+  for (const Grid& g : grids) {
+    std::int64_t frame = 0, patches = 0;
+    if (g.t < 1 || g.h < 1 || g.w < 1 || __builtin_mul_overflow(g.h, g.w, &frame) ||
+        __builtin_mul_overflow(g.t, frame, &patches) || __builtin_add_overflow(total, patches, &total))
+      input_error("image_grid_thw: an image of ", g.t, " x ", g.h, " x ", g.w, " patches; pixel_values has ", rows,
+                  " rows");
+  }
+  if (total != rows) input_error("pixel_values has ", rows, " rows, image_grid_thw asks for ", total);
+}
+
 VisionLayout::VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device) {
   kernels::SegmentTable table;
   std::vector<std::int64_t> class_row, patch_row;

@@ -14,6 +14,9 @@ struct Grid {
   std::int64_t patches() const { return t * h * w; }
 };
 
+// input_error when the grids do not ask for exactly `rows` rows of pixel_values; nothing is laid out for it.
+void check_patches(const std::vector<Grid>& grids, std::int64_t rows);
+
 // Index lists over the packed rows [class, patches..., class, patches...]; N = patches + frames.
 struct VisionLayout {
   VisionLayout(const std::vector<Grid>& grids, std::int64_t merge, bool hf_shift_bug, Device& device);

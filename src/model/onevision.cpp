@@ -6,12 +6,12 @@ namespace ov {
 
 Onevision::Onevision(const ModelConfig& config)
     : config_(config),
-      visual_(parameters_, config.vision),
-      merger_(parameters_, "model.visual.merger", config.vision, config.text.hidden),
-      language_model_(parameters_, config.text),
+      visual_(parameters_.in(Module::vision_model), config.vision),
+      merger_(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden),
+      language_model_(parameters_.in(Module::language_model), config.text),
       lm_head_(language_model_.embed_tokens) {
   if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
-  else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::matrix);
+  else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head);
 }
 
 OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,
@@ -26,9 +26,8 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   if (inputs.grids.empty()) return {};
+  check_patches(inputs.grids, inputs.pixel_values.dim(0));
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
-  if (layout.patches != inputs.pixel_values.dim(0))
-    input_error("pixel_values has ", inputs.pixel_values.dim(0), " rows, image_grid_thw asks for ", layout.patches);
   const Tensor here = inputs.pixel_values.to(parameters_.device());
   const Var pixels = tape ? tape->input(here) : Var{here};
   return merger_.forward(visual_.forward(pixels, layout, recompute_blocks));

@@ -128,13 +128,12 @@ Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const V
 }
 
 RiceModel::RiceModel(const VisionConfig& vision, const RegionHeadConfig& head)
-    : tower_(parameters_, vision), head_(parameters_, vision, head) {}
+    : tower_(parameters_.in(Module::vision_model), vision), head_(parameters_.in(Module::region_head), vision, head) {}
 
 Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
                        const std::vector<RegionBox>& regions) const {
+  check_patches(grids, pixel_values.dim(0));
   const VisionLayout layout(grids, tower_.config.merge, false, parameters_.device());
-  if (layout.patches != pixel_values.dim(0))
-    input_error("pixel_values has ", pixel_values.dim(0), " rows, the grids ask for ", layout.patches);
   const Tensor here = pixel_values.to(parameters_.device());
   const Var pixels = tape ? tape->input(here) : Var{here};
   return head_.forward(tower_.rows(pixels, layout, false), grids, layout, regions, tower_);

@@ -40,8 +40,9 @@ void initialize(Parameters& parameters, const InitOptions& options, std::uint64_
       const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs)));
       fill(t, [&](std::uint64_t i) { return bound * (2 * random.uniform_f32(i) - 1); });
     };
-    switch (e.role) {
-      case Role::matrix: matrix(); break;
+    switch (e.parameter.role) {
+      case Role::matrix:
+      case Role::head: matrix(); break;
       case Role::projection_out: options.projection_out_std > 0 ? normal(options.projection_out_std) : matrix(); break;
       case Role::embedding: normal(options.embedding_std); break;
       case Role::patch_embedding: normal(options.patch_embedding_std); break;

@@ -5,13 +5,14 @@
 namespace ov {
 
 Parameter* Parameters::declare(const std::string& name, const Shape& shape, Role role) {
-  entries_.push_back({{.name = name, .value = {}, .main_grad = {}}, shape, role, total_});
+  entries_.push_back({{.name = name, .value = {}, .module = module_, .role = role}, shape, total_});
   total_ += shape.numel();
+  if (!by_name_.emplace(name, &entries_.back().parameter).second) input_error("parameters: two have the name ", name);
   return &entries_.back().parameter;
 }
 
 Parameter* Parameters::fuse(const std::vector<Parameter*>& parts) {
-  fused_.push_back({{.name = parts.front()->name, .value = {}, .main_grad = {}}, parts});
+  fused_.push_back({*parts.front(), parts});
   return &fused_.back().parameter;
 }
 
@@ -49,46 +50,33 @@ void Parameters::allocate(Dtype dtype, Device& device) {
   }
 }
 
-void Parameters::train(const std::function<bool(const std::string& name)>& trainable) {
-  gradient_places_.clear();
-  std::int64_t trained = 0;
+void Parameters::train(const Choice& trainable) {
+  trained_ = 0;
   for (Entry& e : entries_) {
-    e.parameter.trainable = trainable(e.parameter.name);
-    e.parameter.main_grad = {};
-    if (!e.parameter.trainable) continue;
-    gradient_places_[&e.parameter] = {trained, e.shape.numel()};
-    trained += e.shape.numel();
+    e.parameter.trainable = trainable(e.parameter);
+    e.parameter.gradient = e.parameter.trainable ? trained_ : -1;
+    if (e.parameter.trainable) trained_ += e.shape.numel();
   }
-  gradients_ = Tensor({trained}, accum_dtype(dtype()), device(), Segment::gradients);
-  gradients_.zero();
   for (Fused& f : fused_) {
     const auto yes = std::count_if(f.parts.begin(), f.parts.end(), [](const Parameter* p) { return p->trainable; });
-    f.parameter.trainable = yes > 0;
-    f.parameter.main_grad = {};
-    if (yes == 0) continue;
-    if (yes != static_cast<std::ptrdiff_t>(f.parts.size()))
+    if (yes != 0 && yes != static_cast<std::ptrdiff_t>(f.parts.size()))
       input_error("freezing: ", f.parts.front()->name,
                   " and its neighbours share one product; freeze all of them or none");
-    const auto last = gradient_places_.at(f.parts.back());
-    const auto begin = gradient_places_.at(f.parts.front()).begin;
-    gradient_places_[&f.parameter] = {begin, last.begin + last.count - begin};
+    f.parameter.trainable = yes > 0;
+    f.parameter.gradient = f.parts.front()->gradient;
   }
-  for (Entry& e : entries_)
-    if (e.parameter.trainable) e.parameter.main_grad = gradient_slice(gradients_, e.parameter);
-  for (Fused& f : fused_)
-    if (f.parameter.trainable) f.parameter.main_grad = gradient_slice(gradients_, f.parameter);
+  masters_ = {};
+  if (accum_dtype(dtype()) == dtype()) return;
+  masters_ = Tensor({trained_}, accum_dtype(dtype()), device(), Segment::weights);
+  for (const Entry& e : entries_)
+    if (const Tensor master = gradient_of(e.parameter, masters_))
+      master.copy_from(e.parameter.value.to(master.dtype(), Segment::workspace));
 }
 
 Parameter* Parameters::find(const std::string& name) {
   if (const auto alias = aliases_.find(name); alias != aliases_.end()) return alias->second;
-  for (Entry& e : entries_)
-    if (e.parameter.name == name) return &e.parameter;
-  return nullptr;
-}
-
-Tensor Parameters::gradient_slice(const Tensor& flat, const Parameter& p) const {
-  const Place place = gradient_places_.at(&p);
-  return flat.slice(0, place.begin, place.begin + place.count).view(p.value.shape());
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : found->second;
 }
 
 }  // namespace ov

@@ -11,19 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "base/json.h"
-#include "nn/parameters.h"
-#include "train/optimizer.h"
+#include "train/engine.h"
 
 namespace ov {
-
-// What a run of any kind consists of.
-struct TrainingState {
-  Parameters& parameters;
-  Optimizer& optimizer;
-  std::int64_t step = 0;  // done
-  Json data = {};         // where the loader stands
-};
 
 // `about`: configuration and counts, stored as they are.
 void save_checkpoint(const std::string& out, const TrainingState& state, const Json& about);

@@ -21,8 +21,9 @@ struct ChecksumOfArrays {
 // The checksum is a sum, so ranges of the tensor add up to it in any order.
 inline std::uint64_t tensor_checksum(const Tensor& t) {
   std::atomic<std::uint64_t> total{0};
+  const Tensor here = t.to(cpu());
   by_dtype(t.dtype(), [&](auto v) {
-    const auto* p = t.data<decltype(v)>();
+    const auto* p = here.data<decltype(v)>();
     parallel_ranges(t.numel(), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
       total += checksum(p + begin, end - begin, static_cast<std::uint64_t>(begin));
     });

@@ -28,29 +28,14 @@ double best_seconds(std::chrono::milliseconds span, F&& f) {
 
 constexpr std::int64_t bandwidth_elements = 1 << 20;  // f32: 4 MB, as a small model's parameters
 
-}  // namespace
-
-bool Floor::Rate::stale() const { return value == 0 || Clock::now() - measured > std::chrono::seconds(20); }
-
-double Floor::bandwidth() {
-  if (!bandwidth_.stale()) return bandwidth_.value;
+double copy_bandwidth() {
   std::vector<float> from(bandwidth_elements, 1.0f), to(bandwidth_elements);
   const double seconds = best_seconds(milliseconds(30), [&] { std::copy(from.begin(), from.end(), to.begin()); });
-  bandwidth_ = {2.0 * sizeof(float) * bandwidth_elements / seconds, Clock::now()};
-  return bandwidth_.value;
+  return 2.0 * sizeof(float) * bandwidth_elements / seconds;
 }
 
-double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
-  const auto size = [&] {
-    return static_cast<double>(mnk[0]) * static_cast<double>(mnk[1]) * static_cast<double>(mnk[2]);
-  };
-  const double exact = size();
-  for (std::int64_t& d : mnk)
-    if (d > 32) d = (d + 31) / 32 * 32;
+double gemm_seconds(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b) {
   const auto [M, N, K] = mnk;
-  const double share = exact / size();  // of the shape that is measured
-  Rate& seconds = known_[{mnk, 2 * trans_a + trans_b}];
-  if (!seconds.stale()) return seconds.value * share;
   const std::vector<float> a(static_cast<std::size_t>(M * K), 0.5f), b(static_cast<std::size_t>(K * N), 0.25f);
   std::vector<float> c(static_cast<std::size_t>(M * N));
   const kernels::cpu::Product<float> product{.M = M,
@@ -64,29 +49,44 @@ double Floor::product_seconds(Shape3 mnk, bool trans_a, bool trans_b) {
                                              .b_col = trans_b ? K : 1,
                                              .c = c.data(),
                                              .c_row = N};
-  seconds = {best_seconds(milliseconds(1), [&] { kernels::cpu::gemm_serial(product); }), Clock::now()};
+  return best_seconds(milliseconds(1), [&] { kernels::cpu::gemm_serial(product); });
+}
+
+}  // namespace
+
+Machine measured_machine() { return {gemm_seconds, copy_bandwidth}; }
+
+bool Floor::Rate::stale() const { return value == 0 || Clock::now() - measured > std::chrono::seconds(20); }
+
+double Floor::bandwidth() {
+  if (bandwidth_.stale()) bandwidth_ = {machine_.bandwidth(), Clock::now()};
+  return bandwidth_.value;
+}
+
+double Floor::product_seconds(const Product& p) {
+  if (p.multiply_adds == 0) return 0;
+  Shape3 mnk{p.m, p.n, p.k};
+  for (std::int64_t& d : mnk)
+    if (d > 32) d = (d + 31) / 32 * 32;
+  const auto [M, N, K] = mnk;
+  // Of the shape that is measured.
+  const double share =
+      static_cast<double>(p.multiply_adds) / (static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K));
+  Rate& seconds = known_[{mnk, 2 * p.trans_a + p.trans_b}];
+  if (seconds.stale()) seconds = {machine_.product_seconds(mnk, p.trans_a, p.trans_b), Clock::now()};
   return seconds.value * share;
 }
 
-OpTimes::Seconds Floor::micro_batch(std::span<const Node> nodes, std::size_t element) {
+OpTimes::Seconds Floor::leaf(std::span<const OpTimes::Done> done) {
   const std::lock_guard lock(mutex_);
   OpTimes::Seconds all{};
-  for (const Node& n : nodes) {
-    double& seconds = all[static_cast<std::size_t>(n.op)];
-    if (n.op == Op::linear) {
-      const std::int64_t F = n.input_shapes[1][0], C = n.input_shapes[1].numel() / F, N = n.input_shapes[0].numel() / C;
-      if (N == 0) continue;
-      seconds += product_seconds({N, F, C}, false, true);
-      if (n.wanted[0]) seconds += product_seconds({N, C, F}, false, false);
-      if (n.wanted[1]) seconds += product_seconds({F, C, N}, true, false);
-    } else if (n.op == Op::attention || n.op == Op::region_attention) {
-      // Two products of a tile forward, five backward.
-      const std::int64_t D = n.input_shapes[0][2], tile = 64;
-      const double tiles = static_cast<double>(n.products) / static_cast<double>(2 * tile * tile * D);
-      seconds += tiles * 7 * product_seconds({tile, tile, D}, false, true);
-    } else if (n.op != Op::split && n.op != Op::view) {
-      seconds += 3 * static_cast<double>(bytes(n, element)) / bandwidth();
-    }
+  for (const auto& [op, pass, cost] : done) {
+    double products = 0;
+    for (const Product& p : cost.products)
+      if ((p.pass == Pass::forward) == (pass == Pass::forward)) products += product_seconds(p);
+    const std::int64_t bytes = pass == Pass::forward ? cost.forward_bytes : cost.backward_bytes;
+    const bool any = cost.products[0].multiply_adds > 0;
+    all[static_cast<std::size_t>(op)] += any ? products : static_cast<double>(bytes) / bandwidth();
   }
   return all;
 }

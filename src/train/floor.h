@@ -1,9 +1,8 @@
-// The least time a micro-batch could take on this machine: what the design calls its floor.
+// The least time a micro-batch could take on this machine, from the costs of its operations (autograd/cost.h).
 //
 //   products          of the forward and backward pass, at the rate that products of their own shape reach here
 //                     alone, on one thread; attention as products of one 64 x 64 tile
-//   everything else   bytes over bandwidth: an operation reads its inputs and writes its outputs once, its backward
-//                     moves twice that
+//   everything else   bytes over bandwidth
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
 // Rates are measured when a shape is first met, about a millisecond each, and kept for 20 seconds: a machine that is
@@ -12,6 +11,7 @@
 #pragma once
 #include <array>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <span>
@@ -20,11 +20,19 @@
 
 namespace ov {
 
+// What one thread of the machine does.
+struct Machine {
+  // Seconds of one product c [m,n] = a [m,k] b [k,n].
+  std::function<double(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b)> product_seconds;
+  std::function<double()> bandwidth;  // bytes a second, read and written
+};
+Machine measured_machine();
+
 class Floor {
  public:
-  // Seconds on one thread, forward and backward, of what a tape recorded, by operation. `element`: bytes of an
-  // activation.
-  OpTimes::Seconds micro_batch(std::span<const Node> nodes, std::size_t element);
+  explicit Floor(Machine machine = measured_machine()) : machine_(std::move(machine)) {}
+  // Seconds on one thread of what a tape did, by operation.
+  OpTimes::Seconds leaf(std::span<const OpTimes::Done> done);
   // Seconds on all threads: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
   // pass.
   double update(std::int64_t trained, std::int64_t leaves);
@@ -36,9 +44,10 @@ class Floor {
     std::chrono::steady_clock::time_point measured{};
     bool stale() const;
   };
-  double product_seconds(Shape3 mnk, bool trans_a, bool trans_b);
+  double product_seconds(const Product& p);
   double bandwidth();  // bytes a second, one thread
 
+  const Machine machine_;
   std::mutex mutex_;
   std::map<std::pair<Shape3, int>, Rate> known_;  // seconds
   Rate bandwidth_;

@@ -5,7 +5,7 @@
 namespace ov {
 
 Tensor TreeSum::leaf() {
-  if (spare_.empty()) return Tensor(shape_, dtype_, *device_, Segment::gradients);
+  if (spare_.empty()) return buffer_();
   const Tensor t = spare_.back();
   spare_.pop_back();
   return t;

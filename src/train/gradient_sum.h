@@ -1,11 +1,11 @@
 // The order in which the gradients of a step's micro-batches are added.
 //
 //   tree   a binary tree over the micro-batches: ranks that own aligned power-of-two ranges of them get the same bits
-//     as one rank.
-//          log2 M + 1 buffers
+//          as one rank. At most log2 M + 1 buffers, and one more for every further micro-batch that runs side by side
 //   chain  one buffer, one after another; for real sizes. The bits depend on how the micro-batches are split over ranks
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -16,11 +16,14 @@ namespace ov {
 // there; what is left of an incomplete tree is added from the right.
 class TreeSum {
  public:
-  TreeSum(const Shape& shape, Dtype dtype, Device& device) : shape_(shape), dtype_(dtype), device_(&device) {}
+  explicit TreeSum(std::function<Tensor()> buffer) : buffer_(std::move(buffer)) {}  // makes one more
   Tensor leaf();                 // unspecified contents, to be zeroed and filled by one thread and given back to add()
   void add(const Tensor& leaf);  // the next one, or the sum of an aligned power-of-two range (`leaves` of them)
   void add(const Tensor& sum, std::int64_t leaves);
-  Tensor finish();  // the total; starts again from nothing
+  Tensor finish();             // the total; starts again from nothing
+  void reuse(Tensor buffer) {  // a total that is no longer needed, or null
+    if (buffer) spare_.push_back(std::move(buffer));
+  }
 
  private:
   struct Part {
@@ -28,9 +31,7 @@ class TreeSum {
     std::int64_t leaves;
   };
   void merge_last_two();
-  Shape shape_;
-  Dtype dtype_;
-  Device* device_;
+  std::function<Tensor()> buffer_;
   std::vector<Part> parts_;
   std::vector<Tensor> spare_;
 };

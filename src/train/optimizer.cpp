@@ -31,28 +31,26 @@ double gradient_norm(const Tensor& gradients) { return read_scalar(clip_of(gradi
 Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
     : parameters_(parameters), options_(options) {
   for (const auto& e : parameters.entries()) {
-    if (!e.parameter.trainable) continue;
-    const std::string& name = e.parameter.name;
+    const Parameter& p = e.parameter;
+    if (!p.trainable) continue;
     const bool named = std::any_of(options.no_decay.begin(), options.no_decay.end(),
-                                   [&](const std::string& n) { return name.find(n) != name.npos; });
-    const bool decays = !name.ends_with(".bias") && e.shape.rank() > 1 && !named;
-    const bool tower = name.starts_with("model.visual.") && !name.starts_with("model.visual.merger.");
-    const Group g{e.offset, e.shape.numel(), parameters.gradient_offset(e.parameter), decays ? options.weight_decay : 0,
-                  tower ? options.visual_lr_scale : 1};
+                                   [&](const std::string& n) { return p.name.find(n) != p.name.npos; });
+    const bool decays = p.role != Role::bias && e.shape.rank() > 1 && !named;
+    const Group g{e.offset, e.shape.numel(), p.gradient, decays ? options.weight_decay : 0,
+                  p.module == Module::vision_model ? options.visual_lr_scale : 1};
     Group* last = groups_.empty() ? nullptr : &groups_.back();
     if (last && last->begin + last->count == g.begin && last->weight_decay == g.weight_decay &&
         last->lr_scale == g.lr_scale)
       last->count += g.count;
     else groups_.push_back(g);
   }
-  m_ = Tensor::zeros(parameters.gradients().shape(), parameters.gradients().dtype(), parameters.device(),
-                     Segment::optimizer);
+  m_ = Tensor::zeros({parameters.trained()}, accum_dtype(parameters.dtype()), parameters.device(), Segment::optimizer);
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
 double Optimizer::step(const Tensor& gradients, double lr) {
   const Clip clip = clip_of(gradients, options_.clip_grad);
-  const double norm = read_scalar(clip.norm);
+  const double norm = clip.norm.has_data() ? read_scalar(clip.norm) : 0;  // none in a plan
   if (!std::isfinite(norm)) return norm;
   ++steps_;
   for (const Group& g : groups_) {
@@ -67,7 +65,8 @@ double Optimizer::step(const Tensor& gradients, double lr) {
                     .beta2 = options_.beta2,
                     .eps = options_.eps,
                     .weight_decay = g.weight_decay,
-                    .step = steps_});
+                    .step = steps_,
+                    .master = parameters_.masters() ? of_state(parameters_.masters()) : Tensor()});
   }
   return norm;
 }

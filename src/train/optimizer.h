@@ -11,14 +11,14 @@ struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-5, weight_decay = 0;
   double clip_grad = 1;               // global L2 limit; 0 turns it off
   std::vector<std::string> no_decay;  // parts of names, besides biases and one-dimensional parameters
-  double visual_lr_scale = 1;         // model.visual.* without the merger
+  double visual_lr_scale = 1;         // of the vision model's learning rate
 };
 
 class Optimizer {
  public:
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
 
-  // One update from `gradients`, laid out as Parameters::gradients(). Returns the norm before clipping. Not finite:
+  // One update from `gradients`, laid out as Parameters says. Returns the norm before clipping. Not finite:
   // nothing is changed.
   double step(const Tensor& gradients, double lr);
 

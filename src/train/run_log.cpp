@@ -64,27 +64,26 @@ void RunLog::run(const Json& about) {
   has_run_ = true;
 }
 
-void RunLog::step(const StepReport& r, double peak_flops, const Json& more) {
-  Json line = Json::object({{"step", r.step},
-                            {"loss", r.loss},
-                            {"token_loss", r.token_loss},
-                            {"lr", r.lr},
-                            {"gradient_norm", r.gradient_norm},
-                            {"samples", r.samples},
-                            {"tokens", r.tokens},
-                            {"labelled", r.labelled},
-                            {"patches", r.patches},
-                            {"flops", 2 * r.products},
-                            {"seconds", r.seconds},
-                            {"data_seconds", r.data_seconds},
-                            {"mfu", model_flops_utilisation(r, peak_flops)}});
+void RunLog::step(const StepReport& r, double peak_flops) {
+  Json line = Json::object({{"step", r.step}, {"loss", r.loss}});
+  for (const auto& [key, value] : r.parts.members()) line.set(key, value);
+  const Json rest = Json::object({{"lr", r.lr},
+                                  {"gradient_norm", r.gradient_norm},
+                                  {"samples", r.samples},
+                                  {"tokens", r.tokens},
+                                  {"labelled", r.labelled},
+                                  {"patches", r.patches},
+                                  {"flops", 2 * r.products},
+                                  {"seconds", r.seconds},
+                                  {"data_seconds", r.data_seconds},
+                                  {"mfu", model_flops_utilisation(r, peak_flops)}});
+  for (const auto& [key, value] : rest.members()) line.set(key, value);
   if (r.floor_seconds > 0) line.set("floor_seconds", r.floor_seconds);
   if (r.checksums)
     line.set("checksums", Json::object({{"batch", hex16(r.checksums->batch)},
                                         {"loss", hex16(r.checksums->loss)},
                                         {"gradients", hex16(r.checksums->gradients)},
                                         {"parameters", hex16(r.checksums->parameters)}}));
-  for (const auto& [key, value] : more.members()) line.set(key, value);
   note("step", line);
 }
 

@@ -1,9 +1,9 @@
 // run.jsonl: what a run was and how every step went, one typed line each.
 //
 //   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F, "revision":"..."}
-//   {"type":"step", "step":1, "loss":..., "token_loss":..., "lr":..., "gradient_norm":..., "samples":..., "tokens":...,
-//    "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":..., "floor_seconds":..., "mfu":...,
-//    "checksums":{...}}
+//   {"type":"step", "step":1, "loss":..., the objective's parts ("token_loss":...), "lr":..., "gradient_norm":...,
+//    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
+//    "floor_seconds":..., "mfu":..., "checksums":{...}}
 //   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
 //   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
 // `changed`: keys that have another value than before; `damaged`: what could not be read of checkpoints and this log.
@@ -12,7 +12,7 @@
 #include <string>
 
 #include "store/jsonl.h"
-#include "train/trainer.h"
+#include "train/engine.h"
 
 namespace ov {
 
@@ -25,8 +25,7 @@ class RunLog {
   bool has_run() const { return has_run_; }              // the line "run" stands
   void sync();                                           // to the disk: it survives a power cut
   void run(const Json& about);
-  // `more`: members that one kind of run has beside the others.
-  void step(const StepReport& report, double peak_flops, const Json& more = Json::object());
+  void step(const StepReport& report, double peak_flops);
   void note(const std::string& type, const Json& members);
 
  private:

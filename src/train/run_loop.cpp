@@ -18,10 +18,9 @@ namespace ov {
 namespace {
 
 std::string progress_note(const StepReport& r, double peak) {
-  char text[96];
-  std::snprintf(text, sizeof text, "loss %.4f  lr %.2e  MFU %.0f%%", r.token_loss, r.lr,
-                100 * model_flops_utilisation(r, peak));
-  return text;
+  char text[64];
+  std::snprintf(text, sizeof text, "  lr %.2e  MFU %.0f%%", r.lr, 100 * model_flops_utilisation(r, peak));
+  return r.note + text;
 }
 
 // Padding of packed rows, all steps so far; -1 when the data has no such notion.
@@ -30,31 +29,6 @@ std::int64_t padding_of(const Json& data) {
   return padding ? padding->as_int() : -1;
 }
 
-class TrainerSteps : public Steps {
- public:
-  explicit TrainerSteps(Trainer& trainer) : trainer_(trainer) {}
-  Step step() override {
-    const std::int64_t before = padding_of(trainer_.data().state());
-    Step step{.report = trainer_.step(), .more = Json::object(), .note = ""};
-    if (const std::int64_t after = padding_of(trainer_.data().state()); before >= 0 && after >= 0)
-      step.more.set("padding", after - before);
-    return step;
-  }
-  std::int64_t done() const override { return trainer_.steps_done(); }
-  std::int64_t total() const override { return trainer_.options().steps; }
-  TrainingState state() override {
-    return {trainer_.model().parameters(), trainer_.optimizer(), done(), trainer_.data().state()};
-  }
-  void restore(const TrainingState& state) override {
-    trainer_.data().restore(state.data);
-    trainer_.resumed_at(state.step);
-  }
-  const StepTimes& times() const override { return trainer_.times(); }
-
- private:
-  Trainer& trainer_;
-};
-
 // How a resumed run came about: for its log.
 struct Resumed {
   std::string from;  // the checkpoint; empty: a new run
@@ -62,7 +36,7 @@ struct Resumed {
 };
 
 // Goes to the newest whole checkpoint. Those that are damaged are told and set aside.
-Resumed resume(Steps& steps, const RunOptions& o, const Json& about) {
+Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   Resumed resumed;
   std::vector<std::string> found = checkpoints(o.out), damaged;
   // A run that starts again beside them would have its own checkpoints pruned as the older ones.
@@ -81,11 +55,12 @@ Resumed resume(Steps& steps, const RunOptions& o, const Json& about) {
       continue;
     }
     resumed.changed = check_same_run(path, stored, about, o.may_change);
-    if (const std::int64_t step = stored.at("step").as_int(); step > steps.total())
-      input_error(path, ": is of step ", step, ", and train.steps is ", steps.total(), "; name another train.out");
-    TrainingState state = steps.state();
+    if (const std::int64_t step = stored.at("step").as_int(); step > engine.options().steps)
+      input_error(path, ": is of step ", step, ", and train.steps is ", engine.options().steps,
+                  "; name another train.out");
+    TrainingState state = engine.state();
     load_checkpoint(path, stored, state);
-    steps.restore(state);
+    engine.restore(state);
     for (const std::string& d : damaged) set_aside(d);
     tell(cat("resumed from ", path));
     resumed.from = path;
@@ -100,7 +75,6 @@ Resumed resume(Steps& steps, const RunOptions& o, const Json& about) {
 tensorboard::Scalars scalars(const StepReport& r, double peak, const Json& more) {
   const double rate = r.seconds > 0 ? 1 / r.seconds : 0;
   tensorboard::Scalars all = {{"loss", r.loss},
-                              {"token_loss", r.token_loss},
                               {"lr", r.lr},
                               {"gradient_norm", r.gradient_norm},
                               {"tokens_per_second", rate * static_cast<double>(r.tokens)},
@@ -130,16 +104,17 @@ RunDirectory::RunDirectory(const RunOptions& options, const std::string& result,
   }
 }
 
-StepReport run_to_end(Steps& steps, const RunOptions& o, const RunFacts& facts, const std::function<Json()>& finish) {
+StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& facts,
+                      const std::function<Json()>& finish) {
   const StopSignals signals;
   Json sources = facts.sources;
-  sources.set("starting_weights", hex16(tensor_checksum(steps.state().parameters.values())));
+  sources.set("starting_weights", hex16(tensor_checksum(engine.state().parameters.values())));
   Json about = Json::object({{"config", o.config}, {"sources", sources}});
   for (const auto& [key, value] : facts.counts.members()) about.set(key, value);
-  Resumed resumed = resume(steps, o, about);
+  Resumed resumed = resume(engine, o, about);
 
-  RunLog log(o.out + "/run.jsonl", steps.done());
-  tensorboard::Writer events(o.out, steps.done());
+  RunLog log(o.out + "/run.jsonl", engine.steps_done());
+  tensorboard::Writer events(o.out, engine.steps_done());
   const double peak = kernels::cpu::fma_peak_flops(threads());
   if (!log.damage().empty()) {
     tell(cat("damaged line: ", log.damage(), "; the log is cut there"));
@@ -153,56 +128,53 @@ StepReport run_to_end(Steps& steps, const RunOptions& o, const RunFacts& facts, 
     log.run(first);
   }
   if (!resumed.from.empty())
-    log.note("resume", Json::object({{"step", steps.done()},
+    log.note("resume", Json::object({{"step", engine.steps_done()},
                                      {"revision", revision()},
                                      {"threads", threads()},
                                      {"changed", resumed.changed},
                                      {"damaged", resumed.damaged}}));
 
   StepReport report;
-  report.step = steps.done();
-  std::int64_t saved = steps.done();
+  report.step = engine.steps_done();
+  std::int64_t padding = padding_of(engine.state().data);
+  std::int64_t saved = engine.steps_done();
   // The log first: a checkpoint must not know of a step that a power cut took from the log.
   const auto save = [&] {
     log.sync();
     events.sync();
-    save_checkpoint(o.out, steps.state(), about);
+    save_checkpoint(o.out, engine.state(), about);
     prune_checkpoints(o.out, o.keep);
-    saved = steps.done();
+    saved = engine.steps_done();
   };
   {
-    Progress progress(facts.name, steps.total(), "step", steps.done());
-    while (steps.done() < steps.total() && !StopSignals::asked()) {
-      const Steps::Step step = steps.step();
-      report = step.report;
-      const bool last = report.step == steps.total();
+    Progress progress(facts.name, engine.options().steps, "step", engine.steps_done());
+    while (engine.steps_done() < engine.options().steps && !StopSignals::asked()) {
+      report = engine.step();
+      if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
+        report.parts.set("padding", all - padding), padding = all;
+      const bool last = report.step == engine.options().steps;
       if (last || (o.log_every > 0 && report.step % o.log_every == 0)) {
-        log.step(report, peak, step.more);
-        events.write(report.step, scalars(report, peak, step.more));
+        log.step(report, peak);
+        events.write(report.step, scalars(report, peak, report.parts));
       }
       if (last || (o.save_every > 0 && report.step % o.save_every == 0)) save();
-      progress.update(report.step, step.note.empty() ? progress_note(report, peak) : step.note);
+      progress.update(report.step, progress_note(report, peak));
     }
   }
   if (const int signal = StopSignals::asked()) {
-    if (saved < steps.done()) save();
-    log.note("stop", Json::object({{"step", steps.done()}, {"signal", signal}}));
-    throw Error(stopped_by(signal), cat("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " after step ",
-                                        steps.done(), " of ", steps.total(), steps.done() > 0 ? ", which is saved" : "",
-                                        "; the same command goes on from there"));
+    if (saved < engine.steps_done()) save();
+    log.note("stop", Json::object({{"step", engine.steps_done()}, {"signal", signal}}));
+    throw Error(stopped_by(signal),
+                cat("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " after step ", engine.steps_done(), " of ",
+                    engine.options().steps, engine.steps_done() > 0 ? ", which is saved" : "",
+                    "; the same command goes on from there"));
   }
   const Json members = finish();
-  if (steps.times().steps() > 0) log.note("times", steps.times().json());
-  Json end = Json::object({{"step", steps.done()}});
+  if (engine.times().steps() > 0) log.note("times", engine.times().json());
+  Json end = Json::object({{"step", engine.steps_done()}});
   for (const auto& [key, value] : members.members()) end.set(key, value);
   log.note("end", end);
   return report;
-}
-
-StepReport run_to_end(Trainer& trainer, const RunOptions& options, const RunFacts& facts,
-                      const std::function<Json()>& finish) {
-  TrainerSteps steps(trainer);
-  return run_to_end(steps, options, facts, finish);
 }
 
 }  // namespace ov

@@ -10,7 +10,6 @@
 
 #include "base/io/directory_lock.h"
 #include "train/checkpoint.h"
-#include "train/trainer.h"
 
 namespace ov {
 
@@ -39,23 +38,6 @@ class RunDirectory {
   std::unique_ptr<DirectoryLock> lock_;
 };
 
-// What the loop drives.
-class Steps {
- public:
-  struct Step {
-    StepReport report;
-    Json more = Json::object();  // members of the log's line that this kind of run has beside the others
-    std::string note;            // behind the progress bar; empty: loss, rate, MFU
-  };
-  virtual ~Steps() = default;
-  virtual Step step() = 0;
-  virtual std::int64_t done() const = 0;
-  virtual std::int64_t total() const = 0;
-  virtual TrainingState state() = 0;
-  virtual void restore(const TrainingState& state) = 0;
-  virtual const StepTimes& times() const = 0;
-};
-
 // What a kind of run says about itself.
 struct RunFacts {
   std::string name = "train";     // before the progress bar
@@ -66,9 +48,7 @@ struct RunFacts {
 // `finish`, called after the last step, exports what was trained and returns the members of the log's last line.
 // Throws input_error when there is a checkpoint and options.resume is false, when it is of another run, or when none is
 // whole; an Error that ends the process with 130 or 143 when a signal stopped the run.
-StepReport run_to_end(Steps& steps, const RunOptions& options, const RunFacts& facts,
-                      const std::function<Json()>& finish);
-StepReport run_to_end(Trainer& trainer, const RunOptions& options, const RunFacts& facts,
+StepReport run_to_end(StepEngine& engine, const RunOptions& options, const RunFacts& facts,
                       const std::function<Json()>& finish);
 
 }  // namespace ov

@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include "base/parallel.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
-#include "train/trainer.h"
 
 using namespace ov;
 
@@ -98,8 +98,7 @@ TEST_CASE("plan: recomputation trades activations for a second pass of the block
   const double tower = 2 * 2.0 * (1601.0 * 12 * 96 * 96 + 2.0 * 96 * 1601 * 1601);
   for (const bool all : {true, false}) {
     PlanOptions options;
-    options.trainable =
-        trainable(all ? Strings{"language_model", "adapter", "vision_model"} : Strings{"adapter"}, true);
+    if (!all) options.train.modules = {"adapter"};
     const Plan kept = plan_model(config, options);
     options.recompute = true;
     const Plan again = plan_model(config, options);
@@ -115,7 +114,7 @@ TEST_CASE("plan: recomputation trades activations for a second pass of the block
 TEST_CASE("plan: training the merger alone needs no gradients of weights elsewhere and no backward through the tower") {
   const ModelConfig config = described("configs/model/4b.json");
   PlanOptions options;
-  options.trainable = trainable({"adapter"}, true);
+  options.train.modules = {"adapter"};
   const Plan plan = plan_model(config, options);
   CHECK(plan.trained == 27271680);
   CHECK(plan.memory.peak[static_cast<std::size_t>(Segment::gradients)] == 4 * plan.trained);
@@ -123,6 +122,31 @@ TEST_CASE("plan: training the merger alone needs no gradients of weights elsewhe
   // down to its norm, which is trained.
   const double merger = 400 * 54525952.0, attention = 294912.0 * 512 * 513;
   CHECK(plan.backward_flops == 512 * (7266631680.0 + 777912320.0) + 2 * attention + 2 * merger);
+}
+
+TEST_CASE("plan: micro-batches cost gradient buffers by how they are added, and FLOPs each") {
+  const ModelConfig config = described("configs/model/tiny.json");
+  const int before = threads();
+  const auto planned = [&](std::int64_t micro_batches, bool tree, int n) {
+    set_threads(n);
+    PlanOptions options;
+    options.micro_batches = micro_batches;
+    options.train.tree = tree;
+    return plan_model(config, options);
+  };
+  const Plan one = planned(1, true, 1);
+  const auto buffers = [&](const Plan& p) {
+    return p.memory.peak[static_cast<std::size_t>(Segment::gradients)] / (4 * one.parameters);
+  };
+  CHECK(buffers(one) == 1);
+  CHECK(buffers(planned(8, false, 1)) == 1);
+  CHECK(buffers(planned(8, false, 4)) == 1);  // a chain has one buffer, so nothing runs side by side
+  CHECK(buffers(planned(8, true, 1)) == 4);   // log2 8 + 1
+  CHECK(planned(8, true, 1).forward_flops == 8 * one.forward_flops);
+  CHECK(planned(8, false, 1).backward_flops == 8 * one.backward_flops);
+  CHECK(buffers(planned(3, true, 4)) == 3);
+  CHECK(buffers(planned(8, true, 4)) == 8);  // two a thread
+  set_threads(before);
 }
 
 TEST_CASE("plan: sizes that do not fit are refused") {

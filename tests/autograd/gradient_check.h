@@ -56,6 +56,7 @@ class CheckExample : public Example {
     Var var;
   };
   std::vector<Leaf>& leaves() { return leaves_; }
+  const Tensor gradients = Tensor::zeros({1 << 14}, Dtype::f64, cpu());  // of all parameters
   Tensor random(const Shape& shape) {
     const Tensor t(shape, Dtype::f64, cpu());
     for (std::int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = random_();
@@ -68,8 +69,10 @@ class CheckExample : public Example {
       Leaf leaf;
       leaf.parameter = std::make_unique<Parameter>();
       leaf.parameter->value = random(shape);
+      leaf.parameter->gradient = next_gradient_;
+      next_gradient_ += shape.numel();
       // Not zero: an op that overwrites where it should add would pass otherwise.
-      leaf.parameter->main_grad = random(shape);
+      gradient_of(*leaf.parameter, gradients).copy_from(random(shape));
       leaves_.push_back(std::move(leaf));
     }
     return leaves_[next_leaf_++];
@@ -80,6 +83,7 @@ class CheckExample : public Example {
   Tape* tape_ = nullptr;
   std::vector<Leaf> leaves_;
   std::size_t next_leaf_ = 0;
+  std::int64_t next_gradient_ = 0;
 };
 
 struct GradientError {
@@ -92,12 +96,12 @@ struct GradientError {
 inline GradientError check_gradient(const std::function<std::vector<Var>(Example&)>& op, std::uint64_t seed = 1,
                                     std::int64_t edge = 0) {
   CheckExample e(seed, edge);
-  Tape tape;
+  Tape tape(e.gradients);
   e.start(&tape);
   const std::vector<Var> outputs = op(e);
-  std::vector<Tensor> cotangents, before;
+  const Tensor before = e.gradients.contiguous_copy();
+  std::vector<Tensor> cotangents;
   for (const Var& y : outputs) cotangents.push_back(e.random(y.shape()));
-  for (auto& leaf : e.leaves()) before.push_back(leaf.parameter->main_grad.contiguous_copy());
   const auto loss = [&] {
     e.start(nullptr);
     const std::vector<Var> y = op(e);
@@ -116,7 +120,8 @@ inline GradientError check_gradient(const std::function<std::vector<Var>(Example
     const Tensor& x = leaf.parameter->value;
     std::vector<double> got(static_cast<std::size_t>(x.numel()), 0.0), expected(got.size());
     if (leaf.is_parameter) {
-      const auto sum = leaf.parameter->main_grad.to_vector<double>(), old = before[l].to_vector<double>();
+      const auto sum = gradient_of(*leaf.parameter, e.gradients).to_vector<double>(),
+                 old = gradient_of(*leaf.parameter, before).to_vector<double>();
       for (std::size_t i = 0; i < got.size(); ++i) got[i] = sum[i] - old[i];
     } else if (const Tensor g = tape.gradient(leaf.var)) {
       got = g.to_vector<double>();

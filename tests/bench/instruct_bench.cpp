@@ -12,7 +12,7 @@
 #include "cli/verbs.h"
 #include "kernels/cpu/peak.h"
 #include "tests/bench/torch_peer.h"
-#include "train/trainer.h"
+#include "tests/model/packed_rows.h"
 
 namespace ov::bench {
 namespace {
@@ -127,7 +127,7 @@ void instruct() {
   model.parameters().allocate(Dtype::f32, cpu());
   initialize(model.parameters(), cli::init_options(described), 1);
   SameStep source(step, config.vision);
-  Trainer trainer(model, source, stage_options());
+  ov::test::Training trainer(model, source, stage_options());
   const StepReport first = trainer.step();
   const int all = threads();
   std::printf(
@@ -138,7 +138,7 @@ void instruct() {
 
   const auto peers = torch_peers("instruct", steps, all);
   for (const auto& peer : peers) {
-    check_same(peer->facts, "trained", model.parameters().gradients().numel());
+    check_same(peer->facts, "trained", model.parameters().trained());
     check_same(peer->facts, "tokens", first.tokens);
     check_same(peer->facts, "labelled", first.labelled);
     check_same(peer->facts, "patches", first.patches);

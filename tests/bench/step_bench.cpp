@@ -8,7 +8,7 @@
 #include "kernels/cpu/peak.h"
 #include "nn/init.h"
 #include "tests/bench/torch_peer.h"
-#include "train/trainer.h"
+#include "tests/model/packed_rows.h"
 
 namespace ov::bench {
 namespace {
@@ -70,11 +70,11 @@ struct Ours {
     TrainOptions o;
     o.steps = 1000000;
     o.checksum_every = 0;
-    trainer = std::make_unique<Trainer>(model, source, o);
+    trainer = std::make_unique<ov::test::Training>(model, source, o);
   }
   Onevision model;
   SameStep source;
-  std::unique_ptr<Trainer> trainer;
+  std::unique_ptr<ov::test::Training> trainer;
 };
 
 void step() {

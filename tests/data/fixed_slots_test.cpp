@@ -278,7 +278,8 @@ TEST_CASE("fixed slots: a step of which every record is faulty has loss 0 and gr
     TrainOptions train;
     train.steps = 3;
     train.normalise_by = by;
-    Trainer trainer(*model, loader, train);
+    LanguageObjective objective(*model, loader, train);
+    StepEngine trainer(objective, train);
     for (int s = 0; s < 3; ++s) {
       const StepReport r = trainer.step();
       CHECK(r.samples == 2);

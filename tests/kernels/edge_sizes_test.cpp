@@ -33,14 +33,22 @@ class EdgeExample : public Example {
  public:
   // The call number `which` of size() gets `edge`, the others their usual sizes.
   EdgeExample(Dtype dtype, Device& device, int which, std::int64_t edge)
-      : dtype_(dtype), device_(device), which_(which), edge_(edge), random_(7) {}
+      : gradients({1 << 16}, accum_dtype(dtype), device),
+        tape(gradients),
+        dtype_(dtype),
+        device_(device),
+        which_(which),
+        edge_(edge),
+        random_(7) {}
   std::int64_t size(std::int64_t usual) override { return calls++ == which_ ? edge_ : usual; }
   Var input(const Shape& shape) override { return input(shape, dtype_); }
   Var wide_input(const Shape& shape) override { return input(shape, accum_dtype(dtype_)); }
   Var parameter(const Shape& shape) override {
     auto p = std::make_unique<Parameter>();
     p->value = drawn(shape, dtype_);
-    p->main_grad = drawn(shape, accum_dtype(dtype_));  // not zero: it is added to
+    p->gradient = next_gradient_;
+    next_gradient_ += shape.numel();
+    gradient_of(*p, gradients).copy_from(drawn(shape, accum_dtype(dtype_)));  // not zero: it is added to
     leaves.push_back({tape.parameter(*p), std::move(p)});
     return leaves.back().var;
   }
@@ -63,6 +71,7 @@ class EdgeExample : public Example {
     Var var;
     std::unique_ptr<Parameter> parameter;
   };
+  const Tensor gradients;  // of all parameters
   Tape tape;
   std::vector<Leaf> leaves;
   int calls = 0;
@@ -77,6 +86,7 @@ class EdgeExample : public Example {
   int which_;
   std::int64_t edge_;
   test::Random random_;
+  std::int64_t next_gradient_ = 0;
 };
 
 struct Run {
@@ -98,7 +108,7 @@ Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge) {
   }
   e.tape.backward(outputs, seeds);
   for (const auto& leaf : e.leaves) {
-    const Tensor g = leaf.parameter ? leaf.parameter->main_grad : e.tape.gradient(leaf.var);
+    const Tensor g = leaf.parameter ? gradient_of(*leaf.parameter, e.gradients) : e.tape.gradient(leaf.var);
     r.tensors.push_back(g ? host(g) : std::vector<double>{});
     for (int axis = 0; axis < leaf.var.value.rank(); ++axis) r.longest = std::max(r.longest, 8 + leaf.var.dim(axis));
   }

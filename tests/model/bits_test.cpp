@@ -4,7 +4,7 @@
 #include "base/parallel.h"
 #include "generate/generate.h"
 #include "tests/model/packed_rows.h"
-#include "train/trainer.h"
+#include "train/objectives/language.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -57,9 +57,11 @@ Outcome train(const TrainOptions& options, int threads, bool recompute) {
   const auto model = small_model();
   model->recompute_blocks = recompute;
   FixedSteps data({eight_micro_batches(), as_step({mixed_row(1), with_branches()})});
-  Trainer trainer(*model, data, options);
+  Training trainer(*model, data, options);
   Outcome out;
-  out.gradients = trainer.accumulate(eight_micro_batches(), 0, 8).gradients.contiguous_copy();
+  trainer.prepare();
+  out.gradients = trainer.accumulate(0, 8).contiguous_copy();
+  data.restore(Json(0));
   for (int i = 0; i < 3; ++i) out.checksums.push_back(*trainer.step().checksums);
   out.values = model->parameters().values().contiguous_copy();
   out.first_moment = trainer.optimizer().first_moment().contiguous_copy();
@@ -171,12 +173,12 @@ TEST_CASE(
   const auto model = small_model();
   FixedSteps data({step});
   // What owners of the ranges [cut, next cut) add up to, each range `leaves` micro-batches.
-  const auto total = [&](const TrainOptions& o, const std::vector<std::size_t>& cuts) {
-    Trainer trainer(*model, data, o);
-    TreeSum sum(model->parameters().gradients().shape(), Dtype::f32, cpu());
+  const auto total = [&](const TrainOptions& o, const std::vector<std::int64_t>& cuts) {
+    Training trainer(*model, data, o);
+    trainer.prepare();
+    TreeSum sum([&] { return model->parameters().gradient_buffer(); });
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
-      sum.add(trainer.accumulate(step, cuts[i], cuts[i + 1]).gradients.contiguous_copy(),
-              static_cast<std::int64_t>(cuts[i + 1] - cuts[i]));
+      sum.add(trainer.accumulate(cuts[i], cuts[i + 1]).contiguous_copy(), cuts[i + 1] - cuts[i]);
     return sum.finish();
   };
   TrainOptions chain = options();

@@ -6,7 +6,7 @@
 #include "data/normalise.h"
 #include "data/source.h"
 #include "tests/model/small_model.h"
-#include "train/micro_batch.h"
+#include "train/objectives/language.h"
 
 namespace ov::test {
 
@@ -70,14 +70,27 @@ inline Tensor logits_of(const Onevision& model, const MicroBatch& b) {
   return model.logits(model.hidden(nullptr, model_inputs(b, p.dtype(), p.device()))).value;
 }
 
-// Loss of a step and its gradients, which are laid out as Parameters::gradients().
+// One micro-batch; its gradients are added to `gradients`, null: forward only.
+struct MicroBatchResult {
+  double loss = 0;
+  Tape::Products products;
+};
+inline MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch& batch, const LossTargets& targets,
+                                        double denominator, const Tensor& gradients) {
+  Tape tape(gradients);
+  const LanguageLoss l = language_loss(model, tape, batch, targets, denominator);
+  if (gradients) backward_from(tape, std::span(&l.loss, 1));
+  return {sum_of(l.loss.value), tape.products()};
+}
+
+// Loss of a step and its gradients.
 struct LossAndGradients {
   double loss = 0;
   Tensor gradients;
 };
 inline LossAndGradients loss_and_gradients(const Onevision& model, const GlobalStep& step, NormaliseBy by) {
-  const Tensor& like = model.parameters().gradients();
-  LossAndGradients out{0, Tensor::zeros(like.shape(), like.dtype(), like.device())};
+  LossAndGradients out{0, model.parameters().gradient_buffer()};
+  out.gradients.zero();
   const StepTargets targets = loss_targets(step, by);
   for (std::size_t i = 0; i < step.micro_batches.size(); ++i)
     out.loss +=
@@ -104,6 +117,15 @@ class FixedSteps : public StepSource {
  private:
   std::vector<GlobalStep> steps_;
   std::int64_t at_ = 0;
+};
+
+struct OwnedObjective {
+  LanguageObjective objective;
+};
+// The engine with the language objective that it drives.
+struct Training : OwnedObjective, StepEngine {
+  Training(Onevision& model, StepSource& data, const TrainOptions& options)
+      : OwnedObjective{{model, data, options}}, StepEngine(objective, options) {}
 };
 
 }  // namespace ov::test

@@ -1,6 +1,6 @@
 // Region losses on given numbers: cosines, margin, loss, and both gradients, as one function for the tests.
 #pragma once
-#include "train/cluster_discrimination.h"
+#include "train/objectives/cluster_discrimination.h"
 
 namespace ov::rice_test {
 

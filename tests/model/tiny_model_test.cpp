@@ -40,10 +40,10 @@ struct Tiny {
     model->parameters().allocate(Dtype::f64, cpu());
     for (const auto& e : model->parameters().entries()) {
       double amplitude = 0.5, base = 0;
-      if (e.role == Role::norm_weight) amplitude = 0.25, base = 1;
-      if (e.role == Role::bias || e.role == Role::norm_bias) amplitude = 0.25;
-      if (e.role == Role::class_vector || e.role == Role::embedding) amplitude = 1;
-      if (e.role == Role::class_angles) amplitude = 4;
+      if (e.parameter.role == Role::norm_weight) amplitude = 0.25, base = 1;
+      if (e.parameter.role == Role::bias || e.parameter.role == Role::norm_bias) amplitude = 0.25;
+      if (e.parameter.role == Role::class_vector || e.parameter.role == Role::embedding) amplitude = 1;
+      if (e.parameter.role == Role::class_angles) amplitude = 4;
       fill(e.parameter.value, name_on_disk(e.parameter.name), amplitude, base);
     }
     pixels = Tensor({24, 12}, Dtype::f64, cpu());

@@ -110,7 +110,8 @@ TEST_CASE("a value depends on seed, name and element: not on the order of declar
     CAPTURE(name);
     CHECK(same_bits(e.parameter.value, reversed.find(name)->value));
     CHECK(same_bits(e.parameter.value, wide.find(name)->value.to(Dtype::f32)));
-    const bool random = e.role != Role::bias && e.role != Role::norm_bias && e.role != Role::norm_weight;
+    const bool random =
+        e.parameter.role != Role::bias && e.parameter.role != Role::norm_bias && e.parameter.role != Role::norm_weight;
     CHECK(same_bits(e.parameter.value, other.find(name)->value) == !random);
   }
   CHECK_FALSE(same_bits(set.find("matrix")->value, set.find("out")->value));

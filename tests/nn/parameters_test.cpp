@@ -56,32 +56,60 @@ TEST_CASE("parameters lie one after another in the order of their names; a fused
 
 TEST_CASE("gradients exist for what is trained alone, one after another, and a fused one's is that of its parts") {
   Attention a;
-  a.set.train([](const std::string& name) { return name != "before"; });
-  CHECK(a.set.gradients().numel() == 29);
-  CHECK_FALSE(a.set.find("before")->main_grad);
+  a.set.train([](const Parameter& p) { return p.name != "before"; });
+  const Tensor flat = a.set.gradient_buffer();
+  CHECK(flat.shape() == Shape{29});
+  CHECK(a.set.trained() == 29);
+  CHECK_FALSE(gradient_of(*a.set.find("before"), flat));
   CHECK_FALSE(a.set.find("before")->trainable);
-  CHECK(a.set.gradient_offset(*a.q) == 0);
-  CHECK(a.set.gradient_offset(*a.v) == 18);
-  CHECK(a.set.gradient_offset(*a.set.find("after")) == 24);
-  CHECK(a.qkv->main_grad.shape() == Shape{8, 3});
-  CHECK(a.qkv->main_grad.data<double>() == a.q->main_grad.data<double>());
-  for (std::int64_t i = 0; i < 29; ++i) CHECK(a.set.gradients().data<double>()[i] == 0);
+  CHECK(a.q->gradient == 0);
+  CHECK(a.v->gradient == 18);
+  CHECK(a.set.find("after")->gradient == 24);
+  CHECK(gradient_of(*a.qkv, flat).shape() == Shape{8, 3});
+  CHECK(gradient_of(*a.qkv, flat).data<double>() == flat.data<double>());
+  CHECK(gradient_of(*a.k, flat).data<double>() == flat.data<double>() + 12);
+  CHECK(gradient_of(*a.k, flat).shape() == Shape{2, 3});
+  CHECK_FALSE(gradient_of(*a.k, {}));
+  CHECK_FALSE(a.set.masters());  // f64 accumulates in itself
 
-  const Tensor flat({29}, Dtype::f64, cpu());
-  CHECK(a.set.gradient_slice(flat, *a.qkv).data<double>() == flat.data<double>());
-  CHECK(a.set.gradient_slice(flat, *a.k).data<double>() == flat.data<double>() + 12);
-  CHECK(a.set.gradient_slice(flat, *a.k).shape() == Shape{2, 3});
-
-  a.set.train([](const std::string& name) { return name == "after"; });
-  CHECK(a.set.gradients().numel() == 5);
+  a.set.train([](const Parameter& p) { return p.name == "after"; });
+  CHECK(a.set.trained() == 5);
   CHECK_FALSE(a.qkv->trainable);
-  CHECK_FALSE(a.qkv->main_grad);
+  CHECK_FALSE(gradient_of(*a.qkv, flat));
+}
+
+TEST_CASE("values that accumulate in a wider type have masters of what is trained, laid out as its gradients") {
+  Parameters set;
+  set.declare("frozen", {3}, Role::matrix);
+  set.declare("trained", {2, 2}, Role::matrix);
+  set.allocate(Dtype::bf16, cpu());
+  set.values().copy_from(Tensor::of<float>({9, 9, 9, 1.5f, -2, 0.25f, 3}, {7}).to(Dtype::bf16));
+  set.train([](const Parameter& p) { return p.name == "trained"; });
+  CHECK(set.masters().to_vector<float>() == std::vector<float>{1.5f, -2, 0.25f, 3});
+  CHECK(set.gradient_buffer().dtype() == Dtype::f32);
+}
+
+TEST_CASE("a parameter knows the module it was declared in and its role; no two have one name") {
+  const auto model = small_model();
+  for (const auto& e : model->parameters().entries()) {
+    const Parameter& p = e.parameter;
+    CAPTURE(p.name);
+    const bool visual = p.name.starts_with("model.visual."), merger = p.name.starts_with("model.visual.merger.");
+    CHECK(p.module == (merger ? Module::adapter : visual ? Module::vision_model : Module::language_model));
+    CHECK((p.role == Role::class_vector || p.role == Role::class_angles) == p.name.starts_with("model.visual.class_"));
+    CHECK((p.role == Role::bias) ==
+          (p.name.ends_with(".bias") && p.name.find("norm") == p.name.npos && p.name.find("ln_q") == p.name.npos));
+    CHECK(model->parameters().find(p.name) == &p);
+  }
+  Parameters twice;
+  twice.declare("w", {1}, Role::matrix);
+  CHECK(fault([&] { twice.declare("w", {2}, Role::bias); }) == "parameters: two have the name w");
 }
 
 TEST_CASE("half a fused product cannot be frozen, and only neighbours can be fused") {
   Attention a;
   CHECK(fault([&] {
-          a.set.train([](const std::string& name) { return name == "q"; });
+          a.set.train([](const Parameter& p) { return p.name == "q"; });
         }).find("freeze all of them or none") != std::string::npos);
   Parameters apart;
   Parameter* first = apart.declare("first", {2, 3}, Role::matrix);

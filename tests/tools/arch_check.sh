@@ -10,7 +10,8 @@ store:    tensor
 text:     tensor
 image:    tensor
 kernels:  tensor
-autograd: kernels
+comm:     kernels
+autograd: comm
 nn:       autograd
 parallel: nn
 model:    parallel store

@@ -11,7 +11,7 @@
 #include "base/sha256.h"
 #include "generate/generate.h"
 #include "tests/model/packed_rows.h"
-#include "train/trainer.h"
+#include "train/objectives/language.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -96,13 +96,16 @@ void train(Report& report, const Run& run) {
   options.optimizer.visual_lr_scale = 0.5;
   options.normalise_by = run.by;
   options.tree = run.tree;
-  Trainer trainer(*model, data, options);
+  Training trainer(*model, data, options);
   report.line(std::string(run.name) + ": initial", {model->parameters().values()});
-  report.line(std::string(run.name) + ": gradients", {trainer.accumulate(steps()[0], 0, 5).gradients});
+  trainer.prepare();
+  report.line(std::string(run.name) + ": gradients", {trainer.accumulate(0, 5)});
+  data.restore(Json(0));
   for (int s = 1; s <= 6; ++s) {
     const StepReport r = trainer.step();
     report.line(cat(run.name, ": step ", s),
-                {Tensor::of<double>({r.loss, r.token_loss, r.gradient_norm, r.lr}, {4}), model->parameters().values()});
+                {Tensor::of<double>({r.loss, r.parts.at("token_loss").as_double(), r.gradient_norm, r.lr}, {4}),
+                 model->parameters().values()});
   }
   report.line(std::string(run.name) + ": moments",
               {trainer.optimizer().first_moment(), trainer.optimizer().second_moment()});

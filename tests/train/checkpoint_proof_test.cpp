@@ -28,10 +28,11 @@ std::string refusal(const std::function<void()>& f) {
 void save_steps(const std::string& out, std::int64_t steps) {
   const auto model = random_model(least_config());
   FixedSteps data({as_step({mixed_row(1)})});
-  Trainer trainer(*model, data, short_run(steps));
+  LanguageObjective objective(*model, data, short_run(steps));
+  StepEngine engine(objective, short_run(steps));
   for (std::int64_t i = 0; i < steps; ++i) {
-    trainer.step();
-    save_checkpoint(out, trainer, Json::object());
+    engine.step();
+    save_checkpoint(out, engine.state(), Json::object());
   }
 }
 

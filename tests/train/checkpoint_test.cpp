@@ -54,13 +54,13 @@ constexpr std::int64_t steps = 4;
 std::string run_to_the_end(const std::string& out) {
   const auto model = random_model(least_config());
   FixedSteps data({as_step({mixed_row(1)}), as_step({mixed_row(2), mixed_row(3)}), as_step({mixed_row(4)})});
-  Trainer trainer(*model, data, short_run(steps));
-  if (const auto newest = newest_checkpoint(out)) load_checkpoint(*newest, trainer);
+  Training trainer(*model, data, short_run(steps));
+  if (const auto newest = newest_checkpoint(out)) load_into(trainer, *newest);
   RunLog log(out + "/run.jsonl", trainer.steps_done());
   while (trainer.steps_done() < steps) {
     log.step(trainer.step(), 0);
     if (trainer.steps_done() % 2 != 0) continue;
-    save_checkpoint(out, trainer, about);
+    save_checkpoint(out, trainer.state(), about);
     prune_checkpoints(out, 1);
   }
   return sha256_of(trainer);
@@ -88,11 +88,11 @@ TEST_CASE("six steps at once and three, a new process's worth of objects, and th
     for (const std::int64_t stop : stops) {
       const auto model = random_model(byte_config());
       Loader loader(options, loader_test::small_processor());
-      Trainer trainer(*model, loader, short_run(6));
-      if (const auto newest = newest_checkpoint(out)) load_checkpoint(*newest, trainer);
+      Training trainer(*model, loader, short_run(6));
+      if (const auto newest = newest_checkpoint(out)) load_into(trainer, *newest);
       RunLog log(out + "/run.jsonl", trainer.steps_done());
       while (trainer.steps_done() < stop) log.step(trainer.step(), 0);
-      save_checkpoint(out, trainer, about);
+      save_checkpoint(out, trainer.state(), about);
       sha = sha256_of(trainer);
     }
     return sha;
@@ -170,7 +170,7 @@ TEST_CASE("twin: checkpoints written straight into their directory are caught by
   const ScratchDirectory out;
   const auto model = random_model(least_config());
   FixedSteps data({as_step({mixed_row(1)})});
-  Trainer trainer(*model, data, short_run(steps));
+  Training trainer(*model, data, short_run(steps));
   trainer.step();
   const auto names = [&](const std::string& dir) {
     return write_checkpoint(dir, {{"a", Tensor::of<float>({1}, {1})}});
@@ -202,17 +202,17 @@ TEST_CASE(
   {
     const auto model = random_model(byte_config());
     Loader loader(options, loader_test::small_processor());
-    Trainer trainer(*model, loader, short_run(3));
+    Training trainer(*model, loader, short_run(3));
     trainer.step();
-    save_checkpoint(out.path(), trainer, about);
+    save_checkpoint(out.path(), trainer.state(), about);
   }
   const std::string checkpoint = *newest_checkpoint(out.path());
   const auto resume = [&](const ModelConfig& config, const TrainOptions& train, const LoaderOptions& data) {
     const auto model = random_model(config, 2);
     const auto before = model->parameters().values().to_vector<float>();
     Loader loader(data, loader_test::small_processor());
-    Trainer trainer(*model, loader, train);
-    const std::string message = refusal([&] { load_checkpoint(checkpoint, trainer); });
+    Training trainer(*model, loader, train);
+    const std::string message = refusal([&] { load_into(trainer, checkpoint); });
     CHECK(message.find('\n') == std::string::npos);
     if (&data == &options) CHECK((model->parameters().values().to_vector<float>() == before) == (message != ""));
     return message;
@@ -246,10 +246,10 @@ TEST_CASE("pruning keeps the newest, and clears away what a kill left of others"
   const ScratchDirectory out;
   const auto model = random_model(least_config());
   FixedSteps data({as_step({mixed_row(1)})});
-  Trainer trainer(*model, data, short_run(12));
+  Training trainer(*model, data, short_run(12));
   for (int i = 0; i < 12; ++i) {
     trainer.step();
-    save_checkpoint(out.path(), trainer, about);
+    save_checkpoint(out.path(), trainer.state(), about);
   }
   const auto names = [&] { return list_directory(out / "checkpoints"); };
   CHECK(names().size() == 12);
@@ -270,9 +270,9 @@ TEST_CASE("a disk that fills up while saving: one clear line, exit code 3, and t
   const ScratchDirectory out;
   const auto model = random_model(least_config());
   FixedSteps data({as_step({mixed_row(1)})});
-  Trainer trainer(*model, data, short_run(9));
+  Training trainer(*model, data, short_run(9));
   trainer.step();
-  save_checkpoint(out.path(), trainer, about);
+  save_checkpoint(out.path(), trainer.state(), about);
   const std::string older = out / "checkpoints/step-00000001";
   const std::string sha = sha256_of(trainer), older_bytes = sha256_file(older + "/model.safetensors");
   const auto model_bytes = std::filesystem::file_size(older + "/model.safetensors"),
@@ -285,15 +285,15 @@ TEST_CASE("a disk that fills up while saving: one clear line, exit code 3, and t
     CHECK(sha256_file(older + "/model.safetensors") == older_bytes);
     const auto again = random_model(least_config(), 2);
     FixedSteps again_data({as_step({mixed_row(1)})});
-    Trainer resumed(*again, again_data, short_run(9));
-    load_checkpoint(older, resumed);
+    Training resumed(*again, again_data, short_run(9));
+    load_into(resumed, older);
     CHECK(sha256_of(resumed) == sha);
   };
   // So little room that the first bytes fail, that the weights fail near their end, and that only the moments fail.
   for (const auto& [limit, file] : {std::pair{std::size_t{100}, "model.safetensors"},
                                     std::pair{static_cast<std::size_t>(model_bytes - 1), "model.safetensors"},
                                     std::pair{static_cast<std::size_t>(moments_bytes - 1), "optimizer.safetensors"}}) {
-    const std::string said = with_file_limit(limit, [&] { save_checkpoint(out.path(), trainer, about); });
+    const std::string said = with_file_limit(limit, [&] { save_checkpoint(out.path(), trainer.state(), about); });
     CAPTURE(said);
     CHECK(said.starts_with("exit 3: "));
     CHECK(said.find(std::string("checkpoints/step-00000002.partial/") + file + ": cannot write: File too large") !=
@@ -301,7 +301,7 @@ TEST_CASE("a disk that fills up while saving: one clear line, exit code 3, and t
     CHECK(said.find('\n') == std::string::npos);
     check_older();
   }
-  CHECK(with_file_limit(moments_bytes, [&] { save_checkpoint(out.path(), trainer, about); }) == "done");
+  CHECK(with_file_limit(moments_bytes, [&] { save_checkpoint(out.path(), trainer.state(), about); }) == "done");
   CHECK(newest_checkpoint(out.path()) == out / "checkpoints/step-00000002");
   set_threads(threads_before);
 }

@@ -5,9 +5,10 @@
 
 #include "audit/diff.h"
 #include "model/files/hf_directory.h"
-#include "train/trainer.h"
+#include "tests/model/packed_rows.h"
 
 using namespace ov;
+using ov::test::Training;
 
 namespace {
 
@@ -60,7 +61,7 @@ TEST_CASE("golden training in fp64: rate, loss and gradient norm of every step, 
   const Json& steps = summary.at("training").at("fp64");
   const auto model = load_model(golden + "/checkpoint", {.dtype = Dtype::f64});
   GoldenSteps source(steps);
-  Trainer trainer(*model, source, golden_options());
+  Training trainer(*model, source, golden_options());
   for (const Json& expected : steps.items()) {
     const StepReport r = trainer.step();
     CAPTURE(r.step);
@@ -86,7 +87,7 @@ TEST_CASE("golden training in fp32: the worst of the losses is at most twice as 
   const Json& theirs = summary.at("training").at("fp32_loss_of_pytorch");
   const auto model = load_model(golden + "/checkpoint");
   GoldenSteps source(steps);
-  Trainer trainer(*model, source, golden_options());
+  Training trainer(*model, source, golden_options());
   double worst = 0, worst_of_theirs = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const double exact = steps[i].at("loss").as_double();
@@ -106,7 +107,7 @@ TEST_CASE("golden training: decaying class_pos_emb, or counting steps from zero,
     else o.schedule.first_step = 0;
     const auto model = load_model(golden + "/checkpoint", {.dtype = Dtype::f64});
     GoldenSteps source(steps);
-    Trainer trainer(*model, source, o);
+    Training trainer(*model, source, o);
     double worst = 0;
     for (int i = 0; i < 6; ++i) {
       const double loss = trainer.step().loss, expected = steps[static_cast<std::size_t>(i)].at("loss").as_double();

@@ -76,7 +76,7 @@ Json logged_step(Onevision& model, const GlobalStep& step, NormaliseBy by) {
   TrainOptions options;
   options.schedule = {.peak = 0, .min = 0, .warmup = 0, .decay = "constant", .first_step = 1};
   options.normalise_by = by;
-  Trainer trainer(model, data, options);
+  Training trainer(model, data, options);
   const ScratchDirectory dir;
   RunLog(dir / "run.jsonl", 0).step(trainer.step(), 1e9);
   JsonlReader reader(dir / "run.jsonl");

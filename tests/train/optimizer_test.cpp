@@ -7,7 +7,7 @@
 
 #include "base/rng.h"
 #include "tests/model/packed_rows.h"
-#include "train/trainer.h"
+#include "train/objectives/language.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -17,29 +17,29 @@ namespace {
 // One parameter of each kind that the rules tell apart, and one longer than a chunk of the norm.
 struct Kinds {
   explicit Kinds(Dtype dtype = Dtype::f64, const std::string& frozen = "") {
-    set.declare("model.visual.class_embedding", {6}, Role::class_vector);
+    set.in(Module::vision_model).declare("model.visual.class_embedding", {6}, Role::class_vector);
     set.declare("model.visual.class_pos_emb", {1, 4}, Role::class_angles);
     set.declare("model.visual.blocks.0.attn.qkv.weight", {9, 3}, Role::matrix);
     set.declare("model.visual.blocks.0.attn.qkv.bias", {9}, Role::bias);
-    set.declare("model.visual.merger.mlp.0.weight", {5, 4}, Role::matrix);
-    set.declare("model.language_model.embed_tokens.weight", {131, 37}, Role::embedding);
+    set.in(Module::adapter).declare("model.visual.merger.mlp.0.weight", {5, 4}, Role::matrix);
+    set.in(Module::language_model).declare("model.language_model.embed_tokens.weight", {131, 37}, Role::embedding);
     set.declare("model.language_model.norm.weight", {37}, Role::norm_weight);
     set.allocate(dtype, cpu());
     initialize(set, {.matrix_std = 1, .embedding_std = 1}, 3);
-    set.train([&](const std::string& name) { return name != frozen; });
+    set.train([&](const Parameter& p) { return p.name != frozen; });
   }
   Parameters set;
 };
 
 // A gradient for every trained parameter, whatever else is trained.
 Tensor gradients(const Parameters& set, std::uint64_t step, double size) {
-  const Tensor g(set.gradients().shape(), set.dtype(), cpu());
+  const Tensor g(Shape{set.trained()}, set.dtype(), cpu());
   for (const auto& e : set.entries()) {
     if (!e.parameter.trainable) continue;
     const Philox random(step, e.parameter.name);
     for (std::int64_t i = 0; i < e.shape.numel(); ++i) {
       const double x = size * random.normal(static_cast<std::uint64_t>(i));
-      const std::int64_t at = set.gradient_offset(e.parameter) + i;
+      const std::int64_t at = e.parameter.gradient + i;
       if (set.dtype() == Dtype::f64) g.data<double>()[at] = x;
       else g.data<float>()[at] = static_cast<float>(x);
     }
@@ -71,7 +71,7 @@ class Plain {
       const double rate = lr * (tower ? o_.visual_lr_scale : 1);
       for (std::int64_t i = 0; i < e.shape.numel(); ++i) {
         const auto at = static_cast<std::size_t>(e.offset + i);
-        const double x = scale * g[static_cast<std::size_t>(set_.gradient_offset(e.parameter) + i)];
+        const double x = scale * g[static_cast<std::size_t>(e.parameter.gradient + i)];
         m_[at] = o_.beta1 * m_[at] + (1 - o_.beta1) * x;
         v_[at] = o_.beta2 * v_[at] + (1 - o_.beta2) * x * x;
         const double m_hat = m_[at] / (1 - std::pow(o_.beta1, t_)), v_hat = v_[at] / (1 - std::pow(o_.beta2, t_));
@@ -199,7 +199,7 @@ TEST_CASE("the NaN guard names the step and the first tensor that went wrong, an
     FixedSteps data({as_step({mixed_row(1)}), as_step({clean, mixed_row(2)})});
     TrainOptions options;
     options.schedule.first_step = 1;
-    Trainer trainer(*model, data, options);
+    Training trainer(*model, data, options);
     trainer.step();
     model->parameters().find(c.parameter)->value.data<float>()[2] = NAN;
     const Tensor before = model->parameters().values().contiguous_copy();
@@ -227,7 +227,7 @@ TEST_CASE("a gradient that overflows while all activations are finite is named b
   for (std::int64_t i = 0; i < w.numel(); ++i) w.data<float>()[i] = 1e-38F;
   for (std::int64_t i = 0; i < table.numel(); ++i) table.data<float>()[i] *= 1e38F;
   FixedSteps data({as_step({mixed_row(1)})});
-  Trainer trainer(*model, data, {});
+  Training trainer(*model, data, {});
   std::string message;
   try {
     trainer.step();

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/model/packed_rows.h"
-#include "train/trainer.h"
+#include "train/objectives/language.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -38,7 +38,7 @@ std::string refusal(const MicroBatch& row) {
   TrainOptions options;
   options.schedule.warmup = 0;
   const std::vector<float> before = model->parameters().values().to_vector<float>();
-  Trainer trainer(*model, data, options);
+  Training trainer(*model, data, options);
   try {
     trainer.step();
   } catch (const Error& e) {
@@ -53,7 +53,7 @@ std::string refusal(const MicroBatch& row) {
 
 TEST_CASE("a tail that is a segment of its own changes no logit, no loss and no gradient, whatever it holds (R-07)") {
   const auto model = small_model();
-  model->parameters().train([](const std::string&) { return true; });
+  model->parameters().train([](const Parameter&) { return true; });
   const MicroBatch row = mixed_row(1), other = mixed_row(2);
   for (const std::int64_t n : {1, 5, 64, 130})  // 64: a block of keys
     for (const std::uint64_t seed : {1, 2}) {

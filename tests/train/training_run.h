@@ -9,7 +9,6 @@
 #include "store/hf_weights.h"
 #include "tests/model/packed_rows.h"
 #include "train/checkpoint.h"
-#include "train/trainer.h"
 
 namespace ov::test {
 
@@ -54,33 +53,26 @@ inline TrainOptions short_run(std::int64_t steps) {
   return o;
 }
 
-inline void save_checkpoint(const std::string& out, const Trainer& trainer, const Json& about) {
-  ov::save_checkpoint(
-      out, {trainer.model().parameters(), trainer.optimizer(), trainer.steps_done(), trainer.data().state()}, about);
-}
-
 inline std::optional<std::string> newest_checkpoint(const std::string& out) {
   const auto all = checkpoints(out);
   return all.empty() ? std::nullopt : std::optional(all.back());
 }
 
-inline void load_checkpoint(const std::string& directory, Trainer& trainer) {
-  TrainingState state{trainer.model().parameters(), trainer.optimizer()};
-  ov::load_checkpoint(directory, checked_checkpoint(directory), state);
-  trainer.data().restore(state.data);
-  trainer.resumed_at(state.step);
-}
-
 // Parameters, moments, step and data position: all that a run goes on from.
-inline std::string sha256_of(const Trainer& trainer) {
+inline std::string sha256_of(StepEngine& engine) {
   Sha256 hash;
-  for (const Tensor& t :
-       {trainer.model().parameters().values(), trainer.optimizer().first_moment(), trainer.optimizer().second_moment()})
+  const TrainingState state = engine.state();
+  for (const Tensor& t : {state.parameters.values(), state.optimizer.first_moment(), state.optimizer.second_moment()})
     hash.update(t.bytes(), t.nbytes());
-  const std::string rest =
-      cat(trainer.steps_done(), " ", trainer.optimizer().steps(), " ", trainer.data().state().dump());
+  const std::string rest = cat(state.step, " ", state.optimizer.steps(), " ", state.data.dump());
   hash.update(rest.data(), rest.size());
   return hash.hex();
+}
+
+inline void load_into(StepEngine& engine, const std::string& checkpoint) {
+  TrainingState state = engine.state();
+  load_checkpoint(checkpoint, checked_checkpoint(checkpoint), state);
+  engine.restore(state);
 }
 
 }  // namespace ov::test

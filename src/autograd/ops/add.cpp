@@ -24,9 +24,14 @@ const OpRow add_row = {
       const Var a = e.input(shape);
       return {add(add(a, e.input(shape)), a)};  // `a` fans out: its gradients share a buffer and are added
     },
-    .flops = [](const Node& n) { return n.output_shapes[0].numel(); },
     .tolerance = 1e-8,
-    .passes = true,
+    .cost =
+        [](const Node& n) {
+          Cost c = moved_once(n);
+          c.backward_bytes = 0;  // the terms' gradients are the sum's
+          return c;
+        },
+    .owners = {Owner::handed_over, Owner::handed_over, Owner::handed_over},
 };
 
 }  // namespace ov

@@ -26,7 +26,7 @@ Var attention(const Var& q, const Var& k, const Var& v, const AttentionOptions& 
                  .inputs = {q, k, v},
                  .outputs = {o},
                  .saved = {q.value, k.value, v.value, o, lse, segments.rows},
-                 .products = 2 * H * D * segments.pairs,
+                 .pairs = segments.pairs,
                  .backward = [causal = segments.causal, scale = options.scale](const Node& n, Grads& d) {
                    // The kernel computes all three gradients or none.
                    const auto buffer = [&](std::size_t i) {
@@ -64,8 +64,8 @@ const OpRow attention_row = {
       return {run({{0, n, 0, n}, {n, 4, n, 4}}, n + 5, false), run({{0, 5, 0, 5}, {5, n, 5, n}}, n + 5, true),
               run({{0, n, 0, n}, {n, 2, n, 2, 0}, {n + 2, 3, n + 2, 3, 0}}, n + 6, true)};
     },
-    .flops = [](const Node& n) { return 2 * n.products; },
     .tolerance = 1e-7,
+    .cost = attention_cost,
 };
 
 }  // namespace ov

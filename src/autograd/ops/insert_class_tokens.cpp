@@ -27,9 +27,8 @@ const OpRow insert_class_tokens_row = {
       const std::int64_t C = e.size(6);
       return {insert_class_tokens(e.input({5, C}), e.parameter({C}), e.integers({0, 4}, {2}))};
     },
-    .flops = [](const Node&) { return std::int64_t{0}; },
     .tolerance = 1e-8,
-    .adds = 0b10,
+    .owners = {Owner::fresh, Owner::added},
 };
 
 }  // namespace ov

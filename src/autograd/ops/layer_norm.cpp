@@ -36,9 +36,8 @@ const OpRow layer_norm_row = {
       const std::int64_t C = e.size(7);
       return {layer_norm(e.input({e.size(5), C}), e.parameter({C}), e.parameter({C}), 1e-5)};
     },
-    .flops = [](const Node& n) { return 8 * n.output_shapes[0].numel(); },
     .tolerance = 1e-8,
-    .adds = 0b110,
+    .owners = {Owner::fresh, Owner::added, Owner::added},
 };
 
 }  // namespace ov

@@ -15,7 +15,6 @@ Var linear(const Var& x, const Var& w, const Var& b) {
                  .inputs = {x, w, b},
                  .outputs = {y},
                  .saved = {x.value, w.value},
-                 .products = N * C * F,
                  .backward = [](const Node& n, Grads& d) {
                    const Tensor &x = n.saved[0], &w = n.saved[1], &dy = d.out[0];
                    if (d.in[0]) kernels::gemm({.c = d.in[0], .a = dy, .b = w});
@@ -32,9 +31,18 @@ const OpRow linear_row = {
       const std::int64_t C = e.size(7), F = e.size(5);
       return {linear(e.input({e.size(4), C}), e.parameter({F, C}), e.parameter({F}))};
     },
-    .flops = [](const Node& n) { return 2 * n.products; },
     .tolerance = 1e-8,
-    .adds = 0b110,
+    .cost =
+        [](const Node& n) {
+          const std::int64_t F = n.input_shapes[1][0], C = n.input_shapes[1][1], N = n.output_shapes[0][0],
+                             one = N * C * F;
+          Cost c = moved_once(n);
+          c.products[0] = {Pass::forward, N, F, C, false, true, one};
+          if (n.wanted[0]) c.products[1] = {Pass::backward, N, C, F, false, false, one};
+          if (n.wanted[1]) c.products[2] = {Pass::backward, F, C, N, true, false, one};
+          return c;
+        },
+    .owners = {Owner::fresh, Owner::added, Owner::added},
 };
 
 }  // namespace ov

@@ -49,7 +49,6 @@ const OpRow margin_logits_row = {
       // The straight-through gradient is no derivative; tests/model/rice_loss_test.cpp has its values.
       return {run(kernels::Margin::cosface, 0), run(kernels::Margin::arcface, 0), run(kernels::Margin::cosface, 0.5)};
     },
-    .flops = [](const Node& n) { return 2 * n.output_shapes[0].numel(); },
     .tolerance = 1e-7,
 };
 

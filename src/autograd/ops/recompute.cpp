@@ -11,7 +11,8 @@ Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::
   for (const Var& v : inputs) backward_comes = backward_comes || (v.tape && v.tape->wants(v));
   if (!tape || !backward_comes) return block(inputs);  // nothing would be kept anyway
 
-  // The first pass runs on a tape of its own that is dropped: parameters need no tape to be read.
+  // The first pass runs without a tape: parameters need none to be read. What the block captures lives until backward,
+  // and memory accounting does not see it: layers, which outlive the tape, and the tables of the batch.
   std::vector<Var> plain;
   std::vector<Tensor> saved;
   for (const Var& v : inputs) plain.push_back({v.value, nullptr, -1}), saved.push_back(v.value);
@@ -22,16 +23,8 @@ Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::
                  .outputs = {y},
                  .saved = saved,
                  .trains = trains,
-                 .backward = [block, tape](const Node& n, Grads& d) {
-                   Tape inner;
-                   inner.redirect_gradients(tape->redirect());
-                   std::vector<Var> again;
-                   for (std::size_t i = 0; i < n.saved.size(); ++i)
-                     again.push_back(inner.input(n.saved[i], n.wanted[i]));
-                   inner.backward(block(again), d.out[0]);
-                   for (std::size_t i = 0; i < again.size(); ++i)
-                     if (n.wanted[i]) d.in[i] = inner.gradient(again[i]);
-                   tape->count_recomputed(inner);
+                 .backward = [block](const Node& n, Grads& d) {
+                   d.in = d.tape.backward_again(block, n.saved, n.wanted, d.out[0]);
                  }});
 }
 
@@ -43,9 +36,9 @@ const OpRow recompute_row = {
       return {recompute([](std::span<const Var> x) { return add(gelu(x[0]), x[1]); },
                         {e.input({3, 4}), e.input({3, 4})}, false)};
     },
-    .flops = [](const Node&) { return std::int64_t{0}; },
     .tolerance = 1e-8,
-    .passes = true,
+    .cost = nothing_moved,
+    .owners = {Owner::handed_over, Owner::handed_over, Owner::handed_over},
 };
 
 }  // namespace ov

@@ -24,7 +24,7 @@ Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<c
                  .inputs = {q, k, v},
                  .outputs = {o},
                  .saved = {q.value, k.value, v.value, o, lse, regions->begin, regions->rows},
-                 .products = 2 * H * D * regions->rows.numel(),
+                 .pairs = regions->rows.numel(),
                  .backward = [scale](const Node& n, Grads& d) {
                    // The kernel computes all three gradients.
                    const auto buffer = [&](std::size_t i) {
@@ -59,8 +59,8 @@ const OpRow region_attention_row = {
       return {region_attention(q, k, v,
                                std::make_shared<kernels::RegionSegments>(std::move(table), N, q.value.device()), 0.4)};
     },
-    .flops = [](const Node& n) { return 2 * n.products; },
     .tolerance = 1e-7,
+    .cost = attention_cost,
 };
 
 }  // namespace ov

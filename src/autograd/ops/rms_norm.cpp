@@ -28,9 +28,8 @@ const OpRow rms_norm_row = {
       const std::int64_t C = e.size(7);
       return {rms_norm(e.input({e.size(5), C}), e.parameter({C}), 1e-6)};
     },
-    .flops = [](const Node& n) { return 4 * n.output_shapes[0].numel(); },
     .tolerance = 1e-8,
-    .adds = 0b10,
+    .owners = {Owner::fresh, Owner::added},
 };
 
 }  // namespace ov

@@ -35,7 +35,6 @@ const OpRow rope_row = {
       const std::int64_t T = e.size(5), R = e.size(3);
       return {rope(e.input({T, 2, 2 * R}), {e.wide_input({T, R}), e.wide_input({T, R})})};
     },
-    .flops = [](const Node& n) { return 3 * n.output_shapes[0].numel(); },
     .tolerance = 1e-8,
 };
 

@@ -49,9 +49,8 @@ const OpRow rope_table_2d_row = {
       const RopeTable t = rope_table_2d(positions, inv_freq, e.parameter({6}));
       return {t.cos, t.sin};
     },
-    .flops = [](const Node& n) { return 30 * n.output_shapes[0].numel(); },
     .tolerance = 1e-8,
-    .adds = 0b1,
+    .owners = {Owner::added},
 };
 
 }  // namespace ov

@@ -26,8 +26,8 @@ const OpRow splice_row = {
       const std::int64_t C = e.size(6);
       return {splice(e.input({5, C}), e.input({3, C}), e.integers({-1, 0, 2, -1, 1}, {5}))};
     },
-    .flops = [](const Node&) { return std::int64_t{0}; },
     .tolerance = 1e-8,
+    .cost = moved_rows,
 };
 
 }  // namespace ov

@@ -60,7 +60,7 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   const Decoder decoder(parameters, read_language_source_config(o.language));
   const TextConfig& c = decoder.config;
   Parameter* head = decoder.embed_tokens;
-  if (source.has("lm_head.weight")) head = parameters.declare("lm_head.weight", {c.vocabulary, c.hidden}, Role::matrix);
+  if (source.has("lm_head.weight")) head = parameters.declare("lm_head.weight", {c.vocabulary, c.hidden}, Role::head);
   parameters.allocate(Dtype::f32, cpu());
   source.load(parameters);
   Comparison(model, check)(parameters);

@@ -63,13 +63,14 @@ StepReport run_training(const TrainJob& job) {
   model->recompute_blocks = job.recompute;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
   const Source source = open_source(job, processor);
-  Trainer trainer(*model, *source.steps, job.train);
+  LanguageObjective objective(*model, *source.steps, job.train);
+  StepEngine engine(objective, job.train);
 
   const RunFacts facts{.counts = Json::object({{"parameters", model->parameters().count()},
-                                               {"trained", model->parameters().gradients().numel()},
+                                               {"trained", model->parameters().trained()},
                                                {"records", source.records}}),
                        .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
-  return run_to_end(trainer, job, facts, [&] {
+  return run_to_end(engine, job, facts, [&] {
     export_model(directory.result(), *model, processor, {.code = {job.model_dir}, .untied_head = job.untied_head});
     return Json::object({{"rejects", source.rejects().json()}});
   });

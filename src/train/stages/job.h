@@ -4,6 +4,7 @@
 
 #include "data/load/loader.h"
 #include "data/load/packed_loader.h"
+#include "train/objectives/language.h"
 #include "train/run_loop.h"
 
 namespace ov {

@@ -54,14 +54,15 @@ StepReport pretrain_text(const TextPretraining& o) {
   Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
   TrainOptions train = o.train;
   train.modules = {"language_model"};
-  Trainer trainer(*start.model, loader, train);
+  LanguageObjective objective(*start.model, loader, train);
+  StepEngine engine(objective, train);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"parameters", start.model->parameters().count()},
-                                               {"trained", start.model->parameters().gradients().numel()},
+                                               {"trained", start.model->parameters().trained()},
                                                {"records", loader.records()}}),
                        .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
-  return run_to_end(trainer, o, facts, [&] {
+  return run_to_end(engine, o, facts, [&] {
     export_model(directory.result(), *start.model, start.processor, {.command = "pretrain", .code = {o.model_dir}});
     return Json::object({{"rejects", loader.rejects().json()}});
   });

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "nn/init.h"
-#include "train/region_trainer.h"
+#include "train/objectives/region.h"
 #include "train/run_loop.h"
 
 namespace ov {
@@ -21,6 +21,6 @@ struct VisionPretraining : RunOptions {  // leaves out/tower (export_tower)
 };
 
 // Returns the last step's report. The trained tower stands in out/tower when it returns.
-RegionStepReport pretrain_vision(const VisionPretraining& options);
+StepReport pretrain_vision(const VisionPretraining& options);
 
 }  // namespace ov

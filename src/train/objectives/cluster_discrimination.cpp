@@ -1,4 +1,4 @@
-#include "train/cluster_discrimination.h"
+#include "train/objectives/cluster_discrimination.h"
 
 #include <algorithm>
 #include <map>
@@ -6,6 +6,8 @@
 #include <set>
 
 #include "base/parallel.h"
+#include "tensor/transfer.h"
+#include "train/objective.h"
 
 namespace ov {
 
@@ -131,6 +133,7 @@ std::int64_t hits_of(const T* cos, const std::uint8_t* roles, std::int64_t S, st
 ClusterResult cluster_discrimination(const Var& directions, const Var& centres, const std::vector<LabelledRow>& rows,
                                      const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions) {
   ClusterResult result;
+  result.weight = options.weight;
   if (options.weight == 0) return result;
   Device& device = directions.value.device();
   const double denominator = static_cast<double>(regions) / options.weight;
@@ -145,33 +148,42 @@ ClusterResult cluster_discrimination(const Var& directions, const Var& centres, 
     for (const LabelledRow* row : here) region.push_back(row->region);
 
     // A region has several rows with softmax, and a class is in the draw once: both are rows by index.
-    const Tensor roles = roles_of(here, draw);
-    const Var r = embedding(Tensor::of(region, {R}), directions);
-    const Var w = l2_normalize(draws.all() ? centres : embedding(Tensor::of(draw.classes, {S}), centres));
+    const Tensor roles = roles_of(here, draw), roles_there = roles.to(device);
+    const Var r = embedding(index_tensor("regions", region, {R}, 0, directions.dim(0), device), directions);
+    const Var w = l2_normalize(
+        draws.all() ? centres
+                    : embedding(index_tensor("classes", draw.classes, {S}, 0, centres.dim(0), device), centres));
     const Var cos = linear(r, w);
-    const Var z = margin_logits(cos, roles, options.margin);
+    const Var z = margin_logits(cos, roles_there, options.margin);
 
-    const Tensor weights({R}, accum_dtype(directions.value.dtype()), device, Segment::data);
-    Var loss;
-    by_dtype(weights.dtype(), [&](auto v) {
-      using T = decltype(v);
-      for (std::int64_t i = 0; i < R; ++i) weights.data<T>()[i] = T(here[static_cast<std::size_t>(i)]->weight);
-      if (options.softmax) {
-        for (const LabelledRow* row : here) target.push_back(column_of(draw, row->positives.at(0)));
-        loss = cross_entropy(z, Tensor::of(target, {R}), weights, denominator).loss;
-      } else {
-        loss = cluster_loss(z, roles, weights, denominator).loss;
-      }
-      result.loss += static_cast<double>(loss.value.template data<T>()[0]) / options.weight;
-      for (std::int64_t i = 0; i < R; ++i) {
-        const LabelledRow& row = *here[static_cast<std::size_t>(i)];
-        result.hits += hits_of(cos.value.template row<T>(i), roles.row<std::uint8_t>(i), S, row.different);
-        result.labels += options.softmax ? 1 : row.different;
-      }
-    });
-    result.losses.push_back(loss);
+    std::vector<double> weight;
+    for (const LabelledRow* row : here) weight.push_back(row->weight);
+    const Tensor weights = Tensor::of(weight, {R}).to(accum_dtype(directions.value.dtype()), Segment::data).to(device);
+    std::vector<std::int64_t> different;
+    for (const LabelledRow* row : here) {
+      if (options.softmax) target.push_back(column_of(draw, row->positives.at(0)));
+      different.push_back(row->different);
+      result.labels += options.softmax ? 1 : row->different;
+    }
+    result.losses.push_back(
+        options.softmax
+            ? cross_entropy(z, index_tensor("drawn classes", target, {R}, 0, S, device), weights, denominator).loss
+            : cluster_loss(z, roles_there, weights, denominator).loss);
+    result.scores.push_back({cos.value, roles, std::move(different)});
   }
   return result;
+}
+
+void ClusterResult::read() {
+  for (const Var& l : losses) loss += sum_of(l.value) / weight;
+  for (const Scores& s : scores)
+    by_dtype(s.cos.dtype(), [&](auto v) {
+      const Tensor cos = s.cos.to(cpu());
+      for (std::int64_t i = 0; i < s.cos.dim(0); ++i)
+        hits += hits_of(cos.row<decltype(v)>(i), s.roles.row<std::uint8_t>(i), s.cos.dim(1),
+                        s.different[static_cast<std::size_t>(i)]);
+    });
+  losses.clear(), scores.clear();
 }
 
 }  // namespace ov

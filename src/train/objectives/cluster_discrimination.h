@@ -72,9 +72,20 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
 
 struct ClusterResult {
   std::vector<Var> losses;  // [1] each, one a draw; their sum is weight · Σ_rows / regions
-  double loss = 0;          // that sum without the weight
-  std::int64_t hits = 0;    // labels among as many highest cosines as the region has different labels
+  double weight = 1;        // ClusterOptions::weight
+
+  // Reads what follows from the device and lets go of the tape: late, when backward is queued.
+  void read();
+  double loss = 0;        // the losses' sum without the weight
+  std::int64_t hits = 0;  // labels among as many highest cosines as the region has different labels
   std::int64_t labels = 0;
+
+  // Of every draw: cosines and roles [R,S], those on the host, and how many different labels each row's region has.
+  struct Scores {
+    Tensor cos, roles;
+    std::vector<std::int64_t> different;
+  };
+  std::vector<Scores> scores;
 };
 
 // directions [R, D_e] of length 1, centres [K, D_e] of any. `regions`: how many the whole step has in this table.

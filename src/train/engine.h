@@ -1,0 +1,96 @@
+// The one step of every training run. A step has leaves (micro-batches); their gradients are added in a fixed order,
+// clipped, and given to the optimiser once. What is optimised is the objective's matter (train/objective.h).
+//
+//   objective.prepare -> denominators over all ranks -> leaves side by side, each on a tape and a buffer of its own
+//   -> tree or chain of their gradients -> norm, AdamW -> losses, checksums, report
+#pragma once
+#include <memory>
+#include <optional>
+
+#include "comm/communicator.h"
+#include "train/floor.h"
+#include "train/gradient_sum.h"
+#include "train/objective.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+#include "train/step_times.h"
+
+namespace ov {
+
+struct StepOptions {
+  std::int64_t steps = 100;
+  Schedule schedule;  // its `steps` is set from the above
+  OptimizerOptions optimizer;
+  bool tree = true;                 // train.grad_sum: tree, or chain
+  bool side_by_side = true;         // with a tree: leaves on one thread each, when there are enough of them
+  std::int64_t checksum_every = 1;  // steps; 0: never
+  bool floor = false;               // measure the least time of every step (train/floor.h)
+};
+
+struct Checksums {
+  std::uint64_t batch = 0, loss = 0, gradients = 0, parameters = 0;
+};
+
+struct StepReport {
+  std::int64_t step = 0;        // from 1
+  double loss = 0;              // what is optimised
+  Json parts = Json::object();  // the objective's own, by name
+  std::string note;             // the objective's, beside the progress bar
+  double lr = 0, gradient_norm = 0;
+  std::int64_t samples = 0, tokens = 0, labelled = 0, patches = 0;
+  std::int64_t products = 0;                                // multiply-adds without recomputation
+  double seconds = 0, data_seconds = 0, floor_seconds = 0;  // floor: 0 unless asked for
+  std::optional<Checksums> checksums;
+};
+
+// What a run is restored from.
+struct TrainingState {
+  Parameters& parameters;
+  Optimizer& optimizer;
+  std::int64_t step = 0;  // done
+  Json data = {};         // where the data stands
+};
+
+class StepEngine {
+ public:
+  StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks = one_rank());
+  // Throws machine_error when the loss or a gradient is not finite, and names the first activation or gradient.
+  StepReport step();
+
+  std::int64_t steps_done() const { return done_; }
+  const StepOptions& options() const { return options_; }
+  Optimizer& optimizer() { return optimizer_; }
+  const StepTimes& times() const { return times_; }       // of this process's steps, when a floor was asked for
+  const Tensor& gradients() const { return gradients_; }  // of the last step, laid out as Parameters says
+  Tape::Products products() const;                        // of the last step
+  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state()}; }
+  void restore(const TrainingState& state);
+
+  // The first half of a step: its data, and gradients as the leaves [begin, end) give them, which are those of the tree
+  // that a rank would own.
+  void prepare();
+  const Tensor& accumulate(std::int64_t begin, std::int64_t end);
+
+ private:
+  struct Leaf {
+    Tape::Products products;
+    BatchTimes times;
+  };
+  void run_leaf(std::int64_t leaf, const Tensor& gradients);
+  std::int64_t together(std::int64_t left) const;
+  [[noreturn]] void report_not_finite();
+
+  Objective& objective_;
+  Communicator& ranks_;
+  StepOptions options_;
+  Optimizer optimizer_;
+  TreeSum tree_;
+  std::unique_ptr<Floor> floor_;
+  StepTimes times_;
+  Loaded data_;               // of the step under way
+  std::vector<Leaf> leaves_;  // of the step under way
+  Tensor gradients_;
+  std::int64_t done_ = 0;
+};
+
+}  // namespace ov

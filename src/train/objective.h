@@ -1,0 +1,50 @@
+// What a step optimises, and all that knows a model: language modelling, region discrimination, later contrastive and
+// RL. The engine (train/engine.h) knows the rest.
+//
+//   prepare(step)          loads the step's data and counts its leaves and denominators
+//   normalise(sums)        the denominators, added over all ranks
+//   run(leaf, tape)        forward and backward of one leaf, a micro-batch; several leaves may run at once
+//   losses()               reads the step's scalars, once, when all leaves are done
+#pragma once
+#include "autograd/tape.h"
+#include "base/json.h"
+#include "nn/parameters.h"
+
+namespace ov {
+
+// What a step was loaded with.
+struct Loaded {
+  std::int64_t leaves = 0, samples = 0, tokens = 0, patches = 0;
+  std::vector<std::int64_t> denominators;  // integers, so that ranks may add theirs in any order
+};
+
+struct Losses {
+  double loss = 0;              // what is optimised
+  std::int64_t labelled = 0;    // tokens or labels that it is about
+  Json parts = Json::object();  // by name, for the log: parts of the loss, shares of hits
+  std::string note;             // beside the progress bar
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  virtual Parameters& parameters() const = 0;
+  virtual Loaded prepare(std::int64_t step) = 0;  // from 0
+  virtual void normalise(const std::vector<std::int64_t>& denominators) = 0;
+  // Loads the next step's data. The engine calls it beside the last leaves; an error is prepare()'s, at its time.
+  virtual void prefetch() {}
+  virtual void run(std::int64_t leaf, Tape& tape) = 0;
+  virtual Losses losses() = 0;
+  virtual std::uint64_t batch_checksum() const = 0;  // of the data that prepare() loaded
+  // Where the data stands after the last prepared step, whatever was loaded ahead.
+  virtual Json state() const = 0;
+  virtual void restore(const Json& state) = 0;
+};
+
+// Backward from losses [1] whose sum is optimised.
+void backward_from(Tape& tape, std::span<const Var> losses);
+
+// The sum of a tensor's values; 0 on a device without data.
+double sum_of(const Tensor& values);
+
+}  // namespace ov

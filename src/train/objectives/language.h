@@ -1,0 +1,57 @@
+// Language modelling over packed rows: the loss of `train` and of `pretrain --what text`. Trace and plan run it too.
+#pragma once
+#include "data/normalise.h"
+#include "data/source.h"
+#include "model/onevision.h"
+#include "train/engine.h"
+
+namespace ov {
+
+struct TrainOptions : StepOptions {
+  NormaliseBy normalise_by = NormaliseBy::global_token_mean;
+  std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
+  bool train_class_params = true;  // the original keeps class_embedding and class_pos_emb frozen
+};
+
+// Which parameters a freeze set trains: names as the original's --trainable-modules.
+Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params);
+
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device);
+
+struct LanguageLoss {
+  Var logits;         // [rows with a target, V]
+  Var loss;           // [1], Σ w ce / D: this micro-batch's part of what is optimised
+  Tensor token_loss;  // [rows with a target], ce
+};
+LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
+                           double denominator);
+
+class LanguageObjective : public Objective {
+ public:
+  // Sets what is trained; input_error when that is nothing.
+  LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options);
+
+  Parameters& parameters() const override { return model_.parameters(); }
+  Loaded prepare(std::int64_t step) override;
+  void normalise(const std::vector<std::int64_t>& denominators) override;
+  void run(std::int64_t leaf, Tape& tape) override;
+  Losses losses() override;  // parts: token_loss, the mean over the step's labelled tokens
+  std::uint64_t batch_checksum() const override;
+  Json state() const override { return source_.state(); }
+  void restore(const Json& state) override { source_.restore(state); }
+
+ protected:
+  GlobalStep data_;
+  StepTargets targets_;
+
+ private:
+  Onevision& model_;
+  StepSource& source_;
+  NormaliseBy by_;
+  struct Scalars {
+    Tensor loss, token_loss;
+  };
+  std::vector<Scalars> scalars_;  // by micro-batch
+};
+
+}  // namespace ov

@@ -1,0 +1,159 @@
+#include "train/objectives/region.h"
+
+#include <cstdio>
+
+#include "base/hash.h"
+#include "base/sum.h"
+#include "train/checksums.h"
+#include "train/run_log.h"
+
+namespace ov {
+namespace {
+
+std::string fingerprint(const RegionFile& file) {
+  std::uint64_t hash = fnv1a("regions");
+  for (const auto* names : {&file.classes(), &file.characters()})
+    for (const std::string& name : *names) hash = fnv1a(name, fnv1a("\n", hash));
+  return hex16(hash);
+}
+
+double ratio(std::int64_t part, std::int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+}  // namespace
+
+RegionObjective::RegionObjective(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options)
+    : model_(model), source_(data), options_(options), after_(data.state()) {
+  model.parameters().train([](const Parameter&) { return true; });
+}
+
+void RegionObjective::prefetch() {
+  Prepared p;
+  try {
+    p.data = source_.next();
+    p.loader = source_.state();
+  } catch (...) { p.error = std::current_exception(); }
+  ahead_ = std::move(p);
+}
+
+RegionObjective::Table RegionObjective::table(bool text, std::int64_t classes, const ClusterOptions& o,
+                                              std::int64_t step) const {
+  Table t;
+  if (classes == 0) return t;
+  std::vector<LabelledRow> all;
+  for (const RegionBatch& b : data_.micro_batches) {
+    t.rows.push_back(labelled_rows(b.regions, text, o.softmax));
+    all.insert(all.end(), t.rows.back().begin(), t.rows.back().end());
+  }
+  t.draws.emplace(classes, o.density, !text || o.softmax, all, options_.seed,
+                  text ? "character sampling" : "class sampling", static_cast<std::uint64_t>(step));
+  return t;
+}
+
+Loaded RegionObjective::prepare(std::int64_t step) {
+  if (!ahead_) prefetch();
+  Prepared p = std::move(*ahead_);
+  ahead_.reset();
+  if (p.error) std::rethrow_exception(p.error);
+  data_ = std::move(p.data);
+  after_ = std::move(p.loader);
+  const RegionHeadConfig& head = model_.head().config;
+  objects_ = table(false, head.classes, options_.objects, step);
+  texts_ = table(true, head.characters, options_.characters, step);
+  results_.assign(data_.micro_batches.size(), {});
+  return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
+          .samples = data_.pictures,
+          .tokens = 0,
+          .patches = data_.patches,
+          .denominators = {data_.objects, data_.texts}};
+}
+
+void RegionObjective::normalise(const std::vector<std::int64_t>& denominators) {
+  objects_.regions = denominators.at(0);
+  texts_.regions = denominators.at(1);
+}
+
+void RegionObjective::run(std::int64_t leaf, Tape& tape) {
+  const auto at = static_cast<std::size_t>(leaf);
+  const RegionBatch& batch = data_.micro_batches[at];
+  if (batch.regions.empty()) return;  // every picture of it is faulty
+  const Dtype dtype = parameters().dtype();
+  const Tensor pixels =
+      batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
+  std::vector<Grid> grids;
+  for (const auto& g : batch.grids) grids.push_back({g[0], g[1], g[2]});
+  std::vector<RegionBox> boxes;
+  for (const Region& r : batch.regions) boxes.push_back({r.picture, r.box.x1, r.box.y1, r.box.x2, r.box.y2});
+
+  const Var directions = l2_normalize(model_.regions(&tape, pixels, grids, boxes));
+  std::vector<Var> losses;
+  const auto discriminate = [&](const Table& table, Parameter* centres, const ClusterOptions& options) {
+    if (!table.draws || table.regions == 0) return ClusterResult();
+    ClusterResult result = cluster_discrimination(directions, on_tape_of(directions, centres), table.rows[at],
+                                                  *table.draws, options, table.regions);
+    losses.insert(losses.end(), result.losses.begin(), result.losses.end());
+    return result;
+  };
+  Result& result = results_[at];
+  result.objects = discriminate(objects_, model_.head().class_centres, options_.objects);
+  result.texts = discriminate(texts_, model_.head().character_centres, options_.characters);
+  backward_from(tape, losses);
+  result.objects.read(), result.texts.read();
+}
+
+Losses RegionObjective::losses() {
+  const auto total = [&](auto value) {
+    return sum<double>(static_cast<std::int64_t>(results_.size()), [&](std::int64_t i) {
+      return static_cast<double>(value(results_[static_cast<std::size_t>(i)]));
+    });
+  };
+  const auto count = [&](auto value) { return static_cast<std::int64_t>(total(value)); };
+  const double objects = total([](const Result&r) { return r.objects.loss; }),
+               texts = total([](const Result&r) { return r.texts.loss; });
+  const std::int64_t classes = count([](const Result&r) { return r.objects.labels; }),
+                     characters = count([](const Result&r) { return r.texts.labels; });
+  const double accuracy = ratio(count([](const Result&r) { return r.objects.hits; }), classes),
+               recall = ratio(count([](const Result&r) { return r.texts.hits; }), characters);
+  Losses out;
+  out.loss = options_.objects.weight * objects + options_.characters.weight * texts;
+  out.labelled = classes + characters;
+  out.parts = Json::object({{"object_loss", objects},
+                            {"text_loss", texts},
+                            {"objects", data_.objects},
+                            {"texts", data_.texts},
+                            {"object_accuracy", accuracy},
+                            {"text_recall", recall}});
+  char note[96];
+  std::snprintf(note, sizeof note, "loss %.3f  objects %.0f%%  characters %.0f%%", out.loss, 100 * accuracy,
+                100 * recall);
+  out.note = note;
+  return out;
+}
+
+std::uint64_t RegionObjective::batch_checksum() const {
+  ChecksumOfArrays sum;
+  for (const RegionBatch& b : data_.micro_batches) {
+    if (b.pixel_values) sum.add(b.pixel_values.data<float>(), b.pixel_values.numel());
+    for (const Region& r : b.regions) {
+      for (const double side : {r.box.x1, r.box.y1, r.box.x2, r.box.y2}) sum.add(&side, 1);
+      sum.add(&r.label.object, 1);
+      sum.add(r.label.characters.data(), static_cast<std::int64_t>(r.label.characters.size()));
+    }
+  }
+  return sum.value;
+}
+
+Json RegionObjective::state() const {
+  return Json::object({{"loader", after_.json()}, {"labels", fingerprint(source_.file())}});
+}
+
+void RegionObjective::restore(const Json& state) {
+  if (state.at("labels").as_string() != fingerprint(source_.file()))
+    input_error(source_.file().path(), ": its classes or characters are not those of the checkpoint");
+  after_ = RegionLoaderState::from_json(state.at("loader"), "loader state");
+  source_.restore(after_);
+  ahead_.reset();
+}
+
+}  // namespace ov
