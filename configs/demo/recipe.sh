@@ -51,7 +51,7 @@ stage eval "$out/instruct.done $config/eval.json${expected:+ $config/expected.js
   "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
-  --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --out "$out/report.html"
+  --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --strip "$out/strip" --out "$out/report.html"
 
 printf '\n$ %s\n' "$onevision inspect eval $out/eval.json"
 "$onevision" inspect eval "$out/eval.json" || true

@@ -245,6 +245,8 @@ std::vector<Key> rows() {
       {"report.stages", "stages", Strings{}, any, "report", "runs in order: NAME=directory, or NAME=run.jsonl"},
       {"report.eval", "eval", "", any, "report", "what eval wrote: its directory; empty: no accuracy, no pictures"},
       {"report.packs", "packs", Strings{}, any, "report", "packings: NAME=index that pack wrote, or its .report.json"},
+      {"report.strip", "strip", "", any, "report",
+       "directory for four answered pictures and a loss curve, as the README shows them; empty: none"},
       {"report.pictures", "pictures", whole(16), at_least(0), "report", "pictures with question and answer"},
       {"trace.input", "input", "", any, "trace",
        "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw"},

@@ -4,8 +4,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/io/file.h"
 #include "report/html.h"
 #include "report/sections.h"
+#include "report/style.h"
 #include "store/jsonl.h"
 
 namespace ov {
@@ -22,6 +24,7 @@ struct Shown {
 
 struct Category {
   std::string name;
+  Shown first;
   std::vector<Shown> wrong, right;  // in file order
 };
 
@@ -41,7 +44,7 @@ std::vector<Category> read(const std::string& path) {
     const Json* score = line.find("score");
     if (!score || !score->is_number()) input_error(where, ": expected a number 'score'");
     s.score = score->as_double();
-    if (categories.empty() || categories.back().name != s.category) categories.push_back({s.category, {}, {}});
+    if (categories.empty() || categories.back().name != s.category) categories.push_back({s.category, s, {}, {}});
     (s.right() ? categories.back().right : categories.back().wrong).push_back(std::move(s));
   }
   return categories;
@@ -86,7 +89,38 @@ std::string figure(const Shown& s) {
          "\n";
 }
 
+// A cell of a Markdown table.
+std::string cell(std::string value) {
+  for (std::size_t at = 0; (at = value.find_first_of("|\n", at)) != value.npos; ++at)
+    if (value[at] == '\n') value[at] = ' ';
+    else value.insert(at++, 1, '\\');
+  return value;
+}
+
 }  // namespace
+
+// The first question of every second category, whatever was answered, so that nobody chose them.
+void write_strip(const std::string& directory, const std::string& predictions_path,
+                 const std::vector<RunSummary>& runs) {
+  std::vector<Category> categories = read(predictions_path);
+  make_directories(directory);
+  std::string table;
+  for (std::size_t c = 0, n = 1; c < categories.size() && n <= 4; c += 2, ++n) {
+    const Shown& s = categories[c].first;
+    const std::string file = cat(n, s.image.substr(s.image.find_last_of('.')));
+    write_durably(directory + "/" + file, read_file(s.image));
+    table += cat("| <img src=\"data/demo/", file, "\" height=\"90\"> | ", s.category, " | ", cell(s.question), " | ",
+                 cell(s.prediction), s.right() ? " | right |\n" : cat(" | wrong: ", cell(s.answer), " |\n"));
+  }
+  write_durably(directory + "/answers.md", table);
+  if (!runs.empty()) {
+    std::string plot = loss_plot(runs.back());
+    const auto open = plot.find('>') + 1;  // a picture by itself: names its language and carries the style sheet
+    plot.insert(open, html::element("style", report_style));
+    plot.insert(plot.find("<svg") + 4, " xmlns=\"http://www.w3.org/2000/svg\"");
+    write_durably(directory + "/loss.svg", plot + "\n");
+  }
+}
 
 std::string picture_grid(const std::string& predictions_path, std::int64_t pictures) {
   std::string out;

@@ -56,6 +56,7 @@ std::string naming(const std::string& path, F&& section) {
 void write_report(const ReportOptions& o) {
   std::vector<RunSummary> runs;
   for (const NamedFile& stage : o.stages) runs.push_back(read_run(stage.name, stage.path));
+  if (!o.strip.empty() && !o.predictions.empty()) write_strip(o.strip, o.predictions, runs);
   const Json eval = o.eval_json.empty() ? Json() : Json::read(o.eval_json);
 
   std::string body = text("h1", o.title);

@@ -42,18 +42,6 @@ double final_level(const std::vector<double>& y) {
   return y.empty() ? std::nan("") : smoothed(y, reach).back();
 }
 
-std::string loss_plot(const RunSummary& run) {
-  const auto reach = static_cast<std::int64_t>(run.step.size() / 80);
-  std::vector<Series> series = {{"each step", run.step, run.loss, true}, {"loss", run.step, smoothed(run.loss, reach)}};
-  for (const auto& [name, values] : {std::pair{"objects", &run.object_loss}, {"text regions", &run.text_loss}})
-    if (any_finite(*values)) series.push_back({name, run.step, smoothed(*values, reach)});
-  double least = INFINITY, largest = 0;
-  for (const double v : run.loss)
-    if (std::isfinite(v)) least = std::min(least, v), largest = std::max(largest, v);
-  const bool log = least > 0 && largest > 20 * least;
-  return line_plot(series, {.title = log ? "loss (logarithmic)" : "loss", .x_label = "step", .log_y = log});
-}
-
 // A bar from 0 to 1 with the two baselines as marks.
 std::string meter(double accuracy, double commonest, double grey) {
   const auto at = [](double v) { return fixed(240 * std::clamp(v, 0.0, 1.0), 1); };
@@ -87,6 +75,18 @@ double number(const Json& object, const char* key) {
 }
 
 }  // namespace
+
+std::string loss_plot(const RunSummary& run) {
+  const auto reach = static_cast<std::int64_t>(run.step.size() / 80);
+  std::vector<Series> series = {{"each step", run.step, run.loss, true}, {"loss", run.step, smoothed(run.loss, reach)}};
+  for (const auto& [name, values] : {std::pair{"objects", &run.object_loss}, {"text regions", &run.text_loss}})
+    if (any_finite(*values)) series.push_back({name, run.step, smoothed(*values, reach)});
+  double least = INFINITY, largest = 0;
+  for (const double v : run.loss)
+    if (std::isfinite(v)) least = std::min(least, v), largest = std::max(largest, v);
+  const bool log = least > 0 && largest > 20 * least;
+  return line_plot(series, {.title = log ? "loss (logarithmic)" : "loss", .x_label = "step", .log_y = log});
+}
 
 std::string duration(double seconds) {
   if (!std::isfinite(seconds)) return "–";

@@ -1,0 +1,83 @@
+#!/bin/sh
+# What does not fit a check of every change: independent parts, each with a log of its own under build/nightly/, one dated line a part in
+# build/nightly/log. A part that passed for this revision is not run again, so a night that was cut goes on where it stopped.
+#
+#   sh tests/tools/nightly.sh              every part that has not passed yet
+#   sh tests/tools/nightly.sh PART...      these, again
+#   sh tests/tools/nightly.sh --list       the parts and what each shows
+#
+# Last line: "N passed, N failed, N skipped"; skipped are parts whose peer is not installed here (exit 77).
+set -eu
+cd "$(dirname "$0")/../.."
+out=build/nightly
+mkdir -p "$out"
+revision=$(git rev-parse --short=12 HEAD)
+git diff --quiet HEAD || revision=$revision-changed
+
+parts() {
+  cat <<'PARTS'
+seed-2     | the recipe with everything drawn from seed 2 is as accurate
+seed-3     | and from seed 3
+one-thread | the recipe on one thread ends with the published bits
+kills      | a hundred more kills of the small recipe: the same model
+math       | our float functions on all 2^32 inputs
+tsan       | every unit test under the thread sanitizer
+asan       | and under the address sanitizer, with all that CI leaves out
+bits       | builds by two compilers, at two levels, with and without AVX2
+fuzz       | ten minutes of libFuzzer a target
+mutations  | one-line faults planted one by one: each has a test that finds it
+devices    | the suites of the foreign device under every order of its queues
+tensorboard | the real TensorBoard reads what a run wrote
+peers      | our products and steps beside OpenBLAS and PyTorch
+PARTS
+}
+
+recipe_accuracy() {  # recipe_accuracy SEED: the README's promise for any seed
+  sh configs/demo/recipe.sh build full "$1"
+  sh tests/tools/demo_result.sh --any-model build "build/demo-seed$1/eval.json"
+}
+
+run_part() {
+  case $1 in
+    seed-2) make -s build/onevision && recipe_accuracy 2 ;;
+    seed-3) make -s build/onevision && recipe_accuracy 3 ;;
+    one-thread) make -s build/onevision && rm -rf build/nightly/one && mkdir -p build/nightly/one && cp build/onevision build/nightly/one/ &&
+      taskset -c 0 sh configs/demo/recipe.sh build/nightly/one && sh tests/tools/demo_result.sh build build/nightly/one/demo/eval.json ;;
+    kills) make -s build/onevision && for i in $(seq 1 10); do sh tests/tools/demo_check.sh build || return 1; done ;;
+    math) make -s test-math ;;
+    tsan) make -s tsan ;;
+    asan) make -s asan ;;
+    bits) make -s test-bits ;;
+    fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
+    mutations) sh tests/tools/mutate.sh ;;
+    devices) make -s build/unit-tests && build/unit-tests -tc='*every policy*' --no-skip ;;
+    tensorboard) sh tests/tools/tensorboard_reads.sh build ;;
+    peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
+    *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;
+  esac
+}
+
+if [ "${1-}" = --list ]; then parts | sed 's/ *| */\t/' | expand -t 14; exit; fi
+again=$#
+[ $# -gt 0 ] || set -- $(parts | sed 's/ *|.*//')
+passed=0 failed=0 skipped=0
+for part in "$@"; do
+  parts | sed 's/ *|.*//' | grep -qx "$part" || { echo "nightly.sh: there is no part '$part'; --list shows them" >&2; exit 2; }
+  if [ "$again" = 0 ] && grep -qs "^[^ ]* $revision $part passed" "$out/log"; then
+    echo "$part: passed before"
+    passed=$((passed + 1))
+    continue
+  fi
+  start=$(date +%s) rc=0
+  echo "== $part"
+  (run_part "$part") >"$out/$part.log" 2>&1 </dev/null || rc=$?
+  case $rc in
+    0) verdict=passed passed=$((passed + 1)) ;;
+    77) verdict=skipped skipped=$((skipped + 1)) ;;
+    *) verdict="FAILED ($rc)" failed=$((failed + 1)) ;;
+  esac
+  tail -n 3 "$out/$part.log" | sed 's/^/  /'
+  printf '%s %s %s %s %d s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$revision" "$part" "$verdict" "$(($(date +%s) - start))" | tee -a "$out/log"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
