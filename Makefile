@@ -78,8 +78,8 @@ asan:  ## the unit tests under the address and undefined-behaviour sanitizers
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/unit-tests $(B)/asan/onevision
 	@$(B)/asan/unit-tests
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
-tsan:  ## the unit tests under the thread sanitizer
-	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(B)/tsan/unit-tests $(B)/tsan/onevision
+tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
+	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildcard tests/$r/*.cpp))") $(B)/tsan/unit-tests $(B)/tsan/onevision
 	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
 ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
 	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests
@@ -99,6 +99,8 @@ arch-check:  ## the include graph points one way
 	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
 format-check:  ## clang-format finds nothing to change
 	@sh tests/tools/format_check.sh --self-test && sh tests/tools/format_check.sh
+nightly:  ## what takes hours, part by part, with a dated log: seeds, kills, long fuzzing, planted faults, peers
+	@sh tests/tools/nightly.sh $(PARTS)
 clone-check:  ## the README's two commands in a fresh clone of HEAD
 	@sh tests/tools/clone_check.sh
 
@@ -135,6 +137,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check nightly clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d
