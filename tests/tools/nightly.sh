@@ -26,7 +26,6 @@ asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
 mutations  | one-line faults planted one by one: each has a test that finds it
-devices    | the suites of the foreign device under every order of its queues
 tensorboard | the real TensorBoard reads what a run wrote
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -50,8 +49,9 @@ run_part() {
     bits) make -s test-bits ;;
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
     mutations) sh tests/tools/mutate.sh ;;
-    devices) make -s build/unit-tests && build/unit-tests -tc='*every policy*' --no-skip ;;
-    tensorboard) sh tests/tools/tensorboard_reads.sh build ;;
+    tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
+      make -s build/onevision && sh configs/demo/recipe.sh build check &&
+        "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;
   esac
