@@ -234,7 +234,7 @@ TEST_CASE("a job that cannot be is refused with the file or the key that is wron
         j.model_dir = world.path("few");
         export_model(j.model_dir, *random_model(few), loader_test::small_processor());
       },
-      "the tokenizer has 278 tokens, the model 270");
+      "few/config.json: text_config.vocab_size is 270, the tokenizer has 278 tokens");
 
   const TrainJob done = world.job("done");
   quietly(done);

@@ -169,7 +169,9 @@ void make_directory(const std::string& path, const std::string& shown) {
 void make_directories(const std::string& path) {
   for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
     const std::string part = path.substr(0, at);
-    if (!path_exists(part)) make_directory(part, part);
+    // Another thread may make it at the same time.
+    if (!path_exists(part) && step("mkdir", part, [&] { return ::mkdir(part.c_str(), 0777); }) != 0 && errno != EEXIST)
+      path_error(part, "make the directory");
     if (at == path.npos) return;
   }
 }
