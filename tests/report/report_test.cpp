@@ -101,7 +101,8 @@ struct Files {
                .eval_json = dir / "eval.json",
                .predictions = dir / "predictions.jsonl",
                .packs = {{"instruct packs", dir / "pack.json"}},
-               .out = dir / "report.html"};
+               .out = dir / "report.html",
+               .strip = ""};
   }
   std::string page() const {
     write_report(options);
@@ -172,6 +173,19 @@ TEST_CASE("report: pictures come from every category, wrong answers among them")
   CHECK(count(few.page(), "<figure>") == 40);
   few.options.pictures = 100;  // more than there are
   CHECK(count(few.page(), "<figure>") == 40);
+}
+
+TEST_CASE("report: the strip holds the first picture of every second category, its answer as a row, and a curve") {
+  Files files;
+  files.options.strip = files.dir / "strip";
+  files.page();
+  CHECK(read_file(files.dir / "strip/1.jpg") == read_file(files.dir / "0.jpg"));
+  CHECK(read_file(files.dir / "strip/answers.md") ==
+        "| <img src=\"data/demo/1.jpg\" height=\"90\"> | Chart & Table | what is <0> ? | </div> | wrong: red & "
+        "\"blue\" |\n");
+  const std::string curve = read_file(files.dir / "strip/loss.svg");
+  CHECK(curve.starts_with("<svg xmlns"));
+  CHECK(imbalance(curve) == "");
 }
 
 TEST_CASE("report: sections without a file are left out") {
