@@ -1,6 +1,7 @@
-// A few rows times weights that no cache holds, as when answers are generated: how near each number of rows comes to the rate at which
-// the weights can be read, with the weights as they lie in a checkpoint [F,C] and packed once in the tile's panels. Both give the same
-// bits as one large product: the sum over C of an element is one chain of fused multiply-adds a block, whatever stands beside it.
+// A few rows times weights that no cache holds, as when answers are generated: how near each number of rows comes to
+// the rate at which the weights can be read, with the weights as they lie in a checkpoint [F,C] and packed once in the
+// tile's panels. Both give the bits of one large product: the sum over C of an element is one chain of fused
+// multiply-adds a block, whatever stands beside it.
 #include <cblas.h>
 
 #include <cstdio>
