@@ -16,6 +16,7 @@
 
 #include "autograd/ops.h"
 #include "autograd/registry.h"
+#include "base/parallel.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
 #include "kernels/sim/device.h"
@@ -183,14 +184,30 @@ TEST_CASE("every op in f32 and bf16 agrees with f64 at the edge sizes of vectors
         for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
           const double roundings = dtype == Dtype::bf16 ? stores(op->op) : 0;
           const std::string at = cat(op->name, " ", name_of(dtype), ", size number ", which, " at ", edge);
-          const double cpu_share = worst(run(op->example, dtype, cpu(), which, edge), expected, roundings);
-          CHECK_MESSAGE(cpu_share <= 1, at, ": ", cpu_share);
+          const Run got = run(op->example, dtype, cpu(), which, edge);
+          const double share = worst(got, expected, roundings);
+          CHECK_MESSAGE(share <= 1, at, ": ", share);
           if (!with_twin.contains(op->op)) continue;
-          const double sim_share = worst(run(op->example, dtype, sim_device(), which, edge), expected, roundings);
-          CHECK_MESSAGE(sim_share <= 1, at, " on sim: ", sim_share);
+          const bool same = run(op->example, dtype, sim_device(), which, edge).tensors == got.tensors;
+          CHECK_MESSAGE(same, at, ": the CUDA twin has other bits");
         }
       }
   }
+}
+
+TEST_CASE("every op has the same bits for any number of threads, in bf16 too") {
+  const int before = threads();
+  for (const OpRow* op : rows())
+    for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+      set_threads(1);
+      const Run alone = run(op->example, dtype, cpu(), 0, 257);
+      for (const int n : {2, 3}) {
+        set_threads(n);
+        const bool same = run(op->example, dtype, cpu(), 0, 257).tensors == alone.tensors;
+        CHECK_MESSAGE(same, op->name, " in ", name_of(dtype), " with ", n, " threads");
+      }
+    }
+  set_threads(before);
 }
 
 TEST_CASE("the edge-size check finds an element left out, in either type and at every size") {
