@@ -1,0 +1,97 @@
+// Training on memory that the host cannot touch, everything run late: the cpu's bits.
+#include <doctest/doctest.h>
+
+#include "audit/trace.h"
+#include "base/parallel.h"
+#include "tests/base/scratch.h"
+#include "tests/devices/foreign_device.h"
+#include "tests/train/training_run.h"
+
+using namespace ov;
+using namespace ov::test;
+using Policy = ForeignDevice::Policy;
+
+namespace {
+
+std::unique_ptr<Onevision> model_on(Device& device) {
+  auto model = std::make_unique<Onevision>(small_config());
+  model->parameters().allocate(Dtype::f32, device);
+  initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
+  return model;
+}
+
+FixedSteps steps() {
+  return FixedSteps({as_step({mixed_row(1), mixed_row(2), mixed_row(3)}), as_step({mixed_row(4), mixed_row(5)})});
+}
+
+// What a run of four steps leaves and says; it is saved after the second and goes on from there, in a new model.
+std::string run_on(Device& device, bool tree) {
+  TrainOptions options = short_run(4);
+  options.tree = tree;
+  const ScratchDirectory dir;
+  std::string said;
+  const auto say = [&](const StepReport& r) {
+    said += cat(r.step, " ", std::hexfloat, r.loss, " ", r.gradient_norm, " ", r.parts.dump(), " ", r.checksums->loss,
+                " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
+  };
+  {
+    const auto model = model_on(device);
+    FixedSteps data = steps();
+    Training training(*model, data, options);
+    say(training.step());
+    say(training.step());
+    save_checkpoint(dir.path(), training.state(), Json::object());
+  }
+  const auto model = model_on(device);
+  FixedSteps data = steps();
+  Training training(*model, data, options);
+  load_into(training, newest_checkpoint(dir.path()).value());
+  say(training.step());
+  say(training.step());
+  const auto values = model->parameters().values().to_vector<float>();
+  return said + std::to_string(checksum(values.data(), static_cast<std::int64_t>(values.size()), 0));
+}
+
+std::vector<std::pair<std::string, std::vector<float>>> trace_on(Device& device) {
+  const auto model = model_on(device);
+  MicroBatch b;
+  add_sample(b, 3, 4, 4, 9);
+  const Trace trace = trace_model(
+      *model, {.input_ids = b.input_ids, .labels = b.labels, .pixel_values = b.pixel_values, .grids = {{1, 4, 4}}});
+  std::vector<std::pair<std::string, std::vector<float>>> out = {{cat(std::hexfloat, trace.loss), {}}};
+  for (const NamedTensor& t : trace.tensors) out.emplace_back(t.name, t.tensor.to_vector<float>());
+  return out;
+}
+
+struct Case {
+  Policy policy;
+  std::uint64_t seed;
+};
+
+void training(const std::vector<Case>& cases) {
+  for (const bool tree : {true, false}) {
+    const std::string expected = run_on(cpu(), tree);
+    for (const Case& c : cases) {
+      CAPTURE(static_cast<int>(c.policy));
+      ForeignDevice device(c.policy, c.seed);
+      CHECK(run_on(device, tree) == expected);
+      device.synchronize();
+      CHECK(device.memory().total == 0);
+    }
+  }
+  const auto expected = trace_on(cpu());
+  for (const Case& c : cases) {
+    ForeignDevice device(c.policy, c.seed);
+    CHECK(trace_on(device) == expected);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("foreign: training, saving, going on and tracing have the cpu's bits") {
+  training({{Policy::lazy, 0}, {Policy::random, 1}});
+}
+
+TEST_CASE("foreign, every policy: training" * doctest::skip()) {
+  training({{Policy::eager, 0}, {Policy::copies_first, 0}, {Policy::random, 2}, {Policy::random, 3}});
+}
