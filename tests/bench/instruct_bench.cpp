@@ -121,7 +121,8 @@ void instruct() {
   const std::string vocabulary = std::to_string(step.at("vocabulary").as_int());
   const Config described =
       Config::parse(cli::keys(), "pretrain", {"--config", "configs/model/demo.json", "--text.vocabulary", vocabulary});
-  ModelConfig config = cli::described_model(described);
+  ModelConfig config;
+  config.vision = cli::described_vision(described), config.text = cli::described_text(described);
   config.image_token = step.at("image_token").as_int();
   Onevision model(config);
   model.parameters().allocate(Dtype::f32, cpu());
