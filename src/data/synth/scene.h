@@ -48,8 +48,7 @@ struct ToyWorld {
   Catalog catalog;
 };
 
-// shapes, text, bars, table, formula, program, sign, card, chess, thermometer, beaker, food_chain, ramp, circuit,
-// values, three_lines
+// shapes, text, bars, table, formula, program, sign, card, chess, thermometer, beaker, food_chain, ramp, circuit
 const std::vector<std::string>& scene_families();
 
 // index below 2^32.
