@@ -145,7 +145,7 @@ TEST_CASE("a pipe without a name is read to its end; a pipe with a name and a de
     CHECK(contains(text, path + ": is a "));
     CHECK(contains(mapped, "expected a file"));
   }
-  CHECK(contains(MappedFile::open("/proc/self/status")->text().data(), "Name:"));
+  CHECK(contains(std::string(MappedFile::open("/proc/self/status")->text()), "Name:"));
 }
 
 TEST_CASE("a read error is the machine's: exit 3") {
