@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
-#include "base/text.h"
 #include "data/reject.h"
 
 namespace ov {
 namespace {
+
+constexpr std::string_view blanks = " \t\r\n";
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 [[noreturn]] void malformed(const std::string& where, const std::string& what) {
   reject(RejectReason::malformed_record, where, ": ", what);
@@ -20,21 +22,25 @@ bool absent(const Json* j) {
 const Json* either(const Json& record, const char* a, const char* b, const std::string& where) {
   const Json *one = record.find(a), *other = record.find(b);
   if (!absent(one) && !absent(other)) malformed(where, cat("has both \"", a, "\" and \"", b, "\""));
-  if (!absent(other) || !one) return other;
-  return one;
+  return absent(one) ? other : one;
 }
 
 std::string id_of(const Json& record) {
   const Json* id = record.find("id");
-  return id && (id->is_string() || id->is_number()) ? cat(" (id ", id->shown(), ")") : "";
+  return id && (id->is_string() || id->is_number()) ? cat(" (id ", id->dump(), ")") : "";
 }
 
 std::vector<std::string> images_of(const Json& record, const std::string& image_dir, const std::string& where) {
   const Json* images = either(record, "image", "images", where);
   if (absent(images)) return {};
-  if (!images->is_array()) return {picture_path(*images, image_dir, where)};
+  const auto path = [&](const Json& j) {
+    if (!j.is_string() || j.as_string().empty())
+      malformed(where, cat("image: expected a path or a list of paths, found ", j.dump()));
+    return j.as_string()[0] == '/' ? j.as_string() : image_dir + "/" + j.as_string();
+  };
+  if (!images->is_array()) return {path(*images)};
   std::vector<std::string> out;
-  for (const Json& j : images->items()) out.push_back(picture_path(j, image_dir, where));
+  for (const Json& j : images->items()) out.push_back(path(j));
   return out;
 }
 
@@ -43,29 +49,16 @@ std::string role_of(const std::string& name, const std::string& where) {
   if (name == "gpt" || name == "assistant") return "assistant";
   if (name == "system") return name;
   malformed(where,
-            cat("expected from human, gpt or system (or role user, assistant or system), found ", Json(name).shown()));
+            cat("expected from human, gpt or system (or role user, assistant or system), found ", Json(name).dump()));
 }
 
-// What the record looks like instead, for the message.
-std::string other_layout(const Json& record) {
-  if (record.find("prompts")) return "; a packed record (prompts and captions) is read from tar shards alone";
-  if (record.find("instruction")) return "; records of instruction, input and output are not read";
-  if (record.find("chosen") || record.find("prompt")) return "; records of prompt, chosen and rejected are not read";
-  for (const auto& [key, value] : record.members())
-    if (value.is_array() && value.size() > 0 && value[0].is_object())
-      return cat("; are the records the list under ", Json(key).shown(), "? Write it to a file of its own");
-  return "";
+const Json& messages_of(const Json& record, const std::string& where) {
+  const Json* list = either(record, "conversations", "messages", where);
+  if (!list) malformed(where, "has neither \"conversations\" nor \"messages\"");
+  return *list;
 }
 
 }  // namespace
-
-std::string picture_path(const Json& path, const std::string& directory, const std::string& where) {
-  if (!path.is_string() || path.as_string().empty())
-    malformed(where, cat("image: expected a path or a list of paths, found ", path.shown()));
-  if (path.as_string().find('\0') != std::string::npos)
-    malformed(where, cat("image: expected a path, found one with a zero byte: ", path.shown()));
-  return path.as_string()[0] == '/' ? path.as_string() : directory + "/" + path.as_string();
-}
 
 std::vector<Turn> read_turns(const Json& list, const std::string& where) {
   if (!list.is_array())
@@ -76,8 +69,8 @@ std::vector<Turn> read_turns(const Json& list, const std::string& where) {
     if (!message.is_object()) malformed(place, cat("expected an object, found ", kind_name(message.kind())));
     const auto text = [&](const char* llava, const char* chat) {
       const Json* found = message.find(llava);
-      if (!found || found->is_null()) found = message.find(chat);
-      if (!found || found->is_null()) malformed(place, cat("has neither \"", llava, "\" nor \"", chat, "\""));
+      if (!found) found = message.find(chat);
+      if (!found) malformed(place, cat("has neither \"", llava, "\" nor \"", chat, "\""));
       if (!found->is_string())
         malformed(place, cat("\"", llava, "\" or \"", chat, "\": expected a string, found ", kind_name(found->kind())));
       return found->as_string();
@@ -88,49 +81,47 @@ std::vector<Turn> read_turns(const Json& list, const std::string& where) {
   return turns;
 }
 
-std::vector<Turn> turns_of(const Json& record, const std::string& where) {
-  const Json* list = either(record, "conversations", "messages", where);
-  const char* key = list && list == record.find("messages") ? "messages" : "conversations";
-  if (!list) malformed(where, "has neither \"conversations\" nor \"messages\"" + other_layout(record));
-  if (list->is_null()) malformed(where, cat("\"", key, "\" is null: expected a list of messages"));
-  if (list->is_array() && list->size() == 0) malformed(where, cat("\"", key, "\" is empty: there is nothing to learn"));
-  return read_turns(*list, where);
-}
-
-std::vector<Turn> caption_turns(std::string caption, std::size_t pictures, const std::string& where) {
-  if (pictures != 1) reject(RejectReason::image_count, where, ": a caption of ", pictures, " pictures");
-  return {{"user", image_tag}, {"assistant", std::move(caption)}};
-}
-
-void place_pictures(Conversation& c) {
-  const auto is_question = [](const Turn& t) { return t.role == "user"; };
-  const auto first = std::find_if(c.turns.begin(), c.turns.end(), is_question);
-  for (const Turn& t : c.turns)
-    if (t.text.find(image_tag) != t.text.npos) return;
-  if (first == c.turns.end() || c.images.empty()) return;
-  if (!first->text.empty()) first->text.insert(0, "\n");
-  for (std::size_t k = 0; k < c.images.size(); ++k) first->text.insert(0, image_tag);
-}
-
 ConversationFile::ConversationFile(const std::string& path, const std::string& image_dir)
-    : records_(path), image_dir_(image_dir.empty() ? parent_directory(path) : image_dir) {
+    : path_(path), image_dir_(image_dir.empty() ? parent_directory(path) : image_dir) {
+  file_ = MappedFile::open(path);
+  const std::string_view text = file_->text();
+  std::size_t at = text.starts_with(byte_order_mark) ? byte_order_mark.size() : 0;
+  const std::size_t first = text.find_first_not_of(blanks, at);
+  if (first != text.npos && text[first] == '[') {
+    array_ = Json::parse(text, path).items();
+    file_.reset();
+  } else {
+    for (std::size_t number = 1; at < text.size(); ++number) {
+      const std::size_t newline = std::min(text.find('\n', at), text.size());
+      if (text.substr(at, newline - at).find_first_not_of(blanks) != text.npos) lines_.push_back({at, number});
+      at = newline + 1;
+    }
+  }
   if (size() == 0) input_error(path, ": no records: expected a JSON array of conversations, or one on each line");
 }
 
+std::int64_t ConversationFile::size() const { return static_cast<std::int64_t>(file_ ? lines_.size() : array_.size()); }
+
 Conversation ConversationFile::read(std::int64_t index) const {
-  const Json record = records_.read(index);
-  std::string where = records_.where(index);
+  if (index < 0 || index >= size()) input_error(path_, ": record ", index, " of ", size());
+  const auto i = static_cast<std::size_t>(index);
+  Json parsed;
+  std::string where = cat(path_, ": record ", index + 1);
+  if (file_) {
+    where = cat(path_, ":", lines_[i].number);
+    const std::string_view text = file_->text().substr(lines_[i].begin);
+    try {
+      parsed = Json::parse(text.substr(0, text.find('\n')), path_, lines_[i].number);
+    } catch (const Error& e) { throw Rejected(RejectReason::malformed_record, e.what()); }
+  }
+  const Json& record = file_ ? parsed : array_[i];
   if (!record.is_object()) malformed(where, cat("expected an object, found ", kind_name(record.kind())));
   where += id_of(record);
   for (const char* key : {"video", "videos"})
     if (!absent(record.find(key))) malformed(where, cat("has a \"", key, "\"; only pictures are read"));
 
   Conversation out{where, images_of(record, image_dir_, where), {}};
-  const Json* caption = record.find("caption");
-  if (caption && caption->is_string() && absent(record.find("conversations")) && absent(record.find("messages")))
-    out.turns = caption_turns(caption->as_string(), out.images.size(), where);
-  else out.turns = turns_of(record, where);
-  place_pictures(out);
+  out.turns = read_turns(messages_of(record, where), where);
   return out;
 }
 

@@ -1,16 +1,17 @@
-// LLaVA conversation files: one JSON array, or JSON lines (data/raw/json_records.h).
+// LLaVA conversation files: one JSON array, or JSON lines.
 //
 //   {"id": "17", "image": "a.jpg",
 //    "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A ring."}]}
 //
 //   id                  string or number, may be absent
 //   image or images     a path or a list of paths, one for each <image> of the questions in order; absent, null, "" and
-//                       [] mean text alone. Where no turn has an <image>, all stand in front of the first question.
+//                       [] mean text alone
 //   conversations       entries of from (human, gpt, system) and value, or of role (user, assistant, system) and
 //   or messages         content; either spelling under either key, mixed if need be. Other keys are ignored.
-//   caption             in place of both: one picture and its caption, asked with the picture alone
 //
-// A key that is null counts as absent.
+// A file is an array when its first character is '[', else JSON lines. An array is parsed when it is opened and must be
+// well formed; of JSON lines only the line starts are kept, each line is parsed when it is read, and a broken line is
+// one rejected record.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -18,7 +19,8 @@
 #include <string_view>
 #include <vector>
 
-#include "data/raw/json_records.h"
+#include "base/io/file.h"
+#include "base/json.h"
 #include "text/conversation.h"
 
 namespace ov {
@@ -33,32 +35,29 @@ struct Conversation {
   std::shared_ptr<const void> memory = nullptr;
 };
 
-// Each throws Rejected (malformed_record) with a message that starts with `where`.
-std::vector<Turn> read_turns(const Json& list, const std::string& where);  // a list of messages in either spelling
-std::vector<Turn> turns_of(const Json& record, const std::string& where);  // of a record with such a list
-std::vector<Turn> caption_turns(std::string caption, std::size_t pictures,
-                                const std::string& where);  // image_count too
-// The path as it is, or below `directory`. Refuses an empty one and one with a zero byte.
-std::string picture_path(const Json& path, const std::string& directory, const std::string& where);
-
-// Puts all pictures in front of the first question when no turn has a tag.
-void place_pictures(Conversation& conversation);
+// A list of messages in either spelling. Throws Rejected (malformed_record).
+std::vector<Turn> read_turns(const Json& list, const std::string& where);
 
 class ConversationFile {
  public:
-  // Relative image paths start at image_dir; "" is the file's own directory. Throws input_error as JsonRecords does, and
-  // without a record.
+  // Relative image paths start at image_dir; "" is the file's own directory. Throws input_error: no such file, a
+  // malformed array ("path:line:column: ..."), no record.
   explicit ConversationFile(const std::string& path, const std::string& image_dir = "");
 
-  const std::string& path() const { return records_.path(); }
-  std::int64_t size() const { return records_.size(); }
+  const std::string& path() const { return path_; }
+  std::int64_t size() const;
 
-  // Record `index`, 0 <= index < size(). Throws Rejected (malformed_record, image_count). Safe from several threads.
+  // Record `index`, 0 <= index < size(). Throws Rejected (malformed_record). Safe from several threads.
   Conversation read(std::int64_t index) const;
 
  private:
-  JsonRecords records_;
-  std::string image_dir_;
+  struct Line {
+    std::size_t begin, number;  // offset in the file; from 1
+  };
+  std::string path_, image_dir_;
+  std::vector<Json> array_;
+  std::shared_ptr<const MappedFile> file_;  // of JSON lines
+  std::vector<Line> lines_;
 };
 
 }  // namespace ov

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include "base/sha256.h"
-#include "base/text.h"
 #include "data/raw/webdataset.h"
 
 namespace ov {
@@ -26,8 +25,7 @@ class ConversationRecords : public Records {
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir) {
   struct stat info;
   const bool directory = ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  const auto is_tar = [&] { return looks_like(MappedFile::open(path)->text().substr(0, 512)) == "a tar archive"; };
-  if (directory || path.ends_with(".tar") || is_tar()) return std::make_unique<Webdataset>(path);
+  if (directory || path.ends_with(".tar")) return std::make_unique<Webdataset>(path);
   return std::make_unique<ConversationRecords>(path, image_dir);
 }
 

@@ -1,6 +1,5 @@
 #include "data/raw/webdataset.h"
 
-#include <strings.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -34,11 +33,10 @@ Webdataset::Webdataset(const std::string& path) : path_(path) {
     if (!meta) {
       meta.emplace();
       for (const std::string& name : list_directory(path))
-        if (name.size() > 4 && ::strcasecmp(name.c_str() + name.size() - 4, ".tar") == 0) meta->train.push_back(name);
+        if (name.ends_with(".tar")) meta->train.push_back(name);
     }
     check_class(meta->sample_class, path);
-    if (meta->train.empty())
-      input_error(path, ": no shard: expected .tar files (unpacked, so not .tgz), or a list in .nv-meta/split.yaml");
+    if (meta->train.empty()) input_error(path, ": no shard: expected .tar files, or a list in .nv-meta/split.yaml");
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];
@@ -59,10 +57,7 @@ void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t>
   if (::stat(path.c_str(), &info) == 0) {
     shards_.back().file = MappedFile::open(path);
     const Shard shard = shards_.back();
-    const std::string kind = looks_like(shard.file->text().substr(0, tar_block));
-    if (!kind.empty() && kind != "a tar archive")
-      add_fault(RejectReason::damaged_shard, cat(path, ": looks like ", kind));
-    else if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
+    if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
     else list_scanned(shard);
   } else if (!promised) {
     add_fault(RejectReason::damaged_shard, cat(path, ": no such shard"));
@@ -102,16 +97,15 @@ void Webdataset::list_indexed(const Shard& shard, const std::vector<std::uint64_
       if (borders[i + 1] > shard.file->size())
         throw TruncatedTar(Exit::wrong_input, cat(shard.path, ": cut short: sample ", i + 1, " ends at byte ",
                                                   borders[i + 1], ", the file at byte ", shard.file->size()));
-      TarReader tar(shard.file, borders[i], borders[i + 1]);
-      if (!next_part(tar, &first)) input_error(shard.path, ": byte ", borders[i], ": expected a sample, found none");
+      if (!TarReader(shard.file, borders[i], borders[i + 1]).next(&first))
+        input_error(shard.path, ": byte ", borders[i], ": expected a sample, found none");
       add(borders[i], borders[i + 1], std::string(webdataset_key(first.name)));
     } catch (const Error& e) { add_fault(RejectReason::damaged_shard, e.what()); }
   }
   TarMember beyond;
   bool more = false;
   try {
-    TarReader rest(shard.file, borders.back());
-    more = borders.back() < shard.file->size() && next_part(rest, &beyond);
+    if (borders.back() < shard.file->size()) more = TarReader(shard.file, borders.back()).next(&beyond);
   } catch (const Error&) {}  // damage behind the last sample harms none
   if (more)
     input_error(shard.path, ".idx: ends at byte ", borders.back(), ", where the shard goes on with '", beyond.name,
@@ -123,7 +117,7 @@ void Webdataset::list_scanned(const Shard& shard) {
   std::string key;
   std::uint64_t begin = 0, end = 0;
   try {
-    for (TarMember m; next_part(tar, &m); end = m.end) {
+    for (TarMember m; tar.next(&m); end = m.end) {
       if (end > 0 && webdataset_key(m.name) == key) continue;
       if (end > 0) add(begin, end, key);
       begin = m.begin;
@@ -142,8 +136,7 @@ void Webdataset::reject_duplicates() {
   const auto place = [&](std::int64_t i) {
     const Record& r = records_[static_cast<std::size_t>(i)];
     TarMember m;
-    TarReader tar(shards_[r.shard].file, r.begin, r.end);
-    next_part(tar, &m);
+    TarReader(shards_[r.shard].file, r.begin, r.end).next(&m);
     return std::pair(folder(shards_[r.shard]), std::string(webdataset_key(m.name)));
   };
   for (std::size_t k = 1; k < order.size(); ++k) {
@@ -200,7 +193,7 @@ std::vector<TarMember> Webdataset::parts(const Record& r) const {
   std::vector<TarMember> out;
   try {
     TarReader tar(shard.file, r.begin, r.end);
-    for (TarMember m; next_part(tar, &m);) out.push_back(m);
+    for (TarMember m; tar.next(&m);) out.push_back(m);
   } catch (const Error& e) { throw Rejected(RejectReason::damaged_shard, e.what()); }
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (webdataset_key(out[i].name) != webdataset_key(out[0].name) || out[i].end > r.end)

@@ -5,12 +5,10 @@
 //
 //   MultiMixQASample        json {"texts": [{role, content}], "media": "image" or "text", "name": [parts]}
 //   PackedCaptioningSample  json {"prompts": [P], "captions": [P]} and img<i>.jpg: P conversations of one question, a
-//                           record each; the successor's lists of turns and img<i>_<j>.jpg too
+//                           record each; the successor's lists of turns and img<i>_<j>.jpg too. A first question that
+//                           does not place its pictures has them in front.
 //   CaptioningSample        a picture and txt, or json {"caption"}: asked with the picture alone
-//   (no class)              pictures and json, a bare list of messages or a record of data/raw/conversations.h
-//
-// Names of parts count in lower case, and members without a key or a part are passed over (webdataset_sample.h). Where
-// no question says where its pictures stand, they stand in front of the first.
+//   (no class)              pictures and json, a bare list of messages
 //
 // A path is a directory (its training shards as .nv-meta/split.yaml lists them, else all its .tar files by name) or one
 // shard. <shard>.idx saves the scan; without it the shard is read through once.

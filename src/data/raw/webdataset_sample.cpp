@@ -2,30 +2,24 @@
 
 #include <algorithm>
 
-#include "base/utf8.h"
 #include "data/reject.h"
 
 namespace ov {
 namespace {
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  return out;
-}
-
-std::string part_of(std::string_view name) {
-  return lower(name.substr(std::min(webdataset_key(name).size() + 1, name.size())));
+std::string_view part_of(std::string_view name) {
+  return name.substr(std::min(webdataset_key(name).size() + 1, name.size()));
 }
 
 bool is_picture(std::string_view part) {
-  const std::string_view extension = part.substr(part.rfind('.') + 1);
+  std::string extension(part.substr(part.rfind('.') + 1));
+  for (char& c : extension) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   return extension == "jpg" || extension == "jpeg" || extension == "png" || extension == "webp";
 }
 
 const TarMember* find(const std::vector<TarMember>& parts, std::string_view part) {
   const auto found =
-      std::find_if(parts.begin(), parts.end(), [&](const TarMember& m) { return part_of(m.name) == lower(part); });
+      std::find_if(parts.begin(), parts.end(), [&](const TarMember& m) { return part_of(m.name) == part; });
   return found == parts.end() ? nullptr : &*found;
 }
 
@@ -42,14 +36,6 @@ Json parse(const TarMember& json, const std::string& where) {
 const std::string& text(const Json& j, const std::string& where) {
   if (!j.is_string()) malformed(where, cat("expected a string, found ", kind_name(j.kind())));
   return j.as_string();
-}
-
-std::string plain_text(const TarMember& member, const std::string& where) {
-  if (member.data.find('\0') != member.data.npos) malformed(where, "txt: holds a zero byte, so it is no UTF-8 text");
-  try {
-    require_utf8(member.data, cat(where, ": txt"));
-  } catch (const Error& e) { throw Rejected(RejectReason::malformed_record, e.what()); }
-  return std::string(member.data);
 }
 
 void add_picture(Conversation& c, const TarMember& member) {
@@ -100,11 +86,9 @@ std::vector<std::string> strings(const Json& one_or_list, const std::string& whe
 
 void read_packed(Conversation& c, const Json& json, const std::vector<TarMember>& parts, std::size_t item) {
   std::vector<std::pair<std::int64_t, const TarMember*>> pictures;
-  for (const TarMember& m : parts) {
-    const std::string part = part_of(m.name);
-    if (const auto place = packed_place(part); place && place->first == static_cast<std::int64_t>(item))
+  for (const TarMember& m : parts)
+    if (const auto place = packed_place(part_of(m.name)); place && place->first == static_cast<std::int64_t>(item))
       pictures.push_back({place->second, &m});
-  }
   std::sort(pictures.begin(), pictures.end());
   for (const auto& [j, member] : pictures) add_picture(c, *member);
 
@@ -112,8 +96,15 @@ void read_packed(Conversation& c, const Json& json, const std::vector<TarMember>
   const std::vector<std::string> captions = strings(json.at("captions")[item], cat(c.where, ": captions"));
   if (prompts.size() != captions.size())
     malformed(c.where, cat(prompts.size(), " prompt(s), but ", captions.size(), " caption(s)"));
+  bool placed = false;
+  for (const std::string& p : prompts) placed = placed || p.find(image_tag) != p.npos;
   for (std::size_t t = 0; t < prompts.size(); ++t) {
-    c.turns.push_back({"user", prompts[t]});
+    std::string question = prompts[t];
+    if (t == 0 && !placed) {
+      if (!question.empty() && !pictures.empty()) question.insert(0, "\n");
+      for (std::size_t k = 0; k < pictures.size(); ++k) question.insert(0, image_tag);
+    }
+    c.turns.push_back({"user", question});
     c.turns.push_back({"assistant", captions[t]});
   }
 }
@@ -130,18 +121,7 @@ std::size_t items_of(const Json& json, const std::string& where) {
 
 }  // namespace
 
-std::string_view webdataset_key(std::string_view name) {
-  const std::size_t last = name.rfind('/') + 1, dot = name.find('.', last);  // npos + 1 is 0
-  const std::string_view first = name.substr(0, name.find('/'));
-  const bool meta = first.size() >= 4 && first.starts_with("__") && first.ends_with("__");
-  return dot == name.npos || dot == last || meta ? std::string_view() : name.substr(0, dot);
-}
-
-bool next_part(TarReader& tar, TarMember* member) {
-  while (tar.next(member))
-    if (!webdataset_key(member->name).empty()) return true;
-  return false;
-}
+std::string_view webdataset_key(std::string_view name) { return name.substr(0, name.find('.', name.rfind('/') + 1)); }
 
 std::optional<std::size_t> packed_items(const std::vector<TarMember>& parts, const std::string& where) {
   const TarMember* json = find(parts, "json");
@@ -168,17 +148,16 @@ Conversation webdataset_conversation(const std::vector<TarMember>& parts, std::i
       if (is_picture(part_of(m.name))) add_picture(c, m);
     if (record.is_array()) {
       c.turns = read_turns(record, c.where);
-    } else if (object && (record.find("conversations") || record.find("messages"))) {
-      c.turns = turns_of(record, c.where);
     } else if (caption || (object && record.find("caption"))) {
-      c.turns = caption_turns(caption ? plain_text(*caption, c.where) : text(record.at("caption"), c.where),
-                              c.images.size(), c.where);
+      if (c.images.size() != 1)
+        reject(RejectReason::image_count, c.where, ": a caption of ", c.images.size(), " pictures");
+      c.turns = {{"user", image_tag},
+                 {"assistant", caption ? std::string(caption->data) : text(record.at("caption"), c.where)}};
     } else {
       malformed(c.where,
-                "expected a part 'json' with texts, conversations, prompts, a caption or a list of messages, or 'txt'");
+                "expected a part 'json' with texts, prompts, a caption or a list of messages, or a part 'txt'");
     }
   }
-  place_pictures(c);
   return c;
 }
 

@@ -10,6 +10,15 @@
 namespace ov {
 namespace {
 
+std::int64_t count_tags(std::string_view text) {
+  const std::string_view tag = image_tag;
+  std::int64_t n = 0;
+  for (std::size_t at = text.find(tag); at != text.npos; at = text.find(tag, at + tag.size())) ++n;
+  return n;
+}
+
+bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
+
 // What can be said without opening a picture.
 void check_record(const Conversation& c, TurnLayout layout) {
   std::int64_t tags = 0, questions = 0;
@@ -18,7 +27,7 @@ void check_record(const Conversation& c, TurnLayout layout) {
     if (turn.role == "assistant" && blank(turn.text))
       reject(RejectReason::no_answer, c.where, ": message ", i + 1, ": the answer is empty");
     if (turn.role != "user") continue;
-    const auto here = static_cast<std::int64_t>(count(turn.text, image_tag));
+    const std::int64_t here = count_tags(turn.text);
     if (layout == TurnLayout::shared_prefix && questions > 0 && here > 0)
       reject(RejectReason::late_image, c.where, ": message ", i + 1,
              " brings a picture of its own; data.turns shared_prefix needs all pictures in the first question "
