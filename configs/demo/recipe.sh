@@ -49,6 +49,8 @@ stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.jso
 
 stage eval "$out/instruct.done $config/eval.json${expected:+ $config/expected.json}" \
   "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out"
+stage reasoning "$out/instruct.done $config/reasoning.json" \
+  "$onevision" eval --model "$out/instruct/model" --data "$w/reasoning" --tasks $config/reasoning.json --out "$out/reasoning"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
   --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --strip "$out/strip" --out "$out/report.html"

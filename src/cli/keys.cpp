@@ -186,6 +186,7 @@ std::vector<Key> rows() {
       {"bpe.vocabulary", "", whole(768), at_least(256), "tokenizer",
        "tokens that are learnt, the 256 bytes among them; Qwen2's 22 added ones come on top"},
       {"bpe.min_count", "", whole(2), at_least(1), "tokenizer", "pairs that occur less often are not merged"},
+      {"bpe.added", "", Strings{}, any, "tokenizer", "more added tokens, after Qwen2's"},
 
       // --- the merge
       {"merge.tower", "tower", "", any, "merge",

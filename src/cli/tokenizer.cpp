@@ -9,7 +9,8 @@ Exit tokenizer(const Config& config) {
   const std::string& out = output_directory(config, "tokenizer");
   const Tokenizer learnt = learn_tokenizer({.files = config.list("data.text"),
                                             .vocabulary = config.integer("bpe.vocabulary"),
-                                            .min_count = config.integer("bpe.min_count")});
+                                            .min_count = config.integer("bpe.min_count"),
+                                            .added = config.list("bpe.added")});
   make_directories(parent_directory(out));
   DurableDirectory directory(out, "tokenizer");
   learnt.write(directory.path());

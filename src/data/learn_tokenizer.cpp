@@ -16,6 +16,8 @@ constexpr std::int64_t bytes = 256;
 
 class Counter {
  public:
+  explicit Counter(const std::vector<std::string>& added) : added_(added) {}
+
   void file(const std::string& path) {
     if (path.ends_with(".jsonl")) {
       JsonlReader reader(path);
@@ -55,9 +57,20 @@ class Counter {
     std::string plain = text;
     const std::string tag = image_tag;
     for (std::size_t at; (at = plain.find(tag)) != plain.npos;) plain.erase(at, tag.size());
-    trainer_.add(plain);
+    add_between_tokens(plain);
     if (key == "question") role("user");
     if (key == "answer") role("assistant");
+  }
+
+  // What stands between added tokens is encoded by itself.
+  void add_between_tokens(std::string_view text) {
+    for (std::size_t at = 0; at < text.size();) {
+      std::size_t end = text.size(), next = end;
+      for (const std::string& token : added_)
+        if (const std::size_t found = text.find(token, at); found < end) end = found, next = found + token.size();
+      trainer_.add(text.substr(at, end - at));
+      at = next;
+    }
   }
 
   void role(const std::string& name) {
@@ -65,6 +78,7 @@ class Counter {
     ++turns_;
   }
 
+  const std::vector<std::string>& added_;
   BpeTrainer trainer_;
   std::int64_t turns_ = 0;  // of this record
 };
@@ -75,7 +89,9 @@ Tokenizer learn_tokenizer(const LearnTokenizerOptions& options) {
   if (options.vocabulary < bytes)
     input_error("bpe.vocabulary: expected at least ", bytes, ", the bytes, found ", options.vocabulary);
   if (options.files.empty()) input_error("data.text: no file is named");
-  Counter counter;
+  for (const std::string& token : options.added)
+    if (token.empty()) input_error("bpe.added: an added token is empty");
+  Counter counter(options.added);
   for (const std::string& path : options.files) counter.file(path);
   if (counter.trainer().words() == 0) input_error(options.files.front(), ": there is no text to learn from");
 
@@ -91,6 +107,8 @@ Tokenizer learn_tokenizer(const LearnTokenizerOptions& options) {
   parts.merges = counter.trainer().train(options.vocabulary - bytes, options.min_count);
   for (const Merge& m : parts.merges) add(m.left + m.right);
   parts.added = qwen2_added_tokens(static_cast<std::int64_t>(parts.vocabulary.size()));
+  for (const std::string& token : options.added)
+    parts.added.push_back({parts.added.back().id + 1, token, /*special=*/false});
   parts.eos = "<|im_end|>";
   parts.pad = "<|endoftext|>";
   return {std::move(parts), "the learnt tokenizer"};

@@ -84,6 +84,20 @@ double phrase_f1(std::string_view prediction, std::string_view answer) {
   return total ? 2 * static_cast<double>(matched.size()) / static_cast<double>(total) : 0;
 }
 
+// What stands in the last answer block; nothing where there is none.
+std::optional<std::string> answer_block(std::string_view text) {
+  constexpr std::string_view open = "<answer>", close = "</answer>";
+  const std::size_t end = text.rfind(close);
+  const std::size_t begin = end == text.npos ? end : text.substr(0, end).rfind(open);
+  if (begin == text.npos) return {};
+  return normalise(text.substr(begin + open.size(), end - begin - open.size()));
+}
+
+double same_block(std::string_view prediction, std::string_view answer) {
+  const auto p = answer_block(prediction), a = answer_block(answer);
+  return p && a && *p == *a;
+}
+
 bool is_text(std::string_view answer) { return !normalise(answer).empty(); }
 
 }  // namespace
@@ -109,6 +123,7 @@ const std::vector<Scorer>& scorers() {
       {"number", same_number, [](std::string_view answer) { return number(answer).has_value(); }},
       {"iou", iou, [](std::string_view answer) { return corners(answer).has_value(); }},
       {"phrase_f1", phrase_f1, [](std::string_view answer) { return !phrases(answer).empty(); }},
+      {"answer_block", same_block, [](std::string_view answer) { return !answer_block(answer).value_or("").empty(); }},
   };
   return table;
 }

@@ -6,6 +6,7 @@
 //              their union (the usual IoU >= 0.5 of grounding)
 //   phrase_f1  multiset F1 over the phrases between commas, each compared as a        0 .. 1
 //              whole after normalise(): 2 matched / (stated + true)
+//   answer_block  what the last <answer>...</answer> holds is equal after normalise() 0 or 1
 //
 // A category's accuracy is the mean of its questions' scores.
 #pragma once

@@ -93,6 +93,26 @@ TEST_CASE(
   CHECK(read.vocab_size() == one.vocab_size());
 }
 
+TEST_CASE("added tokens of one's own follow Qwen2's, stay in decoded text, and no merge is learnt from their letters") {
+  const DataSet data;
+  std::string lines;
+  for (int i = 0; i < 5; ++i) lines += corpus_line("", "mull : what is it ?", "<mull>pondering</mull>seven");
+  const Tokenizer t = learn_tokenizer({.files = {data.write("m.jsonl", lines)}, .added = {"<mull>", "</mull>"}});
+  const std::int64_t first = t.bpe().id_limit();
+  CHECK(t.token_id("<|file_sep|>") == first + 21);
+  CHECK(t.token_id("<mull>") == first + 22);
+  CHECK(t.token_id("</mull>") == first + 23);
+  CHECK(t.vocab_size() == first + 24);
+  const std::string text = "<mull>pondering</mull>seven";
+  CHECK(t.encode(text).size() == 4);
+  CHECK(t.decode(t.encode(text)) == text);
+  for (const char* joined : {"<mull", ">pondering", "</", ">seven"}) CHECK_MESSAGE(!one_token(t, joined), joined);
+  CHECK(one_token(t, "mull"));  // the word in the question is text
+
+  t.write(data.path("."));
+  CHECK(Tokenizer::read(data.path(".")).encode(text) == t.encode(text));
+}
+
 TEST_CASE("what no tokenizer can be learnt from is refused") {
   const DataSet data;
   const auto refusal = [](const LearnTokenizerOptions& o) { return message_of([&] { learn_tokenizer(o); }); };
@@ -101,4 +121,7 @@ TEST_CASE("what no tokenizer can be learnt from is refused") {
   CHECK(contains(refusal({.files = {data.write("e.jsonl", "{\"id\": \"words\"}\n")}}), "there is no text"));
   CHECK(contains(refusal({.files = {data.write("b.jsonl", "{}\n{\n")}}), "b.jsonl:2:"));
   CHECK(contains(refusal({.files = {corpus(data)}, .vocabulary = 255}), "bpe.vocabulary: expected at least 256"));
+  CHECK(contains(refusal({.files = {corpus(data)}, .added = {""}}), "bpe.added: an added token is empty"));
+  CHECK(contains(refusal({.files = {corpus(data)}, .added = {"<a>", "<a>"}}), "<a>"));
+  CHECK(contains(refusal({.files = {corpus(data)}, .added = {"<|im_end|>"}}), "<|im_end|>"));
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -93,7 +94,7 @@ std::string commonest(const std::map<std::string, int>& counts) {
 }  // namespace
 
 TEST_CASE("toy world: the first hundred scenes and ten of each family are the known ones, for any number of threads") {
-  constexpr std::uint64_t known = 12395952743056780961u;
+  constexpr std::uint64_t known = 9604036116398416031u;
   CHECK(hash_of_scenes(1, 1) == known);
   CHECK(hash_of_scenes(1, 3) == known);
   CHECK(hash_of_scenes(2, 1) != known);
@@ -239,7 +240,8 @@ TEST_CASE("toy world: guessing the commonest training answer stays below 0.30 in
 TEST_CASE("toy world: every template is asked in training, Chinese ones in both languages") {
   std::map<std::string, std::array<int, 2>> asked;
   for (std::uint64_t i = 0; i < 3000; ++i)
-    for (const Turn& t : make_scene(toy(), 2, i, Split::train).turns) ++asked[t.from->id][t.chinese];
+    for (const std::string mixture : {"default", "programs"})
+      for (const Turn& t : make_scene(toy(), 2, i, Split::train, mixture).turns) ++asked[t.from->id][t.chinese];
   for (const Template& t : toy().catalog.templates()) {
     INFO(t.id);
     CHECK(asked[t.id][0] > 0);
@@ -253,6 +255,72 @@ TEST_CASE("toy world: values are put into Chinese word by word, two words first"
   CHECK(w.in_chinese("no entry") == "禁止 驶入");
   CHECK(w.in_chinese("speed limit 5 0") == "限速 5 0");
   CHECK(w.in_chinese("7 + 2 = 9") == "7 + 2 = 9");
+}
+
+// "code B = 7 , X = B - 2" -> what every line gives its variable, worked out from the description alone.
+std::vector<std::pair<std::string, int>> run_program(const std::string& description) {
+  std::vector<std::pair<std::string, int>> values;
+  std::istringstream words(description.substr(5));
+  for (std::string name, word; words >> name >> word >> word;) {  // name, "=", the first operand
+    int value = 0;
+    if (values.empty()) {
+      value = std::stoi(word);
+    } else {
+      CHECK(word == values.back().first);
+      std::string op;
+      int operand = 0;
+      words >> op >> operand;
+      value = values.back().second + (op == "+" ? operand : -operand);
+    }
+    values.emplace_back(name, value);
+    words >> word;  // ","
+  }
+  return values;
+}
+
+TEST_CASE("toy world: every question about a program gets the value that the program gives, thought through or not") {
+  for (const std::string family : {"program", "values", "three_lines"}) {
+    int thought = 0, straight = 0;
+    for (std::uint64_t i = 0; i < 200; ++i) {
+      const Scene s = make_scene_of(toy(), 8, i, i % 2 ? Split::test : Split::train, family);
+      const auto values = run_program(s.description);
+      REQUIRE(values.size() == (family == "three_lines" ? 3 : 2));
+      for (const Turn& t : s.turns) {
+        const std::size_t asked = t.question.find("what is the value of ");
+        if (asked == t.question.npos) continue;
+        const std::string name = t.question.substr(asked + 21, 1);
+        const auto line = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == name; });
+        REQUIRE(line != values.end());
+        const std::string value = digits(line->second);
+        if (t.question.starts_with("think : ")) {
+          ++thought;
+          std::string chain;  // every line's "NAME = ... = VALUE"
+          for (const auto& [n, v] : values) {
+            const std::size_t at = t.answer.find((chain.empty() ? "<think>" : " , ") + n + " = ", chain.size());
+            REQUIRE(at != t.answer.npos);
+            const std::size_t end = std::min(t.answer.find(" , ", at + 1), t.answer.find("</think>"));
+            chain = t.answer.substr(0, end);
+            CHECK_MESSAGE(chain.ends_with("= " + digits(v)), t.answer);
+          }
+          CHECK(t.answer == chain + "</think><answer>" + value + "</answer>");
+        } else {
+          ++straight;
+          CHECK((t.answer == value || t.answer.ends_with(" = " + value)));
+        }
+      }
+    }
+    CHECK(straight == (family == "three_lines" ? 600 : 400));
+    if (family == "program") CHECK(thought == 0);
+    if (family == "values") CHECK(std::abs(thought - 200) < 50);  // half of 400; five standard errors
+    if (family == "three_lines") CHECK(thought == 600);
+  }
+}
+
+TEST_CASE("toy world: the last of every eight instruct pictures shows a program, the others are the mixture's own") {
+  const Catalog& catalog = toy().catalog;
+  for (std::int64_t i = 0; i < 24; ++i)
+    CHECK(catalog.instruct_mixture("default", i) == (i % 8 == 7 ? "programs" : "default"));
+  CHECK(catalog.instruct_mixture("shapes", 7) == "shapes");
 }
 
 TEST_CASE("toy world: places and boxes") {

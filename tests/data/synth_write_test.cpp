@@ -198,6 +198,16 @@ TEST_CASE("toy world files: eight held-out sets with scorers, and the commonest 
   }
   for (const auto& [id, entry] : commonest.members()) CHECK(entry.at("n").as_int() <= entry.at("of").as_int());
   CHECK(commonest.at("caption").at("of").as_int() > 0);
+  for (const char* category : {"Reasoning", "Reasoning, thinking"}) {
+    CHECK(!fs::exists(written() + "/test/" + file_stem(category) + ".jsonl"));
+    const auto lines = read_lines(written() + "/reasoning/" + file_stem(category) + ".jsonl");
+    CHECK(lines.size() == 6);
+    for (const Json& q : lines) {
+      CHECK(q.at("question").as_string().starts_with("think : ") == (category[9] == ','));
+      CHECK(read_image(written() + "/reasoning/" + q.at("image").as_string()).height == 84);
+    }
+  }
+  CHECK(Json::read(written() + "/reasoning/commonest_answers.json").dump() == commonest.dump());
   CHECK(read_lines(written() + "/text/corpus.jsonl").size() == 30);
   CHECK(Json::read(written() + "/world.json").at("shared_descriptions").size() == 2);
 }
@@ -240,6 +250,10 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("mixture 'default': unknown family 'shape'; did you mean 'shapes'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("held_out_percent": 15)", R"("held_out_percent": 0)"))
             .find("has no description for the test split") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("mixture": "programs")", R"("mixture": "program")"))
+            .find("no mixture 'program'; did you mean 'programs'?") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("one_in": 8)", R"("one_in": 0)"))
+            .find("interspersed 'default': one_in: expected at least 1, found 0") != std::string::npos);
   CHECK(message_of(damaged("vocabulary.json", "[225, 30, 30]", "[225, 30, 300]"))
             .find("color 'red': expected 0 to 255, found 300") != std::string::npos);
   CHECK(message_of(damaged("glyphs.json", R"(".###. #...# #..##)", R"(".###. #...# #..#)"))

@@ -62,12 +62,24 @@ TEST_CASE("scorers: phrases are matched whole and as often as they are true") {
   CHECK(score("phrase_f1", " , , ", truth) == 0);
 }
 
+TEST_CASE("scorers: an answer block counts by what the last one holds, whatever was thought before") {
+  const char* truth = "<think>B = 7 , X = 7 - 2 = 5</think><answer>5</answer>";
+  CHECK(score("answer_block", "<think>B = 9 , X = 9 - 4 = 5</think><answer> 5</answer>", truth) == 1);
+  CHECK(score("answer_block", "<answer>7</answer> no : <answer>5</answer>", truth) == 1);
+  CHECK(score("answer_block", "<answer>5</answer> no : <answer>7</answer>", truth) == 0);
+  for (const char* broken : {"5", "", "<answer>5", "5</answer>", "</answer>5<answer>", "<answer></answer>"})
+    CHECK_MESSAGE(score("answer_block", broken, truth) == 0, broken);
+}
+
 TEST_CASE("scorers: an answer that its scorer could never reach is known beforehand") {
   CHECK(scorer_named("iou", "test").takes("1 , 1 , 2 , 3"));
   CHECK(!scorer_named("iou", "test").takes("1 , 1 , 1 , 3"));
   CHECK(!scorer_named("number", "test").takes("red"));
   CHECK(!scorer_named("exact", "test").takes("  "));
   CHECK(!scorer_named("phrase_f1", "test").takes(" , "));
+  CHECK(scorer_named("answer_block", "test").takes("<answer>red</answer>"));
+  CHECK(!scorer_named("answer_block", "test").takes("red"));
+  CHECK(!scorer_named("answer_block", "test").takes("<answer> </answer>"));
   for (const Scorer& s : scorers())
     for (const char* answer : {"red", "7", "1 , 1 , 2 , 3"})
       if (s.takes(answer)) CHECK(s.score(answer, answer) == 1);

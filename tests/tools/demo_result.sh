@@ -1,5 +1,6 @@
 #!/bin/sh
-# What `make demo` ended with, read from build/demo/eval.json: the expected model, and what README.md promises of every category.
+# What `make demo` ended with, read from build/demo/eval.json: the expected model, and what README.md promises of every category; and
+# that the pictures, answers and curve which README.md shows are the ones that the program made.
 #
 #   sh tests/tools/demo_result.sh BUILD [EVAL.json]     exit 0 all true, 1 not
 #   sh tests/tools/demo_result.sh --any-model BUILD EVAL.json   the same without the expected model: another seed
@@ -10,7 +11,7 @@ set -eu
 
 # Written by `onevision eval`: one member a line.
 judge() {
-  awk -v any_model="${any_model-}" '
+  awk -v any_model="${any_model-}" -v shown="${2-}" '
     function check(true, what) { if (true) { passed++; print "  ok      ", what } else { failed++; print "  FAILED  ", what } }
     { value = $2; sub(/,$/, "", value) }
     /^  "categories"/ { inside = 1 }
@@ -27,6 +28,7 @@ judge() {
       check(n && lowest >= 0.70, "lowest accuracy " lowest + 0 " (" weakest "), expected 0.70")
       check(n && blind <= 0.30, "highest blind baseline " blind + 0 " (" blindest "), expected at most 0.30")
       if (!any_model) check(same == "true", "the model of configs/demo/expected.json: " (same == "true" ? "the same bits" : "other bits"))
+      if (shown != "") check(shown == "the same", "pictures, answers and loss curve of README.md: " shown)
       print passed + 0 " passed, " failed + 0 " failed"
       exit failed > 0
     }' "$1"
@@ -34,8 +36,15 @@ judge() {
 
 any_model=
 if [ "${1-}" = --any-model ]; then any_model=1; shift; fi
+# strip DIRECTORY: whether the program's strip is what data/demo and README.md hold.
+strip() {
+  for file in data/demo/*; do cmp -s "$file" "$1/${file##*/}" || { echo "$1/${file##*/} is another"; return; }; done
+  while IFS= read -r line; do grep -qxF -e "$line" README.md || { echo "README.md lacks the line '$line'"; return; }; done <"$1/answers.md"
+  echo "the same"
+}
 if [ "${1-}" != --self-test ]; then
-  judge "${2:-${1:-build}/demo/eval.json}"
+  eval=${2:-${1:-build}/demo/eval.json}
+  judge "$eval" "$([ -n "$any_model" ] || strip "${eval%/*}/strip")"
   exit
 fi
 

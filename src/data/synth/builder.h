@@ -75,5 +75,7 @@ void draw_beaker(SceneBuilder&);
 void draw_food_chain(SceneBuilder&);
 void draw_ramp(SceneBuilder&);
 void draw_circuit(SceneBuilder&);
+void draw_values(SceneBuilder&);
+void draw_three_lines(SceneBuilder&);
 
 }  // namespace ov::synth

@@ -78,10 +78,13 @@ Catalog Catalog::read(const std::string& data_dir) {
   std::string file = data_dir + "/templates.json";
   const Json templates = Json::read(file);
   for (const Json& name : templates.at("categories").items()) c.categories_.push_back(name.as_string());
+  for (const Json& name : templates.at("categories_apart").items()) c.categories_apart_.push_back(name.as_string());
+  Words categories = c.categories_;
+  categories.insert(categories.end(), c.categories_apart_.begin(), c.categories_apart_.end());
   Words scorers;
   for (const auto& [name, meaning] : templates.at("scorers").members()) scorers.push_back(name);
   for (const Json& entry : templates.at("templates").items()) {
-    c.templates_.push_back(read_template(entry, file, c.categories_, scorers));
+    c.templates_.push_back(read_template(entry, file, categories, scorers));
     const std::string& id = c.templates_.back().id;
     if (!c.by_id_.emplace(id, c.templates_.size() - 1).second) input_error(file, ": template '", id, "' stands twice");
   }
@@ -90,6 +93,13 @@ Catalog Catalog::read(const std::string& data_dir) {
   const Json mixtures = Json::read(file);
   for (const auto& [name, entry] : mixtures.at("mixtures").members())
     c.mixtures_.emplace_back(name, read_mixture(name, entry, file));
+  for (const auto& [name, entry] : mixtures.at("interspersed").members()) {
+    const Interspersed other{entry.at("one_in").as_int(), entry.at("mixture").as_string()};
+    if (other.one_in < 1)
+      input_error(file, ": interspersed '", name, "': one_in: expected at least 1, found ", other.one_in);
+    for (const std::string& used : {name, other.mixture}) c.mixture(used);  // throws when it is not there
+    c.interspersed_.emplace(name, other);
+  }
   c.held_out_percent_ = percent(mixtures.at("held_out_percent"), file + ": held_out_percent");
   for (const auto& [family, reason] : mixtures.at("shared_descriptions").members())
     c.shared_.emplace_back(family, reason.as_string());
@@ -109,6 +119,11 @@ const std::vector<int>& Catalog::mixture(const std::string& name) const {
     names.push_back(key);
   }
   input_error("mixtures.json: no mixture '", name, "'", did_you_mean(name, names));
+}
+
+const std::string& Catalog::instruct_mixture(const std::string& name, std::int64_t i) const {
+  const auto at = interspersed_.find(name);
+  return at == interspersed_.end() || (i + 1) % at->second.one_in != 0 ? name : at->second.mixture;
 }
 
 bool Catalog::held_out(std::string_view description) const {

@@ -28,14 +28,18 @@ struct Template {
 class Catalog {
  public:
   // Throws input_error naming file and entry: an unknown category or scorer, a percentage outside 0..100, a template
-  // twice, a mixture without weight.
+  // twice, a mixture without weight, an interspersed mixture that is not there.
   static Catalog read(const std::string& data_dir);
 
   const std::vector<std::string>& categories() const { return categories_; }
+  // Held-out questions of these categories stand in a directory of their own, beside the others.
+  const std::vector<std::string>& categories_apart() const { return categories_apart_; }
   const std::vector<Template>& templates() const { return templates_; }
   const Template& find(std::string_view id) const;
   // Weights in the order of scene_families(); throws for a name that mixtures.json lacks (nearest offered).
   const std::vector<int>& mixture(const std::string& name) const;
+  // The mixture of instruct picture i where the others are drawn with `name`: now and then another one.
+  const std::string& instruct_mixture(const std::string& name, std::int64_t i) const;
 
   // Whether a description is kept for the test split, by its hash alone.
   bool held_out(std::string_view description) const;
@@ -44,10 +48,17 @@ class Catalog {
   const std::vector<std::pair<std::string, std::string>>& shared() const { return shared_; }
 
  private:
-  std::vector<std::string> categories_;
+  // Of the instruct pictures of a mixture, the last of every `one_in` is drawn with `mixture` instead.
+  struct Interspersed {
+    std::int64_t one_in;
+    std::string mixture;
+  };
+
+  std::vector<std::string> categories_, categories_apart_;
   std::vector<Template> templates_;
   std::map<std::string, std::size_t, std::less<>> by_id_;
   std::vector<std::pair<std::string, std::vector<int>>> mixtures_;
+  std::map<std::string, Interspersed> interspersed_;  // by the mixture of the other pictures
   std::vector<std::pair<std::string, std::string>> shared_;
   int held_out_percent_ = 0;
 };

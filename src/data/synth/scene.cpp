@@ -21,6 +21,7 @@ constexpr Family kFamilies[] = {
     {"chess", draw_chess},     {"thermometer", draw_thermometer},
     {"beaker", draw_beaker},   {"food_chain", draw_food_chain},
     {"ramp", draw_ramp},       {"circuit", draw_circuit},
+    {"values", draw_values},   {"three_lines", draw_three_lines},
 };
 
 struct Streams {

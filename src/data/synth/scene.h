@@ -48,7 +48,8 @@ struct ToyWorld {
   Catalog catalog;
 };
 
-// shapes, text, bars, table, formula, program, sign, card, chess, thermometer, beaker, food_chain, ramp, circuit
+// shapes, text, bars, table, formula, program, sign, card, chess, thermometer, beaker, food_chain, ramp, circuit,
+// values, three_lines
 const std::vector<std::string>& scene_families();
 
 // index below 2^32.

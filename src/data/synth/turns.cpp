@@ -68,7 +68,9 @@ TextSample make_text(const ToyWorld& toy, std::uint64_t seed, std::uint64_t inde
 
 TestQuestion make_test_question(const ToyWorld& toy, std::uint64_t seed, const std::string& category,
                                 std::uint64_t index) {
-  const Words& categories = toy.catalog.categories();
+  Words categories = toy.catalog.categories();
+  const Words& apart = toy.catalog.categories_apart();
+  categories.insert(categories.end(), apart.begin(), apart.end());
   const auto at = std::find(categories.begin(), categories.end(), category);
   if (at == categories.end()) input_error("no category is named '", category, "'", did_you_mean(category, categories));
   const std::uint64_t number = static_cast<std::uint64_t>(at - categories.begin());

@@ -61,7 +61,8 @@ class Writer {
         "instruct", options_.instruct,
         [&](std::int64_t i) {
           const std::uint64_t index = kInstruct + static_cast<std::uint64_t>(i);
-          const Scene scene = make_scene(toy_, options_.seed, index, Split::train, options_.mixture);
+          const Scene scene =
+              make_scene(toy_, options_.seed, index, Split::train, toy_.catalog.instruct_mixture(options_.mixture, i));
           QuestionAnswers turns;
           Sample s;
           for (const Turn* t : choose_turns(scene, options_.seed, index, Stage::instruct)) {
@@ -81,7 +82,7 @@ class Writer {
         });
     file.write("\n]\n");
     file.commit();
-    write_commonest(answers);
+    for (const char* part : {"test", "reasoning"}) write_commonest(part, answers);
   }
 
   void captions() {
@@ -130,14 +131,14 @@ class Writer {
     });
   }
 
-  void test() {
+  void test(const char* part, const Words& categories) {
     std::int64_t first = 0;  // number of the category's first picture
-    for (const std::string& category : toy_.catalog.categories()) {
+    for (const std::string& category : categories) {
       const std::string stem = file_stem(category);
-      lines("test", stem + ".jsonl", options_.test, [&](std::int64_t i) {
+      lines(part, stem + ".jsonl", options_.test, [&](std::int64_t i) {
         const TestQuestion q = make_test_question(toy_, options_.seed, category, static_cast<std::uint64_t>(i));
         return Json::object({{"id", numbered(stem + "_", i, 4)},
-                             {"image", save(q.scene.image, "test", first + i)},
+                             {"image", save(q.scene.image, part, first + i)},
                              {"category", category},
                              {"template", q.turn.from->id},
                              {"question", q.turn.question},
@@ -146,6 +147,11 @@ class Writer {
       });
       first += options_.test;
     }
+  }
+
+  void tests() {
+    test("test", toy_.catalog.categories());
+    test("reasoning", toy_.catalog.categories_apart());
   }
 
   void summary() {
@@ -205,7 +211,8 @@ class Writer {
     file.commit();
   }
 
-  void write_commonest(const std::map<std::string, std::map<std::string, std::int64_t>>& answers) {
+  void write_commonest(const std::string& part,
+                       const std::map<std::string, std::map<std::string, std::int64_t>>& answers) {
     Json table = Json::object();
     for (const auto& [id, counts] : answers) {
       std::int64_t of = 0;
@@ -216,7 +223,7 @@ class Writer {
       }
       table.set(id, Json::object({{"answer", best->first}, {"n", best->second}, {"of", of}}));
     }
-    write_durably(folder("test") + "/commonest_answers.json", table.dump(2) + "\n");
+    write_durably(folder(part) + "/commonest_answers.json", table.dump(2) + "\n");
   }
 
   const ToyWorldOptions& options_;
@@ -253,7 +260,7 @@ void write_toy_world(const ToyWorldOptions& o) {
   writer.captions();
   writer.regions();
   writer.text();
-  writer.test();
+  writer.tests();
   writer.summary();
   directory.commit(DurableDirectory::Flush::file_system);
 }

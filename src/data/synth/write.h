@@ -8,6 +8,7 @@
 //   text/corpus.jsonl              {"text", "prefix", "turns": [{"question", "answer"}]}
 //   test/<category>.jsonl          {"id", "image", "category", "template", "question", "answer", "scorer"}
 //   test/commonest_answers.json    {template: {"answer", "n", "of"}} over the instruct turns: the blind baseline
+//   reasoning/                     as test/, for the categories that stand apart
 //   world.json                     seed, counts, mixture, and the families whose descriptions both splits share
 //
 // Pictures are JPEG (quality 95, 4:4:4) and PNG in turn. The same options give the same bytes, whatever the number of
