@@ -167,6 +167,7 @@ std::vector<Key> rows() {
       {"text.rope_theta", "", 5e6, at_least(1), "merge plan pretrain", "base of the rotary frequencies"},
       {"text.norm_eps", "", 1e-6, Allowed(0, 1), "merge plan pretrain", "of the decoder's norms"},
       {"text.qkv_bias", "", false, any, "merge plan pretrain", "biases on q, k, v"},
+      {"text.qk_norm", "", true, any, "merge plan pretrain", "each head of q and k is normalised"},
       {"text.tied", "", false, any, "merge plan pretrain", "the head is the embedding"},
 
       // --- random initial values (nn/init.h)

@@ -57,6 +57,7 @@ TextConfig described_text(const Config& config) {
   text.rope_theta = config.number("text.rope_theta");
   text.norm_eps = config.number("text.norm_eps");
   text.qkv_bias = config.flag("text.qkv_bias");
+  text.qk_norm = config.flag("text.qk_norm");
   text.tied = config.flag("text.tied");
   return text;
 }
