@@ -30,6 +30,9 @@ std::vector<Command> commands() {
        "shows what the program makes of texts, a picture or a model directory, or what an evaluation found", inspect},
       {"trace", "", "writes every activation and gradient of one pass", trace},
       {"diff", "A B", "says where two traces or two run.jsonl first differ; B is the reference", diff},
+      {"checkpoint", "check|convert|diff DIR [OTHER]",
+       "says what is wrong with a model directory, writes it in another type or with other shards, or compares two",
+       checkpoint},
       {"plan", "", "parameters, bytes by segment and FLOPs of a pass, before anything is allocated", plan},
       {"bench", "", "rates of our kernels against the peak that this machine's cores reach", bench},
       {"help", "[COMMAND]", "lists the commands, or the keys of one", help},
@@ -46,7 +49,8 @@ std::vector<Key> rows() {
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect", "JSON lines to read"},
-      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval report", "file or directory to write"},
+      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval report checkpoint",
+       "file or directory to write"},
 
       // --- data
       {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")",
@@ -106,7 +110,9 @@ std::vector<Key> rows() {
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval plan",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
-      {"export.untied_head", "", false, any, "train merge",
+      {"export.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
+      {"export.shard_gb", "", 5.0, Allowed(1e-6, 1e6), "checkpoint", "largest file of weights, in 10^9 bytes"},
+      {"export.untied_head", "", false, any, "train merge checkpoint",
        "write a tied model with a copy of the embedding for a head, as NeMo AutoModel needs it"},
 
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)

@@ -27,6 +27,7 @@ Exit report(const Config&);
 Exit inspect(const Config&);
 Exit trace(const Config&);
 Exit diff(const Config&);
+Exit checkpoint(const Config&);
 Exit plan(const Config&);
 Exit bench(const Config&);
 Exit help(const Config&);

@@ -167,23 +167,32 @@ void CheckpointReader::check_names(const std::vector<NamedShape>& expected) cons
 
 std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<NamedTensor>& tensors,
                                           const CheckpointOptions& options) {
+  std::vector<TensorInfo> infos;
+  for (const NamedTensor& t : tensors) infos.push_back({t.name, t.tensor.dtype(), t.tensor.shape()});
+  return write_checkpoint(
+      directory, infos, [&](std::size_t i) { return tensors[i].tensor; }, options);
+}
+
+std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<TensorInfo>& tensors,
+                                          const std::function<Tensor(std::size_t)>& tensor,
+                                          const CheckpointOptions& options) {
   if (const auto files = weight_files(directory); !files.empty())
     input_error(directory, ": already holds ", files[0], "; save into a new directory");
 
   // Shards are filled in order, as transformers fills them.
   struct Shard {
     std::vector<TensorInfo> infos;
-    std::vector<const Tensor*> tensors;
+    std::size_t first = 0;
     std::int64_t bytes = 0;
   };
   std::vector<Shard> shards(1);
   std::int64_t total = 0;
-  for (const NamedTensor& t : tensors) {
-    const Dtype dtype = options.dtype && floating(t.tensor.dtype()) ? *options.dtype : t.tensor.dtype();
-    const std::int64_t bytes = t.tensor.numel() * static_cast<std::int64_t>(size_of(dtype));
-    if (shards.back().bytes + bytes > options.max_shard_bytes && shards.back().bytes > 0) shards.emplace_back();
-    shards.back().infos.push_back({name_on_disk(t.name), dtype, t.tensor.shape()});
-    shards.back().tensors.push_back(&t.tensor);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const TensorInfo& t = tensors[i];
+    const Dtype dtype = options.dtype && floating(t.dtype) ? *options.dtype : t.dtype;
+    const std::int64_t bytes = t.shape.numel() * static_cast<std::int64_t>(size_of(dtype));
+    if (shards.back().bytes + bytes > options.max_shard_bytes && shards.back().bytes > 0) shards.push_back({{}, i});
+    shards.back().infos.push_back({name_on_disk(t.name), dtype, t.shape});
     shards.back().bytes += bytes;
     total += bytes;
   }
@@ -193,8 +202,8 @@ std::vector<std::string> write_checkpoint(const std::string& directory, const st
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string file = shards.size() == 1 ? single_file : shard_name(i, shards.size());
     SafetensorsWriter writer(directory + "/" + file, shards[i].infos, {{"format", "pt"}});
-    for (std::size_t k = 0; k < shards[i].tensors.size(); ++k) {
-      const Tensor& t = *shards[i].tensors[k];
+    for (std::size_t k = 0; k < shards[i].infos.size(); ++k) {
+      const Tensor t = tensor(shards[i].first + k);
       const Dtype dtype = shards[i].infos[k].dtype;
       writer.write(t.dtype() == dtype ? t : t.to(dtype, Segment::workspace));
       weight_map[shards[i].infos[k].name] = file;

@@ -6,6 +6,7 @@
 // Errors: input_error, one line that names the file and the tensor.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -64,6 +65,10 @@ struct CheckpointOptions {
 // already holds weights is refused, since a kill half-way would mix two models: write into a DurableDirectory
 // (base/durable_directory.h) to replace one. Returns the names of the files written.
 std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<NamedTensor>& tensors,
+                                          const CheckpointOptions& options = {});
+// The same with tensors that are made one at a time: tensor(i) is asked for in order, each once.
+std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<TensorInfo>& tensors,
+                                          const std::function<Tensor(std::size_t)>& tensor,
                                           const CheckpointOptions& options = {});
 
 }  // namespace ov

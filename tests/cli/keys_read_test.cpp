@@ -91,6 +91,9 @@ TEST_CASE("keys: every verb reads every key that its rows declare") {
   verbs.run("trace", {"--model", "tests/golden/dense/checkpoint", "--input",
                       "tests/golden/dense/case_one_image.safetensors", "--out", at("trace")});
   verbs.run("diff", {at("run") + "/run.jsonl", at("run") + "/run.jsonl"});
+  verbs.run("checkpoint", {"check", at("model")});
+  verbs.run("checkpoint", {"convert", at("model"), "--out", at("converted")});
+  verbs.run("checkpoint", {"diff", at("model"), at("converted")});
   verbs.run("plan", {"--config", tiny});
   verbs.run("plan", {"--model", at("model")});
   verbs.run("bench", {"--bench.repeats", "1"});
