@@ -32,7 +32,8 @@ Exit checkpoint(const Config& config) {
     directories(1);
     ConvertOptions options{.dtype = {},
                            .max_shard_bytes = static_cast<std::int64_t>(config.number("export.shard_gb") * 1e9),
-                           .untied_head = config.flag("export.untied_head")};
+                           .untied_head = config.flag("export.untied_head"),
+                           .adapter = config.text("model.adapter")};
     if (const std::string& type = config.text("export.dtype"); type != "stored")
       options.dtype = type == "bf16" ? Dtype::bf16 : Dtype::f32;
     convert_model(given[1], output_directory(config, "checkpoint"), options);

@@ -46,6 +46,8 @@ std::vector<Key> rows() {
       // --- where things are
       {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval",
        "Hugging Face model directory", Resume::free},
+      {"model.adapter", "adapter", "", any, "generate recall trace eval checkpoint",
+       "directory of a LoRA adapter (PEFT) that is added to the model's weights"},
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect", "JSON lines to read"},

@@ -30,7 +30,8 @@ LoadOptions load_options(const Config& config) {
   return {.reference = config.text("numerics.reference"),
           .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
-          .merger_norm_eps = config.number("numerics.merger_norm_eps")};
+          .merger_norm_eps = config.number("numerics.merger_norm_eps"),
+          .adapter = config.text("model.adapter")};
 }
 
 VisionConfig described_vision(const Config& config) {

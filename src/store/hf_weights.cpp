@@ -28,6 +28,26 @@ std::vector<std::string> weight_files(const std::string& directory) {
   return files;
 }
 
+// What other programs save, and how it becomes a directory that is read here.
+void refuse_foreign(const std::string& directory) {
+  for (const std::string& name : list_directory(directory)) {
+    if (name == "latest_checkpointed_iteration.txt" || name.starts_with("mp_rank_") || name.starts_with("iter_"))
+      input_error(directory, "/", name,
+                  ": a Megatron (mcore) checkpoint; convert it to Hugging Face's layout with the "
+                  "original's tools/convert_checkpoint");
+    if (name.ends_with(".distcp"))
+      input_error(directory, "/", name,
+                  ": a distributed PyTorch checkpoint; consolidate it first (NeMo AutoModel: "
+                  "save_consolidated, and give its directory consolidated/)");
+    if (name.starts_with("pytorch_model") && name.ends_with(".bin"))
+      input_error(directory, "/", name,
+                  ": pickled PyTorch weights, which can run code when they are read; save the "
+                  "model as safetensors");
+    if (name == "adapter_model.safetensors")
+      input_error(directory, ": holds a LoRA adapter, no model; give the model's directory and this one as --adapter");
+  }
+}
+
 // Tensor on disk -> shard, from the index, checked for its form.
 std::map<std::string, std::string> read_index(const std::string& path) {
   const Json index = Json::read(path);
@@ -62,10 +82,12 @@ CheckpointReader CheckpointReader::open(const std::string& directory) {
   const auto there = [&](const std::string& file) { return std::count(files.begin(), files.end(), file) != 0; };
   const auto first_shard = std::find_if(files.begin(), files.end(), is_shard);
   const bool indexed = there(index_file);
-  if (!there(single_file) && !indexed)
+  if (!there(single_file) && !indexed) {
+    refuse_foreign(directory);
     input_error(directory, first_shard == files.end()
                                ? ": holds no weights, expected " + single_file + " or " + index_file
                                : ": holds shards such as " + *first_shard + " but no " + index_file);
+  }
   if (there(single_file) && first_shard != files.end())
     input_error(directory, ": holds ", single_file, " and ", *first_shard,
                 "; which of them is the model cannot be told");
@@ -110,6 +132,10 @@ void CheckpointReader::add_shard(const std::string& file) {
   for (const SafetensorsEntry& e : shards_.back().entries()) {
     const std::string name = name_in_memory(e.name);
     if (name.empty()) continue;
+    if (name.find(".linear_qkv.") != std::string::npos || name.find("word_embeddings.weight") != std::string::npos)
+      input_error(shards_.back().path(), ": tensor '", e.name,
+                  "' has a Megatron (mcore) name; convert the checkpoint "
+                  "to Hugging Face's layout with the original's tools/convert_checkpoint");
     if (const auto [it, fresh] = index_.emplace(name, entries_.size()); !fresh)
       input_error(shards_.back().path(), ": tensor '", e.name, "' is the same parameter as '",
                   entries_[it->second].on_disk, "'");

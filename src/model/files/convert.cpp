@@ -6,6 +6,7 @@
 
 #include "base/io/durable_directory.h"
 #include "model/files/hf_directory.h"
+#include "model/files/lora.h"
 
 namespace ov {
 namespace {
@@ -78,11 +79,18 @@ void convert_model(const std::string& from, const std::string& to, const Convert
   }
   if (options.dtype) config = with_type(config, *options.dtype == Dtype::bf16 ? "bfloat16" : "float32", true);
 
+  std::optional<LoraAdapter> adapter;
+  if (!options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(weights);
+
   DurableDirectory out(to, "checkpoint");
   write_durably(out.file("config.json"), config.dump(2) + "\n");
   for (const std::string& name : list_directory(from))
     if (is_copied(name)) write_durably(out.file(name), read_file(from + "/" + name));
-  write_checkpoint(out.path(), tensors, [&](std::size_t i) { return weights.tensor(sources[i]); },
+  write_checkpoint(out.path(), tensors,
+                   [&](std::size_t i) {
+                     const Tensor stored = weights.tensor(sources[i]);
+                     return adapter ? adapter->merged(sources[i], stored) : stored;
+                   },
                    {.max_shard_bytes = options.max_shard_bytes, .dtype = options.dtype});
   out.commit();
 }

@@ -12,6 +12,7 @@ struct ConvertOptions {
   std::optional<Dtype> dtype = {};               // of floating tensors; none: as stored, F16 as f32
   std::int64_t max_shard_bytes = 5'000'000'000;  // as CheckpointOptions
   bool untied_head = false;                      // a tied model gets a copy of the embedding for a head
+  std::string adapter = {};                      // directory of a LoRA adapter that is added (model/files/lora.h)
 };
 
 // Into a directory of its own, durably. config.json keeps all its keys but the type and, with a new head, the tie; JSON,

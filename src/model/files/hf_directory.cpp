@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/io/file.h"
+#include "model/files/lora.h"
 
 namespace ov {
 namespace {
@@ -16,9 +17,10 @@ std::vector<std::string> code_of(const std::string& directory) {
   return names;
 }
 
-void copy_weights(Parameters& parameters, const CheckpointReader& weights) {
+void copy_weights(Parameters& parameters, const CheckpointReader& weights, const LoraAdapter* adapter = nullptr) {
   for (const auto& e : parameters.entries()) {
-    const Tensor t = weights.tensor(e.parameter.name);
+    const Tensor stored = weights.tensor(e.parameter.name);
+    const Tensor t = adapter ? adapter->merged(e.parameter.name, stored) : stored;
     e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
   }
 }
@@ -100,7 +102,9 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
   model->parameters().allocate(options.dtype, *options.device);
   if (data) {
     weights->check_names(expected_names(*model, *weights));
-    copy_weights(model->parameters(), *weights);
+    std::optional<LoraAdapter> adapter;
+    if (!options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(*weights);
+    copy_weights(model->parameters(), *weights, adapter ? &*adapter : nullptr);
   }
   return model;
 }

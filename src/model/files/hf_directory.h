@@ -15,6 +15,7 @@ struct LoadOptions {
   bool hf_shift_bug = false;
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   Device* device = &cpu();
+  std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b);  // on the host, shape and type too
