@@ -5,12 +5,12 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "image/resize_sums.h"
 
 namespace ov {
 namespace {
 
-constexpr int weight_bits = 22;
-constexpr std::int32_t half = 1 << (weight_bits - 1);
+using resize_sums::weight_bits;
 
 // Keys' cubic convolution kernel with a = -1/2, in Pillow's order of operations.
 double cubic(double x) {
@@ -21,8 +21,6 @@ double cubic(double x) {
   return 0;
 }
 
-std::uint8_t to_pixel(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> weight_bits, 0, 255)); }
-
 void check_resize(const char* function, const Image& image, std::int64_t width, std::int64_t height) {
   if (image.width < 1 || image.height < 1) input_error(function, ": the source picture has no pixels");
   if (width < 1 || height < 1)
@@ -32,37 +30,39 @@ void check_resize(const char* function, const Image& image, std::int64_t width, 
 Image resize_rows(const Image& image, std::int64_t width) {
   const std::vector<Taps> taps = bicubic_taps(image.width, width);
   Image out(width, image.height);
-  parallel_for(image.height, 16, [&](std::int64_t y) {
-    std::uint8_t* to = out.row(y);
-    for (const Taps& t : taps) {
-      const std::uint8_t* from = image.row(y) + 3 * t.first;
-      std::int32_t r = half, g = half, b = half;
-      for (const std::int32_t w : t.weights) {
-        r += from[0] * w, g += from[1] * w, b += from[2] * w;
-        from += 3;
-      }
-      *to++ = to_pixel(r), *to++ = to_pixel(g), *to++ = to_pixel(b);
+  const auto from_bytes = static_cast<std::size_t>(3 * image.width), to_bytes = static_cast<std::size_t>(3 * width);
+#if OV_RESIZE_AVX2
+  std::vector<std::vector<std::int16_t>> fours;
+  for (const Taps& t : taps) fours.push_back(resize_sums::in_fours(t.weights));
+  parallel_ranges(image.height, 16, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::uint8_t> from(from_bytes + 16), to(to_bytes + 1);  // whole vectors, also at a row's end
+    for (std::int64_t y = begin; y < end; ++y) {
+      std::copy_n(image.row(y), from_bytes, from.data());
+      for (std::size_t x = 0; x < taps.size(); ++x)
+        resize_sums::pixel_avx2(from.data() + 3 * taps[x].first, fours[x], to.data() + 3 * x);
+      std::copy_n(to.data(), to_bytes, out.row(y));
     }
   });
+#else
+  parallel_for(image.height, 16, [&](std::int64_t y) {
+    for (std::size_t x = 0; x < taps.size(); ++x)
+      resize_sums::pixel_portable(image.row(y) + 3 * taps[x].first, taps[x].weights, out.row(y) + 3 * x);
+  });
+#endif
   return out;
 }
 
 Image resize_columns(const Image& image, std::int64_t height) {
   const std::vector<Taps> taps = bicubic_taps(image.height, height);
   Image out(image.width, height);
-  const auto row_size = static_cast<std::size_t>(3 * image.width);
-  parallel_ranges(height, 8, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::int32_t> sums(row_size);
-    for (std::int64_t y = begin; y < end; ++y) {
-      const Taps& t = taps[static_cast<std::size_t>(y)];
-      std::fill(sums.begin(), sums.end(), half);
-      for (std::size_t j = 0; j < t.weights.size(); ++j) {
-        const std::uint8_t* from = image.row(t.first + static_cast<std::int64_t>(j));
-        const std::int32_t w = t.weights[j];
-        for (std::size_t i = 0; i < row_size; ++i) sums[i] += from[i] * w;
-      }
-      std::transform(sums.begin(), sums.end(), out.row(y), to_pixel);
-    }
+  const std::int64_t bytes = 3 * image.width;
+  parallel_for(height, 8, [&](std::int64_t y) {
+    const Taps& t = taps[static_cast<std::size_t>(y)];
+    std::int64_t rest = 0;
+#if OV_RESIZE_AVX2
+    rest = resize_sums::row_avx2(image.row(t.first), bytes, t.weights, bytes, out.row(y));
+#endif
+    resize_sums::row_portable(image.row(t.first), bytes, t.weights, rest, bytes, out.row(y));
   });
   return out;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "image/resize_sums.h"
 #include "image/smart_resize.h"
 #include "tests/image/golden_images.h"
 
@@ -159,5 +160,33 @@ TEST_CASE("smart_resize: an aspect of 200 passes, anything above does not; a sid
   CHECK(smart_resize({4000, 28}, 28, 784, 7840) == ImageSize{1036, 28});
   CHECK_THROWS_AS(smart_resize({4000, 28}, 28, 784, 7840, SmartResizeRule::qwen_vl_utils), Error);
 }
+
+#if OV_RESIZE_AVX2
+TEST_CASE(
+    "resize: vector sums are the plain loops' bytes, for one tap to twenty, large weights of both signs included") {
+  for (const std::int64_t taps : {1, 2, 3, 4, 5, 7, 8, 9, 20})
+    for (const std::int64_t bytes : {1, 31, 32, 33, 97}) {
+      std::vector<std::int32_t> weights;
+      std::vector<std::uint8_t> rows(static_cast<std::size_t>(taps * bytes));
+      std::uint32_t x = static_cast<std::uint32_t>(taps * 100 + bytes);
+      const auto next = [&] { return x = x * 1664525u + 1013904223u; };
+      for (std::int64_t j = 0; j < taps; ++j)
+        weights.push_back(static_cast<std::int32_t>(next() >> 9) - (j % 2 ? 1 << 22 : 0));
+      for (auto& b : rows) b = static_cast<std::uint8_t>(next() % 5 == 0 ? 255 : next() >> 24);
+      std::vector<std::uint8_t> plain(static_cast<std::size_t>(bytes)), fast = plain;
+      resize_sums::row_portable(rows.data(), bytes, weights, 0, bytes, plain.data());
+      const std::int64_t rest = resize_sums::row_avx2(rows.data(), bytes, weights, bytes, fast.data());
+      resize_sums::row_portable(rows.data(), bytes, weights, rest, bytes, fast.data());
+      CHECK(plain == fast);
+
+      std::vector<std::uint8_t> line(static_cast<std::size_t>(3 * taps) + 16, 77);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(3 * taps); ++i) line[i] = rows[i % rows.size()];
+      std::uint8_t one[4] = {}, other[4] = {};
+      resize_sums::pixel_portable(line.data(), weights, one);
+      resize_sums::pixel_avx2(line.data(), resize_sums::in_fours(weights), other);
+      CHECK(std::equal(one, one + 3, other));
+    }
+}
+#endif
 
 }  // namespace ov::image_test
