@@ -1,4 +1,4 @@
-// tests/bench/pytorch_step.py as a child process: a line in, its steps, their milliseconds out.
+// A Python script as a child process: a line in, its work, the milliseconds out.
 #pragma once
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -15,37 +15,39 @@
 
 namespace ov::bench {
 
-class TorchPeer {
+class Peer {
  public:
   // `step`: which of the script's steps; `steps`: how many of them a line runs.
-  TorchPeer(const std::string& python, const std::string& step, int threads, int steps) : threads(threads) {
+  Peer(const std::string& python, const std::string& script, const std::string& step, int threads, int steps)
+      : threads(threads), script_(script) {
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) std::abort();
     const std::string t = std::to_string(threads), n = std::to_string(steps);
     child_ = fork();
     if (child_ == 0) {
       dup2(in[0], 0), dup2(out[1], 1);
-      execlp(python.c_str(), python.c_str(), "tests/bench/pytorch_step.py", "--serve", "--step", step.c_str(), "-t",
-             t.c_str(), "-n", n.c_str(), nullptr);
+      execlp(python.c_str(), python.c_str(), script.c_str(), "--serve", "--step", step.c_str(), "-t", t.c_str(), "-n",
+             n.c_str(), nullptr);
       _exit(127);
     }
     close(in[0]), close(out[1]);
     to_ = fdopen(in[1], "w"), from_ = fdopen(out[0], "r");
     const std::string line = read_line();
-    if (!line.empty()) facts = Json::parse(line, "pytorch_step.py");
+    if (!line.empty()) facts = Json::parse(line, script);
   }
-  TorchPeer(const TorchPeer&) = delete;
-  ~TorchPeer() {
+  Peer(const Peer&) = delete;
+  ~Peer() {
     std::fclose(to_), std::fclose(from_);
     waitpid(child_, nullptr, 0);
   }
 
-  double seconds() {
-    std::fputs("\n", to_);
+  // `given`: what the script works on, if it wants to be told.
+  double seconds(const std::string& given = "") {
+    std::fputs((given + "\n").c_str(), to_);
     std::fflush(to_);
     const std::string line = read_line();
     if (line.empty()) {
-      std::fprintf(stderr, "bench: pytorch_step.py ended\n");
+      std::fprintf(stderr, "bench: %s ended\n", script_.c_str());
       std::exit(3);
     }
     return std::atof(line.c_str()) * 1e-3;
@@ -63,15 +65,16 @@ class TorchPeer {
     std::free(text);
     return line;
   }
+  const std::string script_;
   pid_t child_;
   FILE *to_, *from_;
 };
 
 // One peer for each number of threads; none, with a line that says so, where Python or PyTorch are missing.
-inline std::vector<std::unique_ptr<TorchPeer>> torch_peers(const std::string& step, int steps, int most_threads) {
-  std::vector<std::unique_ptr<TorchPeer>> peers;
+inline std::vector<std::unique_ptr<Peer>> torch_peers(const std::string& step, int steps, int most_threads) {
+  std::vector<std::unique_ptr<Peer>> peers;
   for (int t = 1; !torch_python().empty() && t <= most_threads; ++t) {
-    peers.push_back(std::make_unique<TorchPeer>(torch_python(), step, t, steps));
+    peers.push_back(std::make_unique<Peer>(torch_python(), "tests/bench/pytorch_step.py", step, t, steps));
     if (peers.back()->facts.is_null()) {
       std::printf("  %s does not run tests/bench/pytorch_step.py: no peer\n", torch_python().c_str());
       return {};

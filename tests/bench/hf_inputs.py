@@ -1,0 +1,47 @@
+"""The peers of inputs_bench.cpp: Pillow with the slow Qwen2-VL image processor, and Hugging Face tokenizers, on one thread.
+
+    hf_inputs.py --serve --step image    a line on stdin is a picture's path; answers with milliseconds, decoding included
+    hf_inputs.py --serve --step text     a line is a text file's path; answers with milliseconds of encoding it
+
+Needs pillow, numpy, transformers (image) and tokenizers (text). The first line of the answer names the versions.
+"""
+import argparse, json, os, sys, time
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def image():
+    import PIL, transformers
+    from PIL import Image
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
+    processor = Qwen2VLImageProcessor(temporal_patch_size=1, min_pixels=3136, max_pixels=2560000)
+
+    def run(path):
+        return len(processor(images=Image.open(path).convert("RGB"), return_tensors="np")["pixel_values"])
+    return {"pillow": PIL.__version__, "transformers": transformers.__version__}, run
+
+
+def text():
+    import tokenizers
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "qwen_vocab"))
+    import make_hashes
+    made, kept = make_hashes.tokenizer(), {}
+
+    def run(path):
+        if path not in kept:
+            kept[path] = open(path, encoding="utf-8").read()
+        return len(made.encode(kept[path], add_special_tokens=False).ids)
+    return {"tokenizers": tokenizers.__version__}, run
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--serve", action="store_true", required=True)
+parser.add_argument("--step", choices=["image", "text"], required=True)
+args, _ = parser.parse_known_args()
+facts, run = image() if args.step == "image" else text()
+print(json.dumps(facts), flush=True)
+for line in sys.stdin:
+    start = time.perf_counter()
+    count = run(line.strip())
+    print(1e3 * (time.perf_counter() - start), count, flush=True)
