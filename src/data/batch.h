@@ -31,6 +31,7 @@ struct MicroBatch {
   std::vector<std::array<std::int64_t, 3>> grids;  // t, h, w in patches, one a picture, in order of their placeholders
   std::vector<std::int64_t> sample_of_segment;     // [segments] which sample of the micro-batch a segment belongs to
   std::int64_t samples = 0;                        // faulty ones included, which have no segment
+  std::vector<std::string> source_of_sample = {};  // [samples] the data set each comes from, "" where it is faulty
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
 };

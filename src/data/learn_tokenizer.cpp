@@ -1,10 +1,13 @@
 #include "data/learn_tokenizer.h"
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
 #include "base/io/file.h"
-#include "store/jsonl.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "data/raw/json_records.h"
 #include "text/bpe_train.h"
 #include "text/chat.h"
 #include "text/conversation.h"
@@ -19,16 +22,23 @@ class Counter {
   explicit Counter(const std::vector<std::string>& added) : added_(added) {}
 
   void file(const std::string& path) {
-    if (path.ends_with(".jsonl")) {
-      JsonlReader reader(path);
-      for (Json line; reader.next(&line);) record(line);
+    const auto file = MappedFile::open(path);
+    const std::string_view text = file->text();
+    const std::size_t zero = text.find('\0');
+    const std::string kind = looks_like(text.substr(0, 512));
+    const bool binary = zero != text.npos || utf8_prefix(text) < text.size();
+    if (kind.starts_with("a Git LFS") || (binary && !kind.empty() && kind != "JSON text"))
+      input_error(path, ": looks like ", kind, "; expected text in UTF-8");
+    require_utf8(text, path);
+    if (zero != text.npos) input_error(path, ": byte ", zero, " is a zero byte: expected text in UTF-8");
+    const std::string_view start = trimmed(text.substr(0, 4096));
+    if (path.ends_with(".jsonl") || (path.ends_with(".json") && start.starts_with('['))) {
+      const JsonRecords records(file);
+      for (std::int64_t i = 0; i < records.size(); ++i) record(records.read(i));
     } else if (path.ends_with(".json")) {
-      const Json json = Json::read(path);
-      if (json.is_array())
-        for (const Json& r : json.items()) record(r);
-      else record(json);
+      record(Json::parse(text, path));
     } else {
-      trainer_.add(MappedFile::open(path)->text());
+      trainer_.add(text);
     }
   }
   const BpeTrainer& trainer() const { return trainer_; }
@@ -54,9 +64,12 @@ class Counter {
     if (key == "from" || key == "role") return role(text == "human" ? "user" : text == "gpt" ? "assistant" : text);
     if (key != "text" && key != "prefix" && key != "question" && key != "answer" && key != "value" && key != "content")
       return;
-    std::string plain = text;
-    const std::string tag = image_tag;
-    for (std::size_t at; (at = plain.find(tag)) != plain.npos;) plain.erase(at, tag.size());
+    const std::string_view tag = image_tag;
+    std::string plain;
+    for (std::size_t at = 0, end = 0; end < text.size(); at = end + tag.size()) {
+      end = std::min(text.find(tag, at), text.size());
+      plain.append(text, at, end - at);
+    }
     add_between_tokens(plain);
     if (key == "question") role("user");
     if (key == "answer") role("assistant");

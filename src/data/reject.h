@@ -43,6 +43,23 @@ template <class... A>
   throw Rejected(reason, cat(a...));
 }
 
+template <class... A>
+[[noreturn]] void malformed(const std::string& where, const A&... what) {
+  reject(RejectReason::malformed_record, where, ": ", what...);
+}
+
+// f() with an input_error turned into a reject, `where` before its message unless it is ""; what the machine refuses
+// goes on as it is.
+template <class F>
+auto or_reject(RejectReason reason, const std::string& where, F&& f) {
+  try {
+    return f();
+  } catch (const Rejected&) { throw; } catch (const Error& e) {
+    if (e.exit() != Exit::wrong_input) throw;
+    throw Rejected(reason, where.empty() ? std::string(e.what()) : cat(where, ": ", e.what()));
+  }
+}
+
 class RejectCounts {
  public:
   void add(RejectReason reason) { ++count_[static_cast<std::size_t>(reason)]; }

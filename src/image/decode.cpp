@@ -10,14 +10,20 @@
 namespace ov {
 namespace {
 
-enum class Format { jpeg, png, webp };
+struct Codec {
+  const char* kind;  // as base/text.h calls what begins with its first bytes
+  ImageSize (*size)(std::string_view bytes, const std::string& name);
+  Image (*decode)(std::string_view bytes, const std::string& name);
+};
+constexpr Codec codecs[] = {{"a JPEG picture", formats::jpeg_size, formats::decode_jpeg},
+                            {"a PNG picture", formats::png_size, formats::decode_png},
+                            {"a WebP picture", formats::webp_size, formats::decode_webp}};
 
-Format format_of(std::string_view bytes, const std::string& name) {
-  if (bytes.starts_with("\xff\xd8\xff")) return Format::jpeg;
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return Format::png;
-  if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return Format::webp;
+const Codec& codec_of(std::string_view bytes, const std::string& name) {
   if (bytes.empty()) input_error(name, ": the file is empty; expected a JPEG, PNG or WebP picture");
   const std::string kind = looks_like(bytes);
+  for (const Codec& c : codecs)
+    if (kind == c.kind) return c;
   input_error(name, ": not a JPEG, PNG or WebP picture (told by its first bytes)",
               kind.empty() ? "" : "; it looks like " + kind);
 }
@@ -43,21 +49,11 @@ void check_size(ImageSize size, const std::string& name) {
 }  // namespace formats
 
 Image decode_image(std::string_view bytes, const std::string& name) {
-  switch (format_of(bytes, name)) {
-    case Format::jpeg: return formats::decode_jpeg(bytes, name);
-    case Format::png: return formats::decode_png(bytes, name);
-    case Format::webp: break;
-  }
-  return formats::decode_webp(bytes, name);
+  return codec_of(bytes, name).decode(bytes, name);
 }
 
 ImageSize image_size(std::string_view bytes, const std::string& name) {
-  ImageSize size;
-  switch (format_of(bytes, name)) {
-    case Format::jpeg: size = formats::jpeg_size(bytes, name); break;
-    case Format::png: size = formats::png_size(bytes, name); break;
-    case Format::webp: size = formats::webp_size(bytes, name); break;
-  }
+  const ImageSize size = codec_of(bytes, name).size(bytes, name);
   formats::check_size(size, name);
   return size;
 }

@@ -214,6 +214,16 @@ void exclude(const Split& split, EnergonMeta& meta) {
   for (const std::string& shard : out) meta.excluded_samples.erase(shard);
 }
 
+// A map of other parts than those that are read here (data/raw/webdataset.h) would be another data set.
+void check_field_map(const Yaml& yaml, const std::string& file) {
+  static const std::set<std::string> known = {"image: jpg",  "image: jpeg",  "image: png",
+                                              "image: webp", "caption: txt", "caption: json[caption]"};
+  for (const YamlLine& line : yaml.under(yaml.all(), "field_map"))
+    if (const std::string entry = line.key + ": " + line.value; !known.contains(entry) && entry != ": {}")
+      input_error(file, ":", line.number, ": field_map: '", shown(entry),
+                  "' is not read: expected image: jpg, jpeg, png or webp, and caption: txt or json[caption]");
+}
+
 }  // namespace
 
 std::optional<EnergonMeta> read_energon_meta(const std::string& directory) {
@@ -224,6 +234,7 @@ std::optional<EnergonMeta> read_energon_meta(const std::string& directory) {
     const Yaml yaml(meta + "dataset.yaml");
     for (const YamlLine& line : yaml.under(yaml.all(), "sample_type"))
       if (line.key == "__class__") out.sample_class = yaml.word(line.value, line.number);
+    check_field_map(yaml, meta + "dataset.yaml");
   }
   exclude(read_split(meta), out);
   std::string file = meta + ".info.yaml";

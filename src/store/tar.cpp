@@ -1,6 +1,7 @@
 #include "store/tar.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "base/text.h"
@@ -64,9 +65,8 @@ struct PaxRecords {
 std::optional<PaxRecords> pax_records(std::string_view text) {
   PaxRecords out;
   while (!text.empty()) {
-    std::size_t length = 0, digits = 0;
-    for (; digits < text.size() && digits < 8 && text[digits] >= '0' && text[digits] <= '9'; ++digits)
-      length = 10 * length + static_cast<std::size_t>(text[digits] - '0');
+    std::size_t length = 0;
+    const auto digits = static_cast<std::size_t>(std::from_chars(text.begin(), text.end(), length).ptr - text.begin());
     if (length < digits + 3 || length > text.size() || text[digits] != ' ' || text[length - 1] != '\n') return {};
     const std::string_view record = text.substr(digits + 1, length - digits - 2);
     const std::size_t equals = record.find('=');
@@ -76,11 +76,8 @@ std::optional<PaxRecords> pax_records(std::string_view text) {
     out.sparse = out.sparse || key.starts_with("GNU.sparse");
     if (key == "size") {
       std::uint64_t n = 0;
-      if (value.empty() || value.size() > 18) return {};
-      for (const char c : value) {
-        if (c < '0' || c > '9') return {};
-        n = 10 * n + static_cast<std::uint64_t>(c - '0');
-      }
+      const auto [end, error] = std::from_chars(value.begin(), value.end(), n);
+      if (error != std::errc() || end != value.end() || value.size() > 18) return {};
       out.size = n;
     }
     text.remove_prefix(length);

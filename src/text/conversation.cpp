@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "text/chat.h"
 
 namespace ov {
@@ -10,27 +11,52 @@ namespace {
 
 constexpr std::size_t tag_size = std::char_traits<char>::length(image_tag);
 
-// system (may be absent), then user and assistant in turn, an assistant last. A first turn of the assistant answers
-// nothing: it is left out, as LLaVA does.
-std::span<const Turn> checked(std::span<const Turn> turns) {
-  if (turns.size() > 1 && turns[0].role == "assistant") turns = turns.subspan(1);
-  const std::size_t first = !turns.empty() && turns[0].role == "system" ? 1 : 0;
+struct Dialogue {
+  const Turn* system;            // null when there is none
+  std::span<const Turn> rounds;  // question and answer in turn
+  const std::string& system_text() const {
+    static const std::string otherwise = default_system_prompt;
+    return system ? system->text : otherwise;
+  }
+};
+
+// An answer before the first question answers nothing: it is left out, as LLaVA does.
+Dialogue checked(std::span<const Turn> turns) {
+  Dialogue d{nullptr, turns};
+  if (!turns.empty() && turns[0].role == "system") d = {&turns[0], turns.subspan(1)};
+  if (d.rounds.size() > 1 && d.rounds[0].role == "assistant") d.rounds = d.rounds.subspan(1);
+  const std::size_t first = turns.size() - d.rounds.size();
   for (std::size_t i = first; i < turns.size(); ++i) {
     const char* expected = (i - first) % 2 == 0 ? "user" : "assistant";
     if (turns[i].role != expected)
       input_error("message ", i + 1, " of ", turns.size(), ": expected role ", expected, ", found '", turns[i].role,
                   "'");
   }
-  if (turns.size() == first) input_error("the conversation has no question and no answer");
-  if ((turns.size() - first) % 2 != 0)
-    input_error("the last of ", turns.size(), " messages is a question without answer");
-  return turns;
+  if (d.rounds.empty()) input_error("the conversation has no question and no answer");
+  if (d.rounds.size() % 2 != 0) input_error("the last of ", turns.size(), " messages is a question without answer");
+  return d;
 }
 
-std::size_t count_tags(std::string_view text) {
-  std::size_t n = 0;
-  for (std::size_t at = text.find(image_tag); at != text.npos; at = text.find(image_tag, at + tag_size)) ++n;
-  return n;
+// What the first question shares with all others: its text up to its last picture, "" without one, and the line end
+// right behind that picture, "" when there is none.
+struct SharedText {
+  std::string text, line_end;
+};
+
+SharedText shared_text(std::span<const Turn> turns, const Dialogue& d) {
+  for (std::size_t i = 2; i < d.rounds.size(); i += 2)
+    if (d.rounds[i].text.find(image_tag) != std::string::npos)
+      input_error("message ", turns.size() - d.rounds.size() + i + 1,
+                  " brings a picture of its own, so its turn cannot share the first turn's");
+  const std::string& opening = d.rounds[0].text;
+  const std::size_t tag = opening.rfind(image_tag);
+  if (tag == opening.npos) return {};
+  return {opening.substr(0, tag + tag_size), opening.substr(tag + tag_size, 1) == "\n" ? "\n" : ""};
+}
+
+void check_tags(std::size_t tags, std::size_t pictures) {
+  if (tags != pictures)
+    input_error("the questions hold ", tags, " <image> tag(s), but ", pictures, " picture(s) were given");
 }
 
 // Puts a sample together piece by piece. A piece ends at a token of the format, so encoding pieces gives the ids of
@@ -40,15 +66,30 @@ class Builder {
   Builder(const Tokenizer& tokenizer, std::span<const std::int64_t> image_tokens, ConversationOptions options)
       : tokenizer_(tokenizer), tokens_(ChatTokens::of(tokenizer)), image_tokens_(image_tokens), options_(options) {}
 
-  void turn_open(const std::string& role, const std::string& text, bool replace_tags) {
-    append(tokens_.im_start, false);
-    pieces(role + "\n" + text, replace_tags);
+  // The system turn, and the line end that belongs to its block.
+  void system(const std::string& text) {
+    start();
+    plain("system\n" + text, false);
     append(tokens_.im_end, false);
+    line_end();
   }
 
+  void start() { append(tokens_.im_start, false); }
+
+  // Text of a question, pictures in place of its tags.
+  void question(std::string_view text) {
+    for (std::size_t at; (at = text.find(image_tag)) != text.npos; text.remove_prefix(at + tag_size)) {
+      plain(text.substr(0, at), false);
+      picture();
+    }
+    plain(text, false);
+  }
+
+  // What comes behind a question's text.
   void answer(const std::string& text) {
-    plain("\n", false);
-    append(tokens_.im_start, false);
+    append(tokens_.im_end, false);
+    line_end();
+    start();
     plain("assistant\n", false);
     plain(text, true);
     append(tokens_.im_end, true);
@@ -73,14 +114,6 @@ class Builder {
       append(id, learnt);
   }
 
-  void pieces(std::string_view text, bool replace_tags) {
-    for (std::size_t at; replace_tags && (at = text.find(image_tag)) != text.npos; text.remove_prefix(at + tag_size)) {
-      plain(text.substr(0, at), false);
-      picture();
-    }
-    plain(text, false);
-  }
-
   void picture() {
     const std::int64_t n = image_tokens_[next_picture_++];
     if (n < 1) input_error("picture ", next_picture_, " has ", n, " tokens, expected at least 1");
@@ -101,46 +134,33 @@ class Builder {
 
 }  // namespace
 
-Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> said,
+Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> turns,
                             std::span<const std::int64_t> image_tokens, ConversationOptions options) {
-  const std::span<const Turn> turns = checked(said);
+  const Dialogue d = checked(turns);
   std::size_t tags = 0;
-  for (const Turn& t : turns)
-    if (t.role == "user") tags += count_tags(t.text);
-  if (tags != image_tokens.size())
-    input_error("the questions hold ", tags, " <image> tag(s), but ", image_tokens.size(), " picture(s) were given");
+  for (std::size_t i = 0; i < d.rounds.size(); i += 2) tags += count(d.rounds[i].text, image_tag);
+  check_tags(tags, image_tokens.size());
 
   Builder b(tokenizer, image_tokens, options);
-  const bool own_system = turns[0].role == "system";
-  b.turn_open("system", own_system ? turns[0].text : default_system_prompt, false);
-  for (std::size_t i = own_system; i < turns.size(); i += 2) {
-    b.line_end();  // after the system turn it belongs to its block, later it separates the turns
-    b.turn_open("user", turns[i].text, true);
-    b.answer(turns[i + 1].text);
+  b.system(d.system_text());
+  for (std::size_t i = 0; i < d.rounds.size(); i += 2) {
+    if (i > 0) b.line_end();
+    b.start();
+    b.question("user\n" + d.rounds[i].text);
+    b.answer(d.rounds[i + 1].text);
   }
   return b.finish();
 }
 
-std::vector<std::vector<Turn>> single_turns(std::span<const Turn> said) {
-  const std::span<const Turn> turns = checked(said);
-  const bool own_system = turns[0].role == "system";
-  const std::string& opening = turns[own_system].text;
-  std::size_t shared = opening.rfind(image_tag);  // how much of the first question every branch repeats
-  shared = shared == opening.npos ? 0 : shared + tag_size;
-  if (shared > 0 && shared < opening.size() && opening[shared] == '\n') ++shared;
-
+std::vector<std::vector<Turn>> single_turns(std::span<const Turn> turns) {
+  const Dialogue d = checked(turns);
+  const SharedText shared = shared_text(turns, d);
   std::vector<std::vector<Turn>> singles;
-  for (std::size_t i = own_system; i < turns.size(); i += 2) {
+  for (std::size_t i = 0; i < d.rounds.size(); i += 2) {
     std::vector<Turn> single;
-    if (own_system) single.push_back(turns[0]);
-    std::string question = turns[i].text;
-    if (i > own_system) {
-      if (count_tags(question) > 0)
-        input_error("message ", i + 1, " brings a picture of its own, so its turn cannot share the first turn's");
-      question = opening.substr(0, shared) + question;
-    }
-    single.push_back({"user", std::move(question)});
-    single.push_back(turns[i + 1]);
+    if (d.system) single.push_back(*d.system);
+    single.push_back({"user", i > 0 ? shared.text + shared.line_end + d.rounds[i].text : d.rounds[i].text});
+    single.push_back(d.rounds[i + 1]);
     singles.push_back(std::move(single));
   }
   return singles;
@@ -148,26 +168,24 @@ std::vector<std::vector<Turn>> single_turns(std::span<const Turn> said) {
 
 Branched encode_branches(const Tokenizer& tokenizer, std::span<const Turn> turns,
                          std::span<const std::int64_t> image_tokens, ConversationOptions options) {
+  const Dialogue d = checked(turns);
+  const SharedText shared = shared_text(turns, d);
+  const std::string& opening = d.rounds[0].text;
+  check_tags(count(opening, image_tag), image_tokens.size());
+
   Branched out;
-  const ChatTokens tokens = ChatTokens::of(tokenizer);
-  for (const auto& single : single_turns(turns)) {
-    Encoded e = encode_conversation(tokenizer, single, image_tokens, options);
-    if (out.branches.empty()) {
-      // The last picture's end where there are pictures; else the user turn's start, after the system block.
-      const std::int64_t border = image_tokens.empty() ? tokens.im_start : tokens.vision_end;
-      std::size_t pads = 0, size = 0;
-      std::int64_t expected = 0;
-      for (const std::int64_t n : image_tokens) expected += n;
-      for (; size < e.ids.size(); ++size) {
-        pads += e.ids[size] == tokens.image_pad;
-        if (e.ids[size] == border && size > 0 && static_cast<std::int64_t>(pads) == expected) break;
-      }
-      out.prefix.assign(e.ids.begin(), e.ids.begin() + static_cast<std::ptrdiff_t>(size) + 1);
-    }
-    const auto n = static_cast<std::ptrdiff_t>(out.prefix.size());
-    e.ids.erase(e.ids.begin(), e.ids.begin() + n);
-    e.labels.erase(e.labels.begin(), e.labels.begin() + n);
-    out.branches.push_back(std::move(e));
+  Builder prefix(tokenizer, image_tokens, options);
+  prefix.system(d.system_text());
+  prefix.start();
+  if (!shared.text.empty()) prefix.question("user\n" + shared.text);
+  out.prefix = prefix.finish().ids;
+  for (std::size_t i = 0; i < d.rounds.size(); i += 2) {
+    Builder b(tokenizer, {}, options);
+    // A piece of text ends at a token of the format alone, so a line end that is shared is encoded with what follows.
+    const std::string rest = i > 0 ? shared.line_end + d.rounds[i].text : opening.substr(shared.text.size());
+    b.question(shared.text.empty() ? "user\n" + rest : rest);
+    b.answer(d.rounds[i + 1].text);
+    out.branches.push_back(b.finish());
   }
   return out;
 }

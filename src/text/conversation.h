@@ -45,10 +45,10 @@ struct ConversationOptions {
   LiteralTokens literal_tokens = LiteralTokens::as_tokens;
 };
 
-// Turns: an optional system first, then user and assistant in turn, an assistant last; a conversation that begins with
-// an assistant is read from its second turn on. image_tokens[i] is the number
-// of image tokens of picture i, in order of the tags. Throws input_error on any other order of roles, on a number of
-// tags other than of pictures, and when an <|image_pad|> that data spells out would stand among the real ones.
+// Turns: an optional system first, then user and assistant in turn, an assistant last; one answer before the first
+// question is left out. image_tokens[i] is the number of image tokens of picture i, in order of the tags. Throws
+// input_error on any other order of roles, on a number of tags other than of pictures, and when an <|image_pad|> that
+// data spells out would stand among the real ones.
 Encoded encode_conversation(const Tokenizer& tokenizer, std::span<const Turn> turns,
                             std::span<const std::int64_t> image_tokens, ConversationOptions options = {});
 

@@ -71,11 +71,14 @@ TEST_CASE("conversation file: text alone is a record without pictures, however i
   }
 }
 
-TEST_CASE("conversation file: a malformed array is refused with line and column, a malformed line is one reject") {
+TEST_CASE("conversation file: a malformed record is one reject, with its line and column, in an array and in lines") {
   const DataSet d;
   const std::string good = record("1", Json(), {"q", "a"}).dump();
-  const std::string array = d.write("bad.json", "[" + good + ",\n {\"id\": 7,, }]");
-  CHECK(contains(message_of([&] { ConversationFile{array}; }), array + ":2:11: malformed JSON"));
+  const ConversationFile array(d.write("bad.json", "[" + good + ",\n {\"id\": 7,, }]"));
+  REQUIRE(array.size() == 2);
+  CHECK(array.read(0).turns.size() == 2);
+  CHECK(contains(message_of([&] { array.read(1); }),
+                 "malformed_record | " + d.path("bad.json") + ":2:11: malformed JSON"));
 
   const std::string lines = d.write("bad.jsonl", good + "\n{\"id\": 7,, }\n" + good + "\n[1]\n");
   const ConversationFile file(lines);

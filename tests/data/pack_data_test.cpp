@@ -130,7 +130,7 @@ TEST_CASE("pack: over-long, empty, unlabelled and broken records are counted by 
   const std::string json = d.json({
       of("good", {"<image>q", "a"}), of("long", {"<image>q", std::string(300, 'x')}),
       of("empty answer", {"<image>q", ""}), of("blank answer", {"<image>q", " \n"}), of("no label", {"<image>q"}),
-      record("missing", "gone.png", {"<image>q", "a"}), of("no tag", {"q", "a"}),
+      record("missing", "gone.png", {"<image>q", "a"}), of("two tags", {"<image><image>q", "a"}),
       of("empty question", {"<image>", "a"}),  // the recipe's captions have none: not a fault
   });
   PackOptions o = pack_options(d, json, 200);

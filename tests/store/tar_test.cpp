@@ -260,6 +260,13 @@ TEST_CASE("energon: metadata in other spellings of the same YAML, excluded shard
   };
   CHECK(contains(refused(".info.yaml", "shard_counts:\n  a.tar: five\n"), ".info.yaml:2: a.tar: expected a number"));
   CHECK(refused(".info.yaml", "shard_counts:\n  a.tar: 5\n") == "");
+  // A map of parts is read where it is what is read anyway.
+  CHECK(refused("dataset.yaml", "field_map:\n  image: png\n  caption: json[caption]\nsubflavors: {}\n") == "");
+  CHECK(refused("dataset.yaml", "field_map: {}\n") == "");
+  CHECK(contains(refused("dataset.yaml", "field_map:\n  image: jpg\n  caption: json[short]\n"),
+                 "dataset.yaml:3: field_map: 'caption: json[short]' is not read"));
+  CHECK(contains(refused("dataset.yaml", "field_map: {image: seg.png}\n"), "dataset.yaml:1: field_map: "));
+  write_durably(dir / ".nv-meta/dataset.yaml", "");
   CHECK(contains(refused("split.yaml", "split_parts:\n  train:\n    - {a: b}\n"), "split.yaml:3: expected a plain"));
   CHECK(contains(refused("split.yaml", "split_parts:\n  train: a.tar\n"), "split.yaml:2: expected a list"));
   CHECK(contains(refused("split.yaml", "what is this\n"), "split.yaml:1: expected 'key: value'"));

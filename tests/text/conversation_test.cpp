@@ -190,6 +190,13 @@ TEST_CASE("a conversation that begins with an answer is read from its first ques
   CHECK(with.labels == without.labels);
   CHECK(single_turns(all).size() == 2);
   CHECK(encode_branches(tokenizer(), all, Ids{2}).prefix == encode_branches(tokenizer(), rest, Ids{2}).prefix);
+  // So it is behind a system turn, which stays.
+  Turns after_system = {{"system", "s"}, {"assistant", "Hello"}, {"user", "q"}, {"assistant", "a"}};
+  const Turns without_hello = {after_system[0], after_system[2], after_system[3]};
+  CHECK(encode_conversation(tokenizer(), after_system, {}).ids ==
+        encode_conversation(tokenizer(), without_hello, {}).ids);
+  CHECK(message_of({{"system", "s"}, {"assistant", "Hello"}}, {}) ==
+        "message 2 of 2: expected role user, found 'assistant'");
   CHECK(message_of({{"assistant", "Hello"}}, {}) == "message 1 of 1: expected role user, found 'assistant'");
   CHECK(message_of({{"assistant", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}}, {})
             .find("expected role user") != std::string::npos);

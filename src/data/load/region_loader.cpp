@@ -1,7 +1,7 @@
 #include "data/load/region_loader.h"
 
 #include "base/parallel.h"
-#include "base/sha256.h"
+#include "data/raw/picture_file.h"
 #include "data/sample/processor.h"
 #include "image/decode.h"
 #include "image/smart_resize.h"
@@ -17,22 +17,13 @@ void require_draws(std::int64_t value, const char* key) {
   if (value > most_draws) input_error(key, ": expected at most ", most_draws, ", found ", value);
 }
 
-std::shared_ptr<const MappedFile> open_picture(const AnnotatedPicture& a) {
-  try {
-    return MappedFile::open(a.image);
-  } catch (const Error& e) {
-    if (e.exit() != Exit::wrong_input) throw;
-    throw Rejected(RejectReason::image_missing, cat(a.where, ": ", e.what()));
-  }
-}
-
 }  // namespace
 
 RegionLoader::RegionLoader(RegionLoaderOptions options)
     : options_(std::move(options)),
       file_(options_.regions),
       order_(file_.size(), options_.seed, options_.pictures_per_micro_batch, options_.micro_batches_per_step),
-      state_(first_state(order_, sha256_file(file_.path()))),
+      state_(first_state(order_, file_.fingerprint())),
       rejects_({options_.max_rejects, options_.rejects_path}, file_.path(), "pictures"),
       cache_(options_.cache_bytes) {
   require_draws(options_.regions_per_picture, "data.regions_per_picture");
@@ -48,8 +39,8 @@ void RegionLoader::restore(const RegionLoaderState& state) {
 
 RegionLoader::Picture RegionLoader::read(std::int64_t record) const {
   const AnnotatedPicture& a = file_.read(record);
-  const auto file = open_picture(a);
-  try {
+  const auto file = open_picture(a.image, a.where);
+  return or_reject(RejectReason::image_unusable, a.where, [&]() -> Picture {
     const ImageSize size = image_size(file->text(), a.image);
     check_boxes(a, size);
     const auto& o = options_.images;
@@ -57,10 +48,7 @@ RegionLoader::Picture RegionLoader::read(std::int64_t record) const {
     Image image = decode_image(file->text(), a.image);
     if (image.size() != to) image = resize_bicubic(image, to.width, to.height, o.order);
     return {&a, std::move(image), size};
-  } catch (const Rejected&) { throw; } catch (const Error& e) {
-    if (e.exit() != Exit::wrong_input) throw;
-    throw Rejected(RejectReason::image_unusable, cat(a.where, ": ", e.what()));
-  }
+  });
 }
 
 std::vector<RegionLoader::Loaded> RegionLoader::load(std::span<const Slot> slots) const {

@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "base/sha256.h"
+#include "base/text.h"
 #include "data/raw/webdataset.h"
 
 namespace ov {
@@ -10,11 +10,11 @@ namespace {
 
 class ConversationRecords : public Records {
  public:
-  ConversationRecords(const std::string& path, const std::string& image_dir) : file_(path, image_dir) {}
+  explicit ConversationRecords(ConversationFile file) : file_(std::move(file)) {}
   const std::string& path() const override { return file_.path(); }
   std::int64_t size() const override { return file_.size(); }
   Conversation read(std::int64_t index) const override { return file_.read(index); }
-  std::string fingerprint() const override { return sha256_file(file_.path()); }
+  std::string fingerprint() const override { return file_.fingerprint(); }
 
  private:
   ConversationFile file_;
@@ -24,9 +24,11 @@ class ConversationRecords : public Records {
 
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir) {
   struct stat info;
-  const bool directory = ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-  if (directory || path.ends_with(".tar")) return std::make_unique<Webdataset>(path);
-  return std::make_unique<ConversationRecords>(path, image_dir);
+  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return std::make_unique<Webdataset>(path);
+  auto file = MappedFile::open(path);  // once: a pipe can be read but once
+  if (is_tar_name(path) || looks_like(file->text().substr(0, tar_block)) == "a tar archive")
+    return std::make_unique<Webdataset>(path, std::move(file));
+  return std::make_unique<ConversationRecords>(ConversationFile(std::move(file), image_dir));
 }
 
 }  // namespace ov

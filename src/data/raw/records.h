@@ -20,8 +20,8 @@ class Records {
   virtual std::string fingerprint() const = 0;
 };
 
-// A directory or a .tar file is a webdataset (data/webdataset.h), any other file a conversation file
-// (data/conversations.h), whose relative image paths start at image_dir; "" is its own directory.
+// A directory or a tar archive is a webdataset (data/raw/webdataset.h), any other file a conversation file
+// (data/raw/conversations.h), whose relative image paths start at image_dir; "" is its own directory.
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "");
 
 }  // namespace ov

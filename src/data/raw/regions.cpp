@@ -4,10 +4,10 @@
 #include <map>
 #include <numeric>
 
-#include "base/io/file.h"
 #include "base/utf8.h"
+#include "data/raw/json_records.h"
+#include "data/raw/picture_file.h"
 #include "data/reject.h"
-#include "store/jsonl.h"
 
 namespace ov {
 namespace {
@@ -30,7 +30,7 @@ const Json& member(const Json& object, const char* key, bool (Json::*is)() const
   const Json* value = object.find(key);
   if (!value || !(value->*is)())
     reject(RejectReason::malformed_record, where, ": ", key, ": expected ", kind, ", found ",
-           value ? value->dump() : "nothing");
+           value ? value->shown() : "nothing");
   return *value;
 }
 
@@ -38,10 +38,10 @@ Box box_of(const Json& region, const std::string& where) {
   const Json& list = member(region, "box", &Json::is_array, "[x1, y1, x2, y2]", where);
   bool numbers = list.size() == 4;
   for (std::size_t i = 0; numbers && i < 4; ++i) numbers = list[i].is_number();
-  if (!numbers) reject(RejectReason::malformed_record, where, ": box: expected [x1, y1, x2, y2], found ", list.dump());
+  if (!numbers) reject(RejectReason::malformed_record, where, ": box: expected [x1, y1, x2, y2], found ", list.shown());
   const Box box{list[0].as_double(), list[1].as_double(), list[2].as_double(), list[3].as_double()};
   if (!(box.x1 < box.x2 && box.y1 < box.y2))
-    reject(RejectReason::region_box, where, ": box: expected x1 < x2 and y1 < y2, found ", list.dump());
+    reject(RejectReason::region_box, where, ": box: expected x1 < x2 and y1 < y2, found ", list.shown());
   return box;
 }
 
@@ -61,7 +61,6 @@ void add_regions(const Json& record, const char* list_key, const char* name_key,
 NamedPicture picture_of(const Json& record, const std::string& where) {
   NamedPicture picture;
   picture.image = member(record, "image", &Json::is_string, "a path", where).as_string();
-  if (picture.image.empty()) reject(RejectReason::malformed_record, where, ": image: expected a path, found \"\"");
   add_regions(record, "objects", "class", false, where, picture.regions);
   add_regions(record, "ocr", "text", true, where, picture.regions);
   if (picture.regions.empty()) reject(RejectReason::no_region, where, ": neither objects nor ocr has a region");
@@ -92,27 +91,22 @@ void number(std::map<std::string, std::int64_t>& names) {
 }  // namespace
 
 RegionFile::RegionFile(const std::string& path) : path_(path) {
-  JsonlReader reader(path);
+  const JsonRecords records(path);
+  fingerprint_ = records.fingerprint();
   std::vector<NamedPicture> named;
   std::map<std::string, std::int64_t> classes, characters;
-  for (;;) {
+  for (std::int64_t i = 0; i < records.size(); ++i) {
     Line line;
     NamedPicture picture;
+    line.picture.where = records.where(i);
     try {
-      Json record;
-      if (!reader.next(&record)) break;
-      line.picture.where = cat(path, ":", reader.line());
-      picture = picture_of(record, line.picture.where);
+      picture = picture_of(records.read(i), line.picture.where);
+      line.picture.image = picture_path(picture.image, parent_directory(path), line.picture.where);
     } catch (const Rejected& r) {
       line.fault = static_cast<int>(r.reason());
       line.message = r.what();
-    } catch (const Error& e) {
-      if (e.exit() != Exit::wrong_input) throw;
-      line.fault = static_cast<int>(RejectReason::malformed_record);
-      line.message = e.what();
     }
     if (line.fault < 0) {
-      line.picture.image = picture.image[0] == '/' ? picture.image : parent_directory(path) + "/" + picture.image;
       for (const NamedRegion& r : picture.regions) {
         if (!r.is_text) classes[r.name] = 0;
         else

@@ -51,6 +51,7 @@ class RegionFile {
 
   const std::string& path() const { return path_; }
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
+  const std::string& fingerprint() const { return fingerprint_; }  // of the file's bytes
   // Throws Rejected (data/reject.h): malformed_record, region_box (no area), empty_text, no_region.
   const AnnotatedPicture& read(std::int64_t index) const;
   const std::vector<std::string>& classes() const { return classes_; }
@@ -62,7 +63,7 @@ class RegionFile {
     int fault = -1;  // a RejectReason
     std::string message;
   };
-  std::string path_;
+  std::string path_, fingerprint_;
   std::vector<Line> lines_;
   std::vector<std::string> classes_, characters_;
 };

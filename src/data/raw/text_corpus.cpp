@@ -1,12 +1,13 @@
 #include "data/raw/text_corpus.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/text.h"
 
 namespace ov {
 namespace {
-
-bool blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
 
 // Puts a sample's segments together from pieces that are encoded one by one.
 class Builder {
@@ -120,33 +121,33 @@ TextCorpus::TextCorpus(TextCorpusOptions options, const Tokenizer& tokenizer)
   ChatTokens::of(tokenizer_), end_of_text(tokenizer_);
   if (options_.files.empty()) input_error("data.text: no file is named");
   for (const std::string& path : options_.files) {
-    files_.push_back(MappedFile::open(path));
-    const std::string_view text = files_.back()->text();
-    std::size_t number = 1;
-    for (std::size_t begin = 0; begin < text.size(); ++number) {
-      const std::size_t end = std::min(text.find('\n', begin), text.size());
-      if (!blank(text.substr(begin, end - begin))) lines_.push_back({files_.size() - 1, begin, number});
-      begin = end + 1;
-    }
+    files_.emplace_back(path);
+    first_.push_back(first_.back() + files_.back().size());
   }
-  if (lines_.empty()) input_error(path(), ": holds no record");
+  if (size() == 0) input_error(path(), ": holds no record");
 }
 
 std::string TextCorpus::fingerprint() const {
   std::string all;
-  for (const std::string& path : options_.files) all += sha256_file(path) + "\n";
+  for (const JsonRecords& file : files_) all += file.fingerprint() + "\n";
   return sha256(all);
 }
 
+std::size_t TextCorpus::file_of(std::int64_t index) const {
+  if (index < 0 || index >= size()) input_error(path(), ": record ", index, " of ", size());
+  return static_cast<std::size_t>(std::upper_bound(first_.begin(), first_.end(), index) - first_.begin()) - 1;
+}
+
 TextRecord TextCorpus::read(std::int64_t index) const {
-  const Line& line = lines_.at(static_cast<std::size_t>(index));
-  const std::string& path = options_.files[line.file];
-  const std::string_view text = files_[line.file]->text().substr(line.begin);
-  Json json;
-  try {
-    json = Json::parse(text.substr(0, text.find('\n')), path, line.number);
-  } catch (const Error& e) { throw Rejected(RejectReason::malformed_record, e.what()); }
-  return read_text_record(json, cat(path, ":", line.number));
+  const std::size_t file = file_of(index);
+  const std::int64_t record = index - first_[file];
+  return read_text_record(files_[file].read(record), files_[file].where(record));
+}
+
+Sample TextCorpus::sample(std::int64_t index) const {
+  Sample s = text_sample(read(index), tokenizer_, options_);
+  s.source = options_.files[file_of(index)];
+  return s;
 }
 
 }  // namespace ov

@@ -1,4 +1,4 @@
-// Text without pictures, for pre-training the decoder: JSON lines as records, and each record as a sample.
+// Text without pictures, for pre-training the decoder: JSON lines or an array as records, each record as a sample.
 //
 //   {"text": "..."}                                                     a document
 //   {"prefix": "...", "turns": [{"question": "...", "answer": "..."}]}  questions about a description, which stands
@@ -18,8 +18,8 @@
 #include <string>
 #include <vector>
 
-#include "base/io/file.h"
 #include "data/load/loader.h"
+#include "data/raw/json_records.h"
 #include "text/chat.h"
 
 namespace ov {
@@ -31,7 +31,7 @@ enum class LearnPrefix {
 };
 
 struct TextCorpusOptions {
-  std::vector<std::string> files = {};  // JSON lines; records are numbered through all of them
+  std::vector<std::string> files = {};  // of JSON; records are numbered through all of them
   bool plain = false;                   // documents only: records with turns are read as their "text"
   LearnPrefix learn_prefix = LearnPrefix::all;
   std::int64_t max_tokens = 32768;  // of one sample
@@ -59,19 +59,18 @@ class TextCorpus : public SampleSource {
   TextCorpus(TextCorpusOptions options, const Tokenizer& tokenizer);
 
   const std::string& path() const override { return options_.files.front(); }
-  std::int64_t size() const override { return static_cast<std::int64_t>(lines_.size()); }
+  std::int64_t size() const override { return first_.back(); }
   TextRecord read(std::int64_t index) const;
-  Sample sample(std::int64_t index) const override { return text_sample(read(index), tokenizer_, options_); }
+  Sample sample(std::int64_t index) const override;
   std::string fingerprint() const override;
 
  private:
-  struct Line {
-    std::size_t file, begin, number;  // offset in the file; from 1
-  };
+  std::size_t file_of(std::int64_t index) const;
+
   const TextCorpusOptions options_;
   const Tokenizer tokenizer_;
-  std::vector<std::shared_ptr<const MappedFile>> files_;
-  std::vector<Line> lines_;
+  std::vector<JsonRecords> files_;
+  std::vector<std::int64_t> first_ = {0};  // [files + 1] of each file's records
 };
 
 }  // namespace ov

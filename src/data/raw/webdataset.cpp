@@ -1,11 +1,13 @@
 #include "data/raw/webdataset.h"
 
+#include <strings.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "base/hash.h"
+#include "base/progress.h"
 #include "base/sha256.h"
 #include "base/text.h"
 #include "data/raw/webdataset_sample.h"
@@ -23,20 +25,25 @@ void check_class(const std::string& name, const std::string& path) {
 
 }  // namespace
 
-Webdataset::Webdataset(const std::string& path) : path_(path) {
+bool is_tar_name(const std::string& path) {
+  return path.size() > 4 && ::strcasecmp(path.c_str() + path.size() - 4, ".tar") == 0;
+}
+
+Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file) : path_(path) {
   struct stat info;
   if (::stat(path.c_str(), &info) != 0) input_error(path, ": no such file or directory");
   if (!S_ISDIR(info.st_mode)) {
-    open_shard(path, std::nullopt);
+    open_shard(path, std::nullopt, std::move(file));
   } else {
     std::optional<EnergonMeta> meta = read_energon_meta(path);
     if (!meta) {
       meta.emplace();
       for (const std::string& name : list_directory(path))
-        if (name.ends_with(".tar")) meta->train.push_back(name);
+        if (is_tar_name(name)) meta->train.push_back(name);
     }
     check_class(meta->sample_class, path);
-    if (meta->train.empty()) input_error(path, ": no shard: expected .tar files, or a list in .nv-meta/split.yaml");
+    if (meta->train.empty())
+      input_error(path, ": no shard: expected .tar files (unpacked, so not .tgz), or a list in .nv-meta/split.yaml");
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];
@@ -47,18 +54,26 @@ Webdataset::Webdataset(const std::string& path) : path_(path) {
   reject_duplicates();
   split_packed();
   if (records_.empty()) input_error(path, ": no sample in ", shards_.size(), " shard(s)");
+  if (!unclosed_.empty())
+    tell(cat(unclosed_.front(), unclosed_.size() > 1 ? cat(" and ", unclosed_.size() - 1, " more") : std::string(),
+             ": the blocks of zeros that close a tar are missing: it may have been cut short, and no .idx and no count "
+             "of samples tells how many it had"));
 }
 
-void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t> promised) {
+void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t> promised,
+                            std::shared_ptr<const MappedFile> file) {
   const std::int64_t before = size();
   const auto excluded = static_cast<std::int64_t>(excluded_.size());
   struct stat info;
   shards_.push_back({path, nullptr});
   if (::stat(path.c_str(), &info) == 0) {
-    shards_.back().file = MappedFile::open(path);
+    shards_.back().file = file ? std::move(file) : MappedFile::open(path);
     const Shard shard = shards_.back();
-    if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
-    else list_scanned(shard);
+    const std::string kind = looks_like(shard.file->text().substr(0, tar_block));
+    if (!kind.empty() && kind != "a tar archive")
+      add_fault(RejectReason::damaged_shard, cat(path, ": looks like ", kind));
+    else if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
+    else if (!list_scanned(shard) && !promised) unclosed_.push_back(path);
   } else if (!promised) {
     add_fault(RejectReason::damaged_shard, cat(path, ": no such shard"));
   }
@@ -97,34 +112,40 @@ void Webdataset::list_indexed(const Shard& shard, const std::vector<std::uint64_
       if (borders[i + 1] > shard.file->size())
         throw TruncatedTar(Exit::wrong_input, cat(shard.path, ": cut short: sample ", i + 1, " ends at byte ",
                                                   borders[i + 1], ", the file at byte ", shard.file->size()));
-      if (!TarReader(shard.file, borders[i], borders[i + 1]).next(&first))
-        input_error(shard.path, ": byte ", borders[i], ": expected a sample, found none");
+      TarReader tar(shard.file, borders[i], borders[i + 1]);
+      if (!next_part(tar, &first)) input_error(shard.path, ": byte ", borders[i], ": expected a sample, found none");
       add(borders[i], borders[i + 1], std::string(webdataset_key(first.name)));
     } catch (const Error& e) { add_fault(RejectReason::damaged_shard, e.what()); }
   }
   TarMember beyond;
   bool more = false;
   try {
-    if (borders.back() < shard.file->size()) more = TarReader(shard.file, borders.back()).next(&beyond);
+    TarReader rest(shard.file, borders.back());
+    more = borders.back() < shard.file->size() && next_part(rest, &beyond);
   } catch (const Error&) {}  // damage behind the last sample harms none
   if (more)
     input_error(shard.path, ".idx: ends at byte ", borders.back(), ", where the shard goes on with '", beyond.name,
                 "': it belongs to another shard; remove it, or make it anew");
 }
 
-void Webdataset::list_scanned(const Shard& shard) {
+// False when the file ends without the blocks that close it.
+bool Webdataset::list_scanned(const Shard& shard) {
   TarReader tar(shard.file);
   std::string key;
   std::uint64_t begin = 0, end = 0;
   try {
-    for (TarMember m; tar.next(&m); end = m.end) {
+    for (TarMember m; next_part(tar, &m); end = m.end) {
       if (end > 0 && webdataset_key(m.name) == key) continue;
       if (end > 0) add(begin, end, key);
       begin = m.begin;
       key = webdataset_key(m.name);
     }
     if (end > 0) add(begin, end, key);
-  } catch (const Error& e) { add_fault(RejectReason::damaged_shard, e.what()); }  // the sample before may miss parts
+  } catch (const Error& e) {
+    add_fault(RejectReason::damaged_shard, e.what());  // the sample before may miss parts
+    return true;
+  }
+  return tar.offset() < shard.file->size();
 }
 
 void Webdataset::reject_duplicates() {
@@ -136,7 +157,8 @@ void Webdataset::reject_duplicates() {
   const auto place = [&](std::int64_t i) {
     const Record& r = records_[static_cast<std::size_t>(i)];
     TarMember m;
-    TarReader(shards_[r.shard].file, r.begin, r.end).next(&m);
+    TarReader tar(shards_[r.shard].file, r.begin, r.end);
+    next_part(tar, &m);
     return std::pair(folder(shards_[r.shard]), std::string(webdataset_key(m.name)));
   };
   for (std::size_t k = 1; k < order.size(); ++k) {
@@ -191,17 +213,17 @@ void Webdataset::split_packed() {
 std::vector<TarMember> Webdataset::parts(const Record& r) const {
   const Shard& shard = shards_[r.shard];
   std::vector<TarMember> out;
-  try {
+  or_reject(RejectReason::damaged_shard, "", [&] {
     TarReader tar(shard.file, r.begin, r.end);
-    for (TarMember m; tar.next(&m);) out.push_back(m);
-  } catch (const Error& e) { throw Rejected(RejectReason::damaged_shard, e.what()); }
+    for (TarMember m; next_part(tar, &m);) out.push_back(m);
+  });
+  std::set<std::string> seen;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (webdataset_key(out[i].name) != webdataset_key(out[0].name) || out[i].end > r.end)
       reject(RejectReason::damaged_shard, shard.path, ": bytes ", r.begin, " to ", r.end,
              " are not one sample, as its index says: '", out[0].name, "' and '", out[i].name, "'");
-    for (std::size_t k = 0; k < i; ++k)
-      if (out[k].name == out[i].name)
-        reject(RejectReason::duplicate_key, shard.path, ": '", out[i].name, "' occurs twice in its sample");
+    if (!seen.insert(part_of(out[i].name)).second)
+      reject(RejectReason::duplicate_key, shard.path, ": '", out[i].name, "' occurs twice in its sample");
   }
   return out;
 }
@@ -213,6 +235,7 @@ Conversation Webdataset::read(std::int64_t index) const {
   const Record& r = records_[static_cast<std::size_t>(index)];
   Conversation c = webdataset_conversation(parts(r), r.item, shards_[r.shard].path);
   c.memory = shards_[r.shard].file;
+  if (c.source.empty()) c.source = path_;
   return c;
 }
 

@@ -5,10 +5,12 @@
 //
 //   MultiMixQASample        json {"texts": [{role, content}], "media": "image" or "text", "name": [parts]}
 //   PackedCaptioningSample  json {"prompts": [P], "captions": [P]} and img<i>.jpg: P conversations of one question, a
-//                           record each; the successor's lists of turns and img<i>_<j>.jpg too. A first question that
-//                           does not place its pictures has them in front.
+//                           record each; the successor's lists of turns and img<i>_<j>.jpg too
 //   CaptioningSample        a picture and txt, or json {"caption"}: asked with the picture alone
-//   (no class)              pictures and json, a bare list of messages
+//   (no class)              pictures and json, a bare list of messages or a record of data/raw/conversations.h
+//
+// Names of parts count in lower case, and members without a key or a part are passed over (webdataset_sample.h). Where
+// no question says where its pictures stand, they stand in front of the first.
 //
 // A path is a directory (its training shards as .nv-meta/split.yaml lists them, else all its .tar files by name) or one
 // shard. <shard>.idx saves the scan; without it the shard is read through once.
@@ -27,11 +29,15 @@
 
 namespace ov {
 
+// Ends in .tar, in capitals or not.
+bool is_tar_name(const std::string& path);
+
 class Webdataset : public Records {
  public:
   // Throws input_error: no such path, no shard or no sample in it, a sample class that is not known here, malformed
   // metadata, an index that is not of its shard.
-  explicit Webdataset(const std::string& path);
+  // `file`: what `path` names, where it is open already.
+  explicit Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file = nullptr);
 
   const std::string& path() const override { return path_; }
   std::int64_t size() const override { return static_cast<std::int64_t>(records_.size()); }
@@ -53,9 +59,10 @@ class Webdataset : public Records {
     std::shared_ptr<const MappedFile> file;  // null when it is missing
   };
 
-  void open_shard(const std::string& path, std::optional<std::int64_t> promised);
+  void open_shard(const std::string& path, std::optional<std::int64_t> promised,
+                  std::shared_ptr<const MappedFile> file = nullptr);
   void list_indexed(const Shard& shard, const std::vector<std::uint64_t>& borders);
-  void list_scanned(const Shard& shard);
+  bool list_scanned(const Shard& shard);
   void add(std::uint64_t begin, std::uint64_t end, const std::string& key);
   void add_fault(RejectReason reason, const std::string& message);
   void reject_duplicates();
@@ -68,7 +75,8 @@ class Webdataset : public Records {
   std::vector<Record> records_;
   std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault
   std::map<std::int64_t, Fault> faults_;
-  std::set<std::string> excluded_;  // keys of samples to leave out of the shard that is being listed
+  std::vector<std::string> unclosed_;  // shards that may have been cut at a member's border, since nothing counts them
+  std::set<std::string> excluded_;     // keys of samples to leave out of the shard that is being listed
 };
 
 }  // namespace ov

@@ -1,19 +1,22 @@
 #include "data/raw/webdataset_sample.h"
 
 #include <algorithm>
+#include <map>
 
+#include "base/utf8.h"
 #include "data/reject.h"
 
 namespace ov {
 namespace {
 
-std::string_view part_of(std::string_view name) {
-  return name.substr(std::min(webdataset_key(name).size() + 1, name.size()));
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return out;
 }
 
 bool is_picture(std::string_view part) {
-  std::string extension(part.substr(part.rfind('.') + 1));
-  for (char& c : extension) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  const std::string_view extension = part.substr(part.rfind('.') + 1);
   return extension == "jpg" || extension == "jpeg" || extension == "png" || extension == "webp";
 }
 
@@ -24,18 +27,18 @@ const TarMember* find(const std::vector<TarMember>& parts, std::string_view part
 }
 
 Json parse(const TarMember& json, const std::string& where) {
-  try {
-    return Json::parse(json.data, where);
-  } catch (const Error& e) { throw Rejected(RejectReason::malformed_record, e.what()); }
-}
-
-[[noreturn]] void malformed(const std::string& where, const std::string& what) {
-  reject(RejectReason::malformed_record, where, ": ", what);
+  return or_reject(RejectReason::malformed_record, "", [&] { return Json::parse(json.data, where); });
 }
 
 const std::string& text(const Json& j, const std::string& where) {
-  if (!j.is_string()) malformed(where, cat("expected a string, found ", kind_name(j.kind())));
+  if (!j.is_string()) malformed(where, "expected a string, found ", kind_name(j.kind()));
   return j.as_string();
+}
+
+std::string plain_text(const TarMember& member, const std::string& where) {
+  if (member.data.find('\0') != member.data.npos) malformed(where, "txt: holds a zero byte, so it is no UTF-8 text");
+  or_reject(RejectReason::malformed_record, "", [&] { require_utf8(member.data, cat(where, ": txt")); });
+  return std::string(member.data);
 }
 
 void add_picture(Conversation& c, const TarMember& member) {
@@ -47,14 +50,16 @@ void read_mix(Conversation& c, const Json& json, const std::vector<TarMember>& p
   c.turns = read_turns(json.at("texts"), c.where);
   const Json* media = json.find("media");
   const std::string kind = media ? text(*media, cat(c.where, ": media")) : "image";
-  if (kind != "image" && kind != "text") malformed(c.where, cat("media: expected image or text, found '", kind, "'"));
+  if (kind != "image" && kind != "text") malformed(c.where, "media: expected image or text, found '", kind, "'");
   const Json* names = json.find("name");
   if (kind == "text" || !names || names->is_null()) return;
-  if (!names->is_array()) malformed(c.where, cat("name: expected a list of parts, found ", kind_name(names->kind())));
+  if (!names->is_array()) malformed(c.where, "name: expected a list of parts, found ", kind_name(names->kind()));
+  std::map<std::string, const TarMember*> named;
+  for (const TarMember& m : parts) named[part_of(m.name)] = &m;
   for (const Json& name : names->items()) {
-    const TarMember* member = find(parts, text(name, cat(c.where, ": name")));
-    if (!member) reject(RejectReason::image_missing, c.where, ": no part '", name.as_string(), "'");
-    add_picture(c, *member);
+    const auto member = named.find(lower(text(name, cat(c.where, ": name"))));
+    if (member == named.end()) reject(RejectReason::image_missing, c.where, ": no part '", name.shown(), "'");
+    add_picture(c, *member->second);
   }
 }
 
@@ -86,25 +91,20 @@ std::vector<std::string> strings(const Json& one_or_list, const std::string& whe
 
 void read_packed(Conversation& c, const Json& json, const std::vector<TarMember>& parts, std::size_t item) {
   std::vector<std::pair<std::int64_t, const TarMember*>> pictures;
-  for (const TarMember& m : parts)
-    if (const auto place = packed_place(part_of(m.name)); place && place->first == static_cast<std::int64_t>(item))
+  for (const TarMember& m : parts) {
+    const std::string part = part_of(m.name);
+    if (const auto place = packed_place(part); place && place->first == static_cast<std::int64_t>(item))
       pictures.push_back({place->second, &m});
+  }
   std::sort(pictures.begin(), pictures.end());
   for (const auto& [j, member] : pictures) add_picture(c, *member);
 
   const std::vector<std::string> prompts = strings(json.at("prompts")[item], cat(c.where, ": prompts"));
   const std::vector<std::string> captions = strings(json.at("captions")[item], cat(c.where, ": captions"));
   if (prompts.size() != captions.size())
-    malformed(c.where, cat(prompts.size(), " prompt(s), but ", captions.size(), " caption(s)"));
-  bool placed = false;
-  for (const std::string& p : prompts) placed = placed || p.find(image_tag) != p.npos;
+    malformed(c.where, prompts.size(), " prompt(s), but ", captions.size(), " caption(s)");
   for (std::size_t t = 0; t < prompts.size(); ++t) {
-    std::string question = prompts[t];
-    if (t == 0 && !placed) {
-      if (!question.empty() && !pictures.empty()) question.insert(0, "\n");
-      for (std::size_t k = 0; k < pictures.size(); ++k) question.insert(0, image_tag);
-    }
-    c.turns.push_back({"user", question});
+    c.turns.push_back({"user", prompts[t]});
     c.turns.push_back({"assistant", captions[t]});
   }
 }
@@ -121,7 +121,22 @@ std::size_t items_of(const Json& json, const std::string& where) {
 
 }  // namespace
 
-std::string_view webdataset_key(std::string_view name) { return name.substr(0, name.find('.', name.rfind('/') + 1)); }
+std::string_view webdataset_key(std::string_view name) {
+  const std::size_t last = name.rfind('/') + 1, dot = name.find('.', last);  // npos + 1 is 0
+  const std::string_view first = name.substr(0, name.find('/'));
+  const bool meta = first.size() >= 4 && first.starts_with("__") && first.ends_with("__");
+  return dot == name.npos || dot == last || meta ? std::string_view() : name.substr(0, dot);
+}
+
+std::string part_of(std::string_view name) {
+  return lower(name.substr(std::min(webdataset_key(name).size() + 1, name.size())));
+}
+
+bool next_part(TarReader& tar, TarMember* member) {
+  while (tar.next(member))
+    if (!webdataset_key(member->name).empty()) return true;
+  return false;
+}
 
 std::optional<std::size_t> packed_items(const std::vector<TarMember>& parts, const std::string& where) {
   const TarMember* json = find(parts, "json");
@@ -135,29 +150,28 @@ Conversation webdataset_conversation(const std::vector<TarMember>& parts, std::i
   c.where = cat(where, ": sample '", webdataset_key(parts.at(0).name), "'",
                 item < 0 ? std::string() : cat(", conversation ", item + 1));
   const TarMember *json = find(parts, "json"), *caption = find(parts, "txt");
-  const Json record = json ? parse(*json, c.where) : Json();
-  const bool object = record.is_object();
+  const Json record = json ? parse(*json, c.where) : Json::object();
+  const bool list = record.is_array();
+  if (!list && !record.is_object())
+    malformed(c.where, "json: expected an object or a list of messages, found ", kind_name(record.kind()));
   if (item >= 0) {
     read_packed(c, record, parts, static_cast<std::size_t>(item));
-  } else if (object && record.find("texts")) {
+  } else if (!list && record.find("texts")) {
     read_mix(c, record, parts);
   } else if (items_of(record, c.where) > 0) {
     malformed(c.where, "is a packed sample among others that are not");
   } else {
     for (const TarMember& m : parts)
       if (is_picture(part_of(m.name))) add_picture(c, m);
-    if (record.is_array()) {
-      c.turns = read_turns(record, c.where);
-    } else if (caption || (object && record.find("caption"))) {
-      if (c.images.size() != 1)
-        reject(RejectReason::image_count, c.where, ": a caption of ", c.images.size(), " pictures");
-      c.turns = {{"user", image_tag},
-                 {"assistant", caption ? std::string(caption->data) : text(record.at("caption"), c.where)}};
-    } else {
+    if (!json && !caption)
       malformed(c.where,
-                "expected a part 'json' with texts, prompts, a caption or a list of messages, or a part 'txt'");
-    }
+                "expected a part 'json' with texts, conversations, prompts, a caption or a list of messages, or 'txt'");
+    std::function<std::string()> said;
+    if (caption) said = [&] { return plain_text(*caption, c.where); };
+    c.turns = list ? read_turns(record, c.where) : turns_of(record, c.images.size(), c.where, said);
   }
+  if (!list) c.source = source_of(record, "");
+  place_pictures(c);
   return c;
 }
 

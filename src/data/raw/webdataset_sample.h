@@ -11,8 +11,14 @@
 
 namespace ov {
 
-// A member's name up to the first dot of its last component.
+// A member's name up to the first dot of its last component, and the part behind it in lower case. The key is "" of a
+// member that webdataset and energon pass over: its last component has no dot or begins with one (README, .DS_Store,
+// ._a.jpg), or its first is __so__.
 std::string_view webdataset_key(std::string_view name);
+std::string part_of(std::string_view name);
+
+// The next member that has a key.
+bool next_part(TarReader& tar, TarMember* member);
 
 // How many conversations the sample holds when it is a packed one, 0 when it is not, nothing when it has no part "json"
 // to tell. `where` names the shard. Throws Rejected (malformed_record).

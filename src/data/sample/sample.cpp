@@ -3,21 +3,12 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/io/file.h"
 #include "base/text.h"
+#include "data/raw/picture_file.h"
 #include "image/decode.h"
 
 namespace ov {
 namespace {
-
-std::int64_t count_tags(std::string_view text) {
-  const std::string_view tag = image_tag;
-  std::int64_t n = 0;
-  for (std::size_t at = text.find(tag); at != text.npos; at = text.find(tag, at + tag.size())) ++n;
-  return n;
-}
-
-bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
 
 // What can be said without opening a picture.
 void check_record(const Conversation& c, TurnLayout layout) {
@@ -27,7 +18,7 @@ void check_record(const Conversation& c, TurnLayout layout) {
     if (turn.role == "assistant" && blank(turn.text))
       reject(RejectReason::no_answer, c.where, ": message ", i + 1, ": the answer is empty");
     if (turn.role != "user") continue;
-    const std::int64_t here = count_tags(turn.text);
+    const auto here = static_cast<std::int64_t>(count(turn.text, image_tag));
     if (layout == TurnLayout::shared_prefix && questions > 0 && here > 0)
       reject(RejectReason::late_image, c.where, ": message ", i + 1,
              " brings a picture of its own; data.turns shared_prefix needs all pictures in the first question "
@@ -46,17 +37,6 @@ struct Picture {
   std::shared_ptr<const void> memory;  // keeps the bytes
 };
 
-// f() with an input_error turned into a reject; what the machine refuses goes on as it is.
-template <class F>
-auto or_reject(RejectReason reason, const std::string& where, F&& f) {
-  try {
-    return f();
-  } catch (const Rejected&) { throw; } catch (const Error& e) {
-    if (e.exit() != Exit::wrong_input) throw;
-    throw Rejected(reason, where.empty() ? std::string(e.what()) : cat(where, ": ", e.what()));
-  }
-}
-
 // Behind check_record: nothing is opened for a record that its text rules out.
 std::vector<Picture> open_pictures(const Conversation& c, TurnLayout layout) {
   check_record(c, layout);
@@ -64,7 +44,7 @@ std::vector<Picture> open_pictures(const Conversation& c, TurnLayout layout) {
   for (const std::string& path : c.images) {
     const std::string where = cat(c.where, ": picture ", pictures.size() + 1), name = cat(where, ": ", path);
     if (c.image_bytes.empty()) {
-      const auto file = or_reject(RejectReason::image_missing, where, [&] { return MappedFile::open(path); });
+      const auto file = open_picture(path, where);
       pictures.push_back({file->text(), name, file});
     } else {
       pictures.push_back({c.image_bytes[pictures.size()], name, c.memory});
@@ -113,6 +93,7 @@ Sample measured(const Conversation& c, const std::vector<Picture>& pictures, con
     reject(RejectReason::over_length, c.where, ": ", n, " tokens, ", tokens_of_images, " of them for ", pictures.size(),
            " picture(s), more than ", options.limit_key, " ", options.max_tokens);
   s.grids = std::move(grids);
+  s.source = c.source;
   return s;
 }
 
@@ -127,7 +108,7 @@ TurnLayout turn_layout(const std::string& name) {
 
 std::int64_t Sample::bytes() const {
   return static_cast<std::int64_t>((pixel_values ? pixel_values.nbytes() : 0) + 16 * ids.size() +
-                                   sizeof(TokenSegment) * segments.size() + sizeof(Sample));
+                                   sizeof(TokenSegment) * segments.size() + source.size() + sizeof(Sample));
 }
 
 Sample measure_sample(const Conversation& c, const Processor& processor, const SampleOptions& options) {
@@ -167,6 +148,7 @@ MicroBatch packed_micro_batch(std::span<const Sample> samples) {
     out.labels.insert(out.labels.end(), s.labels.begin(), s.labels.end());
     out.grids.insert(out.grids.end(), s.grids.begin(), s.grids.end());
     if (s.pixel_values) pixels.push_back(s.pixel_values);
+    out.source_of_sample.push_back(s.source);
     ++out.samples;
   }
   out.pixel_values = join_rows(pixels);

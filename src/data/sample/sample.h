@@ -36,6 +36,7 @@ struct Sample {
   std::vector<TokenSegment> segments;              // begin and prefix count within this sample
   Tensor pixel_values;                             // [P, 3 patch²] f32, null without pictures
   std::vector<std::array<std::int64_t, 3>> grids;  // one a picture, in order of their placeholders
+  std::string source = "";                         // the data set it comes from (data/raw/conversations.h)
 
   std::int64_t bytes() const;  // what keeping it costs, about
 };
