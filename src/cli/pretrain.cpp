@@ -62,6 +62,7 @@ void vision(const Config& config) {
   run.train.schedule = schedule_options(config);
   run.train.optimizer = optimizer_options(config);
   run.train.tree = config.text("train.grad_sum") == "tree";
+  run.train.memory_budget = memory_budget(config);
   run.train.checksum_every = config.integer("log.checksum_every");
   run.train.floor = config.flag("log.floor");
   run.train.objects = cluster_options(config, "objects");

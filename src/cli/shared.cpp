@@ -11,6 +11,10 @@ void use_threads(const Config& config) {
   if (const std::int64_t n = config.integer("threads")) set_threads(static_cast<int>(n));
 }
 
+std::int64_t memory_budget(const Config& config) {
+  return static_cast<std::int64_t>(1e9 * config.number("train.memory_budget"));
+}
+
 PixelLimits pixel_limits(const Config& config) {
   PixelLimits limits;
   if (const std::int64_t n = config.integer("data.min_pixels")) limits.min_pixels = n;
@@ -108,6 +112,7 @@ TrainOptions train_options(const Config& config) {
   train.optimizer = optimizer_options(config);
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.tree = config.text("train.grad_sum") == "tree";
+  train.memory_budget = memory_budget(config);
   train.checksum_every = config.integer("log.checksum_every");
   train.floor = config.flag("log.floor");
   return train;

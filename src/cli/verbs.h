@@ -33,6 +33,7 @@ Exit help(const Config&);
 
 // Keys that several commands share.
 void use_threads(const Config&);                    // threads
+std::int64_t memory_budget(const Config&);          // train.memory_budget in bytes; 0: what is free
 PixelLimits pixel_limits(const Config&);            // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);    // the same over the released processor's
 LoadOptions load_options(const Config&);            // numerics.*

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <new>
 #include <utility>
 
@@ -60,22 +61,61 @@ void* Device::allocate(std::size_t bytes, Segment segment) {
     machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ", used,
                   " in use");
   }
-  const auto s = static_cast<std::size_t>(segment);
-  const auto n = static_cast<std::int64_t>(bytes);
-  use_.bytes[s] += n;
-  use_.total += n;
-  use_.peak[s] = std::max(use_.peak[s], use_.bytes[s]);
-  use_.total_peak = std::max(use_.total_peak, use_.total);
+  lock.unlock();
+  tally(static_cast<std::int64_t>(bytes), segment);
   return data;
 }
 
 void Device::release(void* data, std::size_t bytes, Segment segment) noexcept {
-  {
-    std::lock_guard lock(mutex_);
-    use_.bytes[static_cast<std::size_t>(segment)] -= static_cast<std::int64_t>(bytes);
-    use_.total -= static_cast<std::int64_t>(bytes);
-  }
+  tally(-static_cast<std::int64_t>(bytes), segment);
   give_back(data, bytes);
+}
+
+namespace {
+thread_local Device::Share* innermost = nullptr;
+}
+
+void Device::tally(std::int64_t bytes, Segment segment) noexcept {
+  const auto add = [&](MemoryUse& use) {
+    const auto s = static_cast<std::size_t>(segment);
+    use.bytes[s] += bytes;
+    use.total += bytes;
+    use.peak[s] = std::max(use.peak[s], use.bytes[s]);
+    use.total_peak = std::max(use.total_peak, use.total);
+  };
+  for (Share* share = innermost; share; share = share->outer_)
+    if (&share->device_ == this) return add(share->use_);
+  std::lock_guard lock(mutex_);
+  add(use_);
+}
+
+Device::Share::Share(Device& device) : device_(device), outer_(std::exchange(innermost, this)) {}
+
+MemoryUse Device::Share::close() {
+  if (!std::exchange(open_, false)) return use_;
+  innermost = outer_;
+  std::lock_guard lock(device_.mutex_);
+  for (std::size_t s = 0; s < segment_count; ++s) device_.use_.bytes[s] += use_.bytes[s];
+  device_.use_.total += use_.total;
+  return use_;
+}
+
+void Device::overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once) {
+  // The others have left what they have left.
+  const auto highest = [&](auto now, auto peak) {
+    std::vector<std::int64_t> rise;
+    for (const MemoryUse& m : shares) rise.push_back(peak(m) - now(m));
+    std::sort(rise.rbegin(), rise.rend());
+    std::int64_t sum = now(use_);
+    for (std::size_t i = 0; i < std::min(at_once, rise.size()); ++i) sum += rise[i];
+    return sum;
+  };
+  std::lock_guard lock(mutex_);
+  for (std::size_t s = 0; s < segment_count; ++s)
+    use_.peak[s] = std::max(use_.peak[s], highest([s](const MemoryUse& m) { return m.bytes[s]; },
+                                                  [s](const MemoryUse& m) { return m.peak[s]; }));
+  use_.total_peak = std::max(use_.total_peak, highest([](const MemoryUse& m) { return m.total; },
+                                                      [](const MemoryUse& m) { return m.total_peak; }));
 }
 
 MemoryUse Device::memory() const {
@@ -112,8 +152,9 @@ struct HostDevice::Memory {
     thread_local const std::size_t mine = threads++ % shelf_count;
     return mine;
   }
-  explicit Memory(std::size_t limit)
-      : arena({.take = [this, limit](std::size_t bytes) -> void* {
+  explicit Memory(std::size_t most)
+      : limit(most),
+        arena({.take = [this](std::size_t bytes) -> void* {
                  if (bytes > limit - std::min(limit, held)) return nullptr;
                  void* data = std::aligned_alloc(alignment, bytes);
                  if (data) held += bytes;
@@ -126,6 +167,7 @@ struct HostDevice::Memory {
                    }},
               alignment, keep_blocks ? chunk : 0) {}
 
+  const std::size_t limit;
   std::size_t held = 0;  // bytes that the system gave; the arena's lock guards it
   Arena arena;
   std::array<Shelf, shelf_count> shelves;
@@ -135,6 +177,17 @@ HostDevice::HostDevice(Kind kind, std::string name, const kernels::Table* table,
     : Device(kind, std::move(name), table), memory_(std::make_unique<Memory>(limit)) {}
 
 HostDevice::~HostDevice() = default;
+
+std::int64_t HostDevice::free_memory() const {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  std::int64_t kilobytes = INT64_MAX / 1024;
+  while (file >> word)
+    if (word == "MemAvailable:") file >> kilobytes;
+  const std::int64_t room =
+      static_cast<std::int64_t>(std::min<std::size_t>(memory_->limit, INT64_MAX)) - memory().total;
+  return std::min(kilobytes * 1024, room);
+}
 
 void HostDevice::copy_in(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 void HostDevice::copy_out(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }

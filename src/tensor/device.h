@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace ov {
 
@@ -61,6 +62,27 @@ class Device {
   bool on_host() const { return kind == Kind::cpu || kind == Kind::sim; }  // the host may read and write its memory
   MemoryUse memory() const;
   void reset_peaks();
+  virtual std::int64_t free_memory() const { return INT64_MAX; }  // bytes that could still be allocated, about
+
+  // What this thread allocates and releases on the device, tallied by itself: how far pieces of work that run at the
+  // same time overlap is chance, what each takes is not, and so high-water marks are no matter of chance either.
+  class Share {
+   public:
+    explicit Share(Device& device);
+    ~Share() { close(); }
+    Share(const Share&) = delete;
+    MemoryUse close();  // what is left counts as the device's from here on
+
+   private:
+    friend class Device;
+    Device& device_;
+    Share* outer_;
+    MemoryUse use_;
+    bool open_ = true;
+  };
+  // High-water marks after shares that ran at the same time, at most `at_once` of them: as if those that took most had
+  // all been at their highest together.
+  void overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once);
 
   const Kind kind;
   const std::string name;
@@ -72,6 +94,8 @@ class Device {
   virtual void flush() {}  // freed blocks that were kept go back to the system
 
  private:
+  void tally(std::int64_t bytes, Segment segment) noexcept;
+
   mutable std::mutex mutex_;
   MemoryUse use_;
 };
@@ -82,6 +106,7 @@ class HostDevice : public Device {
   static constexpr std::size_t unlimited = ~std::size_t{0};
   HostDevice(Kind kind, std::string name, const kernels::Table* table, std::size_t limit = unlimited);
   ~HostDevice() override;
+  std::int64_t free_memory() const override;
   void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) override;
   void copy_out(void* to, const void* from, std::size_t bytes, Stream stream) override;
 

@@ -55,15 +55,29 @@ void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
 }
 
-// How many of the leaves that are left run at a time: at most two a thread, since they differ in length. One alone has
-// all threads to itself.
-std::int64_t StepEngine::together(std::int64_t left) const {
-  if (!options_.tree || !options_.side_by_side) return 1;
-  const std::int64_t width = std::max(1, threads()), most = width == 1 ? 1 : 2 * width;
-  return left < width ? left : std::min(most, left / width * width);
+// How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
+// than memory allows. One alone has all threads to itself.
+std::int64_t StepEngine::together(std::int64_t left) {
+  const std::int64_t width = std::max(1, threads());
+  if (!options_.tree || !options_.side_by_side || width == 1) return 1;
+  const Parameters& parameters = objective_.parameters();
+  const std::int64_t used = parameters.device().memory().total, free = parameters.device().free_memory();
+  if (budget_ == 0)
+    budget_ = options_.memory_budget > 0 ? options_.memory_budget : free > INT64_MAX - used ? INT64_MAX : used + free;
+  const std::int64_t room = budget_ - used;
+  // What a leaf takes is known when one has run; where memory could be short, the first runs alone.
+  if (leaf_memory_ == 0 && room / 8 < used) return 1;
+  const std::int64_t gradients =
+      parameters.trained() * static_cast<std::int64_t>(size_of(accum_dtype(parameters.dtype())));
+  std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
+  while (group > 1 &&
+         std::max<std::int64_t>(0, group - tree_.spare()) * gradients + std::min(group, width) * leaf_memory_ > room)
+    --group;
+  return group;
 }
 
 const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
+  Device& device = objective_.parameters().device();
   if (options_.tree) tree_.reuse(std::exchange(gradients_, {}));
   else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
   if (!options_.tree) gradients_.zero();
@@ -72,15 +86,20 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
     std::vector<Tensor> buffers;
     for (std::int64_t k = 0; k < group; ++k) buffers.push_back(options_.tree ? tree_.leaf() : gradients_);
     const bool prefetches = i + group == end && done_ + 1 < options_.steps;
+    std::vector<MemoryUse> memory(buffers.size());
     const auto run = [&](std::int64_t k) {
       if (k == group) return objective_.prefetch();
       const Tensor& buffer = buffers[static_cast<std::size_t>(k)];
       if (options_.tree) buffer.zero();
+      Device::Share share(device);
       run_leaf(i + k, buffer);
+      memory[static_cast<std::size_t>(k)] = share.close();
     };
     if (group > 1) parallel_for(group + prefetches, run);
     else
       for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
+    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads())));
+    for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
     if (options_.tree)
       for (const Tensor& buffer : buffers) tree_.add(buffer);
   }

@@ -21,8 +21,11 @@ struct StepOptions {
   std::int64_t steps = 100;
   Schedule schedule;  // its `steps` is set from the above
   OptimizerOptions optimizer;
-  bool tree = true;                 // train.grad_sum: tree, or chain
-  bool side_by_side = true;         // with a tree: leaves on one thread each, when there are enough of them
+  bool tree = true;          // train.grad_sum: tree, or chain
+  bool side_by_side = true;  // with a tree: leaves on one thread each, when there are enough of them
+  // Bytes of the device that a step may take; 0: what is free when the first one begins. It bounds how many leaves run
+  // side by side, and changes no bit.
+  std::int64_t memory_budget = 0;
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
 };
@@ -77,7 +80,7 @@ class StepEngine {
     BatchTimes times;
   };
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
-  std::int64_t together(std::int64_t left) const;
+  std::int64_t together(std::int64_t left);
   [[noreturn]] void report_not_finite();
 
   Objective& objective_;
@@ -90,6 +93,8 @@ class StepEngine {
   Loaded data_;               // of the step under way
   std::vector<Leaf> leaves_;  // of the step under way
   Tensor gradients_;
+  std::int64_t budget_ = 0;       // bytes; 0: not known yet
+  std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
   std::int64_t done_ = 0;
 };
 
