@@ -93,7 +93,7 @@ std::vector<Key> rows() {
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another"},
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan",
-       "gigabytes that a step may take, 0: what is free; it bounds how many micro-batches run side by side",
+       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
        Resume::free},
       {"train.recompute", "", false, any, "train plan", "keep no activations within blocks; run them again in backward",
        Resume::free},

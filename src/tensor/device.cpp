@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <new>
 #include <utility>
 
@@ -41,6 +40,8 @@ constexpr bool keep_blocks = true;
 constexpr bool keep_blocks = true;
 #endif
 
+thread_local Device::Share* innermost = nullptr;  // of this thread
+
 }  // namespace
 
 const char* name_of(Segment segment) {
@@ -54,14 +55,9 @@ void* Device::allocate(std::size_t bytes, Segment segment) {
     flush();
     data = obtain(bytes, segment);
   }
-  std::unique_lock lock(mutex_);
-  if (!data && has_data()) {
-    const std::int64_t used = use_.total;
-    lock.unlock();
-    machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ", used,
-                  " in use");
-  }
-  lock.unlock();
+  if (!data && has_data())
+    machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ",
+                  memory().total, " in use");
   tally(static_cast<std::int64_t>(bytes), segment);
   return data;
 }
@@ -69,10 +65,6 @@ void* Device::allocate(std::size_t bytes, Segment segment) {
 void Device::release(void* data, std::size_t bytes, Segment segment) noexcept {
   tally(-static_cast<std::int64_t>(bytes), segment);
   give_back(data, bytes);
-}
-
-namespace {
-thread_local Device::Share* innermost = nullptr;
 }
 
 void Device::tally(std::int64_t bytes, Segment segment) noexcept {
@@ -101,9 +93,8 @@ MemoryUse Device::Share::close() {
 }
 
 void Device::overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once) {
-  // The others have left what they have left.
   const auto highest = [&](auto now, auto peak) {
-    std::vector<std::int64_t> rise;
+    std::vector<std::int64_t> rise;  // over what a share has left, which `use_` holds by now
     for (const MemoryUse& m : shares) rise.push_back(peak(m) - now(m));
     std::sort(rise.rbegin(), rise.rend());
     std::int64_t sum = now(use_);
@@ -152,9 +143,8 @@ struct HostDevice::Memory {
     thread_local const std::size_t mine = threads++ % shelf_count;
     return mine;
   }
-  explicit Memory(std::size_t most)
-      : limit(most),
-        arena({.take = [this](std::size_t bytes) -> void* {
+  explicit Memory(std::size_t limit)
+      : arena({.take = [this, limit](std::size_t bytes) -> void* {
                  if (bytes > limit - std::min(limit, held)) return nullptr;
                  void* data = std::aligned_alloc(alignment, bytes);
                  if (data) held += bytes;
@@ -167,7 +157,6 @@ struct HostDevice::Memory {
                    }},
               alignment, keep_blocks ? chunk : 0) {}
 
-  const std::size_t limit;
   std::size_t held = 0;  // bytes that the system gave; the arena's lock guards it
   Arena arena;
   std::array<Shelf, shelf_count> shelves;
@@ -177,17 +166,6 @@ HostDevice::HostDevice(Kind kind, std::string name, const kernels::Table* table,
     : Device(kind, std::move(name), table), memory_(std::make_unique<Memory>(limit)) {}
 
 HostDevice::~HostDevice() = default;
-
-std::int64_t HostDevice::free_memory() const {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  std::int64_t kilobytes = INT64_MAX / 1024;
-  while (file >> word)
-    if (word == "MemAvailable:") file >> kilobytes;
-  const std::int64_t room =
-      static_cast<std::int64_t>(std::min<std::size_t>(memory_->limit, INT64_MAX)) - memory().total;
-  return std::min(kilobytes * 1024, room);
-}
 
 void HostDevice::copy_in(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 void HostDevice::copy_out(void* to, const void* from, std::size_t bytes, Stream) { std::memcpy(to, from, bytes); }

@@ -62,16 +62,15 @@ class Device {
   bool on_host() const { return kind == Kind::cpu || kind == Kind::sim; }  // the host may read and write its memory
   MemoryUse memory() const;
   void reset_peaks();
-  virtual std::int64_t free_memory() const { return INT64_MAX; }  // bytes that could still be allocated, about
 
-  // What this thread allocates and releases on the device, tallied by itself: how far pieces of work that run at the
-  // same time overlap is chance, what each takes is not, and so high-water marks are no matter of chance either.
+  // While one lives, what this thread allocates and releases on the device is counted in it, apart from the rest. How
+  // far pieces of work that run at the same time overlap is chance; what each of them takes is not.
   class Share {
    public:
     explicit Share(Device& device);
     ~Share() { close(); }
     Share(const Share&) = delete;
-    MemoryUse close();  // what is left counts as the device's from here on
+    MemoryUse close();  // what it has not released counts as the device's from here on
 
    private:
     friend class Device;
@@ -80,8 +79,8 @@ class Device {
     MemoryUse use_;
     bool open_ = true;
   };
-  // High-water marks after shares that ran at the same time, at most `at_once` of them: as if those that took most had
-  // all been at their highest together.
+  // Raises the device's high-water marks to the most that these shares could have taken, at most `at_once` of them at
+  // the same time: as if those that took most had been at their highest together.
   void overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once);
 
   const Kind kind;
@@ -106,7 +105,6 @@ class HostDevice : public Device {
   static constexpr std::size_t unlimited = ~std::size_t{0};
   HostDevice(Kind kind, std::string name, const kernels::Table* table, std::size_t limit = unlimited);
   ~HostDevice() override;
-  std::int64_t free_memory() const override;
   void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) override;
   void copy_out(void* to, const void* from, std::size_t bytes, Stream stream) override;
 

@@ -43,36 +43,36 @@ void StepEngine::prepare() {
   const Tensor sums = Tensor::of(data_.denominators, {n});
   ranks_.all_reduce(sums);
   objective_.normalise(sums.to_vector<std::int64_t>());
+  scalars_ = {};  // the last step's first
+  scalars_ =
+      Tensor::zeros({1 + objective_.scalars()}, Dtype::f64, objective_.parameters().device(), Segment::workspace);
 }
 
 void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
   Tape tape(gradients);
   OpTimes times;
   if (floor_) tape.measure(&times);
-  objective_.run(leaf, tape);
+  objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
   Leaf& done = leaves_[static_cast<std::size_t>(leaf)];
   done.products = tape.products();
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
 }
 
 // How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
-// than memory allows. One alone has all threads to itself.
-std::int64_t StepEngine::together(std::int64_t left) {
+// than the memory budget allows. One alone has all threads to itself.
+std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
-  const Parameters& parameters = objective_.parameters();
-  const std::int64_t used = parameters.device().memory().total, free = parameters.device().free_memory();
-  if (budget_ == 0)
-    budget_ = options_.memory_budget > 0 ? options_.memory_budget : free > INT64_MAX - used ? INT64_MAX : used + free;
-  const std::int64_t room = budget_ - used;
-  // What a leaf takes is known when one has run; where memory could be short, the first runs alone.
-  if (leaf_memory_ == 0 && room / 8 < used) return 1;
-  const std::int64_t gradients =
-      parameters.trained() * static_cast<std::int64_t>(size_of(accum_dtype(parameters.dtype())));
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
-  while (group > 1 &&
-         std::max<std::int64_t>(0, group - tree_.spare()) * gradients + std::min(group, width) * leaf_memory_ > room)
-    --group;
+  if (options_.memory_budget == 0) return group;
+  if (leaf_memory_ == 0) return 1;  // what a leaf takes is known when one has run
+  const Parameters& parameters = objective_.parameters();
+  const std::int64_t room = options_.memory_budget - parameters.device().memory().total;
+  const auto buffer = static_cast<std::int64_t>(size_of(accum_dtype(parameters.dtype()))) * parameters.trained();
+  const auto taken = [&] {
+    return std::max<std::int64_t>(0, group - tree_.spare()) * buffer + std::min(group, width) * leaf_memory_;
+  };
+  while (group > 1 && taken() > room) --group;
   return group;
 }
 
@@ -129,14 +129,19 @@ StepReport StepEngine::step() {
   if (checksums) report.checksums = Checksums{objective_.batch_checksum(), 0, tensor_checksum(gradients_), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  report.gradient_norm = optimizer_.step(gradients_, report.lr);
+  optimizer_.step(gradients_, report.lr, scalars_.slice(0, 0, 1));
   const double update_seconds = now() - before_update;
 
-  Losses losses = objective_.losses();
+  const std::vector<double> scalars = scalars_.has_data()
+                                          ? scalars_.to_vector<double>()
+                                          : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
+  report.gradient_norm = scalars[0];
+  Losses losses = objective_.losses(std::span(scalars).subspan(1));
   report.loss = losses.loss;
   report.labelled = losses.labelled;
   report.parts = std::move(losses.parts);
   report.note = std::move(losses.note);
+  if (!std::isfinite(report.gradient_norm)) optimizer_.set_steps(done_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
     report.checksums->loss = checksum(&report.loss, 1);
@@ -172,7 +177,7 @@ void StepEngine::report_not_finite() {
     FiniteCheck check;
     gradients.zero();
     Tape tape(gradients, &check);
-    objective_.run(i, tape);
+    objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     for (const auto& e : objective_.parameters().entries()) {
       const Tensor g = gradient_of(e.parameter, gradients);

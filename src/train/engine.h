@@ -23,8 +23,8 @@ struct StepOptions {
   OptimizerOptions optimizer;
   bool tree = true;          // train.grad_sum: tree, or chain
   bool side_by_side = true;  // with a tree: leaves on one thread each, when there are enough of them
-  // Bytes of the device that a step may take; 0: what is free when the first one begins. It bounds how many leaves run
-  // side by side, and changes no bit.
+  // Bytes that may be allocated on the device while leaves run side by side, as far as those that ran before tell what
+  // a leaf takes; 0: any. It bounds how many run at a time and changes no bit. One alone always runs.
   std::int64_t memory_budget = 0;
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
@@ -80,7 +80,7 @@ class StepEngine {
     BatchTimes times;
   };
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
-  std::int64_t together(std::int64_t left);
+  std::int64_t together(std::int64_t left) const;
   [[noreturn]] void report_not_finite();
 
   Objective& objective_;
@@ -92,8 +92,8 @@ class StepEngine {
   StepTimes times_;
   Loaded data_;               // of the step under way
   std::vector<Leaf> leaves_;  // of the step under way
+  Tensor scalars_;            // of the step under way: the gradients' norm, and the objective's
   Tensor gradients_;
-  std::int64_t budget_ = 0;       // bytes; 0: not known yet
   std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
   std::int64_t done_ = 0;
 };

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "audit/plan.h"
-#include "base/parallel.h"
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 
 using namespace ov;
@@ -31,8 +31,13 @@ TrainOptions options_of(const Case& c) {
   return o;
 }
 
-// Two steps on a device of their own, by the real engine.
-MemoryUse real(const Case& c, Tensor* gradients = nullptr) {
+// Two steps on a device of their own, by the real engine: memory after the first, checksums of both.
+struct Run {
+  MemoryUse memory;
+  std::string checksums;
+};
+
+Run real(const Case& c) {
   HostDevice device(Device::Kind::cpu, "test", cpu().table);
   Onevision model(small_config());
   model.recompute_blocks = c.recompute;
@@ -40,12 +45,16 @@ MemoryUse real(const Case& c, Tensor* gradients = nullptr) {
   initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
   FixedSteps data({step_of(c.micro_batches)});
   Training training(model, data, options_of(c));
-  training.step();
-  const MemoryUse use = device.memory();
-  training.step();
-  if (c.budget == 0) CHECK(device.memory().peak == use.peak);  // the second step takes no more than the first
-  if (gradients) *gradients = Tensor::of(training.gradients().to_vector<float>(), training.gradients().shape());
-  return use;
+  Run run;
+  for (int step = 1; step <= 2; ++step) {
+    const Checksums sums = *training.step().checksums;
+    run.checksums += cat(sums.loss, " ", sums.gradients, " ", sums.parameters, "\n");
+    if (step == 1) run.memory = device.memory();
+  }
+  // What a leaf takes is known by the second step, so that with a budget more of them may run at a time.
+  if (c.budget == 0) CHECK(device.memory().peak == run.memory.peak);
+  else CHECK(device.memory().total_peak <= std::max(c.budget, run.memory.total_peak));
+  return run;
 }
 
 MemoryUse planned(const Case& c) {
@@ -64,8 +73,8 @@ void check_agree(const Case& c) {
   CAPTURE(c.micro_batches);
   CAPTURE(c.tree);
   CAPTURE(c.threads);
-  set_threads(c.threads);
-  const MemoryUse a = planned(c), b = real(c);
+  const Threads scope(c.threads);
+  const MemoryUse a = planned(c), b = real(c).memory;
   for (int s = 0; s < segment_count; ++s) {
     CAPTURE(name_of(static_cast<Segment>(s)));
     CHECK(a.peak[static_cast<std::size_t>(s)] == b.peak[static_cast<std::size_t>(s)]);
@@ -76,36 +85,31 @@ void check_agree(const Case& c) {
 }  // namespace
 
 TEST_CASE("plan and a real step agree to the byte, by segment: tree and chain, 1 to 4 threads, recomputed or not") {
-  const int before = threads();
   for (int n = 1; n <= 4; ++n)
     for (const std::int64_t micro_batches : {1, 3, 8})
       for (const bool tree : {true, false}) check_agree({micro_batches, tree, n});
   check_agree({5, true, 3, 0, true});
-  set_threads(before);
 }
 
 TEST_CASE("a memory budget bounds what runs side by side, and changes no bit; plan knows it too") {
-  const int before = threads();
-  set_threads(4);
-  const Case free{.micro_batches = 8, .threads = 4};
-  Tensor wide, narrow;
-  const MemoryUse most = real(free, &wide);
-  set_threads(1);
-  const MemoryUse least = real({.micro_batches = 8, .threads = 1});
-  set_threads(4);
-  CHECK(most.total_peak > least.total_peak);
-  std::int64_t last = least.total_peak;
+  const auto run = [](int threads, std::int64_t budget) {
+    const Threads scope(threads);
+    return real({.micro_batches = 8, .threads = threads, .budget = budget});
+  };
+  const Run most = run(4, 0), least = run(1, 0);
+  CHECK(most.memory.total_peak > least.memory.total_peak);
+  std::int64_t last = least.memory.total_peak;
   for (const double share : {0.0, 0.5, 1.0}) {
-    const auto budget = static_cast<std::int64_t>(static_cast<double>(least.total_peak) +
-                                                  share * static_cast<double>(most.total_peak - least.total_peak));
-    const Case c{.micro_batches = 8, .threads = 4, .budget = budget};
-    const MemoryUse use = real(c, &narrow);
     CAPTURE(share);
-    CHECK(use.total_peak <= budget);
-    CHECK(use.total_peak >= last);
-    last = use.total_peak;
-    CHECK(same_bits(narrow, wide));
-    check_agree(c);
+    const auto room = static_cast<double>(most.memory.total_peak - least.memory.total_peak);
+    const std::int64_t budget = least.memory.total_peak + static_cast<std::int64_t>(share * room);
+    const Run bounded = run(4, budget);
+    CHECK(bounded.memory.total_peak <= budget);
+    CHECK(bounded.memory.total_peak >= last);
+    last = bounded.memory.total_peak;
+    CHECK(bounded.checksums == most.checksums);
+    check_agree({.micro_batches = 8, .threads = 4, .budget = budget});
   }
-  set_threads(before);
+  CHECK(last > least.memory.total_peak);
+  CHECK(run(4, 1).memory.total_peak == least.memory.total_peak);  // too little for one: one at a time runs all the same
 }
