@@ -25,4 +25,10 @@ void cluster_loss_backward(const ClusterLossBackward& a) {
   OV_RUN(a.logits, cluster_loss_backward, a);
 }
 
+void cluster_hits(const ClusterHits& a) {
+  check("cluster_hits",
+        {{"cos", a.cos, "R S"}, {"roles", a.roles, "R S:u8"}, {"k", a.k, "R:i64"}, {"hits", a.hits, "1:f64"}});
+  OV_RUN(a.cos, cluster_hits, a);
+}
+
 }  // namespace ov::kernels

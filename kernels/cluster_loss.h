@@ -10,9 +10,12 @@
 // A row without positives (a string of no known token) has P = 0: nothing but negatives. A row of weight 0 is skipped.
 // The mean over regions, and the weight of OCR against objects, are choices of w and D.
 //
+// cluster_hits: hits += Σ_r how many of row r's positive classes are among its k_r highest cosines of classes with a
+// role; of equal ones the first is higher.
+//
 // roles [R,S] u8: 0 nothing, 1 a negative, 1 + n a positive that counts n times (kernels/margin_logits.h).
 // z dz [R,S]; lse [R,2] holds log(1 + P) and log(1 + S); lse, weights, row_loss [R], loss and dloss [1] are f32 (f64
-// when z is f64). dz is overwritten.
+// when z is f64). dz is overwritten. cos [R,S], k [R] i64, hits [1] f64.
 #pragma once
 #include "tensor/tensor.h"
 
@@ -29,7 +32,13 @@ struct ClusterLossBackward {
   double denominator;
 };
 
+struct ClusterHits {
+  Tensor hits;
+  Tensor cos, roles, k;
+};
+
 void cluster_loss_forward(const ClusterLossForward&);
 void cluster_loss_backward(const ClusterLossBackward&);
+void cluster_hits(const ClusterHits&);
 
 }  // namespace ov::kernels

@@ -55,6 +55,7 @@
   K(margin_logits_backward, MarginLogitsBackward)            \
   K(cluster_loss_forward, ClusterLossForward)                \
   K(cluster_loss_backward, ClusterLossBackward)              \
+  K(cluster_hits, ClusterHits)                               \
   K(adamw, Adamw)                                            \
   K(squared_sums, SquaredSums)                               \
   K(clip_factor, ClipFactor)

@@ -266,8 +266,9 @@ struct TapeModel {
     const Var logits = linear(decoder.forward(h, batch.positions, segments, nullptr, false), tape.parameter(*head));
     const CrossEntropy ce = cross_entropy(logits, batch.targets, batch.weights, batch.labelled);
     tape.backward(ce.loss, Tensor::of(std::vector<float>{1}, {1}));
-    const double norm = Optimizer(set, OptimizerOptions{}).step(gradients, 1e-3);
-    return {static_cast<double>(ce.loss.value.data<float>()[0]), norm};
+    const Tensor norm({1}, Dtype::f64, cpu());
+    Optimizer(set, OptimizerOptions{}).step(gradients, 1e-3, norm);
+    return {static_cast<double>(ce.loss.value.data<float>()[0]), norm.data<double>()[0]};
   }
 };
 

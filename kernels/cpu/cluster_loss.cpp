@@ -1,5 +1,7 @@
 #include "kernels/cluster_loss.h"
 
+#include <atomic>
+
 #include "base/math.h"
 #include "base/parallel.h"
 #include "base/sum.h"
@@ -64,6 +66,25 @@ void backward(const ClusterLossBackward& a) {
   });
 }
 
+template <class T>
+void hits(const ClusterHits& a) {
+  const auto [R, S] = a.cos.dims<2>();
+  const std::int64_t* wanted = a.k.device_data<std::int64_t>();
+  std::atomic<std::int64_t> all{0};
+  parallel_for(R, grain(2 * S), [&, S = S](std::int64_t r) {
+    const T* cos = a.cos.device_row<T>(r);
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(r);
+    for (std::int64_t s = 0; s < S; ++s) {
+      if (roles[s] < role::positive) continue;
+      std::int64_t above = 0;
+      for (std::int64_t k = 0; k < S; ++k)
+        above += roles[k] != role::none && (cos[k] > cos[s] || (cos[k] == cos[s] && k < s));
+      all += above < wanted[r];
+    }
+  });
+  a.hits.device_data<double>()[0] += static_cast<double>(all);
+}
+
 }  // namespace
 
 void cluster_loss_forward(const ClusterLossForward& a) {
@@ -72,6 +93,10 @@ void cluster_loss_forward(const ClusterLossForward& a) {
 
 void cluster_loss_backward(const ClusterLossBackward& a) {
   by_dtype(a.logits.dtype(), [&](auto t) { backward<decltype(t)>(a); });
+}
+
+void cluster_hits(const ClusterHits& a) {
+  by_dtype(a.cos.dtype(), [&](auto t) { hits<decltype(t)>(a); });
 }
 
 }  // namespace ov::kernels::cpu

@@ -139,7 +139,7 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
   trace.tensors.push_back(
       {"token_loss", take_rows(Var{l.token_loss.view({l.token_loss.numel(), 1})}, index).value.flat()});
   backward_from(tape, std::span(&l.loss, 1));
-  trace.loss = sum_of(l.loss.value);
+  trace.loss = read_scalar(l.loss.value);
   for (const auto& e : parameters.entries())
     trace.tensors.push_back({"grad." + e.parameter.name, gradient_of(e.parameter, gradients)});
   return trace;

@@ -98,6 +98,9 @@ std::vector<Key> rows() {
       {"train.grad_sum", "", "tree", "tree chain", "train pretrain plan",
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another"},
+      {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan",
+       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
+       Resume::free},
       {"train.recompute", "", false, any, "train plan", "keep no activations within blocks; run them again in backward",
        Resume::free},
       {"train.modules", "", Strings{"language_model", "adapter", "vision_model"}, "language_model adapter vision_model",

@@ -24,7 +24,7 @@ Exit plan(const Config& config) {
                       .dtype = dtype_option(config),
                       .recompute = config.flag("train.recompute"),
                       .train = {}};
-  options.train.tree = config.text("train.grad_sum") == "tree";
+  sum_options(config, options.train);
   options.train.modules = config.list("train.modules");
   options.train.train_class_params = config.flag("train.train_class_params");
   config.refuse_unread("on a model that exists");

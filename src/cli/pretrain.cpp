@@ -58,12 +58,7 @@ void vision(const Config& config) {
   run.head = region_head(config);
   run.init = init_options(config);
   run.init_seed = seed_of(config);
-  run.train.steps = config.integer("train.steps");
-  run.train.schedule = schedule_options(config);
-  run.train.optimizer = optimizer_options(config);
-  run.train.tree = config.text("train.grad_sum") == "tree";
-  run.train.checksum_every = config.integer("log.checksum_every");
-  run.train.floor = config.flag("log.floor");
+  step_options(config, run.train);
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);

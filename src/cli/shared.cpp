@@ -73,24 +73,6 @@ InitOptions init_options(const Config& config) {
           .class_angles_std = config.number("init.class_angles_std")};
 }
 
-OptimizerOptions optimizer_options(const Config& config) {
-  return {.beta1 = config.number("optimizer.beta1"),
-          .beta2 = config.number("optimizer.beta2"),
-          .eps = config.number("optimizer.eps"),
-          .weight_decay = config.number("optimizer.weight_decay"),
-          .clip_grad = config.number("optimizer.clip_grad"),
-          .no_decay = config.list("optimizer.no_decay")};
-}
-
-Schedule schedule_options(const Config& config) {
-  return {.peak = config.number("optimizer.lr"),
-          .min = config.number("optimizer.min_lr"),
-          .warmup = config.number("schedule.warmup"),
-          .decay = config.text("schedule.decay"),
-          .steps = config.integer("train.steps"),
-          .first_step = config.integer("schedule.first_step")};
-}
-
 Dtype dtype_option(const Config& config) { return config.text("dtype") == "f64" ? Dtype::f64 : Dtype::f32; }
 
 RunOptions run_options(const Config& config) {
@@ -103,15 +85,33 @@ RunOptions run_options(const Config& config) {
           .may_change = config.free_keys()};
 }
 
+void sum_options(const Config& config, StepOptions& step) {
+  step.tree = config.text("train.grad_sum") == "tree";
+  step.memory_budget = static_cast<std::int64_t>(1e9 * config.number("train.memory_budget"));
+}
+
+void step_options(const Config& config, StepOptions& step) {
+  step.steps = config.integer("train.steps");
+  step.schedule = {.peak = config.number("optimizer.lr"),
+                   .min = config.number("optimizer.min_lr"),
+                   .warmup = config.number("schedule.warmup"),
+                   .decay = config.text("schedule.decay"),
+                   .first_step = config.integer("schedule.first_step")};
+  step.optimizer = {.beta1 = config.number("optimizer.beta1"),
+                    .beta2 = config.number("optimizer.beta2"),
+                    .eps = config.number("optimizer.eps"),
+                    .weight_decay = config.number("optimizer.weight_decay"),
+                    .clip_grad = config.number("optimizer.clip_grad"),
+                    .no_decay = config.list("optimizer.no_decay")};
+  step.checksum_every = config.integer("log.checksum_every");
+  step.floor = config.flag("log.floor");
+  sum_options(config, step);
+}
+
 TrainOptions train_options(const Config& config) {
   TrainOptions train;
-  train.steps = config.integer("train.steps");
-  train.schedule = schedule_options(config);
-  train.optimizer = optimizer_options(config);
+  step_options(config, train);
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
-  train.tree = config.text("train.grad_sum") == "tree";
-  train.checksum_every = config.integer("log.checksum_every");
-  train.floor = config.flag("log.floor");
   return train;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/parallel.h"
+#include "base/text.h"
 #include "generate/generate.h"
 #include "image/decode.h"
 #include "text/conversation.h"
@@ -12,11 +13,6 @@ namespace ov {
 namespace {
 
 constexpr std::int64_t round_size = 64;  // pictures or questions between two reports of progress
-
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(" \t\r\n"), end = text.find_last_not_of(" \t\r\n");
-  return begin == text.npos ? "" : text.substr(begin, end - begin + 1);
-}
 
 Image constant(ImageSize size, int grey) {
   Image image(size.width, size.height);
@@ -154,8 +150,9 @@ class Evaluator {
     const Encoded e = encode_conversation(processor_.tokenizer(), turns, image_tokens);
     const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
     const std::vector<std::int64_t> prompt(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
-    return trimmed(processor_.tokenizer().decode(generate_from_features(
-        model_, prompt, features, {.max_new_tokens = options_.max_new_tokens, .stop = options_.stop})));
+    const auto ids = generate_from_features(model_, prompt, features,
+                                            {.max_new_tokens = options_.max_new_tokens, .stop = options_.stop});
+    return std::string(trimmed(processor_.tokenizer().decode(ids)));
   }
 
   const Onevision& model_;

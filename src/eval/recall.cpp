@@ -1,19 +1,15 @@
 #include "eval/recall.h"
 
+#include "base/text.h"
 #include "data/sample/sample.h"
 #include "generate/generate.h"
 
 namespace ov {
 namespace {
 
-std::string trimmed(const std::string& text) {
-  const auto begin = text.find_first_not_of(" \t\r\n"), end = text.find_last_not_of(" \t\r\n");
-  return begin == text.npos ? "" : text.substr(begin, end - begin + 1);
-}
-
 std::string without_tag(std::string text) {
   for (std::size_t at; (at = text.find("<image>")) != text.npos;) text.erase(at, 7);
-  return trimmed(text);
+  return std::string(trimmed(text));
 }
 
 }  // namespace
@@ -37,7 +33,8 @@ std::vector<Recalled> recall(const Onevision& model, const Processor& with_defau
                                 {.max_new_tokens = options.max_new_tokens, .stop = options.stop});
 
       Recalled r{record.images.empty() ? "" : record.images.front(), without_tag(turns[turns.size() - 2].text),
-                 trimmed(turns.back().text), trimmed(processor.tokenizer().decode(ids)), false};
+                 std::string(trimmed(turns.back().text)), std::string(trimmed(processor.tokenizer().decode(ids))),
+                 false};
       r.right = r.answer == r.taught;
       if (each) each(r);
       results.push_back(std::move(r));

@@ -115,10 +115,8 @@ void write_strip(const std::string& directory, const std::string& predictions_pa
   write_durably(directory + "/answers.md", table);
   if (!runs.empty()) {
     std::string plot = loss_plot(runs.back());
-    const auto open = plot.find('>') + 1;  // a picture by itself: names its language and carries the style sheet
-    plot.insert(open, html::element("style", report_style));
-    plot.insert(plot.find("<svg") + 4, " xmlns=\"http://www.w3.org/2000/svg\"");
-    write_durably(directory + "/loss.svg", plot + "\n");
+    plot.insert(plot.find('>') + 1, html::element("style", report_style));  // a picture by itself carries it
+    write_durably(directory + "/loss.svg", plot);
   }
 }
 

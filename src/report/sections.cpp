@@ -124,38 +124,32 @@ std::string time_table(const std::vector<RunSummary>& runs) {
   std::vector<std::string> head = {"stage", "steps", "time", "of it data", "FLOPs", "GFLOP/s", "MFU"};
   if (floors) head.insert(head.end(), {"floor", "time / floor"});
   head.insert(head.end(), {"tokens", "patches", "tokens/s"});
-  std::string rows;
-  RunSummary all;
-  for (const RunSummary& r : runs) {
-    const auto mfu = r.peak_flops() > 0 ? percent(r.flops_per_second() / r.peak_flops()) : "–";
+  const auto cells_of = [&](const RunSummary& r) {
+    const auto known = [](double of, const std::string& cell) { return of > 0 ? cell : "–"; };
     std::vector<std::string> cells = {html::escape(r.name),
                                       std::to_string(r.last_step),
                                       duration(r.seconds),
-                                      r.seconds > 0 ? percent(r.data_seconds / r.seconds) : "–",
+                                      known(r.seconds, percent(r.data_seconds / r.seconds)),
                                       flops_text(r.flops),
                                       fixed(r.flops_per_second() / 1e9, 1),
-                                      mfu};
+                                      known(r.peak_flops(), percent(r.flops_per_second() / r.peak_flops()))};
     if (floors)
-      cells.insert(cells.end(), {r.floor_seconds > 0 ? duration(r.floor_seconds) : "–",
-                                 r.floor_seconds > 0 ? fixed(r.seconds / r.floor_seconds, 2) : "–"});
+      cells.insert(cells.end(), {known(r.floor_seconds, duration(r.floor_seconds)),
+                                 known(r.floor_seconds, fixed(r.seconds / r.floor_seconds, 2))});
     cells.insert(cells.end(), {short_number(r.tokens), short_number(r.patches),
-                               r.seconds > 0 ? short_number(std::round(r.tokens / r.seconds)) : "–"});
-    rows += row("td", cells);
+                               known(r.seconds, short_number(std::round(r.tokens / r.seconds)))});
+    return cells;
+  };
+  std::string rows, sum;
+  RunSummary all;
+  all.name = "all stages";
+  for (const RunSummary& r : runs) {
+    rows += row("td", cells_of(r));
     all.last_step += r.last_step, all.seconds += r.seconds, all.data_seconds += r.data_seconds;
     all.flops += r.flops, all.tokens += r.tokens, all.patches += r.patches;
   }
-  std::vector<std::string> sum = {"all stages",
-                                  std::to_string(all.last_step),
-                                  duration(all.seconds),
-                                  all.seconds > 0 ? percent(all.data_seconds / all.seconds) : "–",
-                                  flops_text(all.flops),
-                                  fixed(all.flops_per_second() / 1e9, 1),
-                                  ""};
-  if (floors) sum.insert(sum.end(), {"", ""});
-  sum.insert(sum.end(), {short_number(all.tokens), short_number(all.patches), ""});
-  std::string cells;
-  for (const std::string& c : sum) cells += element("td", c);
-  rows += element("tr", {{"class", "sum"}}, cells);
+  for (const std::string& c : cells_of(all)) sum += element("td", c);
+  rows += element("tr", {{"class", "sum"}}, sum);
   return element("div", {{"class", "card wide"}}, element("table", row("th", head) + rows));
 }
 

@@ -40,6 +40,8 @@ constexpr bool keep_blocks = true;
 constexpr bool keep_blocks = true;
 #endif
 
+thread_local Device::Share* innermost = nullptr;  // of this thread
+
 }  // namespace
 
 const char* name_of(Segment segment) {
@@ -53,29 +55,58 @@ void* Device::allocate(std::size_t bytes, Segment segment) {
     flush();
     data = obtain(bytes, segment);
   }
-  std::unique_lock lock(mutex_);
-  if (!data && has_data()) {
-    const std::int64_t used = use_.total;
-    lock.unlock();
-    machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ", used,
-                  " in use");
-  }
-  const auto s = static_cast<std::size_t>(segment);
-  const auto n = static_cast<std::int64_t>(bytes);
-  use_.bytes[s] += n;
-  use_.total += n;
-  use_.peak[s] = std::max(use_.peak[s], use_.bytes[s]);
-  use_.total_peak = std::max(use_.total_peak, use_.total);
+  if (!data && has_data())
+    machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ",
+                  memory().total, " in use");
+  tally(static_cast<std::int64_t>(bytes), segment);
   return data;
 }
 
 void Device::release(void* data, std::size_t bytes, Segment segment) noexcept {
-  {
-    std::lock_guard lock(mutex_);
-    use_.bytes[static_cast<std::size_t>(segment)] -= static_cast<std::int64_t>(bytes);
-    use_.total -= static_cast<std::int64_t>(bytes);
-  }
+  tally(-static_cast<std::int64_t>(bytes), segment);
   give_back(data, bytes);
+}
+
+void Device::tally(std::int64_t bytes, Segment segment) noexcept {
+  const auto add = [&](MemoryUse& use) {
+    const auto s = static_cast<std::size_t>(segment);
+    use.bytes[s] += bytes;
+    use.total += bytes;
+    use.peak[s] = std::max(use.peak[s], use.bytes[s]);
+    use.total_peak = std::max(use.total_peak, use.total);
+  };
+  for (Share* share = innermost; share; share = share->outer_)
+    if (&share->device_ == this) return add(share->use_);
+  std::lock_guard lock(mutex_);
+  add(use_);
+}
+
+Device::Share::Share(Device& device) : device_(device), outer_(std::exchange(innermost, this)) {}
+
+MemoryUse Device::Share::close() {
+  if (!std::exchange(open_, false)) return use_;
+  innermost = outer_;
+  std::lock_guard lock(device_.mutex_);
+  for (std::size_t s = 0; s < segment_count; ++s) device_.use_.bytes[s] += use_.bytes[s];
+  device_.use_.total += use_.total;
+  return use_;
+}
+
+void Device::overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once) {
+  const auto highest = [&](auto now, auto peak) {
+    std::vector<std::int64_t> rise;  // over what a share has left, which `use_` holds by now
+    for (const MemoryUse& m : shares) rise.push_back(peak(m) - now(m));
+    std::sort(rise.rbegin(), rise.rend());
+    std::int64_t sum = now(use_);
+    for (std::size_t i = 0; i < std::min(at_once, rise.size()); ++i) sum += rise[i];
+    return sum;
+  };
+  std::lock_guard lock(mutex_);
+  for (std::size_t s = 0; s < segment_count; ++s)
+    use_.peak[s] = std::max(use_.peak[s], highest([s](const MemoryUse& m) { return m.bytes[s]; },
+                                                  [s](const MemoryUse& m) { return m.peak[s]; }));
+  use_.total_peak = std::max(use_.total_peak, highest([](const MemoryUse& m) { return m.total; },
+                                                      [](const MemoryUse& m) { return m.total_peak; }));
 }
 
 MemoryUse Device::memory() const {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 namespace ov {
 
@@ -62,6 +63,26 @@ class Device {
   MemoryUse memory() const;
   void reset_peaks();
 
+  // While one lives, what this thread allocates and releases on the device is counted in it, apart from the rest. How
+  // far pieces of work that run at the same time overlap is chance; what each of them takes is not.
+  class Share {
+   public:
+    explicit Share(Device& device);
+    ~Share() { close(); }
+    Share(const Share&) = delete;
+    MemoryUse close();  // what it has not released counts as the device's from here on
+
+   private:
+    friend class Device;
+    Device& device_;
+    Share* outer_;
+    MemoryUse use_;
+    bool open_ = true;
+  };
+  // Raises the device's high-water marks to the most that these shares could have taken, at most `at_once` of them at
+  // the same time: as if those that took most had been at their highest together.
+  void overlapped(const std::vector<MemoryUse>& shares, std::size_t at_once);
+
   const Kind kind;
   const std::string name;
   const kernels::Table* table;  // set when the kernels register, at program start
@@ -72,6 +93,8 @@ class Device {
   virtual void flush() {}  // freed blocks that were kept go back to the system
 
  private:
+  void tally(std::int64_t bytes, Segment segment) noexcept;
+
   mutable std::mutex mutex_;
   MemoryUse use_;
 };

@@ -43,27 +43,41 @@ void StepEngine::prepare() {
   const Tensor sums = Tensor::of(data_.denominators, {n});
   ranks_.all_reduce(sums);
   objective_.normalise(sums.to_vector<std::int64_t>());
+  scalars_ = {};  // the last step's first
+  scalars_ =
+      Tensor::zeros({1 + objective_.scalars()}, Dtype::f64, objective_.parameters().device(), Segment::workspace);
 }
 
 void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
   Tape tape(gradients);
   OpTimes times;
   if (floor_) tape.measure(&times);
-  objective_.run(leaf, tape);
+  objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
   Leaf& done = leaves_[static_cast<std::size_t>(leaf)];
   done.products = tape.products();
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
 }
 
-// How many of the leaves that are left run at a time: at most two a thread, since they differ in length. One alone has
-// all threads to itself.
+// How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
+// than the memory budget allows. One alone has all threads to itself.
 std::int64_t StepEngine::together(std::int64_t left) const {
-  if (!options_.tree || !options_.side_by_side) return 1;
-  const std::int64_t width = std::max(1, threads()), most = width == 1 ? 1 : 2 * width;
-  return left < width ? left : std::min(most, left / width * width);
+  const std::int64_t width = std::max(1, threads());
+  if (!options_.tree || !options_.side_by_side || width == 1) return 1;
+  std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
+  if (options_.memory_budget == 0) return group;
+  if (leaf_memory_ == 0) return 1;  // what a leaf takes is known when one has run
+  const Parameters& parameters = objective_.parameters();
+  const std::int64_t room = options_.memory_budget - parameters.device().memory().total;
+  const auto buffer = static_cast<std::int64_t>(size_of(accum_dtype(parameters.dtype()))) * parameters.trained();
+  const auto taken = [&] {
+    return std::max<std::int64_t>(0, group - tree_.spare()) * buffer + std::min(group, width) * leaf_memory_;
+  };
+  while (group > 1 && taken() > room) --group;
+  return group;
 }
 
 const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
+  Device& device = objective_.parameters().device();
   if (options_.tree) tree_.reuse(std::exchange(gradients_, {}));
   else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
   if (!options_.tree) gradients_.zero();
@@ -72,15 +86,20 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
     std::vector<Tensor> buffers;
     for (std::int64_t k = 0; k < group; ++k) buffers.push_back(options_.tree ? tree_.leaf() : gradients_);
     const bool prefetches = i + group == end && done_ + 1 < options_.steps;
+    std::vector<MemoryUse> memory(buffers.size());
     const auto run = [&](std::int64_t k) {
       if (k == group) return objective_.prefetch();
       const Tensor& buffer = buffers[static_cast<std::size_t>(k)];
       if (options_.tree) buffer.zero();
+      Device::Share share(device);
       run_leaf(i + k, buffer);
+      memory[static_cast<std::size_t>(k)] = share.close();
     };
     if (group > 1) parallel_for(group + prefetches, run);
     else
       for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
+    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads())));
+    for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
     if (options_.tree)
       for (const Tensor& buffer : buffers) tree_.add(buffer);
   }
@@ -110,14 +129,19 @@ StepReport StepEngine::step() {
   if (checksums) report.checksums = Checksums{objective_.batch_checksum(), 0, tensor_checksum(gradients_), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  report.gradient_norm = optimizer_.step(gradients_, report.lr);
+  optimizer_.step(gradients_, report.lr, scalars_.slice(0, 0, 1));
   const double update_seconds = now() - before_update;
 
-  Losses losses = objective_.losses();
+  const std::vector<double> scalars = scalars_.has_data()
+                                          ? scalars_.to_vector<double>()
+                                          : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
+  report.gradient_norm = scalars[0];
+  Losses losses = objective_.losses(std::span(scalars).subspan(1));
   report.loss = losses.loss;
   report.labelled = losses.labelled;
   report.parts = std::move(losses.parts);
   report.note = std::move(losses.note);
+  if (!std::isfinite(report.gradient_norm)) optimizer_.set_steps(done_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
     report.checksums->loss = checksum(&report.loss, 1);
@@ -153,7 +177,7 @@ void StepEngine::report_not_finite() {
     FiniteCheck check;
     gradients.zero();
     Tape tape(gradients, &check);
-    objective_.run(i, tape);
+    objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     for (const auto& e : objective_.parameters().entries()) {
       const Tensor g = gradient_of(e.parameter, gradients);

@@ -21,8 +21,11 @@ struct StepOptions {
   std::int64_t steps = 100;
   Schedule schedule;  // its `steps` is set from the above
   OptimizerOptions optimizer;
-  bool tree = true;                 // train.grad_sum: tree, or chain
-  bool side_by_side = true;         // with a tree: leaves on one thread each, when there are enough of them
+  bool tree = true;          // train.grad_sum: tree, or chain
+  bool side_by_side = true;  // with a tree: leaves on one thread each, when there are enough of them
+  // Bytes that may be allocated on the device while leaves run side by side, as far as those that ran before tell what
+  // a leaf takes; 0: any. It bounds how many run at a time and changes no bit. One alone always runs.
+  std::int64_t memory_budget = 0;
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
 };
@@ -89,7 +92,9 @@ class StepEngine {
   StepTimes times_;
   Loaded data_;               // of the step under way
   std::vector<Leaf> leaves_;  // of the step under way
+  Tensor scalars_;            // of the step under way: the gradients' norm, and the objective's
   Tensor gradients_;
+  std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
   std::int64_t done_ = 0;
 };
 

@@ -20,7 +20,8 @@ class TreeSum {
   Tensor leaf();                 // unspecified contents, to be zeroed and filled by one thread and given back to add()
   void add(const Tensor& leaf);  // the next one, or the sum of an aligned power-of-two range (`leaves` of them)
   void add(const Tensor& sum, std::int64_t leaves);
-  Tensor finish();             // the total; starts again from nothing
+  Tensor finish();  // the total; starts again from nothing
+  std::int64_t spare() const { return static_cast<std::int64_t>(spare_.size()); }  // buffers that leaf() has ready
   void reuse(Tensor buffer) {  // a total that is no longer needed, or null
     if (buffer) spare_.push_back(std::move(buffer));
   }

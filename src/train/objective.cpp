@@ -1,7 +1,5 @@
 #include "train/objective.h"
 
-#include "base/sum.h"
-
 namespace ov {
 
 void backward_from(Tape& tape, std::span<const Var> losses) {
@@ -11,17 +9,6 @@ void backward_from(Tape& tape, std::span<const Var> losses) {
     seeds.back().fill(1);
   }
   tape.backward(losses, seeds);
-}
-
-double sum_of(const Tensor& values) {
-  double total = 0;
-  if (!values.has_data()) return total;
-  const Tensor here = values.to(cpu());
-  by_dtype(here.dtype(), [&](auto v) {
-    const auto* p = here.data<decltype(v)>();
-    total = sum<double>(values.numel(), [&](std::int64_t i) { return static_cast<double>(p[i]); });
-  });
-  return total;
 }
 
 }  // namespace ov

@@ -3,8 +3,9 @@
 //
 //   prepare(step)          loads the step's data and counts its leaves and denominators
 //   normalise(sums)        the denominators, added over all ranks
-//   run(leaf, tape)        forward and backward of one leaf, a micro-batch; several leaves may run at once
-//   losses()               reads the step's scalars, once, when all leaves are done
+//   run(leaf, tape, scalars)  forward and backward of one leaf, a micro-batch; several leaves may run at once. What the
+//                          host wants to know goes into the step's scalars, one small tensor on the device
+//   losses(scalars)        of all leaves, when the engine has read them: once, late
 #pragma once
 #include "autograd/tape.h"
 #include "base/json.h"
@@ -33,8 +34,10 @@ class Objective {
   virtual void normalise(const std::vector<std::int64_t>& denominators) = 0;
   // Loads the next step's data. The engine calls it beside the last leaves; an error is prepare()'s, at its time.
   virtual void prefetch() {}
-  virtual void run(std::int64_t leaf, Tape& tape) = 0;
-  virtual Losses losses() = 0;
+  virtual std::int64_t scalars() const = 0;  // of the prepared step
+  // scalars [scalars()] f64, 0 where no leaf has written.
+  virtual void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) = 0;
+  virtual Losses losses(std::span<const double> scalars) = 0;
   virtual std::uint64_t batch_checksum() const = 0;  // of the data that prepare() loaded
   // Where the data stands after the last prepared step, whatever was loaded ahead.
   virtual Json state() const = 0;
@@ -43,8 +46,5 @@ class Objective {
 
 // Backward from losses [1] whose sum is optimised.
 void backward_from(Tape& tape, std::span<const Var> losses);
-
-// The sum of a tensor's values; 0 on a device without data.
-double sum_of(const Tensor& values);
 
 }  // namespace ov

@@ -1,7 +1,6 @@
 #include "train/optimizer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/adamw.h"
 #include "tensor/transfer.h"
@@ -9,24 +8,23 @@
 namespace ov {
 namespace {
 
-struct Clip {
-  Tensor norm, factor;  // [1] f64
-};
-
-// By fixed chunks.
-Clip clip_of(const Tensor& gradients, double limit) {
+// Writes the norm, by fixed chunks; returns the factor that clips to `limit`. Both [1] f64.
+Tensor clip_factor(const Tensor& gradients, double limit, const Tensor& norm) {
   const std::int64_t chunks = (gradients.numel() + kernels::norm_chunk - 1) / kernels::norm_chunk;
   const Tensor partial({chunks}, Dtype::f64, gradients.device(), Segment::workspace);
-  const Clip c{Tensor({1}, Dtype::f64, gradients.device(), Segment::workspace),
-               Tensor({1}, Dtype::f64, gradients.device(), Segment::workspace)};
+  const Tensor clip({1}, Dtype::f64, gradients.device(), Segment::workspace);
   kernels::squared_sums({.partial = partial, .x = gradients});
-  kernels::clip_factor({.norm = c.norm, .clip = c.factor, .partial = partial, .limit = limit});
-  return c;
+  kernels::clip_factor({.norm = norm, .clip = clip, .partial = partial, .limit = limit});
+  return clip;
 }
 
 }  // namespace
 
-double gradient_norm(const Tensor& gradients) { return read_scalar(clip_of(gradients, 0).norm); }
+double gradient_norm(const Tensor& gradients) {
+  const Tensor norm({1}, Dtype::f64, gradients.device(), Segment::workspace);
+  clip_factor(gradients, 0, norm);
+  return read_scalar(norm);
+}
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
     : parameters_(parameters), options_(options) {
@@ -48,10 +46,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
-double Optimizer::step(const Tensor& gradients, double lr) {
-  const Clip clip = clip_of(gradients, options_.clip_grad);
-  const double norm = clip.norm.has_data() ? read_scalar(clip.norm) : 0;  // none in a plan
-  if (!std::isfinite(norm)) return norm;
+void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm) {
+  const Tensor clip = clip_factor(gradients, options_.clip_grad, norm);
   ++steps_;
   for (const Group& g : groups_) {
     const auto of_state = [&](const Tensor& t) { return t.slice(0, g.gradient_begin, g.gradient_begin + g.count); };
@@ -59,7 +55,7 @@ double Optimizer::step(const Tensor& gradients, double lr) {
                     .m = of_state(m_),
                     .v = of_state(v_),
                     .grad = of_state(gradients),
-                    .clip = clip.factor,
+                    .clip = clip,
                     .lr = lr * g.lr_scale,
                     .beta1 = options_.beta1,
                     .beta2 = options_.beta2,
@@ -68,7 +64,6 @@ double Optimizer::step(const Tensor& gradients, double lr) {
                     .step = steps_,
                     .master = parameters_.masters() ? of_state(parameters_.masters()) : Tensor()});
   }
-  return norm;
 }
 
 }  // namespace ov

@@ -18,9 +18,9 @@ class Optimizer {
  public:
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
 
-  // One update from `gradients`, laid out as Parameters says. Returns the norm before clipping. Not finite:
-  // nothing is changed.
-  double step(const Tensor& gradients, double lr);
+  // One update from `gradients`, laid out as Parameters says. norm [1] f64 on their device: the norm before clipping is
+  // written there, for the host to read late. Not finite: nothing is changed but the count of steps.
+  void step(const Tensor& gradients, double lr, const Tensor& norm);
 
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t n) { steps_ = n; }

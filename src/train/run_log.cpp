@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdio>
+
 #include "base/error.h"
 
 namespace ov {
@@ -37,10 +39,9 @@ JsonlWriter open_log(const std::string& path, std::int64_t resume_after, bool* h
 }  // namespace
 
 std::string hex16(std::uint64_t value) {
-  static const char* digits = "0123456789abcdef";
-  std::string text(16, '0');
-  for (int i = 15; i >= 0; --i, value >>= 4) text[static_cast<std::size_t>(i)] = digits[value & 15];
-  return text;
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
+  return digits;
 }
 
 double model_flops_utilisation(const StepReport& report, double peak_flops) {
@@ -64,7 +65,8 @@ void RunLog::run(const Json& about) {
   has_run_ = true;
 }
 
-void RunLog::step(const StepReport& r, double peak_flops) {
+Json RunLog::step(const StepReport& r, double peak_flops) {
+  const double rate = r.seconds > 0 ? 1 / r.seconds : 0;
   Json line = Json::object({{"step", r.step}, {"loss", r.loss}});
   for (const auto& [key, value] : r.parts.members()) line.set(key, value);
   const Json rest = Json::object({{"lr", r.lr},
@@ -76,6 +78,8 @@ void RunLog::step(const StepReport& r, double peak_flops) {
                                   {"flops", 2 * r.products},
                                   {"seconds", r.seconds},
                                   {"data_seconds", r.data_seconds},
+                                  {"tokens_per_second", rate * static_cast<double>(r.tokens)},
+                                  {"samples_per_second", rate * static_cast<double>(r.samples)},
                                   {"mfu", model_flops_utilisation(r, peak_flops)}});
   for (const auto& [key, value] : rest.members()) line.set(key, value);
   if (r.floor_seconds > 0) line.set("floor_seconds", r.floor_seconds);
@@ -85,6 +89,7 @@ void RunLog::step(const StepReport& r, double peak_flops) {
                                         {"gradients", hex16(r.checksums->gradients)},
                                         {"parameters", hex16(r.checksums->parameters)}}));
   note("step", line);
+  return line;
 }
 
 }  // namespace ov

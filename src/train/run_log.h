@@ -3,7 +3,7 @@
 //   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F, "revision":"..."}
 //   {"type":"step", "step":1, "loss":..., the objective's parts ("token_loss":...), "lr":..., "gradient_norm":...,
 //    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
-//    "floor_seconds":..., "mfu":..., "checksums":{...}}
+//    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":..., "checksums":{...}}
 //   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
 //   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
 // `changed`: keys that have another value than before; `damaged`: what could not be read of checkpoints and this log.
@@ -25,7 +25,7 @@ class RunLog {
   bool has_run() const { return has_run_; }              // the line "run" stands
   void sync();                                           // to the disk: it survives a power cut
   void run(const Json& about);
-  void step(const StepReport& report, double peak_flops);
+  Json step(const StepReport& report, double peak_flops);  // returns the members of its line
   void note(const std::string& type, const Json& members);
 
  private:

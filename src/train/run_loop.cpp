@@ -72,19 +72,11 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   return resumed;
 }
 
-tensorboard::Scalars scalars(const StepReport& r, double peak, const Json& more) {
-  const double rate = r.seconds > 0 ? 1 / r.seconds : 0;
-  tensorboard::Scalars all = {{"loss", r.loss},
-                              {"lr", r.lr},
-                              {"gradient_norm", r.gradient_norm},
-                              {"tokens_per_second", rate * static_cast<double>(r.tokens)},
-                              {"samples_per_second", rate * static_cast<double>(r.samples)},
-                              {"seconds", r.seconds},
-                              {"data_seconds", r.data_seconds},
-                              {"mfu", model_flops_utilisation(r, peak)}};
-  if (r.floor_seconds > 0) all.emplace_back("floor_seconds", r.floor_seconds);
-  for (const auto& [name, value] : more.members())
-    if (value.is_number()) all.emplace_back(name, value.as_double());
+// The numbers of a log's line.
+tensorboard::Scalars scalars(const Json& line) {
+  tensorboard::Scalars all;
+  for (const auto& [name, value] : line.members())
+    if (value.is_number() && name != "step") all.emplace_back(name, value.as_double());
   return all;
 }
 
@@ -108,8 +100,12 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
                       const std::function<Json()>& finish) {
   const StopSignals signals;
   Json sources = facts.sources;
-  sources.set("starting_weights", hex16(tensor_checksum(engine.state().parameters.values())));
-  Json about = Json::object({{"config", o.config}, {"sources", sources}});
+  const Parameters& parameters = engine.state().parameters;
+  sources.set("starting_weights", hex16(tensor_checksum(parameters.values())));
+  Json about = Json::object({{"config", o.config},
+                             {"sources", sources},
+                             {"parameters", parameters.count()},
+                             {"trained", parameters.trained()}});
   for (const auto& [key, value] : facts.counts.members()) about.set(key, value);
   Resumed resumed = resume(engine, o, about);
 
@@ -153,10 +149,8 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
       if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
         report.parts.set("padding", all - padding), padding = all;
       const bool last = report.step == engine.options().steps;
-      if (last || (o.log_every > 0 && report.step % o.log_every == 0)) {
-        log.step(report, peak);
-        events.write(report.step, scalars(report, peak, report.parts));
-      }
+      if (last || (o.log_every > 0 && report.step % o.log_every == 0))
+        events.write(report.step, scalars(log.step(report, peak)));
       if (last || (o.save_every > 0 && report.step % o.save_every == 0)) save();
       progress.update(report.step, progress_note(report, peak));
     }

@@ -6,8 +6,10 @@
 #include <cmath>
 
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -27,10 +29,7 @@ TraceCase read(const Input& input) {
 }
 
 std::string fault(const Input& input) {
-  try {
-    read(input);
-  } catch (const Error& e) { return e.what(); }
-  return "";
+  return thrown([&] { read(input); });
 }
 
 bool says(const Input& input, const std::string& text) {

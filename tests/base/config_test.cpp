@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -31,24 +33,7 @@ Config cook(Strings arguments) {
 }
 
 std::string error_of(const std::string& command, const Strings& arguments) {
-  try {
-    Config::parse(table(), command, arguments);
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "no error";
-}
-
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "no error";
+  return thrown([&] { Config::parse(table(), command, arguments); });
 }
 
 std::string file_error(const std::string& content) {
@@ -164,12 +149,12 @@ TEST_CASE("config: keys that nobody read are known, and refused where the comman
   const ScratchDirectory dir;
   write_durably(dir / "c.json", R"({"stove": {"fuel": "wood"}})");
   const Config c = cook({"--config", dir / "c.json", "--fan", "--heat", "0.1", "--herbs", "sage"});
-  CHECK(error_of([&] { c.refuse_unread("here"); }) == "cook: --stove.heat, --stove.fan, --herbs have no effect here");
+  CHECK(thrown([&] { c.refuse_unread("here"); }) == "cook: --stove.heat, --stove.fan, --herbs have no effect here");
   CHECK(c.unread() ==
         Strings{"stove.heat", "stove.plates", "stove.fan", "stove.fuel", "herbs", "guests", "note.to.self"});
   c.number("stove.heat");
   c.list("herbs");
-  CHECK(error_of([&] { c.refuse_unread("on a stove"); }) == "cook: --stove.fan has no effect on a stove");
+  CHECK(thrown([&] { c.refuse_unread("on a stove"); }) == "cook: --stove.fan has no effect on a stove");
   c.flag("stove.fan");
   c.refuse_unread("here");
   CHECK(c.texts("note.to.self") == Strings{"soup", "wood", "sage"});

@@ -7,19 +7,15 @@
 #include "base/error.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
 std::string refusal(const std::string& path) {
-  try {
-    DirectoryLock lock(path);
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { DirectoryLock lock(path); });
 }
 
 }  // namespace

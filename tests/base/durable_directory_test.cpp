@@ -6,8 +6,10 @@
 #include "base/io/file.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -121,27 +123,13 @@ TEST_CASE("a directory that is not committed leaves nothing; one that is not our
   CHECK(state(dir / "empty") == "new");
 }
 
-namespace {
-
-std::string said(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
-}
-
-}  // namespace
-
 TEST_CASE("DONE says who wrote the directory and proves its files: any flipped bit, in DONE too, is noticed") {
   const ScratchDirectory dir;
   const std::string path = dir / "model";
   save(path, "a model");
   CHECK(read_file(path + "/DONE").starts_with("onevision test, revision "));
   DurableDirectory::verify(path, "test");
-  CHECK(said([&] { DurableDirectory::verify(path, "merge"); }).find("was written by `test`") != std::string::npos);
+  CHECK(thrown([&] { DurableDirectory::verify(path, "merge"); }).find("was written by `test`") != std::string::npos);
   int flips = 0;
   for (const char* name : {"a", "inside/b", "DONE"}) {
     const std::string file = path + "/" + name, whole = read_file(file);
@@ -149,7 +137,7 @@ TEST_CASE("DONE says who wrote the directory and proves its files: any flipped b
       std::string flipped = whole;
       flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
       write_durably(file, flipped);
-      const std::string message = said([&] { DurableDirectory::verify(path, "test"); });
+      const std::string message = thrown([&] { DurableDirectory::verify(path, "test"); });
       CHECK_MESSAGE(message.find(file) != std::string::npos, name, " bit ", bit, ": ", message);
     }
     write_durably(file, whole);
@@ -157,7 +145,7 @@ TEST_CASE("DONE says who wrote the directory and proves its files: any flipped b
   CHECK(flips > 500);
   DurableDirectory::verify(path, "test");
   std::filesystem::remove(path + "/inside/b");
-  CHECK(said([&] { DurableDirectory::verify(path, "test"); }).find("inside/b: is missing") != std::string::npos);
+  CHECK(thrown([&] { DurableDirectory::verify(path, "test"); }).find("inside/b: is missing") != std::string::npos);
 }
 
 TEST_CASE("what users put into a directory stays when it is written again, killed at any step") {
@@ -192,7 +180,7 @@ TEST_CASE("what users put into a directory stays when it is written again, kille
   std::filesystem::remove(path + "/DONE");
   save(dir / "other", "x");
   std::filesystem::copy(dir / "other/DONE", path + "/DONE");
-  CHECK(said([&] { save(path, "next"); }).find("model/a: is not what `test` wrote") != std::string::npos);
+  CHECK(thrown([&] { save(path, "next"); }).find("model/a: is not what `test` wrote") != std::string::npos);
   CHECK(state(path) == "newer");
 }
 
@@ -201,9 +189,9 @@ TEST_CASE("another command's directory is not replaced") {
   save(dir / "world", "toys");
   for (const auto& f : {std::function<void()>([&] { DurableDirectory(dir / "world", "merge"); }),
                         std::function<void()>([&] { DurableDirectory::check(dir / "world/", "merge"); })})
-    CHECK(said(f).find(": was written by `test`, so `merge` does not replace it") != std::string::npos);
+    CHECK(thrown(f).find(": was written by `test`, so `merge` does not replace it") != std::string::npos);
   CHECK(state(dir / "world") == "toys");
   CHECK(list_directory(dir.path()) == std::vector<std::string>{"world"});
   write_durably(dir / "world/DONE", "");  // as older programs left it
-  CHECK(said([&] { save(dir / "world", "x"); }).find("world/DONE: does not say which command") != std::string::npos);
+  CHECK(thrown([&] { save(dir / "world", "x"); }).find("world/DONE: does not say which command") != std::string::npos);
 }

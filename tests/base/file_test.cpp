@@ -13,8 +13,10 @@
 #include "base/io/durable_directory.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -28,8 +30,6 @@ std::pair<Exit, std::string> error_of(F&& run) {
   } catch (const Error& e) { return {e.exit(), e.what()}; }
   return {Exit::done, ""};
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 void save_in_pieces(const std::string& path) {
   DurableWriter writer(path);

@@ -8,22 +8,16 @@
 #include "base/io/file.h"
 #include "base/utf8.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
 std::string refusal(std::string_view text) {
-  try {
-    Json::parse(text, "x.json");
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { Json::parse(text, "x.json"); });
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 std::string repeated(const std::string& part, std::size_t n) {
   std::string out;

@@ -14,17 +14,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/check.h"
 
 namespace {
 
 using namespace ov;
+using namespace ov::test;
 using i64 = std::int64_t;
-
-struct Threads {  // a number of threads for one scope
-  explicit Threads(int n) : before(threads()) { set_threads(n); }
-  ~Threads() { set_threads(before); }
-  int before;
-};
 
 TEST_CASE("parallel_ranges: every index is covered once, and no range but the last is shorter than the grain") {
   for (const int t : {1, 2, 3, 5}) {

@@ -91,15 +91,13 @@ class SameStep : public StepSource {
 
 TrainOptions stage_options() {
   const Config stage = Config::parse(cli::keys(), "train", {"--config", "configs/demo/instruct.json"});
-  TrainOptions o;
+  TrainOptions o = cli::train_options(stage);
   o.steps = 1000000;
   o.schedule = {.peak = 1e-5, .warmup = 0, .decay = "constant"};  // the stage's rate would learn the one batch by heart
-  o.optimizer = cli::optimizer_options(stage);
   o.optimizer.visual_lr_scale = stage.number("optimizer.lr_scale.visual");
-  o.normalise_by = normalise_by(stage.text("loss.normalise_by"));
   o.modules = stage.list("train.modules");
   o.train_class_params = stage.flag("train.train_class_params");
-  o.checksum_every = 0;
+  o.checksum_every = 0, o.floor = false;
   return o;
 }
 

@@ -8,6 +8,7 @@
 #include "data/load/loader.h"
 #include "image/encode.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 namespace ov::loader_test {
 
@@ -84,10 +85,8 @@ class DataSet {
   ScratchDirectory dir_;
 };
 
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  if (!a || !b) return !a && !b;
-  return a.shape() == b.shape() && a.to_vector<float>() == b.to_vector<float>();
-}
+using test::contains;
+using test::same_bits;
 
 inline bool same(const MicroBatch& a, const MicroBatch& b) {
   return a.input_ids == b.input_ids && a.labels == b.labels && a.positions == b.positions && a.segments == b.segments &&
@@ -112,7 +111,5 @@ std::string message_of(F&& f) {
   }
   return "";
 }
-
-inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 }  // namespace ov::loader_test

@@ -12,8 +12,10 @@
 #include "data/load/region_loader.h"
 #include "image/encode.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -50,15 +52,6 @@ RegionLoaderOptions options_of(const std::string& file) {
   o.regions_per_picture = 0;
   return o;
 }
-
-std::string complaint(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) { return e.what(); }
-  return "";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 }  // namespace
 
@@ -165,18 +158,18 @@ TEST_CASE("regions: faults are rejected by reason, with file, line and place") {
     CHECK(contains(first.at("message").as_string(), f.message));
     CHECK(contains(first.at("message").as_string(), "regions.jsonl:1"));
     o.max_rejects = 0;
-    CHECK(contains(complaint([&] { RegionLoader(o).next(); }), "more than data.max_rejects 0"));
+    CHECK(contains(thrown([&] { RegionLoader(o).next(); }), "more than data.max_rejects 0"));
   }
-  CHECK(contains(complaint([&] { RegionFile(set.file("\n")); }), "no records"));
+  CHECK(contains(thrown([&] { RegionFile(set.file("\n")); }), "no records"));
   RegionLoaderOptions none = options_of(set.file(line("a.png", "")));
   none.max_rejects = 5;
-  CHECK(contains(complaint([&] { RegionLoader(none).next(); }), "none is left"));
+  CHECK(contains(thrown([&] { RegionLoader(none).next(); }), "none is left"));
   none.pictures_per_micro_batch = 0;
-  CHECK(contains(complaint([&] { RegionLoader loader(none); }), "train.micro_batch_samples: expected at least 1"));
+  CHECK(contains(thrown([&] { RegionLoader loader(none); }), "train.micro_batch_samples: expected at least 1"));
   const auto huge = [&](std::int64_t RegionLoaderOptions::*count, std::int64_t value) {
     RegionLoaderOptions o = options_of(set.file(line("a.png", good)));
     o.*count = value;
-    return complaint([&] { RegionLoader(o).next(); });
+    return thrown([&] { RegionLoader(o).next(); });
   };
   for (const std::int64_t n : {std::int64_t{1} << 21, (std::int64_t{1} << 62) + 1, INT64_MAX}) {
     CHECK(contains(huge(&RegionLoaderOptions::pictures_per_micro_batch, n), "expected at most 1048576 samples"));
@@ -249,5 +242,5 @@ TEST_CASE("regions: every picture once an epoch; any thread count, cache or resu
   RegionLoaderOptions other = o;
   other.seed = 2;
   CHECK(describe(RegionLoader(other).next()) != steps[0]);
-  CHECK(contains(complaint([&] { RegionLoader(other).restore(middle); }), "seed"));
+  CHECK(contains(thrown([&] { RegionLoader(other).restore(middle); }), "seed"));
 }

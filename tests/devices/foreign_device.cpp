@@ -252,6 +252,7 @@ void ForeignDevice::copy_in(void* to, const void* from, std::size_t bytes, Strea
 
 void ForeignDevice::copy_out(void* to, const void* from, std::size_t bytes, Stream stream) {
   std::memset(to, unwritten, bytes);  // a host that does not wait finds NaN
+  ++reads_;
   enqueue("copy_out", stream, {use_of("copy_out", from)},
           [to, source = working(from), bytes] { std::memcpy(to, source, bytes); });
 }

@@ -43,6 +43,7 @@ class ForeignDevice : public Device {
 
   std::size_t queued() const;  // kernels, copies and releases that have not run
   std::int64_t ran() const { return ran_; }
+  std::int64_t reads() const { return reads_; }  // calls of copy_out
 
   // For the table of kernels (foreign_device.cpp).
   struct Use {  // an allocation that queued work reads or writes
@@ -94,7 +95,7 @@ class ForeignDevice : public Device {
   std::array<Queue, 2> queues_;
   std::map<std::size_t, Allocation> allocations_;  // by offset
   std::uint64_t draws_ = 0, generations_ = 0;
-  std::int64_t ran_ = 0;
+  std::int64_t ran_ = 0, reads_ = 0;
   bool draining_ = false;
   std::exception_ptr error_;
 };

@@ -92,6 +92,20 @@ TEST_CASE("foreign: training, saving, going on and tracing have the cpu's bits")
   training({{Policy::lazy, 0}, {Policy::random, 1}});
 }
 
+TEST_CASE("foreign: the host reads the device once a step") {
+  ForeignDevice device(Policy::lazy);
+  const auto model = model_on(device);
+  FixedSteps data = steps();
+  TrainOptions options = short_run(4);
+  options.checksum_every = 0;  // each would read a whole buffer
+  Training training(*model, data, options);
+  for (int step = 1; step <= 4; ++step) {
+    const std::int64_t before = device.reads();
+    training.step();
+    CHECK(device.reads() == before + 1);
+  }
+}
+
 TEST_CASE("foreign, every policy: training" * doctest::skip()) {
   training({{Policy::eager, 0}, {Policy::copies_first, 0}, {Policy::random, 2}, {Policy::random, 3}});
 }

@@ -18,11 +18,13 @@
 #include "nn/init.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 #include "tests/devices/foreign_device.h"
 #include "text/chat.h"
 #include "text/conversation.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -67,13 +69,7 @@ Fixture& fixture() {
 }
 
 std::string refused(const EvalOptions& options) {
-  try {
-    evaluate(*fixture().model, fixture().processor, options);
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { evaluate(*fixture().model, fixture().processor, options); });
 }
 
 void replace_in(const std::string& path, const std::string& from, const std::string& to) {

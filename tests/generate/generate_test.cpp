@@ -10,8 +10,10 @@
 #include "data/sample/processor.h"
 #include "model/files/hf_directory.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -43,10 +45,6 @@ std::vector<Case> golden_cases() {
   const Json summary = Json::read("tests/golden/dense/summary.json");
   for (const Json& json : summary.at("generation").items()) cases.emplace_back(json);
   return cases;
-}
-
-std::int64_t same_bits(const Tensor& a, const Tensor& b) {
-  return a.nbytes() == b.nbytes() && std::memcmp(a.row<float>(0), b.row<float>(0), a.nbytes()) == 0;
 }
 
 }  // namespace

@@ -6,8 +6,11 @@
 
 #include "kernels/sim/device.h"
 #include "tensor/tensor.h"
+#include "tests/check.h"
 
 namespace ov {
+
+using test::same_bits;
 
 inline std::vector<float> drawn(std::int64_t n, unsigned seed) {
   std::uint64_t state = seed;
@@ -31,11 +34,6 @@ Tensor on(Device& device, const std::vector<T>& values, const Shape& shape) {
 // A tensor that no kernel has written yet: NaN everywhere.
 inline Tensor unwritten(Device& device, const Shape& shape) {
   return on(device, std::vector<float>(static_cast<std::size_t>(shape.numel()), NAN), shape);
-}
-
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  const auto x = a.to_vector<float>(), y = b.to_vector<float>();
-  return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
 }
 
 // 1, around a packet of 4, around the 16 lanes, around a block and its tile, and primes.

@@ -13,18 +13,13 @@
 #include "kernels/rope.h"
 #include "kernels/rows.h"
 #include "tests/autograd/gradient_check.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 using namespace ov::kernels;
 
 namespace {
-
-std::string refusal(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) { return e.what(); }
-  return "accepted";
-}
 
 Tensor zeros(const Shape& shape, Dtype dtype = Dtype::f32) { return Tensor::zeros(shape, dtype, cpu()); }
 // [n, 1], every second element of memory.
@@ -45,17 +40,17 @@ TEST_CASE("a strided view where a kernel indexes flat is refused by name") {
     return said.find(argument) != said.npos && said.find("strided") != said.npos;
   };
   const auto norm = [&](const Tensor& w, const Tensor& rstd) {
-    return refusal([&] { rmsnorm_forward({.y = x, .rstd = rstd, .x = x, .w = w, .eps = 1}); });
+    return thrown([&] { rmsnorm_forward({.y = x, .rstd = rstd, .x = x, .w = w, .eps = 1}); });
   };
-  CHECK(norm(w, n) == "accepted");
+  CHECK(norm(w, n) == "");
   CHECK(strided(norm(w, column(3)), "rstd"));
   const auto layer_norm = [&](const Tensor& mean) {
-    return refusal([&] { layernorm_forward({.y = x, .mean = mean, .rstd = n, .x = x, .w = w, .b = w, .eps = 1}); });
+    return thrown([&] { layernorm_forward({.y = x, .mean = mean, .rstd = n, .x = x, .w = w, .b = w, .eps = 1}); });
   };
-  CHECK(layer_norm(n) == "accepted");
+  CHECK(layer_norm(n) == "");
   CHECK(strided(layer_norm(column(3)), "mean"));
   const auto loss = [&](const Tensor& weights, const Tensor& lse) {
-    return refusal([&] {
+    return thrown([&] {
       cross_entropy_forward({.loss = zeros({1}),
                              .token_loss = n,
                              .lse = lse,
@@ -65,22 +60,22 @@ TEST_CASE("a strided view where a kernel indexes flat is refused by name") {
                              .denominator = 1});
     });
   };
-  CHECK(loss(n, zeros({3, 2})) == "accepted");
-  CHECK(loss(column(3), zeros({3, 2})) != "accepted");
+  CHECK(loss(n, zeros({3, 2})) == "");
+  CHECK(loss(column(3), zeros({3, 2})) != "");
   CHECK(strided(loss(n, zeros({3, 4}).slice(1, 0, 2)), "lse"));
-  CHECK(refusal([&] {
+  CHECK(thrown([&] {
           rmsnorm_forward({.y = x, .rstd = n, .x = zeros({3, 8}).slice(1, 0, 4), .w = w, .eps = 1});
-        }) == "accepted");  // rows may lie apart
+        }) == "");  // rows may lie apart
 }
 
 TEST_CASE("attention without heads is an error line, and so are heads that do not divide") {
   const auto attend = [](std::int64_t H, std::int64_t K) {
     const Tensor q = zeros({2, H, 4}), k = zeros({2, K, 4}), lse = zeros({2, H});
     const Tensor rows = Segments({{0, 2, 0, 2}}, 2, 2, true, cpu()).rows;
-    const std::string forward = refusal([&] {
+    const std::string forward = thrown([&] {
       attention_forward({.o = q, .lse = lse, .q = q, .k = k, .v = k, .segments = rows, .causal = true, .scale = 1});
     });
-    const std::string backward = refusal([&] {
+    const std::string backward = thrown([&] {
       attention_backward({.dq = Tensor::like(q),
                           .dk = Tensor::like(k),
                           .dv = Tensor::like(k),
@@ -94,10 +89,10 @@ TEST_CASE("attention without heads is an error line, and so are heads that do no
                           .causal = true,
                           .scale = 1});
     });
-    CHECK((forward == "accepted") == (backward == "accepted"));
+    CHECK((forward == "") == (backward == ""));
     return forward;
   };
-  CHECK(attend(4, 2) == "accepted");
+  CHECK(attend(4, 2) == "");
   CHECK(attend(4, 0) == "attention_forward: 4 query heads cannot share 0 key heads");
   CHECK(attend(0, 2) == "attention_forward: 0 query heads cannot share 2 key heads");
   CHECK(attend(0, 0) == "attention_forward: 0 query heads cannot share 0 key heads");
@@ -120,31 +115,31 @@ TEST_CASE("no rows, no columns and no heads divide nothing elsewhere") {
 
 TEST_CASE("segments that overlap, see nothing or lie outside are refused where they are made") {
   const auto made = [](SegmentTable t, bool causal = true) {
-    return refusal([&] { Segments(t, 10, 10, causal, cpu()); });
+    return thrown([&] { Segments(t, 10, 10, causal, cpu()); });
   };
-  CHECK(made({{0, 4, 0, 4}, {4, 6, 4, 6}}) == "accepted");
-  CHECK(made({{4, 6, 4, 6}, {0, 4, 0, 4}}) == "accepted");
-  CHECK(made({{0, 4, 0, 4}, {4, 0, 2, 0}, {4, 6, 4, 6}}) == "accepted");  // an empty row overlaps nothing
+  CHECK(made({{0, 4, 0, 4}, {4, 6, 4, 6}}) == "");
+  CHECK(made({{4, 6, 4, 6}, {0, 4, 0, 4}}) == "");
+  CHECK(made({{0, 4, 0, 4}, {4, 0, 2, 0}, {4, 6, 4, 6}}) == "");  // an empty row overlaps nothing
   CHECK(made({{0, 5, 0, 5}, {4, 6, 5, 5}}, false).find("share queries from 4") != std::string::npos);
   CHECK(made({{0, 9, 0, 9}, {3, 1, 9, 1}}, false).find("share queries from 3") != std::string::npos);
   CHECK(made({{0, 5, 0, 6}, {5, 5, 5, 5}}).find("share keys from 5") != std::string::npos);
-  CHECK(made({{0, 4, 0, 4}, {4, 3, 4, 3, 0}, {7, 3, 7, 3, 0}}) == "accepted");  // branches share their prefix
+  CHECK(made({{0, 4, 0, 4}, {4, 3, 4, 3, 0}, {7, 3, 7, 3, 0}}) == "");  // branches share their prefix
   CHECK(made({{0, 4, 0, 4}, {4, 3, 4, 3, 0}, {7, 3, 7, 3, 1}}).find("one level") != std::string::npos);
   CHECK(made({{0, 4, 0, 4, 0}}).find("does not come before") != std::string::npos);
-  CHECK(made({{0, 11, 0, 4}}) != "accepted");
-  CHECK(made({{0, 4, 8, 4}}) != "accepted");
-  CHECK(made({{-1, 4, 0, 4}}) != "accepted");
-  CHECK(made({{INT64_MAX, 2, 0, 4}}) != "accepted");
-  CHECK(made({{2, INT64_MAX, 0, 4}}) != "accepted");
+  CHECK(made({{0, 11, 0, 4}}) != "");
+  CHECK(made({{0, 4, 8, 4}}) != "");
+  CHECK(made({{-1, 4, 0, 4}}) != "");
+  CHECK(made({{INT64_MAX, 2, 0, 4}}) != "");
+  CHECK(made({{2, INT64_MAX, 0, 4}}) != "");
   CHECK(made({{0, 4, 0, 0}}, false).find("without keys") != std::string::npos);
   CHECK(made({{0, 4, 0, 3}}).find("fewer keys") != std::string::npos);
-  const auto regions = [](RegionTable t) { return refusal([&] { RegionSegments(t, 4, cpu()); }); };
-  CHECK(regions({{0, 2, 3}, {0, 3, 3}}) == "accepted");
+  const auto regions = [](RegionTable t) { return thrown([&] { RegionSegments(t, 4, cpu()); }); };
+  CHECK(regions({{0, 2, 3}, {0, 3, 3}}) == "");
   CHECK(regions({{0, 2, 2}, {0, 3}}).find("sees no row") != std::string::npos);
   CHECK(regions({{0, 2}, {0, 4}}).find("outside of [0, 4)") != std::string::npos);
-  CHECK(regions({{0, 1}, {0, 3}}) != "accepted");
-  CHECK(regions({{1, 2}, {0, 3}}) != "accepted");
-  CHECK(regions({{}, {}}) != "accepted");
+  CHECK(regions({{0, 1}, {0, 3}}) != "");
+  CHECK(regions({{1, 2}, {0, 3}}) != "");
+  CHECK(regions({{}, {}}) != "");
 }
 
 TEST_CASE("products and sums of bf16 reach f32, and a bf16 result is rounded once") {

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "kernels/cuda/language.h"
+#include "tests/check.h"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
+using namespace ov::test;
 using ov::sim::KernelFault;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
@@ -91,8 +93,6 @@ std::string fault_of(A&&... a) {
   } catch (const KernelFault& e) { return e.what(); }
   return "";
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 std::vector<std::vector<int>> results_of(void (*kernel)(int*, int), int with_barrier) {
   std::vector<std::vector<int>> results;

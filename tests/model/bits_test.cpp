@@ -3,6 +3,7 @@
 
 #include "base/parallel.h"
 #include "generate/generate.h"
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/objectives/language.h"
 

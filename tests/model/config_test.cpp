@@ -6,8 +6,10 @@
 #include <functional>
 
 #include "base/error.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -45,21 +47,9 @@ Json changed(const std::string& part, const std::function<Json(Json)>& change) {
   return config;
 }
 
-std::string refused(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  return "";
-}
 std::string refused(const Json& config) {
-  return refused([&] { ModelConfig::read(config, "c.json"); });
+  return thrown([&] { ModelConfig::read(config, "c.json"); });
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 Json rope(const std::string& text) { return Json::parse(text, "test"); }
 
@@ -106,11 +96,11 @@ TEST_CASE("config.json: defaults are those of the class; null key heads are as m
   CHECK(t.rope_theta == 10000);
   CHECK(t.head_dim == 128);
   CHECK(t.max_positions == 32768);
-  CHECK(contains(refused([&] { read_text_config(without(without(language(), "rope_theta"), "model_type"), "q.json"); }),
+  CHECK(contains(thrown([&] { read_text_config(without(without(language(), "rope_theta"), "model_type"), "q.json"); }),
                  "q.json: rope_theta is missing"));
-  CHECK(contains(refused([&] { read_text_config(with(language(), "model_type", "llama"), "q.json"); }),
+  CHECK(contains(thrown([&] { read_text_config(with(language(), "model_type", "llama"), "q.json"); }),
                  "q.json: model_type is \"llama\""));
-  CHECK(contains(refused([&] {
+  CHECK(contains(thrown([&] {
                    read_text_config(with(without(language(), "num_key_value_heads"), "num_attention_heads", 3),
                                     "q.json");
                  }),
@@ -198,7 +188,7 @@ TEST_CASE(
   CHECK(text("unheard_of", 3).empty());  // said on stderr
   // A window that no layer uses: Qwen3Config turns it off, the original's class reads layer_types.
   CHECK(text("sliding_window", 4096).empty());
-  CHECK(refused([] {
+  CHECK(thrown([] {
           read_text_config(with(without(language(), "layer_types"), "sliding_window", 4096), "q.json");
         }).empty());
   CHECK(contains(refused(changed("text_config",
@@ -227,10 +217,10 @@ TEST_CASE("config.json: numbers out of range and products that no model has are 
       CHECK_MESSAGE(vision(key, bad), key);
     ModelConfig c = ModelConfig::read(whole(), "c.json");
     c.text.hidden = bad;  // in the file, the tower's text_hidden_size would speak first
-    CHECK(contains(refused([&] { c.check("c.json"); }), "c.json: text_config: hidden_size is "));
-    CHECK(contains(refused([&] { c.check(); }), "text.hidden is "));
+    CHECK(contains(thrown([&] { c.check("c.json"); }), "c.json: text_config: hidden_size is "));
+    CHECK(contains(thrown([&] { c.check(); }), "text.hidden is "));
     c.text.hidden = 40, c.vision.hidden = bad;
-    CHECK(contains(refused([&] { c.check("c.json"); }), "c.json: vision_config: hidden_size is "));
+    CHECK(contains(thrown([&] { c.check("c.json"); }), "c.json: vision_config: hidden_size is "));
   }
   CHECK(text("head_dim", 15));
   CHECK(text("head_dim", 1 << 20));                // in four heads: wider than any model

@@ -5,6 +5,7 @@
 
 #include "data/normalise.h"
 #include "data/source.h"
+#include "tensor/transfer.h"
 #include "tests/model/small_model.h"
 #include "train/objectives/language.h"
 
@@ -80,7 +81,7 @@ inline MicroBatchResult run_micro_batch(const Onevision& model, const MicroBatch
   Tape tape(gradients);
   const LanguageLoss l = language_loss(model, tape, batch, targets, denominator);
   if (gradients) backward_from(tape, std::span(&l.loss, 1));
-  return {sum_of(l.loss.value), tape.products()};
+  return {read_scalar(l.loss.value), tape.products()};
 }
 
 // Loss of a step and its gradients.
@@ -97,13 +98,6 @@ inline LossAndGradients loss_and_gradients(const Onevision& model, const GlobalS
         run_micro_batch(model, step.micro_batches[i], targets.micro_batches[i], targets.denominator, out.gradients)
             .loss;
   return out;
-}
-
-// Bits, not values: 0 and -0 differ, NaN equals itself.
-inline bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
-  const Tensor x = a.contiguous_copy(), y = b.contiguous_copy();
-  return std::memcmp(x.bytes(), y.bytes(), x.nbytes()) == 0;
 }
 
 // Always the same steps, given in turn.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/sum.h"
+#include "kernels/cluster_loss.h"
 #include "tests/autograd/gradient_check.h"
 #include "tests/model/rice_losses.h"
 
@@ -135,15 +136,21 @@ std::vector<Region> object_regions(const std::vector<std::int64_t>& labels) {
   return regions;
 }
 
+// The loss of one batch that is the whole step.
+double discriminated(const Tensor& region, const Tensor& centre, const std::vector<LabelledRow>& rows,
+                     const ClassDraws& draws, const ClusterOptions& options) {
+  const auto n = static_cast<std::int64_t>(draws.draws().size());
+  const Tensor scalars = Tensor::zeros({n + 1}, Dtype::f64, cpu());
+  cluster_discrimination(l2_normalize(Var{region}), Var{centre}, rows, draws, options, region.dim(0), scalars);
+  return std::accumulate(scalars.data<double>(), scalars.data<double>() + n, 0.0);
+}
+
 double sampled_loss(const Tensor& region, const Tensor& centre, const std::vector<std::int64_t>& labels, double density,
                     bool softmax) {
   const auto rows = labelled_rows(object_regions(labels), false, softmax);
   const ClassDraws draws(centre.dim(0), density, true, rows, 7, "test", 0);
   const ClusterOptions options{.softmax = softmax, .margin = {}, .density = density};
-  ClusterResult result = cluster_discrimination(l2_normalize(Var{region}), Var{centre}, rows, draws, options,
-                                                static_cast<std::int64_t>(labels.size()));
-  result.read();
-  return result.loss;
+  return discriminated(region, centre, rows, draws, options);
 }
 
 // The formulas as they stand in the paper, over the whole table.
@@ -279,9 +286,7 @@ std::pair<double, double> first_step(std::int64_t width, double m) {
   CHECK(draws.draws().at(0).classes.size() == 819);
   const ClusterOptions options{
       .softmax = false, .margin = {.margin = Margin::cosface, .scale = 64, .m = m}, .density = 0.1};
-  ClusterResult result = cluster_discrimination(l2_normalize(Var{region}), Var{centre}, rows, draws, options, b);
-  result.read();
-  const double both = result.loss;
+  const double both = discriminated(region, centre, rows, draws, options);
   // Without positives only the negative term is left; the draw stays, and with it the own class must be left out.
   double negative = 0;
   for (std::int64_t i = 0; i < b; ++i) {
@@ -308,4 +313,14 @@ TEST_CASE(
   CHECK(std::abs(positive_256 - 19.2) < 1.92);
   CHECK(std::abs(negative_256 - 13.5) < 1.0);
   CHECK(std::abs(first_step(128, 0.2).first - 19.2) > 1.92);  // the twin: another margin
+}
+
+TEST_CASE("a label hits when fewer classes than the row has labels lie higher; of equal cosines the first is higher") {
+  const Tensor cos = Tensor::of<double>({0.9, 0.5, 0.9, 0.95, 0.1, 0.2, 0.3, 0.4}, {2, 4});
+  const Tensor roles = Tensor::of<std::uint8_t>({1, 2, 3, 0, 2, 0, 0, 2}, {2, 4});
+  const Tensor hits = Tensor::of<double>({5}, {1});
+  kernels::cluster_hits({.hits = hits, .cos = cos, .roles = roles, .k = Tensor::of<std::int64_t>({2, 1}, {2})});
+  CHECK(hits.data<double>()[0] == 5 + 1 + 1);  // column 2 and column 3; class 3 plays no role to the first row
+  kernels::cluster_hits({.hits = hits, .cos = cos, .roles = roles, .k = Tensor::of<std::int64_t>({3, 2}, {2})});
+  CHECK(hits.data<double>()[0] == 7 + 2 + 2);
 }

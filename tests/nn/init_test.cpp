@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 
 using namespace ov;

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 
 using namespace ov;
@@ -25,13 +26,6 @@ struct Attention {
   Parameters set;
   Parameter *q, *k, *v, *qkv;
 };
-
-std::string fault(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) { return e.what(); }
-  return "";
-}
 
 }  // namespace
 
@@ -103,12 +97,12 @@ TEST_CASE("a parameter knows the module it was declared in and its role; no two 
   }
   Parameters twice;
   twice.declare("w", {1}, Role::matrix);
-  CHECK(fault([&] { twice.declare("w", {2}, Role::bias); }) == "parameters: two have the name w");
+  CHECK(thrown([&] { twice.declare("w", {2}, Role::bias); }) == "parameters: two have the name w");
 }
 
 TEST_CASE("half a fused product cannot be frozen, and only neighbours can be fused") {
   Attention a;
-  CHECK(fault([&] {
+  CHECK(thrown([&] {
           a.set.train([](const Parameter& p) { return p.name == "q"; });
         }).find("freeze all of them or none") != std::string::npos);
   Parameters apart;
@@ -116,6 +110,6 @@ TEST_CASE("half a fused product cannot be frozen, and only neighbours can be fus
   apart.declare("between", {1}, Role::bias);
   Parameter* last = apart.declare("last", {2, 3}, Role::matrix);
   apart.fuse({first, last});
-  CHECK(fault([&] { apart.allocate(Dtype::f32, cpu()); }) ==
+  CHECK(thrown([&] { apart.allocate(Dtype::f32, cpu()); }) ==
         "parameters: last does not follow its neighbour; they cannot be fused");
 }

@@ -6,8 +6,12 @@
 
 #include "store/energon.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 namespace ov {
+
+using test::contains;
+
 namespace {
 
 using Members = std::vector<std::pair<std::string, std::string>>;
@@ -35,8 +39,6 @@ std::string complaint(F&& f) {
   }
   return "";
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 Members odd_members() {
   return {{"a.json", "{}"},

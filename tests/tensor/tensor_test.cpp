@@ -47,5 +47,26 @@ TEST_CASE("device: bytes are counted by segment, and peaks stay") {
   }
   CHECK(meta.memory().total == 0);
   CHECK(meta.memory().total_peak == 4080);
+  CHECK(meta.memory().peak[static_cast<std::size_t>(Segment::weights)] == 4000);
   CHECK_FALSE(Tensor({1}, Dtype::f32, meta).has_data());
+}
+
+TEST_CASE("device: shares that run at the same time raise the peaks as if they had been at their highest together") {
+  MetaDevice meta;
+  const auto activations = static_cast<std::size_t>(Segment::activations);
+  const Tensor before({10}, Dtype::u8, meta);
+  std::vector<MemoryUse> shares;
+  std::vector<Tensor> left;
+  for (const std::int64_t bytes : {100, 300, 200}) {
+    Device::Share share(meta);
+    { const Tensor t({bytes}, Dtype::u8, meta); }
+    left.emplace_back(Shape{1}, Dtype::u8, meta);
+    CHECK(meta.memory().bytes[activations] == 10 + static_cast<std::int64_t>(shares.size()));  // it is counted apart
+    shares.push_back(share.close());
+    CHECK(shares.back().peak[activations] == bytes);
+  }
+  CHECK(meta.memory().total == 13);
+  meta.overlapped(shares, 2);
+  CHECK(meta.memory().peak[activations] == 13 + 299 + 199);  // each has left one byte, which the 13 hold
+  CHECK(meta.memory().total_peak == 13 + 299 + 199);
 }

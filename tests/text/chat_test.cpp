@@ -9,10 +9,12 @@
 #include "base/io/file.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "tests/check.h"
 #include "text/chat_template.h"
 #include "text/conversation.h"
 
 using namespace ov;
+using namespace ov::test;
 using Ids = std::vector<std::int64_t>;
 
 namespace {
@@ -36,10 +38,7 @@ std::vector<Message> messages_of(const Json& list) {
 }
 
 std::string message_of_expand(const Ids& ids, const Ids& counts) {
-  try {
-    expand_pads(ids, 9, counts);
-  } catch (const Error& e) { return e.what(); }
-  return "";
+  return thrown([&] { expand_pads(ids, 9, counts); });
 }
 
 }  // namespace

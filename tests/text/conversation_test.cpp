@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tests/check.h"
 #include "text/chat.h"
 
 using namespace ov;
+using namespace ov::test;
 using Ids = std::vector<std::int64_t>;
 using Turns = std::vector<Turn>;
 
@@ -35,13 +37,7 @@ std::string learnt(const Encoded& e) {
 std::string text_of(const Encoded& e) { return tokenizer().decode(e.ids, false); }
 
 std::string message_of(const Turns& turns, const Ids& image_tokens, ConversationOptions options = {}) {
-  try {
-    encode_conversation(tokenizer(), turns, image_tokens, options);
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { encode_conversation(tokenizer(), turns, image_tokens, options); });
 }
 
 const std::string system_block = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n";

@@ -9,9 +9,11 @@
 #include "base/io/file.h"
 #include "base/json.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 #include "text/tokenizer.h"
 
 using namespace ov;
+using namespace ov::test;
 using Ids = std::vector<std::int64_t>;
 constexpr auto npos = std::string::npos;
 
@@ -33,13 +35,7 @@ void copy(const std::string& from, const std::string& to, const std::vector<std:
 }
 
 std::string message_of_read(const std::string& directory) {
-  try {
-    Tokenizer::read(directory);
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { Tokenizer::read(directory); });
 }
 
 // tokenizer.json of the reference with one piece of text replaced.

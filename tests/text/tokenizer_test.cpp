@@ -9,8 +9,10 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 using Ids = std::vector<std::int64_t>;
 
 namespace {
@@ -32,10 +34,7 @@ const Tokenizer& qwen2() {
 }
 
 std::string message_of(Tokenizer::Parts parts) {
-  try {
-    Tokenizer(std::move(parts), "here");
-  } catch (const Error& e) { return e.what(); }
-  return "";
+  return thrown([&] { Tokenizer(std::move(parts), "here"); });
 }
 
 Tokenizer::Parts bytes_only() {

@@ -2,6 +2,7 @@
 # Plants one-line faults, one at a time, in a copy of HEAD, and runs the test that must find each: a fault that passes its test shows a hole.
 #
 #   sh tests/tools/mutate.sh [PATTERN]     rows of mutations.txt that match PATTERN (grep -E); rows found at this revision are not run again
+#   sh tests/tools/mutate.sh --check       builds nothing: every row changes one line of the tree as it is, and names a test that stands there
 #   sh tests/tools/mutate.sh --self-test   a fault in a comment must be reported as not found
 #
 # Rows of tests/tools/mutations.txt: FILE @ SED EXPRESSION @ NAME OF A TEST CASE (doctest pattern). The expression must change exactly one
@@ -14,6 +15,25 @@ copy=$root/build/mutate
 revision=$(git rev-parse HEAD)
 done=$copy/found.$revision
 mkdir -p "$copy"
+
+# FILE, SED EXPRESSION and NAME of a row.
+split() { file=${row%% @ *} test=${row##* @ } change=${row#* @ } && change=${change% @ *}; }
+
+if [ "${1-}" = --check ]; then
+  passed=0 failed=0
+  while IFS= read -r row; do
+    case $row in '' | '#'*) continue ;; esac
+    split
+    lines=$(sed -E "$change" "$file" | diff "$file" - | grep -c '^[<>]') || true
+    name=${test#\*} && name=${name%\*}
+    if [ "$lines" = 2 ] && grep -rqF --include=*.cpp -e "$name" tests; then passed=$((passed + 1))
+    else failed=$((failed + 1)) && printf '  FAILED  %s: changes %s lines; tests called so: %s\n' "$row" "$((lines / 2))" \
+      "$(grep -rhF --include=*.cpp -e "$name" tests | wc -l)"; fi
+  done <"$rows"
+  echo "$passed passed, $failed failed"
+  [ "$failed" = 0 ]
+  exit
+fi
 
 if [ "${1-}" = --self-test ]; then
   rows=$copy/self-test.txt done=/dev/null
@@ -48,8 +68,7 @@ while IFS= read -r row; do
   case $row in '' | '#'*) continue ;; esac
   printf '%s' "$row" | grep -qE -e "${1-.}" || continue
   if grep -qxF -e "$row" "$done" 2>/dev/null; then passed=$((passed + 1)) && continue; fi
-  file=${row%% @ *} test=${row##* @ }
-  change=${row#* @ } change=${change% @ *}
+  split
   [ -f "$file" ] || { fault "no such file"; continue; }
   plant
 done <"$rows"

@@ -66,16 +66,6 @@ std::string run_to_the_end(const std::string& out) {
   return sha256_of(trainer);
 }
 
-std::string refusal(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
-}
-
 }  // namespace
 
 TEST_CASE("six steps at once and three, a new process's worth of objects, and three more: the same bits everywhere") {
@@ -212,7 +202,7 @@ TEST_CASE(
     const auto before = model->parameters().values().to_vector<float>();
     Loader loader(data, loader_test::small_processor());
     Training trainer(*model, loader, train);
-    const std::string message = refusal([&] { load_into(trainer, checkpoint); });
+    const std::string message = thrown([&] { load_into(trainer, checkpoint); });
     CHECK(message.find('\n') == std::string::npos);
     if (&data == &options) CHECK((model->parameters().values().to_vector<float>() == before) == (message != ""));
     return message;

@@ -44,6 +44,7 @@ TEST_CASE("a training run leaves a complete Hugging Face directory, its log and 
   CHECK(lines[0].at("config").at("train.steps").as_int() == steps);
   CHECK(lines[0].at("parameters").as_int() == trained->parameters().count());
   CHECK(lines[0].at("trained").as_int() == trained->parameters().count());
+  const std::string events = read_file(job.out + "/events.out.tfevents.0.onevision");
   for (std::int64_t s = 1; s <= steps; ++s) {
     const Json& line = lines[static_cast<std::size_t>(s)];
     CHECK(line.at("type").as_string() == "step");
@@ -51,7 +52,9 @@ TEST_CASE("a training run leaves a complete Hugging Face directory, its log and 
     CHECK(line.at("samples").as_int() == 4);
     CHECK(line.at("labelled").as_int() > 0);
     CHECK(line.at("flops").as_int() > 0);
-    CHECK(line.at("mfu").as_double() > 0);
+    for (const char* rate : {"mfu", "tokens_per_second", "samples_per_second"}) CHECK(line.at(rate).as_double() > 0);
+    for (const auto& [name, value] : line.members())
+      if (value.is_number() && name != "step") CHECK_MESSAGE(contains(events, name), name);
     for (const char* sum : {"batch", "loss", "gradients", "parameters"})
       CHECK(line.at("checksums").at(sum).as_string().size() == 16);
   }
@@ -124,7 +127,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a run that is killed wherever it is and started again ends with the bits of an undisturbed one") {
-  const OneThread one_thread;
+  const Threads one(1);
   const World world;
   const TrainJob undisturbed = world.job("undisturbed");
   quietly(undisturbed);
@@ -138,12 +141,7 @@ TEST_CASE("a run that is killed wherever it is and started again ends with the b
     std::uint64_t kills = 0;
     for (;; ++kills) {
       const auto countdown = kills < 4 ? static_cast<int>(random.below(8 * round + kills, 260)) : 1 << 30;
-      const int code = in_child(job, [&] {
-        kill_countdown = countdown;
-        set_file_step_hook([](const char*, const std::string&, bool) {
-          if (kill_countdown-- == 0) ::raise(SIGKILL);
-        });
-      });
+      const int code = in_child(job, [&] { die_at_step(countdown); });
       if (code == 0) break;
       REQUIRE(code == 128 + SIGKILL);
       ++killed;
@@ -161,7 +159,7 @@ TEST_CASE("a run that is killed wherever it is and started again ends with the b
 }
 
 TEST_CASE("a run killed in the middle of its arithmetic goes on with the same bits") {
-  const OneThread one_thread;
+  const Threads one(1);
   const World world;
   const TrainJob undisturbed = world.job("undisturbed");
   quietly(undisturbed);
@@ -188,7 +186,7 @@ TEST_CASE("a run killed in the middle of its arithmetic goes on with the same bi
 }
 
 TEST_CASE("a full disk ends a run with exit code 3; with room again it goes on to the same bits") {
-  const OneThread one_thread;
+  const Threads one(1);
   const World world;
   const TrainJob undisturbed = world.job("undisturbed"), job = world.job("run");
   quietly(undisturbed);

@@ -1,9 +1,6 @@
 // A training job on ten pictures, run in this process or in a child that is killed.
 #pragma once
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
@@ -11,6 +8,8 @@
 #include "base/parallel.h"
 #include "data/synth/lessons.h"
 #include "store/jsonl.h"
+#include "tests/base/kill_at_step.h"
+#include "tests/check.h"
 #include "tests/data/loader_fixture.h"
 #include "tests/train/training_run.h"
 #include "train/stages/job.h"
@@ -47,54 +46,21 @@ class World {
   ScratchDirectory dir_;
 };
 
-// Progress bars are not what a test's reader wants to see.
 inline StepReport quietly(const TrainJob& job) {
-  std::fflush(nullptr);
-  const int kept = ::dup(2), null = ::open("/dev/null", O_WRONLY);
-  ::dup2(null, 2);
-  ::close(null);
-  const auto restore = [&] {
-    std::fflush(nullptr);
-    ::dup2(kept, 2);
-    ::close(kept);
-  };
-  try {
-    const StepReport report = run_training(job);
-    restore();
-    return report;
-  } catch (...) {
-    restore();
-    throw;
-  }
+  return silently([&] { return run_training(job); });
 }
 
 inline std::string refusal(const TrainJob& job, Exit exit = Exit::wrong_input) {
-  try {
-    quietly(job);
-  } catch (const Error& e) {
-    CHECK(e.exit() == exit);
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  return "";
+  return thrown([&] { quietly(job); }, exit);
 }
 
-// The job in a child process. Its exit code: that of main, or 128 + the signal that ended it.
+// The job in a child process, which has no threads of its parent's: it makes its own.
 inline int in_child(const TrainJob& job, const std::function<void()>& prepare) {
-  std::fflush(nullptr);
-  const pid_t child = ::fork();
-  if (child == 0) {
+  return ov::in_child([&] {
     prepare();
     set_threads(2);
-    int code = 0;
-    try {
-      quietly(job);
-    } catch (const Error& e) { code = static_cast<int>(e.exit()); }
-    ::_exit(code);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    quietly(job);
+  });
 }
 
 inline std::string model_sha(const TrainJob& job) { return sha256_file(job.out + "/model/model.safetensors"); }
@@ -105,12 +71,5 @@ inline std::vector<Json> lines_of(const std::string& path) {
   for (Json line; reader.next(&line);) lines.push_back(line);
   return lines;
 }
-
-// Threads do not survive a fork(); the child makes its own.
-struct OneThread {
-  int before = threads();
-  OneThread() { set_threads(1); }
-  ~OneThread() { set_threads(before); }
-};
 
 }  // namespace ov::test

@@ -21,18 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
-
-std::string refused(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    CHECK(e.exit() == Exit::wrong_input);
-    return e.what();
-  }
-  return "";
-}
-
 // A sound directory that a test may spoil.
 struct Model {
   explicit Model(bool untied_head = false) {
@@ -50,7 +38,7 @@ struct Model {
     write_durably(path + "/" + file, json.dump());
   }
   std::string opening() const {
-    return refused([&] { open_model_files(path); });
+    return thrown([&] { open_model_files(path); });
   }
   ScratchDirectory dir;
   std::string path = dir / "model";
@@ -129,7 +117,7 @@ TEST_CASE("a tied model with a head in its weights: the embedding's copy is no h
   export_model(other.path, *untied, loader_test::small_processor());
   CHECK(!load_model(other.path)->config().text.tied);
   other.set("config.json", "text_config.tie_word_embeddings", true);
-  CHECK(contains(refused([&] { load_model(other.path); }),
+  CHECK(contains(thrown([&] { load_model(other.path); }),
                  "config.json: text_config: tie_word_embeddings is true, but lm_head"));
   CHECK(inspect_checkpoint(other.path).problems.size() == 1);
 

@@ -2,6 +2,7 @@
 // of its own without labels and changes nothing, and a segment table that leaves tokens out is refused.
 #include <doctest/doctest.h>
 
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/objectives/language.h"
 

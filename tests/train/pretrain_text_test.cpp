@@ -2,7 +2,6 @@
 #include "train/stages/pretrain_text.h"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
 
 #include "base/parallel.h"
 #include "model/files/hf_directory.h"
@@ -50,25 +49,8 @@ class World {
   ScratchDirectory dir_;
 };
 
-// Progress bars are not what a test's reader wants to see.
 StepReport quietly(const TextPretraining& o) {
-  std::fflush(nullptr);
-  const int kept = ::dup(2), null = ::open("/dev/null", O_WRONLY);
-  ::dup2(null, 2);
-  ::close(null);
-  const auto restore = [&] {
-    std::fflush(nullptr);
-    ::dup2(kept, 2);
-    ::close(kept);
-  };
-  try {
-    const StepReport report = pretrain_text(o);
-    restore();
-    return report;
-  } catch (...) {
-    restore();
-    throw;
-  }
+  return silently([&] { return pretrain_text(o); });
 }
 
 std::string model_sha(const TextPretraining& o) { return sha256_file(o.out + "/model/model.safetensors"); }
@@ -80,12 +62,6 @@ std::vector<double> losses(const TextPretraining& o) {
     if (line.at("type").as_string() == "step") out.push_back(line.at("token_loss").as_double());
   return out;
 }
-
-struct Threads {
-  int before = threads();
-  explicit Threads(int n) { set_threads(n); }
-  ~Threads() { set_threads(before); }
-};
 
 }  // namespace
 
@@ -124,21 +100,11 @@ TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and start
   for (const int kill : {-1, 5, 40, 75, 110, 140}) {
     const TextPretraining o = world.run(cat("kill", kill));
     if (kill >= 0) {
-      std::fflush(nullptr);
-      const pid_t child = ::fork();
-      if (child == 0) {
-        kill_countdown = kill;
-        set_file_step_hook([](const char*, const std::string&, bool) {
-          if (kill_countdown-- == 0) ::raise(SIGKILL);
-        });
-        try {
-          quietly(o);
-        } catch (...) { ::_exit(1); }
-        ::_exit(0);
-      }
-      int status = 0;
-      ::waitpid(child, &status, 0);
-      CHECK(WIFSIGNALED(status));
+      const int code = in_child([&] {
+        die_at_step(kill);
+        quietly(o);
+      });
+      CHECK(code == 128 + SIGKILL);
     }
     quietly(o);
     CHECK_MESSAGE(model_sha(o) == model_sha(whole), "kill ", kill);

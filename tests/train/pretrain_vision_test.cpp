@@ -12,8 +12,11 @@
 #include "model/files/merge_sources.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
+#include "tests/devices/foreign_device.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -182,12 +185,7 @@ TEST_CASE("vision pre-training: a checkpoint of other labels, of another head, o
   VisionPretraining o = options_for(scratch, "run");
   o.train.steps = 2;
   pretrain_vision(o);
-  const auto complaint = [&](const VisionPretraining& p) -> std::string {
-    try {
-      pretrain_vision(p);
-    } catch (const Error& e) { return e.what(); }
-    return "";
-  };
+  const auto complaint = [&](const VisionPretraining& p) -> std::string { return thrown([&] { pretrain_vision(p); }); };
   VisionPretraining other = o;
   other.head.mlp = true;
   CHECK(complaint(other).find("is of another run: starting_weights") != std::string::npos);
@@ -198,4 +196,33 @@ TEST_CASE("vision pre-training: a checkpoint of other labels, of another head, o
   for (std::size_t at; (at = lines.find("green")) != lines.npos;) lines.replace(at, 5, "azure");
   write_durably(scratch / "regions.jsonl", lines);
   CHECK(complaint(o).find("not those of the checkpoint") != std::string::npos);
+}
+
+TEST_CASE("foreign: the region objective has the cpu's bits, and the host reads the device once a step") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  const auto run_on = [&](Device& device, const std::function<std::int64_t()>& reads) {
+    VisionPretraining o = options_for(scratch, "");
+    o.train.checksum_every = 0;
+    o.train.objects.density = 0.5;
+    RegionLoader loader(o.data);
+    o.head.classes = static_cast<std::int64_t>(loader.file().classes().size());
+    o.head.characters = static_cast<std::int64_t>(loader.file().characters().size());
+    RiceModel model(o.vision, o.head);
+    model.parameters().allocate(Dtype::f32, device);
+    initialize(model.parameters(), o.init, 1);
+    RegionObjective objective(model, loader, o.train);
+    StepEngine engine(objective, o.train);
+    std::string said;
+    for (int step = 0; step < 2; ++step) {
+      const std::int64_t before = reads();
+      const StepReport r = engine.step();
+      CHECK(reads() - before == (device.on_host() ? 0 : 1));
+      said += cat(std::hexfloat, r.loss, " ", r.gradient_norm, " ", r.parts.dump(), "\n");
+    }
+    return said;
+  };
+  const std::string expected = run_on(cpu(), [] { return 0; });
+  ForeignDevice device(ForeignDevice::Policy::lazy);
+  CHECK(run_on(device, [&] { return device.reads(); }) == expected);
 }

@@ -7,6 +7,7 @@
 #include "base/io/file.h"
 #include "base/sha256.h"
 #include "store/hf_weights.h"
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/checkpoint.h"
 

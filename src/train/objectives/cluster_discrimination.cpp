@@ -6,8 +6,9 @@
 #include <set>
 
 #include "base/parallel.h"
+#include "kernels/cluster_loss.h"
+#include "kernels/copy.h"
 #include "tensor/transfer.h"
-#include "train/objective.h"
 
 namespace ov {
 
@@ -112,28 +113,10 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
   return roles;
 }
 
-namespace {
-
-// How many of the row's different labels are among its `n` highest cosines.
-template <class T>
-std::int64_t hits_of(const T* cos, const std::uint8_t* roles, std::int64_t S, std::int64_t n) {
-  std::int64_t hits = 0;
-  for (std::int64_t s = 0; s < S; ++s) {
-    if (roles[s] < kernels::role::positive) continue;
-    std::int64_t above = 0;
-    for (std::int64_t k = 0; k < S; ++k)
-      above += roles[k] != kernels::role::none && (cos[k] > cos[s] || (cos[k] == cos[s] && k < s));
-    hits += above < n;
-  }
-  return hits;
-}
-
-}  // namespace
-
 ClusterResult cluster_discrimination(const Var& directions, const Var& centres, const std::vector<LabelledRow>& rows,
-                                     const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions) {
+                                     const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions,
+                                     const Tensor& scalars) {
   ClusterResult result;
-  result.weight = options.weight;
   if (options.weight == 0) return result;
   Device& device = directions.value.device();
   const double denominator = static_cast<double>(regions) / options.weight;
@@ -148,13 +131,13 @@ ClusterResult cluster_discrimination(const Var& directions, const Var& centres, 
     for (const LabelledRow* row : here) region.push_back(row->region);
 
     // A region has several rows with softmax, and a class is in the draw once: both are rows by index.
-    const Tensor roles = roles_of(here, draw), roles_there = roles.to(device);
+    const Tensor roles = roles_of(here, draw).to(device);
     const Var r = embedding(index_tensor("regions", region, {R}, 0, directions.dim(0), device), directions);
     const Var w = l2_normalize(
         draws.all() ? centres
                     : embedding(index_tensor("classes", draw.classes, {S}, 0, centres.dim(0), device), centres));
     const Var cos = linear(r, w);
-    const Var z = margin_logits(cos, roles_there, options.margin);
+    const Var z = margin_logits(cos, roles, options.margin);
 
     std::vector<double> weight;
     for (const LabelledRow* row : here) weight.push_back(row->weight);
@@ -168,22 +151,15 @@ ClusterResult cluster_discrimination(const Var& directions, const Var& centres, 
     result.losses.push_back(
         options.softmax
             ? cross_entropy(z, index_tensor("drawn classes", target, {R}, 0, S, device), weights, denominator).loss
-            : cluster_loss(z, roles_there, weights, denominator).loss);
-    result.scores.push_back({cos.value, roles, std::move(different)});
+            : cluster_loss(z, roles, weights, denominator).loss);
+    const auto at = static_cast<std::int64_t>(d), last = scalars.dim(0) - 1;
+    kernels::copy({.y = scalars.slice(0, at, at + 1), .x = result.losses.back().value});
+    kernels::cluster_hits({.hits = scalars.slice(0, last, last + 1),
+                           .cos = cos.value,
+                           .roles = roles,
+                           .k = Tensor::of(different, {R}, device)});
   }
   return result;
-}
-
-void ClusterResult::read() {
-  for (const Var& l : losses) loss += sum_of(l.value) / weight;
-  for (const Scores& s : scores)
-    by_dtype(s.cos.dtype(), [&](auto v) {
-      const Tensor cos = s.cos.to(cpu());
-      for (std::int64_t i = 0; i < s.cos.dim(0); ++i)
-        hits += hits_of(cos.row<decltype(v)>(i), s.roles.row<std::uint8_t>(i), s.cos.dim(1),
-                        s.different[static_cast<std::size_t>(i)]);
-    });
-  losses.clear(), scores.clear();
 }
 
 }  // namespace ov

@@ -71,25 +71,15 @@ class ClassDraws {
 Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::Draw& draw);
 
 struct ClusterResult {
-  std::vector<Var> losses;  // [1] each, one a draw; their sum is weight · Σ_rows / regions
-  double weight = 1;        // ClusterOptions::weight
-
-  // Reads what follows from the device and lets go of the tape: late, when backward is queued.
-  void read();
-  double loss = 0;        // the losses' sum without the weight
-  std::int64_t hits = 0;  // labels among as many highest cosines as the region has different labels
+  std::vector<Var> losses;  // [1] each, of the draws that have rows; their sum is weight · Σ_rows / regions
   std::int64_t labels = 0;
-
-  // Of every draw: cosines and roles [R,S], those on the host, and how many different labels each row's region has.
-  struct Scores {
-    Tensor cos, roles;
-    std::vector<std::int64_t> different;
-  };
-  std::vector<Scores> scores;
 };
 
 // directions [R, D_e] of length 1, centres [K, D_e] of any. `regions`: how many the whole step has in this table.
+// scalars [draws + 1] f64: the loss of every draw is written there, and at the end are added hits: labels among as many
+// highest cosines as the region has different labels.
 ClusterResult cluster_discrimination(const Var& directions, const Var& centres, const std::vector<LabelledRow>& rows,
-                                     const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions);
+                                     const ClassDraws& draws, const ClusterOptions& options, std::int64_t regions,
+                                     const Tensor& scalars);
 
 }  // namespace ov

@@ -4,6 +4,7 @@
 
 #include "base/sum.h"
 #include "base/text.h"
+#include "kernels/copy.h"
 #include "train/checksums.h"
 
 namespace ov {
@@ -71,7 +72,6 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
 Loaded LanguageObjective::prepare(std::int64_t) {
   data_ = source_.next();
   targets_ = loss_targets(data_, by_);
-  scalars_.assign(data_.micro_batches.size(), {});
   return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
           .samples = data_.samples,
           .tokens = data_.tokens,
@@ -83,27 +83,43 @@ void LanguageObjective::normalise(const std::vector<std::int64_t>& denominators)
   targets_.denominator = static_cast<double>(denominators.at(0));
 }
 
-void LanguageObjective::run(std::int64_t leaf, Tape& tape) {
+std::int64_t LanguageObjective::first_scalar(std::size_t leaf) const {
+  std::int64_t n = 0;
+  for (std::size_t i = 0; i < leaf; ++i) n += 1 + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
+  return n;
+}
+
+void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return;  // every record of it is faulty
   const LanguageLoss l =
       language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i], targets_.denominator);
-  scalars_[i] = {l.loss.value, l.token_loss};
+  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1);
+  kernels::copy({.y = scalars.slice(0, at, at + 1), .x = l.loss.value});
+  kernels::copy({.y = scalars.slice(0, at + 1, end), .x = l.token_loss});
   backward_from(tape, std::span(&l.loss, 1));
 }
 
-Losses LanguageObjective::losses() {
-  const auto n = static_cast<std::int64_t>(scalars_.size());
-  const auto total = [&](auto member) {
-    return sum<double>(n, [&](std::int64_t i) { return sum_of(scalars_[static_cast<std::size_t>(i)].*member); });
-  };
+Losses LanguageObjective::losses(std::span<const double> scalars) {
+  std::vector<double> loss, token_loss;
+  const double* next = scalars.data();
   Losses out;
-  out.loss = total(&Scalars::loss);
-  for (const LossTargets& t : targets_.micro_batches) out.labelled += static_cast<std::int64_t>(t.rows.size());
-  const double token_loss = out.labelled > 0 ? total(&Scalars::token_loss) / static_cast<double>(out.labelled) : 0;
-  out.parts.set("token_loss", token_loss);
+  for (const LossTargets& t : targets_.micro_batches) {
+    const auto rows = static_cast<std::int64_t>(t.rows.size());
+    loss.push_back(*next++);
+    token_loss.push_back(sum<double>(rows, [&](std::int64_t r) { return next[r]; }));
+    next += rows;
+    out.labelled += rows;
+  }
+  const auto total = [](const std::vector<double>& v) {
+    return sum<double>(static_cast<std::int64_t>(v.size()),
+                       [&](std::int64_t i) { return v[static_cast<std::size_t>(i)]; });
+  };
+  out.loss = total(loss);
+  const double mean = out.labelled > 0 ? total(token_loss) / static_cast<double>(out.labelled) : 0;
+  out.parts.set("token_loss", mean);
   char note[32];
-  std::snprintf(note, sizeof note, "loss %.4f", token_loss);
+  std::snprintf(note, sizeof note, "loss %.4f", mean);
   out.note = note;
   return out;
 }

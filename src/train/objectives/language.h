@@ -34,8 +34,10 @@ class LanguageObjective : public Objective {
   Parameters& parameters() const override { return model_.parameters(); }
   Loaded prepare(std::int64_t step) override;
   void normalise(const std::vector<std::int64_t>& denominators) override;
-  void run(std::int64_t leaf, Tape& tape) override;
-  Losses losses() override;  // parts: token_loss, the mean over the step's labelled tokens
+  std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
+  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
+  // Parts: token_loss, the mean over the step's labelled tokens.
+  Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
   Json state() const override { return source_.state(); }
   void restore(const Json& state) override { source_.restore(state); }
@@ -45,13 +47,10 @@ class LanguageObjective : public Objective {
   StepTargets targets_;
 
  private:
+  std::int64_t first_scalar(std::size_t leaf) const;  // its loss; those of its labelled tokens follow
   Onevision& model_;
   StepSource& source_;
   NormaliseBy by_;
-  struct Scalars {
-    Tensor loss, token_loss;
-  };
-  std::vector<Scalars> scalars_;  // by micro-batch
 };
 
 }  // namespace ov

@@ -1,6 +1,7 @@
 #include "train/objectives/region.h"
 
 #include <cstdio>
+#include <numeric>
 
 #include "base/hash.h"
 #include "base/sum.h"
@@ -17,9 +18,7 @@ std::string fingerprint(const RegionFile& file) {
   return hex16(hash);
 }
 
-double ratio(std::int64_t part, std::int64_t whole) {
-  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
-}
+double ratio(double part, std::int64_t whole) { return whole > 0 ? part / static_cast<double>(whole) : 0; }
 
 }  // namespace
 
@@ -40,6 +39,7 @@ void RegionObjective::prefetch() {
 RegionObjective::Table RegionObjective::table(bool text, std::int64_t classes, const ClusterOptions& o,
                                               std::int64_t step) const {
   Table t;
+  t.labels.resize(data_.micro_batches.size());
   if (classes == 0) return t;
   std::vector<LabelledRow> all;
   for (const RegionBatch& b : data_.micro_batches) {
@@ -61,7 +61,6 @@ Loaded RegionObjective::prepare(std::int64_t step) {
   const RegionHeadConfig& head = model_.head().config;
   objects_ = table(false, head.classes, options_.objects, step);
   texts_ = table(true, head.characters, options_.characters, step);
-  results_.assign(data_.micro_batches.size(), {});
   return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
           .samples = data_.pictures,
           .tokens = 0,
@@ -74,7 +73,15 @@ void RegionObjective::normalise(const std::vector<std::int64_t>& denominators) {
   texts_.regions = denominators.at(1);
 }
 
-void RegionObjective::run(std::int64_t leaf, Tape& tape) {
+std::int64_t RegionObjective::Table::scalars() const {
+  return draws ? static_cast<std::int64_t>(draws->draws().size()) + 1 : 0;
+}
+
+std::int64_t RegionObjective::scalars() const {
+  return static_cast<std::int64_t>(data_.micro_batches.size()) * (objects_.scalars() + texts_.scalars());
+}
+
+void RegionObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto at = static_cast<std::size_t>(leaf);
   const RegionBatch& batch = data_.micro_batches[at];
   if (batch.regions.empty()) return;  // every picture of it is faulty
@@ -88,33 +95,44 @@ void RegionObjective::run(std::int64_t leaf, Tape& tape) {
 
   const Var directions = l2_normalize(model_.regions(&tape, pixels, grids, boxes));
   std::vector<Var> losses;
-  const auto discriminate = [&](const Table& table, Parameter* centres, const ClusterOptions& options) {
-    if (!table.draws || table.regions == 0) return ClusterResult();
+  std::int64_t next = leaf * (objects_.scalars() + texts_.scalars());
+  const auto discriminate = [&](Table& table, Parameter* centres, const ClusterOptions& options) {
+    const std::int64_t begin = std::exchange(next, next + table.scalars());
+    if (!table.draws || table.regions == 0) return;
     ClusterResult result = cluster_discrimination(directions, on_tape_of(directions, centres), table.rows[at],
-                                                  *table.draws, options, table.regions);
+                                                  *table.draws, options, table.regions, scalars.slice(0, begin, next));
     losses.insert(losses.end(), result.losses.begin(), result.losses.end());
-    return result;
+    table.labels[at] = result.labels;
   };
-  Result& result = results_[at];
-  result.objects = discriminate(objects_, model_.head().class_centres, options_.objects);
-  result.texts = discriminate(texts_, model_.head().character_centres, options_.characters);
+  discriminate(objects_, model_.head().class_centres, options_.objects);
+  discriminate(texts_, model_.head().character_centres, options_.characters);
   backward_from(tape, losses);
-  result.objects.read(), result.texts.read();
 }
 
-Losses RegionObjective::losses() {
-  const auto total = [&](auto value) {
-    return sum<double>(static_cast<std::int64_t>(results_.size()), [&](std::int64_t i) {
-      return static_cast<double>(value(results_[static_cast<std::size_t>(i)]));
-    });
+Losses RegionObjective::losses(std::span<const double> scalars) {
+  struct Sums {
+    std::vector<double> losses;  // by batch, without the weight
+    double hits = 0;
+    double loss() const {
+      return sum<double>(static_cast<std::int64_t>(losses.size()), [&](std::int64_t b) { return losses.data()[b]; });
+    }
+  } of_objects, of_texts;
+  const double* next = scalars.data();
+  const auto read = [&](const Table& table, double weight, Sums& sums) {
+    double loss = 0;
+    for (std::int64_t draw = 1; draw < table.scalars(); ++draw, ++next)
+      if (weight > 0) loss += *next / weight;
+    sums.losses.push_back(loss);
+    if (table.draws) sums.hits += *next++;
   };
-  const auto count = [&](auto value) { return static_cast<std::int64_t>(total(value)); };
-  const double objects = total([](const Result&r) { return r.objects.loss; }),
-               texts = total([](const Result&r) { return r.texts.loss; });
-  const std::int64_t classes = count([](const Result&r) { return r.objects.labels; }),
-                     characters = count([](const Result&r) { return r.texts.labels; });
-  const double accuracy = ratio(count([](const Result&r) { return r.objects.hits; }), classes),
-               recall = ratio(count([](const Result&r) { return r.texts.hits; }), characters);
+  for (std::size_t b = 0; b < data_.micro_batches.size(); ++b) {
+    read(objects_, options_.objects.weight, of_objects);
+    read(texts_, options_.characters.weight, of_texts);
+  }
+  const double objects = of_objects.loss(), texts = of_texts.loss();
+  const auto count = [](const Table& t) { return std::accumulate(t.labels.begin(), t.labels.end(), std::int64_t{0}); };
+  const std::int64_t classes = count(objects_), characters = count(texts_);
+  const double accuracy = ratio(of_objects.hits, classes), recall = ratio(of_texts.hits, characters);
   Losses out;
   out.loss = options_.objects.weight * objects + options_.characters.weight * texts;
   out.labelled = classes + characters;

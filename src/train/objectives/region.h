@@ -24,11 +24,12 @@ class RegionObjective : public Objective {
   Loaded prepare(std::int64_t step) override;
   void normalise(const std::vector<std::int64_t>& denominators) override;
   void prefetch() override;
-  void run(std::int64_t leaf, Tape& tape) override;
+  std::int64_t scalars() const override;
+  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
   // labelled: labels of all regions. Parts, over the step's regions: object_loss and text_loss, means; objects and
   // texts, their counts; object_accuracy, the share of regions whose class is the nearest drawn centre; text_recall,
   // the share of a string's n different characters among its n nearest centres.
-  Losses losses() override;
+  Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
   Json state() const override;  // the loader's state and a fingerprint of the labels' names
   void restore(const Json& state) override;
@@ -45,6 +46,8 @@ class RegionObjective : public Objective {
     std::int64_t regions = 0;                    // of all ranks
     std::vector<std::vector<LabelledRow>> rows;  // by batch
     std::optional<ClassDraws> draws;             // none without a table
+    std::vector<std::int64_t> labels;            // by batch
+    std::int64_t scalars() const;                // of a batch: a loss for every draw, and the hits
   };
   Table table(bool text, std::int64_t classes, const ClusterOptions& options, std::int64_t step) const;
 
@@ -55,10 +58,6 @@ class RegionObjective : public Objective {
   RegionStep data_;                // the step under way
   RegionLoaderState after_;        // where the loader stood after it
   Table objects_, texts_;
-  struct Result {
-    ClusterResult objects, texts;
-  };
-  std::vector<Result> results_;  // by batch
 };
 
 }  // namespace ov

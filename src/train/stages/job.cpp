@@ -8,31 +8,25 @@
 namespace ov {
 namespace {
 
-// The steps of a job, whichever way its data is given.
-struct Source {
-  std::unique_ptr<StepSource> steps;
-  std::int64_t records = 0;
-  std::function<const RejectCounts&()> rejects;
+struct Data {
+  std::unique_ptr<StepLoader> steps;
+  std::int64_t records;
 };
 
-Source open_source(const TrainJob& job, const Processor& processor) {
-  Source source;
+// Whichever way it is given.
+Data open_data(const TrainJob& job, const Processor& processor) {
+  const auto with_path = [&](auto options) {
+    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
+    return options;
+  };
   if (job.packs.index.empty()) {
-    LoaderOptions options = job.data;
-    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
-    auto loader = std::make_unique<Loader>(options, processor);
-    source.records = loader->records();
-    source.rejects = [l = loader.get()]() -> const RejectCounts& { return l->rejects(); };
-    source.steps = std::move(loader);
-  } else {
-    PackedLoaderOptions options = job.packs;
-    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
-    auto loader = std::make_unique<PackedLoader>(options, processor);
-    source.records = loader->index().samples();
-    source.rejects = [l = loader.get()]() -> const RejectCounts& { return l->rejects(); };
-    source.steps = std::move(loader);
+    auto loader = std::make_unique<Loader>(with_path(job.data), processor);
+    const std::int64_t records = loader->records();
+    return {std::move(loader), records};
   }
-  return source;
+  auto loader = std::make_unique<PackedLoader>(with_path(job.packs), processor);
+  const std::int64_t records = loader->index().samples();
+  return {std::move(loader), records};
 }
 
 }  // namespace
@@ -62,17 +56,15 @@ StepReport run_training(const TrainJob& job) {
   const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
-  const Source source = open_source(job, processor);
-  LanguageObjective objective(*model, *source.steps, job.train);
+  const Data data = open_data(job, processor);
+  LanguageObjective objective(*model, *data.steps, job.train);
   StepEngine engine(objective, job.train);
 
-  const RunFacts facts{.counts = Json::object({{"parameters", model->parameters().count()},
-                                               {"trained", model->parameters().trained()},
-                                               {"records", source.records}}),
+  const RunFacts facts{.counts = Json::object({{"records", data.records}}),
                        .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
     export_model(directory.result(), *model, processor, {.code = {job.model_dir}, .untied_head = job.untied_head});
-    return Json::object({{"rejects", source.rejects().json()}});
+    return Json::object({{"rejects", data.steps->rejects().json()}});
   });
 }
 

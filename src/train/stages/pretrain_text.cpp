@@ -58,9 +58,7 @@ StepReport pretrain_text(const TextPretraining& o) {
   StepEngine engine(objective, train);
 
   const RunFacts facts{.name = "pretrain",
-                       .counts = Json::object({{"parameters", start.model->parameters().count()},
-                                               {"trained", start.model->parameters().trained()},
-                                               {"records", loader.records()}}),
+                       .counts = Json::object({{"records", loader.records()}}),
                        .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
     export_model(directory.result(), *start.model, start.processor, {.command = "pretrain", .code = {o.model_dir}});

@@ -19,11 +19,10 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   RegionObjective objective(model, loader, o.train);
   StepEngine engine(objective, o.train);
 
-  const RunFacts facts{.name = "pretrain",
-                       .counts = Json::object({{"parameters", model.parameters().count()},
-                                               {"pictures", loader.file().size()},
-                                               {"classes", head.classes},
-                                               {"characters", head.characters}})};
+  const RunFacts facts{
+      .name = "pretrain",
+      .counts = Json::object(
+          {{"pictures", loader.file().size()}, {"classes", head.classes}, {"characters", head.characters}})};
   return run_to_end(engine, o, facts, [&] {
     export_tower(directory.result(), model);
     return Json::object({{"rejects", loader.state().rejects.json()}});

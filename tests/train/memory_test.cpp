@@ -1,0 +1,115 @@
+// What plan says that a step takes, and what a step takes.
+#include <doctest/doctest.h>
+
+#include "audit/plan.h"
+#include "tests/check.h"
+#include "tests/model/packed_rows.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+struct Case {
+  std::int64_t micro_batches = 1;
+  bool tree = true;
+  int threads = 1;
+  std::int64_t budget = 0;
+  bool recompute = false;
+};
+
+GlobalStep step_of(std::int64_t micro_batches) {
+  MicroBatch row;
+  add_sample(row, 1, 4, 6, 30);
+  return as_step(std::vector(static_cast<std::size_t>(micro_batches), row));
+}
+
+TrainOptions options_of(const Case& c) {
+  TrainOptions o;
+  o.tree = c.tree;
+  o.memory_budget = c.budget;
+  return o;
+}
+
+// Two steps on a device of their own, by the real engine: memory after the first, checksums of both.
+struct Run {
+  MemoryUse memory;
+  std::string checksums;
+};
+
+Run real(const Case& c) {
+  HostDevice device(Device::Kind::cpu, "test", cpu().table);
+  Onevision model(small_config());
+  model.recompute_blocks = c.recompute;
+  model.parameters().allocate(Dtype::f32, device);
+  initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
+  FixedSteps data({step_of(c.micro_batches)});
+  Training training(model, data, options_of(c));
+  Run run;
+  for (int step = 1; step <= 2; ++step) {
+    const Checksums sums = *training.step().checksums;
+    run.checksums += cat(sums.loss, " ", sums.gradients, " ", sums.parameters, "\n");
+    if (step == 1) run.memory = device.memory();
+  }
+  // What a leaf takes is known by the second step, so that with a budget more of them may run at a time.
+  if (c.budget == 0) CHECK(device.memory().peak == run.memory.peak);
+  else CHECK(device.memory().total_peak <= std::max(c.budget, run.memory.total_peak));
+  return run;
+}
+
+MemoryUse planned(const Case& c) {
+  const GlobalStep step = step_of(1);
+  PlanOptions o;
+  o.grids = {{1, 4, 6}};
+  o.text_tokens = step.tokens - 6;
+  o.labelled = step.labelled_tokens;
+  o.micro_batches = c.micro_batches;
+  o.recompute = c.recompute;
+  o.train = options_of(c);
+  return plan_model(small_config(), o).memory;
+}
+
+void check_agree(const Case& c) {
+  CAPTURE(c.micro_batches);
+  CAPTURE(c.tree);
+  CAPTURE(c.threads);
+  const Threads scope(c.threads);
+  const MemoryUse a = planned(c), b = real(c).memory;
+  for (int s = 0; s < segment_count; ++s) {
+    CAPTURE(name_of(static_cast<Segment>(s)));
+    CHECK(a.peak[static_cast<std::size_t>(s)] == b.peak[static_cast<std::size_t>(s)]);
+  }
+  CHECK(a.total_peak == b.total_peak);
+}
+
+}  // namespace
+
+TEST_CASE("plan and a real step agree to the byte, by segment: tree and chain, 1 to 4 threads, recomputed or not") {
+  for (int n = 1; n <= 4; ++n)
+    for (const std::int64_t micro_batches : {1, 3, 8})
+      for (const bool tree : {true, false}) check_agree({micro_batches, tree, n});
+  check_agree({5, true, 3, 0, true});
+}
+
+TEST_CASE("a memory budget bounds what runs side by side, and changes no bit; plan knows it too") {
+  const auto run = [](int threads, std::int64_t budget) {
+    const Threads scope(threads);
+    return real({.micro_batches = 8, .threads = threads, .budget = budget});
+  };
+  const Run most = run(4, 0), least = run(1, 0);
+  CHECK(most.memory.total_peak > least.memory.total_peak);
+  std::int64_t last = least.memory.total_peak;
+  for (const double share : {0.0, 0.5, 1.0}) {
+    CAPTURE(share);
+    const auto room = static_cast<double>(most.memory.total_peak - least.memory.total_peak);
+    const std::int64_t budget = least.memory.total_peak + static_cast<std::int64_t>(share * room);
+    const Run bounded = run(4, budget);
+    CHECK(bounded.memory.total_peak <= budget);
+    CHECK(bounded.memory.total_peak >= last);
+    last = bounded.memory.total_peak;
+    CHECK(bounded.checksums == most.checksums);
+    check_agree({.micro_batches = 8, .threads = 4, .budget = budget});
+  }
+  CHECK(last > least.memory.total_peak);
+  CHECK(run(4, 1).memory.total_peak == least.memory.total_peak);  // too little for one: one at a time runs all the same
+}
