@@ -81,6 +81,25 @@ std::vector<double> losses(const TextPretraining& o) {
   return out;
 }
 
+// A run that is killed at its file step number `kill`, in a child.
+bool killed_at(int kill, const TextPretraining& o) {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    kill_countdown = kill;
+    set_file_step_hook([](const char*, const std::string&, bool) {
+      if (kill_countdown-- == 0) ::raise(SIGKILL);
+    });
+    try {
+      quietly(o);
+    } catch (...) { ::_exit(1); }
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFSIGNALED(status);
+}
+
 struct Threads {
   int before = threads();
   explicit Threads(int n) { set_threads(n); }
@@ -123,23 +142,7 @@ TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and start
   const Threads one(1);
   for (const int kill : {-1, 5, 40, 75, 110, 140}) {
     const TextPretraining o = world.run(cat("kill", kill));
-    if (kill >= 0) {
-      std::fflush(nullptr);
-      const pid_t child = ::fork();
-      if (child == 0) {
-        kill_countdown = kill;
-        set_file_step_hook([](const char*, const std::string&, bool) {
-          if (kill_countdown-- == 0) ::raise(SIGKILL);
-        });
-        try {
-          quietly(o);
-        } catch (...) { ::_exit(1); }
-        ::_exit(0);
-      }
-      int status = 0;
-      ::waitpid(child, &status, 0);
-      CHECK(WIFSIGNALED(status));
-    }
+    if (kill >= 0) CHECK(killed_at(kill, o));
     quietly(o);
     CHECK_MESSAGE(model_sha(o) == model_sha(whole), "kill ", kill);
     CHECK(losses(o) == losses(whole));
@@ -148,6 +151,23 @@ TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and start
   other.init_seed = 4;
   quietly(other);
   CHECK(model_sha(other) != model_sha(whole));
+}
+
+TEST_CASE("pretrain text: a mixture of experts, killed and started again, gives the same bits") {
+  const World world;
+  const auto mixture = [&](const std::string& out) {
+    TextPretraining o = world.run(out);
+    o.model.text.experts = 4, o.model.text.experts_per_token = 2, o.model.text.expert_intermediate = 8;
+    o.train.aux_global = true;
+    return o;
+  };
+  const TextPretraining whole = mixture("whole"), cut = mixture("cut");
+  CHECK(killed_at(60, cut));
+  quietly(whole);
+  quietly(cut);
+  CHECK(model_sha(cut) == model_sha(whole));
+  CHECK(losses(cut) == losses(whole));
+  CHECK(load_model(cut.out + "/model")->config().text.experts == 4);
 }
 
 TEST_CASE("pretrain text: a model directory is gone on with, with its own tokenizer") {
