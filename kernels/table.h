@@ -5,6 +5,7 @@
 #include "kernels/cluster_loss.h"
 #include "kernels/copy.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/experts.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
 #include "kernels/l2_normalize.h"
@@ -13,6 +14,7 @@
 #include "kernels/region_attention.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/router.h"
 #include "kernels/rows.h"
 #include "kernels/swiglu.h"
 
@@ -56,6 +58,15 @@
   K(cluster_loss_forward, ClusterLossForward)                \
   K(cluster_loss_backward, ClusterLossBackward)              \
   K(cluster_hits, ClusterHits)                               \
+  K(router_forward, RouterForward)                           \
+  K(router_backward, RouterBackward)                         \
+  K(load_balance_forward, LoadBalanceForward)                \
+  K(load_balance_backward, LoadBalanceBackward)              \
+  K(expert_order, ExpertOrder)                               \
+  K(expert_counts, ExpertCounts)                             \
+  K(grouped_gemm, GroupedGemm)                               \
+  K(combine_forward, CombineForward)                         \
+  K(combine_backward, CombineBackward)                       \
   K(adamw, Adamw)                                            \
   K(squared_sums, SquaredSums)                               \
   K(clip_factor, ClipFactor)

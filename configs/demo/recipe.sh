@@ -2,16 +2,20 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE [SEED]]]   SIZE full, or check: the same stages in under a minute, for the tests
-#                                     SEED of world, initial values, packing and order; without it the published ones
+#   recipe.sh [BUILD [SIZE [SEED [MODEL]]]]   SIZE full, or check: the same stages in under a minute, for the tests
+#                                             SEED of world, initial values, packing and order; "": the published ones
+#                                             MODEL of configs/model, demo unless named
 set -eu
 build=${1:-build}
 size=${2:-full}
 seed=${3:-}
+model=${4:-demo}
 onevision=$build/onevision
 out=$build/demo
 [ "$size" = full ] || out=$build/demo-$size
 [ -z "$seed" ] || out=$out-seed$seed
+[ "$model" = demo ] || out=$out-$model
+model=configs/model/$model.json
 config=configs/demo
 . configs/demo/stage.sh
 mkdir -p "$out"
@@ -23,16 +27,16 @@ else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
   expected= short="--steps 6 --train.save_every 3"
 fi
-[ -z "$seed" ] || expected=
+[ -z "$seed" ] && [ "$model" = configs/model/demo.json ] || expected=
 w=$out/world
 
 stage world "" "$onevision" synth --what world $world ${seed:+--synth.seed $seed} --out "$w"
 stage tokenizer "$out/world.done $config/tokenizer.json" \
   "$onevision" tokenizer --config $config/tokenizer.json --text "$w/text/corpus.jsonl" "$w/instruct/conversations.json" --out "$out/tokenizer"
-stage tower "$out/world.done $config/pretrain-vision.json configs/model/demo.json" \
-  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-vision.json --regions "$w/regions/regions.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/tower"
-stage language "$out/tokenizer.done $config/pretrain-text.json configs/model/demo.json" \
-  "$onevision" pretrain --config configs/model/demo.json --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/language"
+stage tower "$out/world.done $config/pretrain-vision.json $model" \
+  "$onevision" pretrain --config $model --config $config/pretrain-vision.json --regions "$w/regions/regions.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/tower"
+stage language "$out/tokenizer.done $config/pretrain-text.json $model" \
+  "$onevision" pretrain --config $model --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/language"
 stage stage0 "$out/tower.done $out/language.done $config/merge.json" \
   "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" ${seed:+--init.seed $seed} --out "$out/stage0"
 

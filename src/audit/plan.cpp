@@ -12,11 +12,13 @@ namespace {
 const char* module_of(const Parameter& p) {
   if (p.module == Module::vision_model) return "vision tower";
   if (p.module == Module::adapter) return "merger";
+  if (p.module == Module::experts) return "experts";
   return p.role == Role::embedding ? "embedding" : p.role == Role::head ? "head" : "decoder";
 }
 
 void count_parameters(const Parameters& parameters, Plan& plan) {
-  for (const char* name : {"vision tower", "merger", "embedding", "decoder", "head"}) plan.modules.push_back({name});
+  for (const char* name : {"vision tower", "merger", "embedding", "decoder", "experts", "head"})
+    plan.modules.push_back({name});
   for (const auto& e : parameters.entries()) {
     for (Plan::Module& m : plan.modules) {
       if (m.name != module_of(e.parameter)) continue;
@@ -25,6 +27,7 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
       if (e.parameter.trainable) m.trained += e.shape.numel();
     }
   }
+  std::erase_if(plan.modules, [](const Plan::Module& m) { return m.name == "experts" && m.tensors == 0; });
   for (const Plan::Module& m : plan.modules) {
     plan.tensors += m.tensors;
     plan.parameters += m.parameters;

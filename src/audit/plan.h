@@ -27,7 +27,7 @@ struct Plan {
     std::string name;
     std::int64_t tensors = 0, parameters = 0, trained = 0;
   };
-  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, head
+  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, experts, head
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "store/hf_names.h"
 #include "train/objectives/language.h"
 
 namespace ov {
@@ -10,22 +11,26 @@ namespace {
 
 class Recorder : public Tracer {
  public:
-  explicit Recorder(std::vector<NamedTensor>& out) : out_(out) {}
+  Recorder(std::vector<NamedTensor>& out, bool alone) : out_(out), alone_(alone) {}
   void activation(const std::string& name, const Tensor& value) override {
-    out_.push_back({"act." + name, as_hugging_face(name, value)});
+    out_.push_back({"act." + spelt(name, alone_), as_hugging_face(name, value)});
   }
+  // A language model alone is model.* in Transformers' memory as on disk.
+  static std::string spelt(const std::string& name, bool alone) { return alone ? name_on_disk(name) : name; }
 
  private:
-  // HF's decoder sees [1, T, ...] and projections unsplit; its patch convolution gives [P, C, 1, 1].
+  // HF's decoder sees [1, T, ...] and projections unsplit, but its routers [T, E]; its patch convolution gives
+  // [P, C, 1, 1].
   static Tensor as_hugging_face(const std::string& name, const Tensor& t) {
     const Tensor copy = t.contiguous_copy();
     if (name.ends_with("patch_embed.proj")) return copy.view({t.dim(0), t.dim(1), 1, 1});
-    if (!name.starts_with("model.language_model.")) return copy;
+    if ((!name.starts_with("model.language_model.") && name != "lm_head") || name.ends_with(".mlp.gate")) return copy;
     const std::int64_t T = t.dim(0), rest = t.numel() / std::max<std::int64_t>(1, T);
     const bool heads = name.ends_with("_norm") && t.rank() == 3;
     return heads ? copy.view({1, T, t.dim(1), t.dim(2)}) : copy.view({1, T, rest});
   }
   std::vector<NamedTensor>& out_;
+  const bool alone_;
 };
 
 // Whole numbers of any dtype; floats hold them exactly up to 2^53.
@@ -46,12 +51,12 @@ std::vector<std::int64_t> row_of(const Safetensors& file, const std::string& nam
   return integers(file, name);
 }
 
-// Inputs have plain names; those with a dot, logits and token_loss are what some model made of them.
+// Inputs have plain names; those with a dot, logits and losses are what some model made of them.
 void check_names(const Safetensors& file) {
   for (const SafetensorsEntry& e : file.entries()) {
     const std::string& n = e.name;
-    if (n.find('.') != n.npos || n == "logits" || n == "token_loss" || n == "input_ids" || n == "labels" ||
-        n == "pixel_values" || n == "image_grid_thw")
+    if (n.find('.') != n.npos || n == "logits" || n == "token_loss" || n == "loss" || n == "aux_loss" ||
+        n == "input_ids" || n == "labels" || n == "pixel_values" || n == "image_grid_thw")
       continue;
     input_error(file.path(), ": holds ", n,
                 ", which a trace does not read; its inputs are input_ids, labels, pixel_values, image_grid_thw");
@@ -112,7 +117,8 @@ MicroBatch batch_of(const TraceCase& c) {
 
 Trace trace_model(Onevision& model, const TraceCase& c) {
   Trace trace;
-  Recorder recorder(trace.tensors);
+  const bool alone = !model.config().has_tower;
+  Recorder recorder(trace.tensors, alone);
   Parameters& parameters = model.parameters();
   const MicroBatch batch = batch_of(c);
   if (c.labels.empty()) {
@@ -138,10 +144,15 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
                                     batch.tokens(), parameters.device());
   trace.tensors.push_back(
       {"token_loss", take_rows(Var{l.token_loss.view({l.token_loss.numel(), 1})}, index).value.flat()});
-  backward_from(tape, std::span(&l.loss, 1));
+  l.backward(tape);
   trace.loss = read_scalar(l.loss.value);
+  trace.tensors.push_back({"loss", l.loss.value});
+  if (l.aux) {
+    trace.aux_loss = read_scalar(l.aux.value);
+    trace.tensors.push_back({"aux_loss", l.aux.value});
+  }
   for (const auto& e : parameters.entries())
-    trace.tensors.push_back({"grad." + e.parameter.name, gradient_of(e.parameter, gradients)});
+    trace.tensors.push_back({"grad." + Recorder::spelt(e.parameter.name, alone), gradient_of(e.parameter, gradients)});
   return trace;
 }
 

@@ -1,9 +1,11 @@
 // Every named activation and gradient of one forward and backward pass, as a safetensors file that a PyTorch hook
 // dump compares with.
 //
-//   act.<module>       output of every module, HF's in-memory names; the decoder's have a leading batch axis of 1
-//   grad.<parameter>   of the mean loss over the labelled tokens
+//   act.<module>       output of every module, HF's in-memory names; the decoder's have a leading batch axis of 1, but
+//                      for the routers' logits, mlp.gate [T,E]
+//   grad.<parameter>   of the mean loss over the labelled tokens; with experts plus router_aux_loss_coef aux_loss
 //   logits [T,V], token_loss: of the labelled tokens in order
+//   loss, aux_loss     [1]: the mean loss, and the load-balancing loss before its coefficient (with experts)
 //   __metadata__.order names of all tensors in order of execution, one a line
 #pragma once
 #include <string>
@@ -21,13 +23,14 @@ struct TraceCase {
   std::vector<Grid> grids;
 };
 // A file with input_ids and optionally labels, [T] or [1, T]; optionally pixel_values and image_grid_thw. Results of
-// another model (names with a dot, logits, token_loss) may stand beside them. Another tensor is an error: without it
+// another model (names with a dot, logits, losses) may stand beside them. Another tensor is an error: without it
 // the answer would be to another question. Pixels are converted to the model's dtype.
 TraceCase read_trace_case(const std::string& path, Dtype dtype);
 
 struct Trace {
   std::vector<NamedTensor> tensors;  // in order of execution
   double loss = 0;                   // mean over the labelled tokens; 0 without any
+  double aux_loss = 0;               // of the routers
   const Tensor* find(const std::string& name) const;
 };
 

@@ -10,7 +10,8 @@
 
 namespace ov {
 
-Var linear(const Var& x, const Var& w, const Var& b = {});             // x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b
+// x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b. wide: of the accumulation type, not rounded (scores that a loss reads)
+Var linear(const Var& x, const Var& w, const Var& b = {}, bool wide = false);
 Var layer_norm(const Var& x, const Var& w, const Var& b, double eps);  // x [N,C]
 Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,C], over the last axis
 Var gelu(const Var& x);                                                // exact, erf
@@ -71,8 +72,22 @@ struct ClusterLoss {
 // logits and roles [R,S], weights [R] of the accumulation dtype; Σ w (log(1 + P) + log(1 + S)) / denominator
 ClusterLoss cluster_loss(const Var& logits, const Tensor& roles, const Tensor& weights, double denominator);
 
+// A mixture of experts: E of them, k a token, T k = R rows sorted by expert (kernels/router.h, kernels/experts.h).
+struct Routing {
+  Var weights;                    // [T,k]
+  Var probabilities;              // [T,E]
+  Tensor tokens, slots, offsets;  // [R], [T,k], [E+1], i64
+};
+Routing route(const Var& logits, std::int64_t k, bool normalise);            // [T,E], of the accumulation type
+Var expert_rows(const Var& x, const Tensor& tokens, const Tensor& slots);    // [T,C] -> [R,C]
+Var grouped_linear(const Var& x, const Var& w, const Tensor& offsets);       // x [R,C], w [E F,C] -> [R,F]
+Var combine_experts(const Var& x, const Var& weights, const Tensor& slots);  // [R,C] -> [T,C]
+Tensor expert_counts(const std::vector<Tensor>& offsets);                    // over all layers [E], i64
+// One [T,E] a layer; factor Σ_e counts_e Σ p_e.
+Var load_balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, double factor);
+
 // Runs `block` without keeping its activations and runs it again in backward: the same bits for one more forward pass.
-// `block` must be a function of its inputs and of parameters alone; `trains`: some of those parameters are trained.
-Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::vector<Var>& inputs, bool trains);
+// `trains`: some of its parameters are trained.
+std::vector<Var> recompute(const Block& block, const std::vector<Var>& inputs, bool trains);
 
 }  // namespace ov

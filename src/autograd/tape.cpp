@@ -147,6 +147,7 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
   gradients_.resize(edges_.size());
   if (times_) times_->start();
   for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!seeds[i]) continue;
     if (outputs[i].tape != this) input_error("backward: output ", i, " is not on this tape");
     if (outputs[i].shape() != seeds[i].shape())
       input_error("backward: seed ", i, " is ", seeds[i].shape().str(), ", its output ", outputs[i].shape().str());
@@ -158,15 +159,14 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
   }
 }
 
-std::vector<Tensor> Tape::backward_again(const std::function<Var(std::span<const Var>)>& block,
-                                         const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
-                                         const Tensor& seed) {
+std::vector<Tensor> Tape::backward_again(const Block& block, const std::vector<Tensor>& inputs,
+                                         const std::vector<bool>& wanted, std::span<const Tensor> seeds) {
   Tape inner(sums_);
   inner.measure(times_);
   if (times_) times_->start();
   std::vector<Var> again;
   for (std::size_t i = 0; i < inputs.size(); ++i) again.push_back(inner.input(inputs[i], wanted[i]));
-  inner.backward(block(again), seed);
+  inner.backward(block(again), seeds);
   std::vector<Tensor> gradients;
   for (std::size_t i = 0; i < again.size(); ++i) gradients.push_back(wanted[i] ? inner.gradient(again[i]) : Tensor());
   products_.forward += inner.products_.forward;  // the first pass had no tape to count it

@@ -46,6 +46,9 @@ struct Var {
   std::int64_t dim(int axis) const { return value.dim(axis); }
 };
 
+// A part of a model: a function of its inputs and of parameters alone.
+using Block = std::function<std::vector<Var>(std::span<const Var>)>;
+
 struct Node;
 
 // What a backward sees: gradients of the outputs (null if nothing flowed back) and buffers for those of the inputs
@@ -90,7 +93,8 @@ class Tape {
   Var input(const Tensor& value, bool wants_gradient = false);
   Var parameter(Parameter& p);
 
-  // Runs every recorded backward once, last first, and frees what it saved. A seed has its output's shape.
+  // Runs every recorded backward once, last first, and frees what it saved. A seed has its output's shape; it is null
+  // where nothing flows back.
   void backward(std::span<const Var> outputs, std::span<const Tensor> seeds);
   void backward(const Var& output, const Tensor& seed) { backward(std::span(&output, 1), std::span(&seed, 1)); }
   Tensor gradient(const Var& input) const;  // of an input() var; null when nothing flowed back
@@ -104,11 +108,10 @@ class Tape {
     std::int64_t forward = 0, backward = 0, recomputed = 0;
   };
   const Products& products() const { return products_; }
-  // Runs `block` again, on `inputs` detached from this tape, and its backward from `seed`; parameters' gradients go
-  // where this tape's go. Returns the gradients of the inputs that are `wanted`.
-  std::vector<Tensor> backward_again(const std::function<Var(std::span<const Var>)>& block,
-                                     const std::vector<Tensor>& inputs, const std::vector<bool>& wanted,
-                                     const Tensor& seed);
+  // Runs `block` again, on `inputs` detached from this tape, and its backward from the `seeds` of its outputs;
+  // parameters' gradients go where this tape's go. Returns the gradients of the inputs that are `wanted`.
+  std::vector<Tensor> backward_again(const Block& block, const std::vector<Tensor>& inputs,
+                                     const std::vector<bool>& wanted, std::span<const Tensor> seeds);
 
  private:
   friend std::vector<Var> record_all(Recording);

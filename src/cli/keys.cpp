@@ -107,6 +107,9 @@ std::vector<Key> rows() {
        "train plan", "what is trained; the rest is frozen"},
       {"train.train_class_params", "", true, any, "train plan",
        "train class_embedding and class_pos_emb with the tower (Megatron: never)"},
+      {"train.aux_scope", "", "micro_batch", "micro_batch global", "train pretrain",
+       "what the loss that balances experts is of: each micro-batch, and their mean; or the whole step, for one more "
+       "forward pass"},
       {"train.save_every", "", whole(0), at_least(0), "train pretrain", "steps between checkpoints; 0: only at the end",
        Resume::free},
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
@@ -180,6 +183,18 @@ std::vector<Key> rows() {
       {"text.qkv_bias", "", false, any, "merge plan pretrain", "biases on q, k, v"},
       {"text.qk_norm", "", true, any, "merge plan pretrain", "each head of q and k is normalised"},
       {"text.tied", "", false, any, "merge plan pretrain", "the head is the embedding"},
+      {"text.experts", "", whole(0), at_least(0), "merge plan pretrain",
+       "experts of a layer, a mixture in place of its MLP; 0: the decoder is dense"},
+      {"text.experts_per_token", "", whole(8), at_least(1), "merge plan pretrain", "that a token goes through"},
+      {"text.expert_intermediate", "", whole(768), at_least(1), "merge plan pretrain", "width of an expert"},
+      {"text.sparse_step", "", whole(1), at_least(1), "merge plan pretrain",
+       "every how many layers there is a mixture; the others are dense"},
+      {"text.mlp_only_layers", "", Strings{}, any, "merge plan pretrain",
+       "layers, from 0, that are dense all the same"},
+      {"text.norm_topk_prob", "", true, any, "merge plan pretrain",
+       "weights of the chosen experts are divided by their sum"},
+      {"text.router_aux_loss_coef", "", 0.001, at_least(0), "merge plan pretrain",
+       "of the loss that balances the experts, as config.json states it; 0: there is none"},
 
       // --- random initial values (nn/init.h)
       {"init.method", "init", "random", "random", "merge", "where the weights come from"},
@@ -262,7 +277,8 @@ std::vector<Key> rows() {
        "directory for four answered pictures and a loss curve, as the README shows them; empty: none"},
       {"report.pictures", "pictures", whole(16), at_least(0), "report", "pictures with question and answer"},
       {"trace.input", "input", "", any, "trace",
-       "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw"},
+       "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw. --model may also be a bare "
+       "Qwen3 or Qwen3-MoE: names are then model.*, gradients of loss + router_aux_loss_coef aux_loss"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
       {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
       {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},

@@ -60,6 +60,14 @@ TextConfig described_text(const Config& config) {
   text.qkv_bias = config.flag("text.qkv_bias");
   text.qk_norm = config.flag("text.qk_norm");
   text.tied = config.flag("text.tied");
+  text.experts = config.integer("text.experts");
+  text.experts_per_token = config.integer("text.experts_per_token");
+  text.expert_intermediate = config.integer("text.expert_intermediate");
+  text.sparse_step = config.integer("text.sparse_step");
+  for (const std::string& layer : config.list("text.mlp_only_layers"))
+    text.mlp_only_layers.push_back(Json::parse(layer, "text.mlp_only_layers").as_int());
+  text.norm_topk_prob = config.flag("text.norm_topk_prob");
+  text.router_aux_loss_coef = config.number("text.router_aux_loss_coef");
   return text;
 }
 
@@ -112,6 +120,7 @@ TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
+  train.aux_global = config.text("train.aux_scope") == "global";
   return train;
 }
 

@@ -1,5 +1,7 @@
 #include "model/config.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace ov {
@@ -63,6 +65,18 @@ void TextConfig::check(const std::string& where) const {
                        {"num_key_value_heads", "text.kv_heads", kv_heads, most_heads},
                        {"head_dim", "text.head_dim", head_dim, most_width},
                        {"max_position_embeddings", "text.max_positions", max_positions, std::int64_t{1} << 31}});
+  if (experts != 0) {
+    check_bounds(where, {{"num_experts", "text.experts", experts, most_layers},
+                         {"num_experts_per_tok", "text.experts_per_token", experts_per_token, experts},
+                         {"moe_intermediate_size", "text.expert_intermediate", expert_intermediate, most_width},
+                         {"decoder_sparse_step", "text.sparse_step", sparse_step, most_layers}});
+    if (experts * layers > most_width)
+      input_error(named(where, "num_experts", "text.experts"), " is ", experts, " in ", layers, " layers: more than ",
+                  most_width, " experts");
+    if (!(router_aux_loss_coef >= 0 && router_aux_loss_coef <= 1e6))
+      input_error(named(where, "router_aux_loss_coef", "text.router_aux_loss_coef"), " is ", router_aux_loss_coef,
+                  ", expected 0 to 1e6");
+  }
   const auto name = [&](const char* key, const char* own_key) { return named(where, key, own_key); };
   if (head_dim % 2 != 0) input_error(name("head_dim", "text.head_dim"), " ", head_dim, " is odd");
   if (heads * head_dim > most_width)
@@ -74,9 +88,14 @@ void TextConfig::check(const std::string& where) const {
   check_eps(name("rms_norm_eps", "text.norm_eps"), norm_eps);
 }
 
+bool TextConfig::is_moe(std::int64_t layer) const {
+  return experts > 0 && (layer + 1) % sparse_step == 0 &&
+         std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) == mlp_only_layers.end();
+}
+
 void ModelConfig::check(const std::string& where) const {
-  vision.check(where.empty() ? "" : where + ": vision_config");
-  text.check(where.empty() ? "" : where + ": text_config");
+  if (has_tower) vision.check(where.empty() ? "" : where + ": vision_config");
+  text.check(where.empty() ? "" : has_tower ? where + ": text_config" : where);
 }
 
 void ModelConfig::use_reference(const std::string& name) {
@@ -119,8 +138,10 @@ Json ModelConfig::json() const {
                          {"layer_norm_eps", vision.pre_norm_eps},
                          {"text_hidden_size", text.hidden},
                          {"initializer_range", 0.02}});
+  const bool mixture = text.experts > 0;
+  const std::string alone = mixture ? "qwen3_moe" : "qwen3";  // Transformers' own class
   Json t = Json::object(
-      {{"model_type", "LLaVAOneVision1_5_text"},
+      {{"model_type", has_tower && !mixture ? "LLaVAOneVision1_5_text" : alone},
        {"vocab_size", text.vocabulary},
        {"hidden_size", text.hidden},
        {"intermediate_size", text.intermediate},
@@ -142,6 +163,22 @@ Json ModelConfig::json() const {
        {"initializer_range", 0.02},
        {"tie_word_embeddings", text.tied},
        {"layer_types", std::vector<std::string>(static_cast<std::size_t>(text.layers), "full_attention")}});
+  if (mixture) {
+    t.set("num_experts", text.experts);
+    t.set("num_experts_per_tok", text.experts_per_token);
+    t.set("moe_intermediate_size", text.expert_intermediate);
+    t.set("decoder_sparse_step", text.sparse_step);
+    t.set("mlp_only_layers", text.mlp_only_layers);
+    t.set("norm_topk_prob", text.norm_topk_prob);
+    t.set("router_aux_loss_coef", text.router_aux_loss_coef);
+    t.set("output_router_logits", text.router_aux_loss_coef > 0);  // without it Transformers leaves the loss out
+  }
+  if (!has_tower) {
+    t.set("architectures", std::vector<std::string>{mixture ? "Qwen3MoeForCausalLM" : "Qwen3ForCausalLM"});
+    t.set("torch_dtype", "float32");
+    carry(t, &source);
+    return t;
+  }
   carry(v, source.is_object() ? source.find("vision_config") : nullptr);
   carry(t, source.is_object() ? source.find("text_config") : nullptr);
   Json out = Json::object({{"architectures", std::vector<std::string>{"LLaVAOneVision1_5_ForConditionalGeneration"}},

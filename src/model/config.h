@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 
@@ -28,17 +29,25 @@ struct TextConfig {
   std::int64_t max_positions = 262144;
   double rope_theta = 5e6, norm_eps = 1e-6;
   bool qk_norm = true, qkv_bias = false, tied = false;
+  // A mixture of experts in every sparse_step-th layer but those that are listed; no expert: the model is dense.
+  std::int64_t experts = 0, experts_per_token = 8, expert_intermediate = 768, sparse_step = 1;
+  std::vector<std::int64_t> mlp_only_layers = {};
+  bool norm_topk_prob = true;           // the chosen experts' probabilities are divided by their sum
+  double router_aux_loss_coef = 0.001;  // of the load-balancing loss; 0: there is none
+  bool is_moe(std::int64_t layer) const;
   void check(const std::string& where = "") const;
 };
 
 struct ModelConfig {
   VisionConfig vision;
   TextConfig text;
+  bool has_tower = true;  // false: a language model alone, whose config.json is its text_config
   std::int64_t image_token = 151655, video_token = 151656, vision_start_token = 151652;
   bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on
   Json source;                // the config.json it came from: json() repeats the keys that mean nothing here
 
-  // config.json. `where` names it in errors. The rules are those of model/config_read.cpp.
+  // config.json, of a whole model or of a qwen3 or qwen3_moe alone. `where` names it in errors. The rules are those of
+  // model/config_read.cpp.
   static ModelConfig read(const Json& json, const std::string& where);
   Json json() const;                            // as Transformers writes it
   void use_reference(const std::string& name);  // numerics.reference: "hf" or "megatron"
@@ -46,7 +55,7 @@ struct ModelConfig {
 };
 
 // One part of a model. `vision`: a vision_config, or RICE-ViT's own (MLCD's names for the same keys). `config`: a
-// config.json with a text_config, or of a language model alone, where a qwen3 has Qwen3Config's defaults.
+// config.json with a text_config, or of a language model alone, where a qwen3 or qwen3_moe has its class's defaults.
 VisionConfig read_vision_config(const Json& vision, const std::string& where);
 TextConfig read_text_config(const Json& config, const std::string& where);
 

@@ -81,13 +81,36 @@ void check_full_attention(JsonSection& s, std::int64_t layers, bool own_class) {
                   "; only \"full_attention\" is built");
 }
 
+// own_class: a qwen3_moe, whose class has defaults. Elsewhere the numbers that change the arithmetic must be there.
+void read_experts(JsonSection& s, TextConfig& t, bool own_class) {
+  const auto missing = [&](std::int64_t value) {
+    return own_class ? std::optional<std::int64_t>(value) : std::nullopt;
+  };
+  t.experts = s.integer("num_experts", missing(128));
+  t.experts_per_token = s.integer("num_experts_per_tok", missing(8));
+  t.expert_intermediate = s.integer("moe_intermediate_size", missing(768));
+  t.sparse_step = s.integer("decoder_sparse_step", 1);
+  if (!own_class && !s.find("norm_topk_prob")) input_error(s.where(), ": norm_topk_prob is missing");
+  t.norm_topk_prob = s.flag("norm_topk_prob", false);
+  t.router_aux_loss_coef = s.number("router_aux_loss_coef", 0.001);
+  s.find("output_router_logits");  // whether Transformers returns them: the coefficient says what the loss is
+  if (const Json* layers = s.find("mlp_only_layers")) {
+    if (!layers->is_array()) input_error(s.where(), ": mlp_only_layers: expected a list of layers");
+    for (const Json& layer : layers->items()) {
+      if (!layer.is_integer())
+        input_error(s.where(), ": mlp_only_layers: expected numbers of layers, found ", JsonSection::shown(layer));
+      t.mlp_only_layers.push_back(layer.as_int());
+    }
+  }
+}
+
 // alone: a language model's own config.json. theta: what the top level of a whole one says.
 TextConfig read_text(const Json& json, const std::string& where, bool alone, std::optional<double> theta) {
   JsonSection s(json, where);
   const std::string type = s.text("model_type");
-  const bool qwen3 = alone && type == "qwen3";
-  if (!type.empty() && type != "qwen3" && !type.starts_with("LLaVAOneVision1_5") && !type.starts_with("llava"))
-    input_error(where, ": model_type is \"", type, "\"; only qwen3 and LLaVAOneVision1_5_text are built");
+  const bool moe = type == "qwen3_moe", qwen3 = alone && (moe || type == "qwen3");
+  if (!type.empty() && !moe && type != "qwen3" && !type.starts_with("LLaVAOneVision1_5") && !type.starts_with("llava"))
+    input_error(where, ": model_type is \"", type, "\"; only qwen3, qwen3_moe and LLaVAOneVision1_5_text are built");
   TextConfig t;
   t.vocabulary = s.integer("vocab_size");
   t.hidden = s.integer("hidden_size");
@@ -96,9 +119,12 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   t.heads = s.integer("num_attention_heads");
   const Json* kv = json.find("num_key_value_heads");
   if (kv && kv->is_null()) t.kv_heads = t.heads;  // as both classes take it
-  else t.kv_heads = s.integer("num_key_value_heads", qwen3 ? std::optional<std::int64_t>(32) : std::nullopt);
+  else t.kv_heads = s.integer("num_key_value_heads", qwen3 ? std::optional<std::int64_t>(moe ? 4 : 32) : std::nullopt);
   s.find("num_key_value_heads");
-  t.head_dim = s.integer("head_dim", alone && type.empty() ? std::nullopt : std::optional<std::int64_t>(128));
+  std::optional<std::int64_t> head_dim = 128;
+  if (alone && type.empty()) head_dim = std::nullopt;
+  else if (moe) head_dim = t.hidden / std::max<std::int64_t>(1, t.heads);  // Qwen3-MoE's class has no value of its own
+  t.head_dim = s.integer("head_dim", head_dim);
   t.max_positions = s.integer("max_position_embeddings", qwen3 ? 32768 : 262144);
   t.norm_eps = s.number("rms_norm_eps", 1e-6);
   t.qkv_bias = s.flag("attention_bias", false);
@@ -108,6 +134,7 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   if (!theta)
     input_error(where, ": rope_theta is missing, here and in rope_parameters; there is no value that fits every model");
   t.rope_theta = *theta;
+  if (const Json* n = json.find("num_experts"); moe || (!qwen3 && n && !JsonSection::off(*n))) read_experts(s, t, moe);
   t.check(where);
   check_full_attention(s, t.layers, !qwen3);
   s.only("hidden_act", {"silu", "swish"});
@@ -169,6 +196,13 @@ TextConfig read_text_config(const Json& json, const std::string& where) {
 
 ModelConfig ModelConfig::read(const Json& json, const std::string& where) {
   JsonSection top(json, where);
+  if (const std::string type = top.text("model_type"); type == "qwen3" || type == "qwen3_moe") {
+    ModelConfig c;
+    c.source = json;
+    c.text = read_text(json, where, true, {});
+    c.has_tower = false;
+    return c;
+  }
   const auto part = [&](const char* key) -> const Json& {
     const Json* p = top.find(key);
     if (!p || !p->is_object()) input_error(where, ": ", key, " is missing; a LLaVA-OneVision-1.5 config.json has one");

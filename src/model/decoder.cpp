@@ -22,12 +22,7 @@ Tensor KvCache::append(const std::vector<Tensor>& rows, std::int64_t layer, cons
 }
 
 DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& c)
-    : name(name),
-      index(index),
-      heads(c.heads),
-      kv_heads(c.kv_heads),
-      head_dim(c.head_dim),
-      intermediate(c.intermediate) {
+    : name(name), index(index), heads(c.heads), kv_heads(c.kv_heads), head_dim(c.head_dim) {
   const std::int64_t q_width = heads * head_dim, kv_width = kv_heads * head_dim;
   input_layernorm = RmsNorm(set, name + ".input_layernorm", c.hidden, c.norm_eps);
   qkv_w = set.fuse({set.declare(name + ".self_attn.q_proj.weight", {q_width, c.hidden}, Role::matrix),
@@ -43,9 +38,11 @@ DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_
   }
   o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, false, Role::projection_out);
   post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
-  gate_up_w = set.fuse({set.declare(name + ".mlp.gate_proj.weight", {intermediate, c.hidden}, Role::matrix),
-                        set.declare(name + ".mlp.up_proj.weight", {intermediate, c.hidden}, Role::matrix)});
-  down_proj = Linear(set, name + ".mlp.down_proj", c.hidden, intermediate, false, Role::projection_out);
+  if (c.is_moe(index))
+    mlp = std::make_unique<Moe>(
+        set, name + ".mlp",
+        MoeShape{c.hidden, c.experts, c.experts_per_token, c.expert_intermediate, c.norm_topk_prob});
+  else mlp = std::make_unique<DenseMlp>(set, name + ".mlp", c.hidden, c.intermediate);
 }
 
 Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
@@ -63,16 +60,11 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
 
-Var DecoderLayer::mlp(const Var& u_TC) const {
-  const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
-  named(name + ".mlp.gate_proj", gate_up[0]);
-  named(name + ".mlp.up_proj", gate_up[1]);
-  return named(name + ".mlp", named(name + ".mlp.down_proj", down_proj(swiglu(gate_up[0], gate_up[1]))));
-}
-
-Var DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
+MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
   const Var h = h_TC + attention(named(name + ".input_layernorm", input_layernorm(h_TC)), step);
-  return named(name, h + mlp(named(name + ".post_attention_layernorm", post_attention_layernorm(h))));
+  MlpOutput out = (*mlp)(named(name + ".post_attention_layernorm", post_attention_layernorm(h)));
+  out.y = named(name, h + out.y);
+  return out;
 }
 
 Decoder::Decoder(Parameters& set, const TextConfig& c)
@@ -85,16 +77,18 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvCache* cache, bool recompute_blocks) const {
+                     KvCache* cache, bool recompute_blocks, Routers* routers) const {
   const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache};
   Var h = x;
   for (const DecoderLayer& layer : layers) {
-    if (!recompute_blocks || cache) {
-      h = layer.forward(h, step);
-      continue;
-    }
-    h = recompute([&layer, step](std::span<const Var> in) { return layer.forward(in[0], step); }, {h},
-                  layer.qkv_w->trainable);
+    const auto run = [&layer, step](std::span<const Var> in) {
+      const MlpOutput out = layer.forward(in[0], step);
+      return out.offsets ? std::vector<Var>{out.y, out.probabilities, {out.offsets}} : std::vector<Var>{out.y};
+    };
+    const bool again = recompute_blocks && !cache;
+    const std::vector<Var> out = again ? recompute(run, {h}, layer.qkv_w->trainable) : run({&h, 1});
+    h = out[0];
+    if (routers && out.size() > 1) routers->probabilities.push_back(out[1]), routers->offsets.push_back(out[2].value);
   }
   if (cache) cache->advance(x.dim(0));
   return named("model.language_model.norm", norm(h));

@@ -1,9 +1,9 @@
-// The Qwen3 dense decoder: RMS norms, rotary positions, grouped queries with q/k norms, SwiGLU.
+// The Qwen3 decoder: RMS norms, rotary positions, grouped queries with q/k norms, SwiGLU or a mixture of experts.
 #pragma once
 #include <optional>
 
 #include "model/config.h"
-#include "nn/layers.h"
+#include "nn/moe.h"
 
 namespace ov {
 
@@ -33,25 +33,23 @@ struct DecoderStep {
 struct DecoderLayer {
   DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& config);
   Var attention(const Var& u_TC, const DecoderStep& step) const;
-  Var mlp(const Var& u_TC) const;
-  Var forward(const Var& h_TC, const DecoderStep& step) const;
+  MlpOutput forward(const Var& h_TC, const DecoderStep& step) const;
 
   std::string name;
-  std::int64_t index, heads, kv_heads, head_dim, intermediate;
+  std::int64_t index, heads, kv_heads, head_dim;
   RmsNorm input_layernorm;
   Parameter *qkv_w, *qkv_b = nullptr;  // q|k|v: three names, one product
   std::optional<RmsNorm> q_norm, k_norm;
   Linear o_proj;
   RmsNorm post_attention_layernorm;
-  Parameter* gate_up_w;  // gate|up likewise
-  Linear down_proj;
+  std::unique_ptr<Mlp> mlp;
 };
 
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
-  // h [T,C], positions [T] i64 -> [T,C] after the last norm.
+  // h [T,C], positions [T] i64 -> [T,C] after the last norm. What the routers say goes into `routers`, if given.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvCache* cache,
-              bool recompute_blocks) const;
+              bool recompute_blocks, Routers* routers = nullptr) const;
 
   TextConfig config;
   Parameter* embed_tokens;

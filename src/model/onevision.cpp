@@ -4,12 +4,13 @@
 
 namespace ov {
 
-Onevision::Onevision(const ModelConfig& config)
-    : config_(config),
-      visual_(parameters_.in(Module::vision_model), config.vision),
-      merger_(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden),
-      language_model_(parameters_.in(Module::language_model), config.text),
-      lm_head_(language_model_.embed_tokens) {
+Onevision::Onevision(const ModelConfig& config) : config_(config) {
+  if (config.has_tower) {
+    visual_.emplace(parameters_.in(Module::vision_model), config.vision);
+    merger_.emplace(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden);
+  }
+  language_model_.emplace(parameters_.in(Module::language_model), config.text);
+  lm_head_ = language_model_->embed_tokens;
   if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
   else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head);
 }
@@ -26,11 +27,12 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   if (inputs.grids.empty()) return {};
+  if (!visual_) input_error("pictures for a language model alone: its config.json has no vision_config");
   check_patches(inputs.grids, inputs.pixel_values.dim(0));
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
   const Tensor here = inputs.pixel_values.to(parameters_.device());
   const Var pixels = tape ? tape->input(here) : Var{here};
-  return merger_.forward(visual_.forward(pixels, layout, recompute_blocks));
+  return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
 }
 
 namespace {
@@ -49,23 +51,26 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
 
 }  // namespace
 
-Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache) const {
-  Parameter& table = *language_model_.embed_tokens;
+Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache,
+                      Routers* routers) const {
+  Parameter& table = *language_model_->embed_tokens;
   Device& device = parameters_.device();
   const auto T = static_cast<std::int64_t>(inputs.input_ids.size());
   const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
   Var h = named("model.language_model.embed_tokens", embedding(ids, tape ? tape->parameter(table) : Var{table.value}),
                 tape ? tape->tracer() : nullptr);
   // Behind a cached prompt every id is text: a placeholder that the model itself wrote has no picture.
-  if (!cache || cache->length() == 0) {
+  if (visual_ && (!cache || cache->length() == 0)) {
     const std::int64_t rows = features ? features.dim(0) : 0;
     std::vector<std::int64_t> source(inputs.input_ids.size(), -1);
     if (device.has_data()) source = image_sources(inputs.input_ids, config_.image_token, rows);  // plan's ids are zeros
     if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
-  return language_model_.forward(h, inputs.positions, inputs.segments, cache, recompute_blocks);
+  return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers);
 }
 
-Var Onevision::logits(const Var& hidden) const { return linear(hidden, on_tape_of(hidden, lm_head_)); }
+Var Onevision::logits(const Var& hidden) const {
+  return named("lm_head", linear(hidden, on_tape_of(hidden, lm_head_)));
+}
 
 }  // namespace ov

@@ -1,4 +1,5 @@
-// LLaVA-OneVision-1.5: vision tower, merger, decoder and language head as one model, over packed segments.
+// LLaVA-OneVision-1.5: vision tower, merger, decoder and language head as one model, over packed segments; or a decoder
+// and its head alone (ModelConfig::has_tower).
 #pragma once
 #include <memory>
 
@@ -29,7 +30,8 @@ class Onevision {
   // Merged features of all pictures [ΣP/4, H].
   Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
   // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
-  Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache = nullptr) const;
+  Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache = nullptr,
+             Routers* routers = nullptr) const;
   Var hidden(Tape* tape, const OnevisionInputs& inputs) const {
     return hidden(tape, inputs, encode_images(tape, inputs));
   }
@@ -38,16 +40,16 @@ class Onevision {
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
-  const RiceVit& visual() const { return visual_; }
+  const RiceVit& visual() const { return visual_.value(); }
 
   bool recompute_blocks = false;
 
  private:
   ModelConfig config_;
   Parameters parameters_;
-  RiceVit visual_;
-  Merger merger_;
-  Decoder language_model_;
+  std::optional<RiceVit> visual_;
+  std::optional<Merger> merger_;
+  std::optional<Decoder> language_model_;
   Parameter* lm_head_;
 };
 

@@ -75,9 +75,9 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
     }
     h_NC = recompute(
         [&b, layout](std::span<const Var> x) {  // a copy: backward comes when the caller's is gone
-          return b.forward(x[0], {x[1], x[2]}, layout);
+          return std::vector<Var>{b.forward(x[0], {x[1], x[2]}, layout)};
         },
-        {h_NC, table.cos, table.sin}, b.qkv.w->trainable);
+        {h_NC, table.cos, table.sin}, b.qkv.w->trainable)[0];
   }
   return h_NC;
 }

@@ -2,9 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+
 #include "base/parallel.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
+#include "model/files/hf_directory.h"
+#include "store/hf_names.h"
 
 using namespace ov;
 
@@ -26,11 +30,11 @@ std::int64_t parameters_of(const Plan& plan, const std::string& module) {
 
 // Forward FLOPs by the published formulas, written down independently of the model's code. A segment of n patches has
 // n + 1 rows. Causal attention is published as S² pairs halved; the visible pairs are S (S + 1) / 2, more by 1 / S.
-double published_forward(double n, double tokens, double hidden, double linears_a_token) {
+double published_forward(double n, double tokens, double hidden, double linears_a_token, double attention = 294912) {
   const double rows = n + 1, vocabulary = 151936;
   const double tower = 1204224 * n + 603979776 * rows + 98304 * rows * rows;
   const double merger = n / 4 * 2 * (4096.0 * 4096 + 4096 * hidden);
-  const double decoder = linears_a_token * tokens + 294912 * tokens * tokens * (1 + 1 / tokens);
+  const double decoder = linears_a_token * tokens + attention * tokens * tokens * (1 + 1 / tokens);
   return tower + merger + decoder + 2 * hidden * vocabulary * tokens;
 }
 
@@ -68,6 +72,56 @@ TEST_CASE("plan: the 8B model has the published parameters, tensors and FLOPs") 
   CHECK(parameters_of(plan, "merger") == 33564672);
   CHECK(plan.forward_flops == published_forward(1600, 512, 4096, 13891534848));
   CHECK(std::abs(plan.forward_flops / 1e12 - 9.075) < 0.0005);
+}
+
+TEST_CASE("plan: the 30B-A3B model has the published parameters, tensors, names, shapes and FLOPs") {
+  const ModelConfig config = described("configs/model/30b-a3b.json");
+  const Plan plan = plan_model(config, {});
+  CHECK(plan.parameters == 30860211232);
+  CHECK(plan.tensors == 19166);
+  CHECK(parameters_of(plan, "merger") == 25174016);
+  CHECK(parameters_of(plan, "experts") == 48LL * 128 * 3 * 768 * 2048);
+  CHECK(parameters_of(plan, "embedding") + parameters_of(plan, "decoder") + parameters_of(plan, "experts") +
+            parameters_of(plan, "head") ==
+        30532122624);
+  const double H = 2048, q = 4096, kv = 512;
+  const double linears = 2 * 48 * (2 * H * q + 2 * H * kv + 8 * 3 * H * 768 + 128 * H);
+  CHECK(plan.forward_flops == published_forward(1600, 512, H, linears, 2 * 48 * q));
+  CHECK(plan.backward_flops == 2 * plan.forward_flops - 1204224.0 * 1600);
+
+  // The decoder's names and shapes as they stand in the released format.
+  std::map<std::string, Shape> expected = {
+      {"model.embed_tokens.weight", {151936, 2048}}, {"lm_head.weight", {151936, 2048}}, {"model.norm.weight", {2048}}};
+  for (int i = 0; i < 48; ++i) {
+    const std::string layer = cat("model.layers.", i, ".");
+    for (const auto& [name, shape] : std::map<std::string, Shape>{{"input_layernorm", {2048}},
+                                                                  {"post_attention_layernorm", {2048}},
+                                                                  {"self_attn.q_proj", {4096, 2048}},
+                                                                  {"self_attn.k_proj", {512, 2048}},
+                                                                  {"self_attn.v_proj", {512, 2048}},
+                                                                  {"self_attn.o_proj", {2048, 4096}},
+                                                                  {"self_attn.q_norm", {128}},
+                                                                  {"self_attn.k_norm", {128}},
+                                                                  {"mlp.gate", {128, 2048}}})
+      expected[layer + name + ".weight"] = shape;
+    for (int e = 0; e < 128; ++e) {
+      const std::string expert = cat(layer, "mlp.experts.", e, ".");
+      expected[expert + "gate_proj.weight"] = expected[expert + "up_proj.weight"] = {768, 2048};
+      expected[expert + "down_proj.weight"] = {2048, 768};
+    }
+  }
+  std::int64_t tower = 0;
+  for (const NamedShape& p : expected_names(Onevision(config))) {
+    const std::string name = name_on_disk(p.name);
+    if (name.starts_with("visual.")) {
+      ++tower;
+      continue;
+    }
+    CHECK_MESSAGE((expected.contains(name) && expected[name] == p.shape), name);
+    expected.erase(name);
+  }
+  CHECK(expected.empty());
+  CHECK(tower == 299);
 }
 
 TEST_CASE("plan: sixteen isolated pictures in one causal row cost what the formulas say") {

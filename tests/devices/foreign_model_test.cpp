@@ -16,8 +16,10 @@ using Policy = ForeignDevice::Policy;
 
 namespace {
 
-std::unique_ptr<Onevision> model_on(Device& device, bool recompute = false) {
-  auto model = std::make_unique<Onevision>(small_config());
+std::unique_ptr<Onevision> model_on(Device& device, bool recompute = false, std::int64_t experts = 0) {
+  ModelConfig config = small_config();
+  config.text.experts = experts, config.text.experts_per_token = 2, config.text.expert_intermediate = 24;
+  auto model = std::make_unique<Onevision>(config);
   model->parameters().allocate(Dtype::f32, device);
   initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
   model->recompute_blocks = recompute;
@@ -35,8 +37,8 @@ void backward_from(Tape& tape, const Var& logits, std::vector<std::int64_t> targ
 }
 
 // Logits and gradients of a packed row with everything that a row can hold.
-Values step_on(Device& device, bool recompute) {
-  const auto model = model_on(device, recompute);
+Values step_on(Device& device, bool recompute, std::int64_t experts = 0) {
+  const auto model = model_on(device, recompute, experts);
   model->parameters().train([](const Parameter&) { return true; });
   const Tensor gradients = model->parameters().gradient_buffer();
   gradients.zero();
@@ -102,6 +104,7 @@ void same_bits_on(const std::vector<Case>& cases, F&& f) {
 void whole_model(const std::vector<Case>& cases) {
   same_bits_on(cases, [](Device& d) { return step_on(d, false); });
   same_bits_on(cases, [](Device& d) { return step_on(d, true); });
+  same_bits_on(cases, [](Device& d) { return step_on(d, true, 5); });
   same_bits_on(cases, regions_on);
   same_bits_on(cases, generated_on);
 }

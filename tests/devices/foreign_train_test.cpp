@@ -14,7 +14,10 @@ using Policy = ForeignDevice::Policy;
 namespace {
 
 std::unique_ptr<Onevision> model_on(Device& device) {
-  auto model = std::make_unique<Onevision>(small_config());
+  ModelConfig config = small_config();
+  config.text.experts = 3, config.text.experts_per_token = 2, config.text.expert_intermediate = 24;
+  config.text.mlp_only_layers = {0};  // one layer dense, one a mixture
+  auto model = std::make_unique<Onevision>(config);
   model->parameters().allocate(Dtype::f32, device);
   initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
   return model;

@@ -116,6 +116,27 @@ TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and start
   CHECK(model_sha(other) != model_sha(whole));
 }
 
+TEST_CASE("pretrain text: a mixture of experts, killed and started again, gives the same bits") {
+  const World world;
+  const auto mixture = [&](const std::string& out) {
+    TextPretraining o = world.run(out);
+    o.model.text.experts = 4, o.model.text.experts_per_token = 2, o.model.text.expert_intermediate = 8;
+    o.train.aux_global = true;
+    return o;
+  };
+  const TextPretraining whole = mixture("whole"), cut = mixture("cut");
+  const int code = in_child([&] {
+    die_at_step(60);
+    quietly(cut);
+  });
+  CHECK(code == 128 + SIGKILL);
+  quietly(whole);
+  quietly(cut);
+  CHECK(model_sha(cut) == model_sha(whole));
+  CHECK(losses(cut) == losses(whole));
+  CHECK(load_model(cut.out + "/model")->config().text.experts == 4);
+}
+
 TEST_CASE("pretrain text: a model directory is gone on with, with its own tokenizer") {
   const World world;
   const TextPretraining first = world.run("first");

@@ -3,7 +3,7 @@
 
 namespace ov {
 
-Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::vector<Var>& inputs, bool trains) {
+std::vector<Var> recompute(const Block& block, const std::vector<Var>& inputs, bool trains) {
   Tape* tape = nullptr;
   for (const Var& v : inputs)
     if (v.tape) tape = v.tape;
@@ -14,18 +14,18 @@ Var recompute(const std::function<Var(std::span<const Var>)>& block, const std::
   // The first pass runs without a tape: parameters need none to be read. What the block captures lives until backward,
   // and memory accounting does not see it: layers, which outlive the tape, and the tables of the batch.
   std::vector<Var> plain;
-  std::vector<Tensor> saved;
+  std::vector<Tensor> saved, outputs;
   for (const Var& v : inputs) plain.push_back({v.value, nullptr, -1}), saved.push_back(v.value);
-  const Tensor y = block(plain).value;
+  for (const Var& y : block(plain)) outputs.push_back(y.value);
 
-  return record({.op = Op::recompute,
-                 .inputs = inputs,
-                 .outputs = {y},
-                 .saved = saved,
-                 .trains = trains,
-                 .backward = [block](const Node& n, Grads& d) {
-                   d.in = d.tape.backward_again(block, n.saved, n.wanted, d.out[0]);
-                 }});
+  return record_all({.op = Op::recompute,
+                     .inputs = inputs,
+                     .outputs = outputs,
+                     .saved = saved,
+                     .trains = trains,
+                     .backward = [block](const Node& n, Grads& d) {
+                       d.in = d.tape.backward_again(block, n.saved, n.wanted, d.out);
+                     }});
 }
 
 extern const OpRow recompute_row;
@@ -33,8 +33,13 @@ const OpRow recompute_row = {
     .op = Op::recompute,
     .name = "recompute",
     .example = [](Example& e) -> std::vector<Var> {
-      return {recompute([](std::span<const Var> x) { return add(gelu(x[0]), x[1]); },
-                        {e.input({3, 4}), e.input({3, 4})}, false)};
+      // Of three outputs the last is nobody's.
+      const auto y = recompute(
+          [](std::span<const Var> x) {
+            return std::vector<Var>{add(gelu(x[0]), x[1]), gelu(x[1]), gelu(x[0])};
+          },
+          {e.input({3, 4}), e.input({3, 4})}, false);
+      return {y[0], y[1]};
     },
     .tolerance = 1e-8,
     .cost = nothing_moved,

@@ -1,5 +1,6 @@
 #include "train/objectives/language.h"
 
+#include <array>
 #include <cstdio>
 
 #include "base/sum.h"
@@ -40,12 +41,56 @@ OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& devic
   return in;
 }
 
+namespace {
+
+bool balances(const TextConfig& text) {
+  bool any = false;
+  for (std::int64_t i = 0; i < text.layers; ++i) any = any || text.is_moe(i);
+  return any && text.router_aux_loss_coef > 0;
+}
+
+Var aux_loss(const Routers& routers, const LoadBalance& step) {
+  std::int64_t own_rows = 0;
+  for (const Var& p : routers.probabilities) own_rows += p.dim(0);
+  const auto E = static_cast<double>(routers.probabilities.at(0).dim(1));
+  const auto N = static_cast<double>(step.counts.empty() ? own_rows : step.rows);
+  const double share = step.counts.empty() ? static_cast<double>(step.micro_batches) : 1;
+  Device& device = routers.offsets[0].device();
+  const Tensor counts = step.counts.empty()
+                            ? expert_counts(routers.offsets)
+                            : Tensor::of(step.counts, {static_cast<std::int64_t>(step.counts.size())}, device);
+  return load_balance_loss(routers.probabilities, counts, E / (N * N * share));
+}
+
+// How often each expert is chosen by the tokens of a micro-batch, and by how many rows.
+void count_choices(const Onevision& model, const MicroBatch& batch, LoadBalance& step) {
+  Routers routers;
+  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device());
+  model.hidden(nullptr, in, model.encode_images(nullptr, in), nullptr, &routers);
+  for (const Var& p : routers.probabilities) step.rows += p.dim(0);
+  const Tensor counts = expert_counts(routers.offsets);
+  if (!counts.has_data()) return;
+  const auto own = counts.to_vector<std::int64_t>();
+  for (std::size_t e = 0; e < own.size(); ++e) step.counts[e] += own[e];
+}
+
+}  // namespace
+
+void LanguageLoss::backward(Tape& tape) const {
+  if (!aux) return backward_from(tape, std::span(&loss, 1));
+  const Tensor one = Tensor::like(loss.value), coef = Tensor::like(aux.value);
+  one.fill(1), coef.fill(aux_coef);
+  tape.backward(std::array{loss, aux}, std::array{one, coef});
+}
+
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator) {
+                           double denominator, const LoadBalance& balance) {
   const Dtype dtype = model.parameters().dtype();
   Device& device = model.parameters().device();
   const auto rows = static_cast<std::int64_t>(targets.rows.size());
-  const Var hidden = model.hidden(&tape, model_inputs(batch, dtype, device));
+  const OnevisionInputs in = model_inputs(batch, dtype, device);
+  Routers routers;
+  const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
   // Only rows that predict a labelled token pass through the language head.
   const Tensor index = index_tensor("labelled rows", targets.rows, {rows}, 0, batch.tokens(), device);
   const Var logits = model.logits(take_rows(hidden, index));
@@ -60,11 +105,15 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
   const Tensor weights = Tensor::of(weight, {rows}).to(accum_dtype(dtype), Segment::data).to(device);
   const CrossEntropy ce =
       cross_entropy(logits, index_tensor("targets", target, {rows}, 0, logits.dim(1), device), weights, denominator);
-  return {logits, ce.loss, ce.token_loss};
+  LanguageLoss out{logits, ce.loss, ce.token_loss, {}};
+  if (!balances(model.config().text)) return out;
+  out.aux = aux_loss(routers, balance);
+  out.aux_coef = model.config().text.router_aux_loss_coef;
+  return out;
 }
 
 LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
-    : model_(model), source_(data), by_(options.normalise_by) {
+    : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
   model.parameters().train(trainable(options.modules, options.train_class_params));
   if (model.parameters().trained() == 0) input_error("train.modules: nothing is trained");
 }
@@ -72,20 +121,34 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
 Loaded LanguageObjective::prepare(std::int64_t) {
   data_ = source_.next();
   targets_ = loss_targets(data_, by_);
-  return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
-          .samples = data_.samples,
-          .tokens = data_.tokens,
-          .patches = data_.patches,
-          .denominators = {static_cast<std::int64_t>(targets_.denominator)}};
+  Loaded loaded{.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
+                .samples = data_.samples,
+                .tokens = data_.tokens,
+                .patches = data_.patches,
+                .denominators = {static_cast<std::int64_t>(targets_.denominator)}};
+  if (const TextConfig& text = model_.config().text; balances(text)) {
+    LoadBalance own{.micro_batches = 0, .counts = std::vector<std::int64_t>(static_cast<std::size_t>(text.experts))};
+    for (const MicroBatch& batch : data_.micro_batches) {
+      if (batch.tokens() == 0) continue;
+      ++own.micro_batches;
+      if (aux_global_) count_choices(model_, batch, own);
+    }
+    loaded.denominators.insert(loaded.denominators.end(), {own.micro_batches, own.rows});
+    if (aux_global_) loaded.denominators.insert(loaded.denominators.end(), own.counts.begin(), own.counts.end());
+  }
+  return loaded;
 }
 
 void LanguageObjective::normalise(const std::vector<std::int64_t>& denominators) {
   targets_.denominator = static_cast<double>(denominators.at(0));
+  if (denominators.size() > 2)
+    balance_ = {denominators[1], denominators[2], {denominators.begin() + 3, denominators.end()}};
 }
 
 std::int64_t LanguageObjective::first_scalar(std::size_t leaf) const {
   std::int64_t n = 0;
-  for (std::size_t i = 0; i < leaf; ++i) n += 1 + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
+  for (std::size_t i = 0; i < leaf; ++i)
+    n += (balances(model_.config().text) ? 2 : 1) + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
   return n;
 }
 
@@ -93,22 +156,27 @@ void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return;  // every record of it is faulty
   const LanguageLoss l =
-      language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i], targets_.denominator);
-  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1);
+      language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i], targets_.denominator, balance_);
+  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), rows = l.token_loss.numel();
   kernels::copy({.y = scalars.slice(0, at, at + 1), .x = l.loss.value});
-  kernels::copy({.y = scalars.slice(0, at + 1, end), .x = l.token_loss});
-  backward_from(tape, std::span(&l.loss, 1));
+  kernels::copy({.y = scalars.slice(0, at + 1, at + 1 + rows), .x = l.token_loss});
+  if (l.aux) kernels::copy({.y = scalars.slice(0, end - 1, end), .x = l.aux.value});
+  l.backward(tape);
 }
 
 Losses LanguageObjective::losses(std::span<const double> scalars) {
   std::vector<double> loss, token_loss;
   const double* next = scalars.data();
   Losses out;
+  const TextConfig& text = model_.config().text;
+  const bool balanced = balances(text);
+  std::vector<double> aux;
   for (const LossTargets& t : targets_.micro_batches) {
     const auto rows = static_cast<std::int64_t>(t.rows.size());
     loss.push_back(*next++);
     token_loss.push_back(sum<double>(rows, [&](std::int64_t r) { return next[r]; }));
     next += rows;
+    if (balanced) aux.push_back(*next++);
     out.labelled += rows;
   }
   const auto total = [](const std::vector<double>& v) {
@@ -116,6 +184,10 @@ Losses LanguageObjective::losses(std::span<const double> scalars) {
                        [&](std::int64_t i) { return v[static_cast<std::size_t>(i)]; });
   };
   out.loss = total(loss);
+  if (balanced) {
+    out.loss += text.router_aux_loss_coef * total(aux);
+    out.parts.set("aux_loss", total(aux));
+  }
   const double mean = out.labelled > 0 ? total(token_loss) / static_cast<double>(out.labelled) : 0;
   out.parts.set("token_loss", mean);
   char note[32];

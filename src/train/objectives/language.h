@@ -11,6 +11,7 @@ struct TrainOptions : StepOptions {
   NormaliseBy normalise_by = NormaliseBy::global_token_mean;
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
   bool train_class_params = true;  // the original keeps class_embedding and class_pos_emb frozen
+  bool aux_global = false;         // the load-balancing loss is of the whole step, not of each micro-batch
 };
 
 // Which parameters a freeze set trains: names as the original's --trainable-modules.
@@ -18,13 +19,26 @@ Parameters::Choice trainable(const std::vector<std::string>& modules, bool class
 
 OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device);
 
+// What balances the experts of a mixture (kernels/router.h): router_aux_loss_coef times E Σ_e f_e P_e, where f_e is how
+// often a row chose expert e and P_e its mean probability, over the rows of all layers and tokens (rows hold no
+// padding):
+//   micro_batch   of each micro-batch, and the mean over the step's: what Transformers gives for each of them
+//   global        of all tokens of the step at once. f is counted first, in a forward pass without a tape
+struct LoadBalance {
+  std::int64_t micro_batches = 1, rows = 0;  // of the step, over all ranks; empty micro-batches do not count
+  std::vector<std::int64_t> counts = {};     // how often each expert was chosen in the step; empty: scope micro_batch
+};
+
 struct LanguageLoss {
   Var logits;         // [rows with a target, V]
   Var loss;           // [1], Σ w ce / D: this micro-batch's part of what is optimised
   Tensor token_loss;  // [rows with a target], ce
+  Var aux;            // [1], this micro-batch's part of the load-balancing loss; null where there is none
+  double aux_coef = 0;
+  void backward(Tape& tape) const;  // from loss + aux_coef aux
 };
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator);
+                           double denominator, const LoadBalance& balance = {});
 
 class LanguageObjective : public Objective {
  public:
@@ -36,7 +50,7 @@ class LanguageObjective : public Objective {
   void normalise(const std::vector<std::int64_t>& denominators) override;
   std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
-  // Parts: token_loss, the mean over the step's labelled tokens.
+  // Parts: token_loss, the mean over the step's labelled tokens; aux_loss, before its coefficient.
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
   Json state() const override { return source_.state(); }
@@ -51,6 +65,8 @@ class LanguageObjective : public Objective {
   Onevision& model_;
   StepSource& source_;
   NormaliseBy by_;
+  bool aux_global_;
+  LoadBalance balance_;
 };
 
 }  // namespace ov

@@ -1,0 +1,39 @@
+// The second half of a decoder layer, behind one call: a gated MLP, or a mixture of such (nn/moe.h).
+#pragma once
+#include "nn/layers.h"
+
+namespace ov {
+
+struct MlpOutput {
+  Var y;                   // [T,C]
+  Var probabilities = {};  // a router's, of every expert [T,E]; null without a router
+  Tensor offsets = {};     // [E+1] i64: offsets_{e+1} - offsets_e tokens went to expert e
+};
+
+struct Mlp {
+  virtual ~Mlp() = default;
+  virtual MlpOutput operator()(const Var& u_TC) const = 0;
+};
+
+// down(silu(gate u) * up u)
+struct DenseMlp : Mlp {
+  DenseMlp(Parameters& set, const std::string& name, std::int64_t hidden, std::int64_t intermediate)
+      : name(name),
+        intermediate(intermediate),
+        gate_up_w(set.fuse({set.declare(name + ".gate_proj.weight", {intermediate, hidden}, Role::matrix),
+                            set.declare(name + ".up_proj.weight", {intermediate, hidden}, Role::matrix)})),
+        down_proj(set, name + ".down_proj", hidden, intermediate, false, Role::projection_out) {}
+  MlpOutput operator()(const Var& u_TC) const override {
+    const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
+    named(name + ".gate_proj", gate_up[0]);
+    named(name + ".up_proj", gate_up[1]);
+    return {named(name, named(name + ".down_proj", down_proj(swiglu(gate_up[0], gate_up[1]))))};
+  }
+
+  std::string name;
+  std::int64_t intermediate;
+  Parameter* gate_up_w;  // gate|up: two names, one product
+  Linear down_proj;
+};
+
+}  // namespace ov

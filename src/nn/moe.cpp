@@ -1,0 +1,32 @@
+#include "nn/moe.h"
+
+namespace ov {
+
+Moe::Moe(Parameters& set, const std::string& name, const MoeShape& s)
+    : name(name), shape(s), gate(set, name + ".gate", s.experts, s.hidden, false) {
+  std::vector<Parameter*> gate_up, down;
+  const auto declare = [&](std::int64_t e, const char* part, const Shape& size, Role role) {
+    return set.declare(cat(name, ".experts.", e, ".", part, ".weight"), size, role);
+  };
+  set.in(Module::experts);
+  for (std::int64_t e = 0; e < s.experts; ++e)
+    for (const char* part : {"gate_proj", "up_proj"})
+      gate_up.push_back(declare(e, part, {s.intermediate, s.hidden}, Role::matrix));
+  for (std::int64_t e = 0; e < s.experts; ++e)
+    down.push_back(declare(e, "down_proj", {s.hidden, s.intermediate}, Role::projection_out));
+  set.in(Module::language_model);
+  gate_up_w = set.fuse(gate_up);
+  down_w = set.fuse(down);
+}
+
+MlpOutput Moe::operator()(const Var& u_TC) const {
+  const std::int64_t F = shape.intermediate;
+  const Var logits_TE = named(name + ".gate", linear(u_TC, on_tape_of(u_TC, gate.w), {}, true));
+  const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise);
+  const Var u_RC = expert_rows(u_TC, to.tokens, to.slots);
+  const auto gate_up_RF = split(grouped_linear(u_RC, on_tape_of(u_TC, gate_up_w), to.offsets), {{F}, {F}});
+  const Var o_RC = grouped_linear(swiglu(gate_up_RF[0], gate_up_RF[1]), on_tape_of(u_TC, down_w), to.offsets);
+  return {named(name, combine_experts(o_RC, to.weights, to.slots)), to.probabilities, to.offsets};
+}
+
+}  // namespace ov
