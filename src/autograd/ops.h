@@ -10,7 +10,8 @@
 
 namespace ov {
 
-Var linear(const Var& x, const Var& w, const Var& b = {});             // x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b
+// x [N,C] w [F,C] b [F] -> [N,F] = x wᵀ + b. wide: of the accumulation type, not rounded (scores that a loss reads)
+Var linear(const Var& x, const Var& w, const Var& b = {}, bool wide = false);
 Var layer_norm(const Var& x, const Var& w, const Var& b, double eps);  // x [N,C]
 Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,C], over the last axis
 Var gelu(const Var& x);                                                // exact, erf

@@ -5,10 +5,10 @@
 
 namespace ov {
 
-Var linear(const Var& x, const Var& w, const Var& b) {
+Var linear(const Var& x, const Var& w, const Var& b, bool wide) {
   const auto [N, C] = x.value.dims<2>();
   const std::int64_t F = w.dim(0);
-  const Tensor y({N, F}, x.value.dtype(), x.value.device());
+  const Tensor y({N, F}, wide ? accum_dtype(x.value.dtype()) : x.value.dtype(), x.value.device());
   kernels::gemm({.c = y, .a = x.value, .b = w.value, .trans_b = true, .bias = b.value});
 
   return record({.op = Op::linear,
@@ -16,7 +16,9 @@ Var linear(const Var& x, const Var& w, const Var& b) {
                  .outputs = {y},
                  .saved = {x.value, w.value},
                  .backward = [](const Node& n, Grads& d) {
-                   const Tensor &x = n.saved[0], &w = n.saved[1], &dy = d.out[0];
+                   const Tensor &x = n.saved[0], &w = n.saved[1];
+                   // The operands of a product have one type: the gradient of wide scores is rounded here.
+                   const Tensor dy = d.out[0].dtype() == x.dtype() ? d.out[0] : d.out[0].to(x.dtype());
                    if (d.in[0]) kernels::gemm({.c = d.in[0], .a = dy, .b = w});
                    if (d.in[1]) kernels::gemm({.c = d.in[1], .a = dy, .b = x, .trans_a = true, .accumulate = true});
                    if (d.in[2]) kernels::sum_rows({.sum = d.in[2], .x = dy});
