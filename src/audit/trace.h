@@ -4,6 +4,8 @@
 //   act.<module>       output of every module, HF's in-memory names; the decoder's have a leading batch axis of 1
 //   grad.<parameter>   of the mean loss over the labelled tokens
 //   logits [T,V], token_loss: of the labelled tokens in order
+// bf16 numbers are written as f32, which changes none: readers without a bf16 of their own are many. In bf16 gradients
+// and losses are f32 sums.
 //   __metadata__.order names of all tensors in order of execution, one a line
 #pragma once
 #include <string>
