@@ -59,9 +59,9 @@ demo: deps  ## the whole recipe on the toy world, small: about ten minutes on tw
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
 	@$(B)/unit-tests
-lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute
+lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute (DTYPE=bf16: in bf16)
 	@$(build) $(B)/onevision
-	@sh configs/demo/lessons.sh $(B)
+	@sh configs/demo/lessons.sh $(B) $(DTYPE)
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.

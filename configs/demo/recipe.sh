@@ -2,19 +2,22 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE [SEED [MODEL]]]]   SIZE full, or check: the same stages in under a minute, for the tests
-#                                             SEED of world, initial values, packing and order; "": the published ones
-#                                             MODEL of configs/model, demo unless named
+#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
+#                                     SEED of world, initial values, packing and order; "": the published ones
+#                                     MODEL of configs/model, demo unless named
+#                                     DTYPE of training and answers; f32 without it
 set -eu
 build=${1:-build}
 size=${2:-full}
 seed=${3:-}
 model=${4:-demo}
+type=${5:+--dtype $5}
 onevision=$build/onevision
 out=$build/demo
 [ "$size" = full ] || out=$build/demo-$size
 [ -z "$seed" ] || out=$out-seed$seed
 [ "$model" = demo ] || out=$out-$model
+[ -z "$type" ] || out=$out-$5
 model=configs/model/$model.json
 config=configs/demo
 . configs/demo/stage.sh
@@ -27,7 +30,8 @@ else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
   expected= short="--steps 6 --train.save_every 3"
 fi
-[ -z "$seed" ] && [ "$model" = configs/model/demo.json ] || expected=
+[ -z "$seed$type" ] && [ "$model" = configs/model/demo.json ] || expected=
+short="$short $type"
 w=$out/world
 
 stage world "" "$onevision" synth --what world $world ${seed:+--synth.seed $seed} --out "$w"
@@ -52,9 +56,9 @@ stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.jso
   "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short ${seed:+--data.seed $seed} --out "$out/instruct"
 
 stage eval "$out/instruct.done $config/eval.json${expected:+ $config/expected.json}" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected --out "$out"
+  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected $type --out "$out"
 stage reasoning "$out/instruct.done $config/reasoning.json" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/reasoning" --tasks $config/reasoning.json --out "$out/reasoning"
+  "$onevision" eval --model "$out/instruct/model" --data "$w/reasoning" --tasks $config/reasoning.json $type --out "$out/reasoning"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
   --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --strip "$out/strip" --out "$out/report.html"

@@ -159,7 +159,10 @@ Trace trace_model(Onevision& model, const TraceCase& c) {
 void write_trace(const std::string& path, const Trace& trace) {
   std::string order;
   for (const NamedTensor& t : trace.tensors) order += t.name + "\n";
-  write_safetensors(path, trace.tensors, {{"order", order}});
+  std::vector<NamedTensor> tensors = trace.tensors;
+  for (NamedTensor& t : tensors)
+    if (t.tensor.dtype() == Dtype::bf16) t.tensor = t.tensor.to(Dtype::f32);
+  write_safetensors(path, tensors, {{"order", order}});
 }
 
 }  // namespace ov

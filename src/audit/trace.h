@@ -6,6 +6,8 @@
 //   grad.<parameter>   of the mean loss over the labelled tokens; with experts plus router_aux_loss_coef aux_loss
 //   logits [T,V], token_loss: of the labelled tokens in order
 //   loss, aux_loss     [1]: the mean loss, and the load-balancing loss before its coefficient (with experts)
+// bf16 numbers are written as f32, which changes none: readers without a bf16 of their own are many. In bf16 gradients
+// and losses are f32 sums.
 //   __metadata__.order names of all tensors in order of execution, one a line
 #pragma once
 #include <string>

@@ -85,13 +85,17 @@ Tensor Tape::fresh_gradient(int edge) {
 }
 
 // Adds to what the edge holds. A buffer that somebody else can still see (a residual's gradient is one tensor for two
-// edges) is not written to.
+// edges) is not written to. The sum is of the accumulation type: what flows down a residual stream is never rounded
+// there, only where an op reads it.
 void Tape::add_gradient(int edge, Tensor gradient) {
   Tensor& g = gradients_[static_cast<std::size_t>(edge)];
   if (!g) {
     g = std::move(gradient);
     return;
   }
+  const Dtype wide = accum_dtype(g.dtype());
+  if (g.dtype() != wide && gradient.dtype() == wide) std::swap(g, gradient);
+  if (g.dtype() != wide) g = g.to(wide);
   const bool ours = g.storage().use_count() == 1;
   const Tensor sum = ours ? g : Tensor::like(g);
   kernels::add({.y = sum, .a = g, .b = gradient});
@@ -100,14 +104,18 @@ void Tape::add_gradient(int edge, Tensor gradient) {
 
 void Tape::run_backward(Node& node) {
   Grads d{*this, {}, {}};
+  const OpRow& op = row(node.op);
   bool any = false;
   for (int edge : node.outputs) {
-    d.out.push_back(std::exchange(gradients_[static_cast<std::size_t>(edge)], Tensor()));
+    Tensor g = std::exchange(gradients_[static_cast<std::size_t>(edge)], Tensor());
+    // What was summed in the accumulation type is rounded once, where an op reads it.
+    const Dtype dtype = edges_[static_cast<std::size_t>(edge)].dtype;
+    if (g && g.dtype() != dtype && op.owner(0) != Owner::handed_over) g = g.to(dtype);
+    d.out.push_back(std::move(g));
     any = any || d.out.back();
   }
   if (!any) return;
 
-  const OpRow& op = row(node.op);
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     d.in.emplace_back();
     if (!node.wanted[i]) continue;
@@ -115,7 +123,8 @@ void Tape::run_backward(Node& node) {
     switch (op.owner(i)) {
       case Owner::fresh: d.in[i] = fresh_gradient(node.inputs[i]); break;
       case Owner::added:
-        d.in[i] = e.parameter ? gradient_of(*e.parameter, sums_) : Tensor::zeros(e.shape, e.dtype, *e.device);
+        d.in[i] =
+            e.parameter ? gradient_of(*e.parameter, sums_) : Tensor::zeros(e.shape, accum_dtype(e.dtype), *e.device);
         break;
       case Owner::slice:
         if (auto whole = sliced_.extract(static_cast<int>(&node - nodes_.data()))) d.in[i] = std::move(whole.mapped());

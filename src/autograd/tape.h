@@ -13,12 +13,13 @@
 // Who owns the buffer of an input's gradient stands in the op's row (autograd/registry.h), one word an input:
 //
 //   fresh        the tape makes one, backward overwrites it                            most activations
-//   added        the parameter's slice of the gradient buffer, for an activation zeros: backward adds to it
+//   added        the parameter's slice of the gradient buffer, for an activation zeros of its accumulation type:
+//                backward adds to it
 //   handed_over  none: backward hands over a tensor, which may be the output's gradient itself (add, view)
 //   slice        the outputs are views of the input (split): the tape hands out their gradients as slices of one
 //                buffer, which then is the input's gradient; backward fills in what came another way
 //
-// The tape adds where an activation is used several times, later uses first.
+// The tape adds in the accumulation type where an activation is used several times, later uses first.
 #pragma once
 #include <functional>
 #include <span>

@@ -31,10 +31,10 @@ Exit checkpoint(const Config& config) {
   if (what == "convert") {
     directories(1);
     ConvertOptions options{.dtype = {},
-                           .max_shard_bytes = static_cast<std::int64_t>(config.number("export.shard_gb") * 1e9),
+                           .max_shard_bytes = static_cast<std::int64_t>(config.number("convert.shard_gb") * 1e9),
                            .untied_head = config.flag("export.untied_head"),
                            .adapter = config.text("model.adapter")};
-    if (const std::string& type = config.text("export.dtype"); type != "stored")
+    if (const std::string& type = config.text("convert.dtype"); type != "stored")
       options.dtype = type == "bf16" ? Dtype::bf16 : Dtype::f32;
     convert_model(given[1], output_directory(config, "checkpoint"), options);
     return Exit::done;

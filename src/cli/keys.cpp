@@ -118,10 +118,13 @@ std::vector<Key> rows() {
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval plan",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
-      {"export.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
-      {"export.shard_gb", "", 5.0, Allowed(1e-6, 1e6), "checkpoint", "largest file of weights, in 10^9 bytes"},
+      {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
+      {"convert.shard_gb", "", 5.0, Allowed(1e-6, 1e6), "checkpoint", "largest file of weights, in 10^9 bytes"},
       {"export.untied_head", "", false, any, "train merge checkpoint",
        "write a tied model with a copy of the embedding for a head, as NeMo AutoModel needs it"},
+      {"export.dtype", "", "f32", "f32 bf16", "train merge pretrain",
+       "type of the weights that are written: f32, with all digits of the masters (f64 of an f64 run), or bf16",
+       Resume::free},
 
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
@@ -145,7 +148,9 @@ std::vector<Key> rows() {
        "what the summed token losses are divided by"},
 
       // --- numbers
-      {"dtype", "", "f32", "f32 f64", "train trace plan pretrain", "type of weights and activations"},
+      {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval",
+       "type of weights and activations; bf16 keeps f32 master weights, moments and sums of gradients, and a trace "
+       "stores bf16 numbers as f32"},
       {"numerics.reference", "numerics", "hf", "hf megatron", "train generate recall trace eval",
        "whose constants where the two reference implementations disagree"},
       {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate recall trace eval",

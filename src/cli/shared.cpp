@@ -27,7 +27,8 @@ ProcessorConfig processor_limits(const Config& config) {
 }
 
 LoadOptions load_options(const Config& config) {
-  return {.reference = config.text("numerics.reference"),
+  return {.dtype = dtype_option(config),
+          .reference = config.text("numerics.reference"),
           .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
           .merger_norm_eps = config.number("numerics.merger_norm_eps"),
@@ -81,13 +82,17 @@ InitOptions init_options(const Config& config) {
           .class_angles_std = config.number("init.class_angles_std")};
 }
 
-Dtype dtype_option(const Config& config) { return config.text("dtype") == "f64" ? Dtype::f64 : Dtype::f32; }
+Dtype dtype_option(const Config& config, std::string_view key) {
+  const std::string& name = config.text(key);
+  return name == "f64" ? Dtype::f64 : name == "bf16" ? Dtype::bf16 : Dtype::f32;
+}
 
 RunOptions run_options(const Config& config) {
   return {.out = config.required("train.out"),
           .save_every = config.integer("train.save_every"),
           .keep = config.integer("train.keep"),
           .log_every = config.integer("log.every"),
+          .export_dtype = dtype_option(config, "export.dtype"),
           .resume = config.flag("train.resume"),
           .config = config.dump(),
           .may_change = config.free_keys()};

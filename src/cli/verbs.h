@@ -36,15 +36,15 @@ Exit help(const Config&);
 void use_threads(const Config&);                  // threads
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
-LoadOptions load_options(const Config&);          // numerics.*
+LoadOptions load_options(const Config&);          // dtype, numerics.*, model.adapter
 VisionConfig described_vision(const Config&);     // vision.*
 TextConfig described_text(const Config&);         // text.*
 InitOptions init_options(const Config&);          // init.*
-Dtype dtype_option(const Config&);                // dtype
-RunOptions run_options(const Config&);            // train.out, save_every, keep, resume, log.every, and all of them
-void sum_options(const Config&, StepOptions&);    // train.grad_sum, train.memory_budget
-void step_options(const Config&, StepOptions&);   // the same, train.steps, schedule, optimizer without lr_scale, log
-TrainOptions train_options(const Config&);        // the same, loss
+Dtype dtype_option(const Config&, std::string_view key = "dtype");
+RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
+void sum_options(const Config&, StepOptions&);   // train.grad_sum, train.memory_budget
+void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
+TrainOptions train_options(const Config&);       // the same, loss
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);
 // `out`, which must be given. input_error when it is one of the files that the command reads.

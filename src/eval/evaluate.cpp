@@ -68,13 +68,9 @@ class Evaluator {
 
   Var encode(const Patches& patches) const {
     const Grid grid{patches.grid[0], patches.grid[1], patches.grid[2]};
-    const Tensor& pixels = patches.pixel_values;
-    const Dtype dtype = model_.parameters().dtype();
-    return model_.encode_images(nullptr, {.input_ids = {},
-                                          .positions = {},
-                                          .segments = {},
-                                          .pixel_values = pixels.dtype() == dtype ? pixels : pixels.to(dtype),
-                                          .grids = {grid}});
+    return model_.encode_images(
+        nullptr,
+        {.input_ids = {}, .positions = {}, .segments = {}, .pixel_values = patches.pixel_values, .grids = {grid}});
   }
 
   // Every picture once, on all threads; then one grey for each size.

@@ -14,7 +14,7 @@ struct GenerateOptions {
   std::vector<std::int64_t> stop = {};  // ids that end the answer; the one that came is part of the result
 };
 
-// `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of the model's dtype,
+// `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of any floating dtype,
 // null without pictures. The vision tower runs once. Of equal logits the lowest id wins. `callback`, if given, sees
 // each id as it comes and returns whether to go on.
 //

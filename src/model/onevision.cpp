@@ -30,8 +30,7 @@ Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   if (!visual_) input_error("pictures for a language model alone: its config.json has no vision_config");
   check_patches(inputs.grids, inputs.pixel_values.dim(0));
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
-  const Tensor here = inputs.pixel_values.to(parameters_.device());
-  const Var pixels = tape ? tape->input(here) : Var{here};
+  const Var pixels = pixels_on(tape, inputs.pixel_values, parameters_);
   return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
 }
 

@@ -14,7 +14,7 @@ struct OnevisionInputs {
   std::vector<std::int64_t> input_ids;  // [T], on the host: where pictures stand is read there
   Tensor positions;                     // [T] i64, restarting in every segment, going on after a prefix
   std::shared_ptr<const kernels::Segments> segments;
-  Tensor pixel_values;      // [P, 3·14·14] of the model's dtype, on any device, null without pictures
+  Tensor pixel_values;      // [P, 3·14·14] of any floating dtype, on any device, null without pictures
   std::vector<Grid> grids;  // one a picture
 };
 

@@ -134,8 +134,7 @@ Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector
                        const std::vector<RegionBox>& regions) const {
   check_patches(grids, pixel_values.dim(0));
   const VisionLayout layout(grids, tower_.config.merge, false, parameters_.device());
-  const Tensor here = pixel_values.to(parameters_.device());
-  const Var pixels = tape ? tape->input(here) : Var{here};
+  const Var pixels = pixels_on(tape, pixel_values, parameters_);
   return head_.forward(tower_.rows(pixels, layout, false), grids, layout, regions, tower_);
 }
 

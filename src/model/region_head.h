@@ -75,7 +75,7 @@ class RiceModel {
   RiceModel(const VisionConfig& vision, const RegionHeadConfig& head);
   RiceModel(const RiceModel&) = delete;
 
-  // pixel_values [P, 3 patch²] of the model's dtype -> region embeddings [R, D_e].
+  // pixel_values [P, 3 patch²], rounded to the model's dtype -> region embeddings [R, D_e].
   Var regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
               const std::vector<RegionBox>& regions) const;
 
@@ -93,6 +93,6 @@ class RiceModel {
 // The tower by itself, as a directory: model.safetensors with visual.* as in a LLaVA-OneVision-1.5 checkpoint, without
 // the merger, and config.json with the vision_config. The region layers and the class tables are dropped.
 // MergeSource::tower (files/merge_sources.h) reads it.
-void export_tower(const std::string& directory, const RiceModel& model);
+void export_tower(const std::string& directory, const RiceModel& model, Dtype dtype = Dtype::f32);  // as write_model
 
 }  // namespace ov

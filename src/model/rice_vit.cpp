@@ -46,6 +46,12 @@ Var Merger::forward(const Var& h_PC) const {
   return named(name, named(name + ".mlp", y));
 }
 
+Var pixels_on(Tape* tape, const Tensor& pixels, const Parameters& parameters) {
+  const Dtype dtype = parameters.dtype();
+  const Tensor here = (pixels.dtype() == dtype ? pixels : pixels.to(dtype, Segment::data)).to(parameters.device());
+  return tape ? tape->input(here) : Var{here};
+}
+
 RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
     : config(c),
       class_embedding(set.declare("model.visual.class_embedding", {c.hidden}, Role::class_vector)),

@@ -30,6 +30,9 @@ struct Merger {
   Linear fc1, fc2;
 };
 
+// A batch's pixels as the tower reads them: where its parameters are, and rounded to their dtype.
+Var pixels_on(Tape* tape, const Tensor& pixels, const Parameters& parameters);
+
 struct RiceVit {
   RiceVit(Parameters& set, const VisionConfig& config);
   // pixel_values [P, 3·14·14] in merge-block order -> [N, C], N = P + one class token a frame, which comes first.

@@ -53,6 +53,11 @@ class Parameters {
   const Tensor& values() const { return values_; }   // [count()]
   // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
   const Tensor& masters() const { return masters_; }
+  // p with all digits that there are: its master, or its value when it has none.
+  Tensor precise(const Parameter& p) const {
+    const Tensor master = gradient_of(p, masters_);
+    return master ? master : p.value;
+  }
   Dtype dtype() const { return values_.dtype(); }
   Device& device() const { return values_.device(); }
   // A buffer for all gradients, contents unspecified.

@@ -77,7 +77,8 @@ void save_checkpoint(const std::string& out, const TrainingState& run, const Jso
   make_directories(checkpoint_folder(out));
   DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step), writer);
   std::vector<NamedTensor> tensors;
-  for (const auto& e : run.parameters.entries()) tensors.push_back({e.parameter.name, e.parameter.value});
+  for (const auto& e : run.parameters.entries())
+    tensors.push_back({e.parameter.name, run.parameters.precise(e.parameter)});
   write_checkpoint(save.path(), tensors);
   write_safetensors(save.file("optimizer.safetensors"),
                     {{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}},

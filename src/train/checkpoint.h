@@ -2,7 +2,7 @@
 // written.
 //
 //   <out>/checkpoints/step-00000040/
-//     model.safetensors        parameters, HF's names on disk
+//     model.safetensors        parameters, HF's names on disk; in bf16 the f32 masters of what is trained
 //     optimizer.safetensors    m and v, flat, in the order of the trained parameters; in the metadata their names and
 //                              the step count
 //     state.json               version, step, loader state, the run's configuration and the program's revision

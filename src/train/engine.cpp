@@ -145,7 +145,8 @@ StepReport StepEngine::step() {
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
     report.checksums->loss = checksum(&report.loss, 1);
-    report.checksums->parameters = tensor_checksum(parameters.values());
+    const Tensor& masters = parameters.masters();
+    report.checksums->parameters = tensor_checksum(masters ? masters : parameters.values());
   }
 
   report.step = ++done_;

@@ -122,11 +122,12 @@ void instruct() {
   ModelConfig config;
   config.vision = cli::described_vision(described), config.text = cli::described_text(described);
   config.image_token = step.at("image_token").as_int();
-  Onevision model(config);
+  Onevision model(config), narrow(config);
   model.parameters().allocate(Dtype::f32, cpu());
-  initialize(model.parameters(), cli::init_options(described), 1);
+  narrow.parameters().allocate(Dtype::bf16, cpu());
+  for (Onevision* m : {&model, &narrow}) initialize(m->parameters(), cli::init_options(described), 1);
   SameStep source(step, config.vision);
-  ov::test::Training trainer(model, source, stage_options());
+  ov::test::Training trainer(model, source, stage_options()), narrow_trainer(narrow, source, stage_options());
   const StepReport first = trainer.step();
   const int all = threads();
   std::printf(
@@ -143,20 +144,24 @@ void instruct() {
     check_same(peer->facts, "patches", first.patches);
     check_same(peer->facts, "visible_pairs", source.visible_pairs());
   }
-  std::vector<double> mine;
+  std::vector<double> mine, in_bf16;
   std::vector<std::vector<double>> theirs(peers.size());
   for (int round = 0; round < rounds; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    trainer.step();  // a peer has just had the caches
-    const double start = seconds();
-    for (int i = 0; i < steps; ++i) trainer.step();
-    mine.push_back(seconds() - start);
+    for (auto [ours, times] : {std::pair{&trainer, &mine}, {&narrow_trainer, &in_bf16}}) {
+      ours->step();  // another has just had the caches
+      const double start = seconds();
+      for (int i = 0; i < steps; ++i) ours->step();
+      times->push_back(seconds() - start);
+    }
     for (std::size_t i = 0; i < peers.size(); ++i) theirs[i].push_back(peers[i]->seconds());
   }
 
   const double ours = best_median("ours,", all, mine);
   std::printf("  MFU %.0f%%\n",
               100 * 2.0 * steps * static_cast<double>(first.products) / ours / kernels::cpu::fma_peak_flops(all));
+  const double bf16 = best_median("ours, bf16,", all, in_bf16);
+  std::printf("  bf16 / f32, medians: %.2f\n", bf16 / ours);
   double peer = 1e9;
   for (std::size_t i = 0; i < peers.size(); ++i) {
     peer = std::min(peer, best_median("PyTorch eager,", peers[i]->threads, theirs[i]));

@@ -17,8 +17,8 @@ TEST_CASE("recipes: every file of configs/recipe is a configuration of the comma
     const bool tower = file.path().stem().string().starts_with("rice");
     Config config;
     REQUIRE_NOTHROW(config = Config::parse(cli::keys(), tower ? "pretrain" : "train", {"--config", path}));
-    CHECK_NOTHROW(cli::optimizer_options(config));
-    CHECK_NOTHROW(cli::schedule_options(config));
+    StepOptions step;
+    CHECK_NOTHROW(cli::step_options(config, step));
     CHECK(config.integer("train.steps") > 100);
     CHECK(config.number("optimizer.lr") > config.number("optimizer.min_lr"));
   }

@@ -48,14 +48,14 @@ TrainOptions options() {
 
 // Gradients of the first of three steps, and all parameters and checksums after the third.
 struct Outcome {
-  Tensor gradients, values, first_moment;
+  Tensor gradients, values, first_moment, masters;
   std::vector<Checksums> checksums;
 };
 
-Outcome train(const TrainOptions& options, int threads, bool recompute) {
+Outcome train(const TrainOptions& options, int threads, bool recompute, Dtype dtype = Dtype::f32) {
   const int before = ov::threads();
   set_threads(threads);
-  const auto model = small_model();
+  const auto model = small_model(dtype);
   model->recompute_blocks = recompute;
   FixedSteps data({eight_micro_batches(), as_step({mixed_row(1), with_branches()})});
   Training trainer(*model, data, options);
@@ -66,6 +66,7 @@ Outcome train(const TrainOptions& options, int threads, bool recompute) {
   for (int i = 0; i < 3; ++i) out.checksums.push_back(*trainer.step().checksums);
   out.values = model->parameters().values().contiguous_copy();
   out.first_moment = trainer.optimizer().first_moment().contiguous_copy();
+  if (const Tensor& masters = model->parameters().masters()) out.masters = masters.contiguous_copy();
   set_threads(before);
   return out;
 }
@@ -74,6 +75,7 @@ void check_same(const Outcome& a, const Outcome& b) {
   CHECK(same_bits(a.gradients, b.gradients));
   CHECK(same_bits(a.values, b.values));
   CHECK(same_bits(a.first_moment, b.first_moment));
+  if (a.masters) CHECK(same_bits(a.masters, b.masters));
   for (std::size_t i = 0; i < a.checksums.size(); ++i) {
     CHECK(a.checksums[i].loss == b.checksums[i].loss);
     CHECK(a.checksums[i].gradients == b.checksums[i].gradients);
@@ -167,12 +169,23 @@ TEST_CASE(
   CHECK_FALSE(same_bits(one.gradients, one_chain.gradients));  // another order of the same sum
 }
 
+TEST_CASE("in bf16, too, three steps have the same bits for 1, 2 and 4 threads, recomputed or not; masters are f32") {
+  const Outcome one = train(options(), 1, false, Dtype::bf16);
+  CHECK(one.values.dtype() == Dtype::bf16);
+  for (const Tensor& t : {one.gradients, one.first_moment, one.masters}) CHECK(t.dtype() == Dtype::f32);
+  CHECK(same_bits(one.values, one.masters.to(Dtype::bf16)));
+  CHECK_FALSE(same_bits(one.values.to(Dtype::f32), one.masters));
+  check_same(one, train(options(), 2, true, Dtype::bf16));
+  check_same(one, train(options(), 4, false, Dtype::bf16));
+  CHECK_FALSE(one.checksums[0].loss == train(options(), 1, false).checksums[0].loss);
+}
+
 TEST_CASE(
     "grad_sum tree: 1, 2 and 4 owners of aligned ranges of the micro-batches get the same bits; unaligned ranges "
     "and grad_sum chain do not") {
   const GlobalStep step = eight_micro_batches();
-  const auto model = small_model();
   FixedSteps data({step});
+  std::unique_ptr<Onevision> model;
   // What owners of the ranges [cut, next cut) add up to, each range `leaves` micro-batches.
   const auto total = [&](const TrainOptions& o, const std::vector<std::int64_t>& cuts) {
     Training trainer(*model, data, o);
@@ -184,10 +197,14 @@ TEST_CASE(
   };
   TrainOptions chain = options();
   chain.tree = false;
-  const Tensor one = total(options(), {0, 8});
-  CHECK(same_bits(one, total(options(), {0, 4, 8})));
-  CHECK(same_bits(one, total(options(), {0, 2, 4, 6, 8})));
-  CHECK(same_bits(one, total(options(), {0, 4, 6, 8})));
-  CHECK_FALSE(same_bits(one, total(options(), {0, 3, 8})));
-  CHECK_FALSE(same_bits(total(chain, {0, 8}), total(chain, {0, 4, 8})));
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+    model = small_model(dtype);
+    const Tensor one = total(options(), {0, 8});
+    CHECK(one.dtype() == Dtype::f32);
+    CHECK(same_bits(one, total(options(), {0, 4, 8})));
+    CHECK(same_bits(one, total(options(), {0, 2, 4, 6, 8})));
+    CHECK(same_bits(one, total(options(), {0, 4, 6, 8})));
+    CHECK_FALSE(same_bits(one, total(options(), {0, 3, 8})));
+    CHECK_FALSE(same_bits(total(chain, {0, 8}), total(chain, {0, 4, 8})));
+  }
 }

@@ -93,13 +93,17 @@ TEST_CASE("vision pre-training: variants A and B learn a small world by heart") 
   }
 }
 
-TEST_CASE("vision pre-training: the same bits with one and two threads, and after a resume, with drawn classes too") {
+TEST_CASE(
+    "vision pre-training: the same bits with one and two threads, and after a resume, with drawn classes and in bf16 "
+    "too") {
   const ScratchDirectory scratch;
   draw_world(scratch.path());
   const int before = threads();
-  for (const double density : {1.0, 0.5}) {
-    const auto with = [&](const std::string& name) {
-      VisionPretraining o = options_for(scratch, cat(name, density));
+  for (const auto& [density, dtype] :
+       {std::pair{1.0, Dtype::f32}, std::pair{0.5, Dtype::f32}, std::pair{0.5, Dtype::bf16}}) {
+    const auto with = [&, density = density, dtype = dtype](const std::string& name) {
+      VisionPretraining o = options_for(scratch, cat(name, density, name_of(dtype)));
+      o.dtype = dtype;
       o.train.objects.density = o.train.characters.density = density;
       o.save_every = 5;
       return o;
@@ -119,7 +123,7 @@ TEST_CASE("vision pre-training: the same bits with one and two threads, and afte
       head.classes = static_cast<std::int64_t>(loader.file().classes().size());
       head.characters = static_cast<std::int64_t>(loader.file().characters().size());
       RiceModel model(half.vision, head);
-      model.parameters().allocate(Dtype::f32, cpu());
+      model.parameters().allocate(dtype, cpu());
       initialize(model.parameters(), half.init, half.init_seed);
       RegionObjective objective(model, loader, half.train);
       StepEngine trainer(objective, half.train);

@@ -21,11 +21,16 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, const
   for (const auto& e : parameters.entries()) {
     const Tensor stored = weights.tensor(e.parameter.name);
     const Tensor t = adapter ? adapter->merged(e.parameter.name, stored) : stored;
-    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
+    for (const Tensor& to : {e.parameter.value, gradient_of(e.parameter, parameters.masters())})
+      if (to) to.copy_from(t.dtype() == to.dtype() ? t : t.to(to.dtype(), Segment::workspace));
   }
 }
 
 }  // namespace
+
+Dtype written_dtype(const Parameters& parameters, Dtype dtype) {
+  return dtype == Dtype::bf16 ? dtype : accum_dtype(parameters.dtype());
+}
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
@@ -91,6 +96,12 @@ std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, co
          "the embedding; set it to false to use that head, or remove the tensor";
 }
 
+void load_masters(Onevision& model, const std::string& directory) {
+  const CheckpointReader weights = CheckpointReader::open(directory);
+  weights.check_names(expected_names(model, weights));
+  copy_weights(model.parameters(), weights);
+}
+
 std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& directory, const LoadOptions& options) {
   const bool data = options.device->has_data();
   std::optional<CheckpointReader> weights;
@@ -110,19 +121,22 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 }
 
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad, bool untied_head) {
+                 std::int64_t pad, bool untied_head, Dtype dtype) {
   ModelConfig config = model.config();
   std::vector<NamedTensor> tensors;
-  for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
+  const Parameters& parameters = model.parameters();
+  for (const auto& e : parameters.entries()) tensors.push_back({e.parameter.name, parameters.precise(e.parameter)});
   if (untied_head && config.text.tied) {
     config.text.tied = false;
-    tensors.push_back({head, model.parameters().aliases().at(head)->value});
+    tensors.push_back({head, parameters.precise(*parameters.aliases().at(head))});
   }
-  write_durably(directory + "/config.json", config.json().dump(2) + "\n");
+  Json json = config.json();
+  if (dtype == Dtype::bf16) json.set("torch_dtype", "bfloat16");
+  write_durably(directory + "/config.json", json.dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
-  write_checkpoint(directory, tensors);
+  write_checkpoint(directory, tensors, {.dtype = written_dtype(parameters, dtype)});
 }
 
 }  // namespace ov

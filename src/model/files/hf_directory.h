@@ -35,15 +35,16 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 inline std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {}) {
   return load_model(read_model_config(directory, options), directory, options);
 }
-// Only the weights, into a model that is allocated.
+// Only the weights, into a model that is allocated: values, and masters where train() has made some.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
-inline void load_weights(Onevision& model, const CheckpointReader& weights) {
-  load_weights(model.parameters(), weights);
-}
+// Once more, into the masters of a model that was loaded from there, whose values have lost digits of it.
+void load_masters(Onevision& model, const std::string& directory);
 // config.json, generation_config.json, model*.safetensors into an existing directory. `eos` and `pad` are token ids.
 // untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo AutoModel wants it.
+// dtype: bf16, or f32: masters where there are some (f64 stays f64).
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad, bool untied_head = false);
+                 std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32);
+Dtype written_dtype(const Parameters& parameters, Dtype dtype);
 
 std::vector<NamedShape> expected_names(const Parameters& parameters);
 inline std::vector<NamedShape> expected_names(const Onevision& model) { return expected_names(model.parameters()); }

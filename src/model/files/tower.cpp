@@ -1,7 +1,7 @@
 #include "base/io/durable_directory.h"
 #include "base/io/file.h"
+#include "model/files/hf_directory.h"
 #include "model/region_head.h"
-#include "store/hf_weights.h"
 
 namespace ov {
 namespace {
@@ -23,14 +23,14 @@ Json vision_json(const VisionConfig& vision) {
 
 }  // namespace
 
-void export_tower(const std::string& directory, const RiceModel& model) {
+void export_tower(const std::string& directory, const RiceModel& model, Dtype dtype) {
   DurableDirectory out(directory, "pretrain");
   const Json config = Json::object({{"model_type", "rice_vit"}, {"vision_config", vision_json(model.tower().config)}});
   write_durably(out.file("config.json"), config.dump(2) + "\n");
   std::vector<NamedTensor> tensors;
   for (const auto& e : model.parameters().entries())
-    if (of_tower(e.parameter.name)) tensors.push_back({e.parameter.name, e.parameter.value});
-  write_checkpoint(out.path(), tensors);
+    if (of_tower(e.parameter.name)) tensors.push_back({e.parameter.name, model.parameters().precise(e.parameter)});
+  write_checkpoint(out.path(), tensors, {.dtype = written_dtype(model.parameters(), dtype)});
   out.commit();
 }
 

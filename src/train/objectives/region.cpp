@@ -85,15 +85,12 @@ void RegionObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) 
   const auto at = static_cast<std::size_t>(leaf);
   const RegionBatch& batch = data_.micro_batches[at];
   if (batch.regions.empty()) return;  // every picture of it is faulty
-  const Dtype dtype = parameters().dtype();
-  const Tensor pixels =
-      batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
   std::vector<Grid> grids;
   for (const auto& g : batch.grids) grids.push_back({g[0], g[1], g[2]});
   std::vector<RegionBox> boxes;
   for (const Region& r : batch.regions) boxes.push_back({r.picture, r.box.x1, r.box.y1, r.box.x2, r.box.y2});
 
-  const Var directions = l2_normalize(model_.regions(&tape, pixels, grids, boxes));
+  const Var directions = l2_normalize(model_.regions(&tape, batch.pixel_values, grids, boxes));
   std::vector<Var> losses;
   std::int64_t next = leaf * (objects_.scalars() + texts_.scalars());
   const auto discriminate = [&](Table& table, Parameter* centres, const ClusterOptions& options) {

@@ -37,7 +37,7 @@ void export_model(const std::string& directory, const Onevision& model, Processo
   const std::int64_t last = stop.empty() ? 0 : stop.back();
   processor.line_after_picture = true;
   DurableDirectory out(directory, options.command);
-  write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head);
+  write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head, options.dtype);
   for (const std::string& source : options.code) copy_code(source, out.path());
   processor.write(out.path());
   out.commit();
@@ -58,12 +58,14 @@ StepReport run_training(const TrainJob& job) {
   const RunDirectory directory(job, "model", "train", {job.model_dir});
   const Data data = open_data(job, processor);
   LanguageObjective objective(*model, *data.steps, job.train);
+  if (model->parameters().masters()) load_masters(*model, job.model_dir);
   StepEngine engine(objective, job.train);
 
   const RunFacts facts{.counts = Json::object({{"records", data.records}}),
                        .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
-    export_model(directory.result(), *model, processor, {.code = {job.model_dir}, .untied_head = job.untied_head});
+    export_model(directory.result(), *model, processor,
+                 {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype});
     return Json::object({{"rejects", data.steps->rejects().json()}});
   });
 }

@@ -28,6 +28,7 @@ struct ExportOptions {
   std::string command = "train";       // who writes it (base/io/durable_directory.h)
   std::vector<std::string> code = {};  // directories whose *.py go with it, if they are whole models; "" is none
   bool untied_head = false;            // a tied model is written with a copy of the embedding for a head
+  Dtype dtype = Dtype::f32;            // write_model (model/files/hf_directory.h)
 };
 
 // Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files.

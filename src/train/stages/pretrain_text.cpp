@@ -55,13 +55,15 @@ StepReport pretrain_text(const TextPretraining& o) {
   TrainOptions train = o.train;
   train.modules = {"language_model"};
   LanguageObjective objective(*start.model, loader, train);
+  if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
   StepEngine engine(objective, train);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"records", loader.records()}}),
                        .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
-    export_model(directory.result(), *start.model, start.processor, {.command = "pretrain", .code = {o.model_dir}});
+    export_model(directory.result(), *start.model, start.processor,
+                 {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype});
     return Json::object({{"rejects", loader.rejects().json()}});
   });
 }

@@ -24,7 +24,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
       .counts = Json::object(
           {{"pictures", loader.file().size()}, {"classes", head.classes}, {"characters", head.characters}})};
   return run_to_end(engine, o, facts, [&] {
-    export_tower(directory.result(), model);
+    export_tower(directory.result(), model, o.export_dtype);
     return Json::object({{"rejects", loader.state().rejects.json()}});
   });
 }
