@@ -27,6 +27,11 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   if (inputs.grids.empty()) return {};
   check_patches(inputs.grids, inputs.pixel_values.dim(0));
+  if (const std::int64_t n = inputs.pixel_values.numel() / inputs.pixel_values.dim(0);
+      n != config_.vision.patch_values())
+    input_error("pixel_values has rows of ", n, " values, the model's patches have ", config_.vision.patch_values(),
+                " (", config_.vision.channels, " colours, ", config_.vision.patch, " x ", config_.vision.patch,
+                " pixels)");
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
   const Tensor here = inputs.pixel_values.to(parameters_.device());
   const Var pixels = tape ? tape->input(here) : Var{here};
@@ -43,7 +48,8 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
   for (std::size_t t = 0; t < ids.size(); ++t)
     if (ids[t] == image_token) source[t] = next++;
   if (next != features)
-    input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
+    input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens",
+                next ? "" : cat("; image_token_id is ", image_token));
   return source;
 }
 

@@ -18,12 +18,18 @@ std::vector<std::string> code_of(const std::string& directory) {
 
 void copy_weights(Parameters& parameters, const CheckpointReader& weights) {
   for (const auto& e : parameters.entries()) {
-    const Tensor t = weights.tensor(e.parameter.name);
-    e.parameter.value.copy_from(t.dtype() == e.parameter.value.dtype() ? t : t.to(e.parameter.value.dtype()));
+    const std::string& name = e.parameter.name;
+    copy_weight(weights.path(), name, weights.tensor(name), e.parameter.value);
   }
 }
 
 }  // namespace
+
+void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to) {
+  if (from.dtype() != Dtype::f64 && from.dtype() != Dtype::f32 && from.dtype() != Dtype::bf16)
+    input_error(where, ": tensor '", name, "': holds ", name_of(from.dtype()), ", expected floating-point numbers");
+  to.copy_from(from.dtype() == to.dtype() ? from : from.to(to.dtype(), Segment::workspace));
+}
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
@@ -114,7 +120,10 @@ void write_model(const std::string& directory, const Onevision& model, const std
     config.text.tied = false;
     tensors.push_back({head, model.parameters().aliases().at(head)->value});
   }
-  write_durably(directory + "/config.json", config.json().dump(2) + "\n");
+  Json described = config.json();
+  const Dtype dtype = model.parameters().dtype();
+  described.set("torch_dtype", dtype == Dtype::f64 ? "float64" : dtype == Dtype::bf16 ? "bfloat16" : "float32");
+  write_durably(directory + "/config.json", described.dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
