@@ -21,8 +21,7 @@ std::int64_t inspect_tokens(const std::string& tokenizer_directory, const std::s
   for (Json line; lines.next(&line); ++count) {
     const Json* text = line.find("text");
     if (!text || !text->is_string())
-      input_error(in, ":", lines.line(), ": expected an object with a string \"text\", got ",
-                  line.dump().substr(0, 80));
+      input_error(in, ":", lines.line(), ": expected an object with a string \"text\", got ", line.shown());
     file.write(Json::object({{"ids", tokenizer.encode(text->as_string())}}).dump() + "\n");
   }
   file.commit();

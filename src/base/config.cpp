@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <sstream>
 
 #include "base/config_words.h"
@@ -11,7 +12,7 @@
 namespace ov {
 namespace {
 
-std::string in_quotes(const std::string& text) { return "'" + text + "'"; }
+std::string in_quotes(const std::string& text) { return "'" + shown(text) + "'"; }
 
 template <class T>
 bool read_number(const std::string& text, T* number) {
@@ -52,7 +53,9 @@ bool from_json(const Key& key, const Json& json, Value* value) {
 
 // What the key does not allow about the value: of a list the first such word, else `typed`; empty when all is well.
 std::string refused(const Key& key, const Value& value, const std::string& typed) {
-  const auto outside = [&](double v) { return !(v >= key.allowed.low && v <= key.allowed.high); };  // NaN too
+  const auto outside = [&](double v) {  // NaN too
+    return !(v >= key.allowed.low && v <= key.allowed.high && std::isfinite(v));
+  };
   if (const auto* i = std::get_if<std::int64_t>(&value)) return outside(static_cast<double>(*i)) ? typed : "";
   if (const auto* d = std::get_if<double>(&value)) return outside(*d) ? typed : "";
   if (key.allowed.choices.empty()) return "";
@@ -66,7 +69,7 @@ std::string refused(const Key& key, const Value& value, const std::string& typed
 constexpr const char* from_command_line = "command line";
 
 [[noreturn]] void unknown_key(const std::string& where, std::string_view name, const Strings& candidates) {
-  input_error(where, "unknown key '", name, "'", did_you_mean(name, candidates));
+  input_error(where, "unknown key '", shown(name), "'", did_you_mean(name, candidates));
 }
 
 }  // namespace
@@ -100,8 +103,8 @@ void Config::read_object(const KeyTable& table, const Json& object, const std::s
       unknown_key(path + ": ", name, names);
     }
     Value value;
-    if (!from_json(*key, json, &value)) input_error(where, ": expected ", expected(*key), ", got ", json.dump());
-    set(*key, std::move(value), where, path, json.dump());
+    if (!from_json(*key, json, &value)) input_error(where, ": expected ", expected(*key), ", got ", json.shown());
+    set(*key, std::move(value), where, path, json.shown());
   }
 }
 

@@ -38,9 +38,11 @@ std::string expected(const Key& key) {
   const std::string_view choices = key.allowed.choices;
   const bool low = key.allowed.low > -std::numeric_limits<double>::infinity();
   const bool high = key.allowed.high < std::numeric_limits<double>::infinity();
+  const bool whole = std::holds_alternative<std::int64_t>(key.value);
+  const auto bound = [&](double v) { return whole ? cat(static_cast<std::int64_t>(v)) : cat(v); };
   std::string range;
-  if (low && high) range = cat(" from ", key.allowed.low, " to ", key.allowed.high);
-  else if (low) range = cat(" of at least ", key.allowed.low);
+  if (low && high) range = cat(" from ", bound(key.allowed.low), " to ", bound(key.allowed.high));
+  else if (low) range = cat(" of at least ", bound(key.allowed.low));
   switch (key.value.index()) {
     case 0: return "true or false";
     case 1: return "an integer" + range;

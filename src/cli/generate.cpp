@@ -1,5 +1,6 @@
 #include "generate/generate.h"
 
+#include "base/utf8.h"
 #include "cli/verbs.h"
 #include "train/stages/model_directory.h"
 
@@ -9,6 +10,7 @@ Exit generate(const Config& config) {
   use_threads(config);
   const std::string& directory = config.required("model.dir");
   const std::string& text = config.required("generate.prompt");
+  require_utf8(text, "generate.prompt");
   const ModelFiles files = open_model_files(directory, load_options(config));
   const Processor& processor = files.processor;
   const auto stop = read_stop_ids(directory, processor.stop_ids(), files.config.text.vocabulary);

@@ -92,7 +92,7 @@ std::vector<Key> rows() {
       {"train.out", "out", "", any, "train pretrain",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
       {"train.steps", "steps", whole(100), at_least(1), "train pretrain", "optimiser steps", Resume::free},
-      {"train.micro_batches", "", whole(1), at_least(1), "train pretrain plan", "micro-batches a step"},
+      {"train.micro_batches", "", whole(1), Allowed(1, 1 << 20), "train pretrain plan", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain", "longest row of tokens"},
       {"train.grad_sum", "", "tree", "tree chain", "train pretrain plan",
@@ -132,9 +132,9 @@ std::vector<Key> rows() {
       {"optimizer.lr_scale.visual", "", 1.0, Allowed(0, 1e3), "train", "factor on the vision tower's learning rate"},
       {"optimizer.weight_decay", "", 0.0, Allowed(0, 1), "train pretrain",
        "decoupled weight decay; never on biases and norms"},
-      {"optimizer.beta1", "", 0.9, Allowed(0, 1), "train pretrain", "decay of the first moment"},
-      {"optimizer.beta2", "", 0.99, Allowed(0, 1), "train pretrain", "decay of the second moment"},
-      {"optimizer.eps", "", 1e-5, Allowed(0, 1), "train pretrain", "added to the root of the second moment"},
+      {"optimizer.beta1", "", 0.9, Allowed(0, 0.999999), "train pretrain", "decay of the first moment"},
+      {"optimizer.beta2", "", 0.99, Allowed(0, 0.999999), "train pretrain", "decay of the second moment"},
+      {"optimizer.eps", "", 1e-5, Allowed(1e-20, 1), "train pretrain", "added to the root of the second moment"},
       {"optimizer.clip_grad", "", 1.0, Allowed(0, 1e6), "train pretrain", "global gradient norm limit; 0 turns it off"},
       {"optimizer.no_decay", "", Strings{}, any, "train pretrain",
        "parts of parameter names that take no weight decay either"},
@@ -230,8 +230,9 @@ std::vector<Key> rows() {
        "itself"},
 
       // --- region cluster discrimination (model/region_head.h, train/cluster_discrimination.h)
-      {"rice.layers", "", whole(2), at_least(1), "pretrain", "region layers behind the tower"},
-      {"rice.embedding", "", whole(0), at_least(0), "pretrain", "width of a region's embedding; 0: the tower's"},
+      {"rice.layers", "", whole(2), Allowed(1, 256), "pretrain", "region layers behind the tower"},
+      {"rice.embedding", "", whole(0), Allowed(0, 1 << 20), "pretrain",
+       "width of a region's embedding; 0: the tower's"},
       {"rice.query", "", "class_token", "class_token learned", "pretrain", "what a region's query starts from"},
       {"rice.mlp", "", true, any, "pretrain", "region layers have an MLP"},
       {"rice.rope", "", true, any, "pretrain", "their keys are rotated by position"},
@@ -257,7 +258,7 @@ std::vector<Key> rows() {
 
       // --- the other commands
       {"synth.seed", "seed", whole(1), at_least(0), "synth", "of the pictures"},
-      {"synth.count", "count", whole(10), at_least(1), "synth", "pictures"},
+      {"synth.count", "count", whole(10), Allowed(1, 1 << 20), "synth", "pictures"},
       {"synth.what", "what", "lessons", "lessons world", "synth", "ten pictures, or the whole toy world"},
       {"synth.instruct", "", whole(10000), at_least(0), "synth", "world: pictures with conversations"},
       {"synth.captions", "", whole(10000), at_least(0), "synth", "world: pictures with captions"},
@@ -287,10 +288,11 @@ std::vector<Key> rows() {
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
       {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
       {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},
-      {"plan.images", "", whole(1), at_least(0), "plan", "pictures in the row"},
-      {"plan.text_tokens", "", whole(112), at_least(1), "plan", "other tokens in the row"},
+      {"plan.images", "", whole(1), Allowed(0, 1 << 16), "plan", "pictures in the row"},
+      {"plan.text_tokens", "", whole(112), Allowed(1, 1 << 24), "plan", "other tokens in the row"},
       {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
-      {"bench.repeats", "", whole(11), at_least(1), "bench", "timings of each product, of which the median counts"},
+      {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
+       "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},
   };
 }

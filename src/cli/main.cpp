@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -44,6 +45,7 @@ int fail(Exit exit, std::string message) {
 
 int main(int argc, char** argv) {
   open_standard_files();
+  std::signal(SIGXFSZ, SIG_IGN);  // a write past RLIMIT_FSIZE is EFBIG, an error like any other
   try {
     return static_cast<int>(run(Strings(argv + 1, argv + argc)));
   } catch (const Error& e) { return fail(e.exit(), e.what()); } catch (const std::bad_alloc&) {

@@ -1,5 +1,7 @@
 #include "report/report.h"
 
+#include <filesystem>
+
 #include "cli/verbs.h"
 
 namespace ov::cli {
@@ -34,6 +36,12 @@ Exit report(const Config& config) {
     options.eval_json = eval + "/eval.json";
     options.predictions = eval + "/predictions.jsonl";
   }
+  std::vector<std::string> read = {options.eval_json, options.predictions};
+  for (const auto* files : {&options.stages, &options.packs})
+    for (const NamedFile& file : *files) read.push_back(file.path);
+  for (const std::string& path : read)
+    if (std::error_code missing; std::filesystem::equivalent(options.out, path, missing))
+      input_error("out: ", options.out, " is also read and would be replaced; name another");
   write_report(options);
   return Exit::done;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -105,10 +106,15 @@ void sum_options(const Config& config, StepOptions& step) {
 
 void step_options(const Config& config, StepOptions& step) {
   step.steps = config.integer("train.steps");
-  step.schedule = {.peak = config.number("optimizer.lr"),
-                   .min = config.number("optimizer.min_lr"),
+  const double peak = config.number("optimizer.lr"), min = config.number("optimizer.min_lr");
+  const std::string& decay = config.text("schedule.decay");
+  if (decay == "cosine" && min > peak)
+    input_error("optimizer.min_lr is ", min, ", more than the peak, optimizer.lr ", peak,
+                "; the rate would rise where it should decay");
+  step.schedule = {.peak = peak,
+                   .min = min,
                    .warmup = config.number("schedule.warmup"),
-                   .decay = config.text("schedule.decay"),
+                   .decay = decay,
                    .first_step = config.integer("schedule.first_step")};
   step.optimizer = {.beta1 = config.number("optimizer.beta1"),
                     .beta2 = config.number("optimizer.beta2"),
@@ -138,13 +144,25 @@ LoaderOptions loader_options(const Config& config, std::string_view seed) {
   return data;
 }
 
+namespace {
+
+// Whether `out` is a file of a directory that a command wrote whole, such as a model's weights.
+bool is_part(const std::string& out, const std::string& directory) {
+  if (!DurableDirectory::complete(directory)) return false;
+  std::error_code missing;
+  const auto inner = std::filesystem::canonical(out, missing), outer = std::filesystem::canonical(directory, missing);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
+}  // namespace
+
 const std::string& output(const Config& config) {
   const std::string& out = config.required("out");
   std::error_code missing;
   if (!std::filesystem::is_regular_file(out, missing) && !std::filesystem::is_directory(out, missing)) return out;
   for (std::string text : config.texts("out")) {
     for (const auto equals = text.find('='); const std::string& path : {text, text.substr(equals + 1)})
-      if (std::filesystem::equivalent(out, path, missing))
+      if (std::filesystem::equivalent(out, path, missing) || is_part(out, path))
         input_error("out: ", out, " is also read (", text, ") and would be replaced; name another");
   }
   return out;

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "base/io/durable_directory.h"
 #include "base/progress.h"
 #include "cli/verbs.h"
 #include "data/synth/lessons.h"
@@ -42,6 +43,9 @@ Exit synth(const Config& config) {
                                      .count = static_cast<int>(config.integer("synth.count")),
                                      .data_dir = config.text("synth.data_dir")};
   config.refuse_unread("with --what lessons");
+  if (DurableDirectory::complete(lessons.out_dir))
+    input_error(lessons.out_dir, ": a command wrote it whole (", DurableDirectory::marker,
+                "), so lessons are not put into it; name another directory");
   synth::write_lessons(lessons);
   return Exit::done;
 }

@@ -140,7 +140,9 @@ class Evaluator {
 
   std::string answer(const Job& j) const {
     const Var& features = seen_[j.picture];
-    const std::vector<Turn> turns = {{"user", cat(image_tag, "\n", j.question->question)},
+    const std::string& question = j.question->question;
+    const bool placed = question.find(image_tag) != question.npos;
+    const std::vector<Turn> turns = {{"user", placed ? question : cat(image_tag, "\n", question)},
                                      {"assistant", j.question->answer}};
     const std::vector<std::int64_t> image_tokens = {features.dim(0)};
     const Encoded e = encode_conversation(processor_.tokenizer(), turns, image_tokens);

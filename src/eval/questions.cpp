@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "store/jsonl.h"
+#include "text/conversation.h"
 
 namespace ov {
 namespace {
@@ -36,7 +37,7 @@ const std::string& text_of(const Json& line, const char* key, const std::string&
   const Json* value = line.is_object() ? line.find(key) : nullptr;
   if (!value || !value->is_string())
     reject(RejectReason::malformed_record, where, ": expected a string '", key, "', found ",
-           value              ? value->dump()
+           value              ? value->shown()
            : line.is_object() ? "none"
                               : kind_name(line.kind()));
   return value->as_string();
@@ -63,11 +64,14 @@ class Reader {
     q.scorer = own == category.templates.end() ? category.scorer : own->second;
     if (const Json* stated = line.find("scorer");
         stated && (!stated->is_string() || stated->as_string() != q.scorer->name))
-      input_error(where, ": scorer ", stated->dump(), " for template '", q.from_template, "', where ", tasks_.path,
+      input_error(where, ": scorer ", stated->shown(), " for template '", q.from_template, "', where ", tasks_.path,
                   " has '", q.scorer->name, "'");
     if (normalise(q.question).empty()) reject(RejectReason::empty_text, where, ": the question is empty");
+    if (count(q.question, image_tag) > 1 || count(q.question, "<|image_pad|>") > 0)
+      reject(RejectReason::image_count, where,
+             ": the question has more places for pictures than the one that is shown");
     if (!q.scorer->takes(q.answer))
-      reject(RejectReason::no_answer, where, ": '", q.answer, "' is no answer for scorer ", q.scorer->name);
+      reject(RejectReason::no_answer, where, ": '", shown(q.answer), "' is no answer for scorer ", q.scorer->name);
     if (!is_file(q.image)) reject(RejectReason::image_missing, where, ": no such picture: ", q.image);
     if (!ids_.insert(q.id).second) reject(RejectReason::duplicate_key, where, ": id '", q.id, "' came before");
     return q;
@@ -137,6 +141,8 @@ Questions read_questions(const std::string& directory, const EvalTasks& tasks, s
   }
   const std::string commonest = directory + "/commonest_answers.json";
   const Json answers = Json::read(commonest);
+  if (!answers.is_object())
+    input_error(commonest, ": expected an object of templates, found ", kind_name(answers.kind()));
   for (const auto& [id, entry] : answers.members()) {
     const Json* answer = entry.is_object() ? entry.find("answer") : nullptr;
     if (!answer || !answer->is_string())

@@ -1,6 +1,7 @@
 // What an evaluation came to: the two files, the table, and the name of the model by its content.
 #include <algorithm>
-#include <cstdio>
+#include <iomanip>
+#include <sstream>
 
 #include "base/io/file.h"
 #include "base/sha256.h"
@@ -74,7 +75,7 @@ std::string read_expected_sha256(const std::string& path) {
                    value->as_string().find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!hex)
     input_error(path, ": model_sha256: expected 64 lower-case hex digits or null, found ",
-                value ? value->dump() : "nothing");
+                value ? value->shown() : "nothing");
   return value->as_string();
 }
 
@@ -110,16 +111,17 @@ Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha
 }
 
 std::string evaluation_text(const Json& eval) {
-  std::string out = "category                  questions  accuracy  blind: commonest   grey\n";
-  char line[160];
-  for (const auto& [name, c] : eval.at("categories").members()) {
-    std::snprintf(line, sizeof line, "%-26s %8ld %9.3f %17.3f %6.3f\n", name.c_str(),
-                  static_cast<long>(c.at("n").as_int()), c.at("accuracy").as_double(),
-                  c.at("blind_commonest").as_double(), c.at("blind_grey").as_double());
-    out += line;
-  }
-  std::snprintf(line, sizeof line, "%-35s %9.3f\n", "mean of the categories", eval.at("mean").as_double());
-  out += line;
+  std::ostringstream table;
+  table << "category                  questions  accuracy  blind: commonest   grey\n"
+        << std::fixed << std::setprecision(3);
+  const auto share = [](const Json& object, const char* key) { return object.at(key).as_double(); };
+  for (const auto& [name, c] : eval.at("categories").members())
+    table << std::left << std::setw(26) << name << std::right << " " << std::setw(8) << c.at("n").as_int() << " "
+          << std::setw(9) << share(c, "accuracy") << " " << std::setw(17) << share(c, "blind_commonest") << " "
+          << std::setw(6) << share(c, "blind_grey") << "\n";
+  table << std::left << std::setw(35) << "mean of the categories" << std::right << " " << std::setw(9)
+        << share(eval, "mean") << "\n";
+  std::string out = table.str();
   std::string rejects;
   for (const auto& [reason, n] : eval.at("rejects").members())
     if (n.as_int() > 0) rejects += cat(rejects.empty() ? "" : ", ", reason, " ", n.as_int());

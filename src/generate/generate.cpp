@@ -120,8 +120,7 @@ std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std:
       if (!value || value->is_null()) continue;
       for (const Json& id : value->is_array() ? value->items() : std::vector<Json>{*value}) {
         if (!id.is_integer() || id.as_int() < 0 || id.as_int() >= vocabulary)
-          input_error(path, ": ", key, ": expected ids from 0 to ", vocabulary - 1, ", found ",
-                      value->dump().substr(0, 80));
+          input_error(path, ": ", key, ": expected ids from 0 to ", vocabulary - 1, ", found ", value->shown());
         if (std::find(stop.begin(), stop.end(), id.as_int()) == stop.end()) stop.push_back(id.as_int());
       }
     }

@@ -20,9 +20,10 @@ constexpr const char* harmless =
 // A key with one of these in its name changes what a model computes.
 // clang-format off
 const std::vector<const char*> arithmetic = {
-    "_eps", "activation", "alibi", "attn_temperature", "bias", "chunk", "deepstack", "dropout", "expert", "fullatt",
-    "head_dim", "hidden_act", "lora", "moe_", "multiplier", "norm_type", "parallel_", "position_embedding", "pruned",
-    "qk_norm", "quant", "rope", "rotary", "scal", "sliding", "soft_cap", "softcap", "sparse", "window"};
+    "_eps", "activation", "alibi", "attn_temperature", "bias", "bidirectional", "chunk", "clip_", "deepstack",
+    "dropout", "expert", "fullatt", "head_dim", "hidden_act", "lora", "moe_", "multiplier", "norm_type", "parallel_",
+    "position_embedding", "pruned", "qk_norm", "quant", "rope", "rotary", "scal", "sliding", "soft_cap", "softcap",
+    "sparse", "window"};
 // clang-format on
 
 // The base of the rotary frequencies, which Transformers 4 writes as rope_theta and 5 into rope_parameters.
@@ -41,6 +42,7 @@ void read_rope(JsonSection& s, std::optional<double>& theta) {
     if (!rope) continue;
     if (!rope->is_object())
       input_error(s.where(), ": ", key, ": expected an object, found ", JsonSection::shown(*rope));
+    const bool typed = rope->find("rope_type") || rope->find("type");
     for (const auto& [name, value] : rope->members()) {
       const std::string place = cat(key, ".", name);
       // A scaling's numbers mean nothing beside the type "default"; the original takes "mrope" for it.
@@ -54,7 +56,7 @@ void read_rope(JsonSection& s, std::optional<double>& theta) {
                       "; only \"default\", no scaling, is built");
       } else if (!JsonSection::off(value) &&
                  !(name == "partial_rotary_factor" && value.is_number() && value.as_double() == 1) &&
-                 std::string(unused).find(" " + name + " ") == std::string::npos)
+                 !(typed && std::string(unused).find(" " + name + " ") != std::string::npos))
         input_error(s.where(), ": ", place, " is ", JsonSection::shown(value), "; nothing like it is built");
     }
   }
@@ -139,6 +141,7 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   check_full_attention(s, t.layers, !qwen3);
   s.only("hidden_act", {"silu", "swish"});
   s.only("use_qk_norm", {true});
+  s.only("is_causal", {true});
   s.find("image_token_id"), s.find("video_token_id");  // the original's class keeps copies of the top level's
   s.finish(harmless, arithmetic);
   return t;
@@ -150,7 +153,7 @@ VisionConfig read_vision(const Json& json, const std::string& where, std::int64_
   v.depth = s.integer("depth");
   v.hidden = s.integer(json.find("hidden_size") ? "hidden_size" : "embed_dim");
   if (s.integer("embed_dim", v.hidden) != v.hidden)
-    input_error(where, ": embed_dim is ", json.at("embed_dim").dump(), " where hidden_size is ", v.hidden);
+    input_error(where, ": embed_dim is ", json.at("embed_dim").shown(), " where hidden_size is ", v.hidden);
   v.heads = s.integer("num_heads");
   v.intermediate = s.integer("intermediate_size");
   v.patch = s.integer("patch_size");
@@ -163,7 +166,7 @@ VisionConfig read_vision(const Json& json, const std::string& where, std::int64_
   s.only("num_key_value_groups", {1});
   for (const char* key : {"text_hidden_size", "out_hidden_size"})
     if (text_hidden > 0 && s.integer(key, text_hidden) != text_hidden)
-      input_error(where, ".", key, " is ", json.at(key).dump(), " where text_config.hidden_size is ", text_hidden);
+      input_error(where, ".", key, " is ", json.at(key).shown(), " where text_config.hidden_size is ", text_hidden);
     else s.find(key);
   std::optional<double> theta = v.rope_theta;
   read_rope(s, theta);

@@ -29,6 +29,11 @@ Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   if (inputs.grids.empty()) return {};
   if (!visual_) input_error("pictures for a language model alone: its config.json has no vision_config");
   check_patches(inputs.grids, inputs.pixel_values.dim(0));
+  if (const std::int64_t n = inputs.pixel_values.numel() / inputs.pixel_values.dim(0);
+      n != config_.vision.patch_values())
+    input_error("pixel_values has rows of ", n, " values, the model's patches have ", config_.vision.patch_values(),
+                " (", config_.vision.channels, " colours, ", config_.vision.patch, " x ", config_.vision.patch,
+                " pixels)");
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
   const Var pixels = pixels_on(tape, inputs.pixel_values, parameters_);
   return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
@@ -44,7 +49,8 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
   for (std::size_t t = 0; t < ids.size(); ++t)
     if (ids[t] == image_token) source[t] = next++;
   if (next != features)
-    input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens");
+    input_error("input_ids holds ", next, " image placeholders, the pictures have ", features, " tokens",
+                next ? "" : cat("; image_token_id is ", image_token));
   return source;
 }
 

@@ -20,7 +20,7 @@ double number_or_zero(const Json& line, const char* key) {
 
 void add_step(RunSummary& run, const Json& line, const std::string& where) {
   const Json* step = line.find("step");
-  if (!step || !step->is_integer()) input_error(where, ": expected a whole number 'step', found ", line.dump());
+  if (!step || !step->is_integer()) input_error(where, ": expected a whole number 'step', found ", line.shown());
   run.last_step = step->as_int();
   run.step.push_back(static_cast<double>(run.last_step));
   run.loss.push_back(number(line, "loss"));
@@ -52,7 +52,7 @@ RunSummary read_run(const std::string& name, const std::string& path) {
   for (Json line; lines.next(&line);) {
     const std::string where = cat(path, ":", lines.line());
     const Json* type = line.is_object() ? line.find("type") : nullptr;
-    if (!type || !type->is_string()) input_error(where, ": expected an object with a 'type', found ", line.dump());
+    if (!type || !type->is_string()) input_error(where, ": expected an object with a 'type', found ", line.shown());
     if (type->as_string() == "step") add_step(run, line, where);
     else if (type->as_string() == "resume") ++run.resumed;
     else if (type->as_string() == "times") run.times = line;

@@ -172,8 +172,9 @@ std::string operations_table(const std::vector<RunSummary>& runs) {
       parts[name][i] = p;
       all.seconds -= p.seconds;
     };
-    for (const auto& [name, pair] : t.at("ops").members())
-      add(name, {pair.items()[0].as_double(), pair.items()[1].as_double()});
+    try {
+      for (const auto& [name, pair] : t.at("ops").members()) add(name, {pair[0].as_double(), pair[1].as_double()});
+    } catch (const Error& e) { input_error(runs[i].path, ": times: ", e.what()); }
     add("norm of the gradients, AdamW", {threads * number(t, "update_seconds"), threads * number(t, "update_floor")});
     add("waiting for data", {threads * number(t, "data_seconds"), 0});
     rest[i] = all;

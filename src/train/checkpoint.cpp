@@ -116,7 +116,7 @@ Json checked_checkpoint(const std::string& directory) {
     const Json* value = state.is_object() ? state.find(key) : nullptr;
     if (!value || !value->is_integer() || value->as_int() < 0)
       input_error(path, ": ", key, ": expected a whole number of at least 0, found ",
-                  value ? value->dump() : "nothing");
+                  value ? value->shown() : "nothing");
     return value->as_int();
   };
   if (const std::int64_t version = number("version"); version != state_version)

@@ -17,10 +17,13 @@ std::string cut_damage(const std::string& path) {
   std::size_t at = 0, line = 0;
   for (std::size_t newline; (newline = text.find('\n', at)) != text.npos; at = newline + 1) {
     try {
-      Json::parse(text.substr(at, newline - at), path, ++line).at("type").as_string();
+      const Json value = Json::parse(text.substr(at, newline - at), path, ++line);
+      value.at("type").as_string();
+      if (const Json* step = value.find("step")) step->as_int();
     } catch (const Error& e) {
       AppendFile(path, at);
-      return e.what();
+      const std::string fault = e.what(), place = cat(path, ":", line, ":");
+      return fault.starts_with(place) ? fault : cat(place, " ", fault);
     }
   }
   return "";

@@ -39,7 +39,7 @@ Json check_same_run(const std::string& checkpoint, const Json& stored, const Jso
   Json changed = Json::object();
   std::string wrong;
   const auto list = [&](const std::string& name, const Json& old_value, const Json& new_value) {
-    wrong += cat(wrong.empty() ? "" : "; ", name, " was ", old_value.dump(), " and is ", new_value.dump());
+    wrong += cat(wrong.empty() ? "" : "; ", name, " was ", old_value.shown(), " and is ", new_value.shown());
   };
   differences(stored, now, "config", [&](const std::string& name, const Json& old_value, const Json& new_value) {
     if (std::find(may_change.begin(), may_change.end(), name) == may_change.end()) list(name, old_value, new_value);

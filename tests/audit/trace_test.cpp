@@ -7,6 +7,7 @@
 
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/model/small_model.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -86,4 +87,21 @@ TEST_CASE("trace input: a grid asks for as many patches as there are, which is k
              "image_grid_thw without pixel_values"));
   CHECK(says({.more = {{"pixel_values", pixels(4)}, {"image_grid_thw", Tensor::of<std::int64_t>({1, 2, 2}, {3})}}},
              "image_grid_thw is [3], expected [images, 3]"));
+}
+
+TEST_CASE("trace: patches of another width and another placeholder are told by the names of what differs") {
+  const auto model = test::small_model();
+  const auto said = [&](std::int64_t width, std::int64_t placeholder) -> std::string {
+    TraceCase c;
+    c.input_ids = {1, placeholder, 2};
+    c.grids = {{1, 2, 2}};
+    c.pixel_values = Tensor::zeros({4, width}, Dtype::f32, cpu());
+    try {
+      trace_model(*model, c);
+    } catch (const Error& e) { return e.what(); }
+    return "";
+  };
+  CHECK(said(588, 96).empty());
+  CHECK(said(587, 96).find("pixel_values has rows of 587 values, the model's patches have 588") != std::string::npos);
+  CHECK(said(588, 95).find("image_token_id is 96") != std::string::npos);
 }

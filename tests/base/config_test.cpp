@@ -88,6 +88,9 @@ TEST_CASE("config: what is wrong on the command line is named, with what was exp
         "cook: unknown key '--stove.haet'; did you mean '--stove.heat'?");
   CHECK(error_of("cook", {"soup", "--heat=2"}) == "--heat: expected a number from 0 to 1, got '2'");
   CHECK(error_of("cook", {"soup", "--heat=nan"}) == "--heat: expected a number from 0 to 1, got 'nan'");
+  CHECK(error_of("wash", {"--heat=inf"}) == "--heat: expected a number of at least 0, got 'inf'");
+  CHECK(error_of("cook", {"soup", "--" + std::string(100000, 'k')}).size() < 500);
+  CHECK(error_of("cook", {"soup", "--stove.plates", std::string(100000, '9')}).size() < 500);
   CHECK(error_of("cook", {"soup", "--heat=warm"}) == "--heat: expected a number from 0 to 1, got 'warm'");
   CHECK(error_of("cook", {"soup", "--stove.plates", "2.5"}) ==
         "--stove.plates: expected an integer of at least 1, got '2.5'");
@@ -120,6 +123,8 @@ TEST_CASE("config: what is wrong in a file is named with the file and the key") 
   CHECK(file_error(R"({"stove.fuel": "wod"})") ==
         "FILE: stove.fuel: expected one of gas wood, got \"wod\"; did you mean 'wood'?");
   CHECK(file_error(R"({"herbs": "pepper"})") == "FILE: herbs: expected some of salt thyme sage, got 'pepper'");
+  for (const std::string& key : {std::string("stove.plates"), std::string(100000, 'k')})
+    CHECK(file_error("{\"" + key + "\": \"" + std::string(100000, 'x') + "\"}").size() < 500);
   CHECK(file_error("[1]") == "FILE: expected an object of keys, found an array");
   CHECK(file_error("{\"herbs\": \n ,}").starts_with("FILE:2:"));
   CHECK(error_of("cook", {"soup", "--config", "/nowhere/c.json"}).find("/nowhere/c.json") != std::string::npos);

@@ -1,6 +1,7 @@
 #include "base/io/durable_directory.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/io/file.h"
@@ -182,6 +183,19 @@ TEST_CASE("what users put into a directory stays when it is written again, kille
   std::filesystem::copy(dir / "other/DONE", path + "/DONE");
   CHECK(thrown([&] { save(path, "next"); }).find("model/a: is not what `test` wrote") != std::string::npos);
   CHECK(state(path) == "newer");
+}
+
+TEST_CASE("an empty directory of the user's comes along, and a pipe is refused before the work begins") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "model";
+  save(path, "old");
+  make_directories(path + "/mine/later");
+  save(path, "new");
+  CHECK(state(path) == "new");
+  CHECK(std::filesystem::is_directory(path + "/mine/later"));
+  DurableDirectory::verify(path, "test");
+  REQUIRE(::mkfifo((path + "/pipe").c_str(), 0600) == 0);
+  CHECK(said([&] { DurableDirectory::check(path, "test"); }).find("model/pipe: is a pipe") != std::string::npos);
 }
 
 TEST_CASE("another command's directory is not replaced") {

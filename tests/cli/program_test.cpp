@@ -170,6 +170,10 @@ TEST_CASE("cli: generate prints the reference's ids, or their text, and nothing 
   }
   check_error(run({"generate", "--model", checkpoint, "--image", "no.png", "--prompt", "x"}), 2, "no.png");
   check_error(run({"generate", "--model", "tests/golden", "--prompt", "x"}), 2, "tests/golden/config.json");
+  check_error(run({"generate", "--model", checkpoint, "--prompt",
+                   "Gr\xf6\xdf"
+                   "e"}),
+              2, "generate.prompt: byte 2");
 }
 
 TEST_CASE("cli: merge makes a complete model directory, the same bytes every time, which every command reads") {
@@ -232,5 +236,17 @@ TEST_CASE("cli: a faulty config file is named with place and key") {
   write_durably(dir / "c.json", "{\n  \"text\": {\"layers\" 3}\n}");
   check_error(run({"plan", "--config", dir / "c.json"}), 2, "c.json:2:");
   check_error(run({"plan", "--config", dir / "none.json"}), 2, "none.json");
+  for (const char* key : {"plan.images", "plan.text_tokens", "train.micro_batches"})
+    for (const char* value : {"4294967297", "9223372036854775807"})
+      check_error(run({"plan", cat("--", key), value}), 2, cat("--", key, ": expected an integer from"));
+  for (const auto& [key, value] : {std::pair{"optimizer.beta1", "1"}, {"optimizer.beta2", "1"}, {"optimizer.eps", "0"}})
+    check_error(run({"train", cat("--", key), value}), 2, cat("--", key, ": expected a number from"));
+  for (const char* key : {"rice.layers", "rice.embedding"})
+    check_error(run({"pretrain", cat("--", key), "4294967297"}), 2, cat("--", key, ": expected an integer from"));
+  check_error(run({"synth", "--count", "4294967297"}), 2, "--count: expected an integer from 1 to 1048576, got");
+  check_error(run({"diff", "a", "b", "--rtol", "inf"}), 2, "--rtol: expected a number of at least 0, got 'inf'");
+  const Outcome rising = run({"train", "--model", "m", "--data", "d", "--out", dir / "r", "--lr", "1e-7"});
+  CHECK(rising.exit == 2);
+  CHECK(last_line(rising.err).find("optimizer.min_lr is 1e-06, more than the peak") != std::string::npos);
   check_error(run({"plan", "--vision.heads", "5"}), 2, "vision.hidden 1024 in 5 heads");
 }

@@ -242,6 +242,14 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
           "is also read");
   CHECK(read_file(world.lessons()) == before);
   refused({"tokenizer", "--text", world.lessons(), "--out", world.dir / "init"}, "was written by `merge`");
+  refused({"synth", "--out", world.dir / "init"}, "a command wrote it whole");
+  const std::string input = "tests/golden/dense/case_one_image.safetensors",
+                    weights = world.dir / "init/model.safetensors";
+  refused({"trace", "--model", world.dir / "init", "--input", input, "--out", weights}, "is also read");
+  make_directories(world.dir / "run");
+  write_durably(world.dir / "run/run.jsonl", "");
+  refused({"report", "--stages", "a=" + (world.dir / "run"), "--out", world.dir / "run/run.jsonl"}, "is also read");
+  refused({"train", "--model", world.dir / "init", "--data", world.lessons(), "--out", world.lessons()}, "is a file");
 }
 
 TEST_CASE("cli: recall prints its lines whole, however long question and answer are") {

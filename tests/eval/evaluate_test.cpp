@@ -226,6 +226,31 @@ TEST_CASE("evaluate: accuracy and baselines are the means of their scores, the l
   CHECK(json.at("templates").at("u").at("accuracy").as_double() == 0.25);
 }
 
+TEST_CASE("evaluate: the table keeps its lines whole, whatever the names and numbers are") {
+  const std::string name(300, 'n');
+  const Json c = Json::object({{"n", 1}, {"accuracy", 1e300}, {"blind_commonest", 0.5}, {"blind_grey", 0.25}});
+  const std::string text = evaluation_text(Json::object({{"categories", Json::object({{name, c}, {"OCR", c}})},
+                                                         {"mean", 1e300},
+                                                         {"rejects", Json::object()},
+                                                         {"model_sha256", "x"}}));
+  CHECK(std::count(text.begin(), text.end(), '\n') == 5);
+  CHECK(text.find(name + "        1 ") != std::string::npos);
+  CHECK(text.find(" 0.250\n") != std::string::npos);
+}
+
+TEST_CASE("evaluate: a question that places its picture by <image> is asked as it stands") {
+  Copy copy;
+  const auto answers = [&] {
+    std::vector<std::string> all;
+    for (const Answered& a : evaluate(*fixture().model, fixture().processor, copy.options).answers)
+      all.push_back(a.prediction);
+    return all;
+  };
+  const auto before = answers();
+  replace_in(copy.options.data + "/ocr.jsonl", "\"question\":\"", "\"question\":\"<image>\\n");
+  CHECK(answers() == before);
+}
+
 TEST_CASE("evaluate: the commonest answer is that of the question's own template") {
   Copy copy;
   write_durably(copy.options.data + "/commonest_answers.json",
@@ -280,13 +305,17 @@ TEST_CASE("evaluate: faults of single questions are counted by reason, and one t
   missing.set("image", "images/none.png"), missing.set("id", "b");
   broken.set("image", "ocr.jsonl"), broken.set("id", "c");
   std::string text = read_file(ocr);
-  for (const Json& line : {empty, missing, twice, broken}) text += line.dump() + "\n";
+  Json pictures = lines[0], pad = lines[0];
+  pictures.set("question", "<image> and <image>"), pictures.set("id", "e");
+  pad.set("question", "<|image_pad|>?"), pad.set("id", "f");
+  for (const Json& line : {empty, missing, twice, broken, pictures, pad}) text += line.dump() + "\n";
   write_durably(ocr, text + "{\"id\": \"d\"\n{\"id\": 7}\n");
 
-  copy.options.max_rejects = 6;
+  copy.options.max_rejects = 8;
   const Evaluation e = evaluate(*fixture().model, fixture().processor, copy.options);
   CHECK(e.answers.size() == 24);
-  CHECK(e.rejects.str() == "malformed_record 2, image_missing 1, image_unusable 1, empty_text 1, duplicate_key 1");
+  CHECK(e.rejects.str() ==
+        "malformed_record 2, image_missing 1, image_unusable 1, image_count 2, empty_text 1, duplicate_key 1");
   copy.options.max_rejects = 0;
   const std::string message = refused(copy.options);
   CHECK(message.find("ocr.jsonl:4: the question is empty (empty_text; data.max_rejects is 0)") != std::string::npos);

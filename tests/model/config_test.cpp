@@ -135,6 +135,7 @@ TEST_CASE("config.json: the rotary base stands in rope_theta or in rope_paramete
   says(text("rope_parameters", rope(R"({"rope_theta": 1e4, "partial_rotary_factor": 0.5})"), true),
        "partial_rotary_factor");
   says(text("partial_rotary_factor", 0.5, true), "text_config: partial_rotary_factor is 0.5");
+  says(text("rope_scaling", rope(R"({"factor": 2})"), true), "rope_scaling.factor is 2");
   says(text("rope_scaling", "yarn", true), "rope_scaling: expected an object");
   says(text("rope_parameters", rope(R"({"rope_type": "default"})")), "rope_theta is missing");
   says(with(whole(), "rope_scaling", rope(R"({"rope_type": "dynamic", "factor": 2})")),
@@ -162,6 +163,9 @@ TEST_CASE(
                                                   {"logit_scale", 0.5},
                                                   {"embedding_multiplier", 12},
                                                   {"use_qk_norm", false},
+                                                  {"is_causal", false},
+                                                  {"use_bidirectional_attention", true},
+                                                  {"clip_qkv", 8},
                                                   {"no_rope_layers", rope("[1]")},
                                                   {"quantization_config", rope(R"({"bits": 4})")},
                                                   {"layer_types", rope(R"(["full_attention", "sliding_attention"])")},

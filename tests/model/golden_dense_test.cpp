@@ -93,4 +93,7 @@ TEST_CASE("golden dense: a checkpoint written and read again has the same bits, 
   again->parameters().values().data<float>()[12345] += 1;  // the twin: one element is noticed
   CHECK(again->parameters().values().to_vector<float>() != model->parameters().values().to_vector<float>());
   CHECK_THROWS_AS(load_model("tests/golden/tokenizer"), Error);
+  const ScratchDirectory wide;
+  write_model(wide.path(), *load_model(golden + "/checkpoint", {.dtype = Dtype::f64}), {702, 700}, 700);
+  CHECK(Json::read(wide / "config.json").at("torch_dtype").as_string() == "float64");
 }

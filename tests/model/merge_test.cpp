@@ -352,6 +352,17 @@ TEST_CASE("merge: what is missing, misshapen, left over or no source at all is r
   CHECK(contains(said, "is not part of the language model that its config.json describes"));
   said = with_language("moe", keep, [](Json& c) { c.set("num_experts", 8); });
   CHECK(contains(said, "num_experts"));
+  said = with_language(
+      "integers", [](auto& t) { t[0].tensor = t[0].tensor.to(Dtype::i32); }, keep);
+  CHECK(contains(said, "holds i32, expected floating-point numbers"));
+  const auto spoil = [](auto& t) {
+    (t.back().tensor = t.back().tensor.contiguous_copy()).template data<float>()[0] = NAN;
+  };
+  MergeOptions nan = good;
+  CHECK(with_language("nan", spoil, keep).empty());  // until it is asked something
+  nan.language = s.dir / "nan";
+  CHECK_THROWS_WITH_AS(check_merge(*merge_models(nan), nan, prompt),
+                       doctest::Contains("nan: its logits of a text are not finite"), Error);
   said = with_language("heads", keep, [](Json& c) { c.set("num_key_value_heads", 3); });
   CHECK(contains(said, "cannot share"));
 

@@ -205,6 +205,10 @@ TEST_CASE("report: what is missing or damaged is named, and no page is written")
   files.options.stages[0].path = files.dir / "broken.jsonl";
   write_durably(files.dir / "broken.jsonl", "{\"type\":\"step\",\"loss\":1}\n");
   CHECK(files.refused().find("broken.jsonl:1: expected a whole number 'step'") != std::string::npos);
+  for (const char* ops : {"", R"(,"ops":{"add":[]})", R"(,"ops":3)"}) {
+    write_durably(files.dir / "broken.jsonl", cat("{\"type\":\"times\"", ops, "}\n"));
+    CHECK(files.refused().find("broken.jsonl: times: ") != std::string::npos);
+  }
   files.options.stages.erase(files.options.stages.begin());
   write_durably(files.dir / "eval.json", "{\"categories\": {}}");
   CHECK(files.refused().find("eval.json: ") != std::string::npos);

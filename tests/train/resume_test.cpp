@@ -85,6 +85,13 @@ TEST_CASE("a resumed run is the same run: other keys, another model, fewer steps
   fs::copy(job.model_dir, world.path("moved"), fs::copy_options::recursive);
   other.model_dir = world.path("moved");
   CHECK(refusal(other) == "");
+  Json changed = Json::read(world.path("moved") + "/config.json");
+  Json text = changed.at("text_config");
+  text.set("rms_norm_eps", 1e-3);
+  changed.set("text_config", text);
+  write_durably(world.path("moved") + "/config.json", changed.dump());
+  CHECK(refusal(other).find("is of another run: model was") != std::string::npos);
+  other.model_dir = job.model_dir;
   other.train.steps = steps - 1;
   CHECK(refusal(other).find("is of step 6, and train.steps is 5") != std::string::npos);
   CHECK(model_sha(job) == sha);
@@ -111,6 +118,12 @@ TEST_CASE("a damaged line of run.jsonl is cut off and told; a log that is gone b
   auto lines = lines_of(path);
   CHECK(lines[3].at("type").as_string() == "resume");
   CHECK(lines[3].at("damaged").dump().find(":4:") != std::string::npos);
+  const std::string bad =
+      cat("damaged line: ", path, ":", std::count(text.begin(), text.end(), '\n') + 1, ": expected");
+  for (const char* line : {"3", R"({"type":"step","step":"x"})"}) {
+    write_durably(path, text + line + "\n");
+    CHECK(told(job, world.path("said")).find(bad) != std::string::npos);
+  }
   fs::remove(path);
   quietly(job);
   CHECK(lines_of(path)[0].at("type").as_string() == "run");

@@ -63,14 +63,19 @@ void discard(const std::string& path) {
   remove_tree(path);
 }
 
-// Every file below `path`, as a path inside it; a symbolic link counts as a file. Sorted within each directory.
+fs::file_type type_of(const std::string& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type();
+}
+
+// Every file below `path`, as a path inside it; a symbolic link counts as a file, an empty directory ends in '/'.
+// Sorted within each directory.
 void list_files(const std::string& path, const std::string& inside, std::vector<std::string>& files) {
-  for (const std::string& name : list_directory(path + "/" + inside)) {
-    std::error_code ignored;
-    if (fs::is_directory(fs::symlink_status(path + "/" + inside + name, ignored)))
-      list_files(path, inside + name + "/", files);
+  const std::vector<std::string> names = list_directory(path + "/" + inside);
+  if (names.empty() && !inside.empty()) files.push_back(inside);
+  for (const std::string& name : names)
+    if (type_of(path + "/" + inside + name) == fs::file_type::directory) list_files(path, inside + name + "/", files);
     else files.push_back(inside + name);
-  }
 }
 
 std::vector<std::string> files_in(const std::string& path) {
@@ -78,6 +83,14 @@ std::vector<std::string> files_in(const std::string& path) {
   list_files(path, "", files);
   std::erase(files, DurableDirectory::marker);
   return files;
+}
+
+// A file of the user's comes along into a directory that replaces its own.
+void carry_over(const std::string& from, const std::string& to, const std::string& name, const std::string& shown) {
+  make_directories(parent_directory(to + "/" + name));  // all there is to do for an empty directory
+  std::error_code error;
+  if (!name.ends_with('/')) fs::copy(from + "/" + name, to + "/" + name, fs::copy_options::copy_symlinks, error);
+  if (error) machine_error(shown, "/", name, ": cannot be carried over: ", error.message());
 }
 
 // A child of fork() has no other threads, so a few files are read by the caller alone.
@@ -169,6 +182,10 @@ void DurableDirectory::check(const std::string& path, const std::string& command
     input_error(path, ": was written by `", written.command, "`, so `", command,
                 "` does not replace it; name another directory");
   compare(target, written, 64 << 20, false, "; move it away, or undo the change");
+  for (const std::string& name : foreign_files(target))
+    if (const auto type = type_of(target + "/" + name);
+        type != fs::file_type::regular && type != fs::file_type::symlink && type != fs::file_type::directory)
+      input_error(path, "/", name, ": is a pipe, a socket or a device, which is not carried over; move it away");
 }
 
 void DurableDirectory::verify(const std::string& path, const std::string& command) {
@@ -190,18 +207,16 @@ DurableDirectory::~DurableDirectory() {
 }
 
 void DurableDirectory::commit(Flush flush) {
-  const std::vector<std::string> files = files_in(partial_);
+  std::vector<std::string> files = files_in(partial_);
+  std::erase_if(files, [](const std::string& name) { return name.ends_with('/'); });
   const std::string done = marker_text(command_, files, digests(partial_, files));
   const bool replaces = complete(target_);
   if (replaces)
     for (const std::string& name : foreign_files(target_)) {
-      if (exists(file(name)))
+      if (!name.ends_with('/') && exists(file(name)))
         input_error(path_, "/", name, ": is not one of the files that `", command_,
                     "` wrote, and the new directory has one of that name; move it away");
-      make_directories(parent_directory(file(name)));
-      std::error_code error;
-      fs::copy(target_ + "/" + name, file(name), fs::copy_options::copy_symlinks, error);
-      if (error) machine_error(path_, "/", name, ": cannot be carried over: ", error.message());
+      carry_over(target_, partial_, name, path_);
     }
   if (flush == Flush::file_system) sync_file_system(partial_, path_);
   else sync_tree(partial_, path_);

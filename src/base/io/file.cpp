@@ -172,7 +172,10 @@ void make_directories(const std::string& path) {
     // Another thread may make it at the same time.
     if (!path_exists(part) && step("mkdir", part, [&] { return ::mkdir(part.c_str(), 0777); }) != 0 && errno != EEXIST)
       path_error(part, "make the directory");
-    if (at == path.npos) return;
+    if (at != path.npos) continue;
+    if (std::error_code error; !std::filesystem::is_directory(path, error))
+      input_error(path, ": is a file, expected a directory or nothing");
+    return;
   }
 }
 

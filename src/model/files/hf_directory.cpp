@@ -19,10 +19,10 @@ std::vector<std::string> code_of(const std::string& directory) {
 
 void copy_weights(Parameters& parameters, const CheckpointReader& weights, const LoraAdapter* adapter = nullptr) {
   for (const auto& e : parameters.entries()) {
-    const Tensor stored = weights.tensor(e.parameter.name);
-    const Tensor t = adapter ? adapter->merged(e.parameter.name, stored) : stored;
+    const std::string& name = e.parameter.name;
+    const Tensor stored = weights.tensor(name), t = adapter ? adapter->merged(name, stored) : stored;
     for (const Tensor& to : {e.parameter.value, gradient_of(e.parameter, parameters.masters())})
-      if (to) to.copy_from(t.dtype() == to.dtype() ? t : t.to(to.dtype(), Segment::workspace));
+      if (to) copy_weight(weights.path(), name, t, to);
   }
 }
 
@@ -30,6 +30,12 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, const
 
 Dtype written_dtype(const Parameters& parameters, Dtype dtype) {
   return dtype == Dtype::bf16 ? dtype : accum_dtype(parameters.dtype());
+}
+
+void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to) {
+  if (from.dtype() != Dtype::f64 && from.dtype() != Dtype::f32 && from.dtype() != Dtype::bf16)
+    input_error(where, ": tensor '", name, "': holds ", name_of(from.dtype()), ", expected floating-point numbers");
+  to.copy_from(from.dtype() == to.dtype() ? from : from.to(to.dtype(), Segment::workspace));
 }
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
@@ -131,7 +137,8 @@ void write_model(const std::string& directory, const Onevision& model, const std
     tensors.push_back({head, parameters.precise(*parameters.aliases().at(head))});
   }
   Json json = config.json();
-  if (dtype == Dtype::bf16) json.set("torch_dtype", "bfloat16");
+  const Dtype written = written_dtype(parameters, dtype);
+  json.set("torch_dtype", written == Dtype::f64 ? "float64" : written == Dtype::bf16 ? "bfloat16" : "float32");
   write_durably(directory + "/config.json", json.dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});

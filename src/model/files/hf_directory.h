@@ -35,6 +35,8 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 inline std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {}) {
   return load_model(read_model_config(directory, options), directory, options);
 }
+// A tensor of a file, widened or narrowed; integers are no weights and refused.
+void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to);
 // Only the weights, into a model that is allocated: values, and masters where train() has made some.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
 // Once more, into the masters of a model that was loaded from there, whose values have lost digits of it.

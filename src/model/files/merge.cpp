@@ -1,5 +1,8 @@
 #include "model/files/merge.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/rng.h"
 #include "model/files/hf_directory.h"
 #include "model/files/merge_sources.h"
@@ -22,6 +25,13 @@ Tensor features(const RiceVit& tower) {
   const Tensor pixels = two_pictures(tower.config, grids);
   const VisionLayout layout(grids, tower.config.merge, false, cpu());
   return tower.forward(Var{pixels}, layout, false).value;
+}
+
+// NaN has NaN's bits: what is no number would agree with itself.
+void check_finite(const Tensor& t, const std::string& directory, const char* what) {
+  const auto values = t.to_vector<float>();
+  if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
+    input_error(directory, ": its ", what, " are not finite numbers; neither is some weight, or it is too large");
 }
 
 class Comparison {
@@ -50,7 +60,9 @@ void check_tower(const Onevision& model, const MergeOptions& o, MergeCheck& chec
   parameters.allocate(Dtype::f32, cpu());
   MergeSource::tower(o.tower).load(parameters);
   Comparison(model, check)(parameters);
-  check.features_differ = !equal_bits(features(tower), features(model.visual()));
+  const Tensor ours = features(model.visual());
+  check_finite(ours, o.tower, "features of two pictures");
+  check.features_differ = !equal_bits(features(tower), ours);
 }
 
 void check_language(const Onevision& model, const MergeOptions& o, const std::vector<std::int64_t>& prompt,
@@ -70,6 +82,7 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   const Var h =
       embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, cpu()), Var{decoder.embed_tokens->value});
   const Var logits = linear(decoder.forward(h, in.positions, in.segments, nullptr, false), Var{head->value});
+  check_finite(logits.value, o.language, "logits of a text");
   check.logits_differ = !equal_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
 }
 

@@ -123,8 +123,7 @@ void MergeSource::load(Parameters& parameters) const {
     if (t.shape() != e.shape)
       input_error(directory_, ": tensor '", from, "' of the ", part_->name, ": its config.json asks for shape ",
                   e.shape.str(), ", found ", t.shape().str());
-    const Tensor& to = e.parameter.value;
-    to.copy_from(t.dtype() == to.dtype() ? t : t.to(to.dtype(), Segment::workspace));
+    copy_weight(directory_, from, t, e.parameter.value);
     rest.erase(name);
   }
   // A tied model has no place for a head, which then must be the embedding.

@@ -49,6 +49,11 @@ std::string processor_fingerprint(const Processor& processor) {
   return sha256(length_fingerprint(processor) + pixels.dump());
 }
 
+std::string model_fingerprint(ModelConfig config) {
+  config.source = Json();
+  return sha256(config.json().dump());
+}
+
 StepReport run_training(const TrainJob& job) {
   const LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug};
   const ModelFiles files = open_model_files(job.model_dir, load);
@@ -62,7 +67,8 @@ StepReport run_training(const TrainJob& job) {
   StepEngine engine(objective, job.train);
 
   const RunFacts facts{.counts = Json::object({{"records", data.records}}),
-                       .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
+                       .sources = Json::object({{"model", model_fingerprint(files.config)},
+                                                {"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
     export_model(directory.result(), *model, processor,
                  {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype});

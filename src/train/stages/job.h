@@ -37,5 +37,7 @@ void export_model(const std::string& directory, const Onevision& model, Processo
                   const ExportOptions& options = {});
 // Of the tokenizer and of how pictures are cut and normalised: what a resumed run must find as it was.
 std::string processor_fingerprint(const Processor& processor);
+// Of what config.json says about the arithmetic, for the same reason.
+std::string model_fingerprint(ModelConfig config);
 
 }  // namespace ov

@@ -60,7 +60,8 @@ StepReport pretrain_text(const TextPretraining& o) {
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"records", loader.records()}}),
-                       .sources = Json::object({{"processor", processor_fingerprint(start.processor)}})};
+                       .sources = Json::object({{"model", model_fingerprint(start.model->config())},
+                                                {"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
     export_model(directory.result(), *start.model, start.processor,
                  {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype});
