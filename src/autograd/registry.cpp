@@ -4,34 +4,24 @@
 
 namespace ov {
 
-extern const OpRow add_row, attention_row, cluster_loss_row, cross_entropy_row, embedding_row, gelu_row,
+extern const OpRow add_row, attention_row, cluster_loss_row, cross_entropy_row, embedding_row, exp_scale_row, gelu_row,
     insert_class_tokens_row, l2_normalize_row, layer_norm_row, linear_row, margin_logits_row, recompute_row,
     region_attention_row, rms_norm_row, rope_row, rope_table_2d_row, splice_row, split_row, swiglu_row, take_rows_row,
     view_row;
 
 namespace {
 
-constexpr std::array table = {&add_row,
-                              &attention_row,
-                              &cluster_loss_row,
-                              &cross_entropy_row,
-                              &embedding_row,
-                              &gelu_row,
-                              &insert_class_tokens_row,
-                              &l2_normalize_row,
-                              &layer_norm_row,
-                              &linear_row,
-                              &margin_logits_row,
-                              &recompute_row,
-                              &region_attention_row,
-                              &rms_norm_row,
-                              &rope_row,
-                              &rope_table_2d_row,
-                              &splice_row,
-                              &split_row,
-                              &swiglu_row,
-                              &take_rows_row,
-                              &view_row};
+constexpr std::array table = {&add_row,           &attention_row,
+                              &cluster_loss_row,  &cross_entropy_row,
+                              &embedding_row,     &exp_scale_row,
+                              &gelu_row,          &insert_class_tokens_row,
+                              &l2_normalize_row,  &layer_norm_row,
+                              &linear_row,        &margin_logits_row,
+                              &recompute_row,     &region_attention_row,
+                              &rms_norm_row,      &rope_row,
+                              &rope_table_2d_row, &splice_row,
+                              &split_row,         &swiglu_row,
+                              &take_rows_row,     &view_row};
 static_assert(table.size() == static_cast<std::size_t>(Op::count), "every op has one row, in the order of the enum");
 
 }  // namespace

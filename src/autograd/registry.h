@@ -15,6 +15,7 @@ enum class Op : int {
   cluster_loss,
   cross_entropy,
   embedding,
+  exp_scale,
   gelu,
   insert_class_tokens,
   l2_normalize,

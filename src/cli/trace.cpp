@@ -1,15 +1,24 @@
-#include "audit/trace.h"
+#include "audit/trace_clip.h"
 
 #include "cli/verbs.h"
+#include "model/files/clip_directory.h"
 
 namespace ov::cli {
 
 Exit trace(const Config& config) {
   use_threads(config);
   const std::string &input = config.required("trace.input"), &out = output(config);
+  const std::string& directory = config.required("model.dir");
+  const Dtype dtype = dtype_option(config);
+  if (is_clip(directory)) {
+    config.refuse_unread("on a CLIP model");
+    const auto model = load_clip(directory, dtype);
+    write_trace(out, trace_clip(*model, read_clip_case(input, model->config(), dtype)));
+    return Exit::done;
+  }
   LoadOptions options = load_options(config);
-  options.dtype = dtype_option(config);
-  const auto model = load_model(config.required("model.dir"), options);
+  options.dtype = dtype;
+  const auto model = load_model(directory, options);
   write_trace(out, trace_model(*model, read_trace_case(input, options.dtype)));
   return Exit::done;
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 
@@ -49,5 +50,10 @@ struct ModelConfig {
 // config.json with a text_config, or of a language model alone, where a qwen3 has Qwen3Config's defaults.
 VisionConfig read_vision_config(const Json& vision, const std::string& where);
 TextConfig read_text_config(const Json& config, const std::string& where);
+
+// What every config.json may hold beside a model's own keys, and words of keys that change what a model computes: for
+// JsonSection::finish.
+const char* config_bookkeeping();
+const std::vector<const char*>& config_arithmetic();
 
 }  // namespace ov
