@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "cli/verbs.h"
+#include "train/stages/pretrain_clip.h"
 #include "train/stages/pretrain_text.h"
 #include "train/stages/pretrain_vision.h"
 
@@ -7,6 +8,15 @@ namespace ov::cli {
 namespace {
 
 std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(config.integer("pretrain.seed")); }
+
+void step_options(const Config& config, StepOptions& step) {
+  step.steps = config.integer("train.steps");
+  step.schedule = schedule_options(config);
+  step.optimizer = optimizer_options(config);
+  step.tree = config.text("train.grad_sum") == "tree";
+  step.checksum_every = config.integer("log.checksum_every");
+  step.floor = config.flag("log.floor");
+}
 
 // --- vision
 
@@ -58,12 +68,7 @@ void vision(const Config& config) {
   run.head = region_head(config);
   run.init = init_options(config);
   run.init_seed = seed_of(config);
-  run.train.steps = config.integer("train.steps");
-  run.train.schedule = schedule_options(config);
-  run.train.optimizer = optimizer_options(config);
-  run.train.tree = config.text("train.grad_sum") == "tree";
-  run.train.checksum_every = config.integer("log.checksum_every");
-  run.train.floor = config.flag("log.floor");
+  step_options(config, run.train);
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);
@@ -104,11 +109,50 @@ void text(const Config& config) {
   pretrain_text(run);
 }
 
+// --- clip
+
+void clip(const Config& config) {
+  ClipPretraining run;
+  static_cast<RunOptions&>(run) = run_options(config);
+  run.captions = config.required("data.captions");
+  run.image_dir = config.text("data.image_dir");
+  run.tokenizer_dir = config.required("tokenizer");
+  run.model = described_clip(config);
+  run.init = init_options(config);
+  run.init_seed = seed_of(config);
+  run.data = loader_options(config, "pretrain.seed");
+  step_options(config, run.train);
+  run.train.max_scale = config.number("clip.max_scale");
+  run.dtype = dtype_option(config);
+  config.refuse_unread("with --what clip");
+  pretrain_clip(run);
+}
+
 }  // namespace
+
+ClipConfig described_clip(const Config& config) {
+  ClipConfig c;
+  const auto tower = [&](const std::string& name, const char* layers, ClipTowerConfig& t) {
+    t.layers = config.integer(cat(name, ".", layers));
+    t.hidden = config.integer(name + ".hidden");
+    t.heads = config.integer(name + ".heads");
+    t.intermediate = config.integer(name + ".intermediate");
+    t.act = config.text("clip.act") == "gelu" ? kernels::GeluForm::exact : kernels::GeluForm::quick;
+  };
+  tower("vision", "depth", c.vision);
+  tower("text", "layers", c.text);
+  c.image = config.integer("clip.image");
+  c.patch = config.integer("vision.patch");
+  c.vocabulary = config.integer("text.vocabulary");
+  c.max_positions = config.integer("text.max_positions");
+  c.projection = config.integer("clip.projection");
+  return c;
+}
 
 Exit pretrain(const Config& config) {
   use_threads(config);
-  config.required("pretrain.what") == "vision" ? vision(config) : text(config);
+  const std::string& what = config.required("pretrain.what");
+  (what == "vision" ? vision : what == "clip" ? clip : text)(config);
   return Exit::done;
 }
 

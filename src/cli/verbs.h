@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "data/load/loader.h"
+#include "model/clip_config.h"
 #include "model/files/hf_directory.h"
 #include "nn/init.h"
 #include "train/objectives/language.h"
@@ -38,6 +39,7 @@ ProcessorConfig processor_limits(const Config&);    // the same over the release
 LoadOptions load_options(const Config&);            // numerics.*
 VisionConfig described_vision(const Config&);       // vision.*
 TextConfig described_text(const Config&);           // text.*
+ClipConfig described_clip(const Config&);           // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);            // init.*
 OptimizerOptions optimizer_options(const Config&);  // optimizer.* without lr, min_lr, lr_scale
 Schedule schedule_options(const Config&);           // of train.steps
