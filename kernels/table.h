@@ -5,6 +5,7 @@
 #include "kernels/cluster_loss.h"
 #include "kernels/copy.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/exp_scale.h"
 #include "kernels/experts.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
@@ -53,6 +54,8 @@
   K(region_attention_backward, RegionAttentionBackward)      \
   K(l2_normalize_forward, L2NormalizeForward)                \
   K(l2_normalize_backward, L2NormalizeBackward)              \
+  K(exp_scale_forward, ExpScaleForward)                      \
+  K(exp_scale_backward, ExpScaleBackward)                    \
   K(margin_logits_forward, MarginLogitsForward)              \
   K(margin_logits_backward, MarginLogitsBackward)            \
   K(cluster_loss_forward, ClusterLossForward)                \

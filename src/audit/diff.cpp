@@ -16,7 +16,7 @@ std::string class_of(const std::string& name) { return name.substr(0, name.find(
 
 bool is_compared(const std::string& name) {
   const std::string c = class_of(name);
-  return c == "act" || c == "grad" || name == "logits" || name == "token_loss";
+  return c == "act" || c == "grad" || (c == name && is_traced(name));
 }
 
 std::vector<double> as_f64(const Tensor& t) {
@@ -140,7 +140,7 @@ TraceDifference diff_traces(const std::string& a, const std::string& b, double r
   auto order = order_of(fb);
   if (order.empty()) order = order_of(fa);
   const auto reference = all_tensors(fb);
-  if (reference.empty()) input_error(b, ": holds no act.*, grad.*, logits or token_loss to compare with");
+  if (reference.empty()) input_error(b, ": holds no act.*, grad.*, logits, token_loss or embeddings to compare with");
   return compare_tensors(all_tensors(fa), reference, order, rtol);
 }
 
@@ -197,7 +197,7 @@ bool diff_files(const std::string& a, const std::string& b, double rtol, std::st
           << t.relative << " relative, " << t.ulps << " ulps\n";
   }
   for (const auto& name : d.extra) out << "extra     " << name << "\n";
-  for (const char* c : {"act", "grad", "logits", "token_loss"})
+  for (const char* c : {"act", "grad", "image_embeds", "text_embeds", "logits", "token_loss", "loss"})
     if (const double w = d.worst(c); w > 0) out << "worst " << c << " " << w << "\n";
   out << d.compared.size() << " tensors compared, " << bad << " not within " << rtol;
   if (const auto* first = d.first()) out << "; first: " << first->name;

@@ -1,7 +1,7 @@
 // Where two traces, or two runs, first differ.
 //
-// Traces: tensors of the reference B named act.*, grad.*, logits, token_loss are compared, in order of execution. One
-// passes if
+// Traces: tensors of the reference B named act.*, grad.*, and what else a trace writes (is_traced) are compared, in
+// order of execution. One passes if
 //   max|a-b| <= rtol · max(max|b|, 1e-6 · the largest |b| of its class)
 // where the maxima of |b| are over finite numbers (1e-6: some gradients are zero in exact arithmetic). NaN differs from
 // all but NaN, an infinity from all but itself: by infinity, which no tolerance allows.

@@ -1,5 +1,6 @@
 #include "audit/trace.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -33,8 +34,32 @@ class Recorder : public Tracer {
   const bool alone_;
 };
 
+// Ids or labels of one row.
+std::vector<std::int64_t> row_of(const Safetensors& file, const std::string& name) {
+  const Shape shape = file.tensor(name).shape();
+  if (!(shape.rank() == 1 || (shape.rank() == 2 && shape[0] == 1)))
+    input_error(file.path(), ": ", name, " is ", shape.str(), ", expected one row, [T] or [1, T]");
+  return whole_numbers(file, name);
+}
+
+}  // namespace
+
+bool is_traced(const std::string& name) {
+  return name.find('.') != name.npos || name == "logits" || name == "token_loss" || name == "image_embeds" ||
+         name == "text_embeds" || name == "logits_per_image" || name == "logits_per_text" || name == "loss" ||
+         name == "aux_loss";
+}
+
+void check_trace_inputs(const Safetensors& file, const std::vector<std::string>& inputs) {
+  std::string all;
+  for (const std::string& name : inputs) all += (all.empty() ? "" : ", ") + name;
+  for (const SafetensorsEntry& e : file.entries())
+    if (!is_traced(e.name) && std::find(inputs.begin(), inputs.end(), e.name) == inputs.end())
+      input_error(file.path(), ": holds ", e.name, ", which a trace does not read; its inputs are ", all);
+}
+
 // Whole numbers of any dtype; floats hold them exactly up to 2^53.
-std::vector<std::int64_t> integers(const Safetensors& file, const std::string& name) {
+std::vector<std::int64_t> whole_numbers(const Safetensors& file, const std::string& name) {
   const Tensor t = file.tensor(name);
   if (t.dtype() == Dtype::f64 || t.dtype() == Dtype::f32 || t.dtype() == Dtype::bf16)
     for (const double x : t.to(Dtype::f64).to_vector<double>())
@@ -43,31 +68,9 @@ std::vector<std::int64_t> integers(const Safetensors& file, const std::string& n
   return (t.dtype() == Dtype::i64 ? t : t.to(Dtype::i64)).to_vector<std::int64_t>();
 }
 
-// Ids or labels of one row.
-std::vector<std::int64_t> row_of(const Safetensors& file, const std::string& name) {
-  const Shape shape = file.tensor(name).shape();
-  if (!(shape.rank() == 1 || (shape.rank() == 2 && shape[0] == 1)))
-    input_error(file.path(), ": ", name, " is ", shape.str(), ", expected one row, [T] or [1, T]");
-  return integers(file, name);
-}
-
-// Inputs have plain names; those with a dot, logits and losses are what some model made of them.
-void check_names(const Safetensors& file) {
-  for (const SafetensorsEntry& e : file.entries()) {
-    const std::string& n = e.name;
-    if (n.find('.') != n.npos || n == "logits" || n == "token_loss" || n == "loss" || n == "aux_loss" ||
-        n == "input_ids" || n == "labels" || n == "pixel_values" || n == "image_grid_thw")
-      continue;
-    input_error(file.path(), ": holds ", n,
-                ", which a trace does not read; its inputs are input_ids, labels, pixel_values, image_grid_thw");
-  }
-}
-
-}  // namespace
-
 TraceCase read_trace_case(const std::string& path, Dtype dtype) {
   const Safetensors file = Safetensors::open(path);
-  check_names(file);
+  check_trace_inputs(file, {"input_ids", "labels", "pixel_values", "image_grid_thw"});
   TraceCase c;
   c.input_ids = row_of(file, "input_ids");
   if (file.find("labels")) c.labels = row_of(file, "labels");
@@ -83,7 +86,7 @@ TraceCase read_trace_case(const std::string& path, Dtype dtype) {
   if (values.rank() != 2) input_error(path, ": pixel_values is ", values.shape().str(), ", expected [patches, values]");
   if (grid.rank() != 2 || grid[1] != 3)
     input_error(path, ": image_grid_thw is ", grid.str(), ", expected [images, 3]: frames, rows, columns");
-  const auto thw = integers(file, "image_grid_thw");
+  const auto thw = whole_numbers(file, "image_grid_thw");
   for (std::size_t i = 0; i < thw.size(); i += 3) c.grids.push_back({thw[i], thw[i + 1], thw[i + 2]});
   check_patches(c.grids, values.dim(0));
   if (!c.grids.empty()) c.pixel_values = values.to(dtype, Segment::data);

@@ -25,9 +25,17 @@ struct TraceCase {
   std::vector<Grid> grids;
 };
 // A file with input_ids and optionally labels, [T] or [1, T]; optionally pixel_values and image_grid_thw. Results of
-// another model (names with a dot, logits, losses) may stand beside them. Another tensor is an error: without it
-// the answer would be to another question. Pixels are converted to the model's dtype.
+// another model (is_traced) may stand beside them. Another tensor is an error: without it the answer would be to
+// another question. Pixels are converted to the model's dtype.
 TraceCase read_trace_case(const std::string& path, Dtype dtype);
+
+// What a trace writes, by name: those with a dot, logits, token_loss, and of CLIP (audit/trace_clip.h) image_embeds,
+// text_embeds, logits_per_image, logits_per_text, loss; of experts aux_loss.
+bool is_traced(const std::string& name);
+// input_error for a tensor that is neither that nor one of `inputs`.
+void check_trace_inputs(const Safetensors& file, const std::vector<std::string>& inputs);
+// Whole numbers of any dtype; floats hold them exactly up to 2^53.
+std::vector<std::int64_t> whole_numbers(const Safetensors& file, const std::string& name);
 
 struct Trace {
   std::vector<NamedTensor> tensors;  // in order of execution

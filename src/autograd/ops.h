@@ -5,6 +5,7 @@
 
 #include "autograd/tape.h"
 #include "kernels/attention.h"
+#include "kernels/gelu.h"
 #include "kernels/margin_logits.h"
 #include "kernels/region_attention.h"
 
@@ -14,8 +15,8 @@ namespace ov {
 Var linear(const Var& x, const Var& w, const Var& b = {}, bool wide = false);
 Var layer_norm(const Var& x, const Var& w, const Var& b, double eps);  // x [N,C]
 Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,C], over the last axis
-Var gelu(const Var& x);                                                // exact, erf
-Var swiglu(const Var& gate, const Var& up);                            // silu(gate) up
+Var gelu(const Var& x, kernels::GeluForm form = kernels::GeluForm::exact);
+Var swiglu(const Var& gate, const Var& up);  // silu(gate) up
 Var add(const Var& a, const Var& b);
 inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
 
@@ -57,7 +58,8 @@ CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tenso
 // One query a region against the rows of k and v that the region sees: q [R,H,D], k v [N,H,D] -> [R,H,D].
 Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionSegments> regions,
                      double scale);
-Var l2_normalize(const Var& x);  // x [N,C], every row divided by its length
+Var l2_normalize(const Var& x);             // x [N,C], every row divided by its length
+Var exp_scale(const Var& x, const Var& s);  // x [N,C] times e^s, s [] a learned temperature
 
 // Cosines [R,S] -> logits; roles [R,S] u8 as kernels/margin_logits.h lists them.
 struct MarginOptions {

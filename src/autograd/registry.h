@@ -16,6 +16,7 @@ enum class Op : int {
   combine_experts,
   cross_entropy,
   embedding,
+  exp_scale,
   expert_rows,
   gelu,
   grouped_linear,

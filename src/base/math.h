@@ -249,6 +249,19 @@ OV_HD_INLINE T gelu_derivative(T x) {
   return T(0.5) * (T(1) + erf(x * T(0.70710678118654752440))) + x * density;
 }
 
+// x s, s = σ(1.702 x)
+template <class T>
+OV_HD_INLINE T quick_gelu(T x) {
+  return x * sigmoid(T(1.702) * x);
+}
+
+// s + 1.702 x s (1 - s)
+template <class T>
+OV_HD_INLINE T quick_gelu_derivative(T x) {
+  const T s = sigmoid(T(1.702) * x);
+  return s + x * (T(1.702) * s * (T(1) - s));
+}
+
 // x σ(x)
 template <class T>
 OV_HD_INLINE T silu(T x) {

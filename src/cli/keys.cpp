@@ -14,7 +14,8 @@ std::vector<Command> commands() {
   return {
       {"synth", "", "draws pictures with conversations, the data of the demonstration", synth},
       {"tokenizer", "", "learns a byte-level BPE tokenizer from files", tokenizer, true},
-      {"pretrain", "", "trains a part by itself: the vision tower on regions, or the decoder on text", pretrain, true},
+      {"pretrain", "", "trains a part by itself: the vision tower on regions, the decoder on text; or CLIP on captions",
+       pretrain, true},
       {"merge", "",
        "makes a model directory from a tokenizer and two trained parts, or from a description of what has no source",
        merge, true},
@@ -28,7 +29,8 @@ std::vector<Command> commands() {
        report},
       {"inspect", "tokens|image|checkpoint|eval [FILE]",
        "shows what the program makes of texts, a picture or a model directory, or what an evaluation found", inspect},
-      {"trace", "", "writes every activation and gradient of one pass", trace},
+      {"trace", "",
+       "writes every activation and gradient of one pass; of a CLIP model also embeddings, logits and loss", trace},
       {"diff", "A B", "says where two traces or two run.jsonl first differ; B is the reference", diff},
       {"checkpoint", "check|convert|diff DIR [OTHER]",
        "says what is wrong with a model directory, writes it in another type or with other shards, or compares two",
@@ -62,7 +64,7 @@ std::vector<Key> rows() {
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
       {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
-      {"data.image_dir", "", "", any, "train recall pack", "where its pictures are; empty: beside the file"},
+      {"data.image_dir", "", "", any, "train recall pack pretrain", "where its pictures are; empty: beside the file"},
       {"data.turns", "", "conversation", "conversation shared_prefix", "train pack",
        "several turns: one causal conversation, or one question each on a shared picture"},
       {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval",
@@ -82,12 +84,14 @@ std::vector<Key> rows() {
       {"data.learn_prefix", "", "all", "all but_first none", "pretrain",
        "which tokens of a shared description are learnt"},
       {"data.regions", "regions", "", any, "pretrain", "pictures with annotated regions, JSON lines", Resume::free},
+      {"data.captions", "captions", "", any, "pretrain",
+       "pictures with captions: conversations or webdataset shards, of which the first answers count", Resume::free},
       {"data.regions_per_picture", "", whole(10), at_least(0), "pretrain",
        "regions of a picture in a step; 0: all of them"},
       {"data.labels_per_text", "", whole(10), at_least(0), "pretrain", "characters of a string in a step; 0: all"},
 
       // --- the run
-      {"pretrain.what", "what", "", "vision text", "pretrain", "which part is trained"},
+      {"pretrain.what", "what", "", "vision text clip", "pretrain", "which part is trained, or a CLIP model"},
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
@@ -256,6 +260,12 @@ std::vector<Key> rows() {
       {"rice.characters.density", "", 0.1, Allowed(0, 1), "pretrain", "share of the classes drawn, characters"},
       {"rice.characters.weight", "", 1.0, at_least(0), "pretrain", "of the characters' loss"},
 
+      // --- CLIP (model/clip_config.h); its towers are vision.* and text.*
+      {"clip.image", "", whole(224), at_least(1), "pretrain", "pixels on a side of a picture"},
+      {"clip.projection", "", whole(512), at_least(1), "pretrain", "width of the space that pictures and texts share"},
+      {"clip.act", "", "quick_gelu", "quick_gelu gelu", "pretrain", "activation of the MLPs"},
+      {"clip.max_scale", "", 100.0, at_least(1), "pretrain", "factor on cosines at most (CLIP: 100)"},
+
       // --- the other commands
       {"synth.seed", "seed", whole(1), at_least(0), "synth", "of the pictures"},
       {"synth.count", "count", whole(10), Allowed(1, 1 << 20), "synth", "pictures"},
@@ -284,7 +294,9 @@ std::vector<Key> rows() {
       {"report.pictures", "pictures", whole(16), at_least(0), "report", "pictures with question and answer"},
       {"trace.input", "input", "", any, "trace",
        "safetensors with input_ids, and if wanted labels, pixel_values, image_grid_thw. --model may also be a bare "
-       "Qwen3 or Qwen3-MoE: names are then model.*, gradients of loss + router_aux_loss_coef aux_loss"},
+       "Qwen3 or Qwen3-MoE: names are then model.*, gradients of loss + router_aux_loss_coef aux_loss; or a CLIP "
+       "model, "
+       "with input_ids [B,T] and pixel_values [B,3,H,W]"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
       {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
       {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},

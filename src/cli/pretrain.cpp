@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "cli/verbs.h"
+#include "train/stages/pretrain_clip.h"
 #include "train/stages/pretrain_text.h"
 #include "train/stages/pretrain_vision.h"
 
@@ -99,11 +100,50 @@ void text(const Config& config) {
   pretrain_text(run);
 }
 
+// --- clip
+
+void clip(const Config& config) {
+  ClipPretraining run;
+  static_cast<RunOptions&>(run) = run_options(config);
+  run.captions = config.required("data.captions");
+  run.image_dir = config.text("data.image_dir");
+  run.tokenizer_dir = config.required("tokenizer");
+  run.model = described_clip(config);
+  run.init = init_options(config);
+  run.init_seed = seed_of(config);
+  run.data = loader_options(config, "pretrain.seed");
+  step_options(config, run.train);
+  run.train.max_scale = config.number("clip.max_scale");
+  run.dtype = dtype_option(config);
+  config.refuse_unread("with --what clip");
+  pretrain_clip(run);
+}
+
 }  // namespace
+
+ClipConfig described_clip(const Config& config) {
+  ClipConfig c;
+  const auto tower = [&](const std::string& name, const char* layers, ClipTowerConfig& t) {
+    t.layers = config.integer(cat(name, ".", layers));
+    t.hidden = config.integer(name + ".hidden");
+    t.heads = config.integer(name + ".heads");
+    t.intermediate = config.integer(name + ".intermediate");
+    t.act = config.text("clip.act") == "gelu" ? kernels::GeluForm::exact : kernels::GeluForm::quick;
+  };
+  tower("vision", "depth", c.vision);
+  tower("text", "layers", c.text);
+  c.image = config.integer("clip.image");
+  c.patch = config.integer("vision.patch");
+  c.vocabulary = config.integer("text.vocabulary");
+  c.max_positions = config.integer("text.max_positions");
+  c.projection = config.integer("clip.projection");
+  return c;
+}
 
 Exit pretrain(const Config& config) {
   use_threads(config);
-  config.required("pretrain.what") == "vision" ? vision(config) : text(config);
+  const std::string& what = config.required("pretrain.what");
+  (what == "vision" ? vision : what == "clip" ? clip : text)(config);
   return Exit::done;
 }
 

@@ -1,14 +1,22 @@
-#include "audit/trace.h"
+#include "audit/trace_clip.h"
 
 #include "cli/verbs.h"
+#include "model/files/clip_directory.h"
 
 namespace ov::cli {
 
 Exit trace(const Config& config) {
   use_threads(config);
   const std::string &input = config.required("trace.input"), &out = output(config);
+  const std::string& directory = config.required("model.dir");
+  if (const Dtype dtype = dtype_option(config); is_clip(directory)) {
+    config.refuse_unread("on a CLIP model");
+    const auto model = load_clip(directory, dtype);
+    write_trace(out, trace_clip(*model, read_clip_case(input, model->config(), dtype)));
+    return Exit::done;
+  }
   const LoadOptions options = load_options(config);
-  const auto model = load_model(config.required("model.dir"), options);
+  const auto model = load_model(directory, options);
   write_trace(out, trace_model(*model, read_trace_case(input, options.dtype)));
   return Exit::done;
 }

@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "data/load/loader.h"
+#include "model/clip_config.h"
 #include "model/files/hf_directory.h"
 #include "nn/init.h"
 #include "train/objectives/language.h"
@@ -39,6 +40,7 @@ ProcessorConfig processor_limits(const Config&);  // the same over the released 
 LoadOptions load_options(const Config&);          // dtype, numerics.*, model.adapter
 VisionConfig described_vision(const Config&);     // vision.*
 TextConfig described_text(const Config&);         // text.*
+ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
 RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them

@@ -59,4 +59,9 @@ struct ModelConfig {
 VisionConfig read_vision_config(const Json& vision, const std::string& where);
 TextConfig read_text_config(const Json& config, const std::string& where);
 
+// What every config.json may hold beside a model's own keys, and words of keys that change what a model computes: for
+// JsonSection::finish.
+const char* config_bookkeeping();
+const std::vector<const char*>& config_arithmetic();
+
 }  // namespace ov

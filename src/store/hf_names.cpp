@@ -24,7 +24,9 @@ constexpr NameRule rules[] = {
 }  // namespace
 
 std::string name_in_memory(const std::string& on_disk) {
-  if (on_disk.ends_with(".inv_freq")) return "";
+  if (on_disk.ends_with(".inv_freq") || on_disk == "text_model.embeddings.position_ids" ||
+      on_disk == "vision_model.embeddings.position_ids")
+    return "";
   for (const NameRule& rule : rules)
     if (on_disk.starts_with(rule.on_disk)) return std::string(rule.in_memory) + on_disk.substr(rule.on_disk.size());
   return on_disk;

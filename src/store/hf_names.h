@@ -7,7 +7,8 @@
 
 namespace ov {
 
-// The parameter that a checkpoint's tensor holds. Empty: a buffer to ignore (*.inv_freq, computed from the config).
+// The parameter that a checkpoint's tensor holds. Empty: a buffer to ignore (*.inv_freq, computed from the config, and
+// the two position_ids of older CLIP files, 0, 1, 2, ...).
 // A name of no rule is returned as it is.
 std::string name_in_memory(const std::string& on_disk);
 

@@ -73,6 +73,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare") {
                                          "--out", at("language")}));
   verbs.run("pretrain",
             with(short_run, {"--what", "text", "--model", at("model"), "--text", text, "--out", at("language2")}));
+  verbs.run("pretrain", with(short_run, {"--what", "clip", "--config", "configs/model/clip-demo.json", "--tokenizer",
+                                         tokens, "--captions", at("world") + "/captions", "--out", at("clip")}));
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});

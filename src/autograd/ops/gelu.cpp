@@ -1,17 +1,15 @@
-#include "kernels/gelu.h"
-
 #include "autograd/ops.h"
 #include "autograd/registry.h"
 
 namespace ov {
 
-Var gelu(const Var& x) {
+Var gelu(const Var& x, kernels::GeluForm form) {
   const Tensor y = Tensor::like(x.value);
-  kernels::gelu_forward({.y = y, .x = x.value});
+  kernels::gelu_forward({.y = y, .x = x.value, .form = form});
 
   return record(
-      {.op = Op::gelu, .inputs = {x}, .outputs = {y}, .saved = {x.value}, .backward = [](const Node& n, Grads& d) {
-         kernels::gelu_backward({.dx = d.in[0], .dy = d.out[0], .x = n.saved[0]});
+      {.op = Op::gelu, .inputs = {x}, .outputs = {y}, .saved = {x.value}, .backward = [form](const Node& n, Grads& d) {
+         kernels::gelu_backward({.dx = d.in[0], .dy = d.out[0], .x = n.saved[0], .form = form});
        }});
 }
 
@@ -20,7 +18,8 @@ const OpRow gelu_row = {
     .op = Op::gelu,
     .name = "gelu",
     .example = [](Example& e) -> std::vector<Var> {
-      return {gelu(e.input({e.size(5), e.size(7)}))};
+      const Var x = e.input({e.size(5), e.size(7)});
+      return {gelu(x), gelu(x, kernels::GeluForm::quick)};
     },
     .tolerance = 1e-8,
 };

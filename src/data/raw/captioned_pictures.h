@@ -1,0 +1,39 @@
+// Pictures with their captions, as a contrastive loss reads them: from conversations or a webdataset
+// (data/raw/records.h), of which a record's picture and its first answer count.
+//
+//   picture   as CLIP's processor: Pillow bicubic to a shorter side of `side`, the square in its middle, normalised
+//   caption   its ids and eos, cut to max_tokens as CLIP's tokenizer does: eos stays last
+#pragma once
+#include <memory>
+#include <string>
+
+#include "data/load/loader.h"
+#include "data/raw/records.h"
+
+namespace ov {
+
+struct CaptionedOptions {
+  std::string path, image_dir;  // open_records
+  std::int64_t side = 224;      // pixels; a multiple of the processor's patch
+  std::int64_t eos = 0, max_tokens = 77;
+};
+
+class CaptionedPictures : public SampleSource {
+ public:
+  // Of the processor: the tokenizer, the patch, mean and std. Its merge size must be 1.
+  CaptionedPictures(CaptionedOptions options, const Processor& processor);
+
+  const std::string& path() const override { return records_->path(); }
+  std::int64_t size() const override { return records_->size(); }
+  // One segment of ids, none of them labelled, and the rows of one picture. Rejected: image_count unless there is one
+  // picture, no_answer, image_missing, image_unusable.
+  Sample sample(std::int64_t index) const override;
+  std::string fingerprint() const override { return records_->fingerprint(); }
+
+ private:
+  const CaptionedOptions options_;
+  const Processor processor_;
+  const std::unique_ptr<const Records> records_;
+};
+
+}  // namespace ov

@@ -1,0 +1,31 @@
+#include "model/files/clip_directory.h"
+
+#include "base/io/file.h"
+#include "model/files/hf_directory.h"
+
+namespace ov {
+
+bool is_clip(const std::string& directory) {
+  const Json config = read_config_json(directory);
+  const Json* type = config.find("model_type");
+  return type && type->is_string() && type->as_string() == "clip";
+}
+
+std::unique_ptr<ClipModel> load_clip(const std::string& directory, Dtype dtype, Device& device) {
+  auto model = std::make_unique<ClipModel>(ClipConfig::read(read_config_json(directory), directory + "/config.json"));
+  model->parameters().allocate(dtype, device);
+  if (device.has_data()) load_weights(model->parameters(), CheckpointReader::open(directory));
+  return model;
+}
+
+void write_clip(const std::string& directory, const ClipModel& model) {
+  const Dtype dtype = model.parameters().dtype();
+  Json config = model.config().json();
+  config.set("torch_dtype", dtype == Dtype::bf16 ? "bfloat16" : dtype == Dtype::f64 ? "float64" : "float32");
+  write_durably(directory + "/config.json", config.dump(2) + "\n");
+  std::vector<NamedTensor> tensors;
+  for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
+  write_checkpoint(directory, tensors);
+}
+
+}  // namespace ov
