@@ -195,7 +195,7 @@ TEST_CASE("an empty directory of the user's comes along, and a pipe is refused b
   CHECK(std::filesystem::is_directory(path + "/mine/later"));
   DurableDirectory::verify(path, "test");
   REQUIRE(::mkfifo((path + "/pipe").c_str(), 0600) == 0);
-  CHECK(said([&] { DurableDirectory::check(path, "test"); }).find("model/pipe: is a pipe") != std::string::npos);
+  CHECK(thrown([&] { DurableDirectory::check(path, "test"); }).find("model/pipe: is a pipe") != std::string::npos);
 }
 
 TEST_CASE("another command's directory is not replaced") {

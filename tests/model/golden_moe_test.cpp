@@ -6,6 +6,7 @@
 #include "base/io/file.h"
 #include "model/files/hf_directory.h"
 #include "store/hf_names.h"
+#include "tests/check.h"
 #include "tests/model/packed_rows.h"
 
 using namespace ov;

@@ -6,6 +6,7 @@
 #include "base/io/file.h"
 #include "model/files/hf_directory.h"
 #include "tests/base/kill_at_step.h"
+#include "tests/check.h"
 #include "tests/train/job_world.h"
 
 using namespace ov;
@@ -39,19 +40,14 @@ std::vector<float> rounded(std::vector<float> x) {
 }  // namespace
 
 TEST_CASE("a bf16 run that is killed and resumed ends with the bits of an undisturbed one: masters, moments, model") {
-  const OneThread one_thread;
+  const Threads one(1);
   const World world;
   const TrainJob whole = bf16_job(world, "whole");
   quietly(whole);
   int killed = 0;
   for (const int countdown : {70, 130, 200}) {
     const TrainJob job = bf16_job(world, cat("killed", countdown));
-    const int code = in_child(job, [&] {
-      kill_countdown = countdown;
-      set_file_step_hook([](const char*, const std::string&, bool) {
-        if (kill_countdown-- == 0) ::raise(SIGKILL);
-      });
-    });
+    const int code = in_child(job, [&] { die_at_step(countdown); });
     killed += code == 128 + SIGKILL;
     quietly(job);
     CHECK(model_sha(job) == model_sha(whole));
