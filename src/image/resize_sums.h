@@ -1,5 +1,5 @@
-// The innermost sums of the bicubic resize: bytes times weights of 2^-22, rounded to a byte. Plain loops, and AVX2 with the
-// same bytes.
+// The innermost sums of the bicubic resize: bytes times weights of 2^-22, rounded to a byte. Plain loops, and AVX2
+// with the same bytes.
 //
 // A vector instruction multiplies 16-bit numbers in pairs, a b + c d in 32 bits, so a weight is cut in two:
 // w = 4096 high + low, 0 <= low < 4096. Sums of integers have no order to keep.

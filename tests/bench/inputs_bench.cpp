@@ -1,5 +1,5 @@
-// What stands before the model: a 1920 x 1080 JPEG to patches, and ten megabytes of text to ids with the real vocabulary,
-// each on one thread. Peers, with --torch PYTHON: tests/bench/hf_inputs.py.
+// What stands before the model: a 1920 x 1080 JPEG to patches, and ten megabytes of text to ids with the real
+// vocabulary, each on one thread. Peers, with --torch PYTHON: tests/bench/hf_inputs.py.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,5 @@
-#include "base/config_words.h"
 #include "cli/keys.h"
+#include "base/config_words.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,5 @@
-// The recipes at real size are configuration files; nobody here can run them, but every key in them must mean something.
+// The recipes at real size are configuration files; nobody here can run them, but every key in them must mean
+// something.
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -1,4 +1,5 @@
-// The sizes of configs/model against the published tables in tests/golden/shapes: every tensor's name on disk and shape.
+// The sizes of configs/model against the published tables in tests/golden/shapes: every tensor's name on disk and
+// shape.
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -107,8 +107,8 @@ TEST_CASE("tokenizer: random strings have Hugging Face's ids with the real vocab
   CHECK(wrong_blocks(hashes.at("random_by_100"), strings) == "");
 }
 
-// A merge that scanned the whole word for its next pair would take a hundred times as long for ten times the text. On an idle
-// core a megabyte takes 0.1 to 0.6 s.
+// A merge that scanned the whole word for its next pair would take a hundred times as long for ten times the text. On
+// an idle core a megabyte takes 0.1 to 0.6 s.
 TEST_CASE(
     "tokenizer: time grows with the text and not with its square, for one letter, blanks, emoji, combining marks") {
   const Tokenizer tokenizer = Tokenizer::from_merges("tests/golden/qwen_vocab/merges.txt");

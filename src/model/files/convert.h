@@ -15,9 +15,9 @@ struct ConvertOptions {
   std::string adapter = {};                      // directory of a LoRA adapter that is added (model/files/lora.h)
 };
 
-// Into a directory of its own, durably. config.json keeps all its keys but the type and, with a new head, the tie; JSON,
-// text, template, code and licence files are copied as they are. Tensors are written under their released names.
-// Errors: input_error, those of reading the directory.
+// Into a directory of its own, durably. config.json keeps all its keys but the type and, with a new head, the tie;
+// JSON, text, template, code and licence files are copied as they are. Tensors are written under their released
+// names. Errors: input_error, those of reading the directory.
 void convert_model(const std::string& from, const std::string& to, const ConvertOptions& options);
 
 // "A" and "B" tensor by tensor, each widened to f64: one line for each that is missing on one side, has another shape,

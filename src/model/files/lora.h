@@ -1,4 +1,5 @@
-// A LoRA adapter (Hu et al. 2021) as PEFT and NeMo AutoModel save it: adapter_config.json and adapter_model.safetensors.
+// A LoRA adapter (Hu et al. 2021) as PEFT and NeMo AutoModel save it: adapter_config.json and
+// adapter_model.safetensors.
 //
 //   W' = W + scale B A,   A lora_A.weight [r,in], B lora_B.weight [out,r],  scale = lora_alpha / r, or / sqrt(r) with
 //   use_rslora; rank_pattern and alpha_pattern may say other numbers for some layers

@@ -60,10 +60,9 @@ StepReport pretrain_clip(const ClipPretraining& o) {
   ContrastiveObjective objective(model, loader, o.train);
   StepEngine engine(objective, o.train);
 
-  const RunFacts facts{
-      .name = "pretrain",
-      .counts = Json::object({{"pictures", loader.records()}}),
-      .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
+  const RunFacts facts{.name = "pretrain",
+                       .counts = Json::object({{"pictures", loader.records()}}),
+                       .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, o, facts, [&] {
     DurableDirectory out(directory.result(), "pretrain");
     write_clip(out.path(), model);
