@@ -9,7 +9,8 @@ void router_forward(const RouterForward& a) {
   check("router_forward", {{"logits", a.logits, "T E"},
                            {"probabilities", a.probabilities, "T E:acc!"},
                            {"weights", a.weights, "T K:acc!"},
-                           {"experts", a.experts, "T K:i64!"}});
+                           {"experts", a.experts, "T K:i64!"},
+                           {"forced", a.forced, "T K:i64?"}});
   if (a.experts.dim(1) > a.logits.dim(1))
     input_error("router_forward: ", a.experts.dim(1), " experts a token of ", a.logits.dim(1));
   OV_RUN(a.logits, router_forward, a);

@@ -24,6 +24,7 @@ struct RouterForward {
   Tensor probabilities, weights, experts;
   Tensor logits;
   bool normalise;
+  Tensor forced = {};  // [T,k] i64: S_t as somebody else chose it; null: the largest
 };
 struct RouterBackward {
   Tensor dlogits;

@@ -30,7 +30,8 @@ void forward(const RouterForward& a) {
     const T* z = a.logits.device_row<T>(t);
     A *p = a.probabilities.device_row<A>(t), *w = a.weights.device_row<A>(t);
     std::int64_t* chosen = a.experts.device_row<std::int64_t>(t);
-    choose(E, z, k, chosen);
+    if (a.forced) std::copy_n(a.forced.device_row<std::int64_t>(t), k, chosen);
+    else choose(E, z, k, chosen);
     A top = z[0];
     for (std::int64_t e = 1; e < E; ++e) top = z[e] > top ? A(z[e]) : top;
     for (std::int64_t e = 0; e < E; ++e) p[e] = math::exp(z[e] - top);

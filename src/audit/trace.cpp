@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/text.h"
+#include "kernels/router.h"
 #include "store/hf_names.h"
 #include "train/objectives/language.h"
 
@@ -117,6 +119,28 @@ MicroBatch batch_of(const TraceCase& c) {
 }
 
 }  // namespace
+
+std::vector<Tensor> experts_of(const Safetensors& trace, const ModelConfig& config, std::int64_t tokens) {
+  const TextConfig& text = config.text;
+  std::vector<Tensor> experts(static_cast<std::size_t>(text.layers));
+  for (std::int64_t i = 0; i < text.layers; ++i) {
+    if (!text.is_moe(i)) continue;
+    const std::string name =
+        "act." + Recorder::spelt(cat("model.language_model.layers.", i, ".mlp.gate"), !config.has_tower);
+    const Tensor logits = trace.tensor(name).to(Dtype::f32);
+    if (logits.shape() != Shape{tokens, text.experts})
+      input_error(trace.path(), ": tensor '", name, "': expected [", tokens, ", ", text.experts, "], found ",
+                  logits.shape().str());
+    Tensor& chosen = experts[static_cast<std::size_t>(i)];
+    chosen = Tensor({tokens, text.experts_per_token}, Dtype::i64, cpu());
+    kernels::router_forward({.probabilities = Tensor::like(logits),
+                             .weights = Tensor({tokens, text.experts_per_token}, Dtype::f32, cpu()),
+                             .experts = chosen,
+                             .logits = logits,
+                             .normalise = true});
+  }
+  return experts;
+}
 
 Trace trace_model(Onevision& model, const TraceCase& c) {
   Trace trace;

@@ -45,6 +45,10 @@ struct Trace {
 };
 
 // Runs the objective of `train` on one row, all of whose tokens pass through the head. Gradients of all parameters.
+// The experts that a trace's routers chose, by layer, from their logits act.<layer>.mlp.gate: [T,k] i64, null for a
+// layer without experts. For Onevision::forced_experts. input_error when a layer's are missing or of another shape.
+std::vector<Tensor> experts_of(const Safetensors& trace, const ModelConfig& config, std::int64_t tokens);
+
 Trace trace_model(Onevision& model, const TraceCase& input);
 void write_trace(const std::string& path, const Trace& trace);
 

@@ -80,7 +80,8 @@ struct Routing {
   Var probabilities;              // [T,E]
   Tensor tokens, slots, offsets;  // [R], [T,k], [E+1], i64
 };
-Routing route(const Var& logits, std::int64_t k, bool normalise);            // [T,E], of the accumulation type
+// logits [T,E], of the accumulation type. forced [T,k]: these experts, not the k of the largest logits.
+Routing route(const Var& logits, std::int64_t k, bool normalise, const Tensor& forced = {});
 Var expert_rows(const Var& x, const Tensor& tokens, const Tensor& slots);    // [T,C] -> [R,C]
 Var grouped_linear(const Var& x, const Var& w, const Tensor& offsets);       // x [R,C], w [E F,C] -> [R,F]
 Var combine_experts(const Var& x, const Var& weights, const Tensor& slots);  // [R,C] -> [T,C]

@@ -297,6 +297,9 @@ std::vector<Key> rows() {
        "Qwen3 or Qwen3-MoE: names are then model.*, gradients of loss + router_aux_loss_coef aux_loss; or a CLIP "
        "model, "
        "with input_ids [B,T] and pixel_values [B,3,H,W]"},
+      {"trace.experts", "experts", "", any, "trace",
+       "a trace whose routers' choice of experts is kept (its act.<layer>.mlp.gate), to compare a mixture in two "
+       "types"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
       {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
       {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},

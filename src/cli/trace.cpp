@@ -17,7 +17,11 @@ Exit trace(const Config& config) {
   }
   const LoadOptions options = load_options(config);
   const auto model = load_model(directory, options);
-  write_trace(out, trace_model(*model, read_trace_case(input, options.dtype)));
+  const TraceCase given = read_trace_case(input, options.dtype);
+  if (const std::string& like = config.text("trace.experts"); !like.empty())
+    model->forced_experts =
+        experts_of(Safetensors::open(like), model->config(), static_cast<std::int64_t>(given.input_ids.size()));
+  write_trace(out, trace_model(*model, given));
   return Exit::done;
 }
 

@@ -62,7 +62,8 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
 
 MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
   const Var h = h_TC + attention(named(name + ".input_layernorm", input_layernorm(h_TC)), step);
-  MlpOutput out = (*mlp)(named(name + ".post_attention_layernorm", post_attention_layernorm(h)));
+  MlpOutput out = (*mlp)(named(name + ".post_attention_layernorm", post_attention_layernorm(h)),
+                         step.forced.empty() ? Tensor() : step.forced[static_cast<std::size_t>(index)]);
   out.y = named(name, h + out.y);
   return out;
 }
@@ -77,8 +78,8 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvCache* cache, bool recompute_blocks, Routers* routers) const {
-  const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache};
+                     KvCache* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
+  const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache, forced};
   Var h = x;
   for (const DecoderLayer& layer : layers) {
     const auto run = [&layer, step](std::span<const Var> in) {

@@ -28,6 +28,7 @@ struct DecoderStep {
   std::shared_ptr<const kernels::Segments> segments;  // causal within each row of it
   RopeTable rope;
   KvCache* cache = nullptr;
+  std::span<const Tensor> forced = {};  // Decoder::forward
 };
 
 struct DecoderLayer {
@@ -48,8 +49,9 @@ struct DecoderLayer {
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
   // h [T,C], positions [T] i64 -> [T,C] after the last norm. What the routers say goes into `routers`, if given.
+  // forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvCache* cache,
-              bool recompute_blocks, Routers* routers = nullptr) const;
+              bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
 
   TextConfig config;
   Parameter* embed_tokens;

@@ -71,7 +71,8 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
     if (device.has_data()) source = image_sources(inputs.input_ids, config_.image_token, rows);  // plan's ids are zeros
     if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
-  return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers);
+  return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers,
+                                  forced_experts);
 }
 
 Var Onevision::logits(const Var& hidden) const {

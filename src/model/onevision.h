@@ -43,6 +43,9 @@ class Onevision {
   const RiceVit& visual() const { return visual_.value(); }
 
   bool recompute_blocks = false;
+  // By layer: the experts of every token [T,k] i64, in place of its router's choice, so that runs of two types can be
+  // compared where rounding would route a token otherwise. Empty: the routers choose.
+  std::vector<Tensor> forced_experts;
 
  private:
   ModelConfig config_;

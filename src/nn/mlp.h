@@ -12,7 +12,8 @@ struct MlpOutput {
 
 struct Mlp {
   virtual ~Mlp() = default;
-  virtual MlpOutput operator()(const Var& u_TC) const = 0;
+  // forced [T,k] i64: the experts of every token, in place of the router's choice.
+  virtual MlpOutput operator()(const Var& u_TC, const Tensor& forced = {}) const = 0;
 };
 
 // down(silu(gate u) * up u)
@@ -23,7 +24,7 @@ struct DenseMlp : Mlp {
         gate_up_w(set.fuse({set.declare(name + ".gate_proj.weight", {intermediate, hidden}, Role::matrix),
                             set.declare(name + ".up_proj.weight", {intermediate, hidden}, Role::matrix)})),
         down_proj(set, name + ".down_proj", hidden, intermediate, false, Role::projection_out) {}
-  MlpOutput operator()(const Var& u_TC) const override {
+  MlpOutput operator()(const Var& u_TC, const Tensor& = {}) const override {
     const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
     named(name + ".gate_proj", gate_up[0]);
     named(name + ".up_proj", gate_up[1]);

@@ -19,10 +19,10 @@ Moe::Moe(Parameters& set, const std::string& name, const MoeShape& s)
   down_w = set.fuse(down);
 }
 
-MlpOutput Moe::operator()(const Var& u_TC) const {
+MlpOutput Moe::operator()(const Var& u_TC, const Tensor& forced) const {
   const std::int64_t F = shape.intermediate;
   const Var logits_TE = named(name + ".gate", linear(u_TC, on_tape_of(u_TC, gate.w), {}, true));
-  const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise);
+  const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise, forced);
   const Var u_RC = expert_rows(u_TC, to.tokens, to.slots);
   const auto gate_up_RF = split(grouped_linear(u_RC, on_tape_of(u_TC, gate_up_w), to.offsets), {{F}, {F}});
   const Var o_RC = grouped_linear(swiglu(gate_up_RF[0], gate_up_RF[1]), on_tape_of(u_TC, down_w), to.offsets);

@@ -17,7 +17,7 @@ struct MoeShape {
 
 struct Moe : Mlp {
   Moe(Parameters& set, const std::string& name, const MoeShape& shape);
-  MlpOutput operator()(const Var& u_TC) const override;
+  MlpOutput operator()(const Var& u_TC, const Tensor& forced = {}) const override;
 
   std::string name;
   MoeShape shape;

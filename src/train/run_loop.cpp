@@ -72,11 +72,15 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   return resumed;
 }
 
-// The numbers of a log's line.
+// The numbers of a log's line; those of an object in it as object/name.
 tensorboard::Scalars scalars(const Json& line) {
   tensorboard::Scalars all;
-  for (const auto& [name, value] : line.members())
+  for (const auto& [name, value] : line.members()) {
     if (value.is_number() && name != "step") all.emplace_back(name, value.as_double());
+    if (!value.is_object()) continue;
+    for (const auto& [part, number] : value.members())
+      if (number.is_number()) all.emplace_back(cat(name, "/", part), number.as_double());
+  }
   return all;
 }
 

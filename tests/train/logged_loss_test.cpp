@@ -121,6 +121,26 @@ TEST_CASE(
         bound * line.at("loss").as_double());
 }
 
+TEST_CASE("run.jsonl has the mean loss of each data set's tokens, once there are two") {
+  const auto model = small_model(Dtype::f64);
+  GlobalStep step = uneven_step();
+  CHECK(logged_step(*model, step, NormaliseBy::global_token_mean).find("token_loss_of") == nullptr);
+  step.micro_batches[0].source_of_sample = {"books"};
+  step.micro_batches[1].source_of_sample = {"signs", "books"};
+  step.micro_batches[2].source_of_sample = {"signs"};
+  const TokenLosses losses = token_losses(*model, step);
+  const auto mean = [](std::vector<double> all, const std::vector<double>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+    return total(all) / static_cast<double>(all.size());
+  };
+  const Json of = logged_step(*model, step, NormaliseBy::global_token_mean).at("token_loss_of");
+  CHECK(of.members().size() == 2);
+  CHECK(std::abs(of.at("books").as_double() - mean(losses[0][0], losses[1][1])) < 1e-11);
+  CHECK(std::abs(of.at("signs").as_double() - mean(losses[1][0], {})) < 1e-11);
+  for (MicroBatch& b : step.micro_batches) b.source_of_sample.assign(b.source_of_sample.size(), "books");
+  CHECK(logged_step(*model, step, NormaliseBy::global_token_mean).find("token_loss_of") == nullptr);
+}
+
 TEST_CASE("the gradient norm of run.jsonl belongs to its \"loss\", not to its \"token_loss\" (T-15)") {
   const auto model = small_model(Dtype::f64);
   const GlobalStep step = uneven_step();

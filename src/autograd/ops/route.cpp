@@ -5,14 +5,18 @@
 
 namespace ov {
 
-Routing route(const Var& logits, std::int64_t k, bool normalise) {
+Routing route(const Var& logits, std::int64_t k, bool normalise, const Tensor& forced) {
   const Tensor& z = logits.value;
   const std::int64_t T = z.dim(0), E = z.dim(1);
   const Dtype wide = accum_dtype(z.dtype());
   const Tensor probabilities({T, E}, wide, z.device()), weights({T, k}, wide, z.device()),
       experts({T, k}, Dtype::i64, z.device());
-  kernels::router_forward(
-      {.probabilities = probabilities, .weights = weights, .experts = experts, .logits = z, .normalise = normalise});
+  kernels::router_forward({.probabilities = probabilities,
+                           .weights = weights,
+                           .experts = experts,
+                           .logits = z,
+                           .normalise = normalise,
+                           .forced = forced});
   Routing r{.weights = {},
             .probabilities = {},
             .tokens = Tensor({T * k}, Dtype::i64, z.device()),

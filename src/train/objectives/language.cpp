@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdio>
+#include <map>
 
 #include "base/sum.h"
 #include "base/text.h"
@@ -72,6 +73,18 @@ void count_choices(const Onevision& model, const MicroBatch& batch, LoadBalance&
   if (!counts.has_data()) return;
   const auto own = counts.to_vector<std::int64_t>();
   for (std::size_t e = 0; e < own.size(); ++e) step.counts[e] += own[e];
+}
+
+// The losses of a micro-batch's labelled rows, by the data set that each row's sample comes from.
+void sort_by_source(const MicroBatch& batch, const std::vector<std::int64_t>& rows, const double* ce,
+                    std::map<std::string, std::vector<double>>& by_source) {
+  if (batch.source_of_sample.empty()) return;
+  std::size_t s = 0;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    while (s + 1 < batch.segments.size() && batch.segments[s + 1].begin <= rows[r]) ++s;
+    const std::string& source = batch.source_of_sample[static_cast<std::size_t>(batch.sample_of_segment[s])];
+    by_source[source].push_back(ce[r]);
+  }
 }
 
 }  // namespace
@@ -171,9 +184,11 @@ Losses LanguageObjective::losses(std::span<const double> scalars) {
   const TextConfig& text = model_.config().text;
   const bool balanced = balances(text);
   std::vector<double> aux;
-  for (const LossTargets& t : targets_.micro_batches) {
-    const auto rows = static_cast<std::int64_t>(t.rows.size());
+  std::map<std::string, std::vector<double>> by_source;
+  for (std::size_t i = 0; i < targets_.micro_batches.size(); ++i) {
+    const auto rows = static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
     loss.push_back(*next++);
+    sort_by_source(data_.micro_batches[i], targets_.micro_batches[i].rows, next, by_source);
     token_loss.push_back(sum<double>(rows, [&](std::int64_t r) { return next[r]; }));
     next += rows;
     if (balanced) aux.push_back(*next++);
@@ -190,6 +205,14 @@ Losses LanguageObjective::losses(std::span<const double> scalars) {
   }
   const double mean = out.labelled > 0 ? total(token_loss) / static_cast<double>(out.labelled) : 0;
   out.parts.set("token_loss", mean);
+  for (const auto& [source, ce] : by_source)
+    if (sources_.size() < most_sources) sources_.insert(source);
+  if (sources_.size() > 1) {
+    Json means = Json::object();
+    for (const auto& [source, ce] : by_source)
+      if (sources_.count(source)) means.set(source, total(ce) / static_cast<double>(ce.size()));
+    out.parts.set("token_loss_of", means);
+  }
   char note[32];
   std::snprintf(note, sizeof note, "loss %.4f", mean);
   out.note = note;

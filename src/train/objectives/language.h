@@ -1,5 +1,7 @@
 // Language modelling over packed rows: the loss of `train` and of `pretrain --what text`. Trace and plan run it too.
 #pragma once
+#include <set>
+
 #include "data/normalise.h"
 #include "data/source.h"
 #include "model/onevision.h"
@@ -50,7 +52,8 @@ class LanguageObjective : public Objective {
   void normalise(const std::vector<std::int64_t>& denominators) override;
   std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
-  // Parts: token_loss, the mean over the step's labelled tokens; aux_loss, before its coefficient.
+  // Parts: token_loss, the mean over the step's labelled tokens; token_loss_of, the same for each data set by itself,
+  // once a run has met two (sixteen at most); aux_loss, before its coefficient.
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
   Json state() const override { return source_.state(); }
@@ -66,6 +69,8 @@ class LanguageObjective : public Objective {
   StepSource& source_;
   NormaliseBy by_;
   bool aux_global_;
+  static constexpr std::size_t most_sources = 16;
+  std::set<std::string> sources_;  // that labelled tokens came from so far
   LoadBalance balance_;
 };
 
