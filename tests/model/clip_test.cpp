@@ -133,6 +133,19 @@ TEST_CASE(
   const CheckpointReader written = CheckpointReader::open(dir.path()), source = CheckpointReader::open(checkpoint);
   for (const auto& e : source.entries()) CHECK(written.has(e.on_disk));
 
+  // The type that is asked for; of a bf16 model otherwise f32, and its masters where it has been trained.
+  const ScratchDirectory narrow, wide;
+  write_clip(narrow.path(), *model, Dtype::bf16);
+  CHECK(Json::read(narrow / "config.json").at("torch_dtype").as_string() == "bfloat16");
+  const CheckpointReader rounded = CheckpointReader::open(narrow.path());
+  for (const auto& e : rounded.entries()) CHECK(e.dtype == "BF16");
+  const auto half = load_clip(checkpoint, Dtype::bf16);
+  half->parameters().train([](const Parameter&) { return true; });
+  half->parameters().masters().fill(0.1);  // no bf16 number
+  write_clip(wide.path(), *half);
+  const CheckpointReader masters = CheckpointReader::open(wide.path());
+  for (const auto& e : masters.entries()) CHECK(masters.tensor(e.name).to_vector<float>()[0] == 0.1F);
+
   CHECK(fault_of([](auto& t) {
           for (const char* tower : {"text", "vision"})
             t.push_back({cat(tower, "_model.embeddings.position_ids"), Tensor::of<std::int64_t>({0, 1}, {1, 2})});

@@ -18,14 +18,15 @@ std::unique_ptr<ClipModel> load_clip(const std::string& directory, Dtype dtype, 
   return model;
 }
 
-void write_clip(const std::string& directory, const ClipModel& model) {
-  const Dtype dtype = model.parameters().dtype();
+void write_clip(const std::string& directory, const ClipModel& model, Dtype dtype) {
+  const Parameters& parameters = model.parameters();
+  const Dtype written = written_dtype(parameters, dtype);
   Json config = model.config().json();
-  config.set("torch_dtype", dtype == Dtype::bf16 ? "bfloat16" : dtype == Dtype::f64 ? "float64" : "float32");
+  config.set("torch_dtype", written == Dtype::bf16 ? "bfloat16" : written == Dtype::f64 ? "float64" : "float32");
   write_durably(directory + "/config.json", config.dump(2) + "\n");
   std::vector<NamedTensor> tensors;
-  for (const auto& e : model.parameters().entries()) tensors.push_back({e.parameter.name, e.parameter.value});
-  write_checkpoint(directory, tensors);
+  for (const auto& e : parameters.entries()) tensors.push_back({e.parameter.name, parameters.precise(e.parameter)});
+  write_checkpoint(directory, tensors, {.dtype = written});
 }
 
 }  // namespace ov

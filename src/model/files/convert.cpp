@@ -62,19 +62,20 @@ void convert_model(const std::string& from, const std::string& to, const Convert
   const bool new_head = options.untied_head && !weights.has(head);
   std::vector<std::string> sources;  // by what is written
   std::vector<TensorInfo> tensors;
-  const auto add = [&](const std::string& name, const std::string& source) {
-    const auto& e = *std::find_if(weights.entries().begin(), weights.entries().end(),
-                                  [&](const CheckpointReader::Entry& entry) { return entry.name == source; });
+  const auto add = [&](const std::string& name, const CheckpointReader::Entry& e) {
     const auto type = weights.shards()[e.shard].find(e.on_disk)->loads_as();
     if (!type)
       input_error(weights.shards()[e.shard].path(), ": tensor '", e.on_disk, "': ", e.dtype, " cannot be converted");
     tensors.push_back({name, *type, e.shape});
-    sources.push_back(source);
+    sources.push_back(e.name);
   };
-  for (const auto& e : weights.entries()) add(e.name, e.name);
+  for (const auto& e : weights.entries()) add(e.name, e);
   if (new_head) {
-    if (!weights.has(table)) input_error(from, ": has no embedding to make a head of: tensor '", table, "' is missing");
-    add(head, table);
+    const auto at = std::find_if(weights.entries().begin(), weights.entries().end(),
+                                 [](const CheckpointReader::Entry& e) { return e.name == table; });
+    if (at == weights.entries().end())
+      input_error(from, ": has no embedding to make a head of: tensor '", table, "' is missing");
+    add(head, *at);
     config = untied(config);
   }
   if (options.dtype) config = with_type(config, *options.dtype == Dtype::bf16 ? "bfloat16" : "float32", true);

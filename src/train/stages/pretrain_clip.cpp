@@ -65,7 +65,7 @@ StepReport pretrain_clip(const ClipPretraining& o) {
                        .sources = Json::object({{"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, o, facts, [&] {
     DurableDirectory out(directory.result(), "pretrain");
-    write_clip(out.path(), model);
+    write_clip(out.path(), model, o.export_dtype);
     tokenizer.write(out.path());
     write_durably(out.file("preprocessor_config.json"), image_processor(images, c.image).dump(2) + "\n");
     out.commit();
