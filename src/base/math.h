@@ -72,13 +72,14 @@ OV_HD_INLINE ExpParts exp_parts(float x) {
 }  // namespace detail
 
 OV_HD_INLINE float exp(float x) {
-  // Above 89 the result overflows, below -104 it rounds to zero. 2^n is applied in two halves: the first is exact, the
-  // second rounds once when the result is subnormal.
+  // Above 89 the result overflows. Below -104 it rounds to zero and is not computed: a product that underflows costs
+  // the processor a hundred times another, and whatever attention masks is e^-inf. 2^n is applied in two halves: the
+  // first is exact, the second rounds once when the result is subnormal.
+  const bool vanishes = x < -104.0f;
   x = x > 89.0f ? 89.0f : x;
-  x = x < -104.0f ? -104.0f : x;
-  const detail::ExpParts e = detail::exp_parts(x);
+  const detail::ExpParts e = detail::exp_parts(detail::select(vanishes, 0.0f, x));
   const int half = e.n >> 1;
-  return (1.0f + e.t) * detail::power_of_2(half) * detail::power_of_2(e.n - half);
+  return detail::select(vanishes, 0.0f, (1.0f + e.t) * detail::power_of_2(half) * detail::power_of_2(e.n - half));
 }
 
 // |x| < 7/8: x + x p(x²), relative error 8.6e-10. Otherwise 1 - erfc(x) with erfc(x) = exp(q(u)), u = x - 81/64
