@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/gemm_wide.h"
 #include "kernels/cpu/widened.h"
 
 namespace ov::kernels::cpu {
@@ -73,7 +73,7 @@ void block_product(const Product<T>& p) {
   const std::int64_t rows_at_once = std::max<std::int64_t>(block_a<T> / p.K / MR, 1) * MR;
   const bool b_once = p.M <= rows_at_once;  // then a packed panel is used at once and its place reused
   const bool pack_this_a = worth_packing_a(p);
-  const bool pack_this_b = worth_packing_b(p);
+  const bool pack_this_b = worth_packing_b(p), wide = wide_vectors();
   T* packed_a = pack_this_a ? scratch<T>(0, std::min(rows_at_once, up(p.M, MR) * MR) * p.K + W) : nullptr;
   T* packed_b = scratch<T>(1, (b_once ? 1 : up(p.N, NR)) * NR * p.K);
 
@@ -98,19 +98,22 @@ void block_product(const Product<T>& p) {
         if (m0 == 0) pack_b(columns, p.K, b, p.b_row, p.b_col, panel);
         b = panel, b_row = NR;
       }
-      const TileFn<T>(&tiles)[tile_rows][2] = tile_of<T>;
-      const int v = columns > W;
       TileOut<T> out{.c = p.c + m0 * p.c_row + n,
                      .c_row = p.c_row,
                      .columns = columns,
                      .add = p.accumulate,
                      .bias = p.bias ? p.bias + n : nullptr};
-      for (std::int64_t i = 0; i < whole_rows; i += MR, out.c += MR * p.c_row) {
-        if (pack_this_a) tiles[MR - 1][v](p.K, packed_a + i * p.K, 1, MR, b, b_row, out);
-        else tiles[MR - 1][v](p.K, a + i * p.a_row, p.a_row, p.a_col, b, b_row, out);
-      }
-      if (whole_rows < rows)
-        tiles[rows - whole_rows - 1][v](p.K, a + whole_rows * p.a_row, p.a_row, p.a_col, b, b_row, out);
+      // Rows [i, i + r) of A, packed or where they lie; a wide tile takes two panels.
+      const auto run = [&](std::int64_t i, std::int64_t r, bool packed) {
+        const T* rows_a = packed ? packed_a + i * p.K : a + i * p.a_row;
+        const std::int64_t a_row = packed ? 1 : p.a_row, a_col = packed ? MR : p.a_col;
+        if (wide) wide_tile<T>(r)(p.K, rows_a, rows_a + MR * (packed ? p.K : p.a_row), a_row, a_col, b, b_row, out);
+        else tile_of<T>[r - 1][columns > W](p.K, rows_a, a_row, a_col, b, b_row, out);
+        out.c += r * p.c_row;
+      };
+      const std::int64_t at_once = wide ? wide_rows : MR, in_panels = pack_this_a ? whole_rows : 0;
+      for (std::int64_t i = 0; i < in_panels; i += at_once) run(i, std::min(at_once, in_panels - i), true);
+      for (std::int64_t i = in_panels; i < rows; i += at_once) run(i, std::min(at_once, rows - i), false);
     }
   }
 }

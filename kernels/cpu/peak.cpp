@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "kernels/cpu/gemm_lanes.h"
+#include "kernels/cpu/gemm_wide.h"
 
 namespace ov::kernels::cpu {
 namespace {
@@ -18,7 +18,9 @@ using Clock = std::chrono::steady_clock;
 // Twelve chains hide the latency of two FMA units (4 to 5 cycles each) and fit in 16 registers.
 constexpr int chains = 12;
 
-double run_chains(std::int64_t rounds) {
+// Floating-point operations of a call; adds to *sum, so that the loop cannot be left out.
+double run_chains(std::int64_t rounds, double* sum) {
+  if (wide_vectors()) return run_wide_chains(rounds, sum);
   using L = Lanes<float>;
   const float one = 1.0F, small = 1e-9F;
   const L x = L::broadcast(&one), y = L::broadcast(&small);
@@ -27,12 +29,12 @@ double run_chains(std::int64_t rounds) {
     OV_UNROLL
     for (int i = 0; i < chains; ++i) s[i].add_product(x, y);
   }
-  float out[L::width], total = 0;
+  float out[L::width];
   for (const L& v : s) {
     v.store(out);
-    total += out[0];
+    *sum += static_cast<double>(out[0]);
   }
-  return static_cast<double>(total);
+  return 2.0 * chains * L::width * static_cast<double>(rounds);
 }
 
 // Best rate of this thread over `seconds`.
@@ -42,9 +44,9 @@ double best_rate(double seconds) {
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   while (Clock::now() < end) {
     const auto start = Clock::now();
-    sink += run_chains(rounds);
+    const double flops = run_chains(rounds, &sink);
     const double t = std::chrono::duration<double>(Clock::now() - start).count();
-    if (t > 0) best = std::max(best, 2.0 * chains * Lanes<float>::width * static_cast<double>(rounds) / t);
+    if (t > 0) best = std::max(best, flops / t);
     if (t < 2e-4) rounds *= 2;
   }
   return sink > 0 ? best : 0;  // the sum is used, so that the loop cannot be left out
