@@ -151,6 +151,18 @@ std::vector<Key> rows() {
       {"loss.normalise_by", "", "global_token_mean", "micro_batch_mean global_token_mean sample_mean", "train pretrain",
        "what the summed token losses are divided by"},
 
+      // --- LoRA (nn/lora.h): low-rank matrices are learnt beside those of train.modules, which stay as they are
+      {"lora.rank", "", whole(0), Allowed(0, 1 << 16), "train", "rank of what is learnt beside a matrix; 0: no LoRA"},
+      {"lora.alpha", "", 32.0, Allowed(1e-6, 1e6), "train", "its factor is alpha / rank"},
+      {"lora.rslora", "", false, any, "train", "its factor is alpha / sqrt(rank)"},
+      {"lora.targets", "", Strings{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, any,
+       "train", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
+      {"lora.dropout", "", 0.0, Allowed(0, 1), "train", "only 0 is built"},
+      {"lora.seed", "", whole(1), at_least(0), "train", "of its initial values"},
+      {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one"},
+      {"lora.merged_model", "", true, any, "train",
+       "write train.out/model, the model with the adapter in its weights, beside train.out/adapter", Resume::free},
+
       // --- numbers
       {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval",
        "type of weights and activations; bf16 keeps f32 master weights, moments and sums of gradients, and a trace "

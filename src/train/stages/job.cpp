@@ -3,6 +3,7 @@
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
+#include "model/files/lora.h"
 #include "train/stages/model_directory.h"
 
 namespace ov {
@@ -55,12 +56,16 @@ std::string model_fingerprint(ModelConfig config) {
 }
 
 StepReport run_training(const TrainJob& job) {
-  const LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug};
+  LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
+  load.lora.where = trainable(job.train.modules, false);
   const ModelFiles files = open_model_files(job.model_dir, load);
   const Processor& processor = files.processor;
   const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute;
+  const bool lora = job.lora.rank > 0;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
+  const std::string adapter = job.out + "/adapter";
+  if (lora) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
   LanguageObjective objective(*model, *data.steps, job.train);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
@@ -70,8 +75,14 @@ StepReport run_training(const TrainJob& job) {
                        .sources = Json::object({{"model", model_fingerprint(files.config)},
                                                 {"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
-    export_model(directory.result(), *model, processor,
-                 {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype});
+    if (lora) {
+      DurableDirectory out(adapter, "train");
+      write_adapter(out.path(), model->parameters(), !files.config.has_tower, job.export_dtype);
+      out.commit();
+    }
+    if (!lora || job.merged_model)
+      export_model(directory.result(), *model, processor,
+                   {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype});
     return Json::object({{"rejects", data.steps->rejects().json()}});
   });
 }

@@ -9,7 +9,7 @@
 
 namespace ov {
 
-struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory
+struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; with LoRA out/adapter too (PEFT's form)
   std::string model_dir;        // HF directory to start from: config, weights, tokenizer, image processor
   LoaderOptions data;           // a conversation file, or
   PackedLoaderOptions packs;    // an index of packs, when its `index` is set
@@ -19,6 +19,8 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory
   bool hf_shift_bug = false;
   bool recompute = false;
   bool untied_head = false;  // ExportOptions
+  LoraOptions lora;          // its `where` is set from train.modules
+  bool merged_model = true;  // with LoRA: out/model is written, with the adapter in its weights
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
