@@ -129,6 +129,9 @@ std::vector<Key> rows() {
       {"export.dtype", "", "f32", "f32 bf16", "train merge pretrain",
        "type of the weights that are written: f32, with all digits of the masters (f64 of an f64 run), or bf16",
        Resume::free},
+      {"export.license", "", "", any, "train merge pretrain",
+       "licence on the model card, as Hugging Face names it (apache-2.0); empty: that of the model it starts from",
+       Resume::free},
 
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
