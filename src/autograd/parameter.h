@@ -1,6 +1,7 @@
 // A trainable array of the model: a view into the flat buffer that holds all parameters in the order of the name table.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "tensor/tensor.h"
 
@@ -20,8 +21,12 @@ enum class Role {
   norm_weight,
   norm_bias,
   class_vector,
-  class_angles
+  class_angles,
+  lora_a,
+  lora_b
 };
+
+struct LowRank;
 
 struct Parameter {
   std::string name;  // Hugging Face's in-memory name: "model.visual.blocks.0.norm1.weight"
@@ -30,6 +35,13 @@ struct Parameter {
   Role role = Role::matrix;
   bool trainable = true;
   std::int64_t gradient = -1;  // where its gradient begins in a gradient buffer (elements); -1: it has none
+  std::vector<const LowRank*> beside = {};  // nn/lora.h: by part of a fused product, null where there is none
+};
+
+// What is learnt beside a matrix that stays as it is: scale b a, with a [r,C] and b [F,r].
+struct LowRank {
+  Parameter *a, *b;
+  double scale;
 };
 
 // The slice of a flat buffer of all gradients (or moments, or master weights) that belongs to p; null when it has none.

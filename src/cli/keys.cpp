@@ -129,6 +129,9 @@ std::vector<Key> rows() {
       {"export.dtype", "", "f32", "f32 bf16", "train merge pretrain",
        "type of the weights that are written: f32, with all digits of the masters (f64 of an f64 run), or bf16",
        Resume::free},
+      {"export.license", "", "", any, "train merge pretrain",
+       "licence on the model card, as Hugging Face names it (apache-2.0); empty: that of the model it starts from",
+       Resume::free},
 
       // --- optimiser: AdamW (defaults: the original's Megatron scripts)
       {"optimizer.lr", "lr", 1e-5, Allowed(0, 1), "train pretrain", "peak learning rate, reached after the warm-up"},
@@ -150,6 +153,18 @@ std::vector<Key> rows() {
        "number of the first step in the schedule (the original: 0)"},
       {"loss.normalise_by", "", "global_token_mean", "micro_batch_mean global_token_mean sample_mean", "train pretrain",
        "what the summed token losses are divided by"},
+
+      // --- LoRA (nn/lora.h): low-rank matrices are learnt beside those of train.modules, which stay as they are
+      {"lora.rank", "", whole(0), Allowed(0, 1 << 16), "train", "rank of what is learnt beside a matrix; 0: no LoRA"},
+      {"lora.alpha", "", 32.0, Allowed(1e-6, 1e6), "train", "its factor is alpha / rank"},
+      {"lora.rslora", "", false, any, "train", "its factor is alpha / sqrt(rank)"},
+      {"lora.targets", "", Strings{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, any,
+       "train", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
+      {"lora.dropout", "", 0.0, Allowed(0, 1), "train", "only 0 is built"},
+      {"lora.seed", "", whole(1), at_least(0), "train", "of its initial values"},
+      {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one"},
+      {"lora.merged_model", "", true, any, "train",
+       "write train.out/model, the model with the adapter in its weights, beside train.out/adapter", Resume::free},
 
       // --- numbers
       {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval",
@@ -189,7 +204,8 @@ std::vector<Key> rows() {
        "longest row that config.json promises"},
       {"text.rope_theta", "", 5e6, at_least(1), "merge plan pretrain", "base of the rotary frequencies"},
       {"text.norm_eps", "", 1e-6, Allowed(0, 1), "merge plan pretrain", "of the decoder's norms"},
-      {"text.qkv_bias", "", false, any, "merge plan pretrain", "biases on q, k, v"},
+      {"text.qkv_bias", "", false, any, "merge plan pretrain",
+       "biases on q, k, v and, with text.qk_norm, the output, as Qwen3 has them"},
       {"text.qk_norm", "", true, any, "merge plan pretrain", "each head of q and k is normalised"},
       {"text.tied", "", false, any, "merge plan pretrain", "the head is the embedding"},
       {"text.experts", "", whole(0), at_least(0), "merge plan pretrain",

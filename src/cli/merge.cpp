@@ -28,6 +28,7 @@ Exit merge(const Config& config) {
   const PixelLimits limits = pixel_limits(config);
   const bool untied_head = config.flag("export.untied_head");
   const Dtype dtype = dtype_option(config, "export.dtype");
+  const std::string license = config.text("export.license");
   config.text("init.method");  // "random" is all there is
   config.refuse_unread("beside the parts that are given");
   // Without a source the vocabulary may be the tokenizer's; with one it must hold it.
@@ -38,9 +39,12 @@ Exit merge(const Config& config) {
   const MergeCheck check = check_merge(*model, options, tokenizer.encode(check_text));
   if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
   if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());
-  export_model(
-      out, *model, described_processor(model->config(), tokenizer).with_limits(limits),
-      {.command = "merge", .code = {options.tower, options.language}, .untied_head = untied_head, .dtype = dtype});
+  export_model(out, *model, described_processor(model->config(), tokenizer).with_limits(limits),
+               {.command = "merge",
+                .code = {options.tower, options.language},
+                .untied_head = untied_head,
+                .dtype = dtype,
+                .card = {.recipe = config.dump(), .license = license}});
   return Exit::done;
 }
 

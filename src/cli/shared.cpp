@@ -94,6 +94,7 @@ RunOptions run_options(const Config& config) {
           .keep = config.integer("train.keep"),
           .log_every = config.integer("log.every"),
           .export_dtype = dtype_option(config, "export.dtype"),
+          .license = config.text("export.license"),
           .resume = config.flag("train.resume"),
           .config = config.dump(),
           .may_change = config.free_keys()};

@@ -34,6 +34,15 @@ Exit train(const Config& config) {
   job.hf_shift_bug = config.flag("numerics.hf_shift_bug");
   job.recompute = config.flag("train.recompute");
   job.untied_head = config.flag("export.untied_head");
+  job.lora = {.rank = config.integer("lora.rank"),
+              .alpha = config.number("lora.alpha"),
+              .rslora = config.flag("lora.rslora"),
+              .targets = config.list("lora.targets"),
+              .seed = static_cast<std::uint64_t>(config.integer("lora.seed")),
+              .start = config.text("lora.start")};
+  if (const double dropout = config.number("lora.dropout"); dropout != 0)
+    input_error("lora.dropout is ", dropout, "; only 0 is built");
+  job.merged_model = config.flag("lora.merged_model");
   config.refuse_unread("beside data.packs, whose index holds what was packed");
   run_training(job);
   return Exit::done;

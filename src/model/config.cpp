@@ -139,9 +139,10 @@ Json ModelConfig::json() const {
                          {"text_hidden_size", text.hidden},
                          {"initializer_range", 0.02}});
   const bool mixture = text.experts > 0;
-  const std::string alone = mixture ? "qwen3_moe" : "qwen3";  // Transformers' own class
+  // Transformers' own class. No other says that heads have no norms.
+  const std::string alone = mixture ? "qwen3_moe" : text.qk_norm ? "qwen3" : "qwen2";
   Json t = Json::object(
-      {{"model_type", has_tower && !mixture ? "LLaVAOneVision1_5_text" : alone},
+      {{"model_type", has_tower && alone == "qwen3" ? "LLaVAOneVision1_5_text" : alone},
        {"vocab_size", text.vocabulary},
        {"hidden_size", text.hidden},
        {"intermediate_size", text.intermediate},
@@ -174,7 +175,9 @@ Json ModelConfig::json() const {
     t.set("output_router_logits", text.router_aux_loss_coef > 0);  // without it Transformers leaves the loss out
   }
   if (!has_tower) {
-    t.set("architectures", std::vector<std::string>{mixture ? "Qwen3MoeForCausalLM" : "Qwen3ForCausalLM"});
+    t.set("architectures", std::vector<std::string>{mixture        ? "Qwen3MoeForCausalLM"
+                                                    : text.qk_norm ? "Qwen3ForCausalLM"
+                                                                   : "Qwen2ForCausalLM"});
     t.set("torch_dtype", "float32");
     carry(t, &source);
     return t;

@@ -29,6 +29,9 @@ struct TextConfig {
   std::int64_t max_positions = 262144;
   double rope_theta = 5e6, norm_eps = 1e-6;
   bool qk_norm = true, qkv_bias = false, tied = false;
+  // Transformers' attention_bias: Qwen3's classes have it on the output projection too. Qwen2.5, whose heads have no
+  // norms, has it on q, k, v alone.
+  bool o_bias() const { return qkv_bias && qk_norm; }
   // A mixture of experts in every sparse_step-th layer but those that are listed; no expert: the model is dense.
   std::int64_t experts = 0, experts_per_token = 8, expert_intermediate = 768, sparse_step = 1;
   std::vector<std::int64_t> mlp_only_layers = {};
@@ -46,8 +49,8 @@ struct ModelConfig {
   bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on
   Json source;                // the config.json it came from: json() repeats the keys that mean nothing here
 
-  // config.json, of a whole model or of a qwen3 or qwen3_moe alone. `where` names it in errors. The rules are those of
-  // model/config_read.cpp.
+  // config.json, of a whole model or of a qwen2, qwen3 or qwen3_moe alone. `where` names it in errors. The rules are
+  // those of model/config_read.cpp.
   static ModelConfig read(const Json& json, const std::string& where);
   Json json() const;                            // as Transformers writes it
   void use_reference(const std::string& name);  // numerics.reference: "hf" or "megatron"
@@ -55,7 +58,8 @@ struct ModelConfig {
 };
 
 // One part of a model. `vision`: a vision_config, or RICE-ViT's own (MLCD's names for the same keys). `config`: a
-// config.json with a text_config, or of a language model alone, where a qwen3 or qwen3_moe has its class's defaults.
+// config.json with a text_config, or of a language model alone, where a qwen2, qwen3 or qwen3_moe has its class's
+// defaults.
 VisionConfig read_vision_config(const Json& vision, const std::string& where);
 TextConfig read_text_config(const Json& config, const std::string& where);
 

@@ -106,13 +106,17 @@ void read_experts(JsonSection& s, TextConfig& t, bool own_class) {
   }
 }
 
+// A language model's own class in Transformers.
+bool is_language_model(const std::string& type) { return type == "qwen2" || type == "qwen3" || type == "qwen3_moe"; }
+
 // alone: a language model's own config.json. theta: what the top level of a whole one says.
 TextConfig read_text(const Json& json, const std::string& where, bool alone, std::optional<double> theta) {
   JsonSection s(json, where);
   const std::string type = s.text("model_type");
-  const bool moe = type == "qwen3_moe", qwen3 = alone && (moe || type == "qwen3");
-  if (!type.empty() && !moe && type != "qwen3" && !type.starts_with("LLaVAOneVision1_5") && !type.starts_with("llava"))
-    input_error(where, ": model_type is \"", type, "\"; only qwen3, qwen3_moe and LLaVAOneVision1_5_text are built");
+  const bool moe = type == "qwen3_moe", qwen2 = type == "qwen2", own_class = alone && is_language_model(type);
+  if (!type.empty() && !is_language_model(type) && !type.starts_with("LLaVAOneVision1_5") && !type.starts_with("llava"))
+    input_error(where, ": model_type is \"", type,
+                "\"; only qwen2, qwen3, qwen3_moe and LLaVAOneVision1_5_text are built");
   TextConfig t;
   t.vocabulary = s.integer("vocab_size");
   t.hidden = s.integer("hidden_size");
@@ -121,26 +125,31 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   t.heads = s.integer("num_attention_heads");
   const Json* kv = json.find("num_key_value_heads");
   if (kv && kv->is_null()) t.kv_heads = t.heads;  // as both classes take it
-  else t.kv_heads = s.integer("num_key_value_heads", qwen3 ? std::optional<std::int64_t>(moe ? 4 : 32) : std::nullopt);
+  else
+    t.kv_heads = s.integer("num_key_value_heads", own_class ? std::optional<std::int64_t>(moe ? 4 : 32) : std::nullopt);
   s.find("num_key_value_heads");
   std::optional<std::int64_t> head_dim = 128;
   if (alone && type.empty()) head_dim = std::nullopt;
-  else if (moe) head_dim = t.hidden / std::max<std::int64_t>(1, t.heads);  // Qwen3-MoE's class has no value of its own
+  else if (moe || qwen2) head_dim = t.hidden / std::max<std::int64_t>(1, t.heads);  // these classes have no value
   t.head_dim = s.integer("head_dim", head_dim);
-  t.max_positions = s.integer("max_position_embeddings", qwen3 ? 32768 : 262144);
+  t.max_positions = s.integer("max_position_embeddings", own_class ? 32768 : 262144);
   t.norm_eps = s.number("rms_norm_eps", 1e-6);
-  t.qkv_bias = s.flag("attention_bias", false);
+  // Qwen2's class has biases without a key for them, and no norms of heads; the others have these always.
+  if (own_class && qwen2) s.only("attention_bias", {true});
+  t.qkv_bias = s.flag("attention_bias", qwen2);
+  t.qk_norm = !qwen2;
+  s.only("use_qk_norm", {t.qk_norm});
   t.tied = s.flag("tie_word_embeddings", false);
   read_rope(s, theta);
-  if (!theta && qwen3) theta = 10000;
+  if (!theta && own_class) theta = 10000;
   if (!theta)
     input_error(where, ": rope_theta is missing, here and in rope_parameters; there is no value that fits every model");
   t.rope_theta = *theta;
-  if (const Json* n = json.find("num_experts"); moe || (!qwen3 && n && !JsonSection::off(*n))) read_experts(s, t, moe);
+  if (const Json* n = json.find("num_experts"); moe || (!own_class && n && !JsonSection::off(*n)))
+    read_experts(s, t, moe);
   t.check(where);
-  check_full_attention(s, t.layers, !qwen3);
+  check_full_attention(s, t.layers, !own_class);
   s.only("hidden_act", {"silu", "swish"});
-  s.only("use_qk_norm", {true});
   s.only("is_causal", {true});
   s.find("image_token_id"), s.find("video_token_id");  // the original's class keeps copies of the top level's
   s.finish(harmless, arithmetic);
@@ -202,7 +211,7 @@ TextConfig read_text_config(const Json& json, const std::string& where) {
 
 ModelConfig ModelConfig::read(const Json& json, const std::string& where) {
   JsonSection top(json, where);
-  if (const std::string type = top.text("model_type"); type == "qwen3" || type == "qwen3_moe") {
+  if (is_language_model(top.text("model_type"))) {
     ModelConfig c;
     c.source = json;
     c.text = read_text(json, where, true, {});

@@ -36,7 +36,7 @@ DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_
     q_norm = RmsNorm(set, name + ".self_attn.q_norm", head_dim, c.norm_eps);
     k_norm = RmsNorm(set, name + ".self_attn.k_norm", head_dim, c.norm_eps);
   }
-  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, false, Role::projection_out);
+  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out);
   post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
   if (c.is_moe(index))
     mlp = std::make_unique<Moe>(
@@ -49,8 +49,8 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   const std::string at = name + ".self_attn";
   const auto qkv_THD = split(linear(u_TC, on_tape_of(u_TC, qkv_w), on_tape_of(u_TC, qkv_b)),
                              {{heads, head_dim}, {kv_heads, head_dim}, {kv_heads, head_dim}});
-  Var q = named(at + ".q_proj", qkv_THD[0]), k = named(at + ".k_proj", qkv_THD[1]),
-      v = named(at + ".v_proj", qkv_THD[2]);
+  const auto part = [&](std::size_t i) { return adapted(qkv_THD[i], u_TC, qkv_w, i); };
+  Var q = named(at + ".q_proj", part(0)), k = named(at + ".k_proj", part(1)), v = named(at + ".v_proj", part(2));
   if (q_norm)
     q = named(at + ".q_norm", (*q_norm)(q)), k = named(at + ".k_norm", (*k_norm)(k));  // per head, before the rotation
   q = rope(q, step.rope), k = rope(k, step.rope);
@@ -69,7 +69,8 @@ MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const 
 }
 
 Decoder::Decoder(Parameters& set, const TextConfig& c)
-    : config(c),
+    : set(&set),
+      config(c),
       embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding)),
       inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim, c.rope_theta))) {
   for (std::int64_t i = 0; i < c.layers; ++i)
@@ -80,6 +81,7 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
                      KvCache* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
   const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache, forced};
+  const bool adapted = set->adapts(Module::language_model) || set->adapts(Module::experts);
   Var h = x;
   for (const DecoderLayer& layer : layers) {
     const auto run = [&layer, step](std::span<const Var> in) {
@@ -87,7 +89,7 @@ Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<cons
       return out.offsets ? std::vector<Var>{out.y, out.probabilities, {out.offsets}} : std::vector<Var>{out.y};
     };
     const bool again = recompute_blocks && !cache;
-    const std::vector<Var> out = again ? recompute(run, {h}, layer.qkv_w->trainable) : run({&h, 1});
+    const std::vector<Var> out = again ? recompute(run, {h}, layer.qkv_w->trainable || adapted) : run({&h, 1});
     h = out[0];
     if (routers && out.size() > 1) routers->probabilities.push_back(out[1]), routers->offsets.push_back(out[2].value);
   }

@@ -53,6 +53,7 @@ struct Decoder {
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvCache* cache,
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
 
+  const Parameters* set;
   TextConfig config;
   Parameter* embed_tokens;
   std::vector<DecoderLayer> layers;

@@ -76,7 +76,7 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
 }
 
 Var Onevision::logits(const Var& hidden) const {
-  return named("lm_head", linear(hidden, on_tape_of(hidden, lm_head_)));
+  return named("lm_head", adapted(linear(hidden, on_tape_of(hidden, lm_head_)), hidden, lm_head_));
 }
 
 }  // namespace ov

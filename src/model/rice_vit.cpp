@@ -53,7 +53,8 @@ Var pixels_on(Tape* tape, const Tensor& pixels, const Parameters& parameters) {
 }
 
 RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
-    : config(c),
+    : set(&set),
+      config(c),
       class_embedding(set.declare("model.visual.class_embedding", {c.hidden}, Role::class_vector)),
       class_pos_emb(set.declare("model.visual.class_pos_emb", {1, c.head_dim() / 2}, Role::class_angles)),
       patch_embed(set.declare("model.visual.patch_embed.proj.weight", {c.hidden, c.channels, c.patch, c.patch},
@@ -71,6 +72,7 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
   Var h_NC = insert_class_tokens(h_PC, on_tape_of(h_PC, class_embedding), layout.class_rows);
   const RopeTable table = rope_table_2d(layout.positions, *inv_freq, on_tape_of(h_PC, class_pos_emb));
 
+  const bool adapted = set->adapts(Module::vision_model);
   h_NC = named("model.visual.pre_layernorm", pre_layernorm(h_NC));
   for (const VisionBlock& b : blocks) {
     if (!recompute_blocks) {
@@ -83,7 +85,7 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
         [&b, layout](std::span<const Var> x) {  // a copy: backward comes when the caller's is gone
           return std::vector<Var>{b.forward(x[0], {x[1], x[2]}, layout)};
         },
-        {h_NC, table.cos, table.sin}, b.qkv.w->trainable)[0];
+        {h_NC, table.cos, table.sin}, b.qkv.w->trainable || adapted)[0];
   }
   return h_NC;
 }

@@ -40,6 +40,7 @@ struct RiceVit {
   // The same without class tokens: [P, C].
   Var forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
 
+  const Parameters* set;
   VisionConfig config;
   Parameter *class_embedding, *class_pos_emb, *patch_embed;
   LayerNorm pre_layernorm;

@@ -35,17 +35,19 @@ void initialize(Parameters& parameters, const InitOptions& options, std::uint64_
       fill(t, [&](std::uint64_t i) { return static_cast<float>(std) * random.normal(i); });
     };
     const std::int64_t inputs = t.numel() / std::max<std::int64_t>(1, t.dim(0));
-    const auto matrix = [&] {
-      if (options.matrix == "normal") return normal(options.matrix_std);
+    const auto uniform = [&] {
       const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs)));
       fill(t, [&](std::uint64_t i) { return bound * (2 * random.uniform_f32(i) - 1); });
     };
+    const auto matrix = [&] { options.matrix == "normal" ? normal(options.matrix_std) : uniform(); };
     switch (e.parameter.role) {
       case Role::matrix:
       case Role::head: matrix(); break;
       case Role::projection_out: options.projection_out_std > 0 ? normal(options.projection_out_std) : matrix(); break;
       case Role::embedding: normal(options.embedding_std); break;
       case Role::patch_embedding: normal(options.patch_embedding_std); break;
+      case Role::lora_a: uniform(); break;
+      case Role::lora_b:
       case Role::bias:
       case Role::norm_bias: t.zero(); break;
       case Role::norm_weight: fill(t, [](std::uint64_t) { return 1.0f; }); break;

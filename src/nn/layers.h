@@ -1,15 +1,8 @@
 // The layers that models are built of: parameters, and the op that reads them. Names are Hugging Face's.
 #pragma once
-#include "autograd/ops.h"
-#include "nn/parameters.h"
+#include "nn/lora.h"
 
 namespace ov {
-
-// A parameter as a variable on x's tape.
-inline Var on_tape_of(const Var& x, Parameter* p) {
-  if (!p) return {};
-  return x.tape ? x.tape->parameter(*p) : Var{p->value};
-}
 
 struct Linear {
   Parameter *w = nullptr, *b = nullptr;  // [F,C], [F]
@@ -18,7 +11,7 @@ struct Linear {
          Role role = Role::matrix)
       : w(set.declare(name + ".weight", {outputs, inputs}, role)),
         b(bias ? set.declare(name + ".bias", {outputs}, Role::bias) : nullptr) {}
-  Var operator()(const Var& x) const { return linear(x, on_tape_of(x, w), on_tape_of(x, b)); }
+  Var operator()(const Var& x) const { return adapted(linear(x, on_tape_of(x, w), on_tape_of(x, b)), x, w); }
 };
 
 struct LayerNorm {

@@ -26,9 +26,9 @@ struct DenseMlp : Mlp {
         down_proj(set, name + ".down_proj", hidden, intermediate, false, Role::projection_out) {}
   MlpOutput operator()(const Var& u_TC, const Tensor& = {}) const override {
     const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
-    named(name + ".gate_proj", gate_up[0]);
-    named(name + ".up_proj", gate_up[1]);
-    return {named(name, named(name + ".down_proj", down_proj(swiglu(gate_up[0], gate_up[1]))))};
+    const Var gate = named(name + ".gate_proj", adapted(gate_up[0], u_TC, gate_up_w, 0));
+    const Var up = named(name + ".up_proj", adapted(gate_up[1], u_TC, gate_up_w, 1));
+    return {named(name, named(name + ".down_proj", down_proj(swiglu(gate, up))))};
   }
 
   std::string name;

@@ -21,11 +21,14 @@ Moe::Moe(Parameters& set, const std::string& name, const MoeShape& s)
 
 MlpOutput Moe::operator()(const Var& u_TC, const Tensor& forced) const {
   const std::int64_t F = shape.intermediate;
-  const Var logits_TE = named(name + ".gate", linear(u_TC, on_tape_of(u_TC, gate.w), {}, true));
+  const Var logits_TE = named(name + ".gate", adapted(linear(u_TC, on_tape_of(u_TC, gate.w), {}, true), u_TC, gate.w));
   const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise, forced);
   const Var u_RC = expert_rows(u_TC, to.tokens, to.slots);
   const auto gate_up_RF = split(grouped_linear(u_RC, on_tape_of(u_TC, gate_up_w), to.offsets), {{F}, {F}});
-  const Var o_RC = grouped_linear(swiglu(gate_up_RF[0], gate_up_RF[1]), on_tape_of(u_TC, down_w), to.offsets);
+  const Var gate_RF = adapted(gate_up_RF[0], u_RC, gate_up_w, 0, to.offsets),
+            up_RF = adapted(gate_up_RF[1], u_RC, gate_up_w, 1, to.offsets), inner_RF = swiglu(gate_RF, up_RF);
+  const Var o_RC =
+      adapted(grouped_linear(inner_RF, on_tape_of(u_TC, down_w), to.offsets), inner_RF, down_w, 0, to.offsets);
   return {named(name, combine_experts(o_RC, to.weights, to.slots)), to.probabilities, to.offsets};
 }
 

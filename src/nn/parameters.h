@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "nn/lora_options.h"
 
 namespace ov {
 
@@ -34,6 +35,15 @@ class Parameters {
   Parameter* declare(const std::string& name, const Shape& shape, Role role);
   // A view over neighbours whose shapes differ in the first axis only.
   Parameter* fuse(const std::vector<Parameter*>& parts);
+  // Puts low-rank matrices beside those that the options choose (nn/lora.h), before allocate().
+  void adapt(const LoraOptions& options);
+  struct Adapter {
+    const Parameter* w;  // a matrix with a name, expert by expert
+    Parameter *a, *b;
+  };
+  const std::vector<Adapter>& adapters() const { return adapters_; }
+  bool adapts(Module module) const;  // something of it
+  const LoraOptions& lora() const { return lora_; }
   // A table that the model reads and nobody trains (rotary frequencies): on the parameters' device after allocate().
   const Tensor* constant(const std::vector<float>& values);
   // `name` is another name of p: a tied head.
@@ -71,6 +81,9 @@ class Parameters {
   std::deque<Entry> entries_;
   std::deque<Fused> fused_;
   std::deque<Tensor> constants_;
+  std::deque<LowRank> low_rank_;
+  std::vector<Adapter> adapters_;
+  LoraOptions lora_;
   std::map<std::string, Parameter*> aliases_;
   std::unordered_map<std::string, Parameter*> by_name_;
   Module module_ = Module::language_model;

@@ -133,7 +133,7 @@ Json checked_checkpoint(const std::string& directory) {
 
 void load_checkpoint(const std::string& directory, const Json& checked, TrainingState& run) {
   const CheckpointReader weights = CheckpointReader::open(directory);
-  weights.check_names(expected_names(run.parameters));
+  weights.check_names(expected_names(run.parameters, true));
   const Safetensors moments = Safetensors::open(directory + "/optimizer.safetensors");
   check_trained(moments, run.parameters);
   for (const auto& [name, to] :

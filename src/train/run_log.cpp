@@ -55,6 +55,19 @@ double model_flops_utilisation(const StepReport& report, double peak_flops) {
 RunLog::RunLog(const std::string& path, std::int64_t resume_after)
     : path_(path), file_(open_log(path, resume_after, &has_run_, &damage_)) {}
 
+Json last_step(const std::string& path) {
+  Json last = Json::object();
+  JsonlReader lines(path);
+  for (Json line; lines.next(&line);) {
+    const Json* type = line.is_object() ? line.find("type") : nullptr;
+    if (!type || type->dump() != "\"step\"") continue;
+    last = Json::object();
+    for (const char* key : {"step", "loss", "token_loss", "aux_loss"})
+      if (const Json* value = line.find(key)) last.set(key, *value);
+  }
+  return last;
+}
+
 void RunLog::sync() { sync_path(path_, false, path_); }
 
 void RunLog::note(const std::string& type, const Json& members) {

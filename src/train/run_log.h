@@ -34,6 +34,9 @@ class RunLog {
   JsonlWriter file_;
 };
 
+// The last step's number and losses, as a log has them; an empty object where it has none.
+Json last_step(const std::string& path);
+
 std::string hex16(std::uint64_t value);
 // Products and attention only, without recomputation, over the time the step took and the machine's measured FMA peak.
 double model_flops_utilisation(const StepReport& report, double peak_flops);

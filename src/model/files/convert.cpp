@@ -7,6 +7,7 @@
 #include "base/io/durable_directory.h"
 #include "model/files/hf_directory.h"
 #include "model/files/lora.h"
+#include "model/files/model_card.h"
 
 namespace ov {
 namespace {
@@ -93,6 +94,8 @@ void convert_model(const std::string& from, const std::string& to, const Convert
                      return adapter ? adapter->merged(sources[i], stored) : stored;
                    },
                    {.max_shard_bytes = options.max_shard_bytes, .dtype = options.dtype});
+  if (const auto files = list_directory(out.path()); std::find(files.begin(), files.end(), "README.md") != files.end())
+    write_durably(out.file("README.md"), card_with_weights(read_file(from + "/README.md"), out.path()));
   out.commit();
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/io/file.h"
 #include "model/files/lora.h"
+#include "nn/init.h"
 
 namespace ov {
 namespace {
@@ -17,10 +18,13 @@ std::vector<std::string> code_of(const std::string& directory) {
   return names;
 }
 
-void copy_weights(Parameters& parameters, const CheckpointReader& weights, const LoraAdapter* adapter = nullptr) {
+void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool lora,
+                  const LoraAdapter* adapter = nullptr) {
   for (const auto& e : parameters.entries()) {
     const std::string& name = e.parameter.name;
-    const Tensor stored = weights.tensor(name), t = adapter ? adapter->merged(name, stored) : stored;
+    if (!lora && is_lora(e.parameter)) continue;
+    const Tensor stored = weights.tensor(name);
+    const Tensor t = adapter ? adapter->merged(name, stored, parameters.dtype() == Dtype::f64) : stored;
     for (const Tensor& to : {e.parameter.value, gradient_of(e.parameter, parameters.masters())})
       if (to) copy_weight(weights.path(), name, t, to);
   }
@@ -74,15 +78,16 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
   return config;
 }
 
-std::vector<NamedShape> expected_names(const Parameters& parameters) {
+std::vector<NamedShape> expected_names(const Parameters& parameters, bool lora) {
   std::vector<NamedShape> names;
-  for (const auto& e : parameters.entries()) names.push_back({e.parameter.name, e.shape});
+  for (const auto& e : parameters.entries())
+    if (lora || !is_lora(e.parameter)) names.push_back({e.parameter.name, e.shape});
   return names;
 }
 
 void load_weights(Parameters& parameters, const CheckpointReader& weights) {
-  weights.check_names(expected_names(parameters));
-  copy_weights(parameters, weights);
+  weights.check_names(expected_names(parameters, true));
+  copy_weights(parameters, weights, true);
 }
 
 std::vector<NamedShape> expected_names(const Onevision& model, const CheckpointReader& weights) {
@@ -105,7 +110,7 @@ std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, co
 void load_masters(Onevision& model, const std::string& directory) {
   const CheckpointReader weights = CheckpointReader::open(directory);
   weights.check_names(expected_names(model, weights));
-  copy_weights(model.parameters(), weights);
+  copy_weights(model.parameters(), weights, false);
 }
 
 std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& directory, const LoadOptions& options) {
@@ -116,12 +121,17 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
     if (const std::string fault = tie_to_weights(config.text, *weights, directory); !fault.empty()) input_error(fault);
   }
   auto model = std::make_unique<Onevision>(config);
+  model->parameters().adapt(options.lora);
   model->parameters().allocate(options.dtype, *options.device);
+  if (options.lora.rank > 0)
+    initialize(model->parameters(), {}, options.lora.seed,
+               [](const std::string& name) { return name.find(".lora_") != name.npos; });
   if (data) {
     weights->check_names(expected_names(*model, *weights));
     std::optional<LoraAdapter> adapter;
     if (!options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(*weights);
-    copy_weights(model->parameters(), *weights, adapter ? &*adapter : nullptr);
+    copy_weights(model->parameters(), *weights, false, adapter ? &*adapter : nullptr);
+    if (!options.lora.start.empty()) LoraAdapter::read(options.lora.start).copy_to(model->parameters());
   }
   return model;
 }
@@ -129,21 +139,27 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
                  std::int64_t pad, bool untied_head, Dtype dtype) {
   ModelConfig config = model.config();
-  std::vector<NamedTensor> tensors;
   const Parameters& parameters = model.parameters();
-  for (const auto& e : parameters.entries()) tensors.push_back({e.parameter.name, parameters.precise(e.parameter)});
+  const Dtype written = written_dtype(parameters, dtype);
+  std::vector<TensorInfo> tensors;
+  std::vector<const Parameter*> sources;
+  const auto add = [&](const std::string& name, const Parameter& p) {
+    tensors.push_back({name, written, p.value.shape()}), sources.push_back(&p);
+  };
+  for (const auto& e : parameters.entries())
+    if (!is_lora(e.parameter)) add(e.parameter.name, e.parameter);
   if (untied_head && config.text.tied) {
     config.text.tied = false;
-    tensors.push_back({head, parameters.precise(*parameters.aliases().at(head))});
+    add(head, *parameters.aliases().at(head));
   }
   Json json = config.json();
-  const Dtype written = written_dtype(parameters, dtype);
   json.set("torch_dtype", written == Dtype::f64 ? "float64" : written == Dtype::bf16 ? "bfloat16" : "float32");
   write_durably(directory + "/config.json", json.dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
-  write_checkpoint(directory, tensors, {.dtype = written_dtype(parameters, dtype)});
+  write_checkpoint(directory, tensors, [&](std::size_t i) { return merged_weight(parameters, *sources[i]); },
+                   {.dtype = written});
 }
 
 }  // namespace ov

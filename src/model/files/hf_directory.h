@@ -16,6 +16,7 @@ struct LoadOptions {
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   Device* device = &cpu();
   std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
+  LoraOptions lora = {};     // what is learnt beside them
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b);  // on the host, shape and type too
@@ -37,18 +38,20 @@ inline std::unique_ptr<Onevision> load_model(const std::string& directory, const
 }
 // A tensor of a file, widened or narrowed; integers are no weights and refused.
 void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to);
-// Only the weights, into a model that is allocated: values, and masters where train() has made some.
+// Only the weights, and what is learnt beside them, into a model that is allocated: values, and masters where train()
+// has made some.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
 // Once more, into the masters of a model that was loaded from there, whose values have lost digits of it.
 void load_masters(Onevision& model, const std::string& directory);
-// config.json, generation_config.json, model*.safetensors into an existing directory. `eos` and `pad` are token ids.
+// config.json, generation_config.json, model*.safetensors into an existing directory, with LoRA's matrices added. `eos` and `pad` are token ids.
 // untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo AutoModel wants it.
 // dtype: bf16, or f32: masters where there are some (f64 stays f64).
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
                  std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32);
 Dtype written_dtype(const Parameters& parameters, Dtype dtype);
 
-std::vector<NamedShape> expected_names(const Parameters& parameters);
+// lora: also what is learnt beside the matrices, which no model's file holds.
+std::vector<NamedShape> expected_names(const Parameters& parameters, bool lora = false);
 inline std::vector<NamedShape> expected_names(const Onevision& model) { return expected_names(model.parameters()); }
 // What a file may hold of this model: a tied one may bring the embedding's copy as its head.
 std::vector<NamedShape> expected_names(const Onevision& model, const CheckpointReader& weights);

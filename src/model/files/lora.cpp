@@ -2,8 +2,10 @@
 
 #include <cmath>
 
+#include "base/io/file.h"
 #include "base/json.h"
 #include "kernels/gemm.h"
+#include "model/files/hf_directory.h"
 #include "store/hf_names.h"
 
 namespace ov {
@@ -87,15 +89,81 @@ void LoraAdapter::check(const CheckpointReader& weights) const {
   }
 }
 
-Tensor LoraAdapter::merged(const std::string& name, const Tensor& base) const {
+Tensor LoraAdapter::merged(const std::string& name, const Tensor& base, bool f64) const {
   const auto at = layers_.find(name);
   if (at == layers_.end()) return base;
   const Layer& layer = at->second;
-  if (layer.whole) return layer.whole.to(base.dtype());
-  const Tensor sum = base.to(Dtype::f32), b = layer.b.contiguous_copy();
-  for (std::int64_t i = 0; i < b.numel(); ++i) b.data<float>()[i] *= static_cast<float>(layer.scale);
-  kernels::gemm({.c = sum, .a = b, .b = layer.a, .accumulate = true});
-  return base.dtype() == Dtype::f32 ? sum : sum.to(base.dtype());
+  return layer.whole ? layer.whole.to(base.dtype())
+                     : with_low_rank(f64 ? base.to(Dtype::f64) : base, layer.a, layer.b, layer.scale);
+}
+
+void LoraAdapter::copy_to(Parameters& parameters) const {
+  const std::string what = "; lora.* must describe the adapter that lora.start names";
+  for (const Parameters::Adapter& to : parameters.adapters()) {
+    const auto from = layers_.find(to.w->name);
+    if (from == layers_.end()) input_error(path_, ": holds nothing for ", name_on_disk(to.w->name), what);
+    const Layer& layer = from->second;
+    if (layer.whole || layer.a.shape() != to.a->value.shape() || layer.b.shape() != to.b->value.shape() ||
+        std::abs(layer.scale - parameters.lora().scale()) > 1e-12 * layer.scale)
+      input_error(path_, ": ", name_on_disk(to.w->name), ": another rank, alpha or kind than this run's", what);
+    copy_weight(path_, to.a->name, layer.a, to.a->value);
+    copy_weight(path_, to.b->name, layer.b, to.b->value);
+  }
+  if (layers_.size() != parameters.adapters().size())
+    input_error(path_, ": holds ", layers_.size(), " adapted matrices, this run adapts ", parameters.adapters().size(),
+                what);
+}
+
+Tensor with_low_rank(const Tensor& base, const Tensor& a, const Tensor& b, double scale) {
+  const Dtype dtype = accum_dtype(base.dtype());
+  const auto here = [&](const Tensor& t) { return t.to(cpu()).to(dtype).contiguous_copy(); };
+  const Tensor sum = here(base), scaled = here(b);
+  const auto multiply = [&]<class T>(T* x) {
+    for (std::int64_t i = 0; i < scaled.numel(); ++i) x[i] *= static_cast<T>(scale);
+  };
+  dtype == Dtype::f64 ? multiply(scaled.data<double>()) : multiply(scaled.data<float>());
+  kernels::gemm({.c = sum, .a = scaled, .b = here(a), .accumulate = true});
+  return base.dtype() == dtype ? sum : sum.to(base.dtype());
+}
+
+Tensor merged_weight(const Parameters& parameters, const Parameter& p) {
+  const Tensor base = parameters.precise(p);
+  for (const Parameters::Adapter& l : parameters.adapters())
+    if (l.w == &p)
+      return with_low_rank(base.to(accum_dtype(base.dtype())), parameters.precise(*l.a), parameters.precise(*l.b),
+                           parameters.lora().scale());
+  return base;
+}
+
+void write_adapter(const std::string& directory, const Parameters& parameters, bool alone, Dtype dtype) {
+  const LoraOptions& lora = parameters.lora();
+  std::vector<std::string> modules;
+  std::vector<NamedTensor> tensors;
+  const auto spelt = [&](const std::string& name) { return alone ? name_on_disk(name) : name; };
+  for (const Parameters::Adapter& l : parameters.adapters()) {
+    const std::string name = spelt(l.w->name);
+    modules.push_back(name.substr(0, name.rfind('.')));
+    for (const Parameter* p : {l.a, l.b})
+      tensors.push_back(
+          {"base_model.model." + spelt(p->name), parameters.precise(*p).to(written_dtype(parameters, dtype))});
+  }
+  const bool whole = lora.alpha == std::floor(lora.alpha);
+  const Json config =
+      Json::object({{"peft_type", "LORA"},
+                    {"task_type", "CAUSAL_LM"},
+                    {"base_model_name_or_path", Json()},
+                    {"r", lora.rank},
+                    {"lora_alpha", whole ? Json(static_cast<std::int64_t>(lora.alpha)) : Json(lora.alpha)},
+                    {"lora_dropout", 0.0},
+                    {"use_rslora", lora.rslora},
+                    {"bias", "none"},
+                    {"fan_in_fan_out", false},
+                    {"init_lora_weights", true},
+                    {"inference_mode", true},
+                    {"modules_to_save", Json()},
+                    {"target_modules", modules}});
+  write_durably(directory + "/adapter_config.json", config.dump(2) + "\n");
+  write_safetensors(directory + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
 }
 
 }  // namespace ov

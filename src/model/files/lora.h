@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 
+#include "nn/lora.h"
 #include "store/hf_weights.h"
 
 namespace ov {
@@ -21,9 +22,11 @@ class LoraAdapter {
 
   // Refuses an adapter of another model: every layer must be among the weights, with its shape.
   void check(const CheckpointReader& weights) const;
-  // The tensor `name` (in memory) with the adapter added: in f32, rounded once to base's type. base itself where the
-  // adapter does not touch it.
-  Tensor merged(const std::string& name, const Tensor& base) const;
+  // The tensor `name` (in memory) with the adapter added: in f32, rounded once to base's type; in f64 for an f64 model.
+  // base itself where the adapter does not touch it.
+  Tensor merged(const std::string& name, const Tensor& base, bool f64 = false) const;
+  // Into the matrices that are learnt (nn/lora.h), which must be these.
+  void copy_to(Parameters& parameters) const;
 
  private:
   struct Layer {
@@ -34,5 +37,13 @@ class LoraAdapter {
   std::string path_;
   std::map<std::string, Layer> layers_;  // by the weight's name in memory
 };
+
+// base + scale b a, in f32 (f64 of an f64 base), rounded once to base's type; on the host.
+Tensor with_low_rank(const Tensor& base, const Tensor& a, const Tensor& b, double scale);
+// p of a model that is trained with LoRA, with all digits and what is learnt beside it.
+Tensor merged_weight(const Parameters& parameters, const Parameter& p);
+// What a run learnt, as PEFT reads it, into an existing directory. alone: names are those of a language model's own
+// class. dtype: as write_model (model/files/hf_directory.h).
+void write_adapter(const std::string& directory, const Parameters& parameters, bool alone, Dtype dtype);
 
 }  // namespace ov

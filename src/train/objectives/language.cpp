@@ -11,7 +11,7 @@
 
 namespace ov {
 
-Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params) {
+Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params, bool lora) {
   bool language = false, adapter = false, vision = false;
   for (const std::string& m : modules) {
     if (m == "language_model") language = true;
@@ -22,6 +22,7 @@ Parameters::Choice trainable(const std::vector<std::string>& modules, bool class
                   did_you_mean(m, {"language_model", "adapter", "vision_model"}));
   }
   return [=](const Parameter& p) {
+    if (lora != is_lora(p)) return false;
     if (p.module == Module::adapter) return adapter;
     if (p.module != Module::vision_model) return language;
     return vision && (class_params || (p.role != Role::class_vector && p.role != Role::class_angles));
@@ -127,7 +128,8 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
 
 LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
     : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
-  model.parameters().train(trainable(options.modules, options.train_class_params));
+  const bool lora = !model.parameters().adapters().empty();
+  model.parameters().train(trainable(options.modules, options.train_class_params, lora));
   if (model.parameters().trained() == 0) input_error("train.modules: nothing is trained");
 }
 

@@ -16,8 +16,9 @@ struct TrainOptions : StepOptions {
   bool aux_global = false;         // the load-balancing loss is of the whole step, not of each micro-batch
 };
 
-// Which parameters a freeze set trains: names as the original's --trainable-modules.
-Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params);
+// Which parameters a freeze set trains: names as the original's --trainable-modules. lora: what is learnt beside them
+// (nn/lora.h), and nothing else.
+Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params, bool lora = false);
 
 OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device);
 

@@ -1,8 +1,12 @@
 #include "train/stages/job.h"
 
+#include <algorithm>
+
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
+#include "model/files/lora.h"
+#include "train/run_log.h"
 #include "train/stages/model_directory.h"
 
 namespace ov {
@@ -29,6 +33,28 @@ Data open_data(const TrainJob& job, const Processor& processor) {
   return {std::move(loader), records};
 }
 
+Json model_facts(const Onevision& model) {
+  const TextConfig& t = model.config().text;
+  std::int64_t parameters = 0;
+  for (const NamedShape& p : expected_names(model)) parameters += p.shape.numel();
+  Json facts = Json::object({{"parameters", parameters}});
+  if (model.config().has_tower) {
+    const VisionConfig& v = model.config().vision;
+    facts.set("tower", cat("RICE-ViT, ", v.depth, " blocks of width ", v.hidden, ", patches of ", v.patch, " pixels"));
+  }
+  facts.set("decoder", cat(t.qk_norm ? "Qwen3, " : "Qwen2, ", t.layers, " layers of width ", t.hidden,
+                           t.experts > 0 ? cat(", ", t.experts, " experts") : ""));
+  facts.set("vocabulary", t.vocabulary);
+  return facts;
+}
+
+// A README.md that somebody put beside an earlier export stays his.
+bool takes_card(const std::string& directory) {
+  if (!DurableDirectory::complete(directory)) return true;
+  const auto foreign = DurableDirectory::foreign_files(directory);
+  return std::find(foreign.begin(), foreign.end(), "README.md") == foreign.end();
+}
+
 }  // namespace
 
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
@@ -38,9 +64,25 @@ void export_model(const std::string& directory, const Onevision& model, Processo
   processor.line_after_picture = true;
   DurableDirectory out(directory, options.command);
   write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head, options.dtype);
-  for (const std::string& source : options.code) copy_code(source, out.path());
+  for (const std::string& source : options.code) copy_code(source, out.path()), copy_licences(source, out.path());
   processor.write(out.path());
+  CardFacts card = options.card;
+  card.sources = options.code;
+  card.model = model_facts(model);
+  if (!model.config().has_tower) card.pipeline = "text-generation";
+  if (takes_card(directory)) write_model_card(out.path(), card);
   out.commit();
+}
+
+CardFacts run_card(const RunOptions& options, const RunFacts& facts) {
+  CardFacts card{.log = last_step(options.out + "/run.jsonl"), .license = options.license};
+  card.data = facts.counts;
+  for (const auto& [key, value] : options.config.members()) {
+    if (key != "data" || !value.is_object()) card.recipe.set(key, value);
+    else
+      for (const auto& [name, member] : value.members()) card.data.set(name, member);
+  }
+  return card;
 }
 
 std::string processor_fingerprint(const Processor& processor) {
@@ -55,12 +97,16 @@ std::string model_fingerprint(ModelConfig config) {
 }
 
 StepReport run_training(const TrainJob& job) {
-  const LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug};
+  LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
+  load.lora.where = trainable(job.train.modules, false);
   const ModelFiles files = open_model_files(job.model_dir, load);
   const Processor& processor = files.processor;
   const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute;
+  const bool lora = job.lora.rank > 0;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
+  const std::string adapter = job.out + "/adapter";
+  if (lora) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
   LanguageObjective objective(*model, *data.steps, job.train);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
@@ -70,8 +116,17 @@ StepReport run_training(const TrainJob& job) {
                        .sources = Json::object({{"model", model_fingerprint(files.config)},
                                                 {"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
-    export_model(directory.result(), *model, processor,
-                 {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype});
+    CardFacts card = run_card(job, facts);
+    if (!lora || job.merged_model)
+      export_model(directory.result(), *model, processor,
+                   {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype, .card = card});
+    if (lora) {
+      DurableDirectory out(adapter, "train");
+      write_adapter(out.path(), model->parameters(), !files.config.has_tower, job.export_dtype);
+      card.library = "peft", card.sources = {job.model_dir};
+      if (takes_card(adapter)) write_model_card(out.path(), card);
+      out.commit();
+    }
     return Json::object({{"rejects", data.steps->rejects().json()}});
   });
 }

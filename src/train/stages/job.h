@@ -4,12 +4,13 @@
 
 #include "data/load/loader.h"
 #include "data/load/packed_loader.h"
+#include "model/files/model_card.h"
 #include "train/objectives/language.h"
 #include "train/run_loop.h"
 
 namespace ov {
 
-struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory
+struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; with LoRA out/adapter too (PEFT's form)
   std::string model_dir;        // HF directory to start from: config, weights, tokenizer, image processor
   LoaderOptions data;           // a conversation file, or
   PackedLoaderOptions packs;    // an index of packs, when its `index` is set
@@ -19,22 +20,29 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory
   bool hf_shift_bug = false;
   bool recompute = false;
   bool untied_head = false;  // ExportOptions
+  LoraOptions lora;          // its `where` is set from train.modules
+  bool merged_model = true;  // with LoRA: out/model is written, with the adapter in its weights
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
 StepReport run_training(const TrainJob& job);
 
 struct ExportOptions {
-  std::string command = "train";       // who writes it (base/io/durable_directory.h)
-  std::vector<std::string> code = {};  // directories whose *.py go with it, if they are whole models; "" is none
-  bool untied_head = false;            // a tied model is written with a copy of the embedding for a head
-  Dtype dtype = Dtype::f32;            // write_model (model/files/hf_directory.h)
+  std::string command = "train";  // who writes it (base/io/durable_directory.h)
+  // Directories that it was made from, "" is none: *.py of whole models and licences go with it.
+  std::vector<std::string> code = {};
+  bool untied_head = false;  // a tied model is written with a copy of the embedding for a head
+  Dtype dtype = Dtype::f32;  // write_model (model/files/hf_directory.h)
+  CardFacts card = {};       // its model and sources are filled in
 };
 
-// Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files.
+// Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files,
+// a model card where no README.md of somebody else's stands.
 // Its chat template puts a line end after a picture: what this program trains on has it there.
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
                   const ExportOptions& options = {});
+// What a run says about itself on the cards of what it leaves.
+CardFacts run_card(const RunOptions& options, const RunFacts& facts);
 // Of the tokenizer and of how pictures are cut and normalised: what a resumed run must find as it was.
 std::string processor_fingerprint(const Processor& processor);
 // Of what config.json says about the arithmetic, for the same reason.

@@ -64,7 +64,7 @@ StepReport pretrain_text(const TextPretraining& o) {
                                                 {"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
     export_model(directory.result(), *start.model, start.processor,
-                 {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype});
+                 {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype, .card = run_card(o, facts)});
     return Json::object({{"rejects", loader.rejects().json()}});
   });
 }
