@@ -106,9 +106,10 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
   train.steps = 1;
   train.checksum_every = 0;
   StepEngine engine(objective, train);
-  engine.step();
+  plan.floor_seconds = engine.step().floor_seconds;
   count_parameters(model.parameters(), plan);
   plan.micro_batches = options.micro_batches;
+  plan.dtype = options.dtype;
   plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
   plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
   plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);

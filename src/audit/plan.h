@@ -33,6 +33,8 @@ struct Plan {
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time.
   MemoryUse memory;
   double forward_flops = 0, backward_flops = 0, recomputed_flops = 0;
+  Dtype dtype = Dtype::f32;
+  double floor_seconds = 0;  // of the step on this machine, when options.train.floor asks for it
 
   std::string report() const;  // a table, for people
 };

@@ -35,7 +35,7 @@ std::vector<Command> commands() {
       {"checkpoint", "check|convert|diff DIR [OTHER]",
        "says what is wrong with a model directory, writes it in another type or with other shards, or compares two",
        checkpoint},
-      {"plan", "", "parameters, bytes by segment and FLOPs of a pass, before anything is allocated", plan},
+      {"plan", "", "parameters, bytes, FLOPs and time of a step, before anything is allocated", plan},
       {"bench", "", "rates of our kernels against the peak that this machine's cores reach", bench},
       {"help", "[COMMAND]", "lists the commands, or the keys of one", help},
   };
@@ -306,6 +306,13 @@ std::vector<Key> rows() {
       {"plan.images", "", whole(1), Allowed(0, 1 << 16), "plan", "pictures in the row"},
       {"plan.text_tokens", "", whole(112), Allowed(1, 1 << 24), "plan", "other tokens in the row"},
       {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
+      {"plan.device", "", "", any, "plan",
+       "the one machine that it is for, by its name in plan.devices: does it fit, how long does a step take; empty: "
+       "any"},
+      {"plan.devices", "", "configs/devices.json", any, "plan", "table of machines"},
+      {"plan.mfu", "", 0.0, Allowed(0, 1), "plan",
+       "share of the device's peak that forward and backward passes reach; 0: as the table says, or on the cpu as "
+       "measured"},
       {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
        "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},

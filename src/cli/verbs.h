@@ -13,6 +13,10 @@
 #include "train/objectives/language.h"
 #include "train/run_loop.h"
 
+namespace ov {
+struct PlanOptions;
+}
+
 namespace ov::cli {
 
 Exit synth(const Config&);
@@ -47,6 +51,7 @@ RunOptions run_options(const Config&);           // train.out, save_every, keep,
 void sum_options(const Config&, StepOptions&);   // train.grad_sum, train.memory_budget
 void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
 TrainOptions train_options(const Config&);       // the same, loss
+PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);
 // `out`, which must be given. input_error when it is one of the files that the command reads.
