@@ -68,13 +68,15 @@ namespace {
 
 DevicePlan::Step step_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu) {
   options.train.floor = mfu == 0;
+  if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
   DevicePlan::Step s{.plan = plan_model(config, options)};
   s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
   if (mfu == 0) s.seconds = s.plan.floor_seconds;
   else
     s.seconds = (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
                     (mfu * device.peak.at(name_of(options.dtype))) +
-                update_bytes(s.plan.trained, options.micro_batches) / device.bandwidth;
+                update_bytes(s.plan.trained, options.micro_batches) / device.bandwidth +
+                2 * static_cast<double>(s.plan.host.total_peak) / device.link;
   return s;
 }
 
@@ -101,6 +103,8 @@ DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, PlanOpt
   };
   help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
   help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
+  help("--train.offload_optimizer", !options.train.optimizer.state_on,
+       [](PlanOptions& o) { o.train.optimizer.state_on = &cpu(); });
   if (p.remedies.size() > 1) add(keys, all);
   return p;
 }

@@ -1,6 +1,7 @@
 // Whether a planned step fits one device, how long it takes there, and what would help where it does not.
 //
 //   time = (forward + backward + recomputed FLOPs) / (mfu · peak) + bytes of the update / bandwidth
+//          + bytes of a state on the host / link, there and back
 // On the machine that plans, without a stated mfu: the step's floor (train/floor.h), from rates measured now.
 #pragma once
 #include <map>

@@ -102,6 +102,7 @@ RunOptions run_options(const Config& config) {
 void sum_options(const Config& config, StepOptions& step) {
   step.tree = config.text("train.grad_sum") == "tree";
   step.memory_budget = static_cast<std::int64_t>(1e9 * config.number("train.memory_budget"));
+  if (config.flag("train.offload_optimizer")) step.optimizer.state_on = &cpu();
 }
 
 void step_options(const Config& config, StepOptions& step) {

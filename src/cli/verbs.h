@@ -48,7 +48,7 @@ ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
 RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
-void sum_options(const Config&, StepOptions&);   // train.grad_sum, train.memory_budget
+void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
 void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
 TrainOptions train_options(const Config&);       // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory

@@ -29,7 +29,8 @@ struct Machine {
 };
 Machine measured_machine();
 
-// What the update moves: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's pass.
+// Bytes that an update moves: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
+// pass.
 double update_bytes(std::int64_t trained, std::int64_t leaves);
 
 class Floor {
