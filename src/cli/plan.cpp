@@ -20,7 +20,7 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
                       .train = {}};
   sum_options(config, options.train);
   options.train.modules = config.list("train.modules");
-  options.train.train_class_params = config.flag("train.train_class_params");
+  options.train.train_class_params = class_params_option(config);
   return options;
 }
 

@@ -33,6 +33,7 @@ LoadOptions load_options(const Config& config) {
           .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
           .merger_norm_eps = config.number("numerics.merger_norm_eps"),
+          .segments = config.text("numerics.segments"),
           .adapter = config.text("model.adapter")};
 }
 
@@ -86,6 +87,11 @@ InitOptions init_options(const Config& config) {
 Dtype dtype_option(const Config& config, std::string_view key) {
   const std::string& name = config.text(key);
   return name == "f64" ? Dtype::f64 : name == "bf16" ? Dtype::bf16 : Dtype::f32;
+}
+
+bool class_params_option(const Config& config) {
+  const std::string &said = config.text("train.train_class_params"), &reference = config.text("numerics.reference");
+  return said == "reference" ? reference == "hf" : said == "true";
 }
 
 RunOptions run_options(const Config& config) {

@@ -47,6 +47,7 @@ TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
+bool class_params_option(const Config&);         // train.train_class_params, numerics.reference
 RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
 void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
 void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
