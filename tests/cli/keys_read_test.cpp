@@ -51,7 +51,7 @@ class Verbs {
 
 }  // namespace
 
-TEST_CASE("keys: every verb reads every key that its rows declare") {
+TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T-44)") {
   const ScratchDirectory dir;
   const auto at = [&](const char* name) { return dir / name; };
   Verbs verbs;

@@ -104,7 +104,8 @@ TEST_CASE("foreign: training, saving, going on and tracing have the cpu's bits")
   training({{Policy::lazy, 0}, {Policy::random, 1}});
 }
 
-TEST_CASE("foreign: an optimiser whose state is on the host, before a save, after it or both, has the cpu's bits") {
+TEST_CASE(
+    "foreign: an optimiser whose state is on the host, before a save, after it or both, has the cpu's bits (R-28)") {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     CAPTURE(name_of(dtype));
     const std::string expected = run_on(cpu(), true, dtype);
