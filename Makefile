@@ -99,6 +99,8 @@ bench: deps-bench  ## ours, a peer, the ratio
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)
 arch-check:  ## the include graph points one way
 	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
+traps:  ## what a second implementation gets wrong, each with the test that proves it or a reason
+	@sh tests/tools/traps.sh
 format-check:  ## clang-format finds nothing to change
 	@sh tests/tools/format_check.sh --self-test && sh tests/tools/format_check.sh
 nightly:  ## what takes hours, part by part, with a dated log: seeds, kills, long fuzzing, planted faults, peers
@@ -139,6 +141,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check format-check nightly clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

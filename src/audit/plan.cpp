@@ -87,8 +87,12 @@ GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOption
 
 Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
   config.check();
-  MetaDevice device;
+  MetaDevice device, host;
   device.table = &kernels::meta_table();
+  TrainOptions train = options.train;
+  if (train.optimizer.state_on) train.optimizer.state_on = &host;
+  train.steps = 1;
+  train.checksum_every = 0;
   Plan plan;
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
@@ -101,18 +105,17 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
   model.recompute_blocks = options.recompute;
   model.parameters().allocate(options.dtype, device);
   SameSteps source(step_of(plan, config, options));
-  PlannedLoss objective(model, source, options.train, plan.labelled);
-  StepOptions train = options.train;
-  train.steps = 1;
-  train.checksum_every = 0;
+  PlannedLoss objective(model, source, train, plan.labelled);
   StepEngine engine(objective, train);
-  engine.step();
+  plan.floor_seconds = engine.step().floor_seconds;
   count_parameters(model.parameters(), plan);
   plan.micro_batches = options.micro_batches;
+  plan.dtype = options.dtype;
   plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
   plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
   plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);
   plan.memory = device.memory();
+  plan.host = host.memory();
   return plan;
 }
 
@@ -144,6 +147,7 @@ std::string Plan::report() const {
   for (int s = 0; s < segment_count; ++s)
     line(name_of(static_cast<Segment>(s)), grouped(memory.peak[static_cast<std::size_t>(s)]));
   line("all at once", grouped(memory.total_peak));
+  if (host.total_peak > 0) line("on the host", grouped(host.total_peak), "  of the optimiser");
   const auto teraflops = [](double flops) {
     std::ostringstream s;
     s << std::fixed << std::setprecision(6) << flops / 1e12;

@@ -30,9 +30,12 @@ struct Plan {
   std::vector<Module> modules;  // vision tower, merger, embedding, decoder, experts, head
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
-  // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time.
-  MemoryUse memory;
+  // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
+  // state where that lies elsewhere (train.optimizer.state_on; the plan takes a device of its own for it).
+  MemoryUse memory, host;
   double forward_flops = 0, backward_flops = 0, recomputed_flops = 0;
+  Dtype dtype = Dtype::f32;
+  double floor_seconds = 0;  // of the step on this machine, when options.train.floor asks for it
 
   std::string report() const;  // a table, for people
 };

@@ -39,7 +39,10 @@ bool from_json(const Key& key, const Json& json, Value* value) {
   if (auto* b = std::get_if<bool>(value)) return json.is_boolean() && (*b = json.as_bool(), true);
   if (auto* i = std::get_if<std::int64_t>(value)) return json.is_integer() && (*i = json.as_int(), true);
   if (auto* d = std::get_if<double>(value)) return json.is_number() && (*d = json.as_double(), true);
-  if (auto* s = std::get_if<std::string>(value)) return json.is_string() && (*s = json.as_string(), true);
+  if (auto* s = std::get_if<std::string>(value)) {
+    *s = json.is_string() ? json.as_string() : json.dump();
+    return json.is_string() || (json.is_boolean() && has_word(key.allowed.choices, *s));  // a flag with a third value
+  }
   auto& list = std::get<Strings>(*value);
   list.clear();
   if (json.is_string()) return list.push_back(json.as_string()), true;
@@ -150,7 +153,7 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
       }
       unknown_key(cat(command, ": "), "--" + name, names);
     }
-    const bool is_flag = key && std::holds_alternative<bool>(key->value);
+    const bool is_flag = key && (std::holds_alternative<bool>(key->value) || has_word(key->allowed.choices, "true"));
     const bool is_list = is_config || std::holds_alternative<Strings>(key->value);
     const auto next_is_value = [&] { return at < arguments.size() && !arguments[at].starts_with("--"); };
     Strings values;
@@ -158,7 +161,8 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
       values.push_back(argument.substr(equals + 1));
     } else if (is_list) {
       while (next_is_value()) values.push_back(arguments[at++]);
-    } else if (next_is_value() && (!is_flag || arguments[at] == "true" || arguments[at] == "false")) {
+    } else if (next_is_value() &&
+               (!is_flag || has_word("true false", arguments[at]) || has_word(key->allowed.choices, arguments[at]))) {
       values.push_back(arguments[at++]);
     } else if (is_flag) {
       values.push_back("true");

@@ -33,6 +33,7 @@ LoadOptions load_options(const Config& config) {
           .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
           .merger_norm_eps = config.number("numerics.merger_norm_eps"),
+          .segments = config.text("numerics.segments"),
           .adapter = config.text("model.adapter")};
 }
 
@@ -88,6 +89,11 @@ Dtype dtype_option(const Config& config, std::string_view key) {
   return name == "f64" ? Dtype::f64 : name == "bf16" ? Dtype::bf16 : Dtype::f32;
 }
 
+bool class_params_option(const Config& config) {
+  const std::string &said = config.text("train.train_class_params"), &reference = config.text("numerics.reference");
+  return said == "reference" ? reference == "hf" : said == "true";
+}
+
 RunOptions run_options(const Config& config) {
   return {.out = config.required("train.out"),
           .save_every = config.integer("train.save_every"),
@@ -103,6 +109,7 @@ RunOptions run_options(const Config& config) {
 void sum_options(const Config& config, StepOptions& step) {
   step.tree = config.text("train.grad_sum") == "tree";
   step.memory_budget = static_cast<std::int64_t>(1e9 * config.number("train.memory_budget"));
+  if (config.flag("train.offload_optimizer")) step.optimizer.state_on = &cpu();
 }
 
 void step_options(const Config& config, StepOptions& step) {

@@ -28,10 +28,12 @@ Exit train(const Config& config) {
   job.train = train_options(config);
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.train.modules = config.list("train.modules");
-  job.train.train_class_params = config.flag("train.train_class_params");
+  job.train.train_class_params = class_params_option(config);
   job.dtype = dtype_option(config);
   job.reference = config.text("numerics.reference");
   job.hf_shift_bug = config.flag("numerics.hf_shift_bug");
+  job.pre_norm_eps = config.number("numerics.pre_norm_eps");
+  job.merger_norm_eps = config.number("numerics.merger_norm_eps");
   job.recompute = config.flag("train.recompute");
   job.untied_head = config.flag("export.untied_head");
   job.lora = {.rank = config.integer("lora.rank"),

@@ -13,6 +13,10 @@
 #include "train/objectives/language.h"
 #include "train/run_loop.h"
 
+namespace ov {
+struct PlanOptions;
+}
+
 namespace ov::cli {
 
 Exit synth(const Config&);
@@ -43,10 +47,12 @@ TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
+bool class_params_option(const Config&);         // train.train_class_params, numerics.reference
 RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
-void sum_options(const Config&, StepOptions&);   // train.grad_sum, train.memory_budget
+void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
 void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
 TrainOptions train_options(const Config&);       // the same, loss
+PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);
 // `out`, which must be given. input_error when it is one of the files that the command reads.

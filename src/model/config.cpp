@@ -102,6 +102,7 @@ void ModelConfig::use_reference(const std::string& name) {
   if (name == "megatron") {
     vision.pre_norm_eps = 1e-4;
     vision.merger_norm_eps = 1e-6;
+    per_frame = false;
   } else if (name != "hf") {
     input_error("numerics.reference: expected hf or megatron, got ", name);
   }
@@ -135,7 +136,7 @@ Json ModelConfig::json() const {
                          {"patch_size", vision.patch},
                          {"spatial_merge_size", vision.merge},
                          {"temporal_patch_size", 1},
-                         {"layer_norm_eps", vision.pre_norm_eps},
+                         {"layer_norm_eps", vision.layer_norm_eps},
                          {"text_hidden_size", text.hidden},
                          {"initializer_range", 0.02}});
   const bool mixture = text.experts > 0;

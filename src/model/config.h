@@ -15,6 +15,7 @@ struct VisionConfig {
   std::int64_t depth = 24, hidden = 1024, heads = 16, intermediate = 4096;
   std::int64_t patch = 14, merge = 2, channels = 3;  // pixels a side; patches a side of a token; colours
   double rope_theta = 10000;
+  double layer_norm_eps = 1e-5;   // what config.json says: hf's of the two below, whatever is computed with
   double pre_norm_eps = 1e-5;     // hf 1e-5, megatron 1e-4
   double block_norm_eps = 1e-5;   // both
   double merger_norm_eps = 1e-5;  // hf 1e-5, megatron 1e-6
@@ -47,6 +48,7 @@ struct ModelConfig {
   bool has_tower = true;  // false: a language model alone, whose config.json is its text_config
   std::int64_t image_token = 151655, video_token = 151656, vision_start_token = 151652;
   bool hf_shift_bug = false;  // the released HF code's strip of class tokens, wrong from the second image on
+  bool per_frame = true;      // hf: every frame of a video is a segment with a class token; megatron: every video
   Json source;                // the config.json it came from: json() repeats the keys that mean nothing here
 
   // config.json, of a whole model or of a qwen2, qwen3 or qwen3_moe alone. `where` names it in errors. The rules are

@@ -168,7 +168,7 @@ VisionConfig read_vision(const Json& json, const std::string& where, std::int64_
   v.patch = s.integer("patch_size");
   v.merge = s.integer("spatial_merge_size");
   v.channels = s.integer("in_channels", 3);
-  v.pre_norm_eps = v.merger_norm_eps = s.number("layer_norm_eps", 1e-5);
+  v.layer_norm_eps = v.pre_norm_eps = v.merger_norm_eps = s.number("layer_norm_eps", 1e-5);
   v.check(where);
   s.only("temporal_patch_size", {1});
   s.only("hidden_act", {"gelu", "gelu_python"});

@@ -34,7 +34,8 @@ Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
     input_error("pixel_values has rows of ", n, " values, the model's patches have ", config_.vision.patch_values(),
                 " (", config_.vision.channels, " colours, ", config_.vision.patch, " x ", config_.vision.patch,
                 " pixels)");
-  const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device());
+  const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device(),
+                            config_.per_frame);
   const Var pixels = pixels_on(tape, inputs.pixel_values, parameters_);
   return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
 }

@@ -50,7 +50,7 @@ void Parameters::allocate(Dtype dtype, Device& device) {
   }
 }
 
-void Parameters::train(const Choice& trainable) {
+void Parameters::train(const Choice& trainable, Device* masters_on) {
   trained_ = 0;
   for (Entry& e : entries_) {
     e.parameter.trainable = trainable(e.parameter);
@@ -67,7 +67,7 @@ void Parameters::train(const Choice& trainable) {
   }
   masters_ = {};
   if (accum_dtype(dtype()) == dtype()) return;
-  masters_ = Tensor({trained_}, accum_dtype(dtype()), device(), Segment::weights);
+  masters_ = Tensor({trained_}, accum_dtype(dtype()), masters_on ? *masters_on : device(), Segment::weights);
   for (const Entry& e : entries_)
     if (const Tensor master = gradient_of(e.parameter, masters_))
       master.copy_from(e.parameter.value.to(master.dtype(), Segment::workspace));

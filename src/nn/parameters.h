@@ -51,9 +51,9 @@ class Parameters {
 
   void allocate(Dtype dtype, Device& device);  // values unspecified
   // Which parameters are trained, and with that the layout of gradient buffers. Master weights are made from the values
-  // as they are now.
+  // as they are now, on `masters_on`; null: where the parameters are.
   using Choice = std::function<bool(const Parameter&)>;
-  void train(const Choice& trainable);
+  void train(const Choice& trainable, Device* masters_on = nullptr);
 
   const std::deque<Entry>& entries() const { return entries_; }
   const std::map<std::string, Parameter*>& aliases() const { return aliases_; }

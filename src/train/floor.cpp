@@ -66,8 +66,12 @@ double Floor::bandwidth() {
 double Floor::product_seconds(const Product& p) {
   if (p.multiply_adds == 0) return 0;
   Shape3 mnk{p.m, p.n, p.k};
-  for (std::int64_t& d : mnk)
-    if (d > 32) d = (d + 31) / 32 * 32;
+  const auto round = [](std::int64_t& d) { d = d > 32 ? (d + 31) / 32 * 32 : d; };
+  for (std::int64_t& d : mnk) round(d);
+  while (mnk[0] * mnk[1] * mnk[2] > std::int64_t{1} << 28) {
+    std::int64_t& longest = *std::max_element(mnk.begin(), mnk.end());
+    round(longest /= 2);
+  }
   const auto [M, N, K] = mnk;
   // Of the shape that is measured.
   const double share =
@@ -91,11 +95,13 @@ OpTimes::Seconds Floor::leaf(std::span<const OpTimes::Done> done) {
   return all;
 }
 
+double update_bytes(std::int64_t trained, std::int64_t leaves) {
+  return static_cast<double>(trained) * sizeof(float) * static_cast<double>(leaves + 3 * (leaves - 1) + 1 + 7);
+}
+
 double Floor::update(std::int64_t trained, std::int64_t leaves) {
   const std::lock_guard lock(mutex_);
-  const double moved =
-      static_cast<double>(trained) * sizeof(float) * static_cast<double>(leaves + 3 * (leaves - 1) + 1 + 7);
-  return moved / bandwidth() / threads();
+  return update_bytes(trained, leaves) / bandwidth() / threads();
 }
 
 }  // namespace ov

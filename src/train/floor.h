@@ -7,7 +7,8 @@
 //
 // Rates are measured when a shape is first met, about a millisecond each, and kept for 20 seconds: a machine that is
 // shared is not equally fast all the time, and a step is compared with what was possible around it. Sides above 32 are
-// rounded up to a multiple of 32 for the measurement, and the time is taken in proportion.
+// rounded up to a multiple of 32 for the measurement, products of more than 2^28 multiply-adds are halved along their
+// longest sides until they are not, and the time is taken in proportion.
 #pragma once
 #include <array>
 #include <chrono>
@@ -28,14 +29,16 @@ struct Machine {
 };
 Machine measured_machine();
 
+// Bytes that an update moves: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
+// pass.
+double update_bytes(std::int64_t trained, std::int64_t leaves);
+
 class Floor {
  public:
   explicit Floor(Machine machine = measured_machine()) : machine_(std::move(machine)) {}
   // Seconds on one thread of what a tape did, by operation.
   OpTimes::Seconds leaf(std::span<const OpTimes::Done> done);
-  // Seconds on all threads: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
-  // pass.
-  double update(std::int64_t trained, std::int64_t leaves);
+  double update(std::int64_t trained, std::int64_t leaves);  // seconds on all threads
 
  private:
   using Shape3 = std::array<std::int64_t, 3>;

@@ -42,27 +42,49 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
       last->count += g.count;
     else groups_.push_back(g);
   }
-  m_ = Tensor::zeros({parameters.trained()}, accum_dtype(parameters.dtype()), parameters.device(), Segment::optimizer);
+  Device& home = options.state_on ? *options.state_on : parameters.device();
+  m_ = Tensor::zeros({parameters.trained()}, accum_dtype(parameters.dtype()), home, Segment::optimizer);
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
 void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm) {
   const Tensor clip = clip_factor(gradients, options_.clip_grad, norm);
   ++steps_;
+  std::vector<Tensor> state = {m_, v_};
+  if (parameters_.masters()) state.push_back(parameters_.masters());
+  Device& device = gradients.device();
+  const bool away = &m_.device() != &device;
+  const std::int64_t most = away ? std::min(options_.range, m_.numel()) : m_.numel();
+  std::vector<Tensor> brought;
+  for (std::size_t i = 0; away && i < state.size(); ++i)
+    brought.emplace_back(Shape{most}, m_.dtype(), device, Segment::workspace);
+
   for (const Group& g : groups_) {
-    const auto of_state = [&](const Tensor& t) { return t.slice(0, g.gradient_begin, g.gradient_begin + g.count); };
-    kernels::adamw({.param = parameters_.values().slice(0, g.begin, g.begin + g.count),
-                    .m = of_state(m_),
-                    .v = of_state(v_),
-                    .grad = of_state(gradients),
-                    .clip = clip,
-                    .lr = lr * g.lr_scale,
-                    .beta1 = options_.beta1,
-                    .beta2 = options_.beta2,
-                    .eps = options_.eps,
-                    .weight_decay = g.weight_decay,
-                    .step = steps_,
-                    .master = parameters_.masters() ? of_state(parameters_.masters()) : Tensor()});
+    for (std::int64_t begin = 0, end; begin < g.count; begin = end) {
+      end = std::min(g.count, begin + most);
+      const auto range = [&, begin](const Tensor& t, std::int64_t first) {
+        return t.slice(0, first + begin, first + end);
+      };
+      std::vector<Tensor> here;
+      for (std::size_t i = 0; i < state.size(); ++i) {
+        const Tensor own = range(state[i], g.gradient_begin);
+        here.push_back(away ? brought[i].slice(0, 0, end - begin) : own);
+        if (away) here[i].copy_from(own);
+      }
+      kernels::adamw({.param = range(parameters_.values(), g.begin),
+                      .m = here[0],
+                      .v = here[1],
+                      .grad = range(gradients, g.gradient_begin),
+                      .clip = clip,
+                      .lr = lr * g.lr_scale,
+                      .beta1 = options_.beta1,
+                      .beta2 = options_.beta2,
+                      .eps = options_.eps,
+                      .weight_decay = g.weight_decay,
+                      .step = steps_,
+                      .master = here.size() > 2 ? here[2] : Tensor()});
+      for (std::size_t i = 0; away && i < state.size(); ++i) range(state[i], g.gradient_begin).copy_from(here[i]);
+    }
   }
 }
 

@@ -1,4 +1,8 @@
 // AdamW over the flat buffers, with global gradient clipping.
+//
+// Moments and masters lie with the parameters, or on another device, the host (train.offload_optimizer). An update then
+// brings them over range by range, through one buffer: 12 bytes for each parameter of a range (f32, masters included)
+// take the place of 12 for each that is trained. Elements do not see each other, so the bits are the same.
 #pragma once
 #include <string>
 #include <vector>
@@ -12,6 +16,8 @@ struct OptimizerOptions {
   double clip_grad = 1;               // global L2 limit; 0 turns it off
   std::vector<std::string> no_decay;  // parts of names, besides biases and one-dimensional parameters
   double visual_lr_scale = 1;         // of the vision model's learning rate
+  Device* state_on = nullptr;         // where moments and masters lie; null: where the parameters are
+  std::int64_t range = 1 << 22;       // elements that are brought over at a time
 };
 
 class Optimizer {

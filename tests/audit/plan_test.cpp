@@ -40,7 +40,7 @@ double published_forward(double n, double tokens, double hidden, double linears_
 
 }  // namespace
 
-TEST_CASE("plan: the 4B model has the published parameters, tensors and FLOPs, and takes no memory") {
+TEST_CASE("plan: the 4B model has the published parameters, tensors and FLOPs, and takes no memory (T-41, R-36)") {
   cpu().reset_peaks();
   const std::int64_t before = cpu().memory().total;
   const Plan plan = plan_model(described("configs/model/4b.json"), {});
@@ -124,7 +124,7 @@ TEST_CASE("plan: the 30B-A3B model has the published parameters, tensors, names,
   CHECK(tower == 299);
 }
 
-TEST_CASE("plan: sixteen isolated pictures in one causal row cost what the formulas say") {
+TEST_CASE("plan: sixteen isolated pictures in one causal row cost what the formulas say (T-41, R-36)") {
   const ModelConfig config = described("configs/model/4b.json");
   PlanOptions options;
   options.grids = std::vector<Grid>(16, {1, 112, 64});

@@ -96,7 +96,7 @@ TrainOptions stage_options() {
   o.schedule = {.peak = 1e-5, .warmup = 0, .decay = "constant"};  // the stage's rate would learn the one batch by heart
   o.optimizer.visual_lr_scale = stage.number("optimizer.lr_scale.visual");
   o.modules = stage.list("train.modules");
-  o.train_class_params = stage.flag("train.train_class_params");
+  o.train_class_params = cli::class_params_option(stage);
   o.checksum_every = 0, o.floor = false;
   return o;
 }

@@ -51,7 +51,7 @@ class Verbs {
 
 }  // namespace
 
-TEST_CASE("keys: every verb reads every key that its rows declare") {
+TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T-44)") {
   const ScratchDirectory dir;
   const auto at = [&](const char* name) { return dir / name; };
   Verbs verbs;
@@ -96,7 +96,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare") {
   verbs.run("checkpoint", {"check", at("model")});
   verbs.run("checkpoint", {"convert", at("model"), "--out", at("converted")});
   verbs.run("checkpoint", {"diff", at("model"), at("converted")});
-  verbs.run("plan", {"--config", tiny});
+  verbs.run("plan", {"--config", tiny, "--plan.device", "h100"});
   verbs.run("plan", {"--model", at("model")});
   verbs.run("bench", {"--bench.repeats", "1"});
   verbs.run("help", {});

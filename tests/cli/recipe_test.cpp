@@ -9,7 +9,7 @@
 
 using namespace ov;
 
-TEST_CASE("recipes: every file of configs/recipe is a configuration of the command that it is for") {
+TEST_CASE("recipes: every file of configs/recipe is a configuration of the command that it is for (T-42)") {
   int files = 0;
   for (const auto& file : std::filesystem::directory_iterator("configs/recipe")) {
     const std::string path = file.path();

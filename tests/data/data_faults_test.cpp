@@ -108,7 +108,8 @@ TEST_CASE("messages are bounded, however long what they quote is") {
 }
 
 TEST_CASE(
-    "webdataset: dot files, files without a part and __meta__ members are passed over; names count in lower case") {
+    "webdataset: dot files, files without a part and __meta__ members are passed over; names count in lower case "
+    "(T-31)") {
   const DataSet d;
   const std::string png = read_file(d.png("p.png", 28, 28, 1)),
                     json = R"({"conversations": )" + std::string(llava) + "}";
@@ -130,6 +131,10 @@ TEST_CASE(
   CHECK(records_of(
             shard(d, "a.tar", {{"0.0_P.PNG", png}, {"0.Json", R"({"texts": [{"role": "user", "content": "<image>\nq"},
                                         {"role": "assistant", "content": "a"}], "name": ["0_p.png"]})"}})) ==
+        Strings{two[0]});
+  // A part's name begins at the first dot and may hold more.
+  CHECK(records_of(shard(d, "a.tar", {{"0.0_photo.v2.PNG", png}, {"0.json", R"({"texts": [{"role": "user",
+            "content": "<image>\nq"}, {"role": "assistant", "content": "a"}], "name": ["0_photo.v2.PNG"]})"}})) ==
         Strings{two[0]});
   CHECK(records_of(shard(d, "a.tar", {{"0.IMG0.JPG", png}, {"0.JSON", R"({"prompts": ["q"], "captions": ["a"]})"}})) ==
         Strings{two[0]});

@@ -146,7 +146,7 @@ TEST_CASE("records: what costs the square of a record's length does not: many pi
         }) < 5);
 }
 
-TEST_CASE("sources: every sample of a batch has the name of the data set it comes from") {
+TEST_CASE("sources: every sample of a batch has the name of the data set it comes from (T-34)") {
   const DataSet d;
   d.png("p.png", 28, 28, 1);
   std::vector<Json> records = {record("0", "p.png", {"q", "a"}), record("1", "p.png", {"q", ""}),

@@ -108,7 +108,7 @@ TEST_CASE("fixed slots: each of four ranks that makes its own micro-batches alon
   check_ranks<PackedLoader>(packs, 4);
 }
 
-TEST_CASE("fixed slots: a faulty record at any place leaves its own slot empty and moves no other") {
+TEST_CASE("fixed slots: a faulty record at any place leaves its own slot empty and moves no other (T-43)") {
   const DataSet d;
   const std::string json = d.ten();
   const std::vector<Json> records = Json::read(json).items();
@@ -234,7 +234,7 @@ TEST_CASE("fixed slots: pictures with regions keep their slots and draws; their 
   }
 }
 
-TEST_CASE("fixed slots: other data is refused on resume, though it holds as many records") {
+TEST_CASE("fixed slots: other data is refused on resume, though it holds as many records (T-35)") {
   const DataSet d;
   std::vector<Json> a, b;
   for (int i = 0; i < 6; ++i) {

@@ -45,7 +45,8 @@ TEST_CASE("targets: row t predicts token t + 1 of its own segment, and no row pr
 }
 
 TEST_CASE(
-    "normalisations: weights and denominators of a small step by hand; rows without labels weigh nothing (R-04)") {
+    "normalisations: weights and denominators of a small step by hand; rows without labels weigh nothing (M-44, "
+    "R-04)") {
   const double third = 1.0 / 3;
   const StepTargets token = loss_targets(step(), NormaliseBy::global_token_mean);
   CHECK(token.denominator == 6);

@@ -51,7 +51,9 @@ std::vector<int> numbers(const GlobalStep& step, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-TEST_CASE("loader: position p of epoch e is record Permutation(n, seed, e)(p), and epochs follow without a seam") {
+TEST_CASE(
+    "loader: position p of epoch e is record Permutation(n, seed, e)(p), and epochs follow without a seam (T-30, R-22, "
+    "R-23)") {
   const DataSet d;
   const Processor p = small_processor();
   const LoaderOptions options = options_of(numbered(d, 7));
@@ -72,7 +74,8 @@ TEST_CASE("loader: position p of epoch e is record Permutation(n, seed, e)(p), a
   CHECK(numbers(twin.next(), p.tokenizer()) != std::vector<int>(got.begin(), got.begin() + 4));
 }
 
-TEST_CASE("loader: threads, prefetching, the cache and the split into micro-batches leave no trace in the order") {
+TEST_CASE(
+    "loader: threads, prefetching, the cache and the split into micro-batches leave no trace in the order (R-24)") {
   const DataSet d;
   const Processor p = small_processor();
   for (const TurnLayout turns : {TurnLayout::conversation, TurnLayout::shared_prefix}) {

@@ -30,7 +30,8 @@ std::vector<Json> lines_of(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("rejects: broken records leave their slot empty; each is counted and written down once, not once an epoch") {
+TEST_CASE(
+    "rejects: broken records leave their slot empty; each is counted and written down once, not once an epoch (R-10)") {
   const DataSet d;
   LoaderOptions options = options_of(half_broken(d));
   options.max_rejects = 3;

@@ -31,7 +31,9 @@ std::int64_t length_by_hand(const Processor& p, const Conversation& c, TurnLayou
 
 }  // namespace
 
-TEST_CASE("lengths: those of the index are the encoded samples', in both layouts, and pixels are never looked at") {
+TEST_CASE(
+    "lengths: those of the index are the encoded samples', in both layouts, and pixels are never looked at (T-37, "
+    "R-16)") {
   const DataSet d;
   const std::string json = d.ten();
   const Processor p = small_processor();
@@ -65,7 +67,7 @@ TEST_CASE("lengths: those of the index are the encoded samples', in both layouts
   CHECK(pack_data(o, p).samples == 10);
 }
 
-TEST_CASE("pack: index, report and reject lines say the same, and every record is packed or rejected once") {
+TEST_CASE("pack: index, report and reject lines say the same, and every record is packed or rejected once (R-14)") {
   const DataSet d;
   const std::string ten = d.ten(), shard = caption_shard(d, "c.tar", 30);
   PackOptions o = pack_options(d, ten, 500);
@@ -185,7 +187,7 @@ TEST_CASE("pack: a cut shard and a key that came before are counted; what is who
   CHECK(r.rejects[RejectReason::duplicate_key] == 2);
 }
 
-TEST_CASE("pack: with a limit on patches both sums stay within theirs") {
+TEST_CASE("pack: with a limit on patches both sums stay within theirs (R-13)") {
   const DataSet d;
   PackOptions o = pack_options(d, caption_shard(d, "c.tar", 120), 1000);
   const auto most_patches = [&] {

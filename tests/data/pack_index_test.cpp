@@ -26,7 +26,7 @@ PackIndex small_index() {
 
 }  // namespace
 
-TEST_CASE("pack index: all that is written is read back") {
+TEST_CASE("pack index: all that is written is read back (R-15)") {
   const DataSet d;
   const PackIndex index = small_index();
   index.write(d.path("i"));

@@ -126,7 +126,7 @@ double fill(const Packs& packs, const Lengths& lengths, std::int64_t capacity) {
 
 }  // namespace
 
-TEST_CASE("packing: every sample once and no pack overfull, for odd lengths and capacities") {
+TEST_CASE("packing: every sample once and no pack overfull, for odd lengths and capacities (T-22, T-23, T-24)") {
   const Philox r(3, "odd");
   for (std::uint64_t round = 0; round < 200; ++round) {
     const std::int64_t capacity = between(r, 4 * round, 1, round % 2 ? 200 : 70);
@@ -163,7 +163,7 @@ TEST_CASE("packing: lengths that fit exactly are found: halves, thirds and compl
   CHECK(packs.size() == 150);
 }
 
-TEST_CASE("packing: 300 000 lengths in the released ranges fill packs of 8192 to 99.9 %") {
+TEST_CASE("packing: 300 000 lengths in the released ranges fill packs of 8192 to 99.9 % (T-27)") {
   const Lengths lengths = released(300000);
   const Packs packs = pack_lengths(lengths, 8192, 1234);
   CHECK(fault(packs, lengths, 8192) == "");
@@ -225,7 +225,7 @@ TEST_CASE("packing: two to four samples a pack, unevenly long, still come within
   CHECK(bins - fewest_packs(lengths, 448) > 20);
 }
 
-TEST_CASE("packing: a function of lengths, capacity and seed, with any number of threads") {
+TEST_CASE("packing: a function of lengths, capacity and seed, with any number of threads (T-30, R-11)") {
   const Lengths lengths = released(5000);
   const int before = threads();
   set_threads(1);
@@ -238,7 +238,7 @@ TEST_CASE("packing: a function of lengths, capacity and seed, with any number of
   CHECK(pack_lengths(lengths, 8192, 10).item != one.item);
 }
 
-TEST_CASE("packing: neither the order of packs nor that of samples of one length rises or falls (R-12)") {
+TEST_CASE("packing: neither the order of packs nor that of samples of one length rises or falls (T-26, R-12)") {
   const Lengths lengths = released(60000);
   const Packs packs = pack_lengths(lengths, 8192, 2);
   const Trends t = trends(packs, lengths);
@@ -268,7 +268,9 @@ TEST_CASE("packing: neither the order of packs nor that of samples of one length
   CHECK(trends(sorted, lengths).pack_mean < -0.9);
 }
 
-TEST_CASE("packing: packs are alike: their mean length does not split into strata as best-fit decreasing's does") {
+TEST_CASE(
+    "packing: packs are alike: their mean length does not split into strata as best-fit decreasing's does (T-26, "
+    "R-12)") {
   const Lengths lengths = toy(20000, 3, 1024);
   const Packs packs = pack_lengths(lengths, 1024, 2);
   std::vector<double> samples;
@@ -282,7 +284,7 @@ TEST_CASE("packing: packs are alike: their mean length does not split into strat
   CHECK(at(0.98) <= 13);
 }
 
-TEST_CASE("packing: ten million lengths take under 20 seconds of one core") {
+TEST_CASE("packing: ten million lengths take under 20 seconds of one core (R-11)") {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   const std::size_t n = 1000000;  // several times slower, and not what is measured
 #else

@@ -22,7 +22,8 @@ PackOptions packed_captions(const DataSet& d, int n = 40, std::int64_t capacity 
 
 }  // namespace
 
-TEST_CASE("packed loader: an epoch brings every pack once, as its samples side by side with their segments") {
+TEST_CASE(
+    "packed loader: an epoch brings every pack once, as its samples side by side with their segments (T-25, R-18)") {
   const DataSet d;
   for (const TurnLayout turns : {TurnLayout::conversation, TurnLayout::shared_prefix}) {
     PackOptions o = pack_options(d, d.ten(), 500);
@@ -123,7 +124,7 @@ TEST_CASE("packed loader: a state goes through JSON and a new loader goes on fro
   }
 }
 
-TEST_CASE("packed loader: a state of another index or seed, and a state that is none, are refused") {
+TEST_CASE("packed loader: a state of another index or seed, and a state that is none, are refused (T-35)") {
   const DataSet d;
   const PackOptions o = packed_captions(d);
   PackedLoader loader(load(o), small_processor());
@@ -143,7 +144,8 @@ TEST_CASE("packed loader: a state of another index or seed, and a state that is 
   CHECK(contains(message_of([&] { loader.restore(Json::object({{"data", "x"}})); }), "loader state: seed: missing"));
 }
 
-TEST_CASE("packed loader: another tokenizer, other pixel limits, changed data or a changed picture are told at once") {
+TEST_CASE(
+    "packed loader: another tokenizer, other pixel limits, changed data or a changed picture are told at once (R-16)") {
   const DataSet d;
   const std::string json = d.ten();
   const PackOptions o = pack_options(d, json, 500);

@@ -181,7 +181,7 @@ TEST_CASE("of a pack that the original made, the over-long conversation alone is
   CHECK(contains(reject_lines(packing).at(0).at("message").as_string(), "sample 'ps_0', conversation 2: "));
 }
 
-TEST_CASE("a row that is not full holds no padding: its segments end where it ends (R-07, T-17)") {
+TEST_CASE("a row that is not full holds no padding: its segments end where it ends (M-19, T-17, R-07)") {
   const DataSet d;
   const std::string json = d.ten();
   for (const TurnLayout turns : {TurnLayout::conversation, TurnLayout::shared_prefix}) {
@@ -246,7 +246,7 @@ TEST_CASE("no variable of the environment decides how samples are packed (T-18)"
   CHECK(!same(want[0], want[2]));  // the comparison can fail
 }
 
-TEST_CASE("the library asks for no variable of the environment at all (T-18)") {
+TEST_CASE("the library asks for no variable of the environment at all (T-03, T-18)") {
   const auto asks = [](const std::string& text) {
     for (const char* word : {"getenv", "environ"})
       if (contains(text, word)) return true;

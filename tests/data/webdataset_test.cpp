@@ -57,7 +57,8 @@ using Strings = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("webdataset: mix samples are conversations with their pictures in memory, with metadata or without") {
+TEST_CASE(
+    "webdataset: mix samples are conversations with their pictures in memory, with metadata or without (T-32, R-19)") {
   const DataSet d;
   Parts two = mix(d, "image_0", 10);
   two.insert(two.begin() + 1, {"image_0.1_q.jpg", read_file(d.jpeg("q.jpg", 56, 28, 4))});
@@ -93,7 +94,7 @@ TEST_CASE("webdataset: mix samples are conversations with their pictures in memo
   CHECK(indexed.read(0).image_bytes == c.image_bytes);
 }
 
-TEST_CASE("webdataset: a packed sample is a record for each of its conversations") {
+TEST_CASE("webdataset: a packed sample is a record for each of its conversations (T-29)") {
   const DataSet d;
   const std::string one = picture(d, 1), two = picture(d, 2), three = picture(d, 3);
   shard(d.path("a.tar"), {{"ps_00000000.img0.jpg", one},

@@ -1,11 +1,14 @@
 // Training on memory that the host cannot touch, everything run late: the cpu's bits.
 #include <doctest/doctest.h>
 
+#include <array>
+
 #include "audit/trace.h"
 #include "base/parallel.h"
 #include "tests/base/scratch.h"
 #include "tests/devices/foreign_device.h"
 #include "tests/train/training_run.h"
+#include "train/checksums.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -13,12 +16,12 @@ using Policy = ForeignDevice::Policy;
 
 namespace {
 
-std::unique_ptr<Onevision> model_on(Device& device) {
+std::unique_ptr<Onevision> model_on(Device& device, Dtype dtype = Dtype::f32) {
   ModelConfig config = small_config();
   config.text.experts = 3, config.text.experts_per_token = 2, config.text.expert_intermediate = 24;
   config.text.mlp_only_layers = {0};  // one layer dense, one a mixture
   auto model = std::make_unique<Onevision>(config);
-  model->parameters().allocate(Dtype::f32, device);
+  model->parameters().allocate(dtype, device);
   initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
   return model;
 }
@@ -28,9 +31,12 @@ FixedSteps steps() {
 }
 
 // What a run of four steps leaves and says; it is saved after the second and goes on from there, in a new model.
-std::string run_on(Device& device, bool tree) {
+// state_on: where the optimiser's state is, before and after the save.
+std::string run_on(Device& device, bool tree, Dtype dtype = Dtype::f32, std::array<Device*, 2> state_on = {}) {
   TrainOptions options = short_run(4);
   options.tree = tree;
+  options.optimizer.range = 100;
+  options.optimizer.state_on = state_on[0];
   const ScratchDirectory dir;
   std::string said;
   const auto say = [&](const StepReport& r) {
@@ -38,21 +44,24 @@ std::string run_on(Device& device, bool tree) {
                 " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
   };
   {
-    const auto model = model_on(device);
+    const auto model = model_on(device, dtype);
     FixedSteps data = steps();
     Training training(*model, data, options);
     say(training.step());
     say(training.step());
     save_checkpoint(dir.path(), training.state(), Json::object());
   }
-  const auto model = model_on(device);
+  options.optimizer.state_on = state_on[1];
+  const auto model = model_on(device, dtype);
   FixedSteps data = steps();
   Training training(*model, data, options);
   load_into(training, newest_checkpoint(dir.path()).value());
   say(training.step());
   say(training.step());
-  const auto values = model->parameters().values().to_vector<float>();
-  return said + std::to_string(checksum(values.data(), static_cast<std::int64_t>(values.size()), 0));
+  for (const Tensor& t :
+       {model->parameters().values(), training.optimizer().first_moment(), training.optimizer().second_moment()})
+    said += std::to_string(tensor_checksum(t)) + " ";
+  return said;
 }
 
 std::vector<std::pair<std::string, std::vector<float>>> trace_on(Device& device) {
@@ -93,6 +102,30 @@ void training(const std::vector<Case>& cases) {
 
 TEST_CASE("foreign: training, saving, going on and tracing have the cpu's bits") {
   training({{Policy::lazy, 0}, {Policy::random, 1}});
+}
+
+TEST_CASE(
+    "foreign: an optimiser whose state is on the host, before a save, after it or both, has the cpu's bits (R-28)") {
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+    CAPTURE(name_of(dtype));
+    const std::string expected = run_on(cpu(), true, dtype);
+    for (const std::array<Device*, 2> state_on :
+         {std::array<Device*, 2>{&cpu(), &cpu()}, {&cpu(), nullptr}, {nullptr, &cpu()}}) {
+      ForeignDevice device(Policy::random, 4);
+      CHECK(run_on(device, true, dtype, state_on) == expected);
+    }
+  }
+  // Where the state really is: the host reads it without a copy, and the device has none.
+  ForeignDevice device(Policy::lazy);
+  const auto model = model_on(device, Dtype::bf16);
+  FixedSteps data = steps();
+  TrainOptions options = short_run(1);
+  options.optimizer.state_on = &cpu();
+  Training training(*model, data, options);
+  training.step();
+  CHECK(training.optimizer().first_moment().bytes() != nullptr);
+  CHECK(model->parameters().masters().bytes() != nullptr);
+  CHECK(device.memory().peak[static_cast<std::size_t>(Segment::optimizer)] == 0);
 }
 
 TEST_CASE("foreign: the host reads the device once a step") {

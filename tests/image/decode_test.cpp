@@ -24,7 +24,7 @@ std::string decode_failure(std::string_view bytes, Image* image = nullptr) {
 
 }  // namespace
 
-TEST_CASE("decoding: every golden picture has the bytes of Pillow's convert(\"RGB\")") {
+TEST_CASE("decoding: every golden picture has the bytes of Pillow's convert(\"RGB\") (T-21)") {
   const Json all = Json::read(golden + "cases.json");
   REQUIRE(all.at("cases").size() == 41);
   for (const Json& c : all.at("cases").items()) {

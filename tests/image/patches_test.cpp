@@ -32,7 +32,7 @@ ProcessorConfig parsed(const std::string& text) { return processor_config(Json::
 
 }  // namespace
 
-TEST_CASE("patches: all 41 golden cases bit for bit, from file to pixel_values") {
+TEST_CASE("patches: all 41 golden cases bit for bit, from file to pixel_values (M-31, M-33, R-25)") {
   const Json all = Json::read(golden + "cases.json");
   REQUIRE(all.at("cases").size() == 41);
   for (const Json& c : all.at("cases").items()) {
@@ -66,7 +66,7 @@ TEST_CASE("patches: the stored arrays agree element by element") {
   CHECK(compared == stored.entries().size());
 }
 
-TEST_CASE("patches: reading order, nearest, or a rescale rounded once less are told apart by the hash") {
+TEST_CASE("patches: reading order, nearest, or a rescale rounded once less are told apart by the hash (T-36)") {
   const Json all = Json::read(golden + "cases.json");
   const Json& c = all.at("cases")[0];
   REQUIRE(c.at("file").as_string() == "photo_420.jpg");
@@ -89,7 +89,7 @@ TEST_CASE("patches: reading order, nearest, or a rescale rounded once less are t
   CHECK(different > 0);
 }
 
-TEST_CASE("patches: normalised bytes have the slow processor's bits") {
+TEST_CASE("patches: normalised bytes have the slow processor's bits (M-31)") {
   const auto table = normalized_values(ProcessorConfig{});
   CHECK(table[0][0] == -1.79226255f);
   CHECK(table[1][0] == -1.75209713f);
@@ -103,7 +103,8 @@ TEST_CASE("patches: normalised bytes have the slow processor's bits") {
   CHECK(table[2][255] == 2.14589691f);
 }
 
-TEST_CASE("patches: rows go block by block, and inside a row channel, y, x; other patch and merge sizes too") {
+TEST_CASE(
+    "patches: rows go block by block, and inside a row channel, y, x; other patch and merge sizes too (M-09, M-32)") {
   ProcessorConfig config;
   config.patch = 2;
   config.merge = 3;
@@ -173,7 +174,7 @@ TEST_CASE(
   CHECK(mixed.factor() == 32);
 }
 
-TEST_CASE("processor config: what it cannot do is refused with file and key") {
+TEST_CASE("processor config: what it cannot do is refused with file and key (M-32)") {
   const auto refused = [](const std::string& text, const char* key) {
     CHECK_THROWS_WITH_AS(parsed(text), doctest::Contains(key), Error);
     CHECK_THROWS_WITH_AS(parsed(text), doctest::Contains("p.json"), Error);

@@ -147,7 +147,7 @@ TEST_CASE("smart_resize: the golden table in all three variants") {
   CHECK(smart_resize({3080, 4116}, 28, 3136, 2560000) == ImageSize{1372, 1848});
 }
 
-TEST_CASE("smart_resize: halves round to even, so 70 / 28 becomes 2 and not 3") {
+TEST_CASE("smart_resize: halves round to even, so 70 / 28 becomes 2 and not 3 (M-28)") {
   CHECK(smart_resize({70, 70}, 28, 3136, 2560000) != ImageSize{84, 84});  // what rounding halves up would give
   CHECK(smart_resize({98, 70}, 28, 3136, 2560000) == ImageSize{112, 56});
 }

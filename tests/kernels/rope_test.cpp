@@ -33,7 +33,9 @@ TEST_CASE("inverse frequencies are torch's to one ulp, and all but one entry of 
   }
 }
 
-TEST_CASE("rope turns pairs (j, j + D/2), and 2-D tables hold rows, then columns, then a class token's own angles") {
+TEST_CASE(
+    "rope turns pairs (j, j + D/2), and 2-D tables hold rows, then columns, then a class token's own angles (M-07, "
+    "M-08)") {
   const Tensor positions = Tensor::of<std::int64_t>({-1, -1, 2, 3}, {2, 2}),
                freq = Tensor::of<float>({1.0f, 0.5f}, {2});
   const Tensor angles = Tensor::of<double>({0.1, 0.2, 0.3, 0.4}, {4});

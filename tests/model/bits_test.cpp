@@ -85,7 +85,7 @@ void check_same(const Outcome& a, const Outcome& b) {
 
 }  // namespace
 
-TEST_CASE("a sub-sample's logits have the same bits alone and packed, at any place in the row") {
+TEST_CASE("a sub-sample's logits have the same bits alone and packed, at any place in the row (M-25)") {
   const auto model = small_model();
   const MicroBatch sample = long_sample(1), branches = with_branches(), text = [] {
     MicroBatch b;
@@ -181,8 +181,8 @@ TEST_CASE("in bf16, too, three steps have the same bits for 1, 2 and 4 threads, 
 }
 
 TEST_CASE(
-    "grad_sum tree: 1, 2 and 4 owners of aligned ranges of the micro-batches get the same bits; unaligned ranges "
-    "and grad_sum chain do not") {
+    "grad_sum tree: 1, 2 and 4 owners of aligned ranges of the micro-batches get the same bits; unaligned ranges and "
+    "grad_sum chain do not (R-32)") {
   const GlobalStep step = eight_micro_batches();
   FixedSteps data({step});
   std::unique_ptr<Onevision> model;

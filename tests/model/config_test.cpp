@@ -107,7 +107,7 @@ TEST_CASE("config.json: defaults are those of the class; null key heads are as m
                  "3 heads cannot share 32 key heads"));
 }
 
-TEST_CASE("config.json: the rotary base stands in rope_theta or in rope_parameters, in its part or at the top") {
+TEST_CASE("config.json: the rotary base stands in rope_theta or in rope_parameters, in its part or at the top (M-14)") {
   const auto theta = [](const Json& config) { return ModelConfig::read(config, "c.json").text.rope_theta; };
   const auto text = [](const char* key, const Json& value, bool keep = false) {
     return changed("text_config", [&](const Json& t) { return with(keep ? t : without(t, "rope_theta"), key, value); });

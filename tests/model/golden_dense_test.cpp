@@ -35,7 +35,8 @@ Json summary() { return Json::read(golden + "/summary.json"); }
 }  // namespace
 
 TEST_CASE(
-    "golden dense: every activation, gradient, logit and token loss in fp64 within the rounding of the stored values") {
+    "golden dense: every activation, gradient, logit and token loss in fp64 within the rounding of the stored values "
+    "(M-09, M-10, M-11, M-16, M-17, M-24, M-26)") {
   for (const auto& name : cases) {
     const TraceDifference d = compare_case(name, {.dtype = Dtype::f64});
     CAPTURE(name);

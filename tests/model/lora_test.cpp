@@ -129,7 +129,7 @@ TEST_CASE("lora: what is not this model's adapter, or another kind, is refused b
           [](Adapter& a) { a.tensors[0].name = "base_model.model.model.embed_tokens.lora_embedding_A"; });
 }
 
-TEST_CASE("checkpoints of other programs are refused by name, with what to do") {
+TEST_CASE("checkpoints of other programs are refused by name, with what to do (R-35)") {
   const ScratchDirectory dir;
   int n = 0;
   for (const auto& [file, word] : {std::pair{"latest_checkpointed_iteration.txt", "Megatron"},

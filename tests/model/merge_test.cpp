@@ -117,7 +117,7 @@ std::string refusal(const MergeOptions& o) {
 
 }  // namespace
 
-TEST_CASE("merge: both parts are there with their bits, and a merger drawn from the seed joins them") {
+TEST_CASE("merge: both parts are there with their bits, and a merger drawn from the seed joins them (M-42, R-01)") {
   const Sources s;
   const auto model = merge_models(s.options());
   for (const auto& e : model->parameters().entries()) {
@@ -142,7 +142,7 @@ TEST_CASE("merge: both parts are there with their bits, and a merger drawn from 
                   value(*s.tower, "model.visual.class_embedding")));
 }
 
-TEST_CASE("merge: the check passes only when bits, features and logits all agree") {
+TEST_CASE("merge: the check passes only when bits, features and logits all agree (M-43, T-01, R-01)") {
   const Sources s;
   const MergeOptions o = s.options();
   const auto model = merge_models(o);
@@ -184,8 +184,8 @@ TEST_CASE("merge: the check passes only when bits, features and logits all agree
 }
 
 TEST_CASE(
-    "merge: a head that was the embedding becomes a copy by default, stays tied on request, and config.json says "
-    "which") {
+    "merge: a head that was the embedding becomes a copy by default, stays tied on request, and config.json says which "
+    "(M-12, R-01)") {
   const Sources s;
   MergeOptions o = s.options();
   const auto untied = merge_models(o);
@@ -221,7 +221,9 @@ TEST_CASE(
   CHECK(contains(refusal(own), "lm_head.weight is not the embedding, so the head cannot be tied"));
 }
 
-TEST_CASE("merge: RICE-ViT's released names are read, q above k above v, and the layers that the model lacks dropped") {
+TEST_CASE(
+    "merge: RICE-ViT's released names are read, q above k above v, and the layers that the model lacks dropped (M-40, "
+    "M-41)") {
   const Sources s;
   const VisionConfig& v = s.tower->config().vision;
   const Json config = Json::object({{"model_type", "mlcd_vision_model"},

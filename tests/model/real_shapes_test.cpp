@@ -36,7 +36,9 @@ std::vector<std::string> expanded(const std::string& pattern) {
 
 }  // namespace
 
-TEST_CASE("real shapes: every size has the names, shapes, tensors and parameters of the published tables") {
+TEST_CASE(
+    "real shapes: every size has the names, shapes, tensors and parameters of the published tables (M-15, M-20, M-47, "
+    "T-06)") {
   std::size_t sizes = 0;
   for (const auto& file : std::filesystem::directory_iterator("tests/golden/shapes")) {
     const std::string size = file.path().stem();

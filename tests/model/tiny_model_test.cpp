@@ -102,7 +102,7 @@ TEST_CASE("tiny model: features, logits and loss of the correct variant") {
   }
 }
 
-TEST_CASE("tiny model: the released code's shift of later images is reproduced by its switch") {
+TEST_CASE("tiny model: the released code's shift of later images is reproduced by its switch (M-01)") {
   const Tiny m("hf_shift_bug");
   CHECK(off(m.merged.row<double>(0), {-0.0652341, 0.4197751, -0.1651628, -1.3348478}) < printed);
   CHECK(off(m.merged.row<double>(4), {-1.1413274, 2.2384592, 1.4657743, -1.0699832}) < printed);

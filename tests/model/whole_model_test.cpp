@@ -88,7 +88,7 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 
 TEST_CASE(
     "the whole model's gradient is the derivative of its loss, in a direction through all parameters and in one "
-    "through each") {
+    "through each (M-49)") {
   const auto model = small_model(Dtype::f64);
   Parameters& parameters = model->parameters();
   parameters.train(trainable({"language_model", "adapter", "vision_model"}, true));
@@ -166,7 +166,8 @@ TEST_CASE("one batch is learned by heart: its loss falls below 0.01") {
 }
 
 TEST_CASE(
-    "a freeze set trains what it names: frozen parameters have no gradient and keep their bits, the others move") {
+    "a freeze set trains what it names: frozen parameters have no gradient and keep their bits, the others move (M-46, "
+    "R-38)") {
   struct Case {
     std::vector<std::string> modules;
     bool class_params;

@@ -56,7 +56,7 @@ const NamedTensor y{"lm_head.weight", Tensor::of<float>({5, 6, 7, 8, 9, 10}, {3,
 
 }  // namespace
 
-TEST_CASE("both spellings are read, the released one is written") {
+TEST_CASE("both spellings are read, the released one is written (M-39, R-35)") {
   struct Row {
     const char *on_disk, *in_memory;
   };
@@ -95,7 +95,7 @@ TEST_CASE("the golden checkpoint's two shards hold exactly the parameters PyTorc
         second.tensor("visual.merger.mlp.2.bias").to_vector<float>());
 }
 
-TEST_CASE("missing, misshapen and extra tensors are each one line, a near name is offered") {
+TEST_CASE("missing, misshapen and extra tensors are each one line, a near name is offered (T-40)") {
   const CheckpointReader reader = CheckpointReader::open(golden);
   auto parameters = golden_parameters();
   const auto at = [&](const std::string& name) -> NamedShape& {

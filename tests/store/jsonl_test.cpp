@@ -62,7 +62,7 @@ TEST_CASE("every written line is readable at once") {
   CHECK(steps_in(dir / "log").empty());
 }
 
-TEST_CASE("a log cut at any byte resumes after its last whole line") {
+TEST_CASE("a log cut at any byte resumes after its last whole line (R-37)") {
   const ScratchDirectory dir;
   JsonlWriter writer = JsonlWriter::create(dir / "log");
   for (int step = 1; step <= 3; ++step) writer.write(line(step));

@@ -43,7 +43,7 @@ std::string message_of_expand(const Ids& ids, const Ids& counts) {
 
 }  // namespace
 
-TEST_CASE("sixteen chats: rendered text and ids equal the reference's") {
+TEST_CASE("sixteen chats: rendered text and ids equal the reference's (M-34, M-35)") {
   const Tokenizer t = Tokenizer::read("tests/golden/tokenizer");
   const Json cases = Json::read("tests/golden/tokenizer/chat_cases.json");
   REQUIRE(cases.size() == 16);

@@ -44,7 +44,8 @@ const std::string system_block = "<|im_start|>system\nYou are a helpful assistan
 
 }  // namespace
 
-TEST_CASE("two turns: the layout, and answers with their im_end are learnt, nothing else (R-03, T-14)") {
+TEST_CASE(
+    "two turns: the layout, and answers with their im_end are learnt, nothing else (M-37, M-38, T-14, R-03, R-18)") {
   const Encoded e = encode_conversation(
       tokenizer(), Turns{{"user", "<image>\nWhat?"}, {"assistant", "A box."}, {"user", "Sure?"}, {"assistant", "Yes"}},
       Ids{2});
@@ -70,7 +71,7 @@ TEST_CASE("a single turn has the ids of the rendered chat without its last line 
   CHECK(encode_conversation(tokenizer(), turns, Ids{3}).ids == chat);
 }
 
-TEST_CASE("an answer that begins with a line end keeps its labels in place (T-09)") {
+TEST_CASE("an answer that begins with a line end keeps its labels in place (M-30, T-09)") {
   const Turns turns = {{"user", "Q"}, {"assistant", "\nA"}};
   const Encoded e = encode_conversation(tokenizer(), turns, {});
   CHECK(learnt(e) == "\nA<|im_end|>");

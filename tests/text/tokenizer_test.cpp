@@ -61,7 +61,7 @@ TEST_CASE("forty hostile strings: ids and both decodings equal the reference's")
   }
 }
 
-TEST_CASE("the real Qwen2 vocabulary from its merges alone: size, known ids, digits one by one") {
+TEST_CASE("the real Qwen2 vocabulary from its merges alone: size, known ids, digits one by one (M-36, M-37)") {
   CHECK(qwen2().bpe().id_limit() == 151643);
   CHECK(qwen2().vocab_size() == 151665);
   CHECK(qwen2().encode("Hello world") == Ids{9707, 1879});

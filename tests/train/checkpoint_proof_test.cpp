@@ -28,7 +28,7 @@ void save_steps(const std::string& out, std::int64_t steps) {
 
 }  // namespace
 
-TEST_CASE("a checkpoint proves itself: any flipped bit, cut or missing file and edited digit is named") {
+TEST_CASE("a checkpoint proves itself: any flipped bit, cut or missing file and edited digit is named (R-33)") {
   const ScratchDirectory out;
   save_steps(out.path(), 1);
   const std::string path = *newest_checkpoint(out.path());

@@ -119,8 +119,8 @@ TEST_CASE("six steps at once and three, a new process's worth of objects, and th
 }
 
 TEST_CASE(
-    "a run killed before and after each of its writes, fsyncs and renames, then started again, has the same final "
-    "bits every time") {
+    "a run killed before and after each of its writes, fsyncs and renames, then started again, has the same final bits "
+    "every time (R-33)") {
   const int threads_before = threads();
   set_threads(1);  // a child of fork() has no other threads
   const ScratchDirectory scratch;

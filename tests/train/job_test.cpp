@@ -201,7 +201,7 @@ TEST_CASE("a full disk ends a run with exit code 3; with room again it goes on t
   CHECK(model_sha(job) == model_sha(undisturbed));
 }
 
-TEST_CASE("a job that cannot be is refused with the file or the key that is wrong, and touches nothing") {
+TEST_CASE("a job that cannot be is refused with the file or the key that is wrong, and touches nothing (T-40)") {
   const World world;
   const auto says = [&](const char* name, const std::function<void(TrainJob&)>& spoil, const std::string& part) {
     TrainJob job = world.job(name);

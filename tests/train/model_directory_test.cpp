@@ -97,7 +97,7 @@ TEST_CASE("inspect checkpoint: NaN and infinities in the weights are problems") 
   }
 }
 
-TEST_CASE("a tied model with a head in its weights: the embedding's copy is no head, any other is refused") {
+TEST_CASE("a tied model with a head in its weights: the embedding's copy is no head, any other is refused (M-12)") {
   const Model m(true);  // a head of its own, the same bits
   CHECK(Json::read(m.path + "/config.json").at("tie_word_embeddings").as_bool() == false);
   const auto untied = load_model(m.path);

@@ -133,7 +133,7 @@ double worst_after_ten(Dtype dtype, const OptimizerOptions& actual, const Optimi
 
 }  // namespace
 
-TEST_CASE("AdamW is the textbook's: decay lists, the tower's own rate, clipping, frozen parameters left out") {
+TEST_CASE("AdamW is the textbook's: decay lists, the tower's own rate, clipping, frozen parameters left out (R-38)") {
   // Ten updates of about ten roundings each, of values up to 4.5 and steps up to 1e-2.
   CHECK(worst_after_ten(Dtype::f64, all_rules(), all_rules()) <= 10 * 10 * 4.5 * 0x1p-53);
   CHECK(worst_after_ten(Dtype::f32, all_rules(), all_rules()) <= 10 * 10 * 4.5 * 0x1p-24);

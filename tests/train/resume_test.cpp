@@ -30,7 +30,7 @@ void flip(const std::string& file, std::size_t byte) {
 
 }  // namespace
 
-TEST_CASE("a damaged checkpoint is named and the one before is used: the same bits, nothing twice in the logs") {
+TEST_CASE("a damaged checkpoint is named and the one before is used: the same bits, nothing twice in the logs (R-34)") {
   const World world;
   const TrainJob whole = world.job("whole"), job = world.job("run");
   quietly(whole);

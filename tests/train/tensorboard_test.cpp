@@ -96,7 +96,7 @@ TEST_CASE("tensorboard: every listed file is walked record by record, and each r
   CHECK(files == 3);
 }
 
-TEST_CASE("tensorboard: scalar events are those that the reference wrote byte by byte") {
+TEST_CASE("tensorboard: scalar events are those that the reference wrote byte by byte (R-37)") {
   const Json expected = Json::read(golden + "expected.json");
   const auto& events = expected.at("minimal").at("events_hex").items();
   // Wall times of the reference: 1.7e9 and something, read back from the events themselves.

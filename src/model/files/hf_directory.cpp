@@ -74,6 +74,7 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
   config.use_reference(options.reference);
   config.hf_shift_bug = options.hf_shift_bug;
   if (options.pre_norm_eps > 0) config.vision.pre_norm_eps = options.pre_norm_eps;
+  if (options.segments != "reference") config.per_frame = options.segments == "per_frame";
   if (options.merger_norm_eps > 0) config.vision.merger_norm_eps = options.merger_norm_eps;
   return config;
 }

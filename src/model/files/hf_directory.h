@@ -14,6 +14,7 @@ struct LoadOptions {
   std::string reference = "hf";  // numerics.reference
   bool hf_shift_bug = false;
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
+  std::string segments = "reference";            // or per_frame, per_grid_row
   Device* device = &cpu();
   std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
   LoraOptions lora = {};     // what is learnt beside them

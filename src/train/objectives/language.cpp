@@ -129,7 +129,7 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
 LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
     : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
   const bool lora = !model.parameters().adapters().empty();
-  model.parameters().train(trainable(options.modules, options.train_class_params, lora));
+  model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
   if (model.parameters().trained() == 0) input_error("train.modules: nothing is trained");
 }
 

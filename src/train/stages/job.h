@@ -18,6 +18,7 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; w
   Dtype dtype = Dtype::f32;
   std::string reference = "hf";
   bool hf_shift_bug = false;
+  double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   bool recompute = false;
   bool untied_head = false;  // ExportOptions
   LoraOptions lora;          // its `where` is set from train.modules

@@ -1,0 +1,149 @@
+#include "audit/plan_device.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/json_section.h"
+#include "base/parallel.h"
+#include "kernels/cpu/peak.h"
+#include "train/floor.h"
+
+namespace ov {
+namespace {
+
+constexpr const char* types[] = {"bf16", "f32", "f64"};
+
+double positive(JsonSection& s, const char* key) {
+  const double value = s.number(key);
+  if (!(value > 0)) input_error(s.where(), ": ", key, " is ", value, ", expected more than 0");
+  return value;
+}
+
+DeviceFacts read_device(const std::string& name, const Json& row, const std::string& where) {
+  JsonSection s(row, where);
+  DeviceFacts d{.name = name, .about = s.text("about"), .measured = s.flag("measured", false)};
+  if (d.about.empty()) input_error(where, ": about: missing; say which machine it is");
+  if (!d.measured) {
+    const Json none, *tflops = s.find("tflops");
+    JsonSection peaks(tflops ? *tflops : none, where + ": tflops");
+    for (const char* type : types) d.peak[type] = 1e12 * positive(peaks, type);
+    d.memory = 1e9 * (positive(s, "memory_gb") - s.number("driver_gb"));
+    if (!(d.memory > 0)) input_error(where, ": driver_gb is all of memory_gb");
+    d.bandwidth = 1e9 * positive(s, "bandwidth_gb_s"), d.link = 1e9 * positive(s, "link_gb_s");
+    d.mfu = positive(s, "mfu");
+    if (d.mfu > 1) input_error(where, ": mfu is ", d.mfu, ", expected at most 1");
+  }
+  s.finish("", {""});
+  return d;
+}
+
+}  // namespace
+
+std::vector<DeviceFacts> read_devices(const std::string& table) {
+  std::vector<DeviceFacts> devices;
+  const Json json = Json::read(table);
+  if (!json.is_object()) input_error(table, ": expected an object of devices by name");
+  for (const auto& [name, row] : json.members()) devices.push_back(read_device(name, row, cat(table, ": ", name)));
+  return devices;
+}
+
+DeviceFacts find_device(const std::string& table, const std::string& name) {
+  std::string names;
+  for (DeviceFacts& d : read_devices(table)) {
+    names += (names.empty() ? "" : ", ") + d.name;
+    if (d.name != name) continue;
+    if (!d.measured) return d;
+    d.memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+    const double peak = kernels::cpu::fma_peak_flops(threads());
+    d.peak = {{"bf16", peak}, {"f32", peak}, {"f64", peak / 2}};  // bf16 computes in f32
+    d.bandwidth = d.link = measured_machine().bandwidth() * threads();
+    return d;
+  }
+  input_error("plan.device: ", table, " has no ", name, "; it has ", names);
+}
+
+namespace {
+
+DevicePlan::Step step_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu) {
+  options.train.floor = mfu == 0;
+  if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
+  DevicePlan::Step s{.plan = plan_model(config, options)};
+  s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
+  if (mfu == 0) s.seconds = s.plan.floor_seconds;
+  else
+    s.seconds = (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
+                    (mfu * device.peak.at(name_of(options.dtype))) +
+                update_bytes(s.plan.trained, options.micro_batches) / device.bandwidth +
+                2 * static_cast<double>(s.plan.host.total_peak) / device.link;
+  return s;
+}
+
+}  // namespace
+
+DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu) {
+  DevicePlan p{.device = device, .mfu = mfu > 0 ? mfu : device.mfu, .step = {}, .remedies = {}};
+  p.step = step_on(device, config, options, p.mfu);
+  if (p.step.missing <= 0) return p;
+  PlanOptions all = options;
+  std::string keys;
+  const auto add = [&](const std::string& name, const PlanOptions& changed) {
+    DevicePlan::Remedy r{name, step_on(device, config, changed, p.mfu)};
+    const bool saves = r.step.missing < p.step.missing;
+    if (saves) p.remedies.push_back(std::move(r));
+    return saves;
+  };
+  const auto help = [&](const char* name, bool off, auto&& change) {
+    PlanOptions changed = options;
+    change(changed);
+    if (!off || !add(name, changed)) return;
+    change(all);
+    keys += (keys.empty() ? "" : " ") + std::string(name);
+  };
+  help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
+  help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
+  help("--train.offload_optimizer", !options.train.optimizer.state_on,
+       [](PlanOptions& o) { o.train.optimizer.state_on = &cpu(); });
+  if (p.remedies.size() > 1) add(keys, all);
+  return p;
+}
+
+std::string DevicePlan::report() const {
+  const auto gigabytes = [](double bytes) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f GB", bytes / 1e9);
+    return std::string(text);
+  };
+  const auto time = [&](const Step& s) {
+    const double model = s.plan.forward_flops + s.plan.backward_flops;
+    const double peak = s.seconds * device.peak.at(name_of(s.plan.dtype));
+    char text[96];
+    std::snprintf(text, sizeof text, "%.4g s a step, %.0f tokens/s, MFU %.0f %%", s.seconds,
+                  static_cast<double>(s.plan.tokens * s.plan.micro_batches) / s.seconds, 100 * model / peak);
+    return std::string(text);
+  };
+  std::string out = cat("on ", device.about, ", ", gigabytes(device.memory), " for a run, ",
+                        mfu > 0 ? cat(std::to_string(static_cast<int>(100 * mfu + 0.5)), " % of the peak of products")
+                                : "at rates measured now",
+                        "\n");
+  const auto needs = [&](const Step& s) {
+    return cat(gigabytes(static_cast<double>(s.plan.memory.total_peak)),
+               s.missing > 0 ? ", too large by " + gigabytes(static_cast<double>(s.missing)) : ", fits");
+  };
+  out += cat("  needs           ", needs(step), "\n", "  time            ", time(step), "\n");
+  if (step.missing <= 0) return out;
+  for (const Remedy& r : remedies)
+    out += cat("  with ", r.keys, "\n    needs         ", needs(r.step), ": ",
+               gigabytes(static_cast<double>(step.missing - r.step.missing)), " less\n    time          ", time(r.step),
+               "\n");
+  const Step& best = remedies.empty() ? step : remedies.back().step;
+  if (best.missing > 0)
+    out += cat("  no key makes it fit: weights and gradients alone take ",
+               gigabytes(static_cast<double>(best.plan.memory.peak[static_cast<std::size_t>(Segment::weights)] +
+                                             best.plan.memory.peak[static_cast<std::size_t>(Segment::gradients)])),
+               "; fewer pictures or tokens a micro-batch, fewer train.modules, or more devices\n");
+  return out;
+}
+
+}  // namespace ov

@@ -1,0 +1,48 @@
+// Whether a planned step fits one device, how long it takes there, and what would help where it does not.
+//
+//   time = (forward + backward + recomputed FLOPs) / (mfu · peak) + bytes of the update / bandwidth
+//          + bytes of a state on the host / link, there and back
+// On the machine that plans, without a stated mfu: the step's floor (train/floor.h), from rates measured now.
+#pragma once
+#include <map>
+
+#include "audit/plan.h"
+
+namespace ov {
+
+// A row of configs/devices.json, which says what its numbers mean.
+struct DeviceFacts {
+  std::string name, about;
+  bool measured = false;
+  double memory = 0;                        // bytes that a run may take
+  std::map<std::string, double> peak = {};  // FLOP/s by type
+  double bandwidth = 0, link = 0;           // bytes a second
+  double mfu = 0;                           // 0: nothing is stated
+};
+
+// In the table's order. input_error with the file, the device and the key.
+std::vector<DeviceFacts> read_devices(const std::string& table);
+// The row of that name; what is to be measured, is.
+DeviceFacts find_device(const std::string& table, const std::string& name);
+
+struct DevicePlan {
+  struct Step {
+    Plan plan;
+    double seconds = 0;
+    std::int64_t missing = 0;  // bytes; 0 or less: it fits
+  };
+  struct Remedy {
+    std::string keys;
+    Step step;
+  };
+  DeviceFacts device;
+  double mfu = 0;  // that was used; 0: measured rates
+  Step step;
+  std::vector<Remedy> remedies;  // where the step is too large: each that saves memory, by itself, and then all
+
+  std::string report() const;  // follows Plan::report()
+};
+// The same step again with every remedy, by the same engine. `mfu` 0: as the device says.
+DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu);
+
+}  // namespace ov
