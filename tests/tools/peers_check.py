@@ -119,7 +119,7 @@ def auto_processor():
     try:
         say(True, f"AutoProcessor ({type(transformers.AutoProcessor.from_pretrained(model_dir)).__name__})")
     except (ValueError, ImportError) as error:  # config.json names a class that Transformers itself has not
-        print(f"skip  AutoProcessor: {str(error).splitlines()[0]}", flush=True)
+        print(f"skip  AutoProcessor: {str(error).strip().splitlines()[0]}", flush=True)
 
 
 def model_inputs(row):

@@ -8,7 +8,7 @@
 set -eu
 b=${1:-build}
 env=$b/peers/env
-pinned="torch==2.8.0 transformers==4.55.4 numpy==2.4.6 pillow==13.0.0 safetensors==0.8.0"
+pinned="torch==2.8.0 torchvision==0.23.0 transformers==4.55.4 numpy==2.4.6 pillow==13.0.0 safetensors==0.8.0"
 nemo=nemo-automodel==0.7.0  # its model's code alone: what else it asks for is for GPUs
 
 python=${PEERS_PYTHON-}
