@@ -47,7 +47,8 @@ void gelu_forward(const GeluForward& a, cudaStream_t stream) {
     using T = decltype(t);
     auto y = rows_of<T>(a.y), x = rows_of<T>(a.x);
     join_rows(N, F, y, x);
-    const auto run = [&](const auto& f) { for_each_packet<packet_width<T>>(f, N, F, stream, y, x); };
+    constexpr int width = packet_width<T>;
+    const auto run = [&](const auto& f) { for_each_packet<width>(f, N, F, stream, y, x); };
     a.form == GeluForm::exact ? run(Forward<T, GeluForm::exact>{y, x}) : run(Forward<T, GeluForm::quick>{y, x});
   });
 }
@@ -58,7 +59,8 @@ void gelu_backward(const GeluBackward& a, cudaStream_t stream) {
     using T = decltype(t);
     auto dx = rows_of<T>(a.dx), dy = rows_of<T>(a.dy), x = rows_of<T>(a.x);
     join_rows(N, F, dx, dy, x);
-    const auto run = [&](const auto& f) { for_each_packet<packet_width<T>>(f, N, F, stream, dx, dy, x); };
+    constexpr int width = packet_width<T>;
+    const auto run = [&](const auto& f) { for_each_packet<width>(f, N, F, stream, dx, dy, x); };
     a.form == GeluForm::exact ? run(Backward<T, GeluForm::exact>{dx, dy, x})
                               : run(Backward<T, GeluForm::quick>{dx, dy, x});
   });

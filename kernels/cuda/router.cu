@@ -25,7 +25,7 @@ namespace {
 constexpr int tokens = 4;  // of a block
 
 // Bytes of shared memory for the rows of one block: a float and an int for every expert.
-std::size_t shared_bytes(std::int64_t E) { return static_cast<std::size_t>(tokens * E) * 2 * sizeof(float); }
+std::size_t rows_bytes(std::int64_t E) { return static_cast<std::size_t>(tokens * E) * 2 * sizeof(float); }
 
 // The k largest of z [E] as kernels/cpu/router.cpp finds them, whatever z holds; one lane.
 template <class T>
@@ -160,7 +160,7 @@ void router_forward(const RouterForward& a, cudaStream_t stream) {
   if (N == 0 || E == 0) return;
   by_cuda_dtype(a.logits.dtype(), [&, N = N, E = E](auto v) {
     using T = decltype(v);
-    launch(forward<T>, dim3(ceil_div(N, tokens)), dim3(32, tokens), shared_bytes(E), stream,
+    launch(forward<T>, dim3(ceil_div(N, tokens)), dim3(32, tokens), rows_bytes(E), stream,
            rows_of<float>(a.probabilities), rows_of<float>(a.weights), rows_of<std::int64_t>(a.experts),
            rows_of<T>(a.logits), rows_of<std::int64_t>(a.forced), N, E, a.experts.dim(1), int(a.normalise));
   });
@@ -171,7 +171,7 @@ void router_backward(const RouterBackward& a, cudaStream_t stream) {
   if (N == 0 || E == 0) return;
   by_cuda_dtype(a.dlogits.dtype(), [&, N = N, E = E](auto v) {
     using T = decltype(v);
-    launch(backward<T>, dim3(ceil_div(N, tokens)), dim3(32, tokens), shared_bytes(E), stream, rows_of<T>(a.dlogits),
+    launch(backward<T>, dim3(ceil_div(N, tokens)), dim3(32, tokens), rows_bytes(E), stream, rows_of<T>(a.dlogits),
            rows_of<float>(a.dprobabilities), rows_of<float>(a.dweights), rows_of<float>(a.probabilities),
            rows_of<std::int64_t>(a.experts), N, E, a.experts.dim(1), int(a.normalise));
   });

@@ -1,7 +1,8 @@
 // Runs an op's example with one of its sizes at an edge, forward and backward, on any device and in any type.
 //
-// Inputs and output gradients are bf16 numbers with magnitudes in [½, 1], so that every type starts from the same
-// values and no norm divides by a small number.
+// Inputs and output gradients have magnitudes in [½, 1], so that no norm divides by a small number. They are bf16
+// numbers, so that every type starts from the same values; Values::whole keeps all digits, without which short sums would
+// be exact in f32 in any order.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -17,16 +18,19 @@ using Op_ = std::vector<Var> (*)(Example&);
 
 inline Tensor on_device(const Tensor& host, Dtype dtype, Device& device) { return host.to(dtype).to(device); }
 
+enum class Values { bf16, whole };
+
 class EdgeExample : public Example {
  public:
   // The call number `which` of size() gets `edge`, the others their usual sizes.
-  EdgeExample(Dtype dtype, Device& device, int which, std::int64_t edge)
+  EdgeExample(Dtype dtype, Device& device, int which, std::int64_t edge, Values values)
       : gradients({1 << 16}, accum_dtype(dtype), device),
         tape(gradients),
         dtype_(dtype),
         device_(device),
         which_(which),
         edge_(edge),
+        values_(values),
         random_(7) {}
   std::int64_t size(std::int64_t usual) override { return calls++ == which_ ? edge_ : usual; }
   Var input(const Shape& shape) override { return input(shape, dtype_); }
@@ -50,7 +54,8 @@ class EdgeExample : public Example {
     std::vector<double> v(static_cast<std::size_t>(shape.numel()));
     for (double& x : v) {
       const double u = random_();
-      x = static_cast<double>(float(Bf16(static_cast<float>(u < 0 ? u / 2 - 0.5 : u / 2 + 0.5))));
+      const auto magnitude = static_cast<float>(u < 0 ? u / 2 - 0.5 : u / 2 + 0.5);
+      x = values_ == Values::whole ? magnitude : float(Bf16(magnitude));
     }
     return on_device(Tensor::of(v, shape), dtype, device_);
   }
@@ -73,6 +78,7 @@ class EdgeExample : public Example {
   Device& device_;
   int which_;
   std::int64_t edge_;
+  Values values_;
   Random random_;
   std::int64_t next_gradient_ = 0;
 };
@@ -85,8 +91,9 @@ struct Run {
 
 inline std::vector<double> host(const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); }
 
-inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge) {
-  EdgeExample e(dtype, device, which, edge);
+inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge,
+               Values values = Values::bf16) {
+  EdgeExample e(dtype, device, which, edge, values);
   const std::vector<Var> outputs = op(e);
   Run r;
   std::vector<Tensor> seeds;
