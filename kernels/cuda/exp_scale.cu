@@ -23,6 +23,7 @@ struct Scale {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     const float scale = math::exp(float(*s));
     auto v = load<width>(x[n], p);
+    UNROLL
     for (T& e : v.at) e = T(scale * float(e));
     store<width>(y[n], p, v);
   }

@@ -10,12 +10,12 @@
 #include "kernels/table.h"
 
 // Kernels whose twin is not written yet: their entries are null.
-#define OV_PENDING(K)                                   \
-  K(gemm, Gemm)                                         \
-  K(grouped_gemm, GroupedGemm)                          \
-  K(attention_forward, AttentionForward)                \
-  K(attention_backward, AttentionBackward)              \
-  K(region_attention_forward, RegionAttentionForward)   \
+#define OV_PENDING(K)                                 \
+  K(gemm, Gemm)                                       \
+  K(grouped_gemm, GroupedGemm)                        \
+  K(attention_forward, AttentionForward)              \
+  K(attention_backward, AttentionBackward)            \
+  K(region_attention_forward, RegionAttentionForward) \
   K(region_attention_backward, RegionAttentionBackward)
 
 namespace ov::kernels::cuda {

@@ -148,6 +148,7 @@ struct BalanceGradient {
   template <int width>
   __device__ void at(std::int64_t n, std::int64_t p) const {
     Packet<float, width> d;
+    UNROLL
     for (int i = 0; i < width; ++i) d.at[i] = *dloss * float(factor * static_cast<double>(counts[p * width + i]));
     store<width>(dp[n], p, d);
   }

@@ -43,8 +43,8 @@ bool mapped(std::uint64_t address) {
 
 }  // namespace
 
-SimDevice::SimDevice(Policy policy, std::uint64_t seed, std::size_t capacity)
-    : ForeignDevice(policy, seed, capacity, &sim_table()) {}
+SimDevice::SimDevice(Policy policy, std::uint64_t seed, std::size_t capacity, Layout layout)
+    : ForeignDevice(policy, seed, capacity, &sim_table(), layout) {}
 
 void SimDevice::Queue::relocate(std::uint64_t* words, std::size_t count) {
   constexpr std::uint64_t lowest = std::uint64_t{1} << 32, end = std::uint64_t{1} << 47;  // where addresses lie

@@ -12,8 +12,8 @@ namespace ov::test {
 
 class SimDevice : public ForeignDevice {
  public:
-  explicit SimDevice(Policy policy = Policy::eager, std::uint64_t seed = 0,
-                     std::size_t capacity = std::size_t{1} << 32);
+  explicit SimDevice(Policy policy = Policy::eager, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32,
+                     Layout layout = Layout::packed);
   ov_sim_stream* stream() { return &stream_; }
 
  private:

@@ -18,8 +18,7 @@ namespace {
 
 // Around a packet of 4 and 8, around the 16 lanes of a sum and the 32 of a warp, and around a block.
 const std::int64_t edges[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 257};
-constexpr sim::Schedule schedules[] = {
-    {sim::Order::forward, 0}, {sim::Order::reverse, 0}, {sim::Order::random, 1}};
+constexpr sim::Schedule schedules[] = {{sim::Order::forward, 0}, {sim::Order::reverse, 0}, {sim::Order::random, 1}};
 
 const std::set<std::string> pending = {
 #define OV_NAME(name, Args) #name,

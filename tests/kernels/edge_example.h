@@ -91,8 +91,7 @@ struct Run {
 
 inline std::vector<double> host(const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); }
 
-inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge,
-               Values values = Values::bf16) {
+inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge, Values values = Values::bf16) {
   EdgeExample e(dtype, device, which, edge, values);
   const std::vector<Var> outputs = op(e);
   Run r;
