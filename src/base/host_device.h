@@ -1,5 +1,5 @@
-// Functions that kernels call on the CPU, in the simulator and on a GPU: OV_HD before the declaration; OV_LOOKUP before an
-// array of constants in one, which on a GPU would be copied to every thread's stack if it were not static.
+// Functions that kernels call on the CPU, in the simulator and on a GPU: OV_HD before the declaration; OV_LOOKUP before
+// an array of constants in one, which a GPU would copy to every thread's stack if it were not static.
 #pragma once
 
 #ifdef __CUDACC__
