@@ -3,7 +3,7 @@
 //   l_r = log(1 + Σ_positive n exp(-z)) + log(1 + Σ_negative exp(z)),  loss = Σ_r w_r l_r / D
 //   dz = dloss w_r / D · (-n exp(-z) / (1 + P_r) at a positive, exp(z) / (1 + S_r) at a negative, 0 elsewhere)
 //
-//   row r of z, roles | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...     one block a row, for the maxima, the
+//   row r of z, roles | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...   one block a row, for the maxima, the
 //                                                                                 sums and the ranks of the hits
 //   dz                  one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
 //

@@ -1,8 +1,8 @@
 // Runs an op's example with one of its sizes at an edge, forward and backward, on any device and in any type.
 //
 // Inputs and output gradients have magnitudes in [½, 1], so that no norm divides by a small number. They are bf16
-// numbers, so that every type starts from the same values; Values::whole keeps all digits, without which short sums would
-// be exact in f32 in any order.
+// numbers, so that every type starts from the same values; Values::whole keeps all digits, without which short sums
+// would be exact in f32 in any order.
 #pragma once
 #include <algorithm>
 #include <cmath>
