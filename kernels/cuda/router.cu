@@ -6,7 +6,7 @@
 //   loss += factor Σ_e n_e Σ_t p_te,  dp_te = dloss factor n_e
 //
 //   token t | expert 0 -> lane 0 | ... | expert 31 -> lane 31 | expert 32 -> lane 0 | ...   one warp a token, four a
-//                                                                                           block; rows in shared memory
+//                                                                                         block, rows in shared memory
 //
 // An expert is chosen when fewer than k stand before it, which a lane counts for each of its own: E² / 32 comparisons
 // and no order of insertion. NaN has no rank, so a row with one goes through the CPU's insertions, by one lane.
