@@ -3,6 +3,7 @@
 //
 // f32 and bf16, whose arithmetic is f32. kernels/sim runs the same text without a GPU.
 #pragma once
+#include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/language.h"
 #include "kernels/rmsnorm.h"
@@ -16,5 +17,7 @@ void swiglu_forward(const SwigluForward&, cudaStream_t);
 void swiglu_backward(const SwigluBackward&, cudaStream_t);
 void cross_entropy_forward(const CrossEntropyForward&, cudaStream_t);
 void cross_entropy_backward(const CrossEntropyBackward&, cudaStream_t);
+void attention_forward(const AttentionForward&, cudaStream_t);
+void attention_backward(const AttentionBackward&, cudaStream_t);
 
 }  // namespace ov::kernels::cuda

@@ -20,6 +20,8 @@ const Table sim_table = {
     .rmsnorm_backward = in_order<RmsnormBackward, cuda::rmsnorm_backward>,
     .swiglu_forward = in_order<SwigluForward, cuda::swiglu_forward>,
     .swiglu_backward = in_order<SwigluBackward, cuda::swiglu_backward>,
+    .attention_forward = in_order<AttentionForward, cuda::attention_forward>,
+    .attention_backward = in_order<AttentionBackward, cuda::attention_backward>,
     .cross_entropy_forward = in_order<CrossEntropyForward, cuda::cross_entropy_forward>,
     .cross_entropy_backward = in_order<CrossEntropyBackward, cuda::cross_entropy_backward>,
 };
