@@ -7,7 +7,7 @@
 //
 //                  64 keys of this step                          256 threads: thread (i, lane) = (x / 16, x % 16)
 //              lane 0   1  ...  15  0   1  ... 15  ...           has query i of the 16,
-//            +---+---+---+---+---+---+---+---+---+                 scores of keys lane, lane + 16, lane + 32, lane + 48,
+//            +---+---+---+---+---+---+---+---+---+                 scores of keys lane, lane + 16, + 32, + 48,
 //   query 0  | 0 | 1 | . |15 | 0 | 1 | . |15 |...|                 columns lane, lane + 16, ... of the output
 //   query 1  |16 |17 | . |31 |16 |17 | . |31 |...|               so the 16 threads of a query stand in one warp: its
 //    ...     |   number in a field: its thread   |               maximum and sum are four shuffles, and a thread's own

@@ -24,6 +24,8 @@ const Table sim_table = {
     .attention_backward = in_order<AttentionBackward, cuda::attention_backward>,
     .cross_entropy_forward = in_order<CrossEntropyForward, cuda::cross_entropy_forward>,
     .cross_entropy_backward = in_order<CrossEntropyBackward, cuda::cross_entropy_backward>,
+    .region_attention_forward = in_order<RegionAttentionForward, cuda::region_attention_forward>,
+    .region_attention_backward = in_order<RegionAttentionBackward, cuda::region_attention_backward>,
 };
 
 }  // namespace
