@@ -4,7 +4,12 @@
 
 namespace ov::kernels::cuda {
 
-void attention_forward(const AttentionForward& a, cudaStream_t stream) { plain_attention_forward(a, stream); }
-void attention_backward(const AttentionBackward& a, cudaStream_t stream) { plain_attention_backward(a, stream); }
+void attention_forward(const AttentionForward& a, cudaStream_t stream) {
+  fits_tensor_cores(a) ? tensor_core_attention_forward(a, stream) : plain_attention_forward(a, stream);
+}
+
+void attention_backward(const AttentionBackward& a, cudaStream_t stream) {
+  fits_tensor_cores(a) ? tensor_core_attention_backward(a, stream) : plain_attention_backward(a, stream);
+}
 
 }  // namespace ov::kernels::cuda
