@@ -7,6 +7,10 @@ NVCCFLAGS  = -std=c++20 -O3 -fmad=false -Isrc -I. -Xcompiler -Wall,-Wextra,-ffp-
 CUDA_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
 CUDA_NVCC  = $(or $(shell command -v $(NVCC) 2> /dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 
+# The vendor's headers, for the test that compares our declarations with them; empty without a toolkit.
+CUDA_HEADERS = $(wildcard $(dir $(CUDA_NVCC))../include)
+$(B)/obj/tests/kernels/gpu_declarations_test.o: CXXFLAGS += $(CUDA_HEADERS:%=-isystem %)
+
 # From the log of ptxas -v: kernel, architecture, registers, bytes spilled (stores + loads) and of stack.
 define CUDA_TABLE
 /Compiling entry function/ { split($$0, q, "'"); kernel = q[2]; arch = q[4] }

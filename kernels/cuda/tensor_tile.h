@@ -19,8 +19,8 @@ OV_HD constexpr int tile_at(int row, int chunk) {
   return row * D + 8 * (chunk ^ (row / rows_in_line & mask));
 }
 
-// Starts the copies of a tile [rows, D] to `begin` by all threads of the block. source(r) is where row r lies; rows from
-// n on become zeros, n >= 1.
+// Starts the copies of a tile [rows, D] to `begin` by all threads of the block. source(r) is where row r lies; rows
+// from n on become zeros, n >= 1.
 template <int rows, int D, class Shared, class Source>
 __device__ void load_tile(const Shared& shared, int begin, int n, const Source& source) {
   constexpr int chunks = D / 8;

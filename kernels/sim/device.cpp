@@ -1,6 +1,8 @@
 #include "kernels/sim/device.h"
 
 #include "kernels/cuda/launchers.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 
 namespace ov {
@@ -16,6 +18,7 @@ void in_order(const Args& a) {
 const Table sim_table = {
     .copy = cpu::copy,  // its memory is the host's
     .fill = cpu::fill,
+    .gemm = in_order<Gemm, cuda::gemm>,
     .rmsnorm_forward = in_order<RmsnormForward, cuda::rmsnorm_forward>,
     .rmsnorm_backward = in_order<RmsnormBackward, cuda::rmsnorm_backward>,
     .swiglu_forward = in_order<SwigluForward, cuda::swiglu_forward>,
@@ -31,7 +34,11 @@ const Table sim_table = {
 }  // namespace
 
 Device& sim_device() {
-  static HostDevice* device = new HostDevice(Device::Kind::sim, "sim", &sim_table);  // outlives every tensor
+  static HostDevice* device = [] {
+    auto* d = new HostDevice(Device::Kind::sim, "sim", &sim_table);  // outlives every tensor
+    gpu::bring_cublaslt(*d, sim::cublaslt_stand_in());
+    return d;
+  }();
   return *device;
 }
 
