@@ -17,8 +17,6 @@ struct Heads {
   OV_HD T* at(std::int64_t t, std::int64_t head) const { return data + t * row_stride + head * head_stride; }
 };
 
-OV_HD inline int smaller(int a, int b) { return a < b ? a : b; }
-
 template <class T>
 Heads<T> heads_of(const Tensor& x) {
   return {x.device_data<T>(), x.stride(0), x.stride(1)};

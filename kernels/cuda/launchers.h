@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/language.h"
+#include "kernels/experts.h"
 #include "kernels/gemm.h"
 #include "kernels/region_attention.h"
 #include "kernels/rmsnorm.h"
@@ -20,6 +21,7 @@ void swiglu_backward(const SwigluBackward&, cudaStream_t);
 void cross_entropy_forward(const CrossEntropyForward&, cudaStream_t);
 void cross_entropy_backward(const CrossEntropyBackward&, cudaStream_t);
 void gemm(const Gemm&, cudaStream_t);
+void grouped_gemm(const GroupedGemm&, cudaStream_t);
 void attention_forward(const AttentionForward&, cudaStream_t);
 void attention_backward(const AttentionBackward&, cudaStream_t);
 void region_attention_forward(const RegionAttentionForward&, cudaStream_t);

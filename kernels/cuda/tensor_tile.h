@@ -20,13 +20,15 @@ OV_HD constexpr int tile_at(int row, int chunk) {
 }
 
 // Starts the copies of a tile [rows, D] to `begin` by all threads of the block. source(r) is where row r lies; rows
-// from n on become zeros, n >= 1.
+// from n on and columns from `columns` on become zeros; n >= 1, columns a multiple of 8.
 template <int rows, int D, class Shared, class Source>
-__device__ void load_tile(const Shared& shared, int begin, int n, const Source& source) {
+__device__ void load_tile(const Shared& shared, int begin, int n, const Source& source, int columns = D) {
   constexpr int chunks = D / 8;
   for (int i = threadIdx.x; i < rows * chunks; i += blockDim.x) {
     const int row = i / chunks, chunk = i % chunks;
-    ptx::copy_async(&shared[begin + tile_at<D>(row, chunk)], source(row < n ? row : 0) + 8 * chunk, row < n);
+    const bool inside = 8 * chunk < columns;
+    ptx::copy_async(&shared[begin + tile_at<D>(row, chunk)], source(row < n ? row : 0) + (inside ? 8 * chunk : 0),
+                    row < n && inside);
   }
 }
 

@@ -29,6 +29,7 @@ const Table sim_table = {
     .cross_entropy_backward = in_order<CrossEntropyBackward, cuda::cross_entropy_backward>,
     .region_attention_forward = in_order<RegionAttentionForward, cuda::region_attention_forward>,
     .region_attention_backward = in_order<RegionAttentionBackward, cuda::region_attention_backward>,
+    .grouped_gemm = in_order<GroupedGemm, cuda::grouped_gemm>,
 };
 
 }  // namespace
