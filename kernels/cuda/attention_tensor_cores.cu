@@ -6,17 +6,17 @@
 // A block has 128 rows, 16 a warp. A row is a query together with one of the `group` heads that read the same keys:
 // row i is query i / group, head i % group. So a key is read once for all of them, and short segments fill their tile.
 //
-//           64 keys of a step: 8 tiles of 8                          one tile of S (a C fragment of kernels/cuda/ptx.h)
-//           +-----+-----+--   --+-----+                               columns 0 1 | 2 3 | 4 5 | 6 7     number: the lane
-//   warp 0  |  n=0|  n=1|  ...  |  n=7|  16 rows                      row 0    0  |  1  |  2  |  3      that holds both
-//   warp 1  +-----+-----+--   --+-----+                               row 1    4  |  5  |  6  |  7      numbers
-//    ...                                                               ...
-//   warp 7                                                            row 7   28  | 29  | 30  | 31      rows 8 .. 15: the
-//                                                                                                       same lanes again
-// So lane l has rows g and g + 8 of its warp, g = l / 4, and of each tile of keys columns 2q, 2q + 1, q = l % 4: s[n][e]
-// is row g + 8 (e / 2), key 8 n + 2 q + e % 2. A row's maximum is two shuffles among four lanes. Its sum is kept by each
-// lane for its own keys and added up once at the end. P, rounded to bf16, is the left side of the next product as it
-// stands in the registers.
+//           64 keys of a step: 8 tiles of 8                   one tile of S (a C fragment of kernels/cuda/ptx.h)
+//           +-----+-----+--   --+-----+                        columns 0 1 | 2 3 | 4 5 | 6 7     number: the lane
+//   warp 0  |  n=0|  n=1|  ...  |  n=7|  16 rows               row 0    0  |  1  |  2  |  3      that holds both
+//   warp 1  +-----+-----+--   --+-----+                        row 1    4  |  5  |  6  |  7      numbers
+//    ...                                                        ...                              rows 8 .. 15: the
+//   warp 7                                                     row 7   28  | 29  | 30  | 31      same lanes again
+//
+// So lane l has rows g and g + 8 of its warp, g = l / 4, and of each tile of keys columns 2q, 2q + 1, q = l % 4:
+// s[n][e] is row g + 8 (e / 2), key 8 n + 2 q + e % 2. A row's maximum is two shuffles among four lanes. Its sum is
+// kept by each lane for its own keys and added up once at the end. P, rounded to bf16, is the left side of the next
+// product as it stands in the registers.
 //
 // What runs at the same time: K and V come by cp.async, the next K while this step's softmax runs.
 //

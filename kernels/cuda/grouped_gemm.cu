@@ -20,8 +20,8 @@
 //   rows   |  | |--------------------|
 //          +--+ +--------------------+
 //
-// The other kernel takes any shape and type: 32 x 32 of the result, 4 numbers a thread. It has the CPU's bits: chains of
-// 384 fused multiply-adds, added up in order (kernels/cpu/gemm.h).
+// The other kernel takes any shape and type: 32 x 32 of the result, 4 numbers a thread. It has the CPU's bits: chains
+// of 384 fused multiply-adds, added up in order (kernels/cpu/gemm.h).
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/tensor_tile.h"
@@ -34,6 +34,18 @@ enum Form { of_rows, to_inputs, to_weights };
 struct Tile {
   int expert, first;  // -1: no tile; the first of its rows, counted from the expert's
 };
+
+// Rows `stride` apart.
+template <class T>
+struct Matrix {
+  T* data;
+  std::int64_t stride;
+  __device__ T* operator[](std::int64_t row) const { return data + row * stride; }
+};
+template <class T>
+Matrix<T> matrix_of(const Tensor& t) {
+  return {t.device_data<T>(), t.stride(0)};
+}
 
 // What both kernels know. Rows of a result: those of an expert, or F; columns: F or C.
 struct Problem {
@@ -81,7 +93,7 @@ struct Part {
 };
 
 template <int form, class T, class C>
-__global__ void __launch_bounds__(256) plain(DeviceRows<C> c, DeviceRows<T> a, DeviceRows<T> b, Problem p) {
+__global__ void __launch_bounds__(256, 2) plain(Matrix<C> c, Matrix<T> a, Matrix<T> b, Problem p) {
   constexpr int side = 32, chain = 384;
   static_assert(chain % side == 0);
   SHARED(float, of_a, side, side + 1);  // [m][k], a column more so that a column lies in different banks
@@ -132,7 +144,7 @@ constexpr int tile = 128, step = 64, tile_threads = 256;
 
 template <int form, class C>
 __global__ void __launch_bounds__(tile_threads)
-    on_tensor_cores(DeviceRows<C> c, DeviceRows<Bf16> a, DeviceRows<Bf16> b, Problem p) {
+    on_tensor_cores(Matrix<C> c, Matrix<Bf16> a, Matrix<Bf16> b, Problem p) {
   const Part<form> part(p, tile, tile);
   if (part.expert < 0) return;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -232,9 +244,9 @@ void grouped_gemm(const GroupedGemm& g, cudaStream_t stream) {
         if constexpr (std::is_same_v<T, Bf16>)
           if (tensor_cores)
             return launch(on_tensor_cores<form.value, Y>, grid, dim3(tile_threads), 4 * tile * step * sizeof(T), stream,
-                          rows_of<Y>(g.c), rows_of<T>(g.a), rows_of<T>(g.b), problem);
-        launch(plain<form.value, T, Y>, grid, dim3(256), 0, stream, rows_of<Y>(g.c), rows_of<T>(g.a), rows_of<T>(g.b),
-               problem);
+                          matrix_of<Y>(g.c), matrix_of<T>(g.a), matrix_of<T>(g.b), problem);
+        launch(plain<form.value, T, Y>, grid, dim3(256), 0, stream, matrix_of<Y>(g.c), matrix_of<T>(g.a),
+               matrix_of<T>(g.b), problem);
       };
       g.c.dtype() == g.a.dtype() ? with(t) : with(float{});
     });

@@ -1,5 +1,5 @@
-// Our declarations of the vendor's calls against the vendor's header, where a toolkit is installed (kernels/cuda.mk adds
-// its folder): the values of constants, the sizes of structs, and what kind of thing each argument is.
+// Our declarations of the vendor's calls against the vendor's header, where a toolkit is installed (kernels/cuda.mk
+// adds its folder): the values of constants, the sizes of structs, and what kind of thing each argument is.
 #include "kernels/gpu/cublaslt_api.h"
 
 #if __has_include(<cublasLt.h>)
