@@ -1,7 +1,7 @@
 // C (+)= op(A) op(B) (+ bias): which product runs (kernels/gemm.h).
 //
-//   bf16, y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: bits that do not depend on the number of rows
-//   else                              cuBLASLt (kernels/gpu/cublaslt.h)
+//   y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: bits that do not depend on the number of rows
+//   else                        cuBLASLt (kernels/gpu/cublaslt.h)
 //
 // What the library does not do is here, each one pass over small arrays: a product whose sum has no terms, and a bias
 // brought to c's type and to a multiple of 16 bytes, which the library's epilogue asks for.
@@ -52,8 +52,7 @@ void gemm(const Gemm& g, cudaStream_t stream) {
       launch(without_terms<T, C>, dim3(ceil_div(M * N, threads)), dim3(threads), 0, stream, rows_of<C>(g.c),
              g.bias ? g.bias.device_data<T>() : nullptr, M, N, g.accumulate);
     });
-  if (g.a.dtype() == Dtype::bf16 && g.trans_b && !g.trans_a && !g.accumulate && M <= few_rows)
-    return gemm_of_rows(g, stream);
+  if (g.trans_b && !g.trans_a && !g.accumulate && M <= few_rows) return gemm_of_rows(g, stream);
 
   Gemm with = g;
   const bool aligned = g.bias && reinterpret_cast<std::uintptr_t>(g.bias.device_bytes()) % 16 == 0;

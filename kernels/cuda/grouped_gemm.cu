@@ -225,8 +225,11 @@ void grouped_gemm(const GroupedGemm& g, cudaStream_t stream) {
                              .dim(1),
                      F = (g.trans_b ? g.c : g.a).dim(1);
   if (E == 0 || F == 0 || C == 0 || (R == 0 && (!g.trans_a || g.accumulate))) return;
-  const bool tensor_cores = g.a.dtype() == Dtype::bf16 && F % 8 == 0 && C % 8 == 0 &&
-                            in_packets(rows_of<Bf16>(g.a), 8) && in_packets(rows_of<Bf16>(g.b), 8);
+  const auto in_packets = [](const Tensor& t) {
+    return reinterpret_cast<std::uintptr_t>(t.device_bytes()) % 16 == 0 && t.stride(0) % 8 == 0;
+  };
+  const bool tensor_cores =
+      g.a.dtype() == Dtype::bf16 && F % 8 == 0 && C % 8 == 0 && in_packets(g.a) && in_packets(g.b);
   const int size = tensor_cores ? tile : 32;
   const int capacity = int(R / size + E);
   const Tensor list({capacity, 2}, Dtype::i32, g.a.device(), Segment::workspace);

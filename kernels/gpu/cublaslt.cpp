@@ -79,6 +79,12 @@ void bring_cublaslt(Device& device, const lt::Api& api) {
   devices().open.erase(&device);
 }
 
+void close_cublaslt(Device& device) {
+  const std::lock_guard lock(devices().mutex);
+  devices().open.erase(&device);
+  devices().brought.erase(&device);
+}
+
 CublasLt& cublaslt(Device& device) {
   const std::lock_guard lock(devices().mutex);
   auto& open = devices().open[&device];

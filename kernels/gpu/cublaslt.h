@@ -59,6 +59,7 @@ class CublasLt {
 // machine_error that says what to install.
 void bring_cublaslt(Device& device, const lt::Api& api);
 CublasLt& cublaslt(Device& device);
+void close_cublaslt(Device& device);  // before a device ends
 
 // The names of the variables that were set and are not any more, separated by spaces.
 std::string remove_environment();
