@@ -1,3 +1,12 @@
+// Cross entropy on given logits (kernels/cross_entropy.h). Sums in the order of base/sum.h: the CPU's bits.
+//
+//   ce_n = s_n - (z_n[target_n] - m_n),  m_n = max_v z,  s_n = log Σ_v exp(z - m_n),  loss = Σ_n w_n ce_n / D
+//   dz = dloss w_n / D (exp((z - m_n) - s_n) - [v = target_n])
+//
+//   row n of z | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...     one block a row (kernels/cuda/reduce.h)
+//   loss         one block over the rows' losses
+//
+// bf16: forward 2 + 2 bytes an element, the second from the cache in part; backward 2 + 2; about 25 FLOPs, in exp.
 #include "kernels/cross_entropy.h"
 
 #include "kernels/cuda/launchers.h"
@@ -31,12 +40,6 @@ __global__ void row_losses(float* token_loss, float* lse, DeviceRows<T> logits, 
   token_loss[n] = target >= 0 && target < V ? log_sum - (float(z[target]) - top) : NAN;
 }
 
-// One block: loss = Σ_n w_n ce_n / D.
-__global__ void total_loss(float* loss, const float* token_loss, const float* weights, std::int64_t N, float D) {
-  const float total = row_sum<float>(N, [&](std::int64_t n) { return weights[n] * token_loss[n]; });
-  if (threadIdx.x == 0) loss[0] = D == 0 ? 0.f : total / D;
-}
-
 template <class T>
 __global__ void gradient(DeviceRows<T> dlogits, DeviceRows<T> logits, const std::int64_t* targets, const float* weights,
                          const float* lse, const float* dloss, std::int64_t V, float D) {
@@ -64,8 +67,7 @@ void cross_entropy_forward(const CrossEntropyForward& a, cudaStream_t stream) {
       launch(row_losses<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(V)), 0, stream, token_loss,
              a.lse.device_data<float>(), rows_of<T>(a.logits), a.targets.device_data<std::int64_t>(), weights, V);
   });
-  launch(total_loss, dim3(1), dim3(row_threads(N)), 0, stream, a.loss.device_data<float>(), token_loss, weights, N,
-         float(a.denominator));
+  weighted_mean(a.loss, weights, token_loss, N, a.denominator, stream);
 }
 
 void cross_entropy_backward(const CrossEntropyBackward& a, cudaStream_t stream) {

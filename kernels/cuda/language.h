@@ -39,6 +39,8 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
   if (const cudaError_t e = cudaGetLastError()) machine_error("CUDA: a launch failed: ", cudaGetErrorString(e));
 }
 
+__device__ inline void check_alignment(const void*, std::size_t) {}  // the hardware does
+
 }  // namespace ov
 
 // SHARED(float, tile, 4, 32): float tile[4][32], one for the block. DYN_SHARED: the launch's shared_bytes, as T[].
@@ -50,8 +52,11 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
 #else  // on the CPU
 
 #include <cstring>
+#include <tuple>
+#include <type_traits>
 
 #include "kernels/sim/scheduler.h"
+#include "kernels/sim/stream.h"
 
 #define __global__
 #define __device__
@@ -60,7 +65,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
 #define __launch_bounds__(...)
 
 using dim3 = ov::sim::Extent3;
-using cudaStream_t = struct ov_sim_stream*;  // launches run at once, in order; any value will do
+using cudaStream_t = ov_sim_stream*;
 
 #define threadIdx (::ov::sim::thread_index())
 #define blockIdx (::ov::sim::block_index())
@@ -167,9 +172,38 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
 
 namespace ov {
 
+inline void check_alignment(const void* address, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes)
+    sim::fault("misaligned address: a packet needs a multiple of " + std::to_string(bytes) + " bytes");
+}
+
+// Parameters are bytes to a GPU. Those of less than a word hold no address.
+template <class P>
+void relocate(ov_sim_stream& stream, P& parameter) {
+  static_assert(std::is_trivially_copyable_v<P>);
+  constexpr std::size_t words = sizeof(P) / sizeof(std::uint64_t);
+  if constexpr (words > 0 && alignof(P) == sizeof(std::uint64_t)) {
+#if __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&parameter);  // what is left there from before is nobody's address
+#endif
+    std::uint64_t bytes[words];
+    std::memcpy(bytes, &parameter, sizeof bytes);
+    stream.relocate(bytes, words);
+    std::memcpy(static_cast<void*>(&parameter), bytes, sizeof bytes);
+  }
+}
+
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t, A&&... arguments) {
-  sim::run(grid, block, shared_bytes, [&] { kernel(static_cast<P>(arguments)...); });
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+            A&&... arguments) {
+  static_assert((sizeof(P) + ... + 0) <= 32764, "more parameters than a launch takes");
+  std::tuple<P...> parameters(static_cast<P>(arguments)...);
+  const auto run = [=](std::tuple<P...>& p) {
+    sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); });
+  };
+  if (!stream) return run(parameters);
+  std::apply([&](P&... p) { (relocate(*stream, p), ...); }, parameters);
+  stream->enqueue([run, parameters]() mutable { run(parameters); });
 }
 
 }  // namespace ov

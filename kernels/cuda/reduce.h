@@ -62,4 +62,40 @@ __device__ A block_max(A value) {
   return value;
 }
 
+// Σ over the block's threads of a whole number; all get it. Integers add up to the same in any order.
+__device__ inline std::int64_t block_count(std::int64_t value) {
+  SHARED(std::int64_t, of_warp, 32);
+  const int thread = threadIdx.x, warps = blockDim.x / 32;
+  for (int step = 16; step; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  if (thread % 32 == 0) of_warp[thread / 32] = value;
+  __syncthreads();
+  value = 0;
+  for (int w = 0; w < warps; ++w) value += of_warp[w];
+  __syncthreads();
+  return value;
+}
+
+// Σ_{i<n} term(i) with the bits of base/sum.h, called by all lanes of a warp; all get it. For short sums, whose terms
+// lie in shared memory or the cache: lane l < 16 adds terms l, l + 16, ...
+template <class F>
+__device__ float warp_sum(std::int64_t n, int lane, F term) {
+  float sum = 0;
+  if (lane < sum_lanes)
+    for (std::int64_t i = lane; i < n; i += sum_lanes) sum += term(i);
+  for (int step = sum_lanes / 2; step; step /= 2) sum += __shfl_down_sync(0xffffffffu, sum, step, sum_lanes);
+  return __shfl_sync(0xffffffffu, sum, 0);
+}
+
+// loss = Σ_n w_n l_n / D, 0 when D is 0: one block.
+template <class A>
+__global__ void weighted_mean(A* loss, const A* weights, const A* of_row, std::int64_t N, A D) {
+  const A total = row_sum<A>(N, [&](std::int64_t n) { return weights[n] * of_row[n]; });
+  if (threadIdx.x == 0) loss[0] = D == 0 ? A(0) : total / D;
+}
+inline void weighted_mean(const Tensor& loss, const float* weights, const float* of_row, std::int64_t N,
+                          double denominator, cudaStream_t stream) {
+  launch(weighted_mean<float>, dim3(1), dim3(row_threads(N)), 0, stream, loss.device_data<float>(), weights, of_row, N,
+         float(denominator));
+}
+
 }  // namespace ov::kernels::cuda

@@ -17,7 +17,13 @@ struct DeviceRows {
 
   OV_HD T* operator[](std::int64_t n) const {
     if (inner == 1) return data + n * outer_stride;  // the usual case does without a division
-    return data + n / inner * outer_stride + n % inner * inner_stride;
+    const std::int64_t outer = quotient(n, inner);
+    return data + outer * outer_stride + (n - outer * inner) * inner_stride;
+  }
+  // n / d for n >= 0: rows and heads fit 32 bits, whose division takes a quarter of the instructions.
+  OV_HD static std::int64_t quotient(std::int64_t n, std::int64_t d) {
+    if (((n | d) >> 32) == 0) return static_cast<std::uint32_t>(n) / static_cast<std::uint32_t>(d);
+    return n / d;
   }
 };
 
@@ -26,24 +32,48 @@ DeviceRows<T> rows_of(const Tensor& t) {
   if (!t) return {};
   const std::int64_t stride = t.row_stride();
   if (stride >= 0) return {t.device_data<T>(), 1, stride, 0};
-  if (t.rank() != 3) input_error("a CUDA kernel takes strided tensors of rank 3, got ", t.shape().str());
-  return {t.device_data<T>(), t.dim(1), t.stride(0), t.stride(1)};
+  DeviceRows<T> rows{t.device_data<T>(), 1, 0, t.stride(-2)};
+  int axis = t.rank() - 2;  // from the last one up, axes that continue each other are one
+  for (; axis >= 0 && (t.dim(axis) == 1 || t.stride(axis) == rows.inner * rows.inner_stride); --axis)
+    rows.inner *= t.dim(axis);
+  if (axis >= 0) rows.outer_stride = t.stride(axis);
+  for (std::int64_t outer = 1; axis >= 0; --axis) {
+    if (t.dim(axis) != 1 && t.stride(axis) != outer * rows.outer_stride)
+      input_error("a CUDA kernel takes rows with two strides, got ", t.shape().str(), " with more");
+    outer *= t.dim(axis);
+  }
+  return rows;
 }
 
-// `width` neighbours; packet_width of them are moved by one instruction of 16 bytes.
+// `width` neighbours, moved by instructions of up to 16 bytes; packet_width of them fill one.
 template <class T, int width>
-struct alignas(sizeof(T) * width) Packet {
+struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Packet {
   T at[width];
 };
 template <class T>
 constexpr int packet_width = 16 / sizeof(T);
 
-// Whether every row can be walked in 16-byte packets from end to end.
-template <class T>
+// Packet p of a row. The simulator faults where the address is no multiple of the packet's alignment, as a GPU does.
+template <int width, class T>
+__device__ Packet<T, width> load(const T* row, std::int64_t p) {
+  const auto* from = reinterpret_cast<const Packet<T, width>*>(row) + p;
+  check_alignment(from, alignof(Packet<T, width>));
+  return *from;
+}
+template <int width, class T>
+__device__ void store(T* row, std::int64_t p, const Packet<T, width>& packet) {
+  auto* to = reinterpret_cast<Packet<T, width>*>(row) + p;
+  check_alignment(to, alignof(Packet<T, width>));
+  *to = packet;
+}
+
+// Whether every row can be walked in packets of `width` from end to end.
+template <int width, class T>
 bool in_packets(const DeviceRows<T>& r, std::int64_t columns) {
-  const auto whole = [](std::int64_t elements) { return elements % packet_width<T> == 0; };
-  return reinterpret_cast<std::uintptr_t>(r.data) % 16 == 0 && whole(columns) && whole(r.outer_stride) &&
-         whole(r.inner_stride);
+  constexpr auto alignment = static_cast<std::int64_t>(alignof(Packet<T, width>) / sizeof(T));  // in elements
+  const auto whole = [](std::int64_t elements) { return elements % alignment == 0; };
+  return reinterpret_cast<std::uintptr_t>(r.data) % alignof(Packet<T, width>) == 0 && columns % width == 0 &&
+         whole(r.outer_stride) && whole(r.inner_stride);
 }
 
 // Calls f(T{}) with the element type of a kernel.

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/sim/stream.h"
 #include "tensor/dtype.h"
 
 namespace ov::sim {
@@ -163,9 +164,47 @@ bool overlap(const void* x, const Matrix& a, const void* y, const Matrix& b) {
   return from(x) < from(y) + size(b) && from(y) < from(x) + size(a);
 }
 
+// A product that has been accepted, run in its turn. It keeps what it needs: descriptors may be gone by then.
+struct Work {
+  Product p;
+  Matrix a, b, d;
+  bool add, tf32;
+  std::int64_t pieces;  // of the sum
+  std::uint64_t workspace_bytes;
+  std::uint64_t address[5];  // of A, B, D, the workspace and the bias, where kernels reach them
+
+  template <class T>
+  T* at(int i) const {
+    return reinterpret_cast<T*>(address[i]);
+  }
+  // Row-major, D^T [n,m] = op(B)^T op(A)^T: its rows are the columns here.
+  void run() const {
+    std::memset(at<void>(3), 0xff, workspace_bytes);
+    const std::vector<float> left = widened(at<void>(1), b, tf32), right = widened(at<void>(0), a, tf32);
+    const std::int64_t m = d.rows, n = d.columns, k = p.transpose_a ? a.rows : a.columns;
+    std::vector<float> sums =
+        add ? widened(at<void>(2), d, false) : std::vector<float>(std::size_t(d.ld * (n - 1) + m));
+    for (std::int64_t i = 0; i < pieces; ++i) {
+      const std::int64_t k0 = k * i / pieces, k1 = k * (i + 1) / pieces;
+      const std::int64_t b_row = p.transpose_b ? 1 : b.ld, b_column = p.transpose_b ? b.ld : 1;
+      const std::int64_t a_row = p.transpose_a ? 1 : a.ld, a_column = p.transpose_a ? a.ld : 1;
+      kernels::cpu::gemm_serial(n, m, k1 - k0, left.data() + k0 * b_column, b_row, b_column, right.data() + k0 * a_row,
+                                a_row, a_column, sums.data(), d.ld, add || i > 0);
+    }
+    for (std::int64_t j = 0; j < n; ++j)
+      for (std::int64_t i = 0; i < m; ++i) {
+        const std::int64_t to = j * d.ld + i;
+        float s = sums[std::size_t(to)];
+        if (p.bias) s += d.type == f32 ? at<float>(4)[i] : float(at<Bf16>(4)[i]);
+        if (d.type == f32) at<float>(2)[to] = s;
+        else at<Bf16>(2)[to] = Bf16(s);
+      }
+  }
+};
+
 int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout a_layout, const void* b,
              Layout b_layout, const void* beta, const void* c, Layout c_layout, void* d, Layout d_layout,
-             const Algo* algo, void* workspace, std::size_t workspace_bytes, gpu::lt::Stream) {
+             const Algo* algo, void* workspace, std::size_t workspace_bytes, gpu::lt::Stream stream) {
   if (!known({handle, desc, a_layout, b_layout, c_layout, d_layout})) return refuse("an object that does not live");
   const Call call{*static_cast<Product*>(desc), *static_cast<Matrix*>(a_layout), *static_cast<Matrix*>(b_layout),
                   *static_cast<Matrix*>(c_layout), *static_cast<Matrix*>(d_layout)};
@@ -185,43 +224,24 @@ int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout 
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   if (scale != 1 || (keep != 0 && keep != 1))
     return refuse(not_supported, "alpha other than 1, beta other than 0 and 1");
-  std::memset(workspace, 0xff, chosen.workspace);
-
-  // Row-major, D^T [n,m] = op(B)^T op(A)^T: rows are the columns here.
-  const bool tf32 = chosen.flags & takes_tf32;
-  const std::vector<float> left = widened(b, call.b, tf32), right = widened(a, call.a, tf32);
-  std::vector<float> sums;
-  const auto at = [&](std::int64_t i, std::int64_t j) { return std::size_t(j * call.d.ld + i); };
-  if (keep != 0) sums = widened(d, call.d, false);
-  else sums.resize(at(call.m() - 1, call.n() - 1) + 1);
-  const std::int64_t pieces = modes.order_depends_on_rows ? std::min(1 + call.n() % 3, call.k()) : 1;
-  for (std::int64_t i = 0; i < pieces; ++i) {
-    const std::int64_t k0 = call.k() * i / pieces, k1 = call.k() * (i + 1) / pieces;
-    const std::int64_t left_row = call.p.transpose_b ? 1 : call.b.ld, left_column = call.p.transpose_b ? call.b.ld : 1;
-    const std::int64_t right_row = call.p.transpose_a ? 1 : call.a.ld,
-                       right_column = call.p.transpose_a ? call.a.ld : 1;
-    kernels::cpu::gemm_serial(kernels::cpu::Product<float>{.M = call.n(),
-                                                           .N = call.m(),
-                                                           .K = k1 - k0,
-                                                           .a = left.data() + k0 * left_column,
-                                                           .a_row = left_row,
-                                                           .a_col = left_column,
-                                                           .b = right.data() + k0 * right_row,
-                                                           .b_row = right_row,
-                                                           .b_col = right_column,
-                                                           .c = sums.data(),
-                                                           .c_row = call.d.ld,
-                                                           .accumulate = keep != 0 || i > 0});
+  Work work{.p = call.p,
+            .a = call.a,
+            .b = call.b,
+            .d = call.d,
+            .add = keep != 0,
+            .tf32 = (chosen.flags & takes_tf32) != 0,
+            .pieces = modes.order_depends_on_rows ? std::min(1 + call.n() % 3, call.k()) : 1,
+            .workspace_bytes = chosen.workspace,
+            .address = {}};
+  const void* addresses[] = {a, b, d, workspace, call.p.bias};
+  std::memcpy(work.address, addresses, sizeof addresses);
+  if (!stream) {
+    work.run();
+  } else {
+    auto* queue = static_cast<ov_sim_stream*>(stream);
+    queue->relocate(work.address, 5);
+    queue->enqueue([work] { work.run(); });
   }
-  for (std::int64_t j = 0; j < call.n(); ++j)
-    for (std::int64_t i = 0; i < call.m(); ++i) {
-      float s = sums[at(i, j)];
-      if (call.p.bias)
-        s += call.d.type == f32 ? static_cast<const float*>(call.p.bias)[i]
-                                : float(static_cast<const Bf16*>(call.p.bias)[i]);
-      if (call.d.type == f32) static_cast<float*>(d)[at(i, j)] = s;
-      else static_cast<Bf16*>(d)[at(i, j)] = Bf16(s);
-    }
   return success;
 }
 

@@ -5,7 +5,8 @@
 //   an algorithm used for another product than it was asked for, or none
 //   a bias without the epilogue, the epilogue without a bias, a bias of another type than D or not at a multiple of 16
 //   D over A or B, C other than D, descriptors that were destroyed
-// Sums have the order of the CPU's product, so f32 has its bits.
+// A product runs in its stream's turn, in the memory that kernels see. Sums have the order of the CPU's product, so f32
+// has its bits.
 #pragma once
 #include <string>
 

@@ -1,6 +1,7 @@
 #include "tests/devices/foreign_device.h"
 
 #include <execinfo.h>
+#include <sanitizer/asan_interface.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -58,8 +59,8 @@ std::size_t index_of(Stream stream) { return static_cast<std::size_t>(stream); }
 
 }  // namespace
 
-ForeignDevice::ForeignDevice(Policy policy, std::uint64_t seed, std::size_t capacity)
-    : Device(Kind::foreign, "foreign", &foreign_table),
+ForeignDevice::ForeignDevice(Policy policy, std::uint64_t seed, std::size_t capacity, const kernels::Table* table)
+    : Device(Kind::foreign, "foreign", table ? table : &foreign_table),
       policy_(policy),
       random_(seed, "streams"),
       capacity_(capacity),
@@ -98,6 +99,16 @@ void* ForeignDevice::working(const void* address) const {
   return working_ + (static_cast<const std::byte*>(address) - public_);
 }
 
+bool ForeignDevice::holds(const void* address) const {
+  const auto* at = static_cast<const std::byte*>(address);
+  return at >= public_ && at < public_ + capacity_;
+}
+
+bool ForeignDevice::holds_working(const void* address) const {
+  const auto* at = static_cast<const std::byte*>(address);
+  return at >= working_ && at < working_ + capacity_;
+}
+
 std::string ForeignDevice::describe(std::size_t offset, const Allocation& a) const {
   return cat("an allocation of ", a.bytes, " bytes of ", name_of(a.segment), " at offset ", offset);
 }
@@ -118,8 +129,10 @@ void* ForeignDevice::obtain(std::size_t bytes, Segment segment) {
   void* data = arena_.allocate(bytes + guard);
   if (!data) return nullptr;
   const auto offset = static_cast<std::size_t>(static_cast<std::byte*>(data) - public_);
+  ASAN_UNPOISON_MEMORY_REGION(working_ + offset, bytes + guard);
   std::memset(working_ + offset, unwritten, bytes);
   std::memset(working_ + offset + bytes, guard_byte, guard);
+  ASAN_POISON_MEMORY_REGION(working_ + offset + bytes, guard);
   allocations_[offset] = {bytes, ++generations_, segment};
   return data;
 }
@@ -135,8 +148,10 @@ void ForeignDevice::free_now(std::size_t offset) {
   const auto it = allocations_.find(offset);
   const Allocation a = it->second;
   const auto* after = reinterpret_cast<const unsigned char*>(working_ + offset + a.bytes);
+  ASAN_UNPOISON_MEMORY_REGION(after, guard);
   const bool intact = std::all_of(after, after + guard, [](unsigned char c) { return c == guard_byte; });
   std::memset(working_ + offset, unwritten, a.bytes);
+  ASAN_POISON_MEMORY_REGION(working_ + offset, a.bytes + guard);
   allocations_.erase(it);
   arena_.release(public_ + offset);
   if (!intact) throw std::logic_error("foreign: somebody wrote past the end of " + describe(offset, a));

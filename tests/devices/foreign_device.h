@@ -33,7 +33,8 @@ namespace ov::test {
 class ForeignDevice : public Device {
  public:
   enum class Policy { eager, lazy, copies_first, random };
-  explicit ForeignDevice(Policy policy, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32);
+  explicit ForeignDevice(Policy policy, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32,
+                         const kernels::Table* table = nullptr);  // null: the cpu's kernels
   ~ForeignDevice() override;
 
   void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) override;
@@ -51,6 +52,8 @@ class ForeignDevice : public Device {
   };
   Use use_of(const char* what, const void* address);
   void* working(const void* address) const;
+  bool holds(const void* address) const;          // among the addresses that tensors have
+  bool holds_working(const void* address) const;  // among those that kernels have
   void enqueue(const char* what, Stream stream, std::vector<Use> uses, std::function<void()> run);
 
   static void explain_fault(void* address);  // writes where a fault's address lies to standard error

@@ -1,121 +1,22 @@
 // Every op of the registry, forward and backward, in f32 and bf16 against f64, with each of its sizes in turn at 1,
 // around a vector, around the sixteen lanes of a sum, a prime, and beyond a block.
 //
-// Inputs and output gradients are bf16 numbers with magnitudes in [½, 1], so that every type starts from the same
-// values and no norm divides by a small number. With n the longest sum of the op:
+// With n the longest sum of the op:
 //   arithmetic in f32  a sum of n terms below 4 has at most d roundings in a row, d = min(n, 384) + n/16 + 16 (a block
 //                      of a product's chain, or the lanes of base/sum.h, and what follows), each of at most 2^-24 of
 //                      a partial sum, on average half of the whole 4 n: 2 n d 2^-24
 //   stored in bf16     2^-8 of the tensor's largest element for each rounding on the way: `stores` of a row
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <memory>
-#include <set>
-
-#include "autograd/ops.h"
-#include "autograd/registry.h"
 #include "base/parallel.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
-#include "kernels/sim/device.h"
-#include "tests/autograd/gradient_check.h"
+#include "tests/kernels/edge_example.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
-
-using Op_ = std::vector<Var> (*)(Example&);
-
-Tensor on_device(const Tensor& host, Dtype dtype, Device& device) { return host.to(dtype).to(device); }
-
-class EdgeExample : public Example {
- public:
-  // The call number `which` of size() gets `edge`, the others their usual sizes.
-  EdgeExample(Dtype dtype, Device& device, int which, std::int64_t edge)
-      : gradients({1 << 16}, accum_dtype(dtype), device),
-        tape(gradients),
-        dtype_(dtype),
-        device_(device),
-        which_(which),
-        edge_(edge),
-        random_(7) {}
-  std::int64_t size(std::int64_t usual) override { return calls++ == which_ ? edge_ : usual; }
-  Var input(const Shape& shape) override { return input(shape, dtype_); }
-  Var wide_input(const Shape& shape) override { return input(shape, accum_dtype(dtype_)); }
-  Var parameter(const Shape& shape) override {
-    auto p = std::make_unique<Parameter>();
-    p->value = drawn(shape, dtype_);
-    p->gradient = next_gradient_;
-    next_gradient_ += shape.numel();
-    gradient_of(*p, gradients).copy_from(drawn(shape, accum_dtype(dtype_)));  // not zero: it is added to
-    leaves.push_back({tape.parameter(*p), std::move(p)});
-    return leaves.back().var;
-  }
-  Tensor numbers(const std::vector<double>& values, const Shape& shape) override {
-    return on_device(Tensor::of(values, shape), accum_dtype(dtype_), device_);
-  }
-  Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) override {
-    return on_device(Tensor::of(values, shape), Dtype::i64, device_);
-  }
-  Tensor drawn(const Shape& shape, Dtype dtype) {
-    std::vector<double> v(static_cast<std::size_t>(shape.numel()));
-    for (double& x : v) {
-      const double u = random_();
-      x = static_cast<double>(float(Bf16(static_cast<float>(u < 0 ? u / 2 - 0.5 : u / 2 + 0.5))));
-    }
-    return on_device(Tensor::of(v, shape), dtype, device_);
-  }
-
-  struct Leaf {
-    Var var;
-    std::unique_ptr<Parameter> parameter;
-  };
-  const Tensor gradients;  // of all parameters
-  Tape tape;
-  std::vector<Leaf> leaves;
-  int calls = 0;
-
- private:
-  Var input(const Shape& shape, Dtype dtype) {
-    leaves.push_back({tape.input(drawn(shape, dtype), true), nullptr});
-    return leaves.back().var;
-  }
-  Dtype dtype_;
-  Device& device_;
-  int which_;
-  std::int64_t edge_;
-  test::Random random_;
-  std::int64_t next_gradient_ = 0;
-};
-
-struct Run {
-  std::vector<std::vector<double>> tensors;  // outputs, then gradients
-  int sizes = 0;                             // calls of size()
-  std::int64_t longest = 1;                  // more than any sum
-};
-
-std::vector<double> host(const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); }
-
-Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge) {
-  EdgeExample e(dtype, device, which, edge);
-  const std::vector<Var> outputs = op(e);
-  Run r;
-  std::vector<Tensor> seeds;
-  for (const Var& y : outputs) {
-    r.tensors.push_back(host(y.value));
-    seeds.push_back(e.drawn(y.shape(), y.value.dtype()));
-  }
-  e.tape.backward(outputs, seeds);
-  for (const auto& leaf : e.leaves) {
-    const Tensor g = leaf.parameter ? gradient_of(*leaf.parameter, e.gradients) : e.tape.gradient(leaf.var);
-    r.tensors.push_back(g ? host(g) : std::vector<double>{});
-    for (int axis = 0; axis < leaf.var.value.rank(); ++axis) r.longest = std::max(r.longest, 8 + leaf.var.dim(axis));
-  }
-  r.sizes = e.calls;
-  return r;
-}
 
 // bf16 roundings on the way to a result: its own, and those of intermediate results in examples of several ops. An
 // attention's backward reads o, whose roundings come in through D = 5 products of at most 1 each, twice.
@@ -139,8 +40,6 @@ double worst(const Run& got, const Run& expected, double bf16_stores) {
 }
 
 const std::int64_t edges[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 257, 2053};
-
-const std::set<Op> with_twin = {Op::rms_norm, Op::swiglu, Op::cross_entropy};
 
 // The last element of the output and of the gradient are forgotten.
 std::vector<Var> forgets_the_last(Example& e) {
@@ -187,9 +86,6 @@ TEST_CASE("every op in f32 and bf16 agrees with f64 at the edge sizes of vectors
           const Run got = run(op->example, dtype, cpu(), which, edge);
           const double share = worst(got, expected, roundings);
           CHECK_MESSAGE(share <= 1, at, ": ", share);
-          if (!with_twin.contains(op->op)) continue;
-          const bool same = run(op->example, dtype, sim_device(), which, edge).tensors == got.tensors;
-          CHECK_MESSAGE(same, at, ": the CUDA twin has other bits");
         }
       }
   }

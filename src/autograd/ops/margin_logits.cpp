@@ -43,7 +43,8 @@ const OpRow margin_logits_row = {
       for (const auto& row : first)
         for (std::int64_t s = 0; s < S; ++s) roles.push_back(row[s % 4]);
       const auto run = [&](kernels::Margin margin, double filter_above) {
-        return margin_logits(gelu(e.input({3, S})), Tensor::of(roles, {3, S}),
+        const Var x = e.input({3, S});
+        return margin_logits(gelu(x), Tensor::of(roles, {3, S}, x.value.device()),
                              {.margin = margin, .scale = 4, .m = 0.3, .filter_above = filter_above});
       };
       // The straight-through gradient is no derivative; tests/model/rice_loss_test.cpp has its values.

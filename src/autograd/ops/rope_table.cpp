@@ -45,7 +45,7 @@ const OpRow rope_table_2d_row = {
     .name = "rope_table_2d",
     .example = [](Example& e) -> std::vector<Var> {
       const Tensor positions = e.integers({-1, -1, 0, 0, 0, 1, 2, 3, -1, -1, 1, 1}, {6, 2});
-      const Tensor inv_freq = Tensor::of(kernels::inverse_frequencies(6, 1e4), {3});
+      const Tensor inv_freq = Tensor::of(kernels::inverse_frequencies(6, 1e4), {3}, positions.device());
       const RopeTable t = rope_table_2d(positions, inv_freq, e.parameter({6}));
       return {t.cos, t.sin};
     },
