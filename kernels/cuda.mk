@@ -35,11 +35,13 @@ cuda-check:  ## compile the CUDA kernels for sm_80, sm_90a and sm_100; fails on 
 	$(build) $(CUDA_LOGS) && rm -f $(B)/cuda/table && for f in $(CUDA_SRC); do \
 	  awk -v file=$$(basename $$f) -v kernels=$$(grep -qE '__global__|launch\(|for_each_packet<' $$f && echo 1 || echo 0) \
 	    "$$CUDA_TABLE" $(B)/cuda/$$(basename $$f .cu).log >> $(B)/cuda/table || { cat $(B)/cuda/table; exit 1; }; done && \
-	echo "arch    registers    spill    stack   shared  kernel" && \
-	c++filt < $(B)/cuda/table | sed -E 's/void |ov::kernels::cuda::|\(anonymous namespace\):://g; s/\((float|double|ov|long|unsigned|[A-Z]).*//'
+	echo "arch    kernels  registers up to  shared up to  file     (each kernel: $(B)/cuda/table)" && \
+	awk '{ k = $$1 " " $$6; ++n[k]; if ($$2 > r[k]) r[k] = $$2; if ($$5 > s[k]) s[k] = $$5 } \
+	     END { for (k in n) { split(k, a, " "); printf "%-7s %7d %16d %13d  %s\n", a[1], n[k], r[k], s[k], a[2] } }' \
+	  $(B)/cuda/table | sort -k5,5 -k1,1
 
 $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
-	@mkdir -p $(B)/cuda/$*; echo "  nvcc $<"; cd . && rm -f $@ && { \
+	@mkdir -p $(B)/cuda/$*; echo "  nvcc $<"; rm -f $@; { \
 	"$(CUDA_NVCC)" $(NVCCFLAGS) -gencode arch=compute_80,code=compute_80 -MMD -MF $(@:.log=.d) -MT $@ --keep --keep-dir $(B)/cuda/$* \
 	  -c $< -o $(@:.log=.o) && \
 	for arch in $(CUDA_ARCHS); do "$(dir $(CUDA_NVCC))ptxas" -v -arch=sm_$$arch $(B)/cuda/$*/$*.ptx -o /dev/null || exit 1; done; \

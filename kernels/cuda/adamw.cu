@@ -30,6 +30,7 @@ struct Update {
     const float factor = float(*clip);
     const auto g = load<width>(grad[n], p);
     auto mean = load<width>(m[n], p), square = load<width>(v[n], p), w = load<width>(weights()[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) {
       const float gi = g.at[i] * factor;
       mean.at[i] = b1 * mean.at[i] + c1 * gi;
@@ -41,6 +42,7 @@ struct Update {
     store<width>(weights()[n], p, w);
     if constexpr (!std::is_same_v<T, float>) {
       Packet<T, width> rounded;
+      UNROLL
       for (int i = 0; i < width; ++i) rounded.at[i] = T(w.at[i]);
       store<width>(param[n], p, rounded);
     }

@@ -20,6 +20,7 @@ struct Sum {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     auto x = load<width>(a[n], p);
     const auto z = load<width>(b[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) x.at[i] = T(float(x.at[i]) + float(z.at[i]));
     store<width>(y[n], p, x);
   }

@@ -3,7 +3,7 @@
 //   l_r = log(1 + Σ_positive n exp(-z)) + log(1 + Σ_negative exp(z)),  loss = Σ_r w_r l_r / D
 //   dz = dloss w_r / D · (-n exp(-z) / (1 + P_r) at a positive, exp(z) / (1 + S_r) at a negative, 0 elsewhere)
 //
-//   row r of z, roles | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...     one block a row, for the maxima, the
+//   row r of z, roles | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...   one block a row, for the maxima, the
 //                                                                                 sums and the ranks of the hits
 //   dz                  one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
 //
@@ -14,6 +14,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/weighted_mean.h"
 #include "kernels/margin_logits.h"
 
 namespace ov::kernels::cuda {
@@ -60,6 +61,7 @@ struct Gradient {
     const float w = weights[r] * (D == 0 ? 0.f : dloss[0] / D), positive = lse[r][0], negative = lse[r][1];
     auto v = load<width>(z[r], p);
     const auto role = load<width>(roles[r], p);
+    UNROLL
     for (int i = 0; i < width; ++i) {
       const float x = float(v.at[i]);
       float d = 0;
@@ -129,10 +131,9 @@ void cluster_loss_backward(const ClusterLossBackward& a, cudaStream_t stream) {
     using T = decltype(t);
     const auto dz = rows_of<T>(a.dlogits), z = rows_of<T>(a.logits);
     const auto roles = rows_of<std::uint8_t>(a.roles);
-    for_each_packet<packet_width<T>>(
-        Gradient<T>{dz, z, roles, rows_of<float>(a.lse), a.weights.device_data<float>(), a.dloss.device_data<float>(),
-                    float(a.denominator)},
-        R, S, stream, dz, z, roles);
+    for_each_packet<packet_width<T>>(Gradient<T>{dz, z, roles, rows_of<float>(a.lse), a.weights.device_data<float>(),
+                                                 a.dloss.device_data<float>(), float(a.denominator)},
+                                     R, S, stream, dz, z, roles);
   });
 }
 

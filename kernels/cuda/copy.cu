@@ -20,6 +20,7 @@ struct Convert {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     const auto v = load<width>(x[n], p);
     Packet<To, width> to;
+    UNROLL
     for (int i = 0; i < width; ++i) to.at[i] = static_cast<To>(v.at[i]);
     store<width>(y[n], p, to);
   }
@@ -32,6 +33,7 @@ struct Constant {
   template <int width>
   __device__ void at(std::int64_t n, std::int64_t p) const {
     Packet<T, width> to;
+    UNROLL
     for (T& e : to.at) e = value;
     store<width>(y[n], p, to);
   }

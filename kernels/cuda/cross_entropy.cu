@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/weighted_mean.h"
 
 namespace ov::kernels::cuda {
 namespace {

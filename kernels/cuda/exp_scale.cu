@@ -3,7 +3,7 @@
 //   y = e^s x,  dx = e^s dy,  ds += e^s Σ_n Σ_c dy x
 //
 //   y, dx   one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
-//   ds      | row 0 -> rows_0 | row 1 -> rows_1 | ...  one block a row, then one block for `rows` (kernels/cuda/reduce.h)
+//   ds      | row 0 -> rows_0 | row 1 -> rows_1 | ...   one block a row, then one for `rows` (kernels/cuda/reduce.h)
 //
 // bf16: forward 2 + 2 bytes an element, backward 2 + 2 for dx and 2 + 2 for ds; 1 and 3 FLOPs.
 #include "kernels/exp_scale.h"
@@ -23,6 +23,7 @@ struct Scale {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     const float scale = math::exp(float(*s));
     auto v = load<width>(x[n], p);
+    UNROLL
     for (T& e : v.at) e = T(scale * float(e));
     store<width>(y[n], p, v);
   }

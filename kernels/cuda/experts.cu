@@ -94,9 +94,11 @@ struct Combine {
       const bool there = slots[j] >= 0 && slots[j] < R;
       const auto v = there ? load<width>(x[slots[j]], p) : Packet<T, width>{};
       const float w = !there ? NAN : weights ? weights[j] : 1.f;
+      UNROLL
       for (int i = 0; i < width; ++i) sum[i] += w * float(v.at[i]);
     }
     Packet<T, width> result;
+    UNROLL
     for (int i = 0; i < width; ++i) result.at[i] = T(sum[i]);
     store<width>(y[t], p, result);
   }

@@ -19,6 +19,7 @@ struct Forward {
   template <int width>
   __device__ void at(std::int64_t n, std::int64_t p) const {
     auto v = load<width>(x[n], p);
+    UNROLL
     for (T& e : v.at) e = T(form == GeluForm::exact ? math::gelu(float(e)) : math::quick_gelu(float(e)));
     store<width>(y[n], p, v);
   }
@@ -31,9 +32,11 @@ struct Backward {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     const auto v = load<width>(x[n], p);
     auto d = load<width>(dy[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) {
       const float e = float(v.at[i]);
-      d.at[i] = T(float(d.at[i]) * (form == GeluForm::exact ? math::gelu_derivative(e) : math::quick_gelu_derivative(e)));
+      d.at[i] =
+          T(float(d.at[i]) * (form == GeluForm::exact ? math::gelu_derivative(e) : math::quick_gelu_derivative(e)));
     }
     store<width>(dx[n], p, d);
   }

@@ -6,7 +6,9 @@
 //   launch(kernel, grid, block, shared_bytes, stream, arguments...) is the only way to start a kernel;
 //   shared memory is declared by SHARED and DYN_SHARED only, and read and written by [] or through &array[i];
 //   instructions without a CUDA C++ name live in functions of namespace ptx that have a host twin;
-//   sums use no atomics, so that a run repeats itself.
+//   sums use no atomics, so that a run repeats itself;
+//   a loop over a local array is UNROLLed where the compiler might not: an index that it does not know puts the array
+//   into memory.
 #pragma once
 
 #ifdef __CUDACC__
@@ -49,7 +51,11 @@ __device__ inline void check_alignment(const void*, std::size_t) {}  // the hard
   extern __shared__ __align__(128) unsigned char name##_bytes[]; \
   T* name = reinterpret_cast<T*>(name##_bytes)
 
+#define UNROLL _Pragma("unroll")
+
 #else  // on the CPU
+
+#define UNROLL
 
 #include <cstring>
 #include <tuple>
@@ -198,9 +204,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
             A&&... arguments) {
   static_assert((sizeof(P) + ... + 0) <= 32764, "more parameters than a launch takes");
   std::tuple<P...> parameters(static_cast<P>(arguments)...);
-  const auto run = [=](std::tuple<P...>& p) {
-    sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); });
-  };
+  const auto run = [=](std::tuple<P...>& p) { sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); }); };
   if (!stream) return run(parameters);
   std::apply([&](P&... p) { (relocate(*stream, p), ...); }, parameters);
   stream->enqueue([run, parameters]() mutable { run(parameters); });

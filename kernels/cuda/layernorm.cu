@@ -38,9 +38,9 @@ __global__ void backward_x(DeviceRows<T> dx_rows, DeviceRows<T> dy_rows, DeviceR
   T* dx = dx_rows[n];
   const float m = mean[n], r = rstd[n];
   const float g = row_sum<float>(C, [&](std::int64_t c) { return float(dy[c]) * float(w[c]); }) / float(C);
-  const float gh = row_sum<float>(C, [&](std::int64_t c) {
-                     return float(dy[c]) * float(w[c]) * ((float(x[c]) - m) * r);
-                   }) / float(C);
+  const float gh =
+      row_sum<float>(C, [&](std::int64_t c) { return float(dy[c]) * float(w[c]) * ((float(x[c]) - m) * r); }) /
+      float(C);
   for (std::int64_t c = threadIdx.x; c < C; c += blockDim.x)
     dx[c] = T(r * (float(dy[c]) * float(w[c]) - g - (float(x[c]) - m) * r * gh));
 }

@@ -40,6 +40,7 @@ struct Forward {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     auto v = load<width>(cos[n], p);
     const auto r = load<width>(roles[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) v.at[i] = T(logit(clamped(float(v.at[i])), r.at[i]));
     store<width>(z[n], p, v);
   }
@@ -61,6 +62,7 @@ struct Backward {
     auto d = load<width>(dz[n], p);
     const auto v = load<width>(cos[n], p);
     const auto r = load<width>(roles[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) d.at[i] = T(slope(clamped(float(v.at[i])), r.at[i], s.scale * float(d.at[i])));
     store<width>(dcos[n], p, d);
   }

@@ -28,6 +28,7 @@ struct Rotate {
     const std::int64_t t = DeviceRows<T>::quotient(n, H);
     const auto c = load<width>(cos[t], p), s = load<width>(sin[t], p);
     auto a = load<width>(x[n], p), b = load<width>(x_half[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) {
       const float first = float(a.at[i]), second = float(b.at[i]);
       if (back) {

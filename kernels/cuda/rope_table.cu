@@ -78,9 +78,8 @@ void rope_table_1d(const RopeTable1d& a, cudaStream_t stream) {
   by_cuda_dtype(a.cos.dtype(), [&, L = L, R = R](auto t) {
     using T = decltype(t);
     const auto cos = rows_of<T>(a.cos), sin = rows_of<T>(a.sin);
-    for_each_packet<1>(
-        Table1d<T>{cos, sin, a.positions.device_data<std::int64_t>(), a.inv_freq.device_data<float>()}, L, R, stream,
-        cos, sin);
+    for_each_packet<1>(Table1d<T>{cos, sin, a.positions.device_data<std::int64_t>(), a.inv_freq.device_data<float>()},
+                       L, R, stream, cos, sin);
   });
 }
 

@@ -5,8 +5,8 @@
 //   dp[e_j] += (dw_j - Σ_i dw_i w_i) / s,  dz = p (dp - Σ dp p)
 //   loss += factor Σ_e n_e Σ_t p_te,  dp_te = dloss factor n_e
 //
-//   token t | expert 0 -> lane 0 | ... | expert 31 -> lane 31 | expert 32 -> lane 0 | ...     one warp a token, four a
-//                                                                                           block, rows in shared memory
+//   token t | expert 0 -> lane 0 | ... | expert 31 -> lane 31 | expert 32 -> lane 0 | ...   one warp a token, four a
+//                                                                                         block, rows in shared memory
 //
 // An expert is chosen when fewer than k stand before it, which a lane counts for each of its own: E² / 32 comparisons
 // and no order of insertion. NaN has no rank, so a row with one goes through the CPU's insertions, by one lane.
@@ -148,6 +148,7 @@ struct BalanceGradient {
   template <int width>
   __device__ void at(std::int64_t n, std::int64_t p) const {
     Packet<float, width> d;
+    UNROLL
     for (int i = 0; i < width; ++i) d.at[i] = *dloss * float(factor * static_cast<double>(counts[p * width + i]));
     store<width>(dp[n], p, d);
   }

@@ -31,8 +31,8 @@ struct Move {
     if (!w.to) return;
     Packet<T, width> packet;
     if (w.from) packet = load<width>(w.from, p);
-    else
-      for (T& e : packet.at) e = T(w.otherwise);
+    else UNROLL
+    for (T& e : packet.at) e = T(w.otherwise);
     store<width>(w.to, p, packet);
   }
 };

@@ -21,6 +21,7 @@ struct Forward {
   __device__ void at(std::int64_t n, std::int64_t p) const {
     auto g = load<width>(gate[n], p);
     const auto u = load<width>(up[n], p);
+    UNROLL
     for (int i = 0; i < width; ++i) g.at[i] = T(math::silu(float(g.at[i])) * float(u.at[i]));
     store<width>(y[n], p, g);
   }
@@ -34,12 +35,14 @@ struct Backward {
     const auto d = load<width>(dy[n], p), g = load<width>(gate[n], p);
     if (dgate.data) {
       auto u = load<width>(up[n], p);
+      UNROLL
       for (int i = 0; i < width; ++i)
         u.at[i] = T(float(d.at[i]) * float(u.at[i]) * math::silu_derivative(float(g.at[i])));
       store<width>(dgate[n], p, u);
     }
     if (dup.data) {
       Packet<T, width> du;
+      UNROLL
       for (int i = 0; i < width; ++i) du.at[i] = T(float(d.at[i]) * math::silu(float(g.at[i])));
       store<width>(dup[n], p, du);
     }

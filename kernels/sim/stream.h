@@ -6,7 +6,8 @@
 
 struct ov_sim_stream {
   virtual ~ov_sim_stream() = default;
-  // The 8-byte words of a launch's parameters: addresses of device memory among them are moved to where kernels reach it.
+  // The 8-byte words of a launch's parameters: addresses of device memory among them are moved to where kernels can
+  // follow them.
   virtual void relocate(std::uint64_t* words, std::size_t count) = 0;
   // After the relocations of its parameters. `run` is the launch.
   virtual void enqueue(std::function<void()> run) = 0;

@@ -169,7 +169,7 @@ OV_HD_INLINE Reduced reduce_moderate(float x) {
 // before digit e - 1 contribute multiples of 4 quadrants; the next 96 give m 2^e 2/π mod 4 in fixed point with 62
 // digits after the point. No f32 comes closer than 2^-30 to a multiple of π/2, so r keeps 30 correct digits.
 OV_HD_INLINE Reduced reduce_large(float x) {
-  constexpr std::uint32_t two_over_pi[7] = {0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u,
+  OV_LOOKUP std::uint32_t two_over_pi[7] = {0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u,
                                             0xdb629599u, 0x3c439041u, 0xfe5163abu};
   const std::uint32_t b = bits(x);
   const int e = static_cast<int>((b >> 23) & 255u) - 150;

@@ -18,6 +18,10 @@ namespace {
 constexpr std::size_t alignment = 256, guard = 256;  // bytes; after every allocation as many that nobody may write
 constexpr int unwritten = 0xff, guard_byte = 0xca;   // 0xff...: NaN in every float type, -1 in integers
 
+constexpr std::size_t page = 4096;
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
 std::mutex devices_mutex;
 std::vector<ForeignDevice*> devices;
 struct sigaction before;
@@ -59,11 +63,13 @@ std::size_t index_of(Stream stream) { return static_cast<std::size_t>(stream); }
 
 }  // namespace
 
-ForeignDevice::ForeignDevice(Policy policy, std::uint64_t seed, std::size_t capacity, const kernels::Table* table)
+ForeignDevice::ForeignDevice(Policy policy, std::uint64_t seed, std::size_t capacity, const kernels::Table* table,
+                             Layout layout)
     : Device(Kind::foreign, "foreign", table ? table : &foreign_table),
       policy_(policy),
       random_(seed, "streams"),
       capacity_(capacity),
+      layout_(layout),
       arena_({.take = [this](std::size_t) -> void* { return std::exchange(whole_, nullptr); },
               .give = [this](void* data, std::size_t) { whole_ = data; }},
              alignment, capacity) {
@@ -126,15 +132,23 @@ std::map<std::size_t, ForeignDevice::Allocation>::iterator ForeignDevice::find(s
 void* ForeignDevice::obtain(std::size_t bytes, Segment segment) {
   std::lock_guard lock(mutex_);
   // Nothing queued knows this range any more: a released block is free when its streams have come past it.
-  void* data = arena_.allocate(bytes + guard);
-  if (!data) return nullptr;
-  const auto offset = static_cast<std::size_t>(static_cast<std::byte*>(data) - public_);
-  ASAN_UNPOISON_MEMORY_REGION(working_ + offset, bytes + guard);
+  const bool fenced = layout_ == Layout::fenced;
+  const std::size_t pages = round_up(bytes, page);
+  void* block = arena_.allocate(fenced ? page + pages + page : bytes + guard);
+  if (!block) return nullptr;
+  auto offset = static_cast<std::size_t>(static_cast<std::byte*>(block) - public_);
+  if (fenced) {
+    offset = round_up(offset, page) + pages;
+    mprotect(working_ + offset, page, PROT_NONE);
+    offset -= round_up(bytes, 16);
+  }
+  const std::size_t behind = fenced ? round_up(bytes, 16) - bytes : guard;
+  ASAN_UNPOISON_MEMORY_REGION(working_ + offset, bytes + behind);
   std::memset(working_ + offset, unwritten, bytes);
-  std::memset(working_ + offset + bytes, guard_byte, guard);
-  ASAN_POISON_MEMORY_REGION(working_ + offset + bytes, guard);
-  allocations_[offset] = {bytes, ++generations_, segment};
-  return data;
+  std::memset(working_ + offset + bytes, guard_byte, behind);
+  ASAN_POISON_MEMORY_REGION(working_ + offset + bytes, behind);
+  allocations_[offset] = {bytes, ++generations_, segment, block, behind};
+  return public_ + offset;
 }
 
 void ForeignDevice::give_back(void* data, std::size_t) noexcept {
@@ -148,12 +162,13 @@ void ForeignDevice::free_now(std::size_t offset) {
   const auto it = allocations_.find(offset);
   const Allocation a = it->second;
   const auto* after = reinterpret_cast<const unsigned char*>(working_ + offset + a.bytes);
-  ASAN_UNPOISON_MEMORY_REGION(after, guard);
-  const bool intact = std::all_of(after, after + guard, [](unsigned char c) { return c == guard_byte; });
+  ASAN_UNPOISON_MEMORY_REGION(after, a.guard);
+  const bool intact = std::all_of(after, after + a.guard, [](unsigned char c) { return c == guard_byte; });
   std::memset(working_ + offset, unwritten, a.bytes);
-  ASAN_POISON_MEMORY_REGION(working_ + offset, a.bytes + guard);
+  ASAN_POISON_MEMORY_REGION(working_ + offset, a.bytes + a.guard);
+  if (layout_ == Layout::fenced) mprotect(working_ + offset + a.bytes + a.guard, page, PROT_READ | PROT_WRITE);
   allocations_.erase(it);
-  arena_.release(public_ + offset);
+  arena_.release(a.block);
   if (!intact) throw std::logic_error("foreign: somebody wrote past the end of " + describe(offset, a));
 }
 
@@ -277,13 +292,18 @@ void ForeignDevice::copy_out(void* to, const void* from, std::size_t bytes, Stre
 void ForeignDevice::explain_fault(void* address) {
   const auto* at = static_cast<const std::byte*>(address);
   for (ForeignDevice* d : devices) {
-    if (at < d->public_ || at >= d->public_ + d->capacity_) continue;
-    const auto offset = static_cast<std::size_t>(at - d->public_);
-    const auto it = d->find(offset);
-    const std::string where = it == d->allocations_.end()
-                                  ? cat("offset ", offset, ", which is not allocated")
-                                  : cat("byte ", offset - it->first, " of ", d->describe(it->first, it->second));
-    dprintf(2, "the host touches foreign memory: %s\n", where.c_str());
+    const bool by_kernel = d->holds_working(at);
+    if (!by_kernel && !d->holds(at)) continue;
+    const auto offset = static_cast<std::size_t>(at - (by_kernel ? d->working_ : d->public_));
+    auto it = d->find(offset);
+    std::string where = cat("offset ", offset, ", which is not allocated");
+    if (it != d->allocations_.end()) {
+      where = cat("byte ", offset - it->first, " of ", d->describe(it->first, it->second));
+    } else if (it = d->allocations_.lower_bound(offset); by_kernel && it != d->allocations_.begin()) {
+      --it;
+      where = cat("byte ", offset - it->first, ", past the end of ", d->describe(it->first, it->second));
+    }
+    dprintf(2, "%s: %s\n", by_kernel ? "a kernel leaves its memory" : "the host touches foreign memory", where.c_str());
     void* frames[32];
     backtrace_symbols_fd(frames, backtrace(frames, 32), 2);
   }

@@ -10,6 +10,9 @@
 //   copies_first  nothing before synchronize(), then the copy stream first
 //   random        some of what is ready at every call, in an order drawn from the seed
 //
+// Layout::fenced puts the end of every allocation to the end of a page (but for what 16-byte alignment leaves), with
+// nothing behind it: a kernel that reads past the end faults, and the place is named. It costs a page or two each.
+//
 // All are legal orders, so all must give the cpu's bits. What is not written yet reads as NaN: fresh memory, freed
 // memory, and the host's side of a copy_out before synchronize(). Faults, each an error that names its place: a kernel
 // or a copy whose memory has been released, a write past the end of an allocation, an argument on another device.
@@ -33,8 +36,10 @@ namespace ov::test {
 class ForeignDevice : public Device {
  public:
   enum class Policy { eager, lazy, copies_first, random };
+  enum class Layout { packed, fenced };
   explicit ForeignDevice(Policy policy, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32,
-                         const kernels::Table* table = nullptr);  // null: the cpu's kernels
+                         const kernels::Table* table = nullptr,  // null: the cpu's kernels
+                         Layout layout = Layout::packed);
   ~ForeignDevice() override;
 
   void copy_in(void* to, const void* from, std::size_t bytes, Stream stream) override;
@@ -78,6 +83,8 @@ class ForeignDevice : public Device {
   struct Allocation {
     std::size_t bytes, generation;
     Segment segment;
+    void* block;        // of the arena
+    std::size_t guard;  // bytes behind it that nobody may write
     bool released = false;
   };
   void push(Stream stream, Node node);
@@ -91,6 +98,7 @@ class ForeignDevice : public Device {
   const Policy policy_;
   const Philox random_;
   const std::size_t capacity_;
+  const Layout layout_;
   std::byte *public_ = nullptr, *working_ = nullptr;
   void* whole_ = nullptr;  // until the arena takes it
   Arena arena_;

@@ -44,8 +44,8 @@ bool mapped(std::uint64_t address) {
 
 }  // namespace
 
-SimDevice::SimDevice(Policy policy, std::uint64_t seed, std::size_t capacity)
-    : ForeignDevice(policy, seed, capacity, &sim_table()) {
+SimDevice::SimDevice(Policy policy, std::uint64_t seed, std::size_t capacity, Layout layout)
+    : ForeignDevice(policy, seed, capacity, &sim_table(), layout) {
   gpu::bring_cublaslt(*this, sim::cublaslt_stand_in());
 }
 

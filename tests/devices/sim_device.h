@@ -1,6 +1,6 @@
-// A GPU on a machine without one: the foreign device's memory, queues and guards, and the kernels of kernels/cuda run by
-// kernels/sim. Launchers are host code and see the addresses that tensors have; launch() moves those among a kernel's
-// parameters into the mapping that kernels work in, when it queues the kernel.
+// A GPU on a machine without one: the foreign device's memory, queues and guards, and the kernels of kernels/cuda run
+// by kernels/sim. Launchers are host code and see the addresses that tensors have; launch() moves those among a
+// kernel's parameters into the mapping that kernels work in, when it queues the kernel.
 //
 // Faults, beside the foreign device's: a kernel's parameter that points to the host's memory, or that is a working
 // address already.
@@ -12,8 +12,8 @@ namespace ov::test {
 
 class SimDevice : public ForeignDevice {
  public:
-  explicit SimDevice(Policy policy = Policy::eager, std::uint64_t seed = 0,
-                     std::size_t capacity = std::size_t{1} << 32);
+  explicit SimDevice(Policy policy = Policy::eager, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32,
+                     Layout layout = Layout::packed);
   ~SimDevice() override;
   ov_sim_stream* stream() { return &stream_; }
 

@@ -54,7 +54,8 @@ TEST_CASE("copy and fill: the CUDA twins take every pair of types, whole, by col
         std::vector<float> values(3 * 4 * 13);
         for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 100) + 0.75f;
         const Tensor x = on(d, values, {3, 4, 13}).to(from);
-        const Tensor whole = x.to(to), heads = Tensor::zeros({3, 4, 13}, to, d), columns = Tensor::zeros({12, 13}, to, d);
+        const Tensor whole = x.to(to), heads = Tensor::zeros({3, 4, 13}, to, d),
+                     columns = Tensor::zeros({12, 13}, to, d);
         copy({.y = heads.slice(1, 2, 4), .x = x.slice(1, 1, 3)});
         copy({.y = columns.slice(1, 3, 11), .x = x.view({12, 13}).slice(1, 5, 13)});
         fill({.y = columns.slice(1, 0, 2), .value = 7});
@@ -93,7 +94,7 @@ TEST_CASE("rope: the CUDA twin rotates heads inside a fused product, by tables o
       same_everywhere(cat("D = ", D), [&](Device& d) {
         const std::int64_t T = 5, H = 18;  // more heads than lanes
         const Tensor cos({T, D / 2}, Dtype::f32, d), sin = Tensor::like(cos), dcos = Tensor::like(cos),
-                     dsin = Tensor::like(cos);
+                                                     dsin = Tensor::like(cos);
         rope_table_1d({.cos = cos,
                        .sin = sin,
                        .positions = on(d, std::vector<std::int64_t>{0, 1, 77, 131071, 40000000}, {T}),
@@ -244,7 +245,9 @@ TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to no
 
 TEST_CASE("every CUDA twin takes tensors without rows") {
   SimDevice d;
-  const auto none = [&](std::initializer_list<std::int64_t> shape, Dtype t = Dtype::f32) { return Tensor(Shape(shape), t, d); };
+  const auto none = [&](std::initializer_list<std::int64_t> shape, Dtype t = Dtype::f32) {
+    return Tensor(Shape(shape), t, d);
+  };
   const Tensor x = none({0, 8}), row = numbers(d, Dtype::f32, {8}, 1), w = numbers(d, Dtype::f32, {8}, 2);
   const Tensor stats = none({0}), ids = none({0}, Dtype::i64), one = Tensor::zeros({1}, Dtype::f32, d);
   layernorm_forward({.y = x, .mean = stats, .rstd = stats, .x = x, .w = w, .b = w, .eps = 1e-6});

@@ -1,5 +1,5 @@
-// Every kernel has a CUDA twin, and every op of the registry gives the CPU's bits through them: forward and backward, in
-// f32 and bf16, with each of its sizes in turn at an edge, threads and blocks run forward, in reverse and in a drawn
+// Every kernel has a CUDA twin, and every op of the registry gives the CPU's bits through them: forward and backward,
+// in f32 and bf16, with each of its sizes in turn at an edge, threads and blocks run forward, in reverse and in a drawn
 // order, on a device whose memory the host cannot touch.
 #include <doctest/doctest.h>
 

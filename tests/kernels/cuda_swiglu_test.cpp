@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "base/math.h"
-#include "kernels/cuda/rows.h"
+#include "kernels/cuda/elementwise.h"
 #include "kernels/swiglu.h"
 #include "tests/kernels/cuda_twins.h"
 #include "tests/kernels/sim_schedules.h"
@@ -35,6 +35,15 @@ __global__ void wrong_gradient(float* dgate, const float* dy, const float* gate,
   dgate[i] = dy[i] * up[i] * math::sigmoid(gate[i]);
 }
 
+struct CountVisits {
+  int* visits;
+  std::int64_t columns;
+  template <int>
+  void at(std::int64_t n, std::int64_t p) const {
+    ++visits[n * columns + p];
+  }
+};
+
 }  // namespace
 
 TEST_CASE("swiglu: the CUDA twin gives the CPU's bits in every thread order, whole and fused") {
@@ -54,10 +63,12 @@ TEST_CASE("swiglu: the CUDA twin gives the CPU's bits in every thread order, who
       }
 }
 
-TEST_CASE("swiglu: the CUDA twin walks more rows than a grid has") {
-  const Result expected = run_on(cpu(), 65537, 1, false), got = run_on(sim_device(), 65537, 1, false);
-  CHECK(same_bits(got.y, expected.y));
-  CHECK(same_bits(got.dgate, expected.dgate));
+TEST_CASE("elementwise: rows and packets beyond the grid's threads are each visited once") {
+  sim::for_each_schedule([] {
+    std::vector<int> visits(19 * 7);
+    launch(cuda::each_packet<1, CountVisits>, dim3(2, 3), dim3(4, 2), 0, nullptr, CountVisits{visits.data(), 7}, 19, 7);
+    CHECK(visits == std::vector<int>(19 * 7, 1));
+  });
 }
 
 TEST_CASE("swiglu: the CUDA twin leaves out a gradient nobody wants") {

@@ -1,8 +1,8 @@
 // Runs an op's example with one of its sizes at an edge, forward and backward, on any device and in any type.
 //
 // Inputs and output gradients have magnitudes in [½, 1], so that no norm divides by a small number. They are bf16
-// numbers, so that every type starts from the same values; Values::whole keeps all digits, without which short sums would
-// be exact in f32 in any order.
+// numbers, so that every type starts from the same values; Values::whole keeps all digits, without which short sums
+// would be exact in f32 in any order.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -91,8 +91,7 @@ struct Run {
 
 inline std::vector<double> host(const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); }
 
-inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge,
-               Values values = Values::bf16) {
+inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge, Values values = Values::bf16) {
   EdgeExample e(dtype, device, which, edge, values);
   const std::vector<Var> outputs = op(e);
   Run r;

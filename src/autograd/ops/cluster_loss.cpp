@@ -47,7 +47,8 @@ const OpRow cluster_loss_row = {
       for (const auto& row : first)
         for (std::int64_t s = 0; s < S; ++s) roles.push_back(s < 4 ? row[s] : kernels::role::negative);
       const Var z = e.input({4, S});
-      return {cluster_loss(z, Tensor::of(roles, {4, S}, z.value.device()), e.numbers({0.5, 1, 0.75, 0}, {4}), 2.5).loss};
+      return {
+          cluster_loss(z, Tensor::of(roles, {4, S}, z.value.device()), e.numbers({0.5, 1, 0.75, 0}, {4}), 2.5).loss};
     },
     .tolerance = 1e-7,
 };
