@@ -38,7 +38,7 @@ __device__ Packet<T, packet_width<T>> columns_of(const T* row, int c, int C) {
 }
 
 template <class T, class Y, bool whole>
-__global__ void __launch_bounds__(32 * warps)
+__global__ void __launch_bounds__(32 * warps, 2)
     product(Y* y, std::int64_t y_stride, const T* x, std::int64_t x_stride, const T* w, std::int64_t w_stride,
             const T* bias, int N, int F, int C) {
   using P = Packet<T, packet_width<T>>;
