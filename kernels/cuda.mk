@@ -13,6 +13,10 @@ CUDA_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
 CUDA_NVCC  = $(or $(shell command -v $(NVCC) 2> /dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log)
 
+# The vendor's headers, for the test that compares our declarations with them; empty without a toolkit.
+CUDA_HEADERS = $(wildcard $(dir $(CUDA_NVCC))../include)
+$(B)/obj/tests/kernels/gpu_declarations_test.o: CXXFLAGS += $(CUDA_HEADERS:%=-isystem %)
+
 # From the log of ptxas -v: kernel, architecture, registers, bytes spilled (stores + loads), of stack and of shared memory.
 define CUDA_TABLE
 /[Ww]arning|\(C75/         { print file ": " $$0 > "/dev/stderr"; ++bad }

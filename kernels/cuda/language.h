@@ -125,11 +125,14 @@ template <class T>
 class DynamicShared {
  public:
   T& operator[](std::size_t i) const {
-    if (i >= dynamic_shared_bytes() / sizeof(T))
-      fault("dynamic shared memory of " + std::to_string(dynamic_shared_bytes() / sizeof(T)) +
-            " elements indexed with " + std::to_string(i));
-    return static_cast<T*>(dynamic_shared())[i];
+    if (i >= count_)
+      fault("dynamic shared memory of " + std::to_string(count_) + " elements indexed with " + std::to_string(i));
+    return data_[i];
   }
+
+ private:
+  T* data_ = static_cast<T*>(dynamic_shared());
+  std::size_t count_ = dynamic_shared_bytes() / sizeof(T);
 };
 
 // Each lane brings a value and names the lane whose value it takes. A lane that is not there gives NaN bytes.

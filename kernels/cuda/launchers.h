@@ -9,23 +9,11 @@
 #include "kernels/cuda/language.h"
 #include "kernels/table.h"
 
-// Kernels whose twin is not written yet: their entries are null.
-#define OV_PENDING(K)                                 \
-  K(gemm, Gemm)                                       \
-  K(grouped_gemm, GroupedGemm)                        \
-  K(attention_forward, AttentionForward)              \
-  K(attention_backward, AttentionBackward)            \
-  K(region_attention_forward, RegionAttentionForward) \
-  K(region_attention_backward, RegionAttentionBackward)
-
 namespace ov::kernels::cuda {
 
 #define OV_DECLARE(name, Args) void name(const Args&, cudaStream_t);
 OV_KERNELS(OV_DECLARE)
 #undef OV_DECLARE
-#define OV_WEAK(name, Args) [[gnu::weak]] void name(const Args&, cudaStream_t);
-OV_PENDING(OV_WEAK)
-#undef OV_WEAK
 
 struct Launchers {
 #define OV_MEMBER(name, Args) void (*name)(const Args&, cudaStream_t);

@@ -84,6 +84,8 @@ void by_cuda_dtype(Dtype dtype, F&& f) {
   input_error("no CUDA kernel for ", name_of(dtype), " here; f32 and bf16 exist");
 }
 
+OV_HD inline int smaller(int a, int b) { return a < b ? a : b; }
+
 inline unsigned ceil_div(std::int64_t n, std::int64_t by) { return static_cast<unsigned>((n + by - 1) / by); }
 
 }  // namespace ov::kernels::cuda

@@ -1,6 +1,8 @@
 #include "kernels/sim/device.h"
 
 #include "kernels/cuda/launchers.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 
 namespace ov {
@@ -10,8 +12,7 @@ using kernels::cuda::launchers;
 
 kernels::Table table() {
   kernels::Table t;
-#define OV_ENTRY(name, Args) \
-  if (launchers().name) t.name = [](const kernels::Args& a) { launchers().name(a, nullptr); };
+#define OV_ENTRY(name, Args) t.name = [](const kernels::Args& a) { launchers().name(a, nullptr); };
   OV_KERNELS(OV_ENTRY)
 #undef OV_ENTRY
   t.copy = kernels::cpu::copy;  // its memory is the host's: what goes in and out is no kernel's work
@@ -23,7 +24,11 @@ kernels::Table table() {
 
 Device& sim_device() {
   static const kernels::Table kernels = table();
-  static HostDevice* device = new HostDevice(Device::Kind::sim, "sim", &kernels);  // outlives every tensor
+  static HostDevice* device = [] {
+    auto* d = new HostDevice(Device::Kind::sim, "sim", &kernels);  // outlives every tensor
+    gpu::bring_cublaslt(*d, sim::cublaslt_stand_in());
+    return d;
+  }();
   return *device;
 }
 

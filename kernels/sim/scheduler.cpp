@@ -58,7 +58,10 @@ class Machine {
   void collective(const char* name, unsigned mask, void* arguments, Combine combine);
   void* static_shared(const void* key, std::size_t bytes);
   [[noreturn]] void fault(const std::string& what) const;
+  unsigned number(const Thread& t) const { return static_cast<unsigned>(&t - threads_.data()); }
 
+  Random random{0};
+  std::uint64_t blocks = 0;  // that have begun
   Schedule schedule;
   Extent3 grid, block;
   Index3 block_index;
@@ -72,7 +75,6 @@ class Machine {
   void complete_collective_of(const Thread& t);
   void release(Thread& t) { t.state = State::runnable, runnable_.insert(number(t)); }
   Warp& warp_of(const Thread& t) { return warps_[number(t) / warp_lanes]; }
-  unsigned number(const Thread& t) const { return static_cast<unsigned>(&t - threads_.data()); }
   std::string here() const { return cat("block (", block_index.x, ",", block_index.y, ",", block_index.z, ")"); }
   std::string waiting_threads() const;
   void abandon();
@@ -84,7 +86,6 @@ class Machine {
     } catch (...) { thrown_ = std::current_exception(); }
   };
   std::exception_ptr thrown_;
-  Random random_{0};
   std::vector<Thread> threads_;
   std::array<Warp, max_warps> warps_;
   RunnableSet runnable_;
@@ -104,7 +105,7 @@ void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynami
   limit(dynamic_bytes <= SharedMemory::total_limit, "more than 227 KB of shared memory");
 
   grid = grid_size, block = block_size, body_ = &body;
-  random_.state = schedule.seed;
+  random.state = schedule.seed;
   threads_ = std::vector<Thread>(block.count());
   for (unsigned i = 0; i < threads_.size(); ++i)
     threads_[i].index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
@@ -113,7 +114,7 @@ void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynami
   if (schedule.order == Order::random)
     for (std::uint64_t i = 0; i < grid.count(); ++i) {
       order.push_back(i);
-      std::swap(order[i], order[random_.below(i + 1)]);
+      std::swap(order[i], order[random.below(i + 1)]);
     }
   try {
     for (std::uint64_t i = 0; i < grid.count(); ++i) {
@@ -133,11 +134,12 @@ void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynami
 }
 
 void Machine::run_block() {
+  ++blocks;
   live_ = static_cast<unsigned>(threads_.size());
   for (Thread& t : threads_) release(t);
   warps_.fill({});
   if (live_ % warp_lanes) warps_[live_ / warp_lanes].returned = ~0u << live_ % warp_lanes;
-  while (!runnable_.empty()) step(threads_[runnable_.take(schedule.order, random_)]);
+  while (!runnable_.empty()) step(threads_[runnable_.take(schedule.order, random)]);
   if (live_) throw KernelFault(cat(here(), ": no thread can go on: ", waiting_threads()));
   if (!shared.guards_intact()) throw KernelFault(cat(here(), ": a write just outside a shared array"));
 }
@@ -279,6 +281,11 @@ void warp_collective(const char* name, unsigned mask, void* arguments, Combine c
 void* static_shared(const void* key, std::size_t bytes) { return machine.static_shared(key, bytes); }
 void* dynamic_shared() { return machine.shared.dynamic(); }
 std::size_t dynamic_shared_bytes() { return machine.shared.dynamic_bytes(); }
+unsigned thread_number() { return machine.number(*machine.current); }
+std::uint64_t block_number() { return machine.blocks; }
+Order order() { return machine.schedule.order; }
+std::uint64_t drawn_below(std::uint64_t n) { return machine.random.below(n); }
+bool in_shared(const void* data, std::size_t bytes) { return machine.shared.holds(data, bytes); }
 void fault(const std::string& what) { machine.fault(what); }
 
 }  // namespace ov::sim

@@ -77,6 +77,14 @@ void* static_shared(const void* key, std::size_t bytes);
 void* dynamic_shared();
 std::size_t dynamic_shared_bytes();
 
+// For kernels/sim/async_copy.cpp: the running thread in its block, a number that no other block of this OS thread has
+// had, the order of the schedule and a drawn number below n, and whether bytes lie within one shared array.
+unsigned thread_number();
+std::uint64_t block_number();
+Order order();
+std::uint64_t drawn_below(std::uint64_t n);
+bool in_shared(const void* data, std::size_t bytes);
+
 // Throws KernelFault, with block and thread added to `what`.
 [[noreturn]] void fault(const std::string& what);
 

@@ -51,6 +51,12 @@ std::byte* SharedMemory::add(const void* key, std::size_t bytes) {
   return data;
 }
 
+bool SharedMemory::holds(const void* data, std::size_t bytes) const {
+  const auto* at = static_cast<const std::byte*>(data);
+  return std::any_of(pieces_.begin(), pieces_.end(),
+                     [&](const Piece& p) { return at >= p.data && at + bytes <= p.data + p.bytes; });
+}
+
 bool SharedMemory::guards_intact() const {
   const auto intact = [](const std::byte* begin, const std::byte* end) {
     return std::all_of(begin, end, [](std::byte b) { return b == guard_value; });

@@ -18,7 +18,8 @@ class SharedMemory {
   void* dynamic() const { return pieces_.empty() ? nullptr : pieces_.front().data; }
   std::size_t dynamic_bytes() const { return dynamic_bytes_; }
   void* piece(const void* key, std::size_t bytes);  // the same memory for the same key until the block ends; null: full
-  bool guards_intact() const;                       // false when something wrote just outside a piece
+  bool holds(const void* data, std::size_t bytes) const;  // all of it within one piece
+  bool guards_intact() const;                             // false when something wrote just outside a piece
 
  private:
   struct Piece {

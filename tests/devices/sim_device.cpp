@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "kernels/cuda/launchers.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 #include "tests/devices/arguments.h"
 
@@ -26,8 +28,7 @@ ov_sim_stream* stream_of(const Args& a) {
 const kernels::Table& sim_table() {
   static const kernels::Table table = [] {
     kernels::Table t;
-#define OV_ENTRY(name, Args) \
-  if (launchers().name) t.name = [](const kernels::Args& a) { launchers().name(a, stream_of(a)); };
+#define OV_ENTRY(name, Args) t.name = [](const kernels::Args& a) { launchers().name(a, stream_of(a)); };
     OV_KERNELS(OV_ENTRY)
 #undef OV_ENTRY
     return t;
@@ -44,7 +45,11 @@ bool mapped(std::uint64_t address) {
 }  // namespace
 
 SimDevice::SimDevice(Policy policy, std::uint64_t seed, std::size_t capacity, Layout layout)
-    : ForeignDevice(policy, seed, capacity, &sim_table(), layout) {}
+    : ForeignDevice(policy, seed, capacity, &sim_table(), layout) {
+  gpu::bring_cublaslt(*this, sim::cublaslt_stand_in());
+}
+
+SimDevice::~SimDevice() { gpu::close_cublaslt(*this); }
 
 void SimDevice::Queue::relocate(std::uint64_t* words, std::size_t count) {
   constexpr std::uint64_t lowest = std::uint64_t{1} << 32, end = std::uint64_t{1} << 47;  // where addresses lie

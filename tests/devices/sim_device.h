@@ -14,6 +14,7 @@ class SimDevice : public ForeignDevice {
  public:
   explicit SimDevice(Policy policy = Policy::eager, std::uint64_t seed = 0, std::size_t capacity = std::size_t{1} << 32,
                      Layout layout = Layout::packed);
+  ~SimDevice() override;
   ov_sim_stream* stream() { return &stream_; }
 
  private:

@@ -3,9 +3,6 @@
 // order, on a device whose memory the host cannot touch.
 #include <doctest/doctest.h>
 
-#include <set>
-#include <string>
-
 #include "kernels/cuda/launchers.h"
 #include "tests/check.h"
 #include "tests/devices/sim_device.h"
@@ -20,23 +17,10 @@ namespace {
 const std::int64_t edges[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 257};
 constexpr sim::Schedule schedules[] = {{sim::Order::forward, 0}, {sim::Order::reverse, 0}, {sim::Order::random, 1}};
 
-const std::set<std::string> pending = {
-#define OV_NAME(name, Args) #name,
-    OV_PENDING(OV_NAME)
-#undef OV_NAME
-};
-
-// Whether the op stops at a kernel whose twin is not written yet.
-bool is_pending(const OpRow& op, Device& device) {
-  const std::string error = thrown([&] { run(op.example, Dtype::f32, device, -1, 0); });
-  return !error.empty() && pending.contains(error.substr(0, error.find(':')));
-}
-
 }  // namespace
 
 TEST_CASE("every kernel of the table has a CUDA twin") {
-#define OV_TWIN(name, Args) \
-  CHECK_MESSAGE((kernels::cuda::launchers().name != nullptr || pending.contains(#name)), #name " has no CUDA twin");
+#define OV_TWIN(name, Args) CHECK_MESSAGE(bool(kernels::cuda::launchers().name), #name " has no CUDA twin");
   OV_KERNELS(OV_TWIN)
 #undef OV_TWIN
 }
@@ -44,7 +28,6 @@ TEST_CASE("every kernel of the table has a CUDA twin") {
 TEST_CASE("every op of the registry has the CPU's bits on the simulated GPU, in f32 and bf16, in every order") {
   SimDevice device;
   for (const OpRow* op : rows()) {
-    if (is_pending(*op, device)) continue;
     const int sizes = run(op->example, Dtype::f32, cpu(), -1, 0).sizes;
     for (int which = std::min(0, sizes - 1); which < sizes; ++which)
       for (const std::int64_t edge : edges) {

@@ -1,0 +1,69 @@
+// C (+)= op(A) op(B) (+ bias): which product runs (kernels/gemm.h).
+//
+//   y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: bits that do not depend on the number of rows
+//   else                        cuBLASLt (kernels/gpu/cublaslt.h)
+//
+// What the library does not do is here, each one pass over small arrays: a product whose sum has no terms, and a bias
+// brought to c's type and to a multiple of 16 bytes, which the library's epilogue asks for.
+#include "kernels/gemm.h"
+
+#include "kernels/cuda/gemm_rows.h"
+#include "kernels/cuda/launchers.h"
+#include "kernels/cuda/rows.h"
+#include "kernels/gpu/cublaslt.h"
+
+namespace ov::kernels::cuda {
+namespace {
+
+constexpr unsigned threads = 256;
+
+// A thread an element of c, 0 or what it holds, plus the bias.
+template <class T, class C>
+__global__ void without_terms(DeviceRows<C> c, const T* bias, std::int64_t M, std::int64_t N, bool accumulate) {
+  const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= M * N) return;
+  C& to = c[i / N][i % N];
+  const float sum = accumulate ? float(to) : 0.f;
+  to = C(bias ? sum + float(bias[i % N]) : sum);
+}
+
+template <class T, class C>
+__global__ void converted(C* to, const T* from, std::int64_t n) {
+  const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) to[i] = C(float(from[i]));
+}
+
+// Calls f with the element types of a (and bias) and of c.
+template <class F>
+void by_types(const Gemm& g, F&& f) {
+  by_cuda_dtype(g.a.dtype(), [&](auto t) { g.c.dtype() == g.a.dtype() ? f(t, t) : f(t, float{}); });
+}
+
+}  // namespace
+
+void gemm(const Gemm& g, cudaStream_t stream) {
+  const auto [M, N] = g.c.dims<2>();
+  const std::int64_t K = g.a.dims<2>()[g.trans_a ? 0 : 1];
+  if (M == 0 || N == 0) return;
+  if (K == 0)
+    return by_types(g, [&, M = M, N = N](auto t, auto c) {
+      using T = decltype(t);
+      using C = decltype(c);
+      launch(without_terms<T, C>, dim3(ceil_div(M * N, threads)), dim3(threads), 0, stream, rows_of<C>(g.c),
+             g.bias ? g.bias.device_data<T>() : nullptr, M, N, g.accumulate);
+    });
+  if (g.trans_b && !g.trans_a && !g.accumulate && M <= few_rows) return gemm_of_rows(g, stream);
+
+  Gemm with = g;
+  const bool aligned = g.bias && reinterpret_cast<std::uintptr_t>(g.bias.device_bytes()) % 16 == 0;
+  if (g.bias && (!aligned || g.bias.dtype() != g.c.dtype()))
+    by_types(g, [&, N = N](auto t, auto c) {
+      using C = decltype(c);
+      with.bias = Tensor({N}, g.c.dtype(), g.c.device(), Segment::workspace);
+      launch(converted<decltype(t), C>, dim3(ceil_div(N, threads)), dim3(threads), 0, stream,
+             with.bias.device_data<C>(), g.bias.device_data<decltype(t)>(), N);
+    });
+  gpu::cublaslt(g.c.device()).product(with, stream);
+}
+
+}  // namespace ov::kernels::cuda
