@@ -21,6 +21,12 @@ void choose(std::int64_t E, const T* z, std::int64_t k, std::int64_t* chosen) {
   std::sort(chosen, chosen + k);
 }
 
+// What the chosen experts' probabilities are divided by.
+template <class A>
+A divisor(bool normalise, std::int64_t k, const A* p, const std::int64_t* chosen) {
+  return normalise ? sum<A>(k, [&](std::int64_t j) { return p[chosen[j]]; }) : A(1);
+}
+
 template <class T>
 void forward(const RouterForward& a) {
   using A = Accum<T>;
@@ -37,7 +43,7 @@ void forward(const RouterForward& a) {
     for (std::int64_t e = 0; e < E; ++e) p[e] = math::exp(z[e] - top);
     const A all = sum<A>(E, [&](std::int64_t e) { return p[e]; });
     for (std::int64_t e = 0; e < E; ++e) p[e] /= all;
-    const A s = a.normalise ? sum<A>(k, [&](std::int64_t j) { return p[chosen[j]]; }) : A(1);
+    const A s = divisor<A>(a.normalise, k, p, chosen);
     for (std::int64_t j = 0; j < k; ++j) w[j] = p[chosen[j]] / s;
   });
 }
@@ -56,7 +62,7 @@ void backward(const RouterBackward& a) {
     if (a.dprobabilities) std::copy_n(a.dprobabilities.device_row<A>(t), E, dp);
     if (a.dweights) {
       const A* dw = a.dweights.device_row<A>(t);
-      const A s = a.normalise ? sum<A>(k, [&](std::int64_t j) { return p[chosen[j]]; }) : A(1);
+      const A s = divisor<A>(a.normalise, k, p, chosen);
       const A mean = a.normalise ? sum<A>(k, [&](std::int64_t j) { return dw[j] * p[chosen[j]]; }) / s : A(0);
       for (std::int64_t j = 0; j < k; ++j) dp[chosen[j]] += (dw[j] - mean) / s;
     }

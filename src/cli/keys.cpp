@@ -165,7 +165,8 @@ std::vector<Key> rows() {
        "train", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
       {"lora.dropout", "", 0.0, Allowed(0, 1), "train", "only 0 is built"},
       {"lora.seed", "", whole(1), at_least(0), "train", "of its initial values"},
-      {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one"},
+      {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one",
+       Resume::free},
       {"lora.merged_model", "", true, any, "train",
        "write train.out/model, the model with the adapter in its weights, beside train.out/adapter", Resume::free},
 

@@ -2,7 +2,7 @@
 //
 //   y = x Wᵀ + b + s (x Aᵀ) Bᵀ      A [r,C], B [F,r];  s = alpha / r, or alpha / √r (rslora)
 //
-// A begins uniform within ±1/√C, which is PEFT's kaiming_uniform with a = √5, and B is zero: the model begins as it was.
+// A begins uniform within ±1/√C (PEFT: kaiming_uniform with a = √5), and B is zero: the model begins as it was.
 // A product that serves several matrices (q|k|v) stays one product; what is beside each is added to its part.
 #pragma once
 #include "autograd/ops.h"

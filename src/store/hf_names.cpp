@@ -39,4 +39,8 @@ std::string name_on_disk(const std::string& in_memory) {
   return in_memory;
 }
 
+const char* torch_name(Dtype dtype) {
+  return dtype == Dtype::bf16 ? "bfloat16" : dtype == Dtype::f64 ? "float64" : "float32";
+}
+
 }  // namespace ov

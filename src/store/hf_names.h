@@ -5,7 +5,11 @@
 #pragma once
 #include <string>
 
+#include "tensor/dtype.h"
+
 namespace ov {
+
+inline const std::string head_name = "lm_head.weight", table_name = "model.language_model.embed_tokens.weight";
 
 // The parameter that a checkpoint's tensor holds. Empty: a buffer to ignore (*.inv_freq, computed from the config, and
 // the two position_ids of older CLIP files, 0, 1, 2, ...).
@@ -13,5 +17,8 @@ namespace ov {
 std::string name_in_memory(const std::string& on_disk);
 
 std::string name_on_disk(const std::string& in_memory);
+
+// A floating type as config.json calls it: "bfloat16".
+const char* torch_name(Dtype dtype);
 
 }  // namespace ov

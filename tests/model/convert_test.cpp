@@ -81,6 +81,28 @@ TEST_CASE("convert: config.json keeps what it says, and a tied model gets a head
   CHECK(report.find("lm_head.weight: only in " + (dir / "untied")) != std::string::npos);
 }
 
+TEST_CASE("convert: config.json says float32 where halves are written as they are read") {
+  const ScratchDirectory dir;
+  std::filesystem::copy(original, dir / "half");
+  Json config = Json::read(dir / "half/config.json");
+  config.set("torch_dtype", "float16");
+  write_durably(dir / "half/config.json", config.dump(2));
+  convert_model(dir / "half", dir / "same", {});  // the twin: no weight is a half
+  CHECK(Json::read(dir / "same/config.json").at("torch_dtype").as_string() == "float16");
+  // Two halves, 1 and -2, for a tensor of two.
+  for (const std::string& file : list_directory(dir / "half"))
+    if (file.find("safetensors") != std::string::npos) std::filesystem::remove(dir / ("half/" + file));
+  const std::string header = R"({"model.norm.weight":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})";
+  std::string bytes(8, '\0');
+  bytes[0] = static_cast<char>(header.size());
+  write_durably(dir / "half/model.safetensors", bytes + header + std::string("\x00\x3c\x00\xc0", 4));
+  convert_model(dir / "half", dir / "wide", {});
+  CHECK(Json::read(dir / "wide/config.json").at("torch_dtype").as_string() == "float32");
+  const CheckpointReader wide = CheckpointReader::open(dir / "wide");
+  CHECK(wide.entries().at(0).dtype == "F32");
+  CHECK(wide.tensor(wide.entries().at(0).name).to_vector<float>() == std::vector<float>{1, -2});
+}
+
 TEST_CASE("convert: only a directory of its own is replaced, and a type that is no number is refused by name") {
   const ScratchDirectory dir;
   std::filesystem::copy(original, dir / "mine");

@@ -2,6 +2,7 @@
 
 #include "base/io/file.h"
 #include "model/files/hf_directory.h"
+#include "store/hf_names.h"
 
 namespace ov {
 
@@ -22,7 +23,7 @@ void write_clip(const std::string& directory, const ClipModel& model, Dtype dtyp
   const Parameters& parameters = model.parameters();
   const Dtype written = written_dtype(parameters, dtype);
   Json config = model.config().json();
-  config.set("torch_dtype", written == Dtype::bf16 ? "bfloat16" : written == Dtype::f64 ? "float64" : "float32");
+  config.set("torch_dtype", torch_name(written));
   write_durably(directory + "/config.json", config.dump(2) + "\n");
   std::vector<NamedTensor> tensors;
   for (const auto& e : parameters.entries()) tensors.push_back({e.parameter.name, parameters.precise(e.parameter)});

@@ -8,11 +8,10 @@
 #include "model/files/hf_directory.h"
 #include "model/files/lora.h"
 #include "model/files/model_card.h"
+#include "store/hf_names.h"
 
 namespace ov {
 namespace {
-
-const std::string head = "lm_head.weight", table = "model.language_model.embed_tokens.weight";
 
 bool is_copied(const std::string& name) {
   if (name == "config.json" || name.ends_with(".safetensors.index.json")) return false;
@@ -60,7 +59,7 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 void convert_model(const std::string& from, const std::string& to, const ConvertOptions& options) {
   const CheckpointReader weights = CheckpointReader::open(from);
   Json config = read_config_json(from);
-  const bool new_head = options.untied_head && !weights.has(head);
+  const bool new_head = options.untied_head && !weights.has(head_name);
   std::vector<std::string> sources;  // by what is written
   std::vector<TensorInfo> tensors;
   const auto add = [&](const std::string& name, const CheckpointReader::Entry& e) {
@@ -73,13 +72,16 @@ void convert_model(const std::string& from, const std::string& to, const Convert
   for (const auto& e : weights.entries()) add(e.name, e);
   if (new_head) {
     const auto at = std::find_if(weights.entries().begin(), weights.entries().end(),
-                                 [](const CheckpointReader::Entry& e) { return e.name == table; });
+                                 [](const CheckpointReader::Entry& e) { return e.name == table_name; });
     if (at == weights.entries().end())
-      input_error(from, ": has no embedding to make a head of: tensor '", table, "' is missing");
-    add(head, *at);
+      input_error(from, ": has no embedding to make a head of: tensor '", table_name, "' is missing");
+    add(head_name, *at);
     config = untied(config);
   }
-  if (options.dtype) config = with_type(config, *options.dtype == Dtype::bf16 ? "bfloat16" : "float32", true);
+  const bool halves = std::any_of(weights.entries().begin(), weights.entries().end(),
+                                  [](const CheckpointReader::Entry& e) { return e.dtype == "F16"; });
+  if (options.dtype) config = with_type(config, torch_name(*options.dtype), true);
+  else if (halves) config = with_type(config, torch_name(Dtype::f32), true);
 
   std::optional<LoraAdapter> adapter;
   if (!options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(weights);

@@ -6,11 +6,10 @@
 #include "base/io/file.h"
 #include "model/files/lora.h"
 #include "nn/init.h"
+#include "store/hf_names.h"
 
 namespace ov {
 namespace {
-
-const std::string head = "lm_head.weight", table = "model.language_model.embed_tokens.weight";
 
 std::vector<std::string> code_of(const std::string& directory) {
   std::vector<std::string> names = list_directory(directory);
@@ -94,14 +93,14 @@ void load_weights(Parameters& parameters, const CheckpointReader& weights) {
 std::vector<NamedShape> expected_names(const Onevision& model, const CheckpointReader& weights) {
   std::vector<NamedShape> names = expected_names(model.parameters());
   const TextConfig& text = model.config().text;
-  if (text.tied && weights.has(head)) names.push_back({head, {text.vocabulary, text.hidden}});
+  if (text.tied && weights.has(head_name)) names.push_back({head_name, {text.vocabulary, text.hidden}});
   return names;
 }
 
 std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, const std::string& directory) {
-  const bool both = weights.has(head) && weights.has(table);
-  const bool differ = both && text.tied && !equal_bits(weights.tensor(head), weights.tensor(table));
-  text.tied = text.tied || !weights.has(head);
+  const bool both = weights.has(head_name) && weights.has(table_name);
+  const bool differ = both && text.tied && !equal_bits(weights.tensor(head_name), weights.tensor(table_name));
+  text.tied = text.tied || !weights.has(head_name);
   if (!differ) return "";
   return directory +
          "/config.json: text_config: tie_word_embeddings is true, but lm_head.weight in the weights is not "
@@ -151,10 +150,10 @@ void write_model(const std::string& directory, const Onevision& model, const std
     if (!is_lora(e.parameter)) add(e.parameter.name, e.parameter);
   if (untied_head && config.text.tied) {
     config.text.tied = false;
-    add(head, *parameters.aliases().at(head));
+    add(head_name, *parameters.aliases().at(head_name));
   }
   Json json = config.json();
-  json.set("torch_dtype", written == Dtype::f64 ? "float64" : written == Dtype::bf16 ? "bfloat16" : "float32");
+  json.set("torch_dtype", torch_name(written));
   write_durably(directory + "/config.json", json.dump(2) + "\n");
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});

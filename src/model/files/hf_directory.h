@@ -44,9 +44,9 @@ void copy_weight(const std::string& where, const std::string& name, const Tensor
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
 // Once more, into the masters of a model that was loaded from there, whose values have lost digits of it.
 void load_masters(Onevision& model, const std::string& directory);
-// config.json, generation_config.json, model*.safetensors into an existing directory, with LoRA's matrices added. `eos` and `pad` are token ids.
-// untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo AutoModel wants it.
-// dtype: bf16, or f32: masters where there are some (f64 stays f64).
+// config.json, generation_config.json, model*.safetensors into an existing directory; what LoRA learnt is added. `eos`
+// and `pad` are token ids. untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo
+// AutoModel wants it. dtype: bf16, or f32: masters where there are some (f64 stays f64).
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
                  std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32);
 Dtype written_dtype(const Parameters& parameters, Dtype dtype);

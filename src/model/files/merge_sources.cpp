@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "model/files/hf_directory.h"
+#include "store/hf_names.h"
 
 namespace ov {
 namespace {
@@ -13,11 +14,7 @@ namespace {
 bool of_tower(const std::string& name) {
   return name.starts_with("model.visual.") && !name.starts_with("model.visual.merger.");
 }
-bool of_language(const std::string& name) {
-  return name.starts_with("model.language_model.") || name == "lm_head.weight";
-}
-
-const std::string table = "model.language_model.embed_tokens.weight", head = "lm_head.weight";
+bool of_language(const std::string& name) { return name.starts_with("model.language_model.") || name == head_name; }
 
 // The renaming of RICE-ViT's released file (MLCD's names), in this order.
 std::string from_mlcd(std::string name) {
@@ -97,14 +94,14 @@ MergeSource MergeSource::language(const std::string& directory) {
   for (const auto& e : file.entries())
     if (of_language(e.name)) source.tensors_[e.name] = file.tensor(e.name);
   if (source.tensors_.empty()) input_error(directory, ": holds no language model: no tensor is called model.*");
-  if (source.has(head) && read_language_source_config(directory).tied) source.expect_tied_head();
+  if (source.has(head_name) && read_language_source_config(directory).tied) source.expect_tied_head();
   return source;
 }
 
 void MergeSource::expect_tied_head() const {
-  const auto found = tensors_.find(table);
+  const auto found = tensors_.find(table_name);
   if (found == tensors_.end()) return;  // load() names it
-  if (!equal_bits(tensors_.at(head), found->second))
+  if (!equal_bits(tensors_.at(head_name), found->second))
     input_error(directory_, ": lm_head.weight is not the embedding, so the head cannot be tied to it");
 }
 
@@ -115,7 +112,7 @@ void MergeSource::load(Parameters& parameters) const {
   for (const auto& e : parameters.entries()) {
     const std::string& name = e.parameter.name;
     if (!part_->has(name)) continue;
-    const std::string& from = name == head && !has(head) ? table : name;
+    const std::string& from = name == head_name && !has(head_name) ? table_name : name;
     const auto found = tensors_.find(from);
     if (found == tensors_.end())
       input_error(directory_, ": tensor '", from, "' of the ", part_->name, " is missing", did_you_mean(from, names));
@@ -127,7 +124,7 @@ void MergeSource::load(Parameters& parameters) const {
     rest.erase(name);
   }
   // A tied model has no place for a head, which then must be the embedding.
-  if (rest.erase(head)) expect_tied_head();
+  if (rest.erase(head_name)) expect_tied_head();
   if (!rest.empty())
     input_error(directory_, ": tensor '", rest.begin()->first, "' is not part of the ", part_->name,
                 " that its config.json describes");

@@ -92,6 +92,8 @@ const std::string first_words = "This directory was written by onevision, revisi
 }  // namespace
 
 void write_model_card(const std::string& directory, const CardFacts& facts) {
+  const std::string path = directory + "/README.md";
+  if (has_file(path) && read_file(path).find(first_words) == std::string::npos) return;
   std::string license = facts.license, bases;
   for (const std::string& source : facts.sources) {
     if (source.empty()) continue;
@@ -111,7 +113,7 @@ void write_model_card(const std::string& directory, const CardFacts& facts) {
                           : cat("`", license, "`, ",
                                 facts.license.empty() ? "as the model it started from says" : "as the run says", "."),
           "\n");
-  write_durably(directory + "/README.md", card + weights_section(directory));
+  write_durably(path, card + weights_section(directory));
 }
 
 std::string card_with_weights(const std::string& card, const std::string& directory) {

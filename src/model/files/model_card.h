@@ -16,9 +16,9 @@ struct CardFacts {
   std::vector<std::string> sources = {};  // directories of the models that it was made from; "" is none
 };
 
-// For the directory whose weights are written. Of `recipe`, a command's configuration, paths lose their directories and
-// what changes no bit is left out. What a source's config.json (_name_or_path) and README.md say of its name on the hub
-// and its licence is taken over.
+// Into a directory whose weights are written, unless a README.md of somebody else's stands there. Of `recipe`, a
+// command's configuration, paths lose their directories and what changes no bit is left out. What a source's
+// config.json (_name_or_path) and README.md say of its name on the hub and its licence is taken over.
 void write_model_card(const std::string& directory, const CardFacts& facts);
 // A card of this kind for other weights of the same model; any other text as it is.
 std::string card_with_weights(const std::string& card, const std::string& directory);

@@ -1,14 +1,11 @@
 #include "base/io/durable_directory.h"
 #include "base/io/file.h"
 #include "model/files/hf_directory.h"
+#include "model/files/merge_sources.h"
 #include "model/region_head.h"
 
 namespace ov {
 namespace {
-
-bool of_tower(const std::string& name) {
-  return name.starts_with("model.visual.") && !name.starts_with("model.visual.merger.");
-}
 
 // The vision_config as a whole model's config.json has it, but for the width that a merger would have.
 Json vision_json(const VisionConfig& vision) {
@@ -29,7 +26,8 @@ void export_tower(const std::string& directory, const RiceModel& model, Dtype dt
   write_durably(out.file("config.json"), config.dump(2) + "\n");
   std::vector<NamedTensor> tensors;
   for (const auto& e : model.parameters().entries())
-    if (of_tower(e.parameter.name)) tensors.push_back({e.parameter.name, model.parameters().precise(e.parameter)});
+    if (tower_part.has(e.parameter.name))
+      tensors.push_back({e.parameter.name, model.parameters().precise(e.parameter)});
   write_checkpoint(out.path(), tensors, {.dtype = written_dtype(model.parameters(), dtype)});
   out.commit();
 }

@@ -1,7 +1,5 @@
 #include "train/stages/job.h"
 
-#include <algorithm>
-
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
@@ -48,13 +46,6 @@ Json model_facts(const Onevision& model) {
   return facts;
 }
 
-// A README.md that somebody put beside an earlier export stays his.
-bool takes_card(const std::string& directory) {
-  if (!DurableDirectory::complete(directory)) return true;
-  const auto foreign = DurableDirectory::foreign_files(directory);
-  return std::find(foreign.begin(), foreign.end(), "README.md") == foreign.end();
-}
-
 }  // namespace
 
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
@@ -70,13 +61,14 @@ void export_model(const std::string& directory, const Onevision& model, Processo
   card.sources = options.code;
   card.model = model_facts(model);
   if (!model.config().has_tower) card.pipeline = "text-generation";
-  if (takes_card(directory)) write_model_card(out.path(), card);
   out.commit();
+  write_model_card(directory, card);
 }
 
 CardFacts run_card(const RunOptions& options, const RunFacts& facts) {
   CardFacts card{.log = last_step(options.out + "/run.jsonl"), .license = options.license};
   card.data = facts.counts;
+  if (!options.config.is_object()) return card;
   for (const auto& [key, value] : options.config.members()) {
     if (key != "data" || !value.is_object()) card.recipe.set(key, value);
     else
@@ -125,8 +117,8 @@ StepReport run_training(const TrainJob& job) {
       DurableDirectory out(adapter, "train");
       write_adapter(out.path(), model->parameters(), !files.config.has_tower, job.export_dtype);
       card.library = "peft", card.sources = {job.model_dir};
-      if (takes_card(adapter)) write_model_card(out.path(), card);
       out.commit();
+      write_model_card(adapter, card);
     }
     return Json::object({{"rejects", data.steps->rejects().json()}});
   });

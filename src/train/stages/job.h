@@ -38,7 +38,7 @@ struct ExportOptions {
 };
 
 // Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files,
-// a model card where no README.md of somebody else's stands.
+// and then a model card, which is not among what DONE lists: people may write a better one.
 // Its chat template puts a line end after a picture: what this program trains on has it there.
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
                   const ExportOptions& options = {});
