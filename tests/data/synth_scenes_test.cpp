@@ -240,7 +240,7 @@ TEST_CASE("toy world: guessing the commonest training answer stays below 0.30 in
 TEST_CASE("toy world: every template is asked in training, Chinese ones in both languages") {
   std::map<std::string, std::array<int, 2>> asked;
   for (std::uint64_t i = 0; i < 3000; ++i)
-    for (const std::string mixture : {"default", "programs"})
+    for (const std::string mixture : {"default", "learned_last"})
       for (const Turn& t : make_scene(toy(), 2, i, Split::train, mixture).turns) ++asked[t.from->id][t.chinese];
   for (const Template& t : toy().catalog.templates()) {
     INFO(t.id);
@@ -316,10 +316,10 @@ TEST_CASE("toy world: every question about a program gets the value that the pro
   }
 }
 
-TEST_CASE("toy world: the last of every eight instruct pictures shows a program, the others are the mixture's own") {
+TEST_CASE("toy world: the last of every six instruct pictures shows what is learned last, the others are the mixture's own") {
   const Catalog& catalog = toy().catalog;
   for (std::int64_t i = 0; i < 24; ++i)
-    CHECK(catalog.instruct_mixture("default", i) == (i % 8 == 7 ? "programs" : "default"));
+    CHECK(catalog.instruct_mixture("default", i) == (i % 6 == 5 ? "learned_last" : "default"));
   CHECK(catalog.instruct_mixture("shapes", 7) == "shapes");
 }
 

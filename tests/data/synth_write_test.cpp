@@ -250,8 +250,8 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("mixture 'default': unknown family 'shape'; did you mean 'shapes'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("held_out_percent": 15)", R"("held_out_percent": 0)"))
             .find("has no description for the test split") != std::string::npos);
-  CHECK(message_of(damaged("mixtures.json", R"("mixture": "programs")", R"("mixture": "program")"))
-            .find("no mixture 'program'; did you mean 'programs'?") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("mixture": "learned_last")", R"("mixture": "learned_lost")"))
+            .find("no mixture 'learned_lost'; did you mean 'learned_last'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("one_in": 8)", R"("one_in": 0)"))
             .find("interspersed 'default': one_in: expected at least 1, found 0") != std::string::npos);
   CHECK(message_of(damaged("vocabulary.json", "[225, 30, 30]", "[225, 30, 300]"))

@@ -22,6 +22,7 @@ constexpr Family kFamilies[] = {
     {"beaker", draw_beaker},   {"food_chain", draw_food_chain},
     {"ramp", draw_ramp},       {"circuit", draw_circuit},
     {"values", draw_values},   {"three_lines", draw_three_lines},
+    {"counts", draw_counts},
 };
 
 struct Streams {

@@ -49,7 +49,7 @@ struct ToyWorld {
 };
 
 // shapes, text, bars, table, formula, program, sign, card, chess, thermometer, beaker, food_chain, ramp, circuit,
-// values, three_lines
+// values, three_lines, counts
 const std::vector<std::string>& scene_families();
 
 // index below 2^32.

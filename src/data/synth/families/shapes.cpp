@@ -1,4 +1,4 @@
-// Coloured shapes on the lattice, one per cell: colour, shape, place, size, boxes, counts.
+// Coloured shapes on the lattice, one per cell: colour, shape, place, size, boxes, counts; or asked for counts alone.
 // 8 colours x 6 shapes x 2 sizes.
 #include <map>
 
@@ -133,11 +133,7 @@ void ask_counts(SceneBuilder& s, const Objects& objects) {
   }
 }
 
-}  // namespace
-
-void draw_shapes(SceneBuilder& s) {
-  static const std::vector<int> kWeights{10, 45, 45};
-  const Kind kind = static_cast<Kind>(s.draws.weighted(kWeights));
+Objects draw_objects(SceneBuilder& s, Kind kind) {
   const int n = kind == Kind::few        ? s.draws.between(1, 4)
                 : kind == Kind::matching ? s.draws.between(3, 5)
                                          : s.draws.between(2, 6);
@@ -156,9 +152,20 @@ void draw_shapes(SceneBuilder& s) {
     s.object(o.box, o.size + " " + o.color + " " + o.shape);
   }
   s.describe(join(described, " , "));
+  return objects;
+}
+
+}  // namespace
+
+void draw_shapes(SceneBuilder& s) {
+  static const std::vector<int> kWeights{10, 45, 45};
+  const Kind kind = static_cast<Kind>(s.draws.weighted(kWeights));
+  const Objects objects = draw_objects(s, kind);
   ask_about_each(s, objects);
   ask_whether_exists(s, objects);
   if (kind == Kind::counting) ask_counts(s, objects);
 }
+
+void draw_counts(SceneBuilder& s) { ask_counts(s, draw_objects(s, Kind::counting)); }
 
 }  // namespace ov::synth
