@@ -8,7 +8,7 @@
 namespace ov::kernels::cpu {
 namespace {
 
-// Of one element each. Called, not inlined, they would keep the loop over a row from being vectorised: hence no lambdas.
+// Of one element each. Called, not inlined, they would keep a loop over a row from being vectorised: so no lambdas.
 struct Exact {
   template <class A>
   OV_HD_INLINE static A curve(A x) {

@@ -1,4 +1,4 @@
-// The register tile of gemm_tile.h in 512-bit vectors, for processors that have them: 12 rows by one vector, which is as
+// The register tile of gemm_tile.h in 512-bit vectors, where the processor has them: 12 rows by one vector, which is as
 // wide as a panel of B. Every element of C is the same chain of fused multiply-adds, so the bits are the same.
 #pragma once
 #include "kernels/cpu/gemm_tile.h"

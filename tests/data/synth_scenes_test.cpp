@@ -316,7 +316,7 @@ TEST_CASE("toy world: every question about a program gets the value that the pro
   }
 }
 
-TEST_CASE("toy world: the last of every six instruct pictures shows what is learned last, the others are the mixture's own") {
+TEST_CASE("toy world: the last of every six instruct pictures shows what is learned last, the others the mixture") {
   const Catalog& catalog = toy().catalog;
   for (std::int64_t i = 0; i < 24; ++i)
     CHECK(catalog.instruct_mixture("default", i) == (i % 6 == 5 ? "learned_last" : "default"));
