@@ -72,8 +72,8 @@ std::string KeyTable::help() const {
     out << "  " << c.name << gap << c.summary << "\n";
   }
   out << "\n`onevision help COMMAND` lists the keys of a command.\n"
-         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 130 and 143 stopped by a "
-         "signal.\n"
+         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 129, 130 and 143 stopped "
+         "by a signal.\n"
       << "Revision " << revision() << ".\n";
   return out.str();
 }

@@ -15,14 +15,15 @@ Exit inspect(const Config& config) {
   if (kind == "tokens") {
     if (config.operands().size() > 1)
       input_error("inspect tokens: unexpected argument '", config.operands()[1], "'; the texts come with --in");
-    const std::string &tokenizer = config.required("tokenizer"), &in = config.required("in"), &out = output(config);
+    const std::string &tokenizer = config.required("tokenizer"), &in = config.required("in"),
+                      &out = output(config, "{\"ids\":[");
     config.refuse_unread("on tokens");
     inspect_tokens(tokenizer, in, out);
     return Exit::done;
   }
   if (kind == "image") {
     const ProcessorConfig images = processor_limits(config);
-    const std::string& out = output(config);
+    const std::string& out = output(config, "\"pixel_values\"");
     config.refuse_unread("on a picture");
     inspect_image(file("a picture"), images, out);
     return Exit::done;

@@ -13,7 +13,7 @@ Exit pack(const Config& config) {
   PackOptions o;
   for (const std::string& path : config.list("pack.sources"))
     o.sources.push_back({path, config.text("data.image_dir")});
-  o.out = output(config);
+  o.out = output(config, "onevision pack index");
   o.capacity = config.integer("pack.capacity");
   o.max_patches = config.integer("pack.max_patches");
   o.seed = config.integer("pack.seed");

@@ -30,7 +30,7 @@ Exit report(const Config& config) {
                         .predictions = "",
                         .packs = named_files(config, "report.packs", ".json", ".report.json"),
                         .pictures = config.integer("report.pictures"),
-                        .out = output(config),
+                        .out = output(config, "<!DOCTYPE html>"),
                         .strip = config.text("report.strip")};
   if (const std::string& eval = config.text("report.eval"); !eval.empty()) {
     options.eval_json = eval + "/eval.json";

@@ -164,7 +164,7 @@ bool is_part(const std::string& out, const std::string& directory) {
 
 }  // namespace
 
-const std::string& output(const Config& config) {
+const std::string& output(const Config& config, std::string_view sign) {
   const std::string& out = config.required("out");
   std::error_code missing;
   if (!std::filesystem::is_regular_file(out, missing) && !std::filesystem::is_directory(out, missing)) return out;
@@ -173,11 +173,18 @@ const std::string& output(const Config& config) {
       if (std::filesystem::equivalent(out, path, missing) || is_part(out, path))
         input_error("out: ", out, " is also read (", text, ") and would be replaced; name another");
   }
+  if (std::filesystem::is_regular_file(out, missing) && !sign.empty()) {
+    const auto file = MappedFile::open(out);
+    const std::string_view start = file->text().substr(0, 65536);
+    if (!start.empty() && start.find(sign) == start.npos)
+      input_error("out: ", out, " holds something else than this command writes, so it is not replaced; remove it, or ",
+                  "name another file");
+  }
   return out;
 }
 
 const std::string& output_directory(const Config& config, const std::string& command) {
-  const std::string& out = output(config);
+  const std::string& out = output(config, "");
   DurableDirectory::recover(out);
   DurableDirectory::check(out, command);
   return out;

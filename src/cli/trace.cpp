@@ -7,7 +7,7 @@ namespace ov::cli {
 
 Exit trace(const Config& config) {
   use_threads(config);
-  const std::string &input = config.required("trace.input"), &out = output(config);
+  const std::string &input = config.required("trace.input"), &out = output(config, "\"act.");
   const std::string& directory = config.required("model.dir");
   if (const Dtype dtype = dtype_option(config); is_clip(directory)) {
     config.refuse_unread("on a CLIP model");

@@ -138,7 +138,7 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   if (own_class && qwen2) s.only("attention_bias", {true});
   t.qkv_bias = s.flag("attention_bias", qwen2);
   t.qk_norm = !qwen2;
-  s.only("use_qk_norm", {t.qk_norm});
+  for (const char* key : {"use_qk_norm", "qk_norm", "qk_layernorm"}) s.only(key, {t.qk_norm});
   t.tied = s.flag("tie_word_embeddings", false);
   read_rope(s, theta);
   if (!theta && own_class) theta = 10000;
@@ -150,7 +150,7 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   t.check(where);
   check_full_attention(s, t.layers, !own_class);
   s.only("hidden_act", {"silu", "swish"});
-  s.only("is_causal", {true});
+  for (const char* key : {"is_causal", "causal", "use_rope", "use_rotary", "use_rmsnorm"}) s.only(key, {true});
   s.find("image_token_id"), s.find("video_token_id");  // the original's class keeps copies of the top level's
   s.finish(harmless, arithmetic);
   return t;

@@ -163,7 +163,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
     if (saved < engine.steps_done()) save();
     log.note("stop", Json::object({{"step", engine.steps_done()}, {"signal", signal}}));
     throw Error(stopped_by(signal),
-                cat("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " after step ", engine.steps_done(), " of ",
+                cat("stopped by ", StopSignals::name(signal), " after step ", engine.steps_done(), " of ",
                     engine.options().steps, engine.steps_done() > 0 ? ", which is saved" : "",
                     "; the same command goes on from there"));
   }

@@ -2,7 +2,7 @@
 // last step; writes out/run.jsonl, TensorBoard events and out/checkpoints/ on the way and shows its progress.
 //
 // A resumed run is the same run: model, data and every key but those in `may_change` must be as they were. SIGINT and
-// SIGTERM end it after the step under way, saved.
+// SIGTERM and SIGHUP end it after the step under way, saved.
 #pragma once
 #include <functional>
 #include <string>
@@ -49,7 +49,7 @@ struct RunFacts {
 
 // `finish`, called after the last step, exports what was trained and returns the members of the log's last line.
 // Throws input_error when there is a checkpoint and options.resume is false, when it is of another run, or when none is
-// whole; an Error that ends the process with 130 or 143 when a signal stopped the run.
+// whole; an Error that ends the process with 129, 130 or 143 when a signal stopped the run.
 StepReport run_to_end(StepEngine& engine, const RunOptions& options, const RunFacts& facts,
                       const std::function<Json()>& finish);
 

@@ -154,9 +154,10 @@ std::vector<std::string> with(std::vector<std::string> more) {
 
 }  // namespace
 
-TEST_CASE("cli: SIGINT and SIGTERM finish the step, save it and say so; the same bits follow") {
+TEST_CASE("cli: SIGINT, SIGTERM and SIGHUP finish the step, save it and say so; the same bits follow") {
   const World world;
-  for (const auto& [signal, code, name] : {std::tuple{SIGINT, 130, "SIGINT"}, std::tuple{SIGTERM, 143, "SIGTERM"}}) {
+  for (const auto& [signal, code, name] :
+       {std::tuple{SIGINT, 130, "SIGINT"}, {SIGTERM, 143, "SIGTERM"}, {SIGHUP, 129, "SIGHUP"}}) {
     const std::string out = world.dir / name;
     CHECK(stopped(world, out, with({"--steps", "100000"}), 6, [&](pid_t p) { ::kill(p, signal); }) == code);
     const std::string said = last_line(read_file(out + ".err"));
@@ -250,6 +251,33 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   write_durably(world.dir / "run/run.jsonl", "");
   refused({"report", "--stages", "a=" + (world.dir / "run"), "--out", world.dir / "run/run.jsonl"}, "is also read");
   refused({"train", "--model", world.dir / "init", "--data", world.lessons(), "--out", world.lessons()}, "is a file");
+
+  // A file that the command does not read, but that no such command wrote.
+  write_durably(world.dir / "texts.jsonl", "{\"text\": \"a\"}\n");
+  std::filesystem::create_symlink("notes.txt", world.dir / "link");
+  for (const std::string name : {"notes.txt", "link"}) {
+    write_durably(world.dir / "notes.txt", "mine");
+    const std::string out = world.dir / name;
+    for (const std::vector<std::string>& call :
+         {std::vector<std::string>{"pack", "--model", world.dir / "init", "--sources", world.lessons()},
+          {"trace", "--model", world.dir / "init", "--input", input},
+          {"inspect", "image", "tests/golden/images/tiny.png"},
+          {"inspect", "tokens", "--tokenizer", "data/tokenizer", "--in", world.dir / "texts.jsonl"},
+          {"report", "--stages", "a=" + (world.dir / "run")}}) {
+      std::vector<std::string> whole = call;
+      whole.insert(whole.end(), {"--out", out});
+      refused(whole, "so it is not replaced");
+    }
+    CHECK(read_file(world.dir / "notes.txt") == "mine");
+  }
+  for (int twice = 0; twice < 2; ++twice) {  // their own they replace
+    CHECK(run({"inspect", "image", "tests/golden/images/tiny.png", "--out", world.dir / "own"}).exit == 0);
+    CHECK(run({"inspect", "tokens", "--tokenizer", "data/tokenizer", "--in", world.dir / "texts.jsonl", "--out",
+               world.dir / "ids"})
+              .exit == 0);
+    CHECK(run({"pack", "--model", world.dir / "init", "--sources", world.lessons(), "--out", world.dir / "x.packs"})
+              .exit == 0);
+  }
 }
 
 TEST_CASE("cli: recall prints its lines whole, however long question and answer are") {

@@ -163,6 +163,8 @@ TEST_CASE(
                                                   {"logit_scale", 0.5},
                                                   {"embedding_multiplier", 12},
                                                   {"use_qk_norm", false},
+                                                  {"qk_norm", false},
+                                                  {"use_rope", false},
                                                   {"is_causal", false},
                                                   {"use_bidirectional_attention", true},
                                                   {"clip_qkv", 8},
