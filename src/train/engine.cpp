@@ -130,6 +130,7 @@ StepReport StepEngine::step() {
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
   optimizer_.step(gradients_, report.lr, scalars_.slice(0, 0, 1));
+  objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
 
   const std::vector<double> scalars = scalars_.has_data()

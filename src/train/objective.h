@@ -37,6 +37,7 @@ class Objective {
   virtual std::int64_t scalars() const = 0;  // of the prepared step
   // scalars [scalars()] f64, 0 where no leaf has written.
   virtual void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) = 0;
+  virtual void updated(const Tensor& scalars) { static_cast<void>(scalars); }  // behind the optimiser's step
   virtual Losses losses(std::span<const double> scalars) = 0;
   virtual std::uint64_t batch_checksum() const = 0;  // of the data that prepare() loaded
   // Where the data stands after the last prepared step, whatever was loaded ahead.

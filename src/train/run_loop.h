@@ -1,7 +1,7 @@
 // The loop that every training run shares: goes on from the newest whole checkpoint in `out`, if there is one, to the
 // last step; writes out/run.jsonl, TensorBoard events and out/checkpoints/ on the way and shows its progress.
 //
-// A resumed run is the same run: model, data and every key but those in `may_change` must be as they were. SIGINT and
+// A resumed run is the same run: model, data and every key but those in `may_change` must be as they were. SIGINT,
 // SIGTERM and SIGHUP end it after the step under way, saved.
 #pragma once
 #include <functional>

@@ -11,7 +11,9 @@
 #include "model/files/clip_directory.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/devices/foreign_device.h"
 #include "tests/train/training_run.h"
+#include "train/checksums.h"
 #include "train/stages/pretrain_clip.h"
 
 using namespace ov;
@@ -27,9 +29,9 @@ ClipConfig toy_config() {
   return c;
 }
 
-std::unique_ptr<ClipModel> toy_model() {
+std::unique_ptr<ClipModel> toy_model(Device& device) {
   auto model = std::make_unique<ClipModel>(toy_config());
-  model->parameters().allocate(Dtype::f32, cpu());
+  model->parameters().allocate(Dtype::f32, device);
   initialize(*model, {.matrix = "uniform_fan_in", .embedding_std = 0.3, .patch_embedding_std = 0.2}, 3);
   return model;
 }
@@ -74,8 +76,8 @@ ContrastiveOptions options(std::int64_t steps) {
 }
 
 struct Run {
-  explicit Run(const ContrastiveOptions& o, std::vector<GlobalStep> steps)
-      : model(toy_model()), data(std::move(steps)), objective(*model, data, o), engine(objective, o) {}
+  explicit Run(const ContrastiveOptions& o, std::vector<GlobalStep> steps, Device& device = cpu())
+      : model(toy_model(device)), data(std::move(steps)), objective(*model, data, o), engine(objective, o) {}
   std::unique_ptr<ClipModel> model;
   FixedSteps data;
   ContrastiveObjective objective;
@@ -127,6 +129,23 @@ TEST_CASE("contrastive: one thread or more, and a run saved and gone on with, gi
   Run other(o, whole_batch());  // the twin: another way to batch the same pairs is another run
   while (other.engine.steps_done() < o.steps) other.engine.step();
   CHECK(sha256_of(other.engine) != hashes[0]);
+}
+
+TEST_CASE("contrastive, foreign: the host reads the device once a step, and the bits are the cpu's") {
+  ContrastiveOptions o = options(4);
+  o.checksum_every = 0;  // each would read a whole buffer
+  o.max_scale = std::exp(toy_config().logit_scale) * 1.01;
+  Run here(o, four_batches());
+  ForeignDevice device(ForeignDevice::Policy::random, 1);
+  Run there(o, four_batches(), device);
+  while (here.engine.steps_done() < o.steps) {
+    const std::int64_t before = device.reads();
+    const StepReport a = here.engine.step(), b = there.engine.step();
+    CHECK(device.reads() == before + 1);
+    CHECK(a.loss == b.loss);
+    CHECK(a.parts.dump() == b.parts.dump());
+  }
+  CHECK(tensor_checksum(here.model->parameters().values()) == tensor_checksum(there.model->parameters().values()));
 }
 
 TEST_CASE("contrastive: the step's mean: micro-batches of equal size weigh the same, an empty one nothing") {

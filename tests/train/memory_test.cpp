@@ -93,11 +93,17 @@ void check_agree(const Case& c) {
 
 }  // namespace
 
-TEST_CASE("plan and a real step agree to the byte, by segment: tree and chain, 1 to 4 threads, recomputed or not") {
+TEST_CASE(
+    "plan and a real step agree to the byte, by segment: tree and chain, 1 to 4 threads, recomputed or not, f32 and "
+    "bf16") {
   for (int n = 1; n <= 4; ++n)
     for (const std::int64_t micro_batches : {1, 3, 8})
       for (const bool tree : {true, false}) check_agree({micro_batches, tree, n});
   check_agree({5, true, 3, 0, true});
+  for (int n = 1; n <= 4; ++n)
+    for (const bool tree : {true, false})
+      check_agree({.micro_batches = 3, .tree = tree, .threads = n, .dtype = Dtype::bf16});
+  check_agree({.micro_batches = 5, .threads = 3, .recompute = true, .dtype = Dtype::bf16});
 }
 
 TEST_CASE("an optimiser on the host: to the byte as planned, on both sides, and the same bits") {

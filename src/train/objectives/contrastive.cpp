@@ -6,25 +6,24 @@
 #include <numeric>
 
 #include "base/sum.h"
+#include "kernels/cluster_loss.h"
 #include "kernels/copy.h"
+#include "kernels/margin_logits.h"
 #include "tensor/transfer.h"
 #include "train/checksums.h"
 
 namespace ov {
 namespace {
 
-// Rows of z whose largest value, the first of them, stands on the diagonal.
-std::int64_t right_rows(const Tensor& z) {
-  std::int64_t right = 0;
-  if (!z.has_data()) return 0;
-  const Tensor here = z.to(cpu());
-  by_dtype(z.dtype(), [&](auto v) {
-    for (std::int64_t i = 0; i < z.dim(0); ++i) {
-      const auto* row = here.row<decltype(v)>(i);
-      right += std::max_element(row, row + z.dim(1)) - row == i;
-    }
-  });
-  return right;
+// A leaf's scalars: the two losses, pictures and texts that found their own. The last of a step: s after the update.
+constexpr std::int64_t leaf_scalars = 4;
+
+// A row's own column is its only positive one, all others are negative.
+Tensor diagonal_roles(std::int64_t pairs, Device& device) {
+  const Tensor roles({pairs, pairs}, Dtype::u8, cpu(), Segment::data);
+  roles.fill(kernels::role::negative);
+  for (std::int64_t i = 0; i < pairs; ++i) roles.row<std::uint8_t>(i)[i] = kernels::role::positive;
+  return roles.to(device);
 }
 
 std::int64_t pairs_of(const MicroBatch& b) { return static_cast<std::int64_t>(b.segments.size()); }
@@ -66,7 +65,6 @@ ContrastiveObjective::ContrastiveObjective(ClipModel& model, StepSource& data, c
 
 Loaded ContrastiveObjective::prepare(std::int64_t) {
   data_ = source_.next();
-  results_.assign(data_.micro_batches.size(), {});
   pairs_ = 0;
   for (const MicroBatch& b : data_.micro_batches) pairs_ += pairs_of(b);
   return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
@@ -86,31 +84,43 @@ void ContrastiveObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scal
   if (pairs_of(batch) == 0) return;  // every record of it is faulty
   const ContrastiveLoss c = contrastive_loss(model_, tape, inputs_of(batch, parameters().dtype()), denominator_);
   backward_from(tape, c.losses);
-  for (std::int64_t way = 0; way < 2; ++way)
-    kernels::copy({.y = scalars.slice(0, 2 * leaf + way, 2 * leaf + way + 1),
-                   .x = c.losses[static_cast<std::size_t>(way)].value});
-  results_[at] = {right_rows(c.logits_per_image.value), right_rows(c.logits_per_text.value)};
+  const std::int64_t B = c.logits_per_image.dim(0);
+  const Tensor roles = diagonal_roles(B, scalars.device()),
+               ones = Tensor::of(std::vector<std::int64_t>(static_cast<std::size_t>(B), 1), {B}, scalars.device());
+  const Var* logits[] = {&c.logits_per_image, &c.logits_per_text};
+  for (std::int64_t way = 0; way < 2; ++way) {
+    const std::int64_t loss = leaf_scalars * leaf + way, hits = loss + 2;
+    kernels::copy({.y = scalars.slice(0, loss, loss + 1), .x = c.losses[static_cast<std::size_t>(way)].value});
+    kernels::cluster_hits(
+        {.hits = scalars.slice(0, hits, hits + 1), .cos = logits[way]->value, .roles = roles, .k = ones});
+  }
+}
+
+void ContrastiveObjective::updated(const Tensor& scalars) {
+  const std::int64_t n = scalars.dim(0);
+  kernels::copy({.y = scalars.slice(0, n - 1, n), .x = model_.logit_scale().value.flat()});
 }
 
 Losses ContrastiveObjective::losses(std::span<const double> scalars) {
-  const auto total = [&](auto member) {
-    return sum<double>(static_cast<std::int64_t>(results_.size()), [&](std::int64_t i) {
-      return static_cast<double>(results_[static_cast<std::size_t>(i)].*member);
+  const auto leaves = static_cast<std::int64_t>(data_.micro_batches.size());
+  const auto total = [&](std::int64_t first, std::int64_t count) {  // of so many scalars of every leaf
+    return sum<double>(count * leaves, [&](std::int64_t i) {
+      return scalars[static_cast<std::size_t>(i / count * leaf_scalars + first + i % count)];
     });
   };
   Parameter& s = model_.logit_scale();
   const double most = std::log(options_.max_scale);
-  for (const Tensor& t : {s.value, gradient_of(s, parameters().masters())})
-    if (t && read_scalar(t) > most) t.fill(most);
+  double scale = scalars.back();
+  if (scale > most)
+    for (const Tensor& t : {s.value, gradient_of(s, parameters().masters())})
+      if (t) t.fill(scale = most);
 
-  const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)),
-               images = total(&Result::images_right) / pairs, texts = total(&Result::texts_right) / pairs;
+  const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)), images = total(2, 1) / pairs,
+               texts = total(3, 1) / pairs;
   Losses out;
-  out.loss = sum<double>(static_cast<std::int64_t>(scalars.size()),
-                         [&](std::int64_t i) { return scalars[static_cast<std::size_t>(i)]; });
+  out.loss = total(0, 2);
   out.labelled = pairs_;
-  out.parts =
-      Json::object({{"image_accuracy", images}, {"text_accuracy", texts}, {"scale", std::exp(read_scalar(s.value))}});
+  out.parts = Json::object({{"image_accuracy", images}, {"text_accuracy", texts}, {"scale", std::exp(scale)}});
   char note[96];
   std::snprintf(note, sizeof note, "loss %.3f  pictures %.0f%%  texts %.0f%%", out.loss, 100 * images, 100 * texts);
   out.note = note;
