@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_wide.h"
 #include "kernels/cpu/widened.h"
 
@@ -204,6 +205,8 @@ void run(const Gemm& g) {
 // c in C: T or its Accum.
 template <class T, class C>
 void run_widened(const Gemm& g) {
+  const auto [M, K] = g.a.dims<2>();
+  if (!g.trans_a && g.trans_b && !g.accumulate && M <= few_rows && M > 0 && K > 0) return few_rows_product<C>(g);
   Gemm wide = g;
   wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
   if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);

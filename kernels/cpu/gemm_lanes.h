@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "tensor/dtype.h"
+
 #if defined(__AVX2__) && defined(__FMA__) && !defined(OV_PORTABLE)
 #define OV_GEMM_AVX2 1
 #include <immintrin.h>
@@ -51,6 +53,22 @@ struct Lanes<float> {
       const __m256 c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
       x[half].v = _mm256_shuffle_ps(a, c, 0x44), x[half + 1].v = _mm256_shuffle_ps(a, c, 0xee);
       x[half + 2].v = _mm256_shuffle_ps(b, d, 0x44), x[half + 3].v = _mm256_shuffle_ps(b, d, 0xee);
+    }
+  }
+
+  // x[i] = column k + i of eight rows of bf16, widened: pairs of columns are turned as if they were floats, then parted.
+  static void load_transposed(const Bf16* const (&row)[8], std::int64_t k, Lanes (&x)[16]) {
+    const float* pairs[8];
+    OV_UNROLL
+    for (int i = 0; i < 8; ++i) pairs[i] = reinterpret_cast<const float*>(row[i] + k);
+    Lanes p[8];
+    load_transposed(pairs, 0, p);
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    OV_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const __m256i both = _mm256_castps_si256(p[i].v);
+      x[2 * i].v = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+      x[2 * i + 1].v = _mm256_castsi256_ps(_mm256_and_si256(both, upper));
     }
   }
 };
@@ -116,6 +134,10 @@ struct Lanes {
   }
   static void load_transposed(const T* const (&row)[width], std::int64_t k, Lanes (&x)[width]) {
     for (int i = 0; i < width; ++i)
+      for (int j = 0; j < width; ++j) x[i].v[j] = row[j][k + i];
+  }
+  static void load_transposed(const Bf16* const (&row)[width], std::int64_t k, Lanes (&x)[2 * width]) {
+    for (int i = 0; i < 2 * width; ++i)
       for (int j = 0; j < width; ++j) x[i].v[j] = row[j][k + i];
   }
 };

@@ -35,16 +35,23 @@ Exit merge(const Config& config) {
   if (options.language.empty()) options.described = with_tokenizer(options.described, tokenizer, directory);
   options.described = with_tokenizer(merged_config(options), tokenizer, directory);
 
-  const auto model = merge_models(options);
-  const MergeCheck check = check_merge(*model, options, tokenizer.encode(check_text));
-  if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
-  if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());
-  export_model(out, *model, described_processor(model->config(), tokenizer).with_limits(limits),
+  MetaDevice shapes;
+  Onevision model(merged_config(options));
+  model.parameters().allocate(Dtype::f32, shapes);
+  const auto checked = [&](const std::string& directory) {
+    const auto written = load_model(directory, {.dtype = dtype, .in_place = true});
+    const MergeCheck check = check_merge(*written, options, tokenizer.encode(check_text));
+    if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
+    if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());
+  };
+  export_model(out, model, described_processor(model.config(), tokenizer).with_limits(limits),
                {.command = "merge",
                 .code = {options.tower, options.language},
                 .untied_head = untied_head,
                 .dtype = dtype,
-                .card = {.recipe = config.dump(), .license = license}});
+                .card = {.recipe = config.dump(), .license = license},
+                .weights = MergedWeights(model.parameters(), options, dtype),
+                .check = checked});
   return Exit::done;
 }
 

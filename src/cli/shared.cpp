@@ -34,7 +34,8 @@ LoadOptions load_options(const Config& config) {
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
           .merger_norm_eps = config.number("numerics.merger_norm_eps"),
           .segments = config.text("numerics.segments"),
-          .adapter = config.text("model.adapter")};
+          .adapter = config.text("model.adapter"),
+          .in_place = true};  // no command that takes these trains
 }
 
 VisionConfig described_vision(const Config& config) {

@@ -17,6 +17,8 @@ struct InitOptions {
   double class_angles_std = 1;
 };
 
+// The values of one parameter, into a tensor of its shape.
+void draw(const Parameter& p, const Tensor& to, const InitOptions& options, std::uint64_t seed);
 // `which`: the parameters to draw, by name; without it all of them. The others keep what they hold.
 void initialize(Parameters& parameters, const InitOptions& options, std::uint64_t seed,
                 const std::function<bool(const std::string& name)>& which = nullptr);

@@ -32,6 +32,7 @@ Shape stacked_shape(const std::vector<Parameter*>& parts) {
 }  // namespace
 
 void Parameters::allocate(Dtype dtype, Device& device) {
+  dtype_ = dtype, device_ = &device;
   values_ = Tensor({total_}, dtype, device, Segment::weights);
   for (Tensor& t : constants_) t = t.to(device, Segment::weights);
   std::map<const Parameter*, const Entry*> by_parameter;
@@ -47,6 +48,33 @@ void Parameters::allocate(Dtype dtype, Device& device) {
       next += p->value.numel();
     }
     f.parameter.value = values_.slice(0, begin, next).view(stacked_shape(f.parts));
+  }
+}
+
+void Parameters::borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& stored) {
+  dtype_ = dtype, device_ = &cpu(), values_ = {};
+  for (Entry& e : entries_) {
+    const Tensor t = stored(e);
+    e.parameter.value = t.dtype() == dtype ? t : t.to(dtype, Segment::weights);
+  }
+  for (Fused& f : fused_) {
+    const Tensor first = f.parts.front()->value;
+    const std::byte* next = first.bytes();
+    bool in_place = true;
+    for (const Parameter* p : f.parts) {
+      in_place = in_place && p->value.bytes() == next;
+      next = p->value.bytes() + p->value.nbytes();
+    }
+    const Shape shape = stacked_shape(f.parts);
+    f.parameter.value = in_place ? Tensor::borrowed(first.bytes(), shape, dtype, first.storage())
+                                 : Tensor(shape, dtype, cpu(), Segment::weights);
+    std::int64_t row = 0;
+    for (Parameter* p : f.parts) {
+      const Tensor own = f.parameter.value.slice(0, row, row + p->value.dim(0));
+      row += p->value.dim(0);
+      if (!in_place) own.copy_from(p->value);
+      p->value = own;
+    }
   }
 }
 

@@ -1,10 +1,10 @@
 // All parameters of a model, in the order they are declared, which is the order of the name table: embedding, layers,
 // head.
 //
-// Values lie in one flat buffer, one after another without gaps. What is trained has a place in gradient buffers, which
-// belong to who computes gradients, and in the optimiser's state: ZeRO, AdamW, the gradient norm and checkpoints work
-// on ranges of them. Parameters that one product serves (q|k|v, gate|up) are declared one after another and read
-// through a fused Parameter, which is a view over all of them.
+// Values lie in one flat buffer, one after another without gaps; or, to be read alone, each where its file is mapped.
+// What is trained has a place in gradient buffers, which belong to who computes gradients, and in the optimiser's state:
+// ZeRO, AdamW, the gradient norm and checkpoints work on ranges of them. Parameters that one product serves (q|k|v,
+// gate|up) are declared one after another and read through a fused Parameter, which is a view over all of them.
 #pragma once
 #include <deque>
 #include <functional>
@@ -50,6 +50,9 @@ class Parameters {
   void alias(const std::string& name, Parameter* p) { aliases_[name] = p; }
 
   void allocate(Dtype dtype, Device& device);  // values unspecified
+  // Values on the host that nobody will write to, and no flat buffer: each is stored(entry) itself where that has this
+  // type and, for the parts of one product, where they follow each other in memory; what does not is copied.
+  void borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& stored);
   // Which parameters are trained, and with that the layout of gradient buffers. Master weights are made from the values
   // as they are now, on `masters_on`; null: where the parameters are.
   using Choice = std::function<bool(const Parameter&)>;
@@ -60,7 +63,7 @@ class Parameters {
   Parameter* find(const std::string& name);  // aliases too; null when there is none
   std::int64_t count() const { return total_; }
   std::int64_t trained() const { return trained_; }  // elements of a gradient buffer
-  const Tensor& values() const { return values_; }   // [count()]
+  const Tensor& values() const { return values_; }   // [count()]; null after borrow()
   // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
   const Tensor& masters() const { return masters_; }
   // p with all digits that there are: its master, or its value when it has none.
@@ -68,8 +71,8 @@ class Parameters {
     const Tensor master = gradient_of(p, masters_);
     return master ? master : p.value;
   }
-  Dtype dtype() const { return values_.dtype(); }
-  Device& device() const { return values_.device(); }
+  Dtype dtype() const { return dtype_; }
+  Device& device() const { return *device_; }
   // A buffer for all gradients, contents unspecified.
   Tensor gradient_buffer() const { return {{trained_}, accum_dtype(dtype()), device(), Segment::gradients}; }
 
@@ -87,6 +90,8 @@ class Parameters {
   std::map<std::string, Parameter*> aliases_;
   std::unordered_map<std::string, Parameter*> by_name_;
   Module module_ = Module::language_model;
+  Dtype dtype_ = Dtype::f32;
+  Device* device_ = nullptr;
   std::int64_t total_ = 0, trained_ = 0;
   Tensor values_, masters_;
 };

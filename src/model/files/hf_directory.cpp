@@ -35,9 +35,13 @@ Dtype written_dtype(const Parameters& parameters, Dtype dtype) {
   return dtype == Dtype::bf16 ? dtype : accum_dtype(parameters.dtype());
 }
 
+void check_weight(const std::string& where, const std::string& name, Dtype dtype) {
+  if (dtype != Dtype::f64 && dtype != Dtype::f32 && dtype != Dtype::bf16)
+    input_error(where, ": tensor '", name, "': holds ", name_of(dtype), ", expected floating-point numbers");
+}
+
 void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to) {
-  if (from.dtype() != Dtype::f64 && from.dtype() != Dtype::f32 && from.dtype() != Dtype::bf16)
-    input_error(where, ": tensor '", name, "': holds ", name_of(from.dtype()), ", expected floating-point numbers");
+  check_weight(where, name, from.dtype());
   to.copy_from(from.dtype() == to.dtype() ? from : from.to(to.dtype(), Segment::workspace));
 }
 
@@ -122,14 +126,23 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
   }
   auto model = std::make_unique<Onevision>(config);
   model->parameters().adapt(options.lora);
+  if (data) weights->check_names(expected_names(*model, *weights));
+  std::optional<LoraAdapter> adapter;
+  if (data && !options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(*weights);
+  if (options.in_place) {
+    model->parameters().borrow(options.dtype, [&](const Parameters::Entry& e) {
+      const std::string& name = e.parameter.name;
+      const Tensor stored = weights->tensor(name);
+      check_weight(weights->path(), name, stored.dtype());
+      return adapter ? adapter->merged(name, stored, options.dtype == Dtype::f64) : stored;
+    });
+    return model;
+  }
   model->parameters().allocate(options.dtype, *options.device);
   if (options.lora.rank > 0)
     initialize(model->parameters(), {}, options.lora.seed,
                [](const std::string& name) { return name.find(".lora_") != name.npos; });
   if (data) {
-    weights->check_names(expected_names(*model, *weights));
-    std::optional<LoraAdapter> adapter;
-    if (!options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(*weights);
     copy_weights(model->parameters(), *weights, false, adapter ? &*adapter : nullptr);
     if (!options.lora.start.empty()) LoraAdapter::read(options.lora.start).copy_to(model->parameters());
   }
@@ -137,7 +150,7 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 }
 
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad, bool untied_head, Dtype dtype) {
+                 std::int64_t pad, bool untied_head, Dtype dtype, const WeightSource& weights) {
   ModelConfig config = model.config();
   const Parameters& parameters = model.parameters();
   const Dtype written = written_dtype(parameters, dtype);
@@ -158,8 +171,10 @@ void write_model(const std::string& directory, const Onevision& model, const std
   const Json generation =
       Json::object({{"bos_token_id", pad}, {"do_sample", false}, {"eos_token_id", eos}, {"pad_token_id", pad}});
   write_durably(directory + "/generation_config.json", generation.dump(2) + "\n");
-  write_checkpoint(directory, tensors, [&](std::size_t i) { return merged_weight(parameters, *sources[i]); },
-                   {.dtype = written});
+  const auto value = [&](std::size_t i) {
+    return weights ? weights(*sources[i]) : merged_weight(parameters, *sources[i]);
+  };
+  write_checkpoint(directory, tensors, value, {.dtype = written});
 }
 
 }  // namespace ov

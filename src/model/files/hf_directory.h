@@ -18,6 +18,7 @@ struct LoadOptions {
   Device* device = &cpu();
   std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
   LoraOptions lora = {};     // what is learnt beside them
+  bool in_place = false;     // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b);  // on the host, shape and type too
@@ -37,7 +38,9 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
 inline std::unique_ptr<Onevision> load_model(const std::string& directory, const LoadOptions& options = {}) {
   return load_model(read_model_config(directory, options), directory, options);
 }
-// A tensor of a file, widened or narrowed; integers are no weights and refused.
+// Integers are no weights and refused.
+void check_weight(const std::string& where, const std::string& name, Dtype dtype);
+// A tensor of a file, widened or narrowed.
 void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to);
 // Only the weights, and what is learnt beside them, into a model that is allocated: values, and masters where train()
 // has made some.
@@ -46,9 +49,12 @@ void load_weights(Parameters& parameters, const CheckpointReader& weights);
 void load_masters(Onevision& model, const std::string& directory);
 // config.json, generation_config.json, model*.safetensors into an existing directory; what LoRA learnt is added. `eos`
 // and `pad` are token ids. untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo
-// AutoModel wants it. dtype: bf16, or f32: masters where there are some (f64 stays f64).
+// AutoModel wants it. dtype: bf16, or f32: masters where there are some (f64 stays f64). weights: where the tensors come
+// from, one at a time, when it is not the model, which then has shapes alone.
+using WeightSource = std::function<Tensor(const Parameter&)>;
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
-                 std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32);
+                 std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32,
+                 const WeightSource& weights = nullptr);
 Dtype written_dtype(const Parameters& parameters, Dtype dtype);
 
 // lora: also what is learnt beside the matrices, which no model's file holds.

@@ -20,49 +20,44 @@ Tensor two_pictures(const VisionConfig& c, std::vector<Grid>& grids) {
   return pixels;
 }
 
-Tensor features(const RiceVit& tower) {
+Tensor features(const RiceVit& tower, Dtype dtype) {
   std::vector<Grid> grids;
   const Tensor pixels = two_pictures(tower.config, grids);
   const VisionLayout layout(grids, tower.config.merge, false, cpu());
-  return tower.forward(Var{pixels}, layout, false).value;
+  return tower.forward(Var{pixels.to(dtype)}, layout, false).value;
 }
 
 // NaN has NaN's bits: what is no number would agree with itself.
 void check_finite(const Tensor& t, const std::string& directory, const char* what) {
-  const auto values = t.to_vector<float>();
-  if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
+  const auto values = t.to(Dtype::f64).to_vector<double>();
+  if (!std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); }))
     input_error(directory, ": its ", what, " are not finite numbers; neither is some weight, or it is too large");
 }
 
-class Comparison {
- public:
-  Comparison(const Onevision& model, MergeCheck& check) : check_(check) {
-    for (const auto& e : model.parameters().entries()) values_[e.parameter.name] = e.parameter.value;
-    for (const auto& [name, p] : model.parameters().aliases()) values_[name] = p->value;
-  }
-  void operator()(const Parameters& source) {
-    for (const auto& e : source.entries()) {
-      ++check_.tensors;
-      const auto found = values_.find(e.parameter.name);
-      if (found != values_.end() && equal_bits(found->second, e.parameter.value)) continue;
-      if (check_.tensors_differ++ == 0) check_.first_difference = e.parameter.name;
-    }
-  }
-
- private:
-  MergeCheck& check_;
-  std::map<std::string, Tensor> values_;
-};
+// The parameters of a part by itself: the source's values, compared with the model's.
+void read_again(Parameters& part, const MergeSource& source, const Onevision& model, MergeCheck& check) {
+  std::map<std::string, Tensor> values;
+  for (const auto& e : model.parameters().entries()) values[e.parameter.name] = e.parameter.value;
+  for (const auto& [name, p] : model.parameters().aliases()) values[name] = p->value;
+  const Dtype dtype = model.parameters().dtype();
+  source.check(part);
+  part.borrow(dtype, [&](const Parameters::Entry& e) {
+    ++check.tensors;
+    const Tensor stored = source.tensor(e.parameter.name), own = values[e.parameter.name];
+    const Tensor rounded = stored.dtype() == dtype ? stored : stored.to(dtype, Segment::workspace);
+    if (own && equal_bits(own, rounded)) return own;
+    if (check.tensors_differ++ == 0) check.first_difference = e.parameter.name;
+    return rounded;
+  });
+}
 
 void check_tower(const Onevision& model, const MergeOptions& o, MergeCheck& check) {
   Parameters parameters;
   const RiceVit tower(parameters, read_tower_source_config(o.tower, o.described.vision.merge));
-  parameters.allocate(Dtype::f32, cpu());
-  MergeSource::tower(o.tower).load(parameters);
-  Comparison(model, check)(parameters);
-  const Tensor ours = features(model.visual());
+  read_again(parameters, MergeSource::tower(o.tower), model, check);
+  const Tensor ours = features(model.visual(), parameters.dtype());
   check_finite(ours, o.tower, "features of two pictures");
-  check.features_differ = !equal_bits(features(tower), ours);
+  check.features_differ = !equal_bits(features(tower, parameters.dtype()), ours);
 }
 
 void check_language(const Onevision& model, const MergeOptions& o, const std::vector<std::int64_t>& prompt,
@@ -73,9 +68,7 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   const TextConfig& c = decoder.config;
   Parameter* head = decoder.embed_tokens;
   if (source.has("lm_head.weight")) head = parameters.declare("lm_head.weight", {c.vocabulary, c.hidden}, Role::head);
-  parameters.allocate(Dtype::f32, cpu());
-  source.load(parameters);
-  Comparison(model, check)(parameters);
+  read_again(parameters, source, model, check);
 
   const OnevisionInputs in = single_segment(prompt, {}, {}, cpu());
   const auto T = static_cast<std::int64_t>(prompt.size());
@@ -100,15 +93,26 @@ ModelConfig merged_config(const MergeOptions& o) {
   return c;
 }
 
+MergedWeights::MergedWeights(const Parameters& parameters, const MergeOptions& o, Dtype drawn)
+    : options_(o), drawn_(drawn) {
+  if (!o.tower.empty()) (tower_ = MergeSource::tower(o.tower))->check(parameters);
+  if (!o.language.empty()) (language_ = MergeSource::language(o.language))->check(parameters);
+}
+
+Tensor MergedWeights::operator()(const Parameter& p) const {
+  if (tower_ && tower_part.has(p.name)) return tower_->tensor(p.name);
+  if (language_ && language_part.has(p.name)) return language_->tensor(p.name);
+  const Tensor t(p.value.shape(), drawn_, cpu(), Segment::weights);
+  draw(p, t, options_.init, options_.seed);
+  return t;
+}
+
 std::unique_ptr<Onevision> merge_models(const MergeOptions& o) {
   auto model = std::make_unique<Onevision>(merged_config(o));
-  Parameters& parameters = model->parameters();
-  parameters.allocate(Dtype::f32, cpu());
-  initialize(parameters, o.init, o.seed, [&](const std::string& name) {
-    return !(!o.tower.empty() && tower_part.has(name)) && !(!o.language.empty() && language_part.has(name));
-  });
-  if (!o.tower.empty()) MergeSource::tower(o.tower).load(parameters);
-  if (!o.language.empty()) MergeSource::language(o.language).load(parameters);
+  model->parameters().allocate(Dtype::f32, cpu());
+  const MergedWeights weights(model->parameters(), o, Dtype::f32);
+  for (const auto& e : model->parameters().entries())
+    copy_weight("merge", e.parameter.name, weights(e.parameter), e.parameter.value);
   return model;
 }
 

@@ -14,8 +14,10 @@
 // Errors: input_error, one line that names the directory and what is missing, misshapen or does not fit.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "model/files/merge_sources.h"
 #include "model/onevision.h"
 #include "nn/init.h"
 
@@ -32,10 +34,23 @@ struct MergeOptions {
 
 // The configuration of the merged model: each part as its source says, the merger as wide as the language model.
 ModelConfig merged_config(const MergeOptions& options);
+// The model's tensors one at a time, as the sources store them; drawn in `drawn` where there is no source. A merge of any
+// size needs the memory of one of them.
+class MergedWeights {
+ public:
+  MergedWeights(const Parameters& parameters, const MergeOptions& options, Dtype drawn);  // of parameters the shapes
+  Tensor operator()(const Parameter& p) const;
+
+ private:
+  MergeOptions options_;
+  Dtype drawn_;
+  std::optional<MergeSource> tower_, language_;
+};
 // The model, f32: F16 and BF16 sources are widened.
 std::unique_ptr<Onevision> merge_models(const MergeOptions& options);
 
-// Whether a model holds what its sources hold. Each part is read again into a tower and a decoder by themselves.
+// Whether a model holds what its sources hold, rounded to its type. Each part is read again, into a tower and a decoder
+// by themselves; where a tensor agrees they compute with the model's own, so that a mapped model is not held twice.
 struct MergeCheck {
   std::int64_t tensors = 0;         // that came from a source
   std::int64_t tensors_differ = 0;  // not with the source's bits

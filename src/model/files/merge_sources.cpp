@@ -1,6 +1,6 @@
 #include "model/files/merge_sources.h"
 
-#include <array>
+#include <set>
 #include <string_view>
 
 #include "base/error.h"
@@ -32,41 +32,6 @@ std::string from_mlcd(std::string name) {
   return name;
 }
 
-// The rows of q, of k, of v, one below the other.
-Tensor stacked(const std::array<Tensor, 3>& parts) {
-  Shape shape = parts[0].shape();
-  shape[0] *= 3;
-  const Tensor out(shape, parts[0].dtype(), cpu(), Segment::weights);
-  for (std::int64_t i = 0; i < 3; ++i)
-    out.slice(0, i * parts[0].dim(0), (i + 1) * parts[0].dim(0)).copy_from(parts[static_cast<std::size_t>(i)]);
-  return out;
-}
-
-void read_mlcd(const CheckpointReader& file, std::map<std::string, Tensor>& out) {
-  for (const auto& e : file.entries()) {
-    if (!e.name.starts_with("vision_model.") || e.name.starts_with("vision_model.post_layernorm.")) continue;
-    const std::string name = from_mlcd(e.name);
-    const auto at = name.find(".self_attn.");
-    if (at == name.npos) {
-      out[name] = file.tensor(e.name);
-      continue;
-    }
-    const std::string projection = name.substr(at + 11);  // "q_proj.weight"
-    if (!projection.starts_with("q_proj.") && !projection.starts_with("k_proj.") && !projection.starts_with("v_proj."))
-      input_error(file.path(), ": tensor '", e.on_disk, "' is not part of a tower");
-    const std::string kind = projection.substr(7), before = e.name.substr(0, e.name.find(".self_attn.") + 11);
-    const std::string fused = name.substr(0, at) + ".attn.qkv." + kind;
-    if (out.count(fused)) continue;
-    const std::array<Tensor, 3> parts = {file.tensor(before + "q_proj." + kind), file.tensor(before + "k_proj." + kind),
-                                         file.tensor(before + "v_proj." + kind)};
-    for (const Tensor& p : parts)
-      if (p.shape() != parts[0].shape() || p.dtype() != parts[0].dtype())
-        input_error(file.path(), ": tensors '", before, "{q,k,v}_proj.", kind,
-                    "' differ in shape or type; they become one product");
-    out[fused] = stacked(parts);
-  }
-}
-
 // `config` itself, or its member `key` where it has one.
 Json part_of(const Json& config, const char* key) {
   const Json* part = config.find(key);
@@ -79,10 +44,8 @@ const MergePart tower_part{of_tower, "tower"}, language_part{of_language, "langu
 
 MergeSource MergeSource::tower(const std::string& directory) {
   MergeSource source(directory, tower_part);
-  const CheckpointReader file = CheckpointReader::open(directory);
-  for (const auto& e : file.entries())
-    if (of_tower(e.name)) source.tensors_[e.name] = file.tensor(e.name);
-  if (source.tensors_.empty()) read_mlcd(file, source.tensors_);
+  source.read_own_names();
+  if (source.tensors_.empty()) source.read_mlcd_names();
   if (source.tensors_.empty())
     input_error(directory, ": holds no tower: no tensor is called visual.* or vision_model.*");
   return source;
@@ -90,25 +53,72 @@ MergeSource MergeSource::tower(const std::string& directory) {
 
 MergeSource MergeSource::language(const std::string& directory) {
   MergeSource source(directory, language_part);
-  const CheckpointReader file = CheckpointReader::open(directory);
-  for (const auto& e : file.entries())
-    if (of_language(e.name)) source.tensors_[e.name] = file.tensor(e.name);
+  source.read_own_names();
   if (source.tensors_.empty()) input_error(directory, ": holds no language model: no tensor is called model.*");
   if (source.has(head_name) && read_language_source_config(directory).tied) source.expect_tied_head();
   return source;
 }
 
+void MergeSource::read_own_names() {
+  for (const auto& e : file_.entries())
+    if (part_->has(e.name)) tensors_[e.name] = {{e.name}, e.shape, e.dtype};
+}
+
+void MergeSource::read_mlcd_names() {
+  std::map<std::string, const CheckpointReader::Entry*> entries;
+  for (const auto& e : file_.entries()) entries[e.name] = &e;
+  for (const auto& e : file_.entries()) {
+    if (!e.name.starts_with("vision_model.") || e.name.starts_with("vision_model.post_layernorm.")) continue;
+    const std::string name = from_mlcd(e.name);
+    const auto at = name.find(".self_attn.");
+    if (at == name.npos) {
+      tensors_[name] = {{e.name}, e.shape, e.dtype};
+      continue;
+    }
+    const std::string projection = name.substr(at + 11);  // "q_proj.weight"
+    if (!projection.starts_with("q_proj.") && !projection.starts_with("k_proj.") && !projection.starts_with("v_proj."))
+      input_error(file_.path(), ": tensor '", e.on_disk, "' is not part of a tower");
+    const std::string kind = projection.substr(7), before = e.name.substr(0, e.name.find(".self_attn.") + 11);
+    Stored fused{{}, e.shape, e.dtype};
+    for (const char* part : {"q_proj.", "k_proj.", "v_proj."}) {
+      const std::string from = before + part + kind;
+      const auto found = entries.find(from);
+      if (found == entries.end()) file_.tensor(from);  // names what is missing
+      if (found->second->shape != e.shape || found->second->dtype != e.dtype)
+        input_error(file_.path(), ": tensors '", before, "{q,k,v}_proj.", kind,
+                    "' differ in shape or type; they become one product");
+      fused.names.push_back(from);
+    }
+    fused.shape[0] *= 3;
+    tensors_[name.substr(0, at) + ".attn.qkv." + kind] = fused;
+  }
+}
+
+Tensor MergeSource::tensor(const std::string& name) const {
+  const auto found = tensors_.find(name == head_name && !has(head_name) ? table_name : name);
+  if (found == tensors_.end()) return file_.tensor(name);  // refuses it
+  const Stored& stored = found->second;
+  const Tensor first = file_.tensor(stored.names[0]);
+  check_weight(directory_, found->first, first.dtype());
+  if (stored.names.size() == 1) return first;
+  const Tensor out(stored.shape, first.dtype(), cpu(), Segment::weights);
+  for (std::size_t i = 0; i < stored.names.size(); ++i) {
+    const auto begin = static_cast<std::int64_t>(i) * first.dim(0);
+    out.slice(0, begin, begin + first.dim(0)).copy_from(file_.tensor(stored.names[i]));
+  }
+  return out;
+}
+
 void MergeSource::expect_tied_head() const {
-  const auto found = tensors_.find(table_name);
-  if (found == tensors_.end()) return;  // load() names it
-  if (!equal_bits(tensors_.at(head_name), found->second))
+  if (!has(table_name)) return;  // check() names it
+  if (!equal_bits(tensor(head_name), tensor(table_name)))
     input_error(directory_, ": lm_head.weight is not the embedding, so the head cannot be tied to it");
 }
 
-void MergeSource::load(Parameters& parameters) const {
-  std::map<std::string, Tensor> rest = tensors_;
+void MergeSource::check(const Parameters& parameters) const {
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : tensors_) names.push_back(name);
+  std::set<std::string> rest;
+  for (const auto& [name, stored] : tensors_) names.push_back(name), rest.insert(name);
   for (const auto& e : parameters.entries()) {
     const std::string& name = e.parameter.name;
     if (!part_->has(name)) continue;
@@ -116,17 +126,15 @@ void MergeSource::load(Parameters& parameters) const {
     const auto found = tensors_.find(from);
     if (found == tensors_.end())
       input_error(directory_, ": tensor '", from, "' of the ", part_->name, " is missing", did_you_mean(from, names));
-    const Tensor& t = found->second;
-    if (t.shape() != e.shape)
+    if (found->second.shape != e.shape)
       input_error(directory_, ": tensor '", from, "' of the ", part_->name, ": its config.json asks for shape ",
-                  e.shape.str(), ", found ", t.shape().str());
-    copy_weight(directory_, from, t, e.parameter.value);
+                  e.shape.str(), ", found ", found->second.shape.str());
     rest.erase(name);
   }
   // A tied model has no place for a head, which then must be the embedding.
   if (rest.erase(head_name)) expect_tied_head();
   if (!rest.empty())
-    input_error(directory_, ": tensor '", rest.begin()->first, "' is not part of the ", part_->name,
+    input_error(directory_, ": tensor '", *rest.begin(), "' is not part of the ", part_->name,
                 " that its config.json describes");
 }
 

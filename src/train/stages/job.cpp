@@ -54,13 +54,15 @@ void export_model(const std::string& directory, const Onevision& model, Processo
   const std::int64_t last = stop.empty() ? 0 : stop.back();
   processor.line_after_picture = true;
   DurableDirectory out(directory, options.command);
-  write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head, options.dtype);
+  write_model(out.path(), model, stop, processor.tokenizer().pad().value_or(last), options.untied_head, options.dtype,
+              options.weights);
   for (const std::string& source : options.code) copy_code(source, out.path()), copy_licences(source, out.path());
   processor.write(out.path());
   CardFacts card = options.card;
   card.sources = options.code;
   card.model = model_facts(model);
   if (!model.config().has_tower) card.pipeline = "text-generation";
+  if (options.check) options.check(out.path());
   out.commit();
   write_model_card(directory, card);
 }

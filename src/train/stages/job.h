@@ -4,6 +4,7 @@
 
 #include "data/load/loader.h"
 #include "data/load/packed_loader.h"
+#include "model/files/hf_directory.h"
 #include "model/files/model_card.h"
 #include "train/objectives/language.h"
 #include "train/run_loop.h"
@@ -35,6 +36,8 @@ struct ExportOptions {
   bool untied_head = false;  // a tied model is written with a copy of the embedding for a head
   Dtype dtype = Dtype::f32;  // write_model (model/files/hf_directory.h)
   CardFacts card = {};       // its model and sources are filled in
+  WeightSource weights = nullptr;  // as write_model
+  std::function<void(const std::string& directory)> check = nullptr;  // may refuse what is written, before it is there
 };
 
 // Writes a complete HF directory, durably: weights, config.json, generation_config.json, tokenizer and processor files,

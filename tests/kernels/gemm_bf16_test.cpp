@@ -1,0 +1,69 @@
+// Products of a few rows with a bf16 matrix that stays where it is: the bits of one that was widened whole.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "kernels/copy.h"
+#include "kernels/cpu/gemm_bf16.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+// [rows, width] inside a wider tensor, so that a stride is not a width; odd offsets lie at no multiple of four bytes.
+Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
+  const Tensor whole({rows, width + 3}, Dtype::bf16, cpu());
+  std::uint32_t state = seed;
+  for (std::int64_t i = 0; i < whole.numel(); ++i) {
+    state = state * 1664525 + 1013904223;
+    whole.data<Bf16>()[i] = Bf16(static_cast<float>(state >> 8) * 0x1p-23F - 1);
+  }
+  return whole.slice(1, 1, width + 1);
+}
+
+Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype dtype) {
+  const Tensor c({a.dim(0), b.dim(0)}, Dtype::f32, cpu());
+  kernels::gemm({.c = c,
+                 .a = a.to(Dtype::f32),
+                 .b = b.to(Dtype::f32),
+                 .trans_b = true,
+                 .bias = bias ? bias.to(Dtype::f32) : bias});
+  return dtype == Dtype::f32 ? c : c.to(dtype);
+}
+
+}  // namespace
+
+TEST_CASE("gemm: a few rows of bf16 give the bits of a widened matrix, at every edge of rows, columns and blocks") {
+  const int before = threads();
+  for (const int n : {1, 3}) {
+    set_threads(n);
+    for (const std::int64_t M : {1, 2, 7, 64, 65})
+      for (const std::int64_t N : {1, 31, 32, 33, 200})
+        for (const std::int64_t K : {1, 2, 15, 16, 17, 383, 384, 385, 1000}) {
+          const Tensor a = numbers(M, K, 1), b = numbers(N, K, 2), bias = numbers(1, N, 3).contiguous_copy().view({N});
+          for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
+            for (const Tensor& added : {Tensor(), bias}) {
+              const Tensor wide = Tensor::zeros({M, N + 2}, dtype, cpu()), c = wide.slice(1, 1, N + 1);
+              kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
+              const Tensor expected = widened_whole(a, b, added, dtype);
+              CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), M, " x ", N, " x ", K);
+              for (std::int64_t m = 0; m < M; ++m)  // nothing beside it
+                CHECK(wide.slice(0, m, m + 1).slice(1, N + 1, N + 2).to(Dtype::f32).to_vector<float>()[0] == 0);
+            }
+        }
+  }
+  set_threads(before);
+}
+
+TEST_CASE("gemm: NaN and infinity of a bf16 matrix stay in their columns") {
+  const Tensor a = numbers(1, 400, 1), b = numbers(40, 400, 2);
+  b.row<Bf16>(3)[390] = Bf16(std::numeric_limits<float>::quiet_NaN());
+  b.row<Bf16>(34)[17] = Bf16(std::numeric_limits<float>::infinity());
+  const Tensor c({1, 40}, Dtype::f32, cpu());
+  kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true});
+  for (std::int64_t n = 0; n < 40; ++n) CHECK(std::isfinite(c.data<float>()[n]) == (n != 3 && n != 34));
+}
