@@ -45,7 +45,7 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
     }
     check_class(meta->sample_class, path);
     if (meta->train.empty())
-      input_error(path, ": no shard: expected .tar or .tar.gz files, or a list in .nv-meta/split.yaml");
+      input_error(path, ": no shard: expected .tar files (.tar.gz and .tgz too), or a list in .nv-meta/split.yaml");
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];

@@ -290,7 +290,8 @@ ParquetGroup read_group(ThriftReader& in, const std::vector<ParquetLeaf>& leaves
       });
   });
   if (chunks != leaves.size()) input_error("a row group of ", chunks, " columns, the schema has ", leaves.size());
-  if (out.rows < 0) input_error("a row group of ", out.rows, " rows");
+  if (out.rows < 0 || (out.rows > 0 && leaves.empty()))
+    input_error("a row group of ", out.rows, " rows in ", leaves.size(), " columns");
   return out;
 }
 
