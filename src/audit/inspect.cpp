@@ -2,12 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "base/io/file.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "data/raw/webdataset.h"
+#include "data/raw/webdataset_sample.h"
 #include "data/sample/processor.h"
 #include "image/decode.h"
+#include "store/energon.h"
 #include "store/jsonl.h"
+#include "store/parquet/rows.h"
 #include "text/tokenizer.h"
 #include "train/stages/model_directory.h"
 
@@ -34,6 +43,107 @@ Patches inspect_image(const std::string& file, const ProcessorConfig& config, co
   const std::vector<std::int64_t> grid(patches.grid.begin(), patches.grid.end());
   write_safetensors(out, {{"pixel_values", patches.pixel_values}, {"image_grid_thw", Tensor::of(grid, {1, 3})}});
   return patches;
+}
+
+namespace {
+
+std::string digest(std::string_view bytes) {
+  return cat("{\"len\":", bytes.size(), ",\"sha256\":\"", sha256(bytes), "\"}");
+}
+
+}  // namespace
+
+std::int64_t inspect_parquet(const std::string& file, const std::string& out) {
+  const ParquetFile in(file);
+  DurableWriter lines(out);
+  const std::size_t groups = in.groups().size(), at_once = static_cast<std::size_t>(threads());
+  for (std::size_t first = 0; first < groups; first += at_once) {
+    std::vector<std::string> texts(std::min(at_once, groups - first));
+    parallel_for(static_cast<std::int64_t>(texts.size()), [&](std::int64_t i) {
+      const std::size_t group = first + static_cast<std::size_t>(i);
+      std::string& text = texts[static_cast<std::size_t>(i)];
+      const ParquetRows rows(in, group);
+      for (std::int64_t row = 0; row < in.groups()[group].rows; ++row) {
+        rows.append_json(
+            row, [](std::string_view bytes, std::string* to) { *to += digest(bytes); }, &text);
+        text += '\n';
+      }
+    });
+    for (const std::string& text : texts) lines.write(text);
+  }
+  lines.commit();
+  return in.rows();
+}
+
+namespace {
+
+// Appends a line for each sample of a shard; returns the bytes where each begins, then where the last one ends.
+std::vector<std::uint64_t> list_samples(const std::string& path, const std::string& shard, std::string* out) {
+  TarReader tar(unpacked_tar(MappedFile::open(path)));
+  std::vector<std::uint64_t> borders;
+  std::string key, parts;
+  std::set<std::string> seen;
+  std::uint64_t end = 0;
+  const auto finish = [&] {
+    if (!seen.empty())
+      *out += cat("{\"key\":", Json(key).dump(), ",\"shard\":", Json(shard).dump(), ",\"parts\":{", parts, "}}\n");
+    seen.clear();
+    parts.clear();
+  };
+  for (TarMember m; next_part(tar, &m); end = m.end) {
+    if (seen.empty() || webdataset_key(m.name) != key) {
+      finish();
+      key = webdataset_key(m.name);
+      borders.push_back(m.begin);
+    }
+    const std::string part = part_of(m.name);
+    if (!seen.insert(part).second) input_error(path, ": '", shown(m.name), "' occurs twice in its sample");
+    parts += cat(parts.empty() ? "" : ",", Json(part).dump(), ":", digest(m.data));
+  }
+  finish();
+  borders.push_back(end);
+  return borders;
+}
+
+}  // namespace
+
+std::int64_t inspect_webdataset(const std::string& path, const std::string& out) {
+  namespace fs = std::filesystem;
+  const bool directory = fs::is_directory(path);
+  std::vector<std::string> shards;
+  if (!directory) shards.push_back(fs::path(path).filename());
+  else try {
+      for (const auto& entry : fs::recursive_directory_iterator(path))
+        if (entry.is_regular_file() && is_tar_name(entry.path())) shards.push_back(fs::relative(entry.path(), path));
+    } catch (const fs::filesystem_error& e) { machine_error(path, ": cannot be listed: ", e.code().message()); }
+  if (shards.empty()) input_error(path, ": no shard: expected .tar or .tar.gz files");
+  std::sort(shards.begin(), shards.end());
+  const std::string folder = directory ? path : parent_directory(path);
+  const auto meta = directory ? read_energon_meta(path) : std::nullopt;
+  if (meta)
+    for (const std::string& name : meta->train)
+      if (!std::binary_search(shards.begin(), shards.end(), name))
+        input_error(path, ": the split names ", name, ", which is not there");
+
+  DurableWriter lines(out);
+  std::int64_t samples = 0;
+  for (const std::string& shard : shards) {
+    std::string text;
+    const std::string file = folder + "/" + shard;
+    const std::vector<std::uint64_t> borders = list_samples(file, shard, &text);
+    const auto count = static_cast<std::int64_t>(borders.size()) - 1;
+    if (const auto index = read_tar_index(file); index && *index != borders)
+      input_error(file, ".idx: is not the index of its shard, which has ", count, " samples up to byte ",
+                  borders.back());
+    if (meta)
+      if (const auto promised = meta->shard_samples.find(shard);
+          promised != meta->shard_samples.end() && promised->second != count)
+        input_error(file, ": ", count, " samples, .nv-meta promises ", promised->second);
+    lines.write(text);
+    samples += count;
+  }
+  lines.commit();
+  return samples;
 }
 
 namespace {

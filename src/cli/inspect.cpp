@@ -28,6 +28,18 @@ Exit inspect(const Config& config) {
     inspect_image(file("a picture"), images, out);
     return Exit::done;
   }
+  if (kind == "parquet" || kind == "webdataset") {
+    const std::string& out = output(config);
+    config.refuse_unread(cat("on ", kind));
+    const std::string& path = file(kind == "parquet" ? "a Parquet file" : "a shard or a directory of shards");
+    try {
+      kind == "parquet" ? inspect_parquet(path, out) : inspect_webdataset(path, out);
+    } catch (const Error& e) {  // a question about the file, whose answer is no
+      if (e.exit() != Exit::wrong_input) throw;
+      throw Error(Exit::answer_is_no, e.what());
+    }
+    return Exit::done;
+  }
   config.refuse_unread(cat("on ", kind));
   if (kind == "checkpoint") {
     const CheckpointReport report = inspect_checkpoint(file("a model directory"));
@@ -43,8 +55,8 @@ Exit inspect(const Config& config) {
     const Json* same = eval.find("same_as_expected");
     return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;
   }
-  input_error("inspect: expected tokens, image, checkpoint or eval, got '", kind, "'",
-              did_you_mean(kind, {"tokens", "image", "checkpoint", "eval"}));
+  input_error("inspect: expected tokens, image, parquet, webdataset, checkpoint or eval, got '", kind, "'",
+              did_you_mean(kind, {"tokens", "image", "parquet", "webdataset", "checkpoint", "eval"}));
 }
 
 }  // namespace ov::cli

@@ -27,7 +27,7 @@ std::vector<Command> commands() {
       {"eval", "", "scores a model's answers to held-out questions, beside two baselines that see nothing", eval},
       {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes",
        report},
-      {"inspect", "tokens|image|checkpoint|eval [FILE]",
+      {"inspect", "tokens|image|parquet|webdataset|checkpoint|eval [FILE]",
        "shows what the program makes of texts, a picture or a model directory, or what an evaluation found", inspect},
       {"trace", "",
        "writes every activation and gradient of one pass; of a CLIP model also embeddings, logits and loss", trace},

@@ -22,7 +22,7 @@ enum class RejectReason {
   empty_text,        // an OCR region or an object class that is an empty string
   no_region,         // a picture without a region, which region training cannot learn from
   duplicate_key,     // a webdataset sample whose key came before
-  damaged_shard      // a tar shard cut short or overwritten where the sample stands
+  damaged_shard      // a tar shard or a Parquet file cut short or overwritten where the sample stands
 };
 constexpr std::size_t reject_reasons = 12;
 

@@ -1,5 +1,7 @@
 #include "store/tar.h"
 
+#include <zlib.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -95,6 +97,36 @@ constexpr std::uint64_t largest_octal_size = (std::uint64_t{1} << 33) - 1;  // 1
 
 }  // namespace
 
+std::shared_ptr<const MappedFile> unpacked_tar(std::shared_ptr<const MappedFile> file) {
+  if (!file->text().starts_with("\x1f\x8b")) return file;
+  struct Stream : z_stream {
+    Stream() : z_stream{} {
+      if (::inflateInit2(this, MAX_WBITS + 16) != Z_OK) machine_error("out of memory");
+    }
+    ~Stream() { ::inflateEnd(this); }
+  } z;
+  std::string all, piece(1 << 18, '\0');
+  for (std::string_view rest = file->text(); !rest.empty() || z.avail_in;) {
+    if (z.avail_in == 0) {
+      z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(rest.data()));
+      z.avail_in = static_cast<uInt>(std::min<std::size_t>(rest.size(), 1 << 30));
+      rest.remove_prefix(z.avail_in);
+    }
+    int state = Z_OK;
+    do {
+      z.next_out = reinterpret_cast<Bytef*>(piece.data());
+      z.avail_out = static_cast<uInt>(piece.size());
+      state = ::inflate(&z, Z_NO_FLUSH);
+      all.append(piece, 0, piece.size() - z.avail_out);
+    } while (state == Z_OK && z.avail_out == 0);
+    const bool last = rest.empty() && z.avail_in == 0;
+    if (state == Z_STREAM_END && !last) state = ::inflateReset(&z);  // several members in a row
+    if ((state != Z_OK && state != Z_STREAM_END && state != Z_BUF_ERROR) || (last && state != Z_STREAM_END))
+      input_error(file->path(), ": damaged gzip data, or cut short");
+  }
+  return MappedFile::of(all, file->path());
+}
+
 TarReader::TarReader(std::shared_ptr<const MappedFile> file, std::uint64_t begin, std::uint64_t end)
     : file_(std::move(file)), at_(begin), end_(end) {}
 
@@ -165,7 +197,7 @@ bool TarReader::next(TarMember* member) {
           input_error(file_->path(), ": byte ", header_at, ": member '", shown(name),
                       "' is a sparse file, which is not read; pack it without --sparse");
         if (type == '\0' && name.ends_with('/')) break;  // how a tar of 1979 writes a directory
-        *member = {name.starts_with("./") ? name.substr(2) : name, data, begin, at};
+        *member = {name, data, begin, at};
         at_ = at;
         return true;
       default: break;  // directories, links, devices: without content for us

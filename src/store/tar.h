@@ -28,11 +28,15 @@ class TruncatedTar : public Error {
 };
 
 struct TarMember {
-  std::string name;         // without a leading "./"
+  std::string name;         // as it is, "./" in front too
   std::string_view data;    // in the mapping
   std::uint64_t begin = 0;  // byte of its first header block, extended headers included
   std::uint64_t end = 0;    // byte behind its last data block
 };
+
+// The file as it is, or what a gzip file (.tar.gz, .tgz) unpacks to, whole in memory. Throws input_error where it is
+// damaged.
+std::shared_ptr<const MappedFile> unpacked_tar(std::shared_ptr<const MappedFile> file);
 
 class TarReader {
  public:

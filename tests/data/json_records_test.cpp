@@ -144,10 +144,9 @@ TEST_CASE("records: the first bytes tell a tar archive, whatever its name is") {
   const DataSet d;
   const std::string shard = caption_shard(d, "c.tar", 3);
   CHECK(open_records(d.write("c.shard", read_file(shard)))->size() == 3);
-  CHECK(contains(message_of([&] { open_records(d.write("c.tgz", "\x1f\x8b\x08")); }), "c.tgz: looks like a gzip file"));
   const auto named = open_records(d.write("gz.tar", "\x1f\x8b\x08"));
   CHECK(contains(message_of([&] { named->read(0); }),
-                 "damaged_shard | " + d.path("gz.tar") + ": looks like a gzip file"));
+                 "damaged_shard | " + d.path("gz.tar") + ": damaged gzip data, or cut short"));
 }
 
 }  // namespace ov::loader_test

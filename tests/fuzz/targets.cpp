@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "store/energon.h"
 #include "store/jsonl.h"
+#include "store/parquet/rows.h"
 #include "store/safetensors.h"
 #include "store/tar.h"
 #include "tests/base/scratch.h"
@@ -63,6 +64,19 @@ void safetensors(std::string_view bytes) {
     const Tensor t = file.tensor(e.name);
     touch({reinterpret_cast<const char*>(t.bytes()), t.nbytes()});
   }
+}
+
+void parquet(std::string_view bytes) {
+  const ParquetFile file(MappedFile::of(bytes, "x.parquet"));
+  for (std::size_t g = 0; g < file.groups().size(); ++g) try {
+      const ParquetRows rows(file, g);
+      std::string text;
+      for (std::int64_t row = 0; row < file.groups()[g].rows; ++row, text.clear()) {
+        rows.append_json(
+            row, [](std::string_view value, std::string* to) { touch(value), *to += "0"; }, &text);
+        Json::parse(text, "x.parquet");
+      }
+    } catch (const Error&) {}
 }
 
 void tar(std::string_view bytes) {
@@ -134,6 +148,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
   static const std::vector<FuzzTarget> targets = {{"json", json},
                                                   {"jsonl", jsonl},
                                                   {"safetensors", safetensors},
+                                                  {"parquet", parquet},
                                                   {"tar", tar},
                                                   {"energon", energon},
                                                   {"tar_index", tar_index},

@@ -15,6 +15,11 @@ libjpeg62-turbo-dev | jpeglib.h          | JPEG
 libpng-dev          | png.h              | PNG
 libwebp-dev         | webp/decode.h      | WebP
 libutf8proc-dev     | utf8proc.h         | Unicode tables of the tokenizer
+libsnappy-dev       | snappy-c.h         | pages of Parquet files, as the next four
+zlib1g-dev          | zlib.h             | gzip, and the pages' checksums
+libzstd-dev         | zstd.h             | zstd
+liblz4-dev          | lz4.h              | lz4
+libbrotli-dev       | brotli/decode.h    | brotli
 clang               | clang++            | the second compiler of test-bits
 clang-format        | clang-format       | format-check
 '

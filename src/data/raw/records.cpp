@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "data/raw/parquet_records.h"
 #include "data/raw/webdataset.h"
 
 namespace ov {
@@ -24,10 +25,16 @@ class ConversationRecords : public Records {
 
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir) {
   struct stat info;
-  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return std::make_unique<Webdataset>(path);
+  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    if (!path_exists(path + "/.nv-meta") && holds_parquet(path))
+      return std::make_unique<ParquetRecords>(path, image_dir);
+    return std::make_unique<Webdataset>(path);
+  }
   auto file = MappedFile::open(path);  // once: a pipe can be read but once
   if (is_tar_name(path) || looks_like(file->text().substr(0, tar_block)) == "a tar archive")
     return std::make_unique<Webdataset>(path, std::move(file));
+  if (path.ends_with(".parquet") || file->text().starts_with("PAR1"))
+    return std::make_unique<ParquetRecords>(path, image_dir, std::move(file));
   return std::make_unique<ConversationRecords>(ConversationFile(std::move(file), image_dir));
 }
 

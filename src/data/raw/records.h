@@ -16,12 +16,13 @@ class Records {
   // 0 <= index < size(). Throws Rejected. Safe from several threads.
   virtual Conversation read(std::int64_t index) const = 0;
   // 64 hex digits that change with the number, order or text of the records. Pictures in files of their own are not
-  // read for it, and of a tar shard the members' names and places.
+  // read for it, and of a tar shard the members' names and places, of a Parquet file its footer.
   virtual std::string fingerprint() const = 0;
 };
 
-// A directory or a tar archive is a webdataset (data/raw/webdataset.h), any other file a conversation file
-// (data/raw/conversations.h), whose relative image paths start at image_dir; "" is its own directory.
+// Parquet files, or a directory of them, are data/raw/parquet_records.h; another directory or a tar archive is a
+// webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h), whose relative image
+// paths start at image_dir; "" is its own directory.
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "");
 
 }  // namespace ov

@@ -26,7 +26,9 @@ void check_class(const std::string& name, const std::string& path) {
 }  // namespace
 
 bool is_tar_name(const std::string& path) {
-  return path.size() > 4 && ::strcasecmp(path.c_str() + path.size() - 4, ".tar") == 0;
+  for (const std::string_view end : {".tar", ".tar.gz", ".tgz"})
+    if (path.size() > end.size() && ::strcasecmp(path.c_str() + path.size() - end.size(), end.data()) == 0) return true;
+  return false;
 }
 
 Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file) : path_(path) {
@@ -43,7 +45,7 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
     }
     check_class(meta->sample_class, path);
     if (meta->train.empty())
-      input_error(path, ": no shard: expected .tar files (unpacked, so not .tgz), or a list in .nv-meta/split.yaml");
+      input_error(path, ": no shard: expected .tar files (.tar.gz and .tgz too), or a list in .nv-meta/split.yaml");
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];
@@ -67,7 +69,14 @@ void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t>
   struct stat info;
   shards_.push_back({path, nullptr});
   if (::stat(path.c_str(), &info) == 0) {
-    shards_.back().file = file ? std::move(file) : MappedFile::open(path);
+    if (!file) file = MappedFile::open(path);
+    try {
+      shards_.back().file = unpacked_tar(file);
+    } catch (const Error& e) {
+      shards_.back().file = file;
+      add_fault(RejectReason::damaged_shard, e.what());
+      return;
+    }
     const Shard shard = shards_.back();
     const std::string kind = looks_like(shard.file->text().substr(0, tar_block));
     if (!kind.empty() && kind != "a tar archive")

@@ -29,7 +29,7 @@
 
 namespace ov {
 
-// Ends in .tar, in capitals or not.
+// Ends in .tar, .tar.gz or .tgz, in capitals or not.
 bool is_tar_name(const std::string& path);
 
 class Webdataset : public Records {

@@ -1,0 +1,179 @@
+#include "data/raw/parquet_records.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/sha256.h"
+#include "base/text.h"
+#include "data/raw/picture_file.h"
+#include "data/reject.h"
+
+namespace ov {
+namespace {
+
+const std::vector<std::string> picture_columns = {"image", "images"};
+const std::vector<std::string> text_columns = {"conversations", "messages", "caption", "id",
+                                               "data_source",   "source",   "video",   "videos"};
+constexpr std::int64_t cached_bytes = 64 << 20;  // on disk; texts become a few times as long
+
+std::vector<std::string> parquet_files(const std::string& directory) {
+  std::vector<std::string> out;
+  try {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
+      if (entry.path().extension() == ".parquet" && entry.is_regular_file()) out.push_back(entry.path());
+  } catch (const std::filesystem::filesystem_error& e) {
+    machine_error(directory, ": cannot be listed: ", e.code().message());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// {from: [a, b], value: [c, d]} as [{from: a, value: c}, {from: b, value: d}].
+Json turned(const Json& lists, const std::string& where) {
+  Json out = Json::array();
+  for (const auto& [key, list] : lists.members()) {
+    if (!list.is_array())
+      malformed(where, "conversations: expected a list of messages, or a list for each of their keys");
+    if (list.size() != lists.members()[0].second.size()) malformed(where, "conversations: lists of different lengths");
+  }
+  for (std::size_t i = 0; lists.size() && i < lists.members()[0].second.size(); ++i) {
+    Json message = Json::object();
+    for (const auto& [key, list] : lists.members()) message.set(key, list[i]);
+    out.push(std::move(message));
+  }
+  return out;
+}
+
+}  // namespace
+
+bool holds_parquet(const std::string& directory) { return !parquet_files(directory).empty(); }
+
+ParquetRecords::ParquetRecords(const std::string& path, const std::string& image_dir,
+                               std::shared_ptr<const MappedFile> file)
+    : path_(path), image_dir_(image_dir) {
+  const auto paths = std::filesystem::is_directory(path) ? parquet_files(path) : std::vector<std::string>{path};
+  bool any = false;
+  for (const std::string& one : paths) {
+    files_.push_back({one, "", nullptr});
+    File& f = files_.back();
+    try {
+      f.parquet = std::make_unique<ParquetFile>(file ? std::move(file) : MappedFile::open(one));
+    } catch (const Error& e) {
+      if (e.exit() != Exit::wrong_input || paths.size() == 1) throw;
+      f.fault = e.what();
+    }
+    starts_.push_back(starts_.back() + (f.parquet ? f.parquet->rows() : 1));
+    if (!f.parquet) continue;
+    std::string names;
+    bool says = false;
+    for (const ParquetNode& column : f.parquet->root().children) {
+      names += (names.empty() ? "" : ", ") + column.name;
+      says = says || column.name == "conversations" || column.name == "messages" || column.name == "caption";
+    }
+    if (!says) input_error(one, ": expected a column conversations, messages or caption, found ", shown(names));
+    any = any || f.parquet->rows() > 0;
+  }
+  if (!any) input_error(path, ": no record in ", paths.size(), " Parquet file(s)");
+}
+
+std::shared_ptr<const ParquetRows> ParquetRecords::texts(std::size_t file, std::size_t group) const {
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto t = cache_.begin(); t != cache_.end(); ++t)
+      if (t->file == file && t->group == group) {
+        cache_.splice(cache_.begin(), cache_, t);
+        return t->rows;
+      }
+  }
+  const ParquetFile& parquet = *files_[file].parquet;
+  Texts texts{file, group, 0, std::make_shared<const ParquetRows>(parquet, group, text_columns)};
+  for (const ParquetNode& column : parquet.root().children)
+    if (std::find(text_columns.begin(), text_columns.end(), column.name) != text_columns.end())
+      for (int l = column.first_leaf; l < column.first_leaf + column.leaves; ++l)
+        texts.bytes += parquet.groups()[group].chunks[static_cast<std::size_t>(l)].size;
+  const std::lock_guard lock(mutex_);
+  cache_.push_front(texts);
+  std::int64_t bytes = 0;
+  for (auto t = cache_.begin(); t != cache_.end();) {
+    bytes += t->bytes;
+    t = bytes > cached_bytes && t != cache_.begin() ? cache_.erase(t) : std::next(t);
+  }
+  return texts.rows;
+}
+
+Conversation ParquetRecords::read(std::int64_t index) const {
+  if (index < 0 || index >= size()) input_error(path_, ": record ", index, " of ", size());
+  const auto above = std::upper_bound(starts_.begin(), starts_.end(), index);
+  const auto f = static_cast<std::size_t>(above - starts_.begin()) - 1;
+  const File& file = files_[f];
+  if (!file.parquet) reject(RejectReason::damaged_shard, file.fault);
+  const std::int64_t row_of_file = index - starts_[f];
+  const auto& groups = file.parquet->groups();
+  const auto g = static_cast<std::size_t>(
+      std::upper_bound(groups.begin(), groups.end(), row_of_file,
+                       [](std::int64_t row, const ParquetGroup& group) { return row < group.first_row; }) -
+      groups.begin() - 1);
+  const std::int64_t row = row_of_file - groups[g].first_row;
+
+  Conversation out;
+  out.where = cat(file.path, ": row ", row_of_file + 1);
+  std::vector<std::string_view> views;
+  auto memory = std::make_shared<std::vector<std::shared_ptr<const void>>>();
+  std::string text, pictures;
+  const auto view = [&](std::string_view bytes, std::string* to) {
+    *to += std::to_string(views.size());
+    views.push_back(bytes);
+  };
+  or_reject(RejectReason::damaged_shard, "", [&] {
+    texts(f, g)->append_json(row, view, &text);
+    views.clear();  // of texts there are none
+    const ParquetRows rows(*file.parquet, g, picture_columns, row);
+    *memory = rows.memory();
+    rows.append_json(row, view, &pictures);
+  });
+
+  Json record = Json::parse(text, out.where);
+  if (const Json* id = record.find("id"); id && (id->is_string() || id->is_number()))
+    out.where += cat(" (id ", id->shown(), ")");
+  for (const char* key : {"video", "videos"})
+    if (const Json* video = record.find(key); video && !video->is_null() && video->dump() != "[]")
+      malformed(out.where, "has a \"", key, "\"; only pictures are read");
+  for (const char* key : {"conversations", "messages"})
+    if (const Json* lists = record.find(key); lists && lists->is_object()) record.set(key, turned(*lists, out.where));
+
+  const std::string directory = image_dir_.empty() ? parent_directory(file.path) : image_dir_;
+  const std::function<void(const Json&)> add = [&](const Json& picture) {
+    const Json *bytes = picture.is_object() ? picture.find("bytes") : &picture, *path = &picture;
+    if (picture.is_object()) path = picture.find("path");
+    if (picture.is_array()) {
+      for (const Json& one : picture.items()) add(one);
+    } else if (bytes && bytes->is_integer()) {
+      out.images.push_back(path && path->is_string() ? path->as_string() : cat("picture ", out.images.size() + 1));
+      out.image_bytes.push_back(views.at(static_cast<std::size_t>(bytes->as_int())));
+    } else if (path && path->is_string() && !path->as_string().empty()) {
+      out.images.push_back(picture_path(*path, directory, out.where));
+      const auto opened = open_picture(out.images.back(), out.where);
+      out.image_bytes.push_back(opened->text());
+      memory->push_back(opened);
+    }
+  };
+  const Json parts = Json::parse(pictures, out.where);
+  for (const auto& [key, value] : parts.members()) add(value);
+  out.memory = memory;
+  out.turns = turns_of(record, out.images.size(), out.where);
+  out.source = source_of(record, path_);
+  place_pictures(out);
+  return out;
+}
+
+std::string ParquetRecords::fingerprint() const {
+  Sha256 hash;
+  for (const File& f : files_) {
+    const std::string name = f.path.substr(std::min(path_.size(), f.path.size()));
+    hash.update(name.data(), name.size() + 1);
+    if (f.parquet) hash.update(f.parquet->footer().data(), f.parquet->footer().size());
+  }
+  return hash.hex();
+}
+
+}  // namespace ov
