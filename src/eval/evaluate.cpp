@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <numeric>
 
 #include "base/parallel.h"
 #include "base/text.h"
@@ -12,7 +14,7 @@
 namespace ov {
 namespace {
 
-constexpr std::int64_t round_size = 64;  // pictures or questions between two reports of progress
+constexpr std::int64_t round_size = 64;  // questions between two reports of progress
 
 Image constant(ImageSize size, int grey) {
   Image image(size.width, size.height);
@@ -121,24 +123,37 @@ class Evaluator {
   }
 
   void answer_all() {
-    // Neighbours in a round come from far apart, so that no thread is left with all the captions.
-    const std::size_t n = jobs_.size(), stride = (n + round_size - 1) / round_size;
-    std::vector<std::size_t> order;
-    for (std::size_t first = 0; first < stride; ++first)
-      for (std::size_t i = first; i < n; i += stride) order.push_back(i);
+    // Questions about one picture one after another: its keys are computed once.
+    const std::size_t n = jobs_.size();
+    std::vector<std::size_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return jobs_[a].picture < jobs_[b].picture; });
 
-    if (options_.progress) options_.progress(0, static_cast<std::int64_t>(n));
-    for (std::size_t begin = 0; begin < n; begin += round_size) {
-      const std::size_t end = std::min(begin + round_size, n);
-      parallel_for(static_cast<std::int64_t>(end - begin), [&](std::int64_t i) {
-        Job& j = jobs_[order[begin + static_cast<std::size_t>(i)]];
-        j.answer = answer(j);
-      });
-      if (options_.progress) options_.progress(static_cast<std::int64_t>(end), static_cast<std::int64_t>(n));
+    std::int64_t done = 0;
+    std::exception_ptr error;
+    const auto progress = [&] {
+      if (options_.progress) options_.progress(done, static_cast<std::int64_t>(n));
+    };
+    progress();
+    Engine engine(model_, options_.engine);
+    for (const std::size_t i : order) {
+      Job& j = jobs_[i];
+      Request request = asked(j);
+      const auto ids = std::make_shared<std::vector<std::int64_t>>();
+      request.token = [ids](const Token& t) { return ids->push_back(t.id), true; };
+      request.done = [&, ids](const Finish& f) {
+        if (f.error && !error) error = f.error;
+        j.answer = std::string(trimmed(processor_.tokenizer().decode(*ids)));
+        if (++done % round_size == 0 || done == std::ssize(jobs_)) progress();
+      };
+      engine.submit(std::move(request));
     }
+    while (!error && engine.step()) {}
+    if (error) std::rethrow_exception(error);
   }
 
-  std::string answer(const Job& j) const {
+  Request asked(const Job& j) const {
     const Var& features = seen_[j.picture];
     const std::string& question = j.question->question;
     const bool placed = question.find(image_tag) != question.npos;
@@ -147,10 +162,10 @@ class Evaluator {
     const std::vector<std::int64_t> image_tokens = {features.dim(0)};
     const Encoded e = encode_conversation(processor_.tokenizer(), turns, image_tokens);
     const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
-    const std::vector<std::int64_t> prompt(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
-    const auto ids = generate_from_features(model_, prompt, features,
-                                            {.max_new_tokens = options_.max_new_tokens, .stop = options_.stop});
-    return std::string(trimmed(processor_.tokenizer().decode(ids)));
+    return {.prompt = std::vector<std::int64_t>(e.ids.begin(), e.ids.begin() + (first - e.labels.begin())),
+            .pictures = {{.features = features, .name = cat(j.picture)}},
+            .max_new_tokens = options_.max_new_tokens,
+            .stop = options_.stop};
   }
 
   const Onevision& model_;

@@ -4,8 +4,8 @@
 //   grey        the same trained model, shown one constant grey of the picture's size
 //
 // Every question is asked by itself, its ids those of training up to the answer (text/conversation.h), decoded
-// greedily. Each picture is encoded once. Questions run side by side, one a thread with its kernels serial: the same
-// bits as one by one, so eval.json and predictions.jsonl are the same bytes for any number of threads.
+// greedily. Each picture is encoded once. Questions run side by side in one engine: the same bits as one by one, so
+// eval.json and predictions.jsonl are the same bytes for any number of threads and any batch.
 //
 //   eval.json          {"categories": {NAME: {"n", "accuracy", "blind_accuracy", "blind_commonest", "blind_grey"}},
 //                       "mean", "templates": {NAME: {"category", "n", "accuracy"}}, "rejects", "model_sha256",
@@ -19,7 +19,7 @@
 
 #include "data/sample/processor.h"
 #include "eval/questions.h"
-#include "model/onevision.h"
+#include "generate/engine.h"
 
 namespace ov {
 
@@ -31,6 +31,7 @@ struct EvalOptions {
   std::vector<std::int64_t> stop = {};  // read_stop_ids(model directory)
   std::int64_t limit = 0;               // questions of each category; 0: all
   std::int64_t max_rejects = 0;         // questions that may be passed over for faults
+  EngineOptions engine = {};
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 

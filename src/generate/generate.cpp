@@ -3,43 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/json.h"
 
 namespace ov {
 namespace {
 
-void check_id(std::int64_t id, std::int64_t vocabulary) {
-  if (id < 0 || id >= vocabulary) input_error("generate: id ", id, " where the vocabulary has ", vocabulary, " rows");
-}
-
 std::int64_t room(const Onevision& model, const std::vector<std::int64_t>& prompt, std::int64_t max_new_tokens) {
-  if (prompt.empty()) input_error("generate: the prompt has no tokens");
-  for (const std::int64_t id : prompt) check_id(id, model.config().text.vocabulary);
-  const auto n = static_cast<std::int64_t>(prompt.size());
-  const std::int64_t most = model.config().text.max_positions;
-  if (max_new_tokens > most - n)
-    input_error("max_new_tokens is ", max_new_tokens, " after a prompt of ", n,
-                " tokens, where max_position_embeddings of config.json is ", most);
-  return n + std::max<std::int64_t>(0, max_new_tokens);
-}
-
-bool all_finite(const Tensor& t) {
-  bool finite = true;
-  by_dtype(t.dtype(), [&](auto v) {
-    for (const auto x : t.to_vector<decltype(v)>()) finite = finite && std::isfinite(x);
-  });
-  return finite;
-}
-
-// As training does, an answer stops at the first number that is none, and says where it came from.
-void check_finite(const Onevision& model, const Tensor& logits, std::int64_t position) {
-  if (all_finite(logits)) return;
-  const std::string where = cat("generate: the logits after token ", position, " are not finite numbers");
-  for (const auto& e : model.parameters().entries())
-    if (!all_finite(e.parameter.value)) machine_error(where, "; neither is the parameter ", e.parameter.name);
-  machine_error(where, ", though every parameter is");
+  check_prompt(model, prompt, max_new_tokens);
+  return std::ssize(prompt) + std::max<std::int64_t>(0, max_new_tokens);
 }
 
 Var features_of(const Onevision& model, const Tensor& pixel_values, const std::vector<Grid>& grids) {
@@ -63,11 +35,12 @@ Generation::Generation(const Onevision& model, const std::vector<std::int64_t>& 
   const OnevisionInputs inputs = single_segment(prompt, {}, {}, model.parameters().device());
   // Only the last row goes through the head: the rest of the prompt predicts nothing that is asked for.
   logits_ = model.logits(Var{last_row(model.hidden(nullptr, inputs, features, &cache_).value)}).value;
-  check_finite(model, logits_, cache_.length());
+  check_finite(model, row_of_logits(logits_, 0), cache_.length());
 }
 
 void Generation::append(std::int64_t id) {
-  check_id(id, model_.config().text.vocabulary);
+  if (id < 0 || id >= model_.config().text.vocabulary)
+    input_error("generate: id ", id, " where the vocabulary has ", model_.config().text.vocabulary, " rows");
   Device& device = model_.parameters().device();
   const std::int64_t n = cache_.length();
   // One query, at position n, that sees the n cached keys and its own.
@@ -76,9 +49,10 @@ void Generation::append(std::int64_t id) {
       .positions = index_tensor("positions", {n}, {1}, 0, cache_.capacity(), device),
       .segments = std::make_shared<kernels::Segments>(kernels::SegmentTable{{0, 1, 0, n + 1}}, 1, n + 1, true, device),
       .pixel_values = {},
-      .grids = {}};
+      .grids = {},
+      .feature_rows = {-1}};  // a placeholder that the model itself wrote has no picture
   logits_ = model_.logits(model_.hidden(nullptr, step, {}, &cache_)).value;
-  check_finite(model_, logits_, cache_.length());
+  check_finite(model_, row_of_logits(logits_, 0), cache_.length());
 }
 
 std::int64_t greedy(const Tensor& logits) {
@@ -89,22 +63,34 @@ std::int64_t greedy(const Tensor& logits) {
 std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std::int64_t>& prompt,
                                    const Tensor& pixel_values, const std::vector<Grid>& grids,
                                    const GenerateOptions& options, const std::function<bool(std::int64_t)>& callback) {
-  return generate_from_features(model, prompt, features_of(model, pixel_values, grids), options, callback);
+  std::vector<std::int64_t> ids;
+  std::exception_ptr error;
+  Engine engine(model, {.max_running = 1, .share = false});
+  engine.submit({.prompt = prompt,
+                 .pictures = split_pictures(pixel_values, grids),
+                 .sampling = options.sampling,
+                 .max_new_tokens = options.max_new_tokens,
+                 .stop = options.stop,
+                 .token =
+                     [&](const Token& t) {
+                       ids.push_back(t.id);
+                       return !callback || callback(t.id);
+                     },
+                 .done = [&](const Finish& f) { error = f.error; }});
+  engine.run();
+  if (error) std::rethrow_exception(error);
+  return ids;
 }
 
-std::vector<std::int64_t> generate_from_features(const Onevision& model, const std::vector<std::int64_t>& prompt,
-                                                 const Var& features, const GenerateOptions& options,
-                                                 const std::function<bool(std::int64_t)>& callback) {
-  std::vector<std::int64_t> ids;
-  Generation generation(model, prompt, features, options.max_new_tokens);
-  while (static_cast<std::int64_t>(ids.size()) < options.max_new_tokens) {
-    const std::int64_t id = greedy(generation.logits());
-    ids.push_back(id);
-    if (callback && !callback(id)) break;
-    if (std::find(options.stop.begin(), options.stop.end(), id) != options.stop.end()) break;
-    if (static_cast<std::int64_t>(ids.size()) < options.max_new_tokens) generation.append(id);
+std::vector<Picture> split_pictures(const Tensor& pixel_values, const std::vector<Grid>& grids) {
+  std::vector<Picture> pictures;
+  if (!grids.empty()) check_patches(grids, pixel_values.dim(0));
+  std::int64_t row = 0;
+  for (const Grid& g : grids) {
+    pictures.push_back({.pixel_values = pixel_values.slice(0, row, row + g.patches()), .grid = g});
+    row += g.patches();
   }
-  return ids;
+  return pictures;
 }
 
 std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std::vector<std::int64_t>& otherwise,

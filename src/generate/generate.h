@@ -1,17 +1,18 @@
-// Greedy decoding with a KV cache: the answer that a model gives, one token at a time.
+// One answer: the engine with a single request, and its two halves for those who choose ids themselves.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "model/onevision.h"
+#include "generate/engine.h"
 
 namespace ov {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 128;
   std::vector<std::int64_t> stop = {};  // ids that end the answer; the one that came is part of the result
+  Sampling sampling = {};
 };
 
 // `prompt`: ids with one image placeholder for each merged patch; pixel_values [P, 3·14·14] of any floating dtype,
@@ -27,10 +28,8 @@ std::vector<std::int64_t> generate(const Onevision& model, const std::vector<std
                                    const Tensor& pixel_values, const std::vector<Grid>& grids,
                                    const GenerateOptions& options,
                                    const std::function<bool(std::int64_t id)>& callback = nullptr);
-// The same on pictures that are encoded already (Onevision::encode_images); null without pictures.
-std::vector<std::int64_t> generate_from_features(const Onevision& model, const std::vector<std::int64_t>& prompt,
-                                                 const Var& features, const GenerateOptions& options,
-                                                 const std::function<bool(std::int64_t id)>& callback = nullptr);
+// A request's pictures, of patches that lie one below the other.
+std::vector<Picture> split_pictures(const Tensor& pixel_values, const std::vector<Grid>& grids);
 
 // The two halves of it, for those who look at logits or choose ids themselves.
 class Generation {

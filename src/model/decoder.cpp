@@ -79,7 +79,7 @@ Decoder::Decoder(Parameters& set, const TextConfig& c)
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvCache* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
+                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
   const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache, forced};
   const bool adapted = set->adapts(Module::language_model) || set->adapts(Module::experts);
   Var h = x;

@@ -7,16 +7,25 @@
 
 namespace ov {
 
-// Keys (after norm and rotation) and values of the tokens so far, for generation one token at a time.
-class KvCache {
+// Keys (after norm and rotation) and values of tokens that went before: a layer hands over those of its T fresh tokens
+// and gets all rows that the segments of this pass speak of.
+class KvStore {
+ public:
+  virtual ~KvStore() = default;
+  virtual Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) = 0;
+  virtual Tensor append_values(std::int64_t layer, const Tensor& v_TKD) = 0;
+  virtual void advance(std::int64_t tokens) = 0;  // after the last layer
+};
+
+// Of one sequence, in one piece: rows length() .. length() + T of a layer are written, all up to there come back.
+class KvCache : public KvStore {
  public:
   KvCache(const TextConfig& config, std::int64_t capacity, Dtype dtype, Device& device);
   std::int64_t length() const { return length_; }
   std::int64_t capacity() const { return capacity_; }
-  void advance(std::int64_t tokens) { length_ += tokens; }
-  // Writes rows length() .. length() + T of a layer and returns all rows up to there.
-  Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) const { return append(keys_, layer, k_TKD); }
-  Tensor append_values(std::int64_t layer, const Tensor& v_TKD) const { return append(values_, layer, v_TKD); }
+  void advance(std::int64_t tokens) override { length_ += tokens; }
+  Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) override { return append(keys_, layer, k_TKD); }
+  Tensor append_values(std::int64_t layer, const Tensor& v_TKD) override { return append(values_, layer, v_TKD); }
 
  private:
   Tensor append(const std::vector<Tensor>& rows, std::int64_t layer, const Tensor& fresh) const;
@@ -27,7 +36,7 @@ class KvCache {
 struct DecoderStep {
   std::shared_ptr<const kernels::Segments> segments;  // causal within each row of it
   RopeTable rope;
-  KvCache* cache = nullptr;
+  KvStore* cache = nullptr;
   std::span<const Tensor> forced = {};  // Decoder::forward
 };
 
@@ -50,7 +59,7 @@ struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
   // h [T,C], positions [T] i64 -> [T,C] after the last norm. What the routers say goes into `routers`, if given.
   // forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
-  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvCache* cache,
+  Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
 
   const Parameters* set;

@@ -57,7 +57,7 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
 
 }  // namespace
 
-Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache,
+Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache,
                       Routers* routers) const {
   Parameter& table = *language_model_->embed_tokens;
   Device& device = parameters_.device();
@@ -65,11 +65,11 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
   const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
   Var h = named("model.language_model.embed_tokens", embedding(ids, tape ? tape->parameter(table) : Var{table.value}),
                 tape ? tape->tracer() : nullptr);
-  // Behind a cached prompt every id is text: a placeholder that the model itself wrote has no picture.
-  if (visual_ && (!cache || cache->length() == 0)) {
+  if (visual_) {
     const std::int64_t rows = features ? features.dim(0) : 0;
-    std::vector<std::int64_t> source(inputs.input_ids.size(), -1);
-    if (device.has_data()) source = image_sources(inputs.input_ids, config_.image_token, rows);  // plan's ids are zeros
+    std::vector<std::int64_t> source = inputs.feature_rows;
+    if (source.empty() && device.has_data()) source = image_sources(inputs.input_ids, config_.image_token, rows);
+    source.resize(inputs.input_ids.size(), -1);  // plan's ids are zeros
     if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
   return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers,

@@ -16,6 +16,8 @@ struct OnevisionInputs {
   std::shared_ptr<const kernels::Segments> segments;
   Tensor pixel_values;      // [P, 3·14·14] of any floating dtype, on any device, null without pictures
   std::vector<Grid> grids;  // one a picture
+  // By token, the row of the features that stands there, -1 for text. Empty: at the placeholders, in order.
+  std::vector<std::int64_t> feature_rows = {};
 };
 
 // One causal segment over all ids, positions from 0.
@@ -30,7 +32,7 @@ class Onevision {
   // Merged features of all pictures [ΣP/4, H].
   Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
   // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
-  Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvCache* cache = nullptr,
+  Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache = nullptr,
              Routers* routers = nullptr) const;
   Var hidden(Tape* tape, const OnevisionInputs& inputs) const {
     return hidden(tape, inputs, encode_images(tape, inputs));

@@ -15,7 +15,7 @@ autograd: comm
 nn:       autograd
 parallel: nn
 model:    parallel store
-generate: model
+generate: model text
 data:     store text image
 train:    model data
 rl:       train

@@ -1,0 +1,93 @@
+// Keys and values of many answers at once, in pages of 64 tokens that one pool holds.
+//
+// A page full of prompt tokens is known by what stands in it and before it, so whoever begins with the same tokens and
+// pictures uses the same page: its keys are the same bits. Such pages stay when nobody uses them any more, until their
+// place is needed: the one unused for the longest goes, of equals the one farthest from the beginning.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "model/decoder.h"
+
+namespace ov {
+
+constexpr std::int64_t page_tokens = 64;  // a block of keys (kernels/attention.h)
+
+// Which page holds what; knows no tensors.
+class PageTable {
+ public:
+  struct Shared {
+    std::int64_t page = 0, depth = 0, users = 0;
+    std::uint64_t stamp = 0;
+    bool computed = false;    // its keys are there
+    std::uint64_t owner = 0;  // the answer that computes it, 0: nobody yet
+    std::pair<std::uint64_t, std::vector<std::int64_t>> key;
+  };
+  // The pages of one answer: the first are shared, the rest its own.
+  struct Lease {
+    std::vector<std::uint64_t> shared;  // numbers for at()
+    std::vector<std::int64_t> pages;    // of all, in order
+  };
+
+  explicit PageTable(std::int64_t pages);
+  // `pages` pages for answer `who`, of which the first shared.size() / 64 hold these tokens; false when there is not
+  // enough room now. Pages that are new to the table belong to `who` until they are computed.
+  bool lease(std::uint64_t who, std::span<const std::int64_t> shared, std::int64_t pages, Lease* lease);
+  void release(std::uint64_t who, const Lease& lease);
+  Shared& at(std::uint64_t number) { return shared_.at(number); }
+
+  std::int64_t pages() const { return pages_; }
+  std::int64_t unused() const { return std::ssize(free_); }  // hold nothing
+  std::int64_t kept() const { return std::ssize(idle_); }    // hold a prefix that nobody uses now
+  std::int64_t evicted() const { return evicted_; }          // so far
+
+ private:
+  std::int64_t take();  // a free page, by eviction if need be
+  void forget(std::uint64_t number);
+
+  std::int64_t pages_, evicted_ = 0;
+  std::uint64_t next_ = 1, clock_ = 0;
+  std::set<std::int64_t> free_;
+  std::unordered_map<std::uint64_t, Shared> shared_;
+  std::map<std::pair<std::uint64_t, std::vector<std::int64_t>>, std::uint64_t> numbers_;  // (page before, tokens)
+  std::set<std::tuple<std::uint64_t, std::int64_t, std::uint64_t>> idle_;                 // stamp, -depth, number
+};
+
+// The pool itself. A pass tells with `begin` where its fresh rows go; layers then read the pages of all its answers one
+// below the other: in place where they lie so, else copied together.
+class PagePool : public KvStore {
+ public:
+  PagePool(const TextConfig& config, std::int64_t pages, Dtype dtype, Device& device);
+  static std::int64_t page_bytes(const TextConfig& config, Dtype dtype);
+
+  // Rows `fresh` [begin, end) of the pass are tokens first, first + 1 ... of an answer with these pages; it reads its
+  // tokens up to the last of them.
+  struct Part {
+    const std::vector<std::int64_t>* pages;
+    std::int64_t begin, end, first;
+  };
+  std::int64_t begin(std::span<const Part> parts);  // returns how many rows are read
+
+  Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) override { return append(keys_, 0, layer, k_TKD); }
+  Tensor append_values(std::int64_t layer, const Tensor& v_TKD) override { return append(values_, 1, layer, v_TKD); }
+  void advance(std::int64_t) override {}
+
+ private:
+  struct Run {
+    std::int64_t from, to, rows;
+  };
+  static void add(std::vector<Run>& runs, Run run);
+  Tensor append(const std::vector<Tensor>& pool, std::size_t which, std::int64_t layer, const Tensor& fresh);
+
+  std::vector<Tensor> keys_, values_;  // one a layer: [64 pages, K, D]
+  std::vector<Run> writes_, reads_;    // fresh rows to the pool, the pool to what is read
+  std::int64_t read_rows_ = 0;
+  Tensor together_[2];  // [rows, K, D], kept from pass to pass
+};
+
+}  // namespace ov

@@ -1,0 +1,305 @@
+// The engine: one answer's bits, whatever happens around it.
+#include "generate/engine.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <memory>
+
+#include "base/rng.h"
+#include "generate/generate.h"
+#include "nn/init.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+std::unique_ptr<Onevision> small_model(bool mixture, Dtype dtype = Dtype::f32) {
+  ModelConfig c;
+  c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
+  c.text = {.vocabulary = 96,
+            .hidden = 32,
+            .intermediate = 48,
+            .layers = 2,
+            .heads = 4,
+            .kv_heads = 2,
+            .head_dim = 8,
+            .max_positions = 2048,
+            .rope_theta = 1e4};
+  c.text.tied = true;
+  if (mixture) c.text.experts = 4, c.text.experts_per_token = 2, c.text.expert_intermediate = 24;
+  c.image_token = 90;
+  auto m = std::make_unique<Onevision>(c);
+  m->parameters().allocate(dtype, cpu());
+  initialize(m->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
+  return m;
+}
+
+// What came of a request. Bits, so log-probabilities are compared as such.
+struct Answer {
+  std::vector<std::int64_t> ids;
+  std::vector<double> logprobs;
+  Finish finish;
+  int ended = 0;
+  bool operator==(const Answer& o) const {
+    return ids == o.ids && logprobs.size() == o.logprobs.size() && finish.why == o.finish.why &&
+           std::memcmp(logprobs.data(), o.logprobs.data(), logprobs.size() * sizeof(double)) == 0;
+  }
+};
+
+// Questions on five pictures with a long system text in common: prompts of 3 to 400 tokens, half of them sampled.
+class Questions {
+ public:
+  explicit Questions(const Onevision& model, int n) {
+    const Philox random(11, "questions");
+    std::uint64_t at = 0;
+    for (int i = 0; i < 5; ++i) {
+      const Grid grid{1, 4 + 2 * (i % 3), 4 + 2 * (i / 2)};
+      const Tensor pixels({grid.patches(), model.config().vision.patch_values()}, Dtype::f32, cpu());
+      for (std::int64_t k = 0; k < pixels.numel(); ++k) pixels.data<float>()[k] = random.normal(at++);
+      pictures_.push_back({.pixel_values = pixels, .grid = grid});
+    }
+    const auto word = [&] { return static_cast<std::int64_t>(random.below(at++, 90)); };
+    std::vector<std::int64_t> system;
+    for (int i = 0; i < 150; ++i) system.push_back(word());
+    for (int i = 0; i < n; ++i) {
+      Request r{.prompt = i % 5 == 4 ? std::vector<std::int64_t>{word()} : system, .max_new_tokens = 1 + i % 13};
+      for (int p = 0; p < i % 3; ++p) {
+        r.pictures.push_back(pictures_[static_cast<std::size_t>(i / 3 + p) % 5]);
+        r.prompt.insert(r.prompt.end(), static_cast<std::size_t>(r.pictures.back().grid.patches() / 4), 90);
+        r.prompt.push_back(word());
+      }
+      const std::uint64_t more = random.below(at++, 160);
+      for (std::uint64_t k = 0; k < more; ++k) r.prompt.push_back(word());
+      r.sampling.top_logprobs = 2;
+      if (i % 2)
+        r.sampling = {.temperature = 1.3,
+                      .top_k = 40,
+                      .top_p = 0.95,
+                      .repetition_penalty = 1.1,
+                      .seed = 5 + i % 4u,
+                      .top_logprobs = 2};
+      r.stop = {7};
+      all_.push_back(std::move(r));
+    }
+  }
+  const std::vector<Request>& all() const { return all_; }
+
+ private:
+  std::vector<Picture> pictures_;
+  std::vector<Request> all_;
+};
+
+std::uint64_t ask(Engine& engine, Request r, Answer& answer) {
+  r.token = [&answer](const Token& t) {
+    answer.ids.push_back(t.id), answer.logprobs.push_back(t.logprob);
+    for (const auto& [id, logprob] : t.top) answer.logprobs.push_back(logprob);
+    return true;
+  };
+  r.done = [&answer](const Finish& f) { answer.finish = f, ++answer.ended; };
+  return engine.submit(std::move(r));
+}
+
+std::vector<Answer> one_by_one(const Onevision& model, const std::vector<Request>& requests) {
+  std::vector<Answer> answers(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    Engine engine(model, {.max_running = 1, .share = false});
+    ask(engine, requests[i], answers[i]);
+    engine.run();
+  }
+  return answers;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "engine: an answer's bits are those of the request alone: batch, arrival, cancelled neighbours, chunk, "
+    "sharing, threads") {
+  for (const bool mixture : {false, true}) {
+    const auto model = small_model(mixture);
+    const Questions questions(*model, mixture ? 12 : 36);
+    const std::vector<Answer> alone = one_by_one(*model, questions.all());
+    const std::size_t n = alone.size();
+    std::size_t tokens = 0;
+    for (const Answer& a : alone) {
+      CHECK(a.ended == 1);
+      CHECK_FALSE(a.finish.error);
+      tokens += a.ids.size();
+    }
+    CHECK(tokens > 3 * n);
+    std::uint64_t seed = 0;
+    for (const int threads : {1, 2}) {
+      const Threads use(threads);
+      for (const std::int64_t chunk : {16, 512})
+        for (const bool share : {false, true})
+          for (const bool crowd : {false, true}) {
+            if (mixture && threads == 2) continue;
+            CAPTURE(mixture);
+            CAPTURE(threads);
+            CAPTURE(chunk);
+            CAPTURE(share);
+            CAPTURE(crowd);
+            // A crowd: any order, a few at a time, and others that are cancelled at any moment.
+            const Philox random(++seed, "arrivals");
+            std::uint64_t at = 0;
+            Engine engine(*model, {.chunk = chunk, .max_running = crowd ? 7 : 64, .share = share});
+            std::vector<Answer> answers(n), cancelled(n);
+            const Permutation order(static_cast<std::int64_t>(n), seed, 0);
+            for (std::size_t i = 0; i < n; ++i) {
+              const std::size_t q = crowd ? static_cast<std::size_t>(order(static_cast<std::int64_t>(i))) : i;
+              std::uint64_t other = 0;
+              if (crowd && i % 3 == 0) other = ask(engine, questions.all()[(q + 1) % n], cancelled[i]);
+              ask(engine, questions.all()[q], answers[q]);
+              if (crowd)
+                for (std::uint64_t k = random.below(at++, 4); k > 0; --k) engine.step();
+              if (other) engine.cancel(other);
+            }
+            engine.run();
+            bool same = true;
+            for (std::size_t i = 0; i < n; ++i) same = same && answers[i] == alone[i] && answers[i].ended == 1;
+            CHECK(same);
+            const EngineStats stats = engine.stats();
+            CHECK(stats.running == 0);
+            CHECK(stats.waiting == 0);
+            CHECK(stats.used_pages == 0);
+            CHECK((stats.shared_tokens > 0) == share);
+            if (share) CHECK(stats.kept_pages > 0);
+          }
+    }
+  }
+}
+
+TEST_CASE("engine: bf16 answers too") {
+  const auto model = small_model(false, Dtype::bf16);
+  const Questions questions(*model, 10);
+  const std::vector<Answer> alone = one_by_one(*model, questions.all());
+  Engine engine(*model, {.chunk = 48});
+  std::vector<Answer> answers(alone.size());
+  for (std::size_t i = 0; i < alone.size(); ++i) ask(engine, questions.all()[i], answers[i]);
+  engine.run();
+  CHECK(answers == alone);
+}
+
+TEST_CASE(
+    "engine: a prefix is computed once, also by requests that arrive together; its pages are evicted for others") {
+  const auto model = small_model(false);
+  std::vector<std::int64_t> prompt(200);
+  for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<std::int64_t>(i * 7 % 90);
+  const std::int64_t page = PagePool::page_bytes(model->config().text, Dtype::f32);
+  // Room for 16 pages: 200 tokens and 8 new ones are 4, of which 3 are shared.
+  Engine engine(*model, {.max_running = 8, .cache_bytes = 16 * page, .fitted = false});
+  std::vector<Answer> answers(8);
+  for (Answer& a : answers) ask(engine, {.prompt = prompt, .max_new_tokens = 8}, a);
+  engine.run();
+  for (const Answer& a : answers) CHECK(a.ids == answers[0].ids);
+  EngineStats s = engine.stats();
+  CHECK(s.pages == 16);
+  CHECK(s.shared_tokens == 7 * 192);
+  CHECK(s.prompt_tokens == 192 + 8 * 8);
+  CHECK(s.kept_pages == 3);
+  CHECK(s.evicted_pages == 0);
+  // Others come, and the oldest prefixes go: the last ones asked are still there, the first is not.
+  const auto asked = [&](std::int64_t first) {
+    prompt[0] = first;
+    Answer a;
+    ask(engine, {.prompt = prompt, .max_new_tokens = 8}, a);
+    engine.run();
+    return a.finish.shared_tokens;
+  };
+  CHECK(asked(0) == 192);
+  for (std::int64_t first = 1; first < 6; ++first) CHECK(asked(first) == 0);
+  CHECK(engine.stats().evicted_pages > 0);
+  CHECK(asked(5) == 192);
+  CHECK(asked(0) == 0);
+}
+
+TEST_CASE("engine: whoever waits for a page goes on when the one that computes it is cancelled") {
+  const auto model = small_model(false);
+  const std::vector<std::int64_t> prompt(300, 4);
+  Engine engine(*model, {.chunk = 40});
+  Answer first, second, alone;
+  const std::uint64_t number = ask(engine, {.prompt = prompt, .max_new_tokens = 4}, first);
+  ask(engine, {.prompt = prompt, .max_new_tokens = 4}, second);
+  engine.step(), engine.step();
+  engine.cancel(number);
+  engine.run();
+  CHECK(first.finish.why == Ended::cancelled);
+  CHECK(first.ids.empty());
+  Engine other(*model, {});
+  ask(other, {.prompt = prompt, .max_new_tokens = 4}, alone);
+  other.run();
+  CHECK(second == alone);
+}
+
+TEST_CASE("engine: equal placeholders with other pictures share nothing beyond what is equal") {
+  const auto model = small_model(false);
+  const Questions questions(*model, 12);
+  Request r = questions.all()[1];
+  r.prompt.insert(r.prompt.end(), 200, 3);
+  Request other = r;
+  const Tensor pixels = r.pictures[0].pixel_values.contiguous_copy();
+  pixels.data<float>()[5] += 1;
+  other.pictures[0].pixel_values = pixels;
+  const auto alone = one_by_one(*model, {r, other});
+  Engine engine(*model, {});
+  std::vector<Answer> answers(3);
+  for (const std::size_t i : {0, 1, 2}) {
+    ask(engine, i == 1 ? other : r, answers[i]);
+    engine.run();
+  }
+  CHECK(answers[0] == alone[0]);
+  CHECK(answers[1] == alone[1]);
+  CHECK(answers[2] == alone[0]);
+  CHECK(answers[1].finish.shared_tokens == 128);  // of 150 tokens before the picture
+  CHECK(answers[2].finish.shared_tokens > 192);
+  CHECK(engine.stats().pictures == 2);
+}
+
+TEST_CASE("engine: what can never be answered is refused with numbers, and waiting is bounded") {
+  const auto model = small_model(false);
+  const std::int64_t page = PagePool::page_bytes(model->config().text, Dtype::f32);
+  Engine engine(*model, {.max_running = 1, .max_waiting = 2, .cache_bytes = 3 * page, .fitted = false});
+  Answer a[4];
+  CHECK(thrown([&] { ask(engine, {.prompt = std::vector<std::int64_t>(100, 1), .max_new_tokens = 94}, a[0]); }) ==
+        "the prompt of 100 tokens and an answer of 94 need 256 tokens of cache, which has 192 (engine.cache_gb)");
+  CHECK(thrown([&] {
+          ask(engine, {.prompt = {1, 90}}, a[0]);
+        }) == "input_ids holds 1 image placeholders, the pictures have 0 tokens");
+  CHECK(thrown([&] { ask(engine, {.prompt = {1}, .sampling = {.top_p = 2}}, a[0]); }).find("top_p") == 0);
+  const std::vector<std::int64_t> whole(100, 1);
+  for (int i = 0; i < 2; ++i) ask(engine, {.prompt = whole, .max_new_tokens = 93}, a[i]);
+  CHECK_THROWS_AS(ask(engine, {.prompt = {1}}, a[2]), EngineFull);
+  engine.step();
+  CHECK(engine.stats().running == 1);
+  ask(engine, {.prompt = {1}, .max_new_tokens = 3}, a[2]);  // one began, so one more may wait
+  engine.run();
+  CHECK(a[0] == a[1]);
+  CHECK(a[0].ids.size() == 93);
+  CHECK(a[2].ids.size() == 3);
+  CHECK(a[2].finish.why == Ended::length);
+}
+
+TEST_CASE(
+    "engine: log-probabilities of a prompt are those of its tokens as answers; a callback that throws ends its own") {
+  const auto model = small_model(false);
+  Answer written, read, thrown_at, beside;
+  Engine engine(*model, {.chunk = 16});
+  ask(engine, {.prompt = {1, 2, 3}, .sampling = {.top_logprobs = 0}, .max_new_tokens = 40}, written);
+  engine.run();
+  std::vector<std::int64_t> prompt = {1, 2, 3};
+  prompt.insert(prompt.end(), written.ids.begin(), written.ids.end());
+  ask(engine, {.prompt = prompt, .sampling = {.top_logprobs = 0}, .max_new_tokens = 0, .prompt_logprobs = true}, read);
+  Request bad{.prompt = {1, 2, 3}};
+  bad.token = [](const Token&) -> bool { throw std::runtime_error("no"); };
+  bad.done = [&](const Finish& f) { thrown_at.finish = f; };
+  engine.submit(bad);
+  ask(engine, {.prompt = {1, 2, 3}, .sampling = {.top_logprobs = 0}, .max_new_tokens = 40}, beside);
+  engine.run();
+  REQUIRE(read.ids.size() == prompt.size() - 1);
+  CHECK(std::equal(prompt.begin() + 1, prompt.end(), read.ids.begin()));
+  CHECK(std::equal(written.logprobs.begin(), written.logprobs.end(), read.logprobs.begin() + 2));
+  CHECK(thrown_at.finish.why == Ended::failed);
+  CHECK(beside == written);
+}
