@@ -56,6 +56,7 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
       r.reward += *r.box_in_think * 0.5;
     }
   } catch (const Raised& e) { r.raised = e.what(); } catch (const PatternTookTooLong& e) { r.raised = e.what(); }
+  if (!r.raised.empty()) r.extracted = encode(last_answer(text).value_or(U""));
   return r;
 }
 
