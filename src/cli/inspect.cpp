@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
+#include "rl/reward.h"
 
 namespace ov::cli {
 
@@ -19,6 +20,17 @@ Exit inspect(const Config& config) {
                       &out = output(config, "{\"ids\":[");
     config.refuse_unread("on tokens");
     inspect_tokens(tokenizer, in, out);
+    return Exit::done;
+  }
+  if (kind == "reward") {
+    if (config.operands().size() > 1)
+      input_error("inspect reward: unexpected argument '", config.operands()[1], "'; the cases come with --in");
+    const std::string &in = config.required("in"), &out = output(config);
+    config.refuse_unread("on reward");
+    const rl::RewardCounts counts = rl::reward_lines(in, out);
+    std::string text = cat(out, ": ", counts.lines, " rewards\n");
+    for (const auto& [reason, n] : counts.raised_of) text += cat("  0 for ", n, " that the verifier gave up: ", reason, "\n");
+    print(text);
     return Exit::done;
   }
   if (kind == "image") {
@@ -55,8 +67,8 @@ Exit inspect(const Config& config) {
     const Json* same = eval.find("same_as_expected");
     return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;
   }
-  input_error("inspect: expected tokens, image, parquet, webdataset, checkpoint or eval, got '", kind, "'",
-              did_you_mean(kind, {"tokens", "image", "parquet", "webdataset", "checkpoint", "eval"}));
+  input_error("inspect: expected tokens, image, parquet, webdataset, checkpoint, eval or reward, got '", kind, "'",
+              did_you_mean(kind, {"tokens", "image", "parquet", "webdataset", "checkpoint", "eval", "reward"}));
 }
 
 }  // namespace ov::cli

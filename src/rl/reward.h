@@ -1,0 +1,37 @@
+// The reward of a completion: the verifier of its answer type, and half a point for a box in the thinking of spatial
+// questions. No length term, no format term, no KL.
+//
+//   reward = accuracy(answer_type; completion, answer) + 0.5 box_in_think [problem_type is spatial-reasoning]
+#pragma once
+#include <map>
+#include <string>
+
+#include "rl/verifiers/verifier.h"
+
+namespace ov::rl {
+
+struct Reward {
+  double reward = 0, accuracy = 0;
+  std::optional<double> box_in_think = {};  // for spatial questions
+  std::string extracted = {};
+  Json parts = Json::object();
+  std::string raised = {};  // why a verifier gave up: the reward is 0
+};
+
+// The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the README's
+// spellings of "math-expressions" and "boolean".
+Verifier verifier_of(const std::string& answer_type);
+
+// `answer`: a text, a list of texts or null.
+Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
+              const std::string& problem_type = "");
+
+// Lines {"completion", "answer", "answer_type", "problem_type"?} in; each line comes out with
+// `reward`, `extracted` and what else its verifier says. input_error names a line that is not so, and nothing is written.
+struct RewardCounts {
+  std::int64_t lines = 0, raised = 0;
+  std::map<std::string, std::int64_t> raised_of;  // by reason
+};
+RewardCounts reward_lines(const std::string& in, const std::string& out);
+
+}  // namespace ov::rl

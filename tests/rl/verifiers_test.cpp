@@ -1,0 +1,155 @@
+// tests/golden/rl/verifiers.json: every verifier of LLaVA-OneVision-1.5-RL on hundreds of answers, by the original code.
+// The tests walk over the types and cases that the file lists.
+#include "rl/reward.h"
+
+#include <cmath>
+#include <fstream>
+
+#include "base/io/file.h"
+#include "rl/verifiers/pattern.h"
+#include "store/jsonl.h"
+#include "tests/base/scratch.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::rl;
+
+namespace {
+
+const Json& cases() {
+  static const Json golden = Json::read("tests/golden/rl/verifiers.json");
+  return golden.at("cases");
+}
+
+Reward rewarded(const Json& c, const std::string& type) {
+  const Json* problem = c.find("problem_type");
+  return reward(c.at("completion").as_string(), c.at("answer"), type,
+                problem && problem->is_string() ? problem->as_string() : "");
+}
+
+// The reward to expect; 0 where the original throws, and then ours must say so.
+void check_case(const Json& c, const std::string& type) {
+  const Reward r = rewarded(c, type);
+  const bool raises = c.find("raises") && !c.at("raises").is_null();
+  INFO(type, " ", c.shown(400), " got ", r.reward, " ", r.raised, " extracted ", r.extracted);
+  CHECK(r.raised.empty() == !raises);
+  CHECK(r.reward == (raises ? 0.0 : c.at("reward").as_double()));
+}
+
+}  // namespace
+
+TEST_CASE("rl: verifiers equal the original in every case") {
+  std::size_t seen = 0;
+  for (const auto& [type, list] : cases().members()) {
+    if (list.size() == 0 || !list[0].find("answer") || list[0].find("answer_type")) continue;
+    if (type == "svg-code" || type == "math-expressions" || type == "general-code") continue;  // have their own tests
+    for (const Json& c : list.items()) {
+      check_case(c, type);
+      const Reward r = rewarded(c, type);
+      for (const char* part : {"tokens", "tags"})
+        if (const Json* p = c.find(part)) CHECK(r.parts.at(part).as_double() == p->as_double());
+      if (const Json* e = c.find("extracted")) CHECK(r.extracted == e->as_string());
+      ++seen;
+    }
+  }
+  CHECK(seen > 0);
+}
+
+TEST_CASE("rl: SVG is exact in tokens and tags; its picture term is left out by name") {
+  for (const Json& c : cases().at("svg-code").items()) {
+    const Reward r = rewarded(c, "svg-code");
+    INFO(c.shown(300));
+    if (!c.at("extracted").is_null()) CHECK(r.extracted == c.at("extracted").as_string());
+    const double tokens = r.parts.at("tokens").as_double(), tags = r.parts.at("tags").as_double();
+    CHECK(tokens == c.at("tokens").as_double());
+    CHECK(tags == c.at("tags").as_double());
+    CHECK(r.parts.at("svg-text-only").as_bool());
+    const double want = c.at("reward").as_double();
+    if (c.at("ssim").is_null()) CHECK(r.reward == want);  // the original drew nothing either
+    else CHECK((r.reward == 1 ? want == 1 : r.reward == 0.25 * (tokens + tags)));
+  }
+}
+
+TEST_CASE("rl: the dispatcher adds half a point for a box in the thinking of spatial questions") {
+  std::size_t seen = 0;
+  for (const auto& [name, list] : cases().members())
+    for (const Json& c : list.items())
+      if (const Json* type = c.find("answer_type")) {
+        check_case(c, type->as_string());
+        if (const Json* box = c.find("bbox_reward")) CHECK(rewarded(c, type->as_string()).box_in_think == box->as_double());
+        ++seen;
+      }
+  CHECK(seen > 0);
+  for (const Json& c : cases().at("think has a box").items())
+    CHECK(think_has_a_box(decode(c.at("completion").as_string())) == c.at("reward").as_double());
+}
+
+TEST_CASE("rl: answer blocks and the unused format reward are the original's") {
+  for (const Json& c : cases().at("extraction").items()) {
+    const auto found = answer_blocks(decode(c.at("text").as_string()));
+    REQUIRE(found.size() == c.at("found").size());
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(encode(found[i]) == c.at("found")[i].as_string());
+  }
+  for (const Json& c : cases().at("format (used nowhere)").items())
+    CHECK(format_reward(decode(c.at("completion").as_string())) == c.at("reward").as_double());
+}
+
+TEST_CASE("rl: code of a model is not run: what needs it is refused by name, the rest is scored") {
+  for (const Json& c : cases().at("general-code").items()) {
+    const Reward r = rewarded(c, "general-code");
+    INFO(c.shown(300), " ", r.raised);
+    if (r.raised.empty()) CHECK(r.reward == c.at("reward").as_double());
+    else CHECK((r.reward == 0 && test::contains(r.raised, "not run")));
+  }
+}
+
+TEST_CASE("rl: strict verifiers close the holes of the original") {
+  const auto both = [](const char* s, const char* gold, const std::string& type) {
+    const std::string c = cat("<answer>", s, "</answer>");
+    return std::pair(reward(c, gold, type).reward, reward(c, gold, type + "-strict").reward);
+  };
+  using P = std::pair<double, double>;
+  CHECK(both("Answer: B", "A", "multiple-choice") == P{1, 0});
+  CHECK(both("Answer: B", "B", "multiple-choice") == P{0, 1});
+  CHECK(both("(B) a cat", "B", "multiple-choice") == P{1, 1});
+  CHECK(both("Both", "B", "multiple-choice") == P{1, 0});
+  CHECK(both("-7", "7", "number") == P{1, 0});
+  CHECK(both("7.0", "7", "number") == P{0, 1});
+  CHECK(both("1,007", "1007", "number") == P{0, 1});
+  CHECK(both("7 of 10", "7", "number") == P{0, 0});
+  CHECK(both("unknown", "no", "boolean") == P{1, 0});
+  CHECK(both("yes or no", "yes", "boolean") == P{1, 0});
+  CHECK(both("No.", "no", "boolean") == P{1, 1});
+  CHECK(both("[0.5,0,0,0.5]", "[0,0,.5,.5]", "bbox") == P{0, 0});
+  CHECK(reward("<answer>[0.5,0,0,0.5]</answer>", "[0,0,.5,.5]", "bbox-strict").raised.empty());
+  CHECK(both("hi p", "<p>hi</p>", "html-code") == P{0.24, 0});
+}
+
+TEST_CASE("rl: text follows Python in case, blanks and digits") {
+  CHECK(encode(lower(decode("ΟΔΟΣ ΣΑΣ İ"))) == "οδος σας i̇");
+  CHECK(encode(upper(decode("straße ﬁ"))) == "STRASSE FI");
+  CHECK(encode(collapse(decode("\u2003a \u00a0 b\x1c"))) == "a b");
+  CHECK(ascii(decode("٣.٥")) == "3.5");
+  CHECK(encode(strip(decode("..(a)."), U".()")) == "a");
+}
+
+TEST_CASE("rl: patterns mean what Python's mean") {
+  const auto found = [](const char* pattern, const char* text) {
+    std::string out;
+    const Text t = decode(text);
+    for (const Match& m : Pattern(pattern).all(t)) out += encode(*m.groups[0]) + "|";
+    return out;
+  };
+  CHECK(found("a+?b|c", "aabcab") == "aab|c|ab|");
+  CHECK(found("(?<!\\d)-?\\d{1,3}(?:,\\d{3})*", "1,234 -5 12345") == "1,234|-5|123|");
+  CHECK(found("(?i:Ab)c", "abc aBC ABc") == "abc|ABc|");
+  CHECK(found("[^a-c\\s]+(?=;)", "xyz; abc; q;") == "xyz|q|");
+  CHECK(found("x{0,2}?y", "xxxy") == "xxy|");
+  CHECK(found("a$", "ba\n") == "a|");
+  CHECK(found("\\bi\\b", "i si i2 i") == "i|i|");
+  CHECK(found("x{2}{", "xx{") == "xx{|");
+  CHECK(encode(Pattern("(\\d)(\\w)").replace(U"1a 2b", "\\2\\1")) == "a1 b2");
+  const Text deep(2000, U'a');
+  CHECK(Pattern("(?:a|b)*?c", true).search(deep).has_value() == false);
+  CHECK_THROWS_AS(Pattern("(?:a|a)*b").search(Text(60, U'a')), PatternTookTooLong);
+}
