@@ -21,7 +21,8 @@ Exit merge(const Config& config) {
                        .described = {},
                        .tied = false,
                        .init = init_options(config),
-                       .seed = static_cast<std::uint64_t>(config.integer("init.seed"))};
+                       .seed = static_cast<std::uint64_t>(config.integer("init.seed")),
+                       .device = &device_option(config)};
   if (options.tower.empty()) options.described.vision = described_vision(config);
   if (options.language.empty()) options.described.text = described_text(config);
   else options.tied = config.flag("merge.tied");

@@ -42,7 +42,9 @@ void copy_weight(const std::string& where, const std::string& name, const Tensor
 }
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  const Tensor x = a.to(cpu()), y = b.to(cpu());
+  return std::memcmp(x.bytes(), y.bytes(), x.nbytes()) == 0;
 }
 
 Json read_config_json(const std::string& directory) {

@@ -20,11 +20,11 @@ Tensor two_pictures(const VisionConfig& c, std::vector<Grid>& grids) {
   return pixels;
 }
 
-Tensor features(const RiceVit& tower) {
+Tensor features(const RiceVit& tower, Device& device) {
   std::vector<Grid> grids;
   const Tensor pixels = two_pictures(tower.config, grids);
-  const VisionLayout layout(grids, tower.config.merge, false, cpu());
-  return tower.forward(Var{pixels}, layout, false).value;
+  const VisionLayout layout(grids, tower.config.merge, false, device);
+  return tower.forward(Var{pixels.to(device)}, layout, false).value;
 }
 
 // NaN has NaN's bits: what is no number would agree with itself.
@@ -57,12 +57,12 @@ class Comparison {
 void check_tower(const Onevision& model, const MergeOptions& o, MergeCheck& check) {
   Parameters parameters;
   const RiceVit tower(parameters, read_tower_source_config(o.tower, o.described.vision.merge));
-  parameters.allocate(Dtype::f32, cpu());
+  parameters.allocate(Dtype::f32, *o.device);
   MergeSource::tower(o.tower).load(parameters);
   Comparison(model, check)(parameters);
-  const Tensor ours = features(model.visual());
+  const Tensor ours = features(model.visual(), *o.device);
   check_finite(ours, o.tower, "features of two pictures");
-  check.features_differ = !equal_bits(features(tower), ours);
+  check.features_differ = !equal_bits(features(tower, *o.device), ours);
 }
 
 void check_language(const Onevision& model, const MergeOptions& o, const std::vector<std::int64_t>& prompt,
@@ -73,14 +73,14 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   const TextConfig& c = decoder.config;
   Parameter* head = decoder.embed_tokens;
   if (source.has("lm_head.weight")) head = parameters.declare("lm_head.weight", {c.vocabulary, c.hidden}, Role::head);
-  parameters.allocate(Dtype::f32, cpu());
+  parameters.allocate(Dtype::f32, *o.device);
   source.load(parameters);
   Comparison(model, check)(parameters);
 
-  const OnevisionInputs in = single_segment(prompt, {}, {}, cpu());
+  const OnevisionInputs in = single_segment(prompt, {}, {}, *o.device);
   const auto T = static_cast<std::int64_t>(prompt.size());
   const Var h =
-      embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, cpu()), Var{decoder.embed_tokens->value});
+      embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, *o.device), Var{decoder.embed_tokens->value});
   const Var logits = linear(decoder.forward(h, in.positions, in.segments, nullptr, false), Var{head->value});
   check_finite(logits.value, o.language, "logits of a text");
   check.logits_differ = !equal_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
@@ -103,7 +103,7 @@ ModelConfig merged_config(const MergeOptions& o) {
 std::unique_ptr<Onevision> merge_models(const MergeOptions& o) {
   auto model = std::make_unique<Onevision>(merged_config(o));
   Parameters& parameters = model->parameters();
-  parameters.allocate(Dtype::f32, cpu());
+  parameters.allocate(Dtype::f32, *o.device);
   initialize(parameters, o.init, o.seed, [&](const std::string& name) {
     return !(!o.tower.empty() && tower_part.has(name)) && !(!o.language.empty() && language_part.has(name));
   });
