@@ -12,6 +12,23 @@ CUDA_ARCHS = 80 90a 100
 NVCCFLAGS  = -std=c++20 -fmad=false -Isrc -I. -Xcompiler -Wall,-Wextra,-ffp-contract=off
 CUDA_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
 CUDA_NVCC  = $(or $(shell command -v $(NVCC) 2> /dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
+# make CUDA=1: the kernels become part of the program, and NVIDIA's runtime, linked statically; cuBLASLt is opened when a
+# product needs it. The PTX goes along, for GPUs that are younger. Without a GPU the program works as it does without.
+ifdef CUDA
+$(if $(CUDA_NVCC),,$(error CUDA=1 needs nvcc of CUDA 13; NVCC=/path/to/nvcc says where it is))
+comma     := ,
+NVCC_CODE  = -arch=compute_80 -code=compute_80$(subst $() ,,$(CUDA_ARCHS:%=$(comma)sm_%))
+LIBS      += $(dir $(CUDA_NVCC))../lib64/libcudart_static.a -ldl -lrt
+$(B)/obj/kernels/gpu/%.o: CXXFLAGS += -DOV_WITH_CUDA -isystem $(CUDA_HEADERS)
+$(B)/obj/%.gpu.o: %.cu kernels/cuda.mk
+	@mkdir -p $(@D); echo "  nvcc $<"; "$(CUDA_NVCC)" $(NVCCFLAGS) -O2 -MMD -MF $(@:.o=.d) -MT $@ $(NVCC_CODE) -c $< -o $@
+-include $(GPU_OBJ:.o=.d)
+endif
+# Whether the last build was one with CUDA.
+$(patsubst %.cpp,$(B)/obj/%.o,$(wildcard kernels/gpu/*.cpp)): $(B)/with-cuda
+$(B)/with-cuda: always
+	@mkdir -p $(@D); echo '$(CUDA)' | cmp -s - $@ || echo '$(CUDA)' >$@
+
 CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log)
 
 # The vendor's headers, for the test that compares our declarations with them; empty without a toolkit.

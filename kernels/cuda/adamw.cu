@@ -14,7 +14,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -80,7 +80,7 @@ __global__ void clip_of(double* norm, double* clip, const double* partial, std::
 
 }  // namespace
 
-void adamw(const Adamw& a, cudaStream_t stream) {
+void adamw(const Adamw& a, gpu::Stream stream) {
   by_cuda_dtype(a.param.dtype(), [&](auto t) {
     using T = decltype(t);
     const auto param = rows_of<T>(a.param);
@@ -104,7 +104,7 @@ void adamw(const Adamw& a, cudaStream_t stream) {
   });
 }
 
-void squared_sums(const SquaredSums& a, cudaStream_t stream) {
+void squared_sums(const SquaredSums& a, gpu::Stream stream) {
   const std::int64_t N = a.x.numel(), K = a.partial.numel();
   if (K == 0) return;
   by_cuda_dtype(a.x.dtype(), [&](auto t) {
@@ -114,10 +114,10 @@ void squared_sums(const SquaredSums& a, cudaStream_t stream) {
   });
 }
 
-void clip_factor(const ClipFactor& a, cudaStream_t stream) {
+void clip_factor(const ClipFactor& a, gpu::Stream stream) {
   const std::int64_t K = a.partial.numel();
   launch(clip_of, dim3(1), dim3(row_threads(K)), 0, stream, a.norm.device_data<double>(), a.clip.device_data<double>(),
          a.partial.device_data<double>(), K, a.limit);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -9,7 +9,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/row_sums.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T, class B>
@@ -27,7 +27,7 @@ struct Sum {
 };
 
 template <class T, class B>
-void add_arrays(const Add& a, cudaStream_t stream) {
+void add_arrays(const Add& a, gpu::Stream stream) {
   auto [N, C] = a.y.dims<2>();
   auto y = rows_of<T>(a.y), x = rows_of<T>(a.a);
   auto z = rows_of<B>(a.b);
@@ -43,12 +43,12 @@ struct Element {
 
 }  // namespace
 
-void add(const Add& a, cudaStream_t stream) {
+void add(const Add& a, gpu::Stream stream) {
   if (a.b.dtype() != a.y.dtype()) return add_arrays<float, Bf16>(a, stream);
   by_cuda_dtype(a.y.dtype(), [&](auto t) { add_arrays<decltype(t), decltype(t)>(a, stream); });
 }
 
-void sum_rows(const SumRows& a, cudaStream_t stream) {
+void sum_rows(const SumRows& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
     using T = decltype(t);
@@ -56,4 +56,4 @@ void sum_rows(const SumRows& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -32,7 +32,7 @@
 #include "kernels/cuda/attention_rows.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int mine = 16;    // queries (keys) of a block
@@ -303,7 +303,7 @@ Sizes sizes_of(const Args& a) {
 
 }  // namespace
 
-void plain_attention_forward(const AttentionForward& a, cudaStream_t stream) {
+void plain_attention_forward(const AttentionForward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), H = a.q.dim(1);
   if (queries == 0) return;
   const Sizes sizes = sizes_of(a);
@@ -318,7 +318,7 @@ void plain_attention_forward(const AttentionForward& a, cudaStream_t stream) {
   });
 }
 
-void plain_attention_backward(const AttentionBackward& a, cudaStream_t stream) {
+void plain_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), H = a.q.dim(1), keys = a.k.dim(0), K = a.k.dim(1);
   const Sizes sizes = sizes_of(a);
   const std::size_t shared_bytes = shared_floats(sizes.D) * sizeof(float);
@@ -340,4 +340,4 @@ void plain_attention_backward(const AttentionBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -7,7 +7,7 @@
 #include "kernels/attention.h"
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 // x [T,H,D], D contiguous; data is null for what is not there.
 template <class T>
@@ -111,7 +111,7 @@ __global__ void row_dots(float* delta, Heads<T> a, Heads<T> b, int rows, int H, 
 
 // On the host.
 struct WorkList {
-  WorkList(const Tensor& segments, std::int64_t rows, int size, bool of_keys, cudaStream_t stream)
+  WorkList(const Tensor& segments, std::int64_t rows, int size, bool of_keys, gpu::Stream stream)
       : S(int(segments.dim(0))),
         count(int(rows / size + S)),
         memory({std::max<std::int64_t>(1, 2 * count + S)}, Dtype::i32, segments.device(), Segment::workspace) {
@@ -128,7 +128,7 @@ struct WorkList {
 
 template <class T>
 void clear_uncovered(const Tensor& x, const Tensor& also, const Tensor& lse, const Tensor& segments, bool of_keys,
-                     cudaStream_t stream) {
+                     gpu::Stream stream) {
   const std::int64_t rows = x.dim(0);
   launch(zero_uncovered<T>, dim3(ceil_div(rows, 128)), dim3(128), 0, stream, heads_of<T>(x),
          also ? heads_of<T>(also) : Heads<T>{}, lse ? lse.device_data<float>() : nullptr, table_of(segments),
@@ -136,7 +136,7 @@ void clear_uncovered(const Tensor& x, const Tensor& also, const Tensor& lse, con
 }
 
 template <class T>
-Tensor deltas(const AttentionBackward& a, cudaStream_t stream) {
+Tensor deltas(const AttentionBackward& a, gpu::Stream stream) {
   const auto [queries, H, D] = a.o.dims<3>();
   const Tensor delta({queries, H}, Dtype::f32, a.o.device(), Segment::workspace);
   launch(row_dots<T>, dim3(ceil_div(queries * H, 16)), dim3(256), 0, stream, delta.device_data<float>(),
@@ -145,11 +145,11 @@ Tensor deltas(const AttentionBackward& a, cudaStream_t stream) {
 }
 
 // The kernels for any width, and those on tensor cores for what fits them.
-void plain_attention_forward(const AttentionForward&, cudaStream_t);
-void plain_attention_backward(const AttentionBackward&, cudaStream_t);
+void plain_attention_forward(const AttentionForward&, gpu::Stream);
+void plain_attention_backward(const AttentionBackward&, gpu::Stream);
 bool fits_tensor_cores(const AttentionForward&);
 bool fits_tensor_cores(const AttentionBackward&);
-void tensor_core_attention_forward(const AttentionForward&, cudaStream_t);
-void tensor_core_attention_backward(const AttentionBackward&, cudaStream_t);
+void tensor_core_attention_forward(const AttentionForward&, gpu::Stream);
+void tensor_core_attention_backward(const AttentionBackward&, gpu::Stream);
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

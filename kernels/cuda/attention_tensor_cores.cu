@@ -39,7 +39,7 @@
 #include "kernels/cuda/attention_rows.h"
 #include "kernels/cuda/tensor_tile.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int rows_of_block = 128, warps = 8, threads = 32 * warps;
@@ -320,7 +320,7 @@ bool fits_tensor_cores(const AttentionBackward& a) {
   return fit(a.q, a.k, a.scale, {a.q, a.k, a.v, a.o, a.d_o, a.dq, a.dk, a.dv});
 }
 
-void tensor_core_attention_forward(const AttentionForward& a, cudaStream_t stream) {
+void tensor_core_attention_forward(const AttentionForward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), K = a.k.dim(1);
   if (queries == 0) return;
   const Sizes sizes = sizes_of(a);
@@ -335,7 +335,7 @@ void tensor_core_attention_forward(const AttentionForward& a, cudaStream_t strea
   });
 }
 
-void tensor_core_attention_backward(const AttentionBackward& a, cudaStream_t stream) {
+void tensor_core_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), keys = a.k.dim(0), K = a.k.dim(1);
   const Sizes sizes = sizes_of(a);
   if (queries > 0) clear_uncovered<Bf16>(a.dq, {}, {}, a.segments, false, stream);
@@ -358,4 +358,4 @@ void tensor_core_attention_backward(const AttentionBackward& a, cudaStream_t str
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -17,7 +17,7 @@
 #include "kernels/cuda/weighted_mean.h"
 #include "kernels/margin_logits.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -112,7 +112,7 @@ __global__ void add_hits(double* hits, const std::int64_t* found, std::int64_t R
 
 }  // namespace
 
-void cluster_loss_forward(const ClusterLossForward& a, cudaStream_t stream) {
+void cluster_loss_forward(const ClusterLossForward& a, gpu::Stream stream) {
   const auto [R, S] = a.logits.dims<2>();
   float* row_loss = a.row_loss.device_data<float>();
   const float* weights = a.weights.device_data<float>();
@@ -125,7 +125,7 @@ void cluster_loss_forward(const ClusterLossForward& a, cudaStream_t stream) {
   weighted_mean(a.loss, weights, row_loss, R, a.denominator, stream);
 }
 
-void cluster_loss_backward(const ClusterLossBackward& a, cudaStream_t stream) {
+void cluster_loss_backward(const ClusterLossBackward& a, gpu::Stream stream) {
   const auto [R, S] = a.logits.dims<2>();
   by_cuda_dtype(a.logits.dtype(), [&, R = R, S = S](auto t) {
     using T = decltype(t);
@@ -137,7 +137,7 @@ void cluster_loss_backward(const ClusterLossBackward& a, cudaStream_t stream) {
   });
 }
 
-void cluster_hits(const ClusterHits& a, cudaStream_t stream) {
+void cluster_hits(const ClusterHits& a, gpu::Stream stream) {
   const auto [R, S] = a.cos.dims<2>();
   if (R == 0) return;
   const Tensor found({R}, Dtype::i64, a.cos.device(), Segment::workspace);
@@ -150,4 +150,4 @@ void cluster_hits(const ClusterHits& a, cudaStream_t stream) {
   launch(add_hits, dim3(1), dim3(hit_threads), 0, stream, a.hits.device_data<double>(), of_row, R);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -9,7 +9,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class To, class From>
@@ -66,7 +66,7 @@ template <class To, class From>
 constexpr int convert_width = sizeof(To) + sizeof(From) == 6 || std::is_same_v<To, From> ? int(16 / sizeof(To)) : 1;
 
 template <class To, class From>
-void run(const Copy& a, cudaStream_t stream) {
+void run(const Copy& a, gpu::Stream stream) {
   auto [N, C] = a.y.dims<2>();
   auto y = rows_of<To>(a.y);
   auto x = rows_of<From>(a.x);
@@ -76,7 +76,7 @@ void run(const Copy& a, cudaStream_t stream) {
 
 }  // namespace
 
-void copy(const Copy& a, cudaStream_t stream) {
+void copy(const Copy& a, gpu::Stream stream) {
   if (a.x.dtype() == a.y.dtype())
     return by_size(size_of(a.y.dtype()), [&](auto bits) { run<decltype(bits), decltype(bits)>(a, stream); });
   by_type(a.y.dtype(), [&](auto to) {
@@ -88,7 +88,7 @@ void copy(const Copy& a, cudaStream_t stream) {
   });
 }
 
-void fill(const Fill& a, cudaStream_t stream) {
+void fill(const Fill& a, gpu::Stream stream) {
   by_type(a.y.dtype(), [&](auto v) {
     using T = decltype(v);
     auto [N, C] = a.y.dims<2>();
@@ -98,4 +98,4 @@ void fill(const Fill& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

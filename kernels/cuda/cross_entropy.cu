@@ -13,7 +13,7 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/weighted_mean.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 // One block a row: lse_n and ce_n. A target outside of [0, V) gives NaN, since a kernel cannot throw.
@@ -58,7 +58,7 @@ __global__ void gradient(DeviceRows<T> dlogits, DeviceRows<T> logits, const std:
 
 }  // namespace
 
-void cross_entropy_forward(const CrossEntropyForward& a, cudaStream_t stream) {
+void cross_entropy_forward(const CrossEntropyForward& a, gpu::Stream stream) {
   const auto [N, V] = a.logits.dims<2>();
   float* token_loss = a.token_loss.device_data<float>();
   const float* weights = a.weights.device_data<float>();
@@ -71,7 +71,7 @@ void cross_entropy_forward(const CrossEntropyForward& a, cudaStream_t stream) {
   weighted_mean(a.loss, weights, token_loss, N, a.denominator, stream);
 }
 
-void cross_entropy_backward(const CrossEntropyBackward& a, cudaStream_t stream) {
+void cross_entropy_backward(const CrossEntropyBackward& a, gpu::Stream stream) {
   const auto [N, V] = a.logits.dims<2>();
   if (N == 0) return;
   by_cuda_dtype(a.logits.dtype(), [&, N = N, V = V](auto t) {
@@ -82,4 +82,4 @@ void cross_entropy_backward(const CrossEntropyBackward& a, cudaStream_t stream) 
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -8,7 +8,7 @@
 #pragma once
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 // F is a struct with `template <int width> __device__ void at(n, p) const`: what is to be done to packet p of row n.
 template <int width, class F>
@@ -22,7 +22,7 @@ __global__ void each_packet(F f, std::int64_t N, std::int64_t packets) {
 
 // Over N rows of C elements: by packets of `width` when every one of the arrays allows it, else by elements.
 template <int width, class F, class... T>
-void for_each_packet(const F& f, std::int64_t N, std::int64_t C, cudaStream_t stream, const DeviceRows<T>&... arrays) {
+void for_each_packet(const F& f, std::int64_t N, std::int64_t C, gpu::Stream stream, const DeviceRows<T>&... arrays) {
   if (N == 0 || C == 0) return;
   constexpr std::int64_t threads = 256, most_y = 65535;  // what gridDim.y can be
   const bool wide = (in_packets<width>(arrays, C) && ...);
@@ -43,4 +43,4 @@ void join_rows(std::int64_t& N, std::int64_t& C, DeviceRows<T>&... arrays) {
   ((arrays.outer_stride = 0), ...);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

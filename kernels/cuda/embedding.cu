@@ -14,7 +14,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int at_once = 4, warps = 4;  // positions of a warp, warps of a block
@@ -60,7 +60,7 @@ __global__ void add_runs(DeviceRows<float> dtable, DeviceRows<T> dy, const std::
 
 }  // namespace
 
-void embedding_backward(const EmbeddingBackward& a, cudaStream_t stream) {
+void embedding_backward(const EmbeddingBackward& a, gpu::Stream stream) {
   const auto [L, C] = a.dy.dims<2>();
   if (L == 0 || C == 0) return;
   const std::int64_t* ids = a.ids.device_data<std::int64_t>();
@@ -75,4 +75,4 @@ void embedding_backward(const EmbeddingBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -12,7 +12,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -30,7 +30,7 @@ struct Scale {
 };
 
 template <class T>
-void scale(const Tensor& to, const Tensor& from, const T* s, cudaStream_t stream) {
+void scale(const Tensor& to, const Tensor& from, const T* s, gpu::Stream stream) {
   auto [N, C] = to.dims<2>();
   auto y = rows_of<T>(to), x = rows_of<T>(from);
   join_rows(N, C, y, x);
@@ -53,14 +53,14 @@ __global__ void add_products(float* ds, const float* rows, const T* s, std::int6
 
 }  // namespace
 
-void exp_scale_forward(const ExpScaleForward& a, cudaStream_t stream) {
+void exp_scale_forward(const ExpScaleForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.x.dtype(), [&](auto t) {
     using T = decltype(t);
     scale<T>(a.y, a.x, a.s.device_data<T>(), stream);
   });
 }
 
-void exp_scale_backward(const ExpScaleBackward& a, cudaStream_t stream) {
+void exp_scale_backward(const ExpScaleBackward& a, gpu::Stream stream) {
   const auto [N, C] = a.dy.dims<2>();
   by_cuda_dtype(a.dy.dtype(), [&, N = N, C = C](auto t) {
     using T = decltype(t);
@@ -75,4 +75,4 @@ void exp_scale_backward(const ExpScaleBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -18,7 +18,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int chunk = 1024, sort_threads = 128;
@@ -127,7 +127,7 @@ __global__ void combine_slot(DeviceRows<T> dx_rows, float* dweights, DeviceRows<
 
 }  // namespace
 
-void expert_order(const ExpertOrder& a, cudaStream_t stream) {
+void expert_order(const ExpertOrder& a, gpu::Stream stream) {
   const std::int64_t E = a.offsets.numel() - 1, R = a.tokens.numel(), B = (R + chunk - 1) / chunk;
   const std::int64_t* experts = a.experts.device_data<std::int64_t>();
   const Tensor counts({std::max<std::int64_t>(B * E, 1)}, Dtype::i64, a.tokens.device(), Segment::workspace);
@@ -140,14 +140,14 @@ void expert_order(const ExpertOrder& a, cudaStream_t stream) {
            a.slots.device_data<std::int64_t>(), table, experts, R, E, a.experts.dim(1));
 }
 
-void expert_counts(const ExpertCounts& a, cudaStream_t stream) {
+void expert_counts(const ExpertCounts& a, gpu::Stream stream) {
   const std::int64_t E = a.counts.numel();
   if (E > 0)
     launch(add_counts, dim3(ceil_div(E, 128)), dim3(128), 0, stream, a.counts.device_data<std::int64_t>(),
            a.offsets.device_data<std::int64_t>(), E);
 }
 
-void combine_forward(const CombineForward& a, cudaStream_t stream) {
+void combine_forward(const CombineForward& a, gpu::Stream stream) {
   const auto [N, C] = a.y.dims<2>();
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto v) {
     using T = decltype(v);
@@ -158,7 +158,7 @@ void combine_forward(const CombineForward& a, cudaStream_t stream) {
   });
 }
 
-void combine_backward(const CombineBackward& a, cudaStream_t stream) {
+void combine_backward(const CombineBackward& a, gpu::Stream stream) {
   const std::int64_t C = a.dy.dim(1), slots = a.slots.numel();
   if (slots == 0) return;
   by_cuda_dtype(a.dy.dtype(), [&](auto v) {
@@ -169,4 +169,4 @@ void combine_backward(const CombineBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

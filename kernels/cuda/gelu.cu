@@ -10,7 +10,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T, GeluForm form>
@@ -44,7 +44,7 @@ struct Backward {
 
 }  // namespace
 
-void gelu_forward(const GeluForward& a, cudaStream_t stream) {
+void gelu_forward(const GeluForward& a, gpu::Stream stream) {
   auto [N, F] = a.x.dims<2>();
   by_cuda_dtype(a.x.dtype(), [&, N = N, F = F](auto t) mutable {
     using T = decltype(t);
@@ -56,7 +56,7 @@ void gelu_forward(const GeluForward& a, cudaStream_t stream) {
   });
 }
 
-void gelu_backward(const GeluBackward& a, cudaStream_t stream) {
+void gelu_backward(const GeluBackward& a, gpu::Stream stream) {
   auto [N, F] = a.x.dims<2>();
   by_cuda_dtype(a.x.dtype(), [&, N = N, F = F](auto t) mutable {
     using T = decltype(t);
@@ -69,4 +69,4 @@ void gelu_backward(const GeluBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -12,7 +12,7 @@
 #include "kernels/cuda/rows.h"
 #include "kernels/gpu/cublaslt.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr unsigned threads = 256;
@@ -41,7 +41,7 @@ void by_types(const Gemm& g, F&& f) {
 
 }  // namespace
 
-void gemm(const Gemm& g, cudaStream_t stream) {
+void gemm(const Gemm& g, gpu::Stream stream) {
   const auto [M, N] = g.c.dims<2>();
   const std::int64_t K = g.a.dims<2>()[g.trans_a ? 0 : 1];
   if (M == 0 || N == 0) return;
@@ -66,4 +66,4 @@ void gemm(const Gemm& g, cudaStream_t stream) {
   gpu::cublaslt(g.c.device()).product(with, stream);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

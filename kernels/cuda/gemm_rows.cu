@@ -21,7 +21,7 @@
 #include "kernels/cuda/ptx.h"
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int chain = 384, piece = 64;                 // columns of one sum, of one visit to shared memory
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(32 * warps, 2)
 }
 
 template <class T, class Y>
-void run(const Gemm& g, cudaStream_t stream) {
+void run(const Gemm& g, gpu::Stream stream) {
   const auto [N, F] = g.c.dims<2>();
   const std::int64_t C = g.a.dims<2>()[1];
   const auto in_packets = [&](const Tensor& t) {
@@ -98,7 +98,7 @@ void run(const Gemm& g, cudaStream_t stream) {
 
 }  // namespace
 
-void gemm_of_rows(const Gemm& g, cudaStream_t stream) {
+void gemm_of_rows(const Gemm& g, gpu::Stream stream) {
   for (const Tensor* t : {&g.c, &g.a, &g.b})
     if (t->row_stride() < 0)
       input_error("gemm: the rows of a tensor ", t->shape().str(), " are not equally far apart; copy it first");
@@ -109,4 +109,4 @@ void gemm_of_rows(const Gemm& g, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -4,11 +4,11 @@
 #include "kernels/cuda/language.h"
 #include "kernels/gemm.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 constexpr std::int64_t few_rows = 16;  // up to so many gemm() comes here
 
 // trans_b and neither trans_a nor accumulate; any number of rows.
-void gemm_of_rows(const Gemm&, cudaStream_t);
+void gemm_of_rows(const Gemm&, gpu::Stream);
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -26,7 +26,7 @@
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/tensor_tile.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 enum Form { of_rows, to_inputs, to_weights };
@@ -216,7 +216,7 @@ void by_form(const GroupedGemm& g, F&& f) {
 
 }  // namespace
 
-void grouped_gemm(const GroupedGemm& g, cudaStream_t stream) {
+void grouped_gemm(const GroupedGemm& g, gpu::Stream stream) {
   const int E = int(g.offsets.numel() - 1);
   const std::int64_t R = g.a.dim(0),
                      C = (g.trans_b   ? g.a
@@ -256,4 +256,4 @@ void grouped_gemm(const GroupedGemm& g, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

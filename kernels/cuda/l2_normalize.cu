@@ -10,7 +10,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -37,7 +37,7 @@ __global__ void backward(DeviceRows<T> dx_rows, DeviceRows<T> dy_rows, DeviceRow
 
 }  // namespace
 
-void l2_normalize_forward(const L2NormalizeForward& a, cudaStream_t stream) {
+void l2_normalize_forward(const L2NormalizeForward& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   if (N == 0) return;
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
@@ -47,7 +47,7 @@ void l2_normalize_forward(const L2NormalizeForward& a, cudaStream_t stream) {
   });
 }
 
-void l2_normalize_backward(const L2NormalizeBackward& a, cudaStream_t stream) {
+void l2_normalize_backward(const L2NormalizeBackward& a, gpu::Stream stream) {
   const auto [N, C] = a.dy.dims<2>();
   if (N == 0 || C == 0) return;
   by_cuda_dtype(a.dy.dtype(), [&, N = N, C = C](auto t) {
@@ -57,4 +57,4 @@ void l2_normalize_backward(const L2NormalizeBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

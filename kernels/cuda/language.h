@@ -8,14 +8,29 @@
 //   instructions without a CUDA C++ name live in functions of namespace ptx that have a host twin;
 //   sums use no atomics, so that a run repeats itself;
 //   a loop over a local array is UNROLLed where the compiler might not: an index that it does not know puts the array
-//   into memory.
+//   into memory;
+//   everything lives in namespace ov::kernels::OV_CUDA, `cuda` when nvcc compiles it and `simulated` else, so that one
+//   program may hold both.
 #pragma once
+
+#include <tuple>
+
+#include "kernels/gpu/runtime.h"
+
+namespace ov {
+
+// A stream, and the line that launches into it.
+struct Into {
+  Into(gpu::Stream stream, gpu::Place place = gpu::Place::current()) : stream(stream), place(place) {}
+  gpu::Stream stream;
+  gpu::Place place;
+};
+
+}  // namespace ov
 
 #ifdef __CUDACC__
 
-#include <cuda_runtime.h>
-
-#include "base/error.h"
+#define OV_CUDA cuda
 
 namespace ov {
 
@@ -32,13 +47,19 @@ struct ArrayOf<T, first, rest...> {
 
 // A kernel's arguments, converted to its parameter types. Throws machine_error when the launch is refused.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-            A&&... arguments) {
-  if (shared_bytes > 48 * 1024)  // beyond this a kernel has to ask
-    cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shared_bytes));
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<P>(arguments)...);
-  if (const cudaError_t e = cudaGetLastError()) machine_error("CUDA: a launch failed: ", cudaGetErrorString(e));
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, Into into, A&&... arguments) {
+  std::tuple<P...> parameters(static_cast<P>(arguments)...);
+  std::apply(
+      [&](P&... p) {
+        void* addresses[] = {&p..., nullptr};
+        gpu::launch({reinterpret_cast<const void*>(kernel),
+                     {grid.x, grid.y, grid.z},
+                     {block.x, block.y, block.z},
+                     shared_bytes,
+                     into.stream},
+                    addresses, into.place);
+      },
+      parameters);
 }
 
 __device__ inline void check_alignment(const void*, std::size_t) {}  // the hardware does
@@ -58,12 +79,12 @@ __device__ inline void check_alignment(const void*, std::size_t) {}  // the hard
 #define UNROLL
 
 #include <cstring>
-#include <tuple>
 #include <type_traits>
 
 #include "kernels/sim/scheduler.h"
 #include "kernels/sim/stream.h"
 
+#define OV_CUDA simulated
 #define __global__
 #define __device__
 #define __host__
@@ -71,7 +92,6 @@ __device__ inline void check_alignment(const void*, std::size_t) {}  // the hard
 #define __launch_bounds__(...)
 
 using dim3 = ov::sim::Extent3;
-using cudaStream_t = ov_sim_stream*;
 
 #define threadIdx (::ov::sim::thread_index())
 #define blockIdx (::ov::sim::block_index())
@@ -185,7 +205,7 @@ inline void check_alignment(const void* address, std::size_t bytes) {
 
 // Parameters are bytes to a GPU. Those of less than a word hold no address.
 template <class P>
-void relocate(ov_sim_stream& stream, P& parameter) {
+void relocate(gpu::StreamHandle& stream, P& parameter) {
   static_assert(std::is_trivially_copyable_v<P>);
   constexpr std::size_t words = sizeof(P) / sizeof(std::uint64_t);
   if constexpr (words > 0 && alignof(P) == sizeof(std::uint64_t)) {
@@ -200,14 +220,13 @@ void relocate(ov_sim_stream& stream, P& parameter) {
 }
 
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
-            A&&... arguments) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, Into into, A&&... arguments) {
   static_assert((sizeof(P) + ... + 0) <= 32764, "more parameters than a launch takes");
   std::tuple<P...> parameters(static_cast<P>(arguments)...);
   const auto run = [=](std::tuple<P...>& p) { sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); }); };
-  if (!stream) return run(parameters);
-  std::apply([&](P&... p) { (relocate(*stream, p), ...); }, parameters);
-  stream->enqueue([run, parameters]() mutable { run(parameters); });
+  if (!into.stream) return run(parameters);
+  std::apply([&](P&... p) { (relocate(*into.stream, p), ...); }, parameters);
+  into.stream->enqueue("launch", into.place, [run, parameters]() mutable { run(parameters); });
 }
 
 }  // namespace ov

@@ -1,7 +1,7 @@
 // One entry for every kernel of kernels/table.h: a kernel without a twin does not link.
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 const Launchers& launchers() {
   static const Launchers table = {
@@ -12,4 +12,4 @@ const Launchers& launchers() {
   return table;
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -7,20 +7,12 @@
 // table gives a row of NaN, and adds to nothing.
 #pragma once
 #include "kernels/cuda/language.h"
-#include "kernels/table.h"
+#include "kernels/gpu/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
-#define OV_DECLARE(name, Args) void name(const Args&, cudaStream_t);
+#define OV_DECLARE(name, Args) void name(const Args&, gpu::Stream);
 OV_KERNELS(OV_DECLARE)
 #undef OV_DECLARE
 
-struct Launchers {
-#define OV_MEMBER(name, Args) void (*name)(const Args&, cudaStream_t);
-  OV_KERNELS(OV_MEMBER)
-#undef OV_MEMBER
-};
-
-const Launchers& launchers();
-
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

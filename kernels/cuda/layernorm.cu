@@ -13,7 +13,7 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/row_sums.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -61,7 +61,7 @@ struct BiasGradient {
 
 }  // namespace
 
-void layernorm_forward(const LayernormForward& a, cudaStream_t stream) {
+void layernorm_forward(const LayernormForward& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   if (N == 0 || C == 0) return;
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
@@ -72,7 +72,7 @@ void layernorm_forward(const LayernormForward& a, cudaStream_t stream) {
   });
 }
 
-void layernorm_backward(const LayernormBackward& a, cudaStream_t stream) {
+void layernorm_backward(const LayernormBackward& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   if (N == 0 || C == 0) return;
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
@@ -87,4 +87,4 @@ void layernorm_backward(const LayernormBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -12,7 +12,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 __device__ inline float clamped(float c) { return c > 1.f ? 1.f : c < -1.f ? -1.f : c; }
@@ -76,7 +76,7 @@ struct Backward {
 
 }  // namespace
 
-void margin_logits_forward(const MarginLogitsForward& a, cudaStream_t stream) {
+void margin_logits_forward(const MarginLogitsForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.cos.dtype(), [&](auto t) {
     using T = decltype(t);
     auto [R, S] = a.cos.dims<2>();
@@ -87,7 +87,7 @@ void margin_logits_forward(const MarginLogitsForward& a, cudaStream_t stream) {
   });
 }
 
-void margin_logits_backward(const MarginLogitsBackward& a, cudaStream_t stream) {
+void margin_logits_backward(const MarginLogitsBackward& a, gpu::Stream stream) {
   by_cuda_dtype(a.dz.dtype(), [&](auto t) {
     using T = decltype(t);
     auto [R, S] = a.cos.dims<2>();
@@ -99,4 +99,4 @@ void margin_logits_backward(const MarginLogitsBackward& a, cudaStream_t stream) 
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -2,7 +2,7 @@
 #pragma once
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 constexpr int sum_lanes = 16;        // as in base/sum.h
 constexpr int terms_per_thread = 8;  // loads that a thread has in flight at once
@@ -86,4 +86,4 @@ __device__ float warp_sum(std::int64_t n, int lane, F term) {
   return __shfl_sync(0xffffffffu, sum, 0);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -23,7 +23,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int threads = 128;
@@ -180,7 +180,7 @@ void check_width(std::int64_t D) {
 
 }  // namespace
 
-void region_attention_forward(const RegionAttentionForward& a, cudaStream_t stream) {
+void region_attention_forward(const RegionAttentionForward& a, gpu::Stream stream) {
   const auto [R, H, D] = a.q.dims<3>();
   check_width(D);
   if (R == 0) return;
@@ -192,7 +192,7 @@ void region_attention_forward(const RegionAttentionForward& a, cudaStream_t stre
   });
 }
 
-void region_attention_backward(const RegionAttentionBackward& a, cudaStream_t stream) {
+void region_attention_backward(const RegionAttentionBackward& a, gpu::Stream stream) {
   const auto [R, H, D] = a.q.dims<3>();
   const std::int64_t N = a.k.dim(0), listed = a.rows.numel();
   check_width(D);
@@ -213,4 +213,4 @@ void region_attention_backward(const RegionAttentionBackward& a, cudaStream_t st
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -13,7 +13,7 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/row_sums.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 // One block a row.
@@ -53,7 +53,7 @@ struct ScaleGradient {
 
 }  // namespace
 
-void rmsnorm_forward(const RmsnormForward& a, cudaStream_t stream) {
+void rmsnorm_forward(const RmsnormForward& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   if (N == 0 || C == 0) return;
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
@@ -63,7 +63,7 @@ void rmsnorm_forward(const RmsnormForward& a, cudaStream_t stream) {
   });
 }
 
-void rmsnorm_backward(const RmsnormBackward& a, cudaStream_t stream) {
+void rmsnorm_backward(const RmsnormBackward& a, gpu::Stream stream) {
   const auto [N, C] = a.x.dims<2>();
   if (N == 0 || C == 0) return;
   by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
@@ -77,4 +77,4 @@ void rmsnorm_backward(const RmsnormBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

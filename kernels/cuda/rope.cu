@@ -14,7 +14,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 // Rotates the pairs of row n by its token's angles, or by the opposite ones.
@@ -45,7 +45,7 @@ struct Rotate {
 };
 
 template <class T, bool back>
-void rotate(const Tensor& to, const Tensor& from, const Tensor& cos, const Tensor& sin, cudaStream_t stream) {
+void rotate(const Tensor& to, const Tensor& from, const Tensor& cos, const Tensor& sin, gpu::Stream stream) {
   const auto [L, H, D] = from.dims<3>();
   const std::int64_t R = D / 2;
   const auto y = rows_of<T>(to), x = rows_of<T>(from);
@@ -83,11 +83,11 @@ __global__ void angle_gradients(DeviceRows<float> dcos, DeviceRows<float> dsin, 
 
 }  // namespace
 
-void rope_forward(const RopeForward& a, cudaStream_t stream) {
+void rope_forward(const RopeForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.x.dtype(), [&](auto t) { rotate<decltype(t), false>(a.y, a.x, a.cos, a.sin, stream); });
 }
 
-void rope_backward(const RopeBackward& a, cudaStream_t stream) {
+void rope_backward(const RopeBackward& a, gpu::Stream stream) {
   const auto [L, H, D] = a.x.dims<3>();
   by_cuda_dtype(a.x.dtype(), [&, L = L, H = H, R = D / 2](auto t) {
     using T = decltype(t);
@@ -98,4 +98,4 @@ void rope_backward(const RopeBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -16,7 +16,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/rope.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -73,7 +73,7 @@ __global__ void class_gradient(float* dclass, DeviceRows<T> dcos, DeviceRows<T> 
 
 }  // namespace
 
-void rope_table_1d(const RopeTable1d& a, cudaStream_t stream) {
+void rope_table_1d(const RopeTable1d& a, gpu::Stream stream) {
   const auto [L, R] = a.cos.dims<2>();
   by_cuda_dtype(a.cos.dtype(), [&, L = L, R = R](auto t) {
     using T = decltype(t);
@@ -83,7 +83,7 @@ void rope_table_1d(const RopeTable1d& a, cudaStream_t stream) {
   });
 }
 
-void rope_table_2d_forward(const RopeTable2dForward& a, cudaStream_t stream) {
+void rope_table_2d_forward(const RopeTable2dForward& a, gpu::Stream stream) {
   const auto [L, R] = a.cos.dims<2>();
   by_cuda_dtype(a.class_angles.dtype(), [&, L = L, R = R](auto t) {
     using T = decltype(t);
@@ -94,7 +94,7 @@ void rope_table_2d_forward(const RopeTable2dForward& a, cudaStream_t stream) {
   });
 }
 
-void rope_table_2d_backward(const RopeTable2dBackward& a, cudaStream_t stream) {
+void rope_table_2d_backward(const RopeTable2dBackward& a, gpu::Stream stream) {
   const auto [L, R] = a.cos.dims<2>();
   if (R == 0) return;
   by_cuda_dtype(a.cos.dtype(), [&, L = L, R = R](auto t) {
@@ -105,4 +105,4 @@ void rope_table_2d_backward(const RopeTable2dBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

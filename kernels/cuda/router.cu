@@ -19,7 +19,7 @@
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/row_sums.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int tokens = 4;  // of a block
@@ -156,7 +156,7 @@ struct BalanceGradient {
 
 }  // namespace
 
-void router_forward(const RouterForward& a, cudaStream_t stream) {
+void router_forward(const RouterForward& a, gpu::Stream stream) {
   const auto [N, E] = a.logits.dims<2>();
   if (N == 0 || E == 0) return;
   by_cuda_dtype(a.logits.dtype(), [&, N = N, E = E](auto v) {
@@ -167,7 +167,7 @@ void router_forward(const RouterForward& a, cudaStream_t stream) {
   });
 }
 
-void router_backward(const RouterBackward& a, cudaStream_t stream) {
+void router_backward(const RouterBackward& a, gpu::Stream stream) {
   const auto [N, E] = a.dlogits.dims<2>();
   if (N == 0 || E == 0) return;
   by_cuda_dtype(a.dlogits.dtype(), [&, N = N, E = E](auto v) {
@@ -178,7 +178,7 @@ void router_backward(const RouterBackward& a, cudaStream_t stream) {
   });
 }
 
-void load_balance_forward(const LoadBalanceForward& a, cudaStream_t stream) {
+void load_balance_forward(const LoadBalanceForward& a, gpu::Stream stream) {
   const auto [N, E] = a.probabilities.dims<2>();
   const Tensor total({E}, Dtype::f32, a.loss.device(), Segment::workspace);  // Σ_t p_te
   fill({.y = total, .value = 0}, stream);
@@ -187,7 +187,7 @@ void load_balance_forward(const LoadBalanceForward& a, cudaStream_t stream) {
          total.device_data<float>(), a.counts.device_data<std::int64_t>(), a.factor, E);
 }
 
-void load_balance_backward(const LoadBalanceBackward& a, cudaStream_t stream) {
+void load_balance_backward(const LoadBalanceBackward& a, gpu::Stream stream) {
   const auto [N, E] = a.dprobabilities.dims<2>();
   const auto dp = rows_of<float>(a.dprobabilities);
   for_each_packet<packet_width<float>>(
@@ -195,4 +195,4 @@ void load_balance_backward(const LoadBalanceBackward& a, cudaStream_t stream) {
       dp);
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -6,7 +6,7 @@
 #pragma once
 #include "kernels/cuda/rows.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 constexpr int rows_in_block = 64, rows_in_tree = 64, tree_columns = 32, tree_threads = 8;
 
@@ -46,7 +46,7 @@ __global__ void sum_tree(float* to, const float* from, std::int64_t B, std::int6
 // dw [C] f32. The workspace goes back to the device when this returns: a device whose stream still works on it hands it
 // out again in the order of that stream only.
 template <class F>
-void add_sum_of_rows(std::int64_t N, std::int64_t C, const Tensor& dw, const F& term, cudaStream_t stream) {
+void add_sum_of_rows(std::int64_t N, std::int64_t C, const Tensor& dw, const F& term, gpu::Stream stream) {
   if (N == 0 || C == 0) return;
   constexpr int threads = 128;
   std::int64_t B = ceil_div(N, rows_in_block);
@@ -66,4 +66,4 @@ void add_sum_of_rows(std::int64_t N, std::int64_t C, const Tensor& dw, const F& 
   }
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -12,7 +12,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -38,7 +38,7 @@ struct Move {
 };
 
 template <class T, class Map, class... R>
-void move_rows(const Map& way, std::int64_t N, std::int64_t C, cudaStream_t stream, const R&... arrays) {
+void move_rows(const Map& way, std::int64_t N, std::int64_t C, gpu::Stream stream, const R&... arrays) {
   for_each_packet<packet_width<T>>(Move<T, Map>{way}, N, C, stream, arrays...);
 }
 
@@ -140,13 +140,13 @@ __global__ void add_class_rows(float* dclass, DeviceRows<T> dy, Classes classes,
 }
 
 template <class T>
-void gather(const Tensor& y, const Tensor& x, const Tensor& index, cudaStream_t stream) {
+void gather(const Tensor& y, const Tensor& x, const Tensor& index, gpu::Stream stream) {
   const auto ys = rows_of<T>(y), xs = rows_of<T>(x);
   move_rows<T>(Gather<T>{ys, xs, index.device_data<std::int64_t>(), x.dim(0)}, y.dim(0), y.dim(1), stream, ys, xs);
 }
 
 template <class T>
-void scatter(const Tensor& dx, const Tensor& dy, const Tensor& index, cudaStream_t stream) {
+void scatter(const Tensor& dx, const Tensor& dy, const Tensor& index, gpu::Stream stream) {
   fill({.y = dx, .value = 0}, stream);
   const auto dxs = rows_of<T>(dx), dys = rows_of<T>(dy);
   move_rows<T>(Scatter<T>{dxs, dys, index.device_data<std::int64_t>(), dx.dim(0)}, dy.dim(0), dy.dim(1), stream, dxs,
@@ -155,19 +155,19 @@ void scatter(const Tensor& dx, const Tensor& dy, const Tensor& index, cudaStream
 
 }  // namespace
 
-void embedding_forward(const EmbeddingForward& a, cudaStream_t stream) {
+void embedding_forward(const EmbeddingForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.table.dtype(), [&](auto t) { gather<decltype(t)>(a.y, a.table, a.ids, stream); });
 }
 
-void take_rows_forward(const TakeRowsForward& a, cudaStream_t stream) {
+void take_rows_forward(const TakeRowsForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.x.dtype(), [&](auto t) { gather<decltype(t)>(a.y, a.x, a.index, stream); });
 }
 
-void take_rows_backward(const TakeRowsBackward& a, cudaStream_t stream) {
+void take_rows_backward(const TakeRowsBackward& a, gpu::Stream stream) {
   by_cuda_dtype(a.dy.dtype(), [&](auto t) { scatter<decltype(t)>(a.dx, a.dy, a.index, stream); });
 }
 
-void insert_class_tokens_forward(const InsertClassTokensForward& a, cudaStream_t stream) {
+void insert_class_tokens_forward(const InsertClassTokensForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.x.dtype(), [&](auto t) {
     using T = decltype(t);
     const auto y = rows_of<T>(a.y), x = rows_of<T>(a.x), one = rows_of<T>(a.class_vector);
@@ -176,7 +176,7 @@ void insert_class_tokens_forward(const InsertClassTokensForward& a, cudaStream_t
   });
 }
 
-void insert_class_tokens_backward(const InsertClassTokensBackward& a, cudaStream_t stream) {
+void insert_class_tokens_backward(const InsertClassTokensBackward& a, gpu::Stream stream) {
   const auto [M, C] = a.dy.dims<2>();
   by_cuda_dtype(a.dy.dtype(), [&, M = M, C = C](auto t) {
     using T = decltype(t);
@@ -189,7 +189,7 @@ void insert_class_tokens_backward(const InsertClassTokensBackward& a, cudaStream
   });
 }
 
-void splice_forward(const SpliceForward& a, cudaStream_t stream) {
+void splice_forward(const SpliceForward& a, gpu::Stream stream) {
   by_cuda_dtype(a.y.dtype(), [&](auto t) {
     using T = decltype(t);
     const auto y = rows_of<T>(a.y), text = rows_of<T>(a.text), features = rows_of<T>(a.features);
@@ -198,7 +198,7 @@ void splice_forward(const SpliceForward& a, cudaStream_t stream) {
   });
 }
 
-void splice_backward(const SpliceBackward& a, cudaStream_t stream) {
+void splice_backward(const SpliceBackward& a, gpu::Stream stream) {
   by_cuda_dtype(a.dy.dtype(), [&](auto t) {
     using T = decltype(t);
     if (a.dfeatures) scatter<T>(a.dfeatures, a.dy, a.source, stream);
@@ -209,4 +209,4 @@ void splice_backward(const SpliceBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

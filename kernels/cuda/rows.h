@@ -6,7 +6,7 @@
 #include "kernels/cuda/language.h"
 #include "tensor/tensor.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 // Row n starts at data + (n / inner) outer_stride + (n mod inner) inner_stride: q [T,H,D] inside a fused q|k|v has
 // inner = H. data is null for a gradient nobody wants.
@@ -88,4 +88,4 @@ OV_HD inline int smaller(int a, int b) { return a < b ? a : b; }
 
 inline unsigned ceil_div(std::int64_t n, std::int64_t by) { return static_cast<unsigned>((n + by - 1) / by); }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

@@ -11,7 +11,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 namespace {
 
 template <class T>
@@ -51,7 +51,7 @@ struct Backward {
 
 }  // namespace
 
-void swiglu_forward(const SwigluForward& a, cudaStream_t stream) {
+void swiglu_forward(const SwigluForward& a, gpu::Stream stream) {
   auto [N, F] = a.gate.dims<2>();
   by_cuda_dtype(a.gate.dtype(), [&, N = N, F = F](auto t) mutable {
     using T = decltype(t);
@@ -61,7 +61,7 @@ void swiglu_forward(const SwigluForward& a, cudaStream_t stream) {
   });
 }
 
-void swiglu_backward(const SwigluBackward& a, cudaStream_t stream) {
+void swiglu_backward(const SwigluBackward& a, gpu::Stream stream) {
   auto [N, F] = a.gate.dims<2>();
   by_cuda_dtype(a.gate.dtype(), [&, N = N, F = F](auto t) mutable {
     using T = decltype(t);
@@ -72,4 +72,4 @@ void swiglu_backward(const SwigluBackward& a, cudaStream_t stream) {
   });
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

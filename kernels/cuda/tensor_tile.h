@@ -9,7 +9,7 @@
 #pragma once
 #include "kernels/cuda/ptx.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 // Where 16 bytes of a tile lie, in elements.
 template <int D>
@@ -77,4 +77,4 @@ __device__ void as_left(unsigned (&p)[N / 2][4], const float (&acc)[N][4]) {
     }
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

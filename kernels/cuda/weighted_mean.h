@@ -2,7 +2,7 @@
 #pragma once
 #include "kernels/cuda/reduce.h"
 
-namespace ov::kernels::cuda {
+namespace ov::kernels::OV_CUDA {
 
 // loss = Σ_n w_n l_n / D, 0 when D is 0: one block.
 template <class A>
@@ -11,9 +11,9 @@ __global__ void mean_of_rows(A* loss, const A* weights, const A* of_row, std::in
   if (threadIdx.x == 0) loss[0] = D == 0 ? A(0) : total / D;
 }
 inline void weighted_mean(const Tensor& loss, const float* weights, const float* of_row, std::int64_t N,
-                          double denominator, cudaStream_t stream) {
+                          double denominator, gpu::Stream stream) {
   launch(mean_of_rows<float>, dim3(1), dim3(row_threads(N)), 0, stream, loss.device_data<float>(), weights, of_row, N,
          float(denominator));
 }
 
-}  // namespace ov::kernels::cuda
+}  // namespace ov::kernels::OV_CUDA

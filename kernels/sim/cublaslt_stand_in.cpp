@@ -238,9 +238,9 @@ int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout 
   if (!stream) {
     work.run();
   } else {
-    auto* queue = static_cast<ov_sim_stream*>(stream);
+    auto* queue = static_cast<gpu::StreamHandle*>(stream);
     queue->relocate(work.address, 5);
-    queue->enqueue([work] { work.run(); });
+    queue->enqueue("cublasLtMatmul", gpu::Place::current(), [work] { work.run(); });
   }
   return success;
 }

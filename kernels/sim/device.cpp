@@ -1,14 +1,14 @@
 #include "kernels/sim/device.h"
 
-#include "kernels/cuda/launchers.h"
 #include "kernels/gpu/cublaslt.h"
+#include "kernels/gpu/launchers.h"
 #include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 
 namespace ov {
 namespace {
 
-using kernels::cuda::launchers;
+using kernels::simulated::launchers;
 
 kernels::Table table() {
   kernels::Table t;

@@ -123,6 +123,9 @@ std::vector<Key> rows() {
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
       {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out",
        Resume::free},
+      {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge",
+       "where the model works: cpu; cuda, a GPU; auto, a GPU where there is one, else the cpu. Each repeats its own "
+       "bits"},
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval plan",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 

@@ -21,7 +21,8 @@ Exit merge(const Config& config) {
                        .described = {},
                        .tied = false,
                        .init = init_options(config),
-                       .seed = static_cast<std::uint64_t>(config.integer("init.seed"))};
+                       .seed = static_cast<std::uint64_t>(config.integer("init.seed")),
+                       .device = &device_option(config)};
   if (options.tower.empty()) options.described.vision = described_vision(config);
   if (options.language.empty()) options.described.text = described_text(config);
   else options.tied = config.flag("merge.tied");
@@ -39,7 +40,7 @@ Exit merge(const Config& config) {
   Onevision model(merged_config(options));
   model.parameters().allocate(Dtype::f32, shapes);
   const auto checked = [&](const std::string& directory) {
-    const auto written = load_model(directory, {.dtype = dtype, .in_place = true});
+    const auto written = load_model(directory, {.dtype = dtype, .device = options.device, .in_place = true});
     const MergeCheck check = check_merge(*written, options, tokenizer.encode(check_text));
     if (check.tensors > 0) std::fprintf(stderr, "merge: %s\n", check.text().c_str());
     if (!check.passed()) machine_error("merge: the model is not what its sources are: ", check.text());

@@ -5,6 +5,7 @@
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "cli/verbs.h"
+#include "kernels/gpu/cuda_device.h"
 
 namespace ov::cli {
 
@@ -27,6 +28,8 @@ ProcessorConfig processor_limits(const Config& config) {
   return images;
 }
 
+Device& device_option(const Config& config) { return gpu::device_named(config.text("device")); }
+
 LoadOptions load_options(const Config& config) {
   return {.dtype = dtype_option(config),
           .reference = config.text("numerics.reference"),
@@ -34,6 +37,7 @@ LoadOptions load_options(const Config& config) {
           .pre_norm_eps = config.number("numerics.pre_norm_eps"),
           .merger_norm_eps = config.number("numerics.merger_norm_eps"),
           .segments = config.text("numerics.segments"),
+          .device = &device_option(config),
           .adapter = config.text("model.adapter"),
           .in_place = true};  // no command that takes these trains
 }
@@ -104,7 +108,8 @@ RunOptions run_options(const Config& config) {
           .license = config.text("export.license"),
           .resume = config.flag("train.resume"),
           .config = config.dump(),
-          .may_change = config.free_keys()};
+          .may_change = config.free_keys(),
+          .device = &device_option(config)};
 }
 
 void sum_options(const Config& config, StepOptions& step) {

@@ -11,7 +11,7 @@ Exit trace(const Config& config) {
   const std::string& directory = config.required("model.dir");
   if (const Dtype dtype = dtype_option(config); is_clip(directory)) {
     config.refuse_unread("on a CLIP model");
-    const auto model = load_clip(directory, dtype);
+    const auto model = load_clip(directory, dtype, device_option(config));
     write_trace(out, trace_clip(*model, read_clip_case(input, model->config(), dtype)));
     return Exit::done;
   }

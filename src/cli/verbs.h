@@ -41,7 +41,8 @@ Exit help(const Config&);
 void use_threads(const Config&);                  // threads
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
-LoadOptions load_options(const Config&);          // dtype, numerics.*, model.adapter
+Device& device_option(const Config&);             // device; machine_error when it is a GPU that is not there
+LoadOptions load_options(const Config&);          // dtype, device, numerics.*, model.adapter
 VisionConfig described_vision(const Config&);     // vision.*
 TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*

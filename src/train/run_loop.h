@@ -24,6 +24,7 @@ struct RunOptions {
   bool resume = true;                   // from the newest whole checkpoint in out, if there is one
   Json config;                          // the whole configuration, for the log and the checkpoints
   std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed
+  Device* device = &cpu();              // where the model is trained
 };
 
 // `out` while a run works in it: made, locked, and known to take the result.

@@ -4,10 +4,12 @@
 #include "base/parallel.h"
 #include "generate/generate.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/sim/scheduler.h"
 #include "model/files/hf_directory.h"
 #include "model/region_head.h"
 #include "tests/base/scratch.h"
-#include "tests/devices/foreign_device.h"
+#include "tests/devices/sim_device.h"
 #include "tests/model/packed_rows.h"
 
 using namespace ov;
@@ -84,36 +86,50 @@ struct Case {
   std::uint64_t seed;
 };
 const std::vector<Case> usual = {{Policy::lazy, 0}, {Policy::random, 1}};
-const std::vector<Case> all = {{Policy::eager, 0},  {Policy::copies_first, 0}, {Policy::random, 2},
+const std::vector<Case> all = {{Policy::eager, 0},  {Policy::others_first, 0}, {Policy::random, 2},
                                {Policy::random, 3}, {Policy::random, 4},       {Policy::random, 5}};
 
-template <class F>
+template <class D, class F>
 void same_bits_on(const std::vector<Case>& cases, F&& f) {
   const Values expected = f(cpu());
   for (const Case& c : cases) {
     CAPTURE(static_cast<int>(c.policy));
     CAPTURE(c.seed);
-    ForeignDevice device(c.policy, c.seed);
+    D device(c.policy, c.seed);
     CHECK(f(device) == expected);
     device.synchronize();
     CHECK(device.ran() > 100);
+    gpu::close_cublaslt(device);  // its workspace
     CHECK(device.memory().total == 0);
   }
 }
 
+template <class D>
 void whole_model(const std::vector<Case>& cases) {
-  same_bits_on(cases, [](Device& d) { return step_on(d, false); });
-  same_bits_on(cases, [](Device& d) { return step_on(d, true); });
-  same_bits_on(cases, [](Device& d) { return step_on(d, true, 5); });
-  same_bits_on(cases, regions_on);
-  same_bits_on(cases, generated_on);
+  same_bits_on<D>(cases, [](Device& d) { return step_on(d, false); });
+  same_bits_on<D>(cases, [](Device& d) { return step_on(d, true); });
+  same_bits_on<D>(cases, [](Device& d) { return step_on(d, true, 5); });
+  same_bits_on<D>(cases, regions_on);
+  same_bits_on<D>(cases, generated_on);
 }
 
 }  // namespace
 
-TEST_CASE("foreign: the model's forward, backward, regions and generation have the cpu's bits") { whole_model(usual); }
+TEST_CASE("foreign: the model's forward, backward, regions and generation have the cpu's bits") {
+  whole_model<ForeignDevice>(usual);
+}
 
-TEST_CASE("foreign, every policy: the model" * doctest::skip()) { whole_model(all); }
+TEST_CASE("foreign, every policy: the model" * doctest::skip()) { whole_model<ForeignDevice>(all); }
+
+TEST_CASE("sim device: the model's forward, backward, regions and generation have the cpu's bits in f32") {
+  for (const auto& [order, policy] :
+       {std::pair{sim::Order::reverse, Policy::lazy}, {sim::Order::random, Policy::random}}) {
+    const sim::ScheduleScope scope({order, 1});
+    whole_model<SimDevice>({{policy, 1}});
+  }
+}
+
+TEST_CASE("sim device, every policy: the model" * doctest::skip()) { whole_model<SimDevice>(all); }
 
 TEST_CASE("foreign: two threads give work to one device, each on a tape of its own") {
   ForeignDevice device(Policy::random, 9);

@@ -5,8 +5,10 @@
 
 #include "audit/trace.h"
 #include "base/parallel.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/sim/scheduler.h"
 #include "tests/base/scratch.h"
-#include "tests/devices/foreign_device.h"
+#include "tests/devices/sim_device.h"
 #include "tests/train/training_run.h"
 #include "train/checksums.h"
 
@@ -80,20 +82,22 @@ struct Case {
   std::uint64_t seed;
 };
 
-void training(const std::vector<Case>& cases) {
-  for (const bool tree : {true, false}) {
+template <class D>
+void training(const std::vector<Case>& cases, const std::vector<bool>& sums = {true, false}) {
+  for (const bool tree : sums) {
     const std::string expected = run_on(cpu(), tree);
     for (const Case& c : cases) {
       CAPTURE(static_cast<int>(c.policy));
-      ForeignDevice device(c.policy, c.seed);
+      D device(c.policy, c.seed);
       CHECK(run_on(device, tree) == expected);
       device.synchronize();
+      gpu::close_cublaslt(device);  // its workspace
       CHECK(device.memory().total == 0);
     }
   }
   const auto expected = trace_on(cpu());
   for (const Case& c : cases) {
-    ForeignDevice device(c.policy, c.seed);
+    D device(c.policy, c.seed);
     CHECK(trace_on(device) == expected);
   }
 }
@@ -101,7 +105,7 @@ void training(const std::vector<Case>& cases) {
 }  // namespace
 
 TEST_CASE("foreign: training, saving, going on and tracing have the cpu's bits") {
-  training({{Policy::lazy, 0}, {Policy::random, 1}});
+  training<ForeignDevice>({{Policy::lazy, 0}, {Policy::random, 1}});
 }
 
 TEST_CASE(
@@ -136,12 +140,29 @@ TEST_CASE("foreign: the host reads the device once a step") {
   options.checksum_every = 0;  // each would read a whole buffer
   Training training(*model, data, options);
   for (int step = 1; step <= 4; ++step) {
-    const std::int64_t before = device.reads();
+    const std::int64_t reads = device.reads(), waits = device.waits();
     training.step();
-    CHECK(device.reads() == before + 1);
+    CHECK(device.reads() == reads + 1);
+    CHECK(device.waits() == waits + 1);  // for that read; nothing else stops the host within a step
   }
 }
 
+TEST_CASE("sim device: training, saving, going on and tracing have the cpu's bits in f32, and their own in bf16") {
+  std::string half[2];
+  for (const bool reverse : {true, false}) {
+    const sim::ScheduleScope scope({reverse ? sim::Order::reverse : sim::Order::random, 2});
+    const Policy policy = reverse ? Policy::lazy : Policy::random;
+    training<SimDevice>({{policy, 2}}, {reverse});
+    SimDevice device(policy, 5);
+    half[reverse] = run_on(device, true, Dtype::bf16);
+  }
+  CHECK(half[0] == half[1]);
+}
+
+TEST_CASE("sim device, every policy: training" * doctest::skip()) {
+  training<SimDevice>({{Policy::eager, 0}, {Policy::others_first, 0}, {Policy::random, 3}, {Policy::random, 4}});
+}
+
 TEST_CASE("foreign, every policy: training" * doctest::skip()) {
-  training({{Policy::eager, 0}, {Policy::copies_first, 0}, {Policy::random, 2}, {Policy::random, 3}});
+  training<ForeignDevice>({{Policy::eager, 0}, {Policy::others_first, 0}, {Policy::random, 2}, {Policy::random, 3}});
 }

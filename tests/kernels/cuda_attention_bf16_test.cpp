@@ -6,7 +6,7 @@
 
 using namespace ov;
 using namespace ov::test;
-namespace cuda = ov::kernels::cuda;
+namespace simulated = ov::kernels::simulated;
 
 namespace {
 
@@ -18,11 +18,11 @@ AttentionResult on_tensor_cores(const AttentionCase& c, std::int64_t H, std::int
   return attend_on(
       device, Dtype::bf16, c, H, K, D,
       [](const AttentionForward& a) {
-        REQUIRE(cuda::fits_tensor_cores(a));
+        REQUIRE(simulated::fits_tensor_cores(a));
         kernels::attention_forward(forward_arguments = a);
       },
       [](const AttentionBackward& a) {
-        REQUIRE(cuda::fits_tensor_cores(a));
+        REQUIRE(simulated::fits_tensor_cores(a));
         kernels::attention_backward(backward_arguments = a);
       });
 }
@@ -184,11 +184,11 @@ TEST_CASE("attention on tensor cores: what does not fit them goes to the plain k
   on_tensor_cores(attention_cases[0], 2, 1, 16);
   f = forward_arguments;
   f.scale = -1;
-  CHECK_FALSE(cuda::fits_tensor_cores(f));
+  CHECK_FALSE(simulated::fits_tensor_cores(f));
   f = forward_arguments;
   const Tensor wide = Tensor::zeros({f.q.dim(0), 2, 17}, Dtype::bf16, sim_device());
   f.q = wide.slice(2, 0, 16);  // rows that do not begin at multiples of 16 bytes
-  CHECK_FALSE(cuda::fits_tensor_cores(f));
+  CHECK_FALSE(simulated::fits_tensor_cores(f));
   kernels::attention_forward(f);
   for (const float x : numbers(f.lse)) CHECK(std::isfinite(x));
 }

@@ -4,7 +4,7 @@
 
 using namespace ov;
 using namespace ov::test;
-namespace cuda = ov::kernels::cuda;
+namespace simulated = ov::kernels::simulated;
 
 namespace {
 
@@ -13,8 +13,8 @@ AttentionResult on_cpu(Dtype dtype, const AttentionCase& c, std::int64_t H, std:
 }
 AttentionResult plain(Dtype dtype, const AttentionCase& c, std::int64_t H, std::int64_t K, std::int64_t D) {
   return attend_on(
-      sim_device(), dtype, c, H, K, D, [](const auto& a) { cuda::plain_attention_forward(a, nullptr); },
-      [](const auto& a) { cuda::plain_attention_backward(a, nullptr); });
+      sim_device(), dtype, c, H, K, D, [](const auto& a) { simulated::plain_attention_forward(a, nullptr); },
+      [](const auto& a) { simulated::plain_attention_backward(a, nullptr); });
 }
 
 }  // namespace

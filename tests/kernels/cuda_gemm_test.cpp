@@ -94,7 +94,7 @@ TEST_CASE("gemm: few rows in bf16 keep their bits whatever the number of rows; t
       CHECK(same_bits(rows(first, n, w), together.slice(0, first, first + n)));
   // More rows through the same kernel, for a chunk of a prompt.
   const Tensor chunk({40, F}, Dtype::bf16, sim_device());
-  cuda::gemm_of_rows({.c = chunk, .a = x, .b = w, .trans_b = true}, nullptr);
+  simulated::gemm_of_rows({.c = chunk, .a = x, .b = w, .trans_b = true}, nullptr);
   CHECK(same_bits(chunk.slice(0, 0, most), together));
   // The library in this mode: 18 and 17 rows are added up in 1 and 3 pieces.
   const Tensor y = product_on(sim_device(), Dtype::f32, forms[1], 18, F, C, 0),

@@ -17,14 +17,14 @@ namespace {
 __global__ void sums_and_maxima(float* results, const float* x, std::int64_t n) {
   float sums[2], maxima[2];
   for (int turn = 0; turn < 2; ++turn)
-    sums[turn] = cuda::row_sum<float>(n, [&](std::int64_t i) { return turn ? x[i] * x[i] : x[i]; });
+    sums[turn] = simulated::row_sum<float>(n, [&](std::int64_t i) { return turn ? x[i] * x[i] : x[i]; });
   for (int turn = 0; turn < 2; ++turn) {
     float top = -INFINITY;
     for (std::int64_t i = threadIdx.x; i < n; i += blockDim.x) {
       const float v = turn ? -x[i] : x[i];
       top = v > top ? v : top;
     }
-    maxima[turn] = cuda::block_max(top);
+    maxima[turn] = simulated::block_max(top);
   }
   float* mine = results + 4 * threadIdx.x;
   mine[0] = sums[0], mine[1] = sums[1], mine[2] = maxima[0], mine[3] = -maxima[1];
@@ -39,7 +39,7 @@ TEST_CASE("reduce: every thread gets the sums of base/sum.h to the bit, and the 
       const std::vector<float> x = drawn(n, 7);
       const float expected[4] = {sum<float>(n, [&](std::int64_t i) { return x[i]; }), dot<float>(n, x.data(), x.data()),
                                  *std::max_element(x.begin(), x.end()), *std::min_element(x.begin(), x.end())};
-      const unsigned threads = cuda::row_threads(n);
+      const unsigned threads = simulated::row_threads(n);
       std::vector<float> results(4 * threads);
       launch(sums_and_maxima, dim3(1), dim3(threads), 0, nullptr, results.data(), x.data(), n);
       for (std::size_t i = 0; i < results.size(); ++i)

@@ -21,7 +21,7 @@ constexpr sim::Schedule schedules[] = {{sim::Order::forward, 0}, {sim::Order::re
 }  // namespace
 
 TEST_CASE("every kernel of the table has a CUDA twin") {
-#define OV_TWIN(name, Args) CHECK_MESSAGE(bool(kernels::cuda::launchers().name), #name " has no CUDA twin");
+#define OV_TWIN(name, Args) CHECK_MESSAGE(bool(kernels::simulated::launchers().name), #name " has no CUDA twin");
   OV_KERNELS(OV_TWIN)
 #undef OV_TWIN
 }

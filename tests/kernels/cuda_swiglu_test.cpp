@@ -66,7 +66,8 @@ TEST_CASE("swiglu: the CUDA twin gives the CPU's bits in every thread order, who
 TEST_CASE("elementwise: rows and packets beyond the grid's threads are each visited once") {
   sim::for_each_schedule([] {
     std::vector<int> visits(19 * 7);
-    launch(cuda::each_packet<1, CountVisits>, dim3(2, 3), dim3(4, 2), 0, nullptr, CountVisits{visits.data(), 7}, 19, 7);
+    launch(simulated::each_packet<1, CountVisits>, dim3(2, 3), dim3(4, 2), 0, nullptr, CountVisits{visits.data(), 7},
+           19, 7);
     CHECK(visits == std::vector<int>(19 * 7, 1));
   });
 }

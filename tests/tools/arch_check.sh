@@ -32,6 +32,9 @@ one_cpp='nlohmann/'  # headers slow to compile: one .cpp wraps them
 device_door='(device_data|device_row|device_bytes|RowPointers)[ \t]*[<(]'  # what lies on a device is for kernels alone
 device_rooms='^(kernels|src/tensor|tests/(kernels|tensor|devices))/'
 
+gpu_door='(^|[^A-Za-z0-9_])cuda[A-Z]'  # the vendor's runtime is called in one room
+gpu_room='^kernels/gpu/'
+
 export LC_ALL=C  # bytes for awk, so that continuation bytes of UTF-8 can be told apart
 
 check() {
@@ -41,7 +44,8 @@ check() {
     find src kernels tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) 2>/dev/null | sort | sed 's/^/C /'
     find Makefile src kernels tests -type f \( -name Makefile -o -name '*.mk' -o -name '*.sh' \) 2>/dev/null | sort | sed 's/^/O /'
   } | awk -v top_level="$top_level" -v max_lines=$max_lines -v max_columns=$max_columns -v one_cpp="$one_cpp" \
-    -v device_door="$device_door" -v device_rooms="$device_rooms" '
+    -v device_door="$device_door" -v device_rooms="$device_rooms" \
+    -v gpu_door="$gpu_door" -v gpu_room="$gpu_room" '
     function fault(place, text) { print place ": " text; ++faults }
 
     function room_of(file, part) {  # the room of a file under src/ or kernels/, "" elsewhere
@@ -73,6 +77,8 @@ check() {
         if (length(wide) > max_columns) fault(file ":" n, length(wide) " columns, at most " max_columns)
         if (file !~ device_rooms && line ~ device_door && line !~ /^[ \t]*\/\//)
           fault(file ":" n, "device memory outside of kernels: the host reads a tensor through to_vector or to(cpu())")
+        if (file !~ gpu_room && line ~ gpu_door && line !~ /^[ \t]*\/\//)
+          fault(file ":" n, "a call of CUDA outside of kernels/gpu, whose runtime.h is the door to it")
         if (line !~ /^[ \t]*#[ \t]*include/) continue
         path = line
         if (!sub(/^[^"<]*["<]/, "", path) || !sub(/[">].*$/, "", path)) {
@@ -221,6 +227,10 @@ self_test() {
   put tests/train/loss_test.cpp 'float* x = loss.device_row<float>(0);\n'
   expect 1 'tests/train/loss_test.cpp:1: device memory outside of kernels'
   put kernels/cpu/gemm.cpp 'float* x = a.device_data<float>();\n'
+  expect 0 'all arrows point one way'
+  put kernels/cuda/add.cu '\n  cudaMemset(y, 0, n);\n'
+  expect 1 'kernels/cuda/add.cu:2: a call of CUDA outside of kernels/gpu'
+  put kernels/gpu/runtime.cpp 'cudaStream_t s;\n' && put kernels/cuda/add.cu '// cudaMemset\n'
   expect 0 'all arrows point one way'
   rooms="$rooms
 base: train"

@@ -46,7 +46,9 @@ void copy_weight(const std::string& where, const std::string& name, const Tensor
 }
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && a.dtype() == b.dtype() && std::memcmp(a.bytes(), b.bytes(), a.nbytes()) == 0;
+  if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
+  const Tensor x = a.to(cpu()), y = b.to(cpu());
+  return std::memcmp(x.bytes(), y.bytes(), x.nbytes()) == 0;
 }
 
 Json read_config_json(const std::string& directory) {
@@ -129,7 +131,7 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
   if (data) weights->check_names(expected_names(*model, *weights));
   std::optional<LoraAdapter> adapter;
   if (data && !options.adapter.empty()) adapter = LoraAdapter::read(options.adapter), adapter->check(*weights);
-  if (options.in_place) {
+  if (options.in_place && options.device->on_host()) {
     model->parameters().borrow(options.dtype, [&](const Parameters::Entry& e) {
       const std::string& name = e.parameter.name;
       const Tensor stored = weights->tensor(name);

@@ -21,7 +21,7 @@ struct LoadOptions {
   bool in_place = false;     // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
 };
 
-bool equal_bits(const Tensor& a, const Tensor& b);  // on the host, shape and type too
+bool equal_bits(const Tensor& a, const Tensor& b);  // wherever they lie; shape and type too
 
 // config.json as it stands; auto_map only when the directory has the code that it names (*.py), or it names a hub's.
 Json read_config_json(const std::string& directory);

@@ -20,11 +20,11 @@ Tensor two_pictures(const VisionConfig& c, std::vector<Grid>& grids) {
   return pixels;
 }
 
-Tensor features(const RiceVit& tower, Dtype dtype) {
+Tensor features(const RiceVit& tower, Dtype dtype, Device& device) {
   std::vector<Grid> grids;
   const Tensor pixels = two_pictures(tower.config, grids);
-  const VisionLayout layout(grids, tower.config.merge, false, cpu());
-  return tower.forward(Var{pixels.to(dtype)}, layout, false).value;
+  const VisionLayout layout(grids, tower.config.merge, false, device);
+  return tower.forward(Var{pixels.to(device).to(dtype)}, layout, false).value;
 }
 
 // NaN has NaN's bits: what is no number would agree with itself.
@@ -40,24 +40,28 @@ void read_again(Parameters& part, const MergeSource& source, const Onevision& mo
   for (const auto& e : model.parameters().entries()) values[e.parameter.name] = e.parameter.value;
   for (const auto& [name, p] : model.parameters().aliases()) values[name] = p->value;
   const Dtype dtype = model.parameters().dtype();
-  source.check(part);
-  part.borrow(dtype, [&](const Parameters::Entry& e) {
+  Device& device = model.parameters().device();
+  const auto compared = [&](const Parameters::Entry& e) {
     ++check.tensors;
     const Tensor stored = source.tensor(e.parameter.name), own = values[e.parameter.name];
     const Tensor rounded = stored.dtype() == dtype ? stored : stored.to(dtype, Segment::workspace);
     if (own && equal_bits(own, rounded)) return own;
     if (check.tensors_differ++ == 0) check.first_difference = e.parameter.name;
     return rounded;
-  });
+  };
+  source.check(part);
+  if (device.on_host()) return part.borrow(dtype, compared);
+  part.allocate(dtype, device);
+  for (const auto& e : part.entries()) copy_weight("merge", e.parameter.name, compared(e), e.parameter.value);
 }
 
 void check_tower(const Onevision& model, const MergeOptions& o, MergeCheck& check) {
   Parameters parameters;
   const RiceVit tower(parameters, read_tower_source_config(o.tower, o.described.vision.merge));
   read_again(parameters, MergeSource::tower(o.tower), model, check);
-  const Tensor ours = features(model.visual(), parameters.dtype());
+  const Tensor ours = features(model.visual(), parameters.dtype(), *o.device);
   check_finite(ours, o.tower, "features of two pictures");
-  check.features_differ = !equal_bits(features(tower, parameters.dtype()), ours);
+  check.features_differ = !equal_bits(features(tower, parameters.dtype(), *o.device), ours);
 }
 
 void check_language(const Onevision& model, const MergeOptions& o, const std::vector<std::int64_t>& prompt,
@@ -70,10 +74,10 @@ void check_language(const Onevision& model, const MergeOptions& o, const std::ve
   if (source.has("lm_head.weight")) head = parameters.declare("lm_head.weight", {c.vocabulary, c.hidden}, Role::head);
   read_again(parameters, source, model, check);
 
-  const OnevisionInputs in = single_segment(prompt, {}, {}, cpu());
+  const OnevisionInputs in = single_segment(prompt, {}, {}, *o.device);
   const auto T = static_cast<std::int64_t>(prompt.size());
   const Var h =
-      embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, cpu()), Var{decoder.embed_tokens->value});
+      embedding(index_tensor("prompt", prompt, {T}, 0, c.vocabulary, *o.device), Var{decoder.embed_tokens->value});
   const Var logits = linear(decoder.forward(h, in.positions, in.segments, nullptr, false), Var{head->value});
   check_finite(logits.value, o.language, "logits of a text");
   check.logits_differ = !equal_bits(logits.value, model.logits(model.hidden(nullptr, in)).value);
@@ -109,9 +113,10 @@ Tensor MergedWeights::operator()(const Parameter& p) const {
 
 std::unique_ptr<Onevision> merge_models(const MergeOptions& o) {
   auto model = std::make_unique<Onevision>(merged_config(o));
-  model->parameters().allocate(Dtype::f32, cpu());
-  const MergedWeights weights(model->parameters(), o, Dtype::f32);
-  for (const auto& e : model->parameters().entries())
+  Parameters& parameters = model->parameters();
+  parameters.allocate(Dtype::f32, *o.device);
+  const MergedWeights weights(parameters, o, Dtype::f32);
+  for (const auto& e : parameters.entries())
     copy_weight("merge", e.parameter.name, weights(e.parameter), e.parameter.value);
   return model;
 }

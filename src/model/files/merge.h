@@ -30,6 +30,7 @@ struct MergeOptions {
   bool tied = false;      // of a part with a source; else described.text.tied
   InitOptions init;
   std::uint64_t seed = 1;
+  Device* device = &cpu();  // where the parts are put together and checked
 };
 
 // The configuration of the merged model: each part as its source says, the merger as wide as the language model.

@@ -92,6 +92,7 @@ std::string model_fingerprint(ModelConfig config) {
 
 StepReport run_training(const TrainJob& job) {
   LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
+  load.device = job.device;
   load.lora.where = trainable(job.train.modules, false);
   load.pre_norm_eps = job.pre_norm_eps, load.merger_norm_eps = job.merger_norm_eps;
   const ModelFiles files = open_model_files(job.model_dir, load);

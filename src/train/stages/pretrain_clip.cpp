@@ -47,7 +47,7 @@ StepReport pretrain_clip(const ClipPretraining& o) {
   ClipModel model(with_tokenizer(o.model, tokenizer, o.tokenizer_dir));
   const ClipConfig& c = model.config();
   const RunDirectory directory(o, "model", "pretrain", {o.tokenizer_dir});
-  model.parameters().allocate(o.dtype, cpu());
+  model.parameters().allocate(o.dtype, *o.device);
   initialize(model, o.init, o.init_seed);
 
   ProcessorConfig images;

@@ -34,11 +34,11 @@ struct Start {
 Start start_of(const TextPretraining& o) {
   if (!o.model_dir.empty()) {
     ModelFiles files = open_model_files(o.model_dir);
-    return {load_model(files.config, o.model_dir, {.dtype = o.dtype}), std::move(files.processor)};
+    return {load_model(files.config, o.model_dir, {.dtype = o.dtype, .device = o.device}), std::move(files.processor)};
   }
   const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
   auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir));
-  model->parameters().allocate(o.dtype, cpu());
+  model->parameters().allocate(o.dtype, *o.device);
   initialize(model->parameters(), o.init, o.init_seed);
   Processor processor = described_processor(model->config(), tokenizer);
   return {std::move(model), std::move(processor)};

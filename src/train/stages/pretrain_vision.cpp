@@ -14,7 +14,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   head.classes = static_cast<std::int64_t>(loader.file().classes().size());
   head.characters = static_cast<std::int64_t>(loader.file().characters().size());
   RiceModel model(o.vision, head);
-  model.parameters().allocate(o.dtype, cpu());
+  model.parameters().allocate(o.dtype, *o.device);
   initialize(model.parameters(), o.init, o.init_seed);
   RegionObjective objective(model, loader, o.train);
   StepEngine engine(objective, o.train);

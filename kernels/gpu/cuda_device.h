@@ -1,0 +1,82 @@
+// A GPU: its memory in one arena, a stream for kernels and one for copies, and the kernels of kernels/cuda.
+//
+// Memory. The runtime gives chunks; an arena cuts them. What kernels use is given back in the compute stream's order
+// and handed out again at once, since the next kernel to touch it runs later in the same stream. What is copied to
+// while kernels still run (Segment::data: batches, positions, indices) comes from chunks of its own, and is handed out
+// again only when the compute stream has come past its release: so an upload need not wait for the queue of kernels.
+//
+// Copies pass through pinned memory (staging.h). The host waits in synchronize() alone, and where more bytes are under
+// way than the staging memory holds.
+//
+// The same class runs on the simulated runtime (tests/devices), with kernels that kernels/sim runs.
+#pragma once
+#include <deque>
+#include <map>
+#include <string_view>
+
+#include "kernels/gpu/launchers.h"
+#include "kernels/gpu/staging.h"
+#include "tensor/arena.h"
+#include "tensor/device.h"
+
+namespace ov::gpu {
+
+class CudaDevice : public Device {
+ public:
+  struct Options {
+    Kind kind = Kind::cuda;
+    std::string name = "cuda";
+    int index = 0;
+    std::size_t chunk = std::size_t{256} << 20, data_chunk = std::size_t{64} << 20;  // bytes
+    std::size_t staging = std::size_t{32} << 20;                                     // each way
+  };
+  // `table`: null for the kernels of `launchers`.
+  CudaDevice(Runtime& runtime, const kernels::Launchers& launchers, Options options,
+             const kernels::Table* table = nullptr);
+  ~CudaDevice() override;
+
+  void copy_in(void* to, const void* from, std::size_t bytes, ov::Stream stream) override;
+  void copy_out(void* to, const void* from, std::size_t bytes, ov::Stream stream) override;
+  void wait(ov::Stream waiting, ov::Stream awaited) override;
+  void synchronize() override;
+
+  Stream enter(ov::Stream stream = ov::Stream::compute);  // makes the GPU this thread's; the stream to queue work in
+  const kernels::Launchers& launchers() const { return launchers_; }
+  Runtime& runtime() const { return runtime_; }
+
+ protected:
+  void* obtain(std::size_t bytes, Segment segment) override;
+  void give_back(void* data, std::size_t bytes) noexcept override;
+
+ private:
+  struct Released {  // a block of data that the compute stream may still read
+    Event event;
+    void* block;
+  };
+  Stream of(ov::Stream stream) const { return stream == ov::Stream::compute ? compute_ : copy_; }
+  Arena::Source source(bool data);
+  bool holds_data(const void* address) const;
+  void order(ov::Stream waiting, ov::Stream awaited);
+  void reclaim(bool wait);
+  [[noreturn]] void out_of_memory(std::size_t bytes, Segment segment, const Arena& arena);
+
+  Runtime& runtime_;
+  const kernels::Launchers& launchers_;
+  const Options options_;
+  std::mutex mutex_;
+  Stream compute_, copy_;
+  Event ordered_[2];            // of wait(), by awaited stream
+  bool copies_awaited_ = true;  // the compute stream waits for all that the copy stream holds
+  std::map<const std::byte*, std::pair<std::size_t, bool>> chunks_;  // bytes, and whether for data
+  Arena blocks_, data_;
+  std::deque<Released> released_;
+  std::vector<Event> events_;  // not in use
+  Staging in_, out_;
+};
+
+// The machine's GPU, opened on first use: "cuda" (machine_error with the reason where there is none), "cpu", or "auto":
+// the GPU where there is one, else the CPU.
+Device& device_named(std::string_view name);
+void bring_gpu(Device* simulated);  // tests: what "cuda" names from here on; null: the machine's
+
+}  // namespace ov::gpu
