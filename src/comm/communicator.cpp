@@ -38,6 +38,17 @@ Communicator& one_rank() {
   return self;
 }
 
+std::string broadcast_text(Communicator& ranks, const std::string& text, int from) {
+  const Tensor size = Tensor::of(std::vector<std::int64_t>{static_cast<std::int64_t>(text.size())}, {1});
+  ranks.broadcast(size, from);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size.to_vector<std::int64_t>()[0]));
+  if (ranks.rank() == from) std::copy(text.begin(), text.end(), bytes.begin());
+  const Tensor whole = Tensor::of(bytes, {static_cast<std::int64_t>(bytes.size())});
+  ranks.broadcast(whole, from);
+  bytes = whole.to_vector<std::uint8_t>();
+  return {bytes.begin(), bytes.end()};
+}
+
 void Communicator::check_rank(int rank, const char* what) const {
   if (rank < 0 || rank >= ranks_)
     input_error("communicator: ", what, " rank ", rank, ": there are ", ranks_, ", from 0");

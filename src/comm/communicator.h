@@ -72,5 +72,6 @@ class Communicator {
 };
 
 Communicator& one_rank();
+std::string broadcast_text(Communicator& ranks, const std::string& text, int from);  // returns that of rank `from`
 
 }  // namespace ov

@@ -31,6 +31,8 @@ class ProcessRanks : public Communicator {
   void at_step(std::int64_t step) override;
   // This rank ends with an error. False when another failed before, whose error counts.
   bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
+  // It was this one that found another dead, and has to say so: the dead cannot.
+  bool speaks() const { return speaks_.load(); }
   // This rank ends as it should: nobody mourns it.
   void leave() { region_.state(rank()).left.store(1); }
 
@@ -49,6 +51,7 @@ class ProcessRanks : public Communicator {
   Meeting meeting_;
   SharedRegion region_;
   Descriptor stop_;  // an eventfd that ends the thread
+  std::atomic<bool> speaks_{false};
   std::thread listener_;
 };
 

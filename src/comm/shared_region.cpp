@@ -120,9 +120,7 @@ std::size_t SharedRegion::read(int from, int to, std::span<std::byte> bytes) con
   return n;
 }
 
-bool SharedRegion::fail(int rank, Exit exit, const std::string& text) const {
-  std::uint32_t nobody = 0;
-  if (!failure_->claimed.compare_exchange_strong(nobody, static_cast<std::uint32_t>(rank) + 1)) return false;
+bool SharedRegion::tell(Exit exit, const std::string& text) const {
   failure_->exit = static_cast<std::int32_t>(exit);
   std::strncpy(failure_->text, text.c_str(), sizeof failure_->text - 1);
   failure_->told.store(1);
@@ -130,13 +128,15 @@ bool SharedRegion::fail(int rank, Exit exit, const std::string& text) const {
   return true;
 }
 
-void SharedRegion::mourn(int rank, const std::string& text) const {
-  if (fail(rank, Exit::machine_failed, text)) return;
-  if (failure_->claimed.load() != static_cast<std::uint32_t>(rank) + 1 || failure_->told.load()) return;
-  failure_->exit = static_cast<std::int32_t>(Exit::machine_failed);
-  std::strncpy(failure_->text, text.c_str(), sizeof failure_->text - 1);
-  failure_->told.store(1);
-  for (int r = 0; r < ranks_; ++r) ring(r);
+bool SharedRegion::fail(int rank, Exit exit, const std::string& text) const {
+  std::uint32_t nobody = 0;
+  return failure_->claimed.compare_exchange_strong(nobody, static_cast<std::uint32_t>(rank) + 1) && tell(exit, text);
+}
+
+bool SharedRegion::mourn(int rank, const std::string& text) const {
+  if (fail(rank, Exit::machine_failed, text)) return true;
+  const bool cut = failure_->claimed.load() == static_cast<std::uint32_t>(rank) + 1 && !failure_->told.load();
+  return cut && tell(Exit::machine_failed, text);
 }
 
 SharedRegion::Failure SharedRegion::failure() const {

@@ -55,11 +55,12 @@ class SharedRegion {
     std::string text;
   };
   Failure failure() const;  // rank -1: none
-  // A rank that died may have died while it said why.
-  void mourn(int rank, const std::string& text) const;
+  // The same for a rank that is dead; it may have died while it said why.
+  bool mourn(int rank, const std::string& text) const;
 
  private:
   struct FailureRecord;
+  bool tell(Exit exit, const std::string& text) const;
   void ring(int rank) const;
   Channel& channel(int from, int to) const { return channels_[from * ranks_ + to]; }
   std::byte* ring_of(int from, int to) const {

@@ -43,7 +43,10 @@ inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<vo
         try {
           f(ranks);
           ranks.leave();
-        } catch (const PeerFailed& e) { code = static_cast<int>(e.exit()); } catch (const Error& e) {
+        } catch (const PeerFailed& e) {
+          code = static_cast<int>(e.exit());
+          if (ranks.speaks()) error = e.what();
+        } catch (const Error& e) {
           code = static_cast<int>(e.exit());
           if (ranks.failed(e.exit(), e.what())) error = e.what();
         }

@@ -66,7 +66,6 @@ ContrastiveObjective::ContrastiveObjective(ClipModel& model, StepSource& data, c
 
 Loaded ContrastiveObjective::prepare(std::int64_t) {
   data_ = source_.next();
-  results_.assign(data_.micro_batches.size(), {});
   pairs_ = 0;
   for (const MicroBatch& b : data_.micro_batches) pairs_ += pairs_of(b);
   return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
@@ -81,21 +80,22 @@ void ContrastiveObjective::normalise(const std::vector<std::int64_t>& denominato
 }
 
 void ContrastiveObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
-  const auto at = static_cast<std::size_t>(leaf);
-  const MicroBatch& batch = data_.micro_batches[at];
+  const MicroBatch& batch = data_.micro_batches[static_cast<std::size_t>(leaf)];
   if (pairs_of(batch) == 0) return;  // every record of it is faulty
   const ContrastiveLoss c = contrastive_loss(model_, tape, inputs_of(batch, parameters().dtype()), denominator_);
   backward_from(tape, c.losses);
-  for (std::int64_t way = 0; way < 2; ++way)
-    kernels::copy({.y = scalars.slice(0, 2 * leaf + way, 2 * leaf + way + 1),
-                   .x = c.losses[static_cast<std::size_t>(way)].value});
-  results_[at] = {right_rows(c.logits_per_image.value), right_rows(c.logits_per_text.value)};
+  const auto scalar = [&](std::int64_t i) { return scalars.slice(0, 4 * leaf + i, 4 * leaf + i + 1); };
+  for (std::int64_t way = 0; way < 2; ++way) {
+    kernels::copy({.y = scalar(way), .x = c.losses[static_cast<std::size_t>(way)].value});
+    scalar(2 + way).fill(static_cast<double>(right_rows((way ? c.logits_per_text : c.logits_per_image).value)));
+  }
 }
 
 Losses ContrastiveObjective::losses(std::span<const double> scalars) {
-  const auto total = [&](auto member) {
-    return sum<double>(static_cast<std::int64_t>(results_.size()), [&](std::int64_t i) {
-      return static_cast<double>(results_[static_cast<std::size_t>(i)].*member);
+  // Both ways of every leaf, or one of them.
+  const auto total = [&](std::int64_t first, std::int64_t ways) {
+    return sum<double>(static_cast<std::int64_t>(scalars.size()) / 4 * ways, [&](std::int64_t i) {
+      return scalars[static_cast<std::size_t>(i / ways * 4 + first + i % ways)];
     });
   };
   Parameter& s = model_.logit_scale();
@@ -103,11 +103,10 @@ Losses ContrastiveObjective::losses(std::span<const double> scalars) {
   for (const Tensor& t : {s.value, gradient_of(s, parameters().masters())})
     if (t && read_scalar(t) > most) t.fill(most);
 
-  const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)),
-               images = total(&Result::images_right) / pairs, texts = total(&Result::texts_right) / pairs;
+  const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)), images = total(2, 1) / pairs,
+               texts = total(3, 1) / pairs;
   Losses out;
-  out.loss = sum<double>(static_cast<std::int64_t>(scalars.size()),
-                         [&](std::int64_t i) { return scalars[static_cast<std::size_t>(i)]; });
+  out.loss = total(0, 2);
   out.labelled = pairs_;
   out.parts =
       Json::object({{"image_accuracy", images}, {"text_accuracy", texts}, {"scale", std::exp(read_scalar(s.value))}});

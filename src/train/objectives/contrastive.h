@@ -33,7 +33,8 @@ class ContrastiveObjective : public Objective {
   Parameters& parameters() const override { return model_.parameters(); }
   Loaded prepare(std::int64_t step) override;
   void normalise(const std::vector<std::int64_t>& denominators) override;
-  std::int64_t scalars() const override { return 2 * static_cast<std::int64_t>(results_.size()); }
+  std::int64_t scalars() const override { return 4 * static_cast<std::int64_t>(data_.micro_batches.size()); }
+  // Of each leaf: both losses, and how many pictures and texts are right.
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
   // labelled: pairs. Parts: image_accuracy and text_accuracy, the shares of pictures and of texts whose largest logit
   // is the pair's, and scale, e^s after the update.
@@ -49,10 +50,6 @@ class ContrastiveObjective : public Objective {
   GlobalStep data_;
   std::int64_t pairs_ = 0;
   double denominator_ = 0;
-  struct Result {
-    std::int64_t images_right = 0, texts_right = 0;
-  };
-  std::vector<Result> results_;  // by micro-batch
 };
 
 }  // namespace ov
