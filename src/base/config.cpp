@@ -131,14 +131,22 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
   };
   std::vector<Said> said;
   Strings files;
+  const bool open_ended = config.command_->operands.ends_with("...");
   for (std::size_t at = 0; at < arguments.size();) {
     const std::string& argument = arguments[at++];
-    if (!argument.starts_with("--") || argument == "--") {
+    const bool letter =
+        argument.size() == 2 && argument[0] == '-' &&
+        std::any_of(own.begin(), own.end(), [&](const Key* k) { return k->short_name == argument.substr(1); });
+    if (argument == "--" && open_ended) {
+      config.operands_.assign(arguments.begin() + static_cast<std::ptrdiff_t>(at), arguments.end());
+      break;
+    }
+    if ((!argument.starts_with("--") && !letter) || argument == "--") {
       config.operands_.push_back(argument);
       continue;
     }
     const std::size_t equals = argument.find('=');
-    const std::string name = argument.substr(2, equals == argument.npos ? equals : equals - 2);
+    const std::string name = argument.substr(letter ? 1 : 2, equals == argument.npos ? equals : equals - 2);
     const bool is_config = name == "config";
     const Key* key = nullptr;
     for (const Key* k : own)
@@ -188,11 +196,11 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
     config.set(*s.key, std::move(value), s.argument, from_command_line, in_quotes(s.values[0]));
   }
 
-  const Strings operands = words(config.command_->operands);
+  const Strings operands = words(open_ended ? "COMMAND" : config.command_->operands);
   const auto optional = static_cast<std::size_t>(
       std::count_if(operands.begin(), operands.end(), [](const std::string& o) { return o.starts_with("["); }));
   const std::size_t got = config.operands_.size();
-  if (got > operands.size())
+  if (got > operands.size() && !open_ended)
     input_error(command, ": unexpected argument '", config.operands_[operands.size()], "'; ",
                 operands.empty() ? "it takes keys only" : cat("it takes ", config.command_->operands));
   if (got + optional < operands.size())

@@ -59,7 +59,7 @@ struct Key {
 
 struct Command {
   std::string_view name;
-  std::string_view operands;  // "A B": names of the arguments without "--"; one in brackets may be left out
+  std::string_view operands;  // "A B"; one in brackets may be left out; "-- A...": all that follows "--"
   std::string_view summary;
   Exit (*run)(const Config&) = nullptr;
   bool announces = false;  // long work: what it is told is shown first

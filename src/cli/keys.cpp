@@ -21,6 +21,7 @@ std::vector<Command> commands() {
        merge, true},
       {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
       {"train", "", "trains a model directory on conversations and pictures", train, true},
+      {"launch", "-- COMMAND...", "runs train or pretrain in several ranks, processes of this machine", launch},
       {"generate", "", "answers a question about pictures; the answer goes to stdout", generate},
       {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one",
        recall},
@@ -126,6 +127,13 @@ std::vector<Key> rows() {
       {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge",
        "where the model works: cpu; cuda, a GPU; auto, a GPU where there is one, else the cpu. Each repeats its own "
        "bits"},
+      // --- ranks
+      {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
+      {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain",
+       "seconds after which a rank that hears nothing from another ends the run", Resume::free},
+      {"parallel.zero", "", whole(1), Allowed(0, 2), "train pretrain",
+       "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too; same bits",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256), "train pack generate recall trace bench pretrain eval plan",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 

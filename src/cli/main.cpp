@@ -9,6 +9,8 @@
 #include <new>
 
 #include "cli/keys.h"
+#include "cli/verbs.h"
+#include "comm/launcher.h"
 
 namespace {
 
@@ -24,7 +26,8 @@ Exit run(const Strings& arguments) {
   if (command != "help" && std::any_of(rest.begin(), rest.end(), asks_for_help)) rest = {command}, command = "help";
   const Command& verb = cli::keys().command(command);
   const Config config = Config::parse(cli::keys(), command, rest);
-  if (verb.announces) std::fprintf(stderr, "onevision %s\n%s", command.c_str(), config.table().c_str());
+  if (verb.announces && cli::first_rank())
+    std::fprintf(stderr, "onevision %s\n%s", command.c_str(), config.table().c_str());
   return verb.run(config);
 }
 
@@ -37,6 +40,7 @@ void open_standard_files() {
 
 int fail(Exit exit, std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
+  if (message.empty() || hand_over_error(exit, message)) return static_cast<int>(exit);  // another rank says it
   std::fprintf(stderr, "onevision: %s\n", message.c_str());
   return static_cast<int>(exit);
 }

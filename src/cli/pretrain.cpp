@@ -51,9 +51,10 @@ RegionLoaderOptions region_data(const Config& config) {
   return data;
 }
 
-void vision(const Config& config) {
+void vision(const Config& config, Communicator& ranks) {
   VisionPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
+  run.ranks = &ranks;
   run.data = region_data(config);
   run.vision = described_vision(config);
   run.head = region_head(config);
@@ -80,9 +81,10 @@ TextCorpusOptions corpus_options(const Config& config) {
           .max_tokens = config.integer("train.max_tokens")};
 }
 
-void text(const Config& config) {
+void text(const Config& config, Communicator& ranks) {
   TextPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
+  run.ranks = &ranks;
   run.model_dir = config.text("model.dir");
   const bool fresh = run.model_dir.empty();
   if (fresh) {
@@ -102,9 +104,10 @@ void text(const Config& config) {
 
 // --- clip
 
-void clip(const Config& config) {
+void clip(const Config& config, Communicator& ranks) {
   ClipPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
+  run.ranks = &ranks;
   run.captions = config.required("data.captions");
   run.image_dir = config.text("data.image_dir");
   run.tokenizer_dir = config.required("tokenizer");
@@ -143,7 +146,9 @@ ClipConfig described_clip(const Config& config) {
 Exit pretrain(const Config& config) {
   use_threads(config);
   const std::string& what = config.required("pretrain.what");
-  (what == "vision" ? vision : what == "clip" ? clip : text)(config);
+  in_ranks(config, [&](Communicator& ranks) {
+    (what == "vision" ? vision : what == "clip" ? clip : text)(config, ranks);
+  });
   return Exit::done;
 }
 

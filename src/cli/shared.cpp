@@ -138,6 +138,7 @@ void step_options(const Config& config, StepOptions& step) {
                     .no_decay = config.list("optimizer.no_decay")};
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
+  step.zero = static_cast<int>(config.integer("parallel.zero"));
   sum_options(config, step);
 }
 

@@ -45,8 +45,11 @@ Exit train(const Config& config) {
   if (const double dropout = config.number("lora.dropout"); dropout != 0)
     input_error("lora.dropout is ", dropout, "; only 0 is built");
   job.merged_model = config.flag("lora.merged_model");
-  config.refuse_unread("beside data.packs, whose index holds what was packed");
-  run_training(job);
+  in_ranks(config, [&](Communicator& ranks) {
+    config.refuse_unread("beside data.packs, whose index holds what was packed");
+    job.ranks = &ranks;
+    run_training(job);
+  });
   return Exit::done;
 }
 

@@ -1,6 +1,7 @@
 // One function a command. Each fills the library's options from the configuration, calls the library, and prints the
 // answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
 #pragma once
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,7 @@ Exit pretrain(const Config&);
 Exit merge(const Config&);
 Exit pack(const Config&);
 Exit train(const Config&);
+Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
@@ -37,6 +39,10 @@ Exit plan(const Config&);
 Exit bench(const Config&);
 Exit help(const Config&);
 
+// `work` as one of the ranks that this process is one of, or alone (comm/environment.h): comm.timeout, threads.
+void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
+bool first_rank();  // or the only one: who shows what it was told
+
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
@@ -48,11 +54,12 @@ TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
-bool class_params_option(const Config&);         // train.train_class_params, numerics.reference
-RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
-void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
-void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
-TrainOptions train_options(const Config&);       // the same, loss
+bool class_params_option(const Config&);        // train.train_class_params, numerics.reference
+RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
+void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer
+void step_options(const Config&,
+                  StepOptions&);  // the same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log
+TrainOptions train_options(const Config&);                     // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);

@@ -1,26 +1,77 @@
 // What ranks say to each other. The calls are collective: every rank makes them in the same order with tensors of the
-// same shape and dtype. This is the seam; backends for several ranks stand beside communicator.cpp.
+// same shape and dtype.
+//
+//   all_reduce      t = Σ_r t_r
+//   reduce_scatter  part_r = part r of Σ_r whole_r
+//   all_gather      whole = the parts, by rank
+//   broadcast       t = t_from
+//   all_to_all      part r of `from` goes to rank r and arrives as the sender's part of its `to`
+//   send, recv      from one rank to another
+//   barrier         nobody leaves before everybody has come
+//
+// Sums are ordered: Σ is the binary tree over ranks (ordered_sum.h) and not a ring, whose bits change with the number
+// of ranks. It is an all-to-all of parts and a local sum, and moves what a ring moves: (N-1)/N of the tensor's bytes
+// leave each rank in a reduce_scatter or an all_gather, twice that in an all_reduce.
+//
+// A backend is one function, exchange(); all calls are made of it. One that has its own may override them.
 #pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "tensor/tensor.h"
 
 namespace ov {
 
+enum class Call { none, all_reduce, reduce_scatter, all_gather, broadcast, all_to_all, send, recv, barrier };
+const char* name_of(Call call);
+
+// One tensor for each rank, by rank; null: nothing for that rank. Sizes may differ from rank to rank.
+using Parts = std::vector<Tensor>;
+
 class Communicator {
  public:
+  Communicator(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
   virtual ~Communicator() = default;
-  virtual int rank() const = 0;
-  virtual int ranks() const = 0;
+  Communicator(const Communicator&) = delete;
+  int rank() const { return rank_; }
+  int ranks() const { return ranks_; }
 
-  virtual void all_reduce(const Tensor& t) = 0;                              // t = the sum over ranks
-  virtual void reduce_scatter(const Tensor& part, const Tensor& whole) = 0;  // part = this rank's rows of the sum
-  virtual void all_gather(const Tensor& whole, const Tensor& part) = 0;      // whole = the parts, by rank
-  virtual void broadcast(const Tensor& t, int from) = 0;
-  virtual void all_to_all(const Tensor& to, const Tensor& from) = 0;  // part r of `from` goes to rank r
-  virtual void send(const Tensor& t, int to) = 0;
-  virtual void recv(const Tensor& t, int from) = 0;
-  virtual void barrier() = 0;
+  virtual void all_reduce(const Tensor& t);
+  // The sum over the first `adding` ranks: the others have nothing to add, not even zeros, which would turn -0 into 0.
+  // `of`: by rank the part of this rank's tensor that goes there; part may be this rank's own of them.
+  virtual void reduce_scatter(const Tensor& part, const Parts& of, int adding);
+  virtual void all_gather(const Parts& of);  // this rank's part is there, the others are filled
+  virtual void broadcast(const Tensor& t, int from);
+  virtual void all_to_all(const Parts& to, const Parts& from);
+  virtual void send(const Tensor& t, int to);
+  virtual void recv(const Tensor& t, int from);
+  virtual void barrier();
+
+  // The same over equal parts, the rows of `whole` by rank.
+  void reduce_scatter(const Tensor& part, const Tensor& whole) { reduce_scatter(part, rows_of(whole), ranks_); }
+  void all_gather(const Tensor& whole, const Tensor& part);
+  void all_to_all(const Tensor& to, const Tensor& from) { all_to_all(rows_of(to), rows_of(from)); }
+
+  // For errors: where this rank stands.
+  virtual void at_step(std::int64_t step) { step_ = step; }
+  std::int64_t sent() const { return sent_; }  // bytes to other ranks so far, without headers
+
+ protected:
+  // from[r], where not null, goes to rank r; to[r], where not null, is what rank r sends here. Returns when all of it
+  // has arrived and `from` may be written again. Neither holds this rank's own part.
+  virtual void exchange(Call call, const Parts& to, const Parts& from) = 0;
+  std::int64_t step_ = 0;
+
+ private:
+  Parts rows_of(const Tensor& whole) const;
+  void check_rank(int rank, const char* what) const;
+  void trade(Call call, Parts to, Parts from);
+  const int rank_, ranks_;
+  std::int64_t sent_ = 0;
 };
 
 Communicator& one_rank();
+std::string broadcast_text(Communicator& ranks, const std::string& text, int from);  // returns that of rank `from`
 
 }  // namespace ov

@@ -250,6 +250,19 @@ void SafetensorsWriter::write(const Tensor& tensor) {
   if (whole.nbytes()) file_.write(whole.bytes(), whole.nbytes());
 }
 
+void SafetensorsWriter::write_rows(const Tensor& rows) {
+  const TensorInfo& t = tensors_.at(next_);
+  Shape whole = rows.shape();
+  whole[0] = t.shape[0];
+  rows_ += rows.dim(0);
+  if (rows.dtype() != t.dtype || whole != t.shape || rows_ > t.shape[0])
+    input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(), ", came in rows as ",
+                name_of(rows.dtype()), " ", rows.shape().str());
+  const Tensor here = rows.to(cpu(), Segment::workspace);
+  if (here.nbytes()) file_.write(here.bytes(), here.nbytes());
+  if (rows_ == t.shape[0]) rows_ = 0, ++next_;
+}
+
 void SafetensorsWriter::commit() {
   if (next_ != tensors_.size())
     input_error(path_, ": tensor '", tensors_[next_].name, "' was announced and never came");

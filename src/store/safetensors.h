@@ -72,12 +72,14 @@ class SafetensorsWriter {
  public:
   SafetensorsWriter(const std::string& path, std::vector<TensorInfo> tensors, const Metadata& metadata);
   void write(const Tensor& tensor);
+  void write_rows(const Tensor& rows);  // the next rows of a tensor, which comes in pieces
   void commit();
 
  private:
   std::string path_;
   std::vector<TensorInfo> tensors_;
   std::size_t next_ = 0;
+  std::int64_t rows_ = 0;  // that are there of the next tensor
   DurableWriter file_;
 };
 

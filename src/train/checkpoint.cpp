@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 
 #include "base/error.h"
 #include "base/io/durable_directory.h"
@@ -73,16 +74,56 @@ void check_trained(const Safetensors& moments, const Parameters& parameters) {
 
 }  // namespace
 
+namespace {
+
+// The moments in pieces, in order, and with whom each of them lies.
+void for_pieces(const TrainingState& run,
+                const std::function<void(int rank, std::int64_t begin, std::int64_t end)>& f) {
+  constexpr std::int64_t piece = 1 << 20;
+  const std::int64_t trained = run.parameters.trained();
+  const bool whole = run.optimizer.own().size() == trained;
+  for (int r = 0; r < (whole ? 1 : run.ranks.ranks()); ++r) {
+    const Range own = whole ? Range{0, trained} : shard_of(trained, r, run.ranks.ranks());
+    for (std::int64_t begin = own.begin; begin < own.end; begin += piece) f(r, begin, std::min(own.end, begin + piece));
+  }
+}
+
+// Rank 0 writes the file that one rank would write, from what the others send: the moments of all never lie in one
+// place.
+void write_moments(const std::string& path, const TrainingState& run) {
+  const Optimizer& o = run.optimizer;
+  const Shape shape{run.parameters.trained()};
+  SafetensorsWriter file(path, {{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
+                         {{"steps", std::to_string(o.steps())}, {"trained", trained_names(run.parameters)}});
+  for (const Tensor& moment : {o.first_moment(), o.second_moment()})
+    for_pieces(run, [&](int rank, std::int64_t begin, std::int64_t end) {
+      if (rank == 0) return file.write_rows(moment.slice(0, begin, end));
+      const Tensor piece({end - begin}, moment.dtype(), cpu(), Segment::workspace);
+      run.ranks.recv(piece, rank);
+      file.write_rows(piece);
+    });
+  file.commit();
+}
+
+void send_moments(const TrainingState& run) {
+  const std::int64_t first = run.optimizer.own().begin;
+  for (const Tensor& moment : {run.optimizer.first_moment(), run.optimizer.second_moment()})
+    for_pieces(run, [&](int rank, std::int64_t begin, std::int64_t end) {
+      if (rank == run.ranks.rank()) run.ranks.send(moment.slice(0, begin - first, end - first).to(cpu()), 0);
+    });
+}
+
+}  // namespace
+
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
+  if (run.ranks.rank() != 0) return send_moments(run);
   make_directories(checkpoint_folder(out));
   DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step), writer);
   std::vector<NamedTensor> tensors;
   for (const auto& e : run.parameters.entries())
     tensors.push_back({e.parameter.name, run.parameters.precise(e.parameter)});
   write_checkpoint(save.path(), tensors);
-  write_safetensors(save.file("optimizer.safetensors"),
-                    {{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}},
-                    {{"steps", std::to_string(run.optimizer.steps())}, {"trained", trained_names(run.parameters)}});
+  write_moments(save.file("optimizer.safetensors"), run);
   Json state =
       Json::object({{"version", state_version}, {"revision", revision()}, {"step", run.step}, {"data", run.data}});
   for (const auto& [key, value] : about.members()) state.set(key, value);
@@ -139,10 +180,11 @@ void load_checkpoint(const std::string& directory, const Json& checked, Training
   for (const auto& [name, to] :
        {std::pair<std::string, Tensor>{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}}) {
     const Tensor from = moments.tensor(name);
-    if (from.shape() != to.shape() || from.dtype() != to.dtype())
+    const Shape whole{run.parameters.trained()};
+    if (from.shape() != whole || from.dtype() != to.dtype())
       input_error(moments.path(), ": ", name, " holds ", name_of(from.dtype()), " ", from.shape().str(),
-                  ", this run has ", name_of(to.dtype()), " ", to.shape().str());
-    to.copy_from(from);
+                  ", this run has ", name_of(to.dtype()), " ", whole.str());
+    to.copy_from(from.slice(0, run.optimizer.own().begin, run.optimizer.own().end));
   }
   load_weights(run.parameters, weights);
   run.step = checked.at("step").as_int();

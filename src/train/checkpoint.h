@@ -15,7 +15,8 @@
 
 namespace ov {
 
-// `about`: configuration and counts, stored as they are.
+// `about`: configuration and counts, stored as they are. All ranks call it; rank 0 writes what one rank would, so that
+// any number of ranks goes on from it.
 void save_checkpoint(const std::string& out, const TrainingState& state, const Json& about);
 // Oldest first. What a cut save left behind is finished or ignored, as is what a cut prune left, which is older than
 // the others; any other without DONE is listed: it is damaged.

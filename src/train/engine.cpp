@@ -1,6 +1,7 @@
 #include "train/engine.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 
@@ -28,10 +29,11 @@ class FiniteCheck : public Tracer {
 
 StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks)
     : objective_(objective),
-      ranks_(ranks),
       options_(options),
-      optimizer_(objective.parameters(), options.optimizer),
-      tree_([&p = objective.parameters()] { return p.gradient_buffer(); }) {
+      parallel_(data_parallel(options.zero, ranks, objective.parameters())),
+      optimizer_(objective.parameters(), options.optimizer, parallel_->own()),
+      tree_([&p = objective.parameters()] { return p.gradient_buffer(); }),
+      rounds_([this] { return Tensor::like(optimizer_.first_moment(), Segment::gradients); }) {
   options_.schedule.steps = options.steps;
   if (options.floor) floor_ = std::make_unique<Floor>();
 }
@@ -39,10 +41,7 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
 void StepEngine::prepare() {
   data_ = objective_.prepare(done_);
   leaves_.assign(static_cast<std::size_t>(data_.leaves), {});
-  const auto n = static_cast<std::int64_t>(data_.denominators.size());
-  const Tensor sums = Tensor::of(data_.denominators, {n});
-  ranks_.all_reduce(sums);
-  objective_.normalise(sums.to_vector<std::int64_t>());
+  objective_.normalise(data_.denominators);
   scalars_ = {};  // the last step's first
   scalars_ =
       Tensor::zeros({1 + objective_.scalars()}, Dtype::f64, objective_.parameters().device(), Segment::workspace);
@@ -76,7 +75,7 @@ std::int64_t StepEngine::together(std::int64_t left) const {
   return group;
 }
 
-const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
+const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool prefetch) {
   Device& device = objective_.parameters().device();
   if (options_.tree) tree_.reuse(std::exchange(gradients_, {}));
   else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
@@ -85,7 +84,7 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
     group = together(end - i);
     std::vector<Tensor> buffers;
     for (std::int64_t k = 0; k < group; ++k) buffers.push_back(options_.tree ? tree_.leaf() : gradients_);
-    const bool prefetches = i + group == end && done_ + 1 < options_.steps;
+    const bool prefetches = prefetch && i + group == end && done_ + 1 < options_.steps;
     std::vector<MemoryUse> memory(buffers.size());
     const auto run = [&](std::int64_t k) {
       if (k == group) return objective_.prefetch();
@@ -107,6 +106,30 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end) {
   return gradients_;
 }
 
+// The sum of all leaves of the step, those of other ranks too.
+void StepEngine::sum_gradients() {
+  const auto rounds = parallel_->rounds(data_.leaves);
+  if (rounds.size() > 1) rounds_.reuse(std::exchange(sum_, {}));
+  sum_ = {};
+  for (const DataParallel::Round& round : rounds) {
+    if (round.own.size() > 0) accumulate(round.own.begin, round.own.end, &round == &rounds.back());
+    else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
+    sum_ = parallel_->sum(gradients_, round.adding);
+    if (rounds.size() == 1) return;
+    const Tensor kept = rounds_.leaf();
+    kept.copy_from(sum_);
+    rounds_.add(kept);
+  }
+  sum_ = rounds_.finish();
+}
+
+void StepEngine::sum_over_ranks(std::vector<std::int64_t>& values) const {
+  if (ranks().ranks() == 1) return;
+  const Tensor t = Tensor::of(values, {static_cast<std::int64_t>(values.size())});
+  ranks().all_reduce(t);
+  values = t.to_vector<std::int64_t>();
+}
+
 Tape::Products StepEngine::products() const {
   Tape::Products sum;
   for (const Leaf& leaf : leaves_) {
@@ -120,22 +143,36 @@ Tape::Products StepEngine::products() const {
 StepReport StepEngine::step() {
   StepReport report;
   const double start = now();
+  ranks().at_step(done_ + 1);
   prepare();
   report.data_seconds = now() - start;
-  accumulate(0, data_.leaves);
+  sum_gradients();
 
   const Parameters& parameters = objective_.parameters();
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
-  if (checksums) report.checksums = Checksums{objective_.batch_checksum(), 0, tensor_checksum(gradients_), 0};
+  // Of a flat buffer from `begin` on, this rank's shard: those of all ranks add up.
+  const auto shard_checksum = [&](const Tensor& t, std::int64_t begin, std::int64_t all) {
+    const Range shard = shard_of(all, ranks().rank(), ranks().ranks());
+    return tensor_checksum(t.slice(0, shard.begin - begin, shard.end - begin), shard.begin);
+  };
+  if (checksums)
+    report.checksums = Checksums{objective_.batch_checksum(), 0,
+                                 shard_checksum(sum_, optimizer_.own().begin, parameters.trained()), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  optimizer_.step(gradients_, report.lr, scalars_.slice(0, 0, 1));
-  objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
+  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1),
+                  [&](const Tensor& squares) { parallel_->complete_squares(squares); });
+  parallel_->share_values();
+  if (ranks().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
 
-  const std::vector<double> scalars = scalars_.has_data()
-                                          ? scalars_.to_vector<double>()
-                                          : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
+  std::vector<double> scalars = scalars_.has_data() ? scalars_.to_vector<double>()
+                                                    : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
+  // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
+  std::vector<std::int64_t> bits = {products().forward + products().backward};
+  for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
+  sum_over_ranks(bits);
+  for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
   Losses losses = objective_.losses(std::span(scalars).subspan(1));
   report.loss = losses.loss;
@@ -145,16 +182,20 @@ StepReport StepEngine::step() {
   if (!std::isfinite(report.gradient_norm)) optimizer_.set_steps(done_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
+    const Tensor& precise = parameters.masters() ? parameters.masters() : parameters.values();
+    std::vector<std::int64_t> sums = {static_cast<std::int64_t>(report.checksums->gradients),
+                                      static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel()))};
+    sum_over_ranks(sums);
     report.checksums->loss = checksum(&report.loss, 1);
-    const Tensor& masters = parameters.masters();
-    report.checksums->parameters = tensor_checksum(masters ? masters : parameters.values());
+    report.checksums->gradients = static_cast<std::uint64_t>(sums[0]);
+    report.checksums->parameters = static_cast<std::uint64_t>(sums[1]);
   }
 
   report.step = ++done_;
   report.samples = data_.samples;
   report.tokens = data_.tokens;
   report.patches = data_.patches;
-  report.products = products().forward + products().backward;
+  report.products = bits[0];
   report.seconds = now() - start;
   if (floor_) {
     std::vector<BatchTimes> times;

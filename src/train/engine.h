@@ -1,13 +1,13 @@
 // The one step of every training run. A step has leaves (micro-batches); their gradients are added in a fixed order,
 // clipped, and given to the optimiser once. What is optimised is the objective's matter (train/objective.h).
 //
-//   objective.prepare -> denominators over all ranks -> leaves side by side, each on a tape and a buffer of its own
-//   -> tree or chain of their gradients -> norm, AdamW -> losses, checksums, report
+//   objective.prepare -> this rank's leaves side by side, each on a tape and a buffer of its own -> tree or chain of
+//   their gradients -> the sum over ranks (parallel/data.h) -> norm, AdamW -> losses, checksums, report
 #pragma once
 #include <memory>
 #include <optional>
 
-#include "comm/communicator.h"
+#include "parallel/data.h"
 #include "train/floor.h"
 #include "train/gradient_sum.h"
 #include "train/objective.h"
@@ -28,6 +28,7 @@ struct StepOptions {
   std::int64_t memory_budget = 0;
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
+  int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
 };
 
 struct Checksums {
@@ -52,6 +53,7 @@ struct TrainingState {
   Optimizer& optimizer;
   std::int64_t step = 0;  // done
   Json data = {};         // where the data stands
+  Communicator& ranks = one_rank();
 };
 
 class StepEngine {
@@ -63,16 +65,17 @@ class StepEngine {
   std::int64_t steps_done() const { return done_; }
   const StepOptions& options() const { return options_; }
   Optimizer& optimizer() { return optimizer_; }
-  const StepTimes& times() const { return times_; }       // of this process's steps, when a floor was asked for
-  const Tensor& gradients() const { return gradients_; }  // of the last step, laid out as Parameters says
-  Tape::Products products() const;                        // of the last step
-  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state()}; }
+  const StepTimes& times() const { return times_; }  // of this process's steps, when a floor was asked for
+  const Tensor& gradients() const { return sum_; }   // of the last step, laid out as Parameters says: optimizer().own()
+  Tape::Products products() const;                   // of this rank's leaves of the last step
+  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks()}; }
+  Communicator& ranks() const { return parallel_->ranks(); }
+  const DataParallel& parallel() const { return *parallel_; }
   void restore(const TrainingState& state);
 
-  // The first half of a step: its data, and gradients as the leaves [begin, end) give them, which are those of the tree
-  // that a rank would own.
+  // The first half of a step: its data, and gradients as the leaves [begin, end) give them.
   void prepare();
-  const Tensor& accumulate(std::int64_t begin, std::int64_t end);
+  const Tensor& accumulate(std::int64_t begin, std::int64_t end, bool prefetch = true);
 
  private:
   struct Leaf {
@@ -81,19 +84,22 @@ class StepEngine {
   };
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
+  void sum_gradients();
+  void sum_over_ranks(std::vector<std::int64_t>& values) const;
   [[noreturn]] void report_not_finite();
 
   Objective& objective_;
-  Communicator& ranks_;
   StepOptions options_;
+  std::unique_ptr<DataParallel> parallel_;
   Optimizer optimizer_;
-  TreeSum tree_;
+  TreeSum tree_, rounds_;  // of leaves, and of the rounds that they come in
   std::unique_ptr<Floor> floor_;
   StepTimes times_;
-  Loaded data_;               // of the step under way
-  std::vector<Leaf> leaves_;  // of the step under way
-  Tensor scalars_;            // of the step under way: the gradients' norm, and the objective's
-  Tensor gradients_;
+  Loaded data_;                   // of the step under way
+  std::vector<Leaf> leaves_;      // of the step under way
+  Tensor scalars_;                // of the step under way: the gradients' norm, and the objective's
+  Tensor gradients_;              // the sum over leaves of this rank
+  Tensor sum_;                    // over all ranks, as far as this one updates it
   std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
   std::int64_t done_ = 0;
 };

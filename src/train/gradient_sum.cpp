@@ -1,6 +1,6 @@
 #include "train/gradient_sum.h"
 
-#include "kernels/rows.h"
+#include "comm/ordered_sum.h"
 
 namespace ov {
 
@@ -15,16 +15,7 @@ void TreeSum::merge_last_two() {
   const Part right = parts_.back();
   parts_.pop_back();
   Part& left = parts_.back();
-  // Rows for the kernel's threads, and what is left behind them; addition does not see them.
-  constexpr std::int64_t width = 4096;
-  const std::int64_t n = left.sum.numel(), whole = n / width * width;
-  const auto add_part = [&](std::int64_t begin, std::int64_t end, const Shape& rows) {
-    if (begin == end) return;
-    const Tensor to = left.sum.flat().slice(0, begin, end).view(rows);
-    kernels::add({.y = to, .a = to, .b = right.sum.flat().slice(0, begin, end).view(rows)});
-  };
-  add_part(0, whole, {whole / width, width});
-  add_part(whole, n, {1, n - whole});
+  add_to(left.sum, right.sum);
   left.leaves += right.leaves;
   spare_.push_back(right.sum);
 }

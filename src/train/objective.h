@@ -1,8 +1,8 @@
 // What a step optimises, and all that knows a model: language modelling, region discrimination, later contrastive and
 // RL. The engine (train/engine.h) knows the rest.
 //
-//   prepare(step)          loads the step's data and counts its leaves and denominators
-//   normalise(sums)        the denominators, added over all ranks
+//   prepare(step)          loads the step's data and counts its leaves and denominators; every rank knows all of them
+//   normalise(sums)        the denominators of the whole step
 //   run(leaf, tape, scalars)  forward and backward of one leaf, a micro-batch; several leaves may run at once. What the
 //                          host wants to know goes into the step's scalars, one small tensor on the device
 //   losses(scalars)        of all leaves, when the engine has read them: once, late
@@ -16,7 +16,7 @@ namespace ov {
 // What a step was loaded with.
 struct Loaded {
   std::int64_t leaves = 0, samples = 0, tokens = 0, patches = 0;
-  std::vector<std::int64_t> denominators;  // integers, so that ranks may add theirs in any order
+  std::vector<std::int64_t> denominators;
 };
 
 struct Losses {

@@ -8,12 +8,17 @@
 namespace ov {
 namespace {
 
-// Writes the norm, by fixed chunks; returns the factor that clips to `limit`. Both [1] f64.
-Tensor clip_factor(const Tensor& gradients, double limit, const Tensor& norm) {
-  const std::int64_t chunks = (gradients.numel() + kernels::norm_chunk - 1) / kernels::norm_chunk;
-  const Tensor partial({chunks}, Dtype::f64, gradients.device(), Segment::workspace);
+std::int64_t chunks_of(std::int64_t n) { return (n + kernels::norm_chunk - 1) / kernels::norm_chunk; }
+
+// Writes the norm, by fixed chunks; returns the factor that clips to `limit`. Both [1] f64. `gradients` are the range
+// that begins at `begin` of `all`.
+Tensor clip_factor(const Tensor& gradients, std::int64_t begin, std::int64_t all, const Optimizer::Complete& complete,
+                   double limit, const Tensor& norm) {
+  const Tensor partial({chunks_of(all)}, Dtype::f64, gradients.device(), Segment::workspace);
   const Tensor clip({1}, Dtype::f64, gradients.device(), Segment::workspace);
-  kernels::squared_sums({.partial = partial, .x = gradients});
+  const std::int64_t first = chunks_of(begin), own = chunks_of(gradients.numel());
+  if (own > 0) kernels::squared_sums({.partial = partial.slice(0, first, first + own), .x = gradients});
+  if (complete) complete(partial);
   kernels::clip_factor({.norm = norm, .clip = clip, .partial = partial, .limit = limit});
   return clip;
 }
@@ -22,19 +27,24 @@ Tensor clip_factor(const Tensor& gradients, double limit, const Tensor& norm) {
 
 double gradient_norm(const Tensor& gradients) {
   const Tensor norm({1}, Dtype::f64, gradients.device(), Segment::workspace);
-  clip_factor(gradients, 0, norm);
+  clip_factor(gradients, 0, gradients.numel(), {}, 0, norm);
   return read_scalar(norm);
 }
 
 Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
-    : parameters_(parameters), options_(options) {
+    : Optimizer(parameters, options, {0, parameters.trained()}) {}
+
+Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options, Range own)
+    : parameters_(parameters), options_(options), own_(own) {
   for (const auto& e : parameters.entries()) {
     const Parameter& p = e.parameter;
     if (!p.trainable) continue;
     const bool named = std::any_of(options.no_decay.begin(), options.no_decay.end(),
                                    [&](const std::string& n) { return p.name.find(n) != p.name.npos; });
     const bool decays = p.role != Role::bias && e.shape.rank() > 1 && !named;
-    const Group g{e.offset, e.shape.numel(), p.gradient, decays ? options.weight_decay : 0,
+    const std::int64_t begin = std::max(p.gradient, own.begin), end = std::min(p.gradient + e.shape.numel(), own.end);
+    if (begin >= end) continue;
+    const Group g{e.offset + begin - p.gradient, end - begin, begin, decays ? options.weight_decay : 0,
                   p.module == Module::vision_model ? options.visual_lr_scale : 1};
     Group* last = groups_.empty() ? nullptr : &groups_.back();
     if (last && last->begin + last->count == g.begin && last->weight_decay == g.weight_decay &&
@@ -43,15 +53,15 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options)
     else groups_.push_back(g);
   }
   Device& home = options.state_on ? *options.state_on : parameters.device();
-  m_ = Tensor::zeros({parameters.trained()}, accum_dtype(parameters.dtype()), home, Segment::optimizer);
+  m_ = Tensor::zeros({own.size()}, accum_dtype(parameters.dtype()), home, Segment::optimizer);
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
-void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm) {
-  const Tensor clip = clip_factor(gradients, options_.clip_grad, norm);
+void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete) {
+  const Tensor clip = clip_factor(gradients, own_.begin, parameters_.trained(), complete, options_.clip_grad, norm);
   ++steps_;
   std::vector<Tensor> state = {m_, v_};
-  if (parameters_.masters()) state.push_back(parameters_.masters());
+  if (parameters_.masters()) state.push_back(parameters_.masters().slice(0, own_.begin, own_.end));
   Device& device = gradients.device();
   const bool away = &m_.device() != &device;
   const std::int64_t most = away ? std::min(options_.range, m_.numel()) : m_.numel();
@@ -67,14 +77,14 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm) {
       };
       std::vector<Tensor> here;
       for (std::size_t i = 0; i < state.size(); ++i) {
-        const Tensor own = range(state[i], g.gradient_begin);
+        const Tensor own = range(state[i], g.gradient_begin - own_.begin);
         here.push_back(away ? brought[i].slice(0, 0, end - begin) : own);
         if (away) here[i].copy_from(own);
       }
       kernels::adamw({.param = range(parameters_.values(), g.begin),
                       .m = here[0],
                       .v = here[1],
-                      .grad = range(gradients, g.gradient_begin),
+                      .grad = range(gradients, g.gradient_begin - own_.begin),
                       .clip = clip,
                       .lr = lr * g.lr_scale,
                       .beta1 = options_.beta1,
@@ -83,7 +93,8 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm) {
                       .weight_decay = g.weight_decay,
                       .step = steps_,
                       .master = here.size() > 2 ? here[2] : Tensor()});
-      for (std::size_t i = 0; away && i < state.size(); ++i) range(state[i], g.gradient_begin).copy_from(here[i]);
+      for (std::size_t i = 0; away && i < state.size(); ++i)
+        range(state[i], g.gradient_begin - own_.begin).copy_from(here[i]);
     }
   }
 }

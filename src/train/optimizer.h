@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/parameters.h"
+#include "parallel/data.h"
 
 namespace ov {
 
@@ -22,14 +22,19 @@ struct OptimizerOptions {
 
 class Optimizer {
  public:
+  // `own`: the range of the trained parameters that it updates and holds moments of; the default is all of them.
   Optimizer(Parameters& parameters, const OptimizerOptions& options);
+  Optimizer(Parameters& parameters, const OptimizerOptions& options, Range own);
 
-  // One update from `gradients`, laid out as Parameters says. norm [1] f64 on their device: the norm before clipping is
-  // written there, for the host to read late. Not finite: nothing is changed but the count of steps.
-  void step(const Tensor& gradients, double lr, const Tensor& norm);
+  // One update from `gradients`, those of its own range. norm [1] f64 on their device: the norm of all of them before
+  // clipping is written there, for the host to read late. Not finite: nothing is changed but the count of steps.
+  // `complete`: fills in the squares of other ranges' chunks (parallel/data.h).
+  using Complete = std::function<void(const Tensor& squares)>;
+  void step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete = {});
 
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t n) { steps_ = n; }
+  const Range& own() const { return own_; }
   const Tensor& first_moment() const { return m_; }
   const Tensor& second_moment() const { return v_; }
 
@@ -40,6 +45,7 @@ class Optimizer {
   };
   Parameters& parameters_;
   OptimizerOptions options_;
+  Range own_;
   std::vector<Group> groups_;
   Tensor m_, v_;
   std::int64_t steps_ = 0;

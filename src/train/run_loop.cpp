@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
@@ -35,10 +36,10 @@ struct Resumed {
   Json changed = Json::object(), damaged = Json::array();
 };
 
-// Goes to the newest whole checkpoint. Those that are damaged are told and set aside.
-Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
+// Finds the newest whole checkpoint. Those that are damaged are told, and listed in `damaged`.
+Resumed newest(const StepEngine& engine, const RunOptions& o, const Json& about, std::vector<std::string>& damaged) {
   Resumed resumed;
-  std::vector<std::string> found = checkpoints(o.out), damaged;
+  std::vector<std::string> found = checkpoints(o.out);
   // A run that starts again beside them would have its own checkpoints pruned as the older ones.
   if (!found.empty() && !o.resume)
     input_error(found.back(),
@@ -58,11 +59,6 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
     if (const std::int64_t step = stored.at("step").as_int(); step > engine.options().steps)
       input_error(path, ": is of step ", step, ", and train.steps is ", engine.options().steps,
                   "; name another train.out");
-    TrainingState state = engine.state();
-    load_checkpoint(path, stored, state);
-    engine.restore(state);
-    for (const std::string& d : damaged) set_aside(d);
-    tell(cat("resumed from ", path));
     resumed.from = path;
     return resumed;
   }
@@ -70,6 +66,31 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
     input_error(resumed.damaged[resumed.damaged.size() - 1].as_string(), "; no whole checkpoint is left in ", o.out,
                 "/checkpoints: move it away to start from the first step");
   return resumed;
+}
+
+// Goes to it: rank 0 chooses, all load.
+Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
+  Resumed resumed;
+  std::vector<std::string> damaged;
+  if (o.writes()) resumed = newest(engine, o, about, damaged);
+  resumed.from = broadcast_text(*o.ranks, resumed.from, 0);
+  if (resumed.from.empty()) return resumed;
+  TrainingState state = engine.state();
+  load_checkpoint(resumed.from, Json::read(resumed.from + "/state.json"), state);
+  engine.restore(state);
+  for (const std::string& d : damaged) set_aside(d);
+  if (o.writes()) tell(cat("resumed from ", resumed.from));
+  return resumed;
+}
+
+// The signal that asks this run to stop, whichever rank it came to; the same answer on all ranks. 0: none.
+int stop_asked(Communicator& ranks) {
+  const int own = StopSignals::asked();
+  if (ranks.ranks() == 1) return own;
+  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM}, {2});
+  ranks.all_reduce(counts);
+  const auto asked = counts.to_vector<std::int64_t>();
+  return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;
 }
 
 // The numbers of a log's line; those of an object in it as object/name.
@@ -84,11 +105,53 @@ tensorboard::Scalars scalars(const Json& line) {
   return all;
 }
 
+// What rank 0 alone tells: run.jsonl, TensorBoard's events, the progress bar.
+class Journal {
+ public:
+  Journal(const StepEngine& engine, const RunOptions& o, const Json& about, Resumed resumed)
+      : log_(o.out + "/run.jsonl", engine.steps_done()),
+        events_(o.out, engine.steps_done()),
+        peak_(kernels::cpu::fma_peak_flops(threads()) * o.ranks->ranks()) {
+    if (!log_.damage().empty()) {
+      tell(cat("damaged line: ", log_.damage(), "; the log is cut there"));
+      resumed.damaged.push(log_.damage());
+    }
+    if (!log_.has_run()) {
+      Json first = about;
+      first.set("threads", threads());
+      first.set("peak_flops", peak_);
+      first.set("revision", revision());
+      log_.run(first);
+    }
+    if (!resumed.from.empty())
+      note("resume", Json::object({{"step", engine.steps_done()},
+                                   {"revision", revision()},
+                                   {"threads", threads()},
+                                   {"changed", resumed.changed},
+                                   {"damaged", resumed.damaged}}));
+  }
+  void begin(const std::string& name, std::int64_t steps, std::int64_t done) {
+    progress_.emplace(name, steps, "step", done);
+  }
+  void step(const StepReport& r) { events_.write(r.step, scalars(log_.step(r, peak_))); }
+  void show(const StepReport& r) { progress_->update(r.step, progress_note(r, peak_)); }
+  void end() { progress_.reset(); }
+  void note(const std::string& type, const Json& members) { log_.note(type, members); }
+  void sync() { log_.sync(), events_.sync(); }
+
+ private:
+  RunLog log_;
+  tensorboard::Writer events_;
+  const double peak_;
+  std::optional<Progress> progress_;
+};
+
 }  // namespace
 
 RunDirectory::RunDirectory(const RunOptions& options, const std::string& result, const std::string& command,
                            const std::vector<std::string>& sources)
     : result_(options.out + "/" + result) {
+  if (!options.writes()) return;
   make_directories(options.out);
   lock_ = std::make_unique<DirectoryLock>(options.out);
   DurableDirectory::recover(result_);
@@ -111,28 +174,12 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
                              {"parameters", parameters.count()},
                              {"trained", parameters.trained()}});
   for (const auto& [key, value] : facts.counts.members()) about.set(key, value);
-  Resumed resumed = resume(engine, o, about);
-
-  RunLog log(o.out + "/run.jsonl", engine.steps_done());
-  tensorboard::Writer events(o.out, engine.steps_done());
-  const double peak = kernels::cpu::fma_peak_flops(threads());
-  if (!log.damage().empty()) {
-    tell(cat("damaged line: ", log.damage(), "; the log is cut there"));
-    resumed.damaged.push(log.damage());
-  }
-  if (!log.has_run()) {
-    Json first = about;
-    first.set("threads", threads());
-    first.set("peak_flops", peak);
-    first.set("revision", revision());
-    log.run(first);
-  }
-  if (!resumed.from.empty())
-    log.note("resume", Json::object({{"step", engine.steps_done()},
-                                     {"revision", revision()},
-                                     {"threads", threads()},
-                                     {"changed", resumed.changed},
-                                     {"damaged", resumed.damaged}}));
+  Json given = about;
+  given.set("data", Json::object({{"state", engine.state().data}, {"counts", facts.counts}}));
+  check_same_on_ranks(*o.ranks, given);
+  const Resumed resumed = resume(engine, o, about);
+  std::optional<Journal> journal;
+  if (o.writes()) journal.emplace(engine, o, about, resumed);
 
   StepReport report;
   report.step = engine.steps_done();
@@ -140,38 +187,40 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   std::int64_t saved = engine.steps_done();
   // The log first: a checkpoint must not know of a step that a power cut took from the log.
   const auto save = [&] {
-    log.sync();
-    events.sync();
+    if (journal) journal->sync();
+    engine.parallel().share_masters();
     save_checkpoint(o.out, engine.state(), about);
-    prune_checkpoints(o.out, o.keep);
+    if (o.writes()) prune_checkpoints(o.out, o.keep);
     saved = engine.steps_done();
   };
-  {
-    Progress progress(facts.name, engine.options().steps, "step", engine.steps_done());
-    while (engine.steps_done() < engine.options().steps && !StopSignals::asked()) {
-      report = engine.step();
-      if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
-        report.parts.set("padding", all - padding), padding = all;
-      const bool last = report.step == engine.options().steps;
-      if (last || (o.log_every > 0 && report.step % o.log_every == 0))
-        events.write(report.step, scalars(log.step(report, peak)));
-      if (last || (o.save_every > 0 && report.step % o.save_every == 0)) save();
-      progress.update(report.step, progress_note(report, peak));
-    }
+  int signal = 0;
+  if (journal) journal->begin(facts.name, engine.options().steps, engine.steps_done());
+  while (engine.steps_done() < engine.options().steps && !(signal = stop_asked(*o.ranks))) {
+    report = engine.step();
+    if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
+      report.parts.set("padding", all - padding), padding = all;
+    const bool last = report.step == engine.options().steps;
+    if (journal && (last || (o.log_every > 0 && report.step % o.log_every == 0))) journal->step(report);
+    if (last || (o.save_every > 0 && report.step % o.save_every == 0)) save();
+    if (journal) journal->show(report);
   }
-  if (const int signal = StopSignals::asked()) {
+  if (journal) journal->end();
+  if (!signal) signal = stop_asked(*o.ranks);
+  if (signal) {
     if (saved < engine.steps_done()) save();
-    log.note("stop", Json::object({{"step", engine.steps_done()}, {"signal", signal}}));
+    if (journal) journal->note("stop", Json::object({{"step", engine.steps_done()}, {"signal", signal}}));
+    o.ranks->barrier();  // nobody ends while rank 0 writes
     throw Error(stopped_by(signal),
                 cat("stopped by ", StopSignals::name(signal), " after step ", engine.steps_done(), " of ",
                     engine.options().steps, engine.steps_done() > 0 ? ", which is saved" : "",
                     "; the same command goes on from there"));
   }
+  if (!journal) return report;
   const Json members = finish();
-  if (engine.times().steps() > 0) log.note("times", engine.times().json());
+  if (engine.times().steps() > 0) journal->note("times", engine.times().json());
   Json end = Json::object({{"step", engine.steps_done()}});
   for (const auto& [key, value] : members.members()) end.set(key, value);
-  log.note("end", end);
+  journal->note("end", end);
   return report;
 }
 

@@ -2,7 +2,7 @@
 // last step; writes out/run.jsonl, TensorBoard events and out/checkpoints/ on the way and shows its progress.
 //
 // A resumed run is the same run: model, data and every key but those in `may_change` must be as they were. SIGINT,
-// SIGTERM and SIGHUP end it after the step under way, saved.
+// SIGTERM and SIGHUP, whichever rank gets them, end it after the step under way, saved.
 #pragma once
 #include <functional>
 #include <string>
@@ -25,9 +25,13 @@ struct RunOptions {
   Json config;                          // the whole configuration, for the log and the checkpoints
   std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed
   Device* device = &cpu();              // where the model is trained
+  Communicator* ranks = &one_rank();    // that share the run; rank 0 alone writes
+
+  bool writes() const { return ranks->rank() == 0; }
+  std::string rejects_path() const { return writes() ? out + "/rejects.jsonl" : ""; }
 };
 
-// `out` while a run works in it: made, locked, and known to take the result.
+// `out` while a run works in it: made, locked, and known to take the result. Rank 0 does that for all.
 class RunDirectory {
  public:
   // `result`: the directory in out that `command` writes at the end. input_error when another process works there, when

@@ -5,6 +5,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/hash.h"
+#include "base/io/mapped_file.h"
+#include "base/revision.h"
+#include "train/run_log.h"
 
 namespace ov {
 namespace {
@@ -50,6 +54,23 @@ Json check_same_run(const std::string& checkpoint, const Json& stored, const Jso
     input_error(checkpoint, ": is of another run: ", wrong,
                 ". Give the old values to go on with that run, or another train.out");
   return changed;
+}
+
+void check_same_on_ranks(Communicator& ranks, Json given) {
+  if (ranks.ranks() == 1) return;
+  const auto program = MappedFile::open("/proc/self/exe");
+  const std::string_view bytes = program->text();
+  given.set("program",
+            Json::object({{"revision", revision()},
+                          {"checksum", hex16(checksum(bytes.data(), static_cast<std::int64_t>(bytes.size())))}}));
+  const Json first = Json::parse(broadcast_text(ranks, given.dump(), 0), "rank 0");
+  std::string wrong;
+  for (const char* member : {"program", "config", "sources", "data"})
+    differences(first, given, member, [&](const std::string& name, const Json& there, const Json& here) {
+      wrong += cat(wrong.empty() ? "" : "; ", member, ": ", name, " is ", here.shown(), ", on rank 0 ", there.shown());
+    });
+  if (!wrong.empty()) input_error("rank ", ranks.rank(), " was given another run than rank 0: ", wrong);
+  ranks.barrier();
 }
 
 }  // namespace ov

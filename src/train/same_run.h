@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "comm/communicator.h"
 
 namespace ov {
 
@@ -11,5 +12,9 @@ namespace ov {
 // key that differs and is not in `may_change`, and every source. Returns the keys that do differ: {KEY: [OLD, NEW]}.
 Json check_same_run(const std::string& checkpoint, const Json& stored, const Json& now,
                     const std::vector<std::string>& may_change);
+
+// All ranks call it before their first step: members "config", "sources" and "data" of what this rank was given, with
+// the program itself, are those of rank 0. input_error names what differs.
+void check_same_on_ranks(Communicator& ranks, Json given);
 
 }  // namespace ov

@@ -146,7 +146,6 @@ ClusterResult cluster_discrimination(const Var& directions, const Var& centres, 
     for (const LabelledRow* row : here) {
       if (options.softmax) target.push_back(column_of(draw, row->positives.at(0)));
       different.push_back(row->different);
-      result.labels += options.softmax ? 1 : row->different;
     }
     result.losses.push_back(
         options.softmax

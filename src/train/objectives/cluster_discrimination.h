@@ -72,7 +72,6 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
 
 struct ClusterResult {
   std::vector<Var> losses;  // [1] each, of the draws that have rows; their sum is weight · Σ_rows / regions
-  std::int64_t labels = 0;
 };
 
 // directions [R, D_e] of length 1, centres [K, D_e] of any. `regions`: how many the whole step has in this table.

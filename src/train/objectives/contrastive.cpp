@@ -79,8 +79,7 @@ void ContrastiveObjective::normalise(const std::vector<std::int64_t>& denominato
 }
 
 void ContrastiveObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
-  const auto at = static_cast<std::size_t>(leaf);
-  const MicroBatch& batch = data_.micro_batches[at];
+  const MicroBatch& batch = data_.micro_batches[static_cast<std::size_t>(leaf)];
   if (pairs_of(batch) == 0) return;  // every record of it is faulty
   const ContrastiveLoss c = contrastive_loss(model_, tape, inputs_of(batch, parameters().dtype()), denominator_);
   backward_from(tape, c.losses);
@@ -102,7 +101,7 @@ void ContrastiveObjective::updated(const Tensor& scalars) {
 }
 
 Losses ContrastiveObjective::losses(std::span<const double> scalars) {
-  const auto leaves = static_cast<std::int64_t>(data_.micro_batches.size());
+  const std::int64_t leaves = static_cast<std::int64_t>(scalars.size()) / leaf_scalars;  // those of other ranks too
   const auto total = [&](std::int64_t first, std::int64_t count) {  // of so many scalars of every leaf
     return sum<double>(count * leaves, [&](std::int64_t i) {
       return scalars[static_cast<std::size_t>(i / count * leaf_scalars + first + i % count)];

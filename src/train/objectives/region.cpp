@@ -1,7 +1,6 @@
 #include "train/objectives/region.h"
 
 #include <cstdio>
-#include <numeric>
 
 #include "base/hash.h"
 #include "base/sum.h"
@@ -39,12 +38,13 @@ void RegionObjective::prefetch() {
 RegionObjective::Table RegionObjective::table(bool text, std::int64_t classes, const ClusterOptions& o,
                                               std::int64_t step) const {
   Table t;
-  t.labels.resize(data_.micro_batches.size());
   if (classes == 0) return t;
   std::vector<LabelledRow> all;
   for (const RegionBatch& b : data_.micro_batches) {
     t.rows.push_back(labelled_rows(b.regions, text, o.softmax));
     all.insert(all.end(), t.rows.back().begin(), t.rows.back().end());
+    for (const LabelledRow& row : t.rows.back())
+      if (o.weight > 0) t.labels += o.softmax ? 1 : row.different;
   }
   t.draws.emplace(classes, o.density, !text || o.softmax, all, options_.seed,
                   text ? "character sampling" : "class sampling", static_cast<std::uint64_t>(step));
@@ -99,7 +99,6 @@ void RegionObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) 
     ClusterResult result = cluster_discrimination(directions, on_tape_of(directions, centres), table.rows[at],
                                                   *table.draws, options, table.regions, scalars.slice(0, begin, next));
     losses.insert(losses.end(), result.losses.begin(), result.losses.end());
-    table.labels[at] = result.labels;
   };
   discriminate(objects_, model_.head().class_centres, options_.objects);
   discriminate(texts_, model_.head().character_centres, options_.characters);
@@ -127,8 +126,7 @@ Losses RegionObjective::losses(std::span<const double> scalars) {
     read(texts_, options_.characters.weight, of_texts);
   }
   const double objects = of_objects.loss(), texts = of_texts.loss();
-  const auto count = [](const Table& t) { return std::accumulate(t.labels.begin(), t.labels.end(), std::int64_t{0}); };
-  const std::int64_t classes = count(objects_), characters = count(texts_);
+  const std::int64_t classes = objects_.labels, characters = texts_.labels;
   const double accuracy = ratio(of_objects.hits, classes), recall = ratio(of_texts.hits, characters);
   Losses out;
   out.loss = options_.objects.weight * objects + options_.characters.weight * texts;

@@ -43,10 +43,10 @@ class RegionObjective : public Objective {
   };
   // One of the two tables over a whole step: which rows its batches have, and which classes are drawn for them.
   struct Table {
-    std::int64_t regions = 0;                    // of all ranks
+    std::int64_t regions = 0;                    // of the step
     std::vector<std::vector<LabelledRow>> rows;  // by batch
     std::optional<ClassDraws> draws;             // none without a table
-    std::vector<std::int64_t> labels;            // by batch
+    std::int64_t labels = 0;                     // of all batches
     std::int64_t scalars() const;                // of a batch: a loss for every draw, and the hits
   };
   Table table(bool text, std::int64_t classes, const ClusterOptions& options, std::int64_t step) const;

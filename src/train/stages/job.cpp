@@ -18,7 +18,7 @@ struct Data {
 // Whichever way it is given.
 Data open_data(const TrainJob& job, const Processor& processor) {
   const auto with_path = [&](auto options) {
-    if (options.rejects_path.empty()) options.rejects_path = job.out + "/rejects.jsonl";
+    if (options.rejects_path.empty()) options.rejects_path = job.rejects_path();
     return options;
   };
   if (job.packs.index.empty()) {
@@ -102,11 +102,11 @@ StepReport run_training(const TrainJob& job) {
   const bool lora = job.lora.rank > 0;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
   const std::string adapter = job.out + "/adapter";
-  if (lora) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
+  if (lora && job.writes()) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
   LanguageObjective objective(*model, *data.steps, job.train);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
-  StepEngine engine(objective, job.train);
+  StepEngine engine(objective, job.train, *job.ranks);
 
   const RunFacts facts{.counts = Json::object({{"records", data.records}}),
                        .sources = Json::object({{"model", model_fingerprint(files.config)},

@@ -54,11 +54,11 @@ StepReport pretrain_clip(const ClipPretraining& o) {
   images.patch = c.patch, images.merge = 1;
   const Processor processor(tokenizer, images);
   LoaderOptions data = o.data;
-  if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
+  if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
   const CaptionedOptions captioned{o.captions, o.image_dir, c.image, c.eos, c.max_positions};
   Loader loader(data, processor, std::make_unique<CaptionedPictures>(captioned, processor));
   ContrastiveObjective objective(model, loader, o.train);
-  StepEngine engine(objective, o.train);
+  StepEngine engine(objective, o.train, *o.ranks);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"pictures", loader.records()}}),

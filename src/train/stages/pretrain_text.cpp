@@ -50,13 +50,13 @@ StepReport pretrain_text(const TextPretraining& o) {
   const Start start = start_of(o);
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
   LoaderOptions data = o.data;
-  if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
+  if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
   Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
   TrainOptions train = o.train;
   train.modules = {"language_model"};
   LanguageObjective objective(*start.model, loader, train);
   if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
-  StepEngine engine(objective, train);
+  StepEngine engine(objective, train, *o.ranks);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"records", loader.records()}}),

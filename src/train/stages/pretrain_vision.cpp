@@ -6,7 +6,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   o.vision.check();
   const RunDirectory directory(o, "tower", "pretrain", {});
   RegionLoaderOptions data = o.data;
-  if (data.rejects_path.empty()) data.rejects_path = o.out + "/rejects.jsonl";
+  if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
   data.images.patch = o.vision.patch;
   data.images.merge = o.vision.merge;
   RegionLoader loader(data);
@@ -17,7 +17,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   model.parameters().allocate(o.dtype, *o.device);
   initialize(model.parameters(), o.init, o.init_seed);
   RegionObjective objective(model, loader, o.train);
-  StepEngine engine(objective, o.train);
+  StepEngine engine(objective, o.train, *o.ranks);
 
   const RunFacts facts{
       .name = "pretrain",

@@ -1,0 +1,51 @@
+// Ranks of a run: who starts them, and how their errors reach the user.
+#include "base/parallel.h"
+#include "base/progress.h"
+#include "cli/keys.h"
+#include "cli/verbs.h"
+#include "comm/environment.h"
+#include "comm/launcher.h"
+#include "comm/process_ranks.h"
+
+namespace ov::cli {
+
+// The first that fails says why. The others, which learn it from that one, end with the same code and in silence.
+void in_ranks(const Config& config, const std::function<void(Communicator&)>& work) {
+  const double timeout = config.number("comm.timeout");
+  const Place place = place_of_process();
+  if (place.ranks == 1) return work(one_rank());
+  if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks));
+  if (place.rank == 0) tell(cat(place.ranks, " ranks (", place.source, ")"));
+  ProcessRanks ranks(place, timeout);
+  const auto end = [&](Exit exit, std::string text) {
+    if (!text.starts_with("rank ")) text = cat("rank ", place.rank, ": ", text);
+    throw Error(exit, ranks.failed(exit, text) ? text : "");
+  };
+  try {
+    work(ranks);
+    ranks.barrier();
+    ranks.leave();
+  } catch (const PeerFailed& e) { throw Error(e.exit(), ranks.speaks() ? e.what() : ""); } catch (const Error& e) {
+    end(e.exit(), e.what());
+  } catch (const std::bad_alloc&) { end(Exit::machine_failed, "out of memory"); } catch (const std::exception& e) {
+    end(Exit::machine_failed, cat("internal error: ", e.what()));
+  }
+}
+
+bool first_rank() {
+  try {
+    return place_of_process().rank == 0;
+  } catch (const Error&) { return true; }  // the verb says it
+}
+
+Exit launch(const Config& config) {
+  const Strings& command = config.operands();
+  if (command[0] == "launch") input_error("launch: launches no launch");
+  bool in_ranks = false;
+  for (const Key* key : keys().of(command[0])) in_ranks = in_ranks || key->name == "comm.timeout";
+  if (!in_ranks) input_error("launch: '", command[0], "' does not run in ranks; train and pretrain do");
+  launch_ranks(static_cast<int>(config.integer("launch.ranks")), command);
+  return Exit::done;
+}
+
+}  // namespace ov::cli

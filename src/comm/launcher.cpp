@@ -1,0 +1,145 @@
+#include "comm/launcher.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "comm/environment.h"
+#include "comm/meeting.h"
+
+namespace ov {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto grace = std::chrono::seconds(3);  // for ranks that have learnt that another failed
+
+class Launch {
+ public:
+  Launch(int ranks, const std::vector<std::string>& arguments) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) machine_error("launch: no pipe: ", std::strerror(errno));
+    errors_ = Descriptor(ends[0]);
+    const Descriptor write_end(ends[1]);
+    sigemptyset(&signals_);
+    for (const int s : {SIGCHLD, SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, s);
+    ::sigprocmask(SIG_BLOCK, &signals_, &before_);
+    const std::string job = cat("launch/", ::getpid(), "/", Clock::now().time_since_epoch().count());
+    std::vector<char*> argv = {const_cast<char*>("onevision")};
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    const pid_t self = ::getpid();
+    for (int rank = 0; rank < ranks; ++rank) {
+      const pid_t child = ::fork();
+      if (child < 0) {
+        end_all();
+        machine_error("launch: rank ", rank, " cannot be started: ", std::strerror(errno));
+      }
+      if (child == 0) become(rank, ranks, job, write_end.get(), self, argv.data());
+      children_.push_back(child);
+    }
+  }
+  ~Launch() {
+    end_all();
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Launch(const Launch&) = delete;
+
+  void wait() {
+    while (living() > 0) {
+      timespec slice{1, 0};
+      siginfo_t info{};
+      const int signal = ::sigtimedwait(&signals_, &info, &slice);
+      if (signal > 0 && signal != SIGCHLD) to_all(signal == SIGHUP ? SIGTERM : signal);
+      reap();
+      if (failed_ && !ended_ && Clock::now() > deadline_) ended_ = true, to_all(SIGKILL);
+    }
+    if (!failed_) return;
+    const auto [code, text] = first_error();
+    if (killed_ >= 0)
+      throw Error(static_cast<Exit>(128 + signal_), cat("rank ", killed_, " was killed by signal ", signal_, " (",
+                                                        ::strsignal(signal_), ")", text.empty() ? "" : ": ", text));
+    throw Error(static_cast<Exit>(code), text);
+  }
+
+ private:
+  // A process group of its own: a terminal's Ctrl-C comes to the launcher, which hands it on once.
+  [[noreturn]] void become(int rank, int ranks, const std::string& job, int errors, pid_t parent, char** argv) {
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(3);
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    const auto set = [](const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); };
+    const int pipe = ::dup(errors);  // not closed by exec
+    for (const char* name : {"RANK", "LOCAL_RANK"}) set(name, std::to_string(rank));
+    for (const char* name : {"WORLD_SIZE", "LOCAL_WORLD_SIZE"}) set(name, std::to_string(ranks));
+    set(job_variable, job), set(errors_variable, std::to_string(pipe));
+    ::execv("/proc/self/exe", argv);
+    ::_exit(3);
+  }
+
+  int living() const {
+    int n = 0;
+    for (const pid_t c : children_) n += c > 0;
+    return n;
+  }
+  void to_all(int signal) const {
+    for (const pid_t c : children_)
+      if (c > 0) ::kill(c, signal);
+  }
+  void end_all() {
+    to_all(SIGKILL);
+    for (pid_t& c : children_)
+      if (c > 0) ::waitpid(std::exchange(c, 0), nullptr, 0);
+  }
+  void reap() {
+    for (std::size_t r = 0; r < children_.size(); ++r) {
+      int status = 0;
+      if (children_[r] <= 0 || ::waitpid(children_[r], &status, WNOHANG) != children_[r]) continue;
+      children_[r] = 0;
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+      if (WIFSIGNALED(status) && !ended_ && killed_ < 0) killed_ = static_cast<int>(r), signal_ = WTERMSIG(status);
+      if (!failed_)
+        exit_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), rank_ = static_cast<int>(r);
+      if (!failed_) failed_ = true, deadline_ = Clock::now() + grace;
+    }
+  }
+  // Of the first rank that said something: "<exit code> <text>\n".
+  std::pair<int, std::string> first_error() const {
+    std::string all;
+    char buffer[4096];
+    for (ssize_t n; (n = ::read(errors_.get(), buffer, sizeof buffer)) > 0;)
+      all.append(buffer, static_cast<std::size_t>(n));
+    const std::string line = all.substr(0, all.find('\n'));
+    const auto blank = line.find(' ');
+    if (blank != line.npos) return {std::atoi(line.c_str()), line.substr(blank + 1)};
+    return {exit_, killed_ >= 0 ? "" : cat("rank ", rank_, " ended with exit code ", exit_)};
+  }
+
+  std::vector<pid_t> children_;  // by rank; 0: ended
+  Descriptor errors_;
+  sigset_t signals_, before_;
+  bool failed_ = false, ended_ = false;  // ended: the launcher kills what is left
+  int exit_ = 0, rank_ = -1, killed_ = -1, signal_ = 0;
+  Clock::time_point deadline_;
+};
+
+}  // namespace
+
+void launch_ranks(int ranks, const std::vector<std::string>& arguments) { Launch(ranks, arguments).wait(); }
+
+bool hand_over_error(Exit exit, const std::string& text) {
+  const char* pipe = std::getenv(errors_variable);
+  if (!pipe) return false;
+  const std::string line = cat(static_cast<int>(exit), " ", text, "\n");
+  return ::write(std::atoi(pipe), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
+}  // namespace ov

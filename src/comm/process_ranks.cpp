@@ -1,0 +1,156 @@
+#include "comm/process_ranks.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace ov {
+
+// One message on its way, and how far it is.
+struct ProcessRanks::Flow {
+  int peer;
+  bool out;
+  Tensor tensor;
+  std::size_t done = 0;
+  bool begun = false;  // its header is there
+
+  std::size_t bytes() const { return tensor.nbytes(); }
+  bool finished() const { return begun && done == bytes(); }
+};
+
+namespace {
+
+// Before every message, so that a rank that is elsewhere is found out.
+struct Header {
+  std::uint64_t bytes;
+  std::uint32_t call, dtype;
+  std::int64_t step;
+};
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// send and recv are two names of one thing.
+Call kind(Call call) { return call == Call::recv ? Call::send : call; }
+
+std::string shown(Dtype dtype, std::uint64_t bytes) {
+  return cat(bytes / size_of(dtype), " x ", name_of(dtype), " (", bytes, " bytes)");
+}
+
+}  // namespace
+
+ProcessRanks::ProcessRanks(const Place& place, double timeout) : ProcessRanks(place, meet(place, timeout), timeout) {}
+
+ProcessRanks::ProcessRanks(const Place& place, Meeting meeting, double timeout)
+    : Communicator(place.rank, place.ranks),
+      timeout_(timeout),
+      meeting_(std::move(meeting)),
+      region_(meeting_.memory.get(), place.ranks),
+      stop_(::eventfd(0, EFD_CLOEXEC)) {
+  if (stop_.get() < 0) machine_error("ranks: no eventfd");
+  listener_ = std::thread([this] { listen(); });
+}
+
+ProcessRanks::~ProcessRanks() {
+  const std::uint64_t one = 1;
+  if (::write(stop_.get(), &one, sizeof one) == static_cast<ssize_t>(sizeof one)) listener_.join();
+  else listener_.detach();
+}
+
+void ProcessRanks::at_step(std::int64_t step) {
+  Communicator::at_step(step);
+  region_.state(rank()).step.store(step);
+}
+
+void ProcessRanks::listen() {
+  std::vector<pollfd> fds = {{stop_.get(), POLLIN, 0}};
+  for (const Descriptor& d : meeting_.peers) fds.push_back({d.get(), POLLIN, 0});
+  for (;;) {
+    if (::poll(fds.data(), fds.size(), -1) < 0) continue;
+    if (fds[0].revents != 0) return;
+    for (std::size_t p = 1; p < fds.size(); ++p) {
+      if (fds[p].revents == 0) continue;
+      fds[p].fd = -1;
+      const auto peer = static_cast<int>(p) - 1;
+      const RankState& state = region_.state(peer);
+      if (!state.left.load() && region_.mourn(peer, cat("rank ", peer, " ended without a word in step ",
+                                                        state.step.load(), ": killed, or out of memory")))
+        speaks_.store(true);
+    }
+  }
+}
+
+void ProcessRanks::throw_failure() const {
+  const SharedRegion::Failure f = region_.failure();
+  if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text);
+}
+
+bool ProcessRanks::advance(Flow& f, Call call) {
+  const int from = f.out ? rank() : f.peer, to = f.out ? f.peer : rank();
+  bool moved = false;
+  if (!f.begun) {
+    Header h{f.bytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()), step_};
+    if (f.out ? !region_.has_room(from, to, sizeof h) : !region_.holds(from, to, sizeof h)) return false;
+    if (f.out) {
+      region_.write(from, to, std::as_bytes(std::span(&h, 1)));
+    } else {
+      Header got;
+      region_.read(from, to, std::as_writable_bytes(std::span(&got, 1)));
+      if (got.bytes != h.bytes || got.call != h.call || got.dtype != h.dtype)
+        machine_error("rank ", rank(), " in ", name_of(call), " of step ", step_, ": expected ",
+                      shown(f.tensor.dtype(), h.bytes), " from rank ", f.peer, ", which sent ",
+                      shown(static_cast<Dtype>(got.dtype), got.bytes), " in ", name_of(static_cast<Call>(got.call)),
+                      " of step ", got.step);
+    }
+    f.begun = moved = true;
+  }
+  const std::span<std::byte> left{f.bytes() ? f.tensor.bytes() + f.done : nullptr, f.bytes() - f.done};
+  const std::size_t n = left.empty() ? 0 : f.out ? region_.write(from, to, left) : region_.read(from, to, left);
+  f.done += n;
+  return moved || n > 0;
+}
+
+void ProcessRanks::exchange(Call call, const Parts& to, const Parts& from) {
+  std::vector<Flow> flows;
+  for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
+    const int next = (rank() + i) % ranks(), before = (rank() + ranks() - i) % ranks();
+    if (const Tensor& t = from[static_cast<std::size_t>(next)]) flows.push_back({next, true, t});
+    if (const Tensor& t = to[static_cast<std::size_t>(before)]) flows.push_back({before, false, t});
+  }
+  RankState& state = region_.state(rank());
+  state.call.store(static_cast<std::uint32_t>(call));
+  throw_failure();
+  for (double last = now(); !flows.empty();) {
+    const std::uint32_t seen = region_.bell(rank());
+    bool moved = false;
+    for (Flow& f : flows) moved = advance(f, call) || moved;
+    std::erase_if(flows, [](const Flow& f) { return f.finished(); });
+    if (flows.empty()) break;
+    if (moved) {
+      last = now();
+      continue;
+    }
+    throw_failure();
+    const double left = last + timeout_ - now();
+    if (left <= 0) gave_up(call, flows);
+    region_.wait(rank(), seen, left);
+  }
+  state.call.store(static_cast<std::uint32_t>(Call::none));
+}
+
+void ProcessRanks::gave_up(Call call, const std::vector<Flow>& flows) const {
+  std::string others;
+  for (const Flow& f : flows) {
+    const RankState& s = region_.state(f.peer);
+    const auto at = static_cast<Call>(s.call.load());
+    others += cat(others.empty() ? "" : ", ", f.out ? "to" : "from", " rank ", f.peer, ", which is in ",
+                  at == Call::none ? "no call" : name_of(at), " of step ", s.step.load(),
+                  s.left.load() ? " and has left" : "");
+  }
+  machine_error("rank ", rank(), " waited ", timeout_, " s (comm.timeout) in ", name_of(call), " of step ", step_,
+                " for a message ", others);
+}
+
+}  // namespace ov

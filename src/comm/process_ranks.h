@@ -1,0 +1,58 @@
+// Ranks that are processes of one machine and talk through shared memory (comm/shared_region.h).
+//
+// A call that finds nothing to move waits at its rank's bell; who moves something rings it. Faults:
+//
+//   a rank fails      it says why before it ends (failed()); whoever waits, or calls next, gets that error at once
+//   a rank is killed  the system closes its connection (comm/meeting.h); a thread that listens tells everybody
+//   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step
+//   another message   each has a header: call, type, bytes; what was expected and what came are named
+#pragma once
+#include <memory>
+#include <thread>
+
+#include "comm/communicator.h"
+#include "comm/meeting.h"
+#include "comm/shared_region.h"
+
+namespace ov {
+
+// Another rank failed: its exit code, its error.
+class PeerFailed : public Error {
+ public:
+  using Error::Error;
+};
+
+class ProcessRanks : public Communicator {
+ public:
+  // Returns when all ranks have met. `timeout`: seconds, here and in every call.
+  ProcessRanks(const Place& place, double timeout);
+  ~ProcessRanks() override;
+
+  void at_step(std::int64_t step) override;
+  // This rank ends with an error. False when another failed before, whose error counts.
+  bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
+  // It was this one that found another dead, and has to say so: the dead cannot.
+  bool speaks() const { return speaks_.load(); }
+  // This rank ends as it should: nobody mourns it.
+  void leave() { region_.state(rank()).left.store(1); }
+
+ protected:
+  void exchange(Call call, const Parts& to, const Parts& from) override;
+
+ private:
+  struct Flow;
+  ProcessRanks(const Place& place, Meeting meeting, double timeout);
+  bool advance(Flow& flow, Call call);
+  void listen();
+  void throw_failure() const;
+  [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows) const;
+
+  const double timeout_;
+  Meeting meeting_;
+  SharedRegion region_;
+  Descriptor stop_;  // an eventfd that ends the thread
+  std::atomic<bool> speaks_{false};
+  std::thread listener_;
+};
+
+}  // namespace ov

@@ -1,0 +1,78 @@
+// Memory that the ranks of one machine share: an anonymous file (memfd) without a name, which is gone with the last
+// process that maps it, however that ends.
+//
+//   failure         the first rank that failed, and why: whoever waits learns it
+//   rank states     a bell to wait at (a futex), and what the rank is doing, for the errors of others
+//   channels        one ring of bytes for each ordered pair of ranks
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/error.h"
+
+namespace ov {
+
+// Every word is 0 at first, as the system gives it.
+struct alignas(64) RankState {
+  std::atomic<std::uint32_t> bell, waiting;
+  std::atomic<std::uint32_t> call, left;  // left: it ended as it should
+  std::atomic<std::int64_t> step;
+};
+
+// Bytes that one rank has written and another has read. Positions only grow.
+struct Channel {
+  alignas(64) std::atomic<std::uint64_t> written;
+  alignas(64) std::atomic<std::uint64_t> read;
+};
+
+class SharedRegion {
+ public:
+  static int create(int ranks);  // a file descriptor, to be passed on
+  SharedRegion(int fd, int ranks);
+  ~SharedRegion();
+  SharedRegion(const SharedRegion&) = delete;
+
+  RankState& state(int rank) const { return states_[rank]; }
+
+  // Moves what there is room for, or what is there, and rings the other rank's bell. Returns how many bytes.
+  std::size_t write(int from, int to, std::span<const std::byte> bytes) const;
+  std::size_t read(int from, int to, std::span<std::byte> bytes) const;
+  bool holds(int from, int to, std::size_t bytes) const;     // to be read
+  bool has_room(int from, int to, std::size_t bytes) const;  // to be written
+
+  std::uint32_t bell(int rank) const { return states_[rank].bell.load(); }
+  // Until the bell has rung since it read `seen`, at most `seconds`.
+  void wait(int rank, std::uint32_t seen, double seconds) const;
+
+  // The first failure counts: true when it is this one. It wakes everybody.
+  bool fail(int rank, Exit exit, const std::string& text) const;
+  struct Failure {
+    int rank = -1;
+    Exit exit = Exit::machine_failed;
+    std::string text;
+  };
+  Failure failure() const;  // rank -1: none
+  // The same for a rank that is dead; it may have died while it said why.
+  bool mourn(int rank, const std::string& text) const;
+
+ private:
+  struct FailureRecord;
+  bool tell(Exit exit, const std::string& text) const;
+  void ring(int rank) const;
+  Channel& channel(int from, int to) const { return channels_[from * ranks_ + to]; }
+  std::byte* ring_of(int from, int to) const {
+    return rings_ + static_cast<std::size_t>(from * ranks_ + to) * capacity_;
+  }
+  const int ranks_;
+  std::size_t bytes_, capacity_;
+  std::byte* base_;
+  FailureRecord* failure_;
+  RankState* states_;
+  Channel* channels_;
+  std::byte* rings_;
+};
+
+}  // namespace ov

@@ -1,0 +1,64 @@
+#include "parallel/data.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/adamw.h"
+#include "parallel/zero1.h"
+#include "parallel/zero2.h"
+
+namespace ov {
+
+Range shard_of(std::int64_t n, int rank, int ranks) {
+  const std::int64_t chunks = (n + kernels::norm_chunk - 1) / kernels::norm_chunk;
+  const auto border = [&](std::int64_t r) { return std::min(n, chunks * r / ranks * kernels::norm_chunk); };
+  return {border(rank), border(rank + 1)};
+}
+
+Parts shards_of(const Tensor& flat, int ranks) {
+  Parts parts;
+  for (int r = 0; r < ranks; ++r) {
+    const Range range = shard_of(flat.numel(), r, ranks);
+    parts.push_back(flat.slice(0, range.begin, range.end));
+  }
+  return parts;
+}
+
+std::vector<DataParallel::Round> DataParallel::rounds(std::int64_t leaves, int rank) const {
+  const auto n = static_cast<std::uint64_t>(ranks_.ranks()), all = static_cast<std::uint64_t>(leaves);
+  const auto block = static_cast<std::int64_t>(std::bit_ceil((all + n - 1) / n));
+  const auto range = [&](std::int64_t r) {
+    return Range{std::min(leaves, r * block), std::min(leaves, (r + 1) * block)};
+  };
+  return {{range(rank), static_cast<int>((leaves + block - 1) / block)}};
+}
+
+Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
+  if (ranks_.ranks() == 1) return gradients;
+  const Parts shards = shards_of(gradients, ranks_.ranks());
+  ranks_.reduce_scatter(shards[static_cast<std::size_t>(ranks_.rank())], shards, adding);
+  ranks_.all_gather(shards);
+  return gradients;
+}
+
+std::string DataParallel::describe(std::int64_t leaves) const {
+  std::string text = cat("mesh: dp ", ranks_.ranks());
+  for (int r = 0; r < ranks_.ranks(); ++r) {
+    const auto all = rounds(leaves, r);
+    std::int64_t runs = 0;
+    for (const Round& round : all) runs += round.own.size();
+    text += cat("\n  rank ", r, ": ", runs, " of ", leaves, " micro-batches",
+                runs > 0 ? cat(", from ", all[0].own.begin) : "",
+                all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r).size(), " of ",
+                parameters_.trained(), " parameters");
+  }
+  return text;
+}
+
+std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters) {
+  if (zero == 0 || ranks.ranks() == 1) return std::make_unique<DataParallel>(ranks, parameters);
+  if (zero == 1) return std::make_unique<Zero1>(ranks, parameters);
+  return std::make_unique<Zero2>(ranks, parameters);
+}
+
+}  // namespace ov

@@ -1,0 +1,57 @@
+#include "parallel/zero1.h"
+
+#include <algorithm>
+
+#include "kernels/adamw.h"
+
+namespace ov {
+
+Range Zero1::own(int rank) const { return shard_of(parameters_.trained(), rank, ranks_.ranks()); }
+
+Tensor Zero1::sum(const Tensor& gradients, int adding) const {
+  const Parts shards = shards_of(gradients, ranks_.ranks());
+  const Tensor& own = shards[static_cast<std::size_t>(ranks_.rank())];
+  ranks_.reduce_scatter(own, shards, adding);
+  return own;
+}
+
+void Zero1::complete_squares(const Tensor& squares) const {
+  Parts parts;
+  for (int r = 0; r < ranks_.ranks(); ++r) {
+    const auto chunk = [](std::int64_t element) { return (element + kernels::norm_chunk - 1) / kernels::norm_chunk; };
+    const Range shard = shard_of(parameters_.trained(), r, ranks_.ranks());
+    parts.push_back(squares.slice(0, chunk(shard.begin), chunk(shard.end)));
+  }
+  ranks_.all_gather(parts);
+}
+
+void Zero1::share_masters() const {
+  if (parameters_.masters()) ranks_.all_gather(shards_of(parameters_.masters(), ranks_.ranks()));
+}
+
+// Values of what is frozen lie between those that are trained: one gather for every stretch without a gap.
+void Zero1::share_values() const {
+  struct Stretch {
+    std::int64_t gradient, value, count;
+  };
+  std::vector<Stretch> stretches;
+  for (const auto& e : parameters_.entries()) {
+    if (!e.parameter.trainable) continue;
+    if (!stretches.empty() && stretches.back().value + stretches.back().count == e.offset)
+      stretches.back().count += e.shape.numel();
+    else stretches.push_back({e.parameter.gradient, e.offset, e.shape.numel()});
+  }
+  for (const Stretch& s : stretches) {
+    Parts parts;
+    for (int r = 0; r < ranks_.ranks(); ++r) {
+      const Range shard = shard_of(parameters_.trained(), r, ranks_.ranks());
+      const auto within = [&](std::int64_t element) {
+        return s.value + std::clamp<std::int64_t>(element - s.gradient, 0, s.count);
+      };
+      parts.push_back(parameters_.values().slice(0, within(shard.begin), within(shard.end)));
+    }
+    ranks_.all_gather(parts);
+  }
+}
+
+}  // namespace ov

@@ -1,0 +1,32 @@
+// ZeRO, stage 1 (Rajbhandari et al. 2020), Megatron's distributed optimiser: data parallelism in which rank r holds the
+// moments of its shard of the flat buffers alone, and updates that shard.
+//
+//   g_shard = reduce_scatter(g)     √Σ g² from the squares of all chunks     w_shard = AdamW(g_shard, m_shard, v_shard)
+//   w = all_gather(w_shard)
+//
+// Elements of an update do not see each other, and shards end where chunks of the norm end: the bits are those of one
+// rank.
+//
+// Bytes that leave a rank in a step, for P trained parameters with gradients of a and values of b bytes, whose shard is
+// P/N (the shards of others, and its own to others):
+//   reduce_scatter   (N-1)/N P a
+//   squares          (N-1)/N P 8 / 4096
+//   all_gather       (N-1)/N P b
+// What is held: values and gradients of all P, moments of P / N. Masters of bf16 values have room for all P, of which
+// those of its shard are current: the others come when a checkpoint needs them.
+#pragma once
+#include "parallel/data.h"
+
+namespace ov {
+
+class Zero1 : public DataParallel {
+ public:
+  using DataParallel::DataParallel;
+  Tensor sum(const Tensor& gradients, int adding) const override;
+  Range own(int rank) const override;
+  void complete_squares(const Tensor& squares) const override;
+  void share_values() const override;
+  void share_masters() const override;
+};
+
+}  // namespace ov

@@ -1,0 +1,78 @@
+// Ranks as children of a test: each is a process of its own, as in a real run.
+#pragma once
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "comm/process_ranks.h"
+
+namespace ov::test {
+
+struct Ended {
+  int exit = -1;      // the exit code, or minus the signal
+  std::string error;  // of this rank; empty when another failed first
+};
+
+inline std::string fresh_job() {
+  static std::atomic<int> jobs{0};
+  return cat("test/", ::getpid(), "/", jobs++);
+}
+
+// `f` in n processes. `started`, if given, is called with their ids while they run.
+inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<void(ProcessRanks&)>& f,
+                                   const std::function<void(const std::vector<pid_t>&)>& started = {}) {
+  const std::string job = fresh_job();
+  std::vector<pid_t> children;
+  std::vector<int> pipes;
+  for (int rank = 0; rank < n; ++rank) {
+    int ends[2];
+    if (::pipe(ends) != 0) std::abort();
+    const pid_t child = ::fork();
+    if (child < 0) std::abort();
+    if (child == 0) {
+      set_threads(1);  // the parent's threads are not here
+      int code = 0;
+      std::string error;
+      try {
+        ProcessRanks ranks({rank, n, job, "a test"}, timeout);
+        try {
+          f(ranks);
+          ranks.leave();
+        } catch (const PeerFailed& e) {
+          code = static_cast<int>(e.exit());
+          if (ranks.speaks()) error = e.what();
+        } catch (const Error& e) {
+          code = static_cast<int>(e.exit());
+          if (ranks.failed(e.exit(), e.what())) error = e.what();
+        }
+      } catch (const Error& e) { code = static_cast<int>(e.exit()), error = e.what(); } catch (...) {
+        code = 99;
+      }
+      [[maybe_unused]] const auto written = ::write(ends[1], error.data(), error.size());
+      ::_exit(code);
+    }
+    ::close(ends[1]);
+    children.push_back(child), pipes.push_back(ends[0]);
+  }
+  if (started) started(children);
+  std::vector<Ended> ended;
+  for (int rank = 0; rank < n; ++rank) {
+    Ended e;
+    char text[4096];
+    for (ssize_t got; (got = ::read(pipes[static_cast<std::size_t>(rank)], text, sizeof text)) > 0;)
+      e.error.append(text, static_cast<std::size_t>(got));
+    ::close(pipes[static_cast<std::size_t>(rank)]);
+    int status = 0;
+    ::waitpid(children[static_cast<std::size_t>(rank)], &status, 0);
+    e.exit = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    ended.push_back(e);
+  }
+  return ended;
+}
+
+}  // namespace ov::test

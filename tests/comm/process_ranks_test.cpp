@@ -1,0 +1,271 @@
+#include <doctest/doctest.h>
+#include <sys/prctl.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "base/rng.h"
+#include "comm/ordered_sum.h"
+#include "tests/check.h"
+#include "tests/comm/forked_ranks.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+void require(bool holds, const std::string& what) {
+  if (!holds) input_error("not so: ", what);
+}
+
+// Numbers whose sum depends on the order, another list for each rank.
+Tensor numbers(Dtype dtype, std::int64_t n, int rank) {
+  const Philox random(7, "numbers", static_cast<std::uint64_t>(rank));
+  if (dtype == Dtype::i64) {
+    std::vector<std::int64_t> v;
+    for (std::int64_t i = 0; i < n; ++i)
+      v.push_back(static_cast<std::int64_t>(random.u64(static_cast<std::uint64_t>(i)) >> 8));
+    return Tensor::of(v, {n});
+  }
+  std::vector<double> v;
+  for (std::int64_t i = 0; i < n; ++i)
+    v.push_back((static_cast<double>(random.u64(static_cast<std::uint64_t>(i)) >> 40) - 0x1p23) * (i % 7 ? 1 : 1e-5));
+  const Tensor t = Tensor::of(v, {n});
+  return dtype == Dtype::f64 ? t : t.to(dtype);
+}
+
+Tensor sum_of_all(Dtype dtype, std::int64_t n, int ranks) {
+  std::vector<Tensor> all;
+  for (int r = 0; r < ranks; ++r) all.push_back(numbers(dtype, n, r));
+  sum_in_order(all);
+  return all[0];
+}
+
+void all_of(const std::vector<Ended>& ended, int exit = 0) {
+  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == exit, e.error);
+}
+
+std::string the_error(const std::vector<Ended>& ended) {
+  std::string error;
+  for (const Ended& e : ended) {
+    CHECK((e.error.empty() || error.empty()));  // one rank says it, the others end with the same code
+    error += e.error;
+  }
+  return error;
+}
+
+}  // namespace
+
+TEST_CASE("the sum over parts is the tree that an aligned range of them is a node of") {
+  for (const int n : {1, 2, 3, 4, 5, 6, 7, 8, 11, 16})
+    for (const int each : {1, 2, 4}) {
+      std::vector<Tensor> parts, by_rank;
+      for (int i = 0; i < n; ++i) parts.push_back(numbers(Dtype::f32, 50, i));
+      for (int begin = 0; begin < n; begin += each) {
+        std::vector<Tensor> own;
+        for (int i = begin; i < std::min(n, begin + each); ++i) own.push_back(numbers(Dtype::f32, 50, i));
+        sum_in_order(own);
+        by_rank.push_back(own[0]);
+      }
+      sum_in_order(parts);
+      sum_in_order(by_rank);
+      CHECK(same_bits(parts[0], by_rank[0]));
+    }
+}
+
+TEST_CASE("processes: every call, for 1 to 5 ranks, every type, sizes at the edges and larger than a ring") {
+  for (const int n : {1, 2, 3, 4, 5})
+    all_of(in_ranks(n, 20, [n](ProcessRanks& ranks) {
+      const int me = ranks.rank();
+      for (const std::int64_t size : {0, 1, 7, 4096, 300001}) {
+        for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16, Dtype::i64}) {
+          if (size > 5000 && dtype != Dtype::f32) continue;
+          const std::string what = cat(name_of(dtype), " of ", size, ", ", n, " ranks");
+          const Tensor t = numbers(dtype, size, me), sum = sum_of_all(dtype, size, n);
+          ranks.all_reduce(t);
+          require(same_bits(t, sum), "all_reduce of " + what);
+          const Tensor b = numbers(dtype, size, me);
+          ranks.broadcast(b, n - 1);
+          require(same_bits(b, numbers(dtype, size, n - 1)), "broadcast of " + what);
+          const Tensor whole = numbers(dtype, size * n, me), part = numbers(dtype, size, me);
+          ranks.reduce_scatter(part, whole);
+          require(same_bits(part, sum_of_all(dtype, size * n, n).slice(0, me * size, (me + 1) * size)),
+                  "reduce_scatter of " + what);
+          ranks.all_gather(whole, numbers(dtype, size, me));
+          for (int r = 0; r < n; ++r)
+            require(same_bits(whole.slice(0, r * size, (r + 1) * size), numbers(dtype, size, r)),
+                    "all_gather of " + what);
+          const Tensor from = numbers(dtype, size * n, me), to = Tensor::like(from);
+          ranks.all_to_all(to, from);
+          for (int r = 0; r < n; ++r)
+            require(same_bits(to.slice(0, r * size, (r + 1) * size),
+                              numbers(dtype, size * n, r).slice(0, me * size, (me + 1) * size)),
+                    "all_to_all of " + what);
+          for (int r = 0; r + 1 < n; ++r) {  // a chain: each hands on what it got
+            const Tensor m = numbers(dtype, size, me == r ? 99 : me);
+            if (me == r) ranks.send(m, r + 1);
+            if (me == r + 1) ranks.recv(m, r), require(same_bits(m, numbers(dtype, size, 99)), "send of " + what);
+          }
+          ranks.barrier();
+        }
+      }
+    }));
+}
+
+TEST_CASE("processes: parts of any size, none for some; only those that add are added") {
+  all_of(in_ranks(3, 20, [](ProcessRanks& ranks) {
+    const int me = ranks.rank();
+    const auto size = [](int from, int to) { return std::int64_t{1000} * from * to; };  // rank 0 says nothing
+    Parts to(3), from(3);
+    for (int r = 0; r < 3; ++r) {
+      from[static_cast<std::size_t>(r)] = numbers(Dtype::f32, size(me, r), me);
+      to[static_cast<std::size_t>(r)] = Tensor::zeros({size(r, me)}, Dtype::f32, cpu());
+    }
+    ranks.all_to_all(to, from);
+    for (int r = 0; r < 3; ++r)
+      require(same_bits(to[static_cast<std::size_t>(r)], numbers(Dtype::f32, size(r, me), r)), cat("part of rank ", r));
+
+    // Two of three add: -0 stays what it is.
+    const Tensor whole = Tensor::zeros({5}, Dtype::f32, cpu());
+    if (me < 2) whole.fill(-0.0);
+    const Parts parts = {whole.slice(0, 0, 4), whole.slice(0, 4, 5), whole.slice(0, 5, 5)};
+    ranks.reduce_scatter(parts[static_cast<std::size_t>(me)], parts, 2);
+    ranks.all_gather(parts);
+    const Tensor minus = Tensor::zeros({5}, Dtype::f32, cpu());
+    minus.fill(-0.0);
+    require(same_bits(whole, minus), "the third rank adds nothing");
+  }));
+}
+
+TEST_CASE("processes: what leaves a rank is what the header of communicator.h says") {
+  all_of(in_ranks(4, 20, [](ProcessRanks& ranks) {
+    constexpr std::int64_t n = 40000, bytes = 4 * n;
+    std::int64_t before = 0;
+    const auto sent = [&](std::int64_t expected, const char* what) {
+      require(ranks.sent() - before == expected, cat(what, ": ", ranks.sent() - before, " bytes"));
+      before = ranks.sent();
+    };
+    const Tensor whole = numbers(Dtype::f32, n, 0), part = numbers(Dtype::f32, n / 4, 0), other = Tensor::like(whole);
+    ranks.all_reduce(whole), sent(2 * bytes * 3 / 4, "all_reduce");
+    ranks.reduce_scatter(part, whole), sent(bytes * 3 / 4, "reduce_scatter");
+    ranks.all_gather(whole, part), sent(bytes * 3 / 4, "all_gather");
+    ranks.all_to_all(other, whole), sent(bytes * 3 / 4, "all_to_all");
+    ranks.broadcast(whole, 1), sent(ranks.rank() == 1 ? 3 * bytes : 0, "broadcast");
+    ranks.barrier(), sent(0, "barrier");
+  }));
+}
+
+TEST_CASE("faults: an error of one rank is the error of all, at once, wherever they wait") {
+  for (const int fails : {0, 1, 2})
+    for (const bool waits : {true, false}) {
+      const auto ended = in_ranks(3, 60, [=](ProcessRanks& ranks) {
+        const Tensor t = numbers(Dtype::f32, 1000000, ranks.rank());
+        ranks.barrier();
+        if (ranks.rank() == fails) input_error("rank ", fails, " read nonsense");
+        if (!waits) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        for (;;) ranks.all_reduce(t);
+      });
+      all_of(ended, 2);
+      CHECK(the_error(ended) == cat("rank ", fails, " read nonsense"));
+    }
+}
+
+TEST_CASE("faults: a rank that is killed, anywhere and at any time, is known to the others at once") {
+  const Philox random(11, "kills", 0);
+  for (int trial = 0; trial < 12; ++trial) {
+    const auto victim = static_cast<int>(random.u64(static_cast<std::uint64_t>(trial)) % 3);
+    const auto delay = std::chrono::microseconds(random.u64(static_cast<std::uint64_t>(100 + trial)) % 20000);
+    const auto start = std::chrono::steady_clock::now();
+    const auto ended = in_ranks(
+        3, 60,
+        [](ProcessRanks& ranks) {
+          const Tensor t = numbers(Dtype::f32, 200000, ranks.rank());
+          for (std::int64_t step = 1;; ++step) {
+            ranks.at_step(step);
+            ranks.all_reduce(t);
+            ranks.broadcast(t, 1);
+            ranks.barrier();
+          }
+        },
+        [&](const std::vector<pid_t>& children) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(60) + delay);
+          ::kill(children[static_cast<std::size_t>(victim)], SIGKILL);
+        });
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(30));
+    for (int r = 0; r < 3; ++r) CHECK(ended[static_cast<std::size_t>(r)].exit == (r == victim ? -SIGKILL : 3));
+    // One says so; two may, when the victim died before all had met.
+    const std::string error = ended[0].error.empty() ? ended[1].error + ended[2].error : ended[0].error;
+    CHECK_MESSAGE((contains(error, cat("rank ", victim, " ended")) || contains(error, "rank 0 ended")), error);
+  }
+}
+
+TEST_CASE("faults: a message that never comes ends the others, with rank, call and step") {
+  const auto ended = in_ranks(3, 0.3, [](ProcessRanks& ranks) {
+    const Tensor t = numbers(Dtype::f32, 100, ranks.rank());
+    ranks.at_step(7);
+    if (ranks.rank() != 1) return ranks.all_reduce(t);
+    ranks.barrier();  // another call: nobody answers
+  });
+  all_of(ended, 3);
+  const std::string error = the_error(ended);
+  CHECK(contains(error, "step 7"));
+  CHECK((contains(error, "barrier") && contains(error, "reduce_scatter")));
+
+  const auto lost = in_ranks(2, 0.3, [](ProcessRanks& ranks) {
+    ranks.at_step(3);
+    if (ranks.rank() == 0) ranks.recv(numbers(Dtype::f32, 9, 0), 1);
+    else std::this_thread::sleep_for(std::chrono::seconds(1));
+  });
+  CHECK(contains(lost[0].error, "rank 0 waited 0.3 s (comm.timeout) in recv of step 3 for a message from rank 1"));
+  CHECK(lost[0].exit == 3);
+
+  const auto absent = in_ranks(1, 0.3, [](ProcessRanks&) {});
+  all_of(absent);
+}
+
+TEST_CASE("faults: a slow rank only slows") {
+  all_of(in_ranks(2, 1, [](ProcessRanks& ranks) {
+    const Tensor t = numbers(Dtype::f32, 100, 0);
+    for (int i = 0; i < 4; ++i) {
+      if (ranks.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      ranks.all_reduce(t);
+    }
+  }));
+}
+
+TEST_CASE("faults: a message of another size or type is named on both sides") {
+  for (const bool size : {true, false}) {
+    const auto ended = in_ranks(2, 20, [=](ProcessRanks& ranks) {
+      ranks.at_step(4);
+      const bool other = ranks.rank() == 1;
+      ranks.broadcast(numbers(other && !size ? Dtype::f64 : Dtype::f32, other && size ? 11 : 10, 0), 0);
+    });
+    CHECK(ended[1].exit == 3);
+    const std::string expected = size ? "expected 11 x f32 (44 bytes)" : "expected 10 x f64 (80 bytes)";
+    CHECK(contains(ended[1].error,
+                   "rank 1 in broadcast of step 4: " + expected + " from rank 0, which sent 10 x f32 (40 bytes)"));
+  }
+}
+
+TEST_CASE("faults: ranks that never come, come twice, or count differently") {
+  const auto meets = [](int rank, int ranks, const std::string& job, double timeout) {
+    return thrown([&] { ProcessRanks({rank, ranks, job, "A, B"}, timeout); }, Exit::machine_failed);
+  };
+  CHECK(contains(meets(0, 3, fresh_job(), 0.1), "rank 1, 2 of 3 (A, B) did not come within 0.1 s (comm.timeout)"));
+  CHECK(contains(meets(2, 3, fresh_job(), 0.1), "rank 2: rank 0 of 3 (A, B) did not come within 0.1 s"));
+  const std::string job = fresh_job();
+  std::string second, first;
+  std::thread other([&] {
+    try {
+      ProcessRanks({1, 4, job, "A, B"}, 5);
+    } catch (const Error& e) { second = e.what(); }
+  });
+  try {
+    ProcessRanks({0, 3, job, "A, B"}, 5);
+  } catch (const Error& e) { first = e.what(); }
+  other.join();
+  CHECK(first == "ranks: rank 1 says there are 4 ranks, rank 0 3 (A, B)");
+  CHECK(second == first);
+}
