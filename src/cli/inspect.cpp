@@ -25,7 +25,7 @@ Exit inspect(const Config& config) {
   if (kind == "reward") {
     if (config.operands().size() > 1)
       input_error("inspect reward: unexpected argument '", config.operands()[1], "'; the cases come with --in");
-    const std::string &in = config.required("in"), &out = output(config);
+    const std::string &in = config.required("in"), &out = output(config, "\"reward\"");
     config.refuse_unread("on reward");
     const rl::RewardCounts counts = rl::reward_lines(in, out);
     std::string text = cat(out, ": ", counts.lines, " rewards\n");
@@ -41,15 +41,10 @@ Exit inspect(const Config& config) {
     return Exit::done;
   }
   if (kind == "parquet" || kind == "webdataset") {
-    const std::string& out = output(config);
+    const std::string& out = output(config, "{\"");
     config.refuse_unread(cat("on ", kind));
     const std::string& path = file(kind == "parquet" ? "a Parquet file" : "a shard or a directory of shards");
-    try {
-      kind == "parquet" ? inspect_parquet(path, out) : inspect_webdataset(path, out);
-    } catch (const Error& e) {  // a question about the file, whose answer is no
-      if (e.exit() != Exit::wrong_input) throw;
-      throw Error(Exit::answer_is_no, e.what());
-    }
+    kind == "parquet" ? inspect_parquet(path, out) : inspect_webdataset(path, out);
     return Exit::done;
   }
   config.refuse_unread(cat("on ", kind));
