@@ -161,7 +161,7 @@ class Evaluator {
                                      {"assistant", j.question->answer}};
     const std::vector<std::int64_t> image_tokens = {features.dim(0)};
     const Encoded e = encode_conversation(processor_.tokenizer(), turns, image_tokens);
-    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
+    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignored_label; });
     return {.prompt = std::vector<std::int64_t>(e.ids.begin(), e.ids.begin() + (first - e.labels.begin())),
             .pictures = {{.features = features, .name = cat(j.picture)}},
             .max_new_tokens = options_.max_new_tokens,

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/hash.h"
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "base/progress.h"
