@@ -97,7 +97,8 @@ TEST_CASE("parquet records: the rows of the public sets' layouts, pictures and t
         expected = "user: <image>\nassistant: " + rows[i].at("caption").as_string() + "\n";
       }
       const std::string found = shown_record(*records, static_cast<std::int64_t>(i));
-      if (bytes && bytes->is_object()) CHECK(found == expected + bytes->at("sha256").as_string() + "\n");
+      if (expected.empty()) CHECK(found.starts_with("malformed_record | "));  // no message
+      else if (bytes && bytes->is_object()) CHECK(found == expected + bytes->at("sha256").as_string() + "\n");
       else CHECK((found == expected || found.starts_with("image_count | ")));  // a caption of no picture
     }
   }
