@@ -109,7 +109,8 @@ std::vector<std::uint64_t> list_samples(const std::string& path, const std::stri
 
 std::int64_t inspect_webdataset(const std::string& path, const std::string& out) {
   namespace fs = std::filesystem;
-  const bool directory = fs::is_directory(path);
+  std::error_code missing;
+  const bool directory = fs::is_directory(path, missing);
   std::vector<std::string> shards;
   if (!directory) shards.push_back(fs::path(path).filename());
   else try {

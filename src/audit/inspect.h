@@ -21,8 +21,8 @@ Patches inspect_image(const std::string& file, const ProcessorConfig& config, co
 std::int64_t inspect_parquet(const std::string& file, const std::string& out);
 
 // The samples of a tar shard, or of all shards in and below a directory by their names, as JSON lines {"key", "shard",
-// "parts": {part: {"len", "sha256"}}}: all that is in the shards, whatever a split says. What stands beside them must fit:
-// a shard's .idx, the counts and the names in .nv-meta. Returns the number of samples.
+// "parts": {part: {"len", "sha256"}}}: all that is in the shards, whatever a split says. What stands beside them must
+// fit: a shard's .idx, the counts and the names in .nv-meta. Returns the number of samples.
 std::int64_t inspect_webdataset(const std::string& path, const std::string& out);
 
 struct CheckpointReport {

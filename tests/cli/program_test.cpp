@@ -125,6 +125,22 @@ TEST_CASE("cli: inspect tokens and image write what the reference has") {
   CHECK(!std::filesystem::exists(dir / "q.safetensors"));
 }
 
+TEST_CASE("cli: inspect parquet and webdataset write rows and samples, and answer no when the file is damaged") {
+  const ScratchDirectory dir;
+  const std::string parquet = "tests/golden/parquet/rows_1.parquet", shard = "tests/golden/webdataset/names/v7.tar";
+  for (const auto& [kind, path] : {std::pair<std::string, std::string>{"parquet", parquet}, {"webdataset", shard}}) {
+    Outcome o = run({"inspect", kind, path, "--out", dir / "out.jsonl"});
+    CHECK(o.exit == 0);
+    CHECK(o.out.empty());
+    CHECK(read_file(dir / "out.jsonl").starts_with("{\""));
+    write_durably(dir / "cut", read_file(path).substr(0, 300));
+    check_error(run({"inspect", kind, dir / "cut", "--out", dir / "bad.jsonl"}), 1, "cut");
+    CHECK(!std::filesystem::exists(dir / "bad.jsonl"));
+    CHECK(!std::filesystem::exists(dir / "bad.jsonl.partial"));
+    check_error(run({"inspect", kind, "--out", dir / "bad.jsonl"}), 2, "inspect " + kind + ": expected");
+  }
+}
+
 TEST_CASE("cli: inspect checkpoint lists tensors, and answers no when they are not what config.json says") {
   const ScratchDirectory dir;
   Outcome o = run({"inspect", "checkpoint", checkpoint});

@@ -51,7 +51,9 @@ bool holds_parquet(const std::string& directory) { return !parquet_files(directo
 ParquetRecords::ParquetRecords(const std::string& path, const std::string& image_dir,
                                std::shared_ptr<const MappedFile> file)
     : path_(path), image_dir_(image_dir) {
-  const auto paths = std::filesystem::is_directory(path) ? parquet_files(path) : std::vector<std::string>{path};
+  std::error_code missing;
+  const auto paths =
+      std::filesystem::is_directory(path, missing) ? parquet_files(path) : std::vector<std::string>{path};
   bool any = false;
   for (const std::string& one : paths) {
     files_.push_back({one, "", nullptr});

@@ -1,7 +1,7 @@
 // Parquet files as conversations or captioned pictures: what Hugging Face's `datasets` writes, and others.
 //
-//   image or images               struct<bytes, path> (the Image feature), bytes alone, or a path; one or a list; null for
-//                                 none. A path without bytes starts at image_dir, "" is the file's own directory.
+//   image or images               struct<bytes, path> (the Image feature), bytes alone, or a path; one or a list; null
+//                                 for none. A path without bytes starts at image_dir, "" is the file's own directory.
 //   conversations or messages     list<struct<from, value>> or <role, content>, or a struct of two such lists
 //   caption, id, data_source      as in data/raw/conversations.h, which says what a record means
 //

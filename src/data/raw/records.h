@@ -21,8 +21,8 @@ class Records {
 };
 
 // Parquet files, or a directory of them, are data/raw/parquet_records.h; another directory or a tar archive is a
-// webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h), whose relative image
-// paths start at image_dir; "" is its own directory.
+// webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h). Relative image
+// paths start at image_dir; "" is the file's own directory.
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "");
 
 }  // namespace ov

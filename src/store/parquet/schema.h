@@ -68,8 +68,8 @@ struct ParquetGroup {
 
 class ParquetFile {
  public:
-  // Throws input_error for what is no Parquet file, and for a footer that cannot be or that contradicts itself. A column
-  // chunk's own faults are told when it is read, so that the other columns can be.
+  // Throws input_error for what is no Parquet file, and for a footer that cannot be or that contradicts itself. A
+  // column chunk's own faults are told when it is read, so that the other columns can be.
   explicit ParquetFile(const std::string& path) : ParquetFile(MappedFile::open(path)) {}
   explicit ParquetFile(std::shared_ptr<const MappedFile> file);
 

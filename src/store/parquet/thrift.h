@@ -1,8 +1,9 @@
-// Thrift's compact protocol (thrift/doc/specs/thrift-compact-protocol.md), in which Parquet writes its footer and headers.
+// Thrift's compact protocol (thrift-compact-protocol.md of Apache Thrift), in which Parquet writes footer and headers.
 //
-// A struct is a list of (field number, type, value) that a zero byte ends. Reading is told what a field's value is meant
-// to be; a field that nobody reads is passed over, as the protocol asks. Every length is checked against the bytes that
-// are left before anything is made of it. Errors: input_error without the file's name, which the caller knows.
+// A struct is a list of (field number, type, value) that a zero byte ends. Reading is told what a field's value is
+// meant to be; a field that nobody reads is passed over, as the protocol asks. Every length is checked against the
+// bytes that are left before anything is made of it. Errors: input_error without the file's name, which the caller
+// knows.
 #pragma once
 #include <cstdint>
 #include <string>
