@@ -102,11 +102,11 @@ bool elements_equal(const std::vector<Value>& a, const std::vector<Value>& b) {
   return true;
 }
 
-// A finite set by itself: every element once, numbers in order, the rest behind them.
-std::vector<Value> in_order(std::vector<Value> items) {
+// Numbers in order, the rest behind them; every element once, when it is a set.
+std::vector<Value> in_order(std::vector<Value> items, bool is_a_set) {
   std::vector<Value> once;
   for (Value& v : items)
-    if (std::none_of(once.begin(), once.end(), [&](const Value& o) {
+    if (!is_a_set || std::none_of(once.begin(), once.end(), [&](const Value& o) {
           return o.kind == K::expr && v.kind == K::expr && same(o.expr, v.expr);
         }))
       once.push_back(std::move(v));
@@ -148,13 +148,14 @@ bool equal_sets(const Value& a, const Value& b) {
     const Interval& i = r.region[0];
     if (r.region.size() != 1 || !i.low_open || !i.high_open || (other.kind != K::set && other.kind != K::tuple))
       return false;
-    const auto items = other.kind == K::set ? in_order(other.items) : other.items;
+    const auto items = other.kind == K::set ? in_order(other.items, true) : other.items;
     return elements_equal({of(i.low), of(i.high)}, items);
   }
   if (a.kind == K::tuple && b.kind == K::set) return elements_equal(a.items, b.items);
   if (a.kind == K::tuple) return b.kind == K::tuple && elements_equal(a.items, b.items);
-  const auto x = in_order(as_items(a)), y = b.kind == K::tuple ? b.items : in_order(as_items(b));
-  return elements_equal(x, y) || (b.kind != K::tuple && x.size() == y.size() && sets_of_symbols_equal(x, y));
+  // A set brings what it is compared with into order too, a tuple as much as a set.
+  const auto x = in_order(as_items(a), true), y = in_order(as_items(b), b.kind != K::tuple);
+  return elements_equal(x, y) || (b.kind != K::tuple && sets_of_symbols_equal(x, y));
 }
 
 // Left side minus right side of a single relation.

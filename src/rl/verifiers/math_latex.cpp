@@ -507,9 +507,9 @@ class Reader {
   }
 
   Value matrix() {
-    static const Pattern kind(R"(^{([bpv]?)matrix})");
+    static const Pattern kind(R"(^({[bp]?matrix}|{array})(?:\s*{[clr|\s]*})?)");
     const auto m = kind.search(text_.substr(at_));
-    if (!m || *m->groups[1] == U"v") throw Unreadable{};
+    if (!m) throw Unreadable{};
     at_ += m->end;
     Value v;
     v.kind = K::matrix;
@@ -518,7 +518,7 @@ class Reader {
       while (take(U"&"));
       if (!take(U"\\\\") || next(U"\\end")) break;
     }
-    expect(Text(U"\\end") + Text(*m->groups[0]));
+    expect(Text(U"\\end") + Text(*m->groups[1]));
     return v;
   }
 };
