@@ -125,7 +125,8 @@ TEST_CASE("rl: the dispatcher adds half a point for a box in the thinking of spa
     for (const Json& c : list.items())
       if (const Json* type = c.find("answer_type")) {
         check_case(c, type->as_string());
-        if (const Json* box = c.find("bbox_reward")) CHECK(rewarded(c, type->as_string()).box_in_think == box->as_double());
+        if (const Json* box = c.find("bbox_reward"))
+          CHECK(rewarded(c, type->as_string()).box_in_think == box->as_double());
         ++seen;
       }
   CHECK(seen > 0);

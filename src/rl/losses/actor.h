@@ -38,9 +38,9 @@ struct ActorTokens {
 
 struct ActorLoss {
   double loss = 0;
-  std::vector<double> gradient;                                        // [N], dL/dlogprobs
+  std::vector<double> gradient;                                                      // [N], dL/dlogprobs
   std::vector<double> token_loss, ratio, log_ratio, behaviour_weight, behaviour_kl;  // [N], for the log
-  std::vector<bool> clipped, dual_clipped, kept;                       // [N]
+  std::vector<bool> clipped, dual_clipped, kept;                                     // [N]
 };
 
 ActorLoss actor_loss(const ActorTokens& tokens, const ActorOptions& options);

@@ -47,8 +47,8 @@ PythonNumber python_value(const E& e) {
       for (const E& a : e->args) {
         const PythonNumber x = python_value(a);
         if (r.whole && x.whole) {
-          const bool over = e->kind == Kind::add ? __builtin_add_overflow(r.n, x.n, &r.n)
-                                                 : __builtin_mul_overflow(r.n, x.n, &r.n);
+          const bool over =
+              e->kind == Kind::add ? __builtin_add_overflow(r.n, x.n, &r.n) : __builtin_mul_overflow(r.n, x.n, &r.n);
           if (over) throw math::Unreadable{};
         } else {
           r = real(e->kind == Kind::add ? r.as_double() + x.as_double() : r.as_double() * x.as_double());

@@ -58,9 +58,16 @@ Value as_set(const Value& v) {
 long double six_decimals(long double x) { return std::round(x * 1e6L) / 1e6L; }
 
 bool is_decimal(const E& e) {  // a decimal, or a percentage of one
-  const auto hundredth = [](const E& a) { const auto q = exact(a); return q && q->p == 1 && q->q == 100; };
+  const auto hundredth = [](const E& a) {
+    const auto q = exact(a);
+    return q && q->p == 1 && q->q == 100;
+  };
   return e->kind == Expr::Kind::decimal || (e->kind == Expr::Kind::multiply && e->args.size() == 2 &&
                                             hundredth(e->args[1]) && e->args[0]->kind == Expr::Kind::decimal);
+}
+
+bool has_decimals(const E& e) {
+  return e->kind == Expr::Kind::decimal || std::any_of(e->args.begin(), e->args.end(), has_decimals);
 }
 
 std::string lowered(std::string s) {
@@ -87,9 +94,13 @@ bool equal_exprs(const E& a, const E& b) {
   }
   if (is_decimal(a) || is_decimal(b)) {
     // Against a whole number nothing is rounded: a decimal equals it or not.
-    const auto whole = [](const E& e) { const auto q = exact(e); return q && q->q == 1; };
+    const auto whole = [](const E& e) {
+      const auto x = real_value(e);
+      return !has_decimals(e) && x && std::abs(*x - std::round(*x)) < 1e-15L * (1 + std::abs(*x));
+    };
     const auto x = real_value(a), y = real_value(b);
-    if (x && y && std::isfinite(*x) && std::isfinite(*y) && !whole(a) && !whole(b) && six_decimals(*x) == six_decimals(*y))
+    if (x && y && std::isfinite(*x) && std::isfinite(*y) && !whole(a) && !whole(b) &&
+        six_decimals(*x) == six_decimals(*y))
       return true;
   }
   return same(a, b);
@@ -135,7 +146,9 @@ bool intervals_equal(const Interval& a, const Interval& b) {
 }
 
 bool equal_sets(const Value& a, const Value& b) {
-  const auto as_items = [](const Value& v) { return v.kind == K::set || v.kind == K::tuple ? v.items : std::vector{v}; };
+  const auto as_items = [](const Value& v) {
+    return v.kind == K::set || v.kind == K::tuple ? v.items : std::vector{v};
+  };
   if (a.kind == K::region && b.kind == K::region) {
     if (a.region.size() != b.region.size()) return false;
     for (std::size_t i = 0; i < a.region.size(); ++i)

@@ -7,8 +7,8 @@
 namespace ov::rl::math {
 
 struct Normal {
-  bool repairs = false;    // units go, malformed fractions and roots are mended: what math_verify asks for
-  bool last_box = false;   // of several \boxed{..} the last ones, else all of them
+  bool repairs = false;   // units go, malformed fractions and roots are mended: what math_verify asks for
+  bool last_box = false;  // of several \boxed{..} the last ones, else all of them
 };
 Text normal_latex(TextView latex, const Normal& options);
 

@@ -154,7 +154,8 @@ Text repaired(Text t) {
 }  // namespace
 
 Text normal_latex(TextView latex, const Normal& options) {
-  static const Pattern side(R"(\\m?(?:left|right)(?=\\?[{}|\[\]()]|\\(?:[lr]?(?:brac|vert|ceil|floor|angle|group)|[lu][lr]corner)))");
+  static const Pattern side(
+      R"(\\m?(?:left|right)(?=\\?[{}|\[\]()]|\\(?:[lr]?(?:brac|vert|ceil|floor|angle|group)|[lu][lr]corner)))");
   static const Pattern useless(R"(\\mathrm{th}|\\!\s*|\\text\s*{\s*}|\\\$|\$|(?<!\\)["']|\\displaystyle)");
   static const Pattern doubled(R"(\\\\(?=[a-zA-Z]))");
   Text t = boxed(latex, options.last_box);

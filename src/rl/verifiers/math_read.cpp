@@ -14,8 +14,9 @@ struct Rule {
   int priority;
 };
 
-const std::string final_hope = "(?i:final answer is):?\\s*", hope = "\\.?\\s?I hope", final_is = "(?i:final answer.{0,100}?)\\s+is:?",
-                  answer = "(?i:answer)", answer_colon = "(?i:answer):";
+const std::string final_hope = "(?i:final answer is):?\\s*", hope = "\\.?\\s?I hope",
+                  final_is = "(?i:final answer.{0,100}?)\\s+is:?", answer = "(?i:answer)",
+                  answer_colon = "(?i:answer):";
 
 void letter_rules(std::vector<Rule>& rules) {
   const std::string key = "(?P<letter>[A-Za-z])", end = R"((?:\*\*)?(?:\.|,|:|\s|$))", bold = R"((?:\*\*)?)";
@@ -31,16 +32,15 @@ void letter_rules(std::vector<Rule>& rules) {
 
 // One piece of LaTeX; with `box`, one that holds a \boxed{..}.
 std::string latex_piece(const std::string& prefix, bool box) {
-  const auto inside = [&](const std::string& c) {
-    return box ? c + "*?\\\\boxed{" + c + "+?}" + c + "*?" : c + "+?";
-  };
+  const auto inside = [&](const std::string& c) { return box ? c + "*?\\\\boxed{" + c + "+?}" + c + "*?" : c + "+?"; };
   const auto group = [&](const std::string& name, const std::string& c) {
     return "(?P<" + prefix + name + ">" + inside(c) + ")";
   };
   std::string p = R"((?:(?:(?<!\\)\$\$)" + group("display", R"((?:[^$]|\$(?!\$)))") + R"((?<!\\)\$\$|(?<!\\)\\\[)" +
                   group("square", R"((?:[^\\]|\\(?!\])))") + R"((?<!\\)\\\]|(?<!\\|\d)\$)" +
                   group("inline", R"((?:\\[$]|[^\n$]))") + R"((?<!\\)\$|(?<!\\)\\\()" +
-                  group("round", R"((?:[^\\\n]|\\(?!\))))") + R"((?<!\\)\\\)|\s\[)" + group("list", R"([^\n\]\[])") + R"(\]\s)";
+                  group("round", R"((?:[^\\\n]|\\(?!\))))") + R"((?<!\\)\\\)|\s\[)" + group("list", R"([^\n\]\[])") +
+                  R"(\]\s)";
   if (!box) {
     const std::string n = R"(-?\d+(?:[.,]\d+)?)";
     p += "|(?P<" + prefix + "fraction>-?\\\\frac{" + n + "}{" + n + "})";
@@ -61,7 +61,9 @@ std::string latex_pieces(bool box) {
 
 void latex_rules(std::vector<Rule>& rules) {
   const std::string plain = latex_pieces(false);
-  const auto add = [&](const std::string& p, int priority) { rules.push_back({Pattern(p, true), Target::latex, priority}); };
+  const auto add = [&](const std::string& p, int priority) {
+    rules.push_back({Pattern(p, true), Target::latex, priority});
+  };
   add(final_hope + plain + hope, 0);
   add(final_is + "\\s*" + plain, 50);
   add(answer_colon + ".{0,50}?" + plain, 100);
@@ -73,15 +75,16 @@ void latex_rules(std::vector<Rule>& rules) {
 
 void expression_rules(std::vector<Rule>& rules) {
   const auto number = [](const std::string& n) {
-    return R"((?<!\d)(?:(?P<whole1)" + n + R"(>-?[1-9]\d{0,2}(?:[ ,]\d{3})+)(?P<part1)" + n + R"(>\.\d+)?|(?P<whole2)" + n +
-           R"(>-?\d+)(?P<part2)" + n + R"(>[.,]\d+)|(?P<part3)" + n + R"(>\.\d+)|(?P<whole3)" + n +
+    return R"((?<!\d)(?:(?P<whole1)" + n + R"(>-?[1-9]\d{0,2}(?:[ ,]\d{3})+)(?P<part1)" + n + R"(>\.\d+)?|(?P<whole2)" +
+           n + R"(>-?\d+)(?P<part2)" + n + R"(>[.,]\d+)|(?P<part3)" + n + R"(>\.\d+)|(?P<whole3)" + n +
            R"(>-?\d+))(?P<percent)" + n + R"(>\s*(?:%|[Pp]ercent|\s*[Pp]ercentage|\s*[Pp]ct))?)";
   };
   const std::string operators = R"(+\-*×/^()÷)", characters = R"([\d.\s)" + operators + "]";
-  const std::string expression = R"((?P<expression>-?\(?-?\d)" + characters + "*[" + operators + "]" + characters + R"(+\)?))";
+  const std::string expression =
+      R"((?P<expression>-?\(?-?\d)" + characters + "*[" + operators + "]" + characters + R"(+\)?))";
   const std::string start = R"((?:^|\s|=)(?:\*\*)?)", end = R"((?:\*\*)?(?:\.|,|:|\s|\)|\$|$))";
   const std::string as_expression = "(?:" + start + expression + end + ")";
-  const std::string as_number = "(?:" + start + "[$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₴₵₶₷₸₹₺₻₼₽₾₿]?" + number("") + ")";
+  const std::string as_number = "(?:" + start + "[$£¥฿₡-₿]?" + number("") + ")";
   const std::string either = "(?:" + as_expression + "|" + as_number + ")";
   const auto add = [&](const std::string& p, int priority) {
     rules.push_back({Pattern(p), Target::expression, priority});
@@ -193,7 +196,9 @@ Reading read(TextView text) {
       return a.first.end != b.first.end ? a.first.end > b.first.end : a.first.begin < b.first.begin;
     });
     for (const auto& [m, target] : matches) {
-      Reading r = target == Target::letter ? from_letter(m) : target == Target::latex ? from_latex(m) : from_expression(m);
+      Reading r = target == Target::letter  ? from_letter(m)
+                  : target == Target::latex ? from_latex(m)
+                                            : from_expression(m);
       if (out.text.empty()) out.text = r.text;
       if (!r.letter && !r.value) continue;
       out.letter = r.letter, out.value = r.value;

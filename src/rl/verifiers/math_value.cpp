@@ -87,7 +87,7 @@ Complex value(const E& e, int point) {
       return (point % 2 ? -1.0L : 1.0L) * (0.3L + static_cast<long double>(h % 1000003) / 400000);
     }
     case Kind::constant:
-      return e->name == "pi" ? Complex(pi)
+      return e->name == "pi"  ? Complex(pi)
              : e->name == "e" ? Complex(std::exp(1.0L))
              : e->name == "i" ? Complex(0, 1)
                               : Complex(e->name == "oo" ? HUGE_VALL : -HUGE_VALL);
@@ -143,9 +143,7 @@ E decimal(const std::string& digits) {
 
 E symbol(const std::string& name) { return std::make_shared<Expr>(Expr{.kind = Kind::symbol, .name = name}); }
 E constant(const std::string& name) { return std::make_shared<Expr>(Expr{.kind = Kind::constant, .name = name}); }
-E node(Kind kind, std::vector<E> args) {
-  return std::make_shared<Expr>(Expr{.kind = kind, .args = std::move(args)});
-}
+E node(Kind kind, std::vector<E> args) { return std::make_shared<Expr>(Expr{.kind = kind, .args = std::move(args)}); }
 E call(const std::string& name, std::vector<E> args) {
   return std::make_shared<Expr>(Expr{.kind = Kind::call, .name = name, .args = std::move(args)});
 }

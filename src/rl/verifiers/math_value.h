@@ -41,7 +41,7 @@ std::optional<Rational> exact(const E& e);  // of an expression without decimals
 bool has_symbols(const E& e);
 // The real value of an expression without symbols; nothing where it has none.
 std::optional<long double> real_value(const E& e);
-bool same(const E& a, const E& b);  // a - b is zero
+bool same(const E& a, const E& b);                         // a - b is zero
 std::optional<long double> ratio(const E& a, const E& b);  // a / b where that is one real number whatever the symbols
 
 struct Interval {
@@ -52,7 +52,7 @@ struct Interval {
 struct Value {
   enum class Kind { expr, relation, set, tuple, region, matrix } kind = Kind::expr;
   E expr = {};
-  std::vector<Value> items = {};     // sides of a chain of relations, elements, entries row by row
+  std::vector<Value> items = {};      // sides of a chain of relations, elements, entries row by row
   std::vector<std::string> ops = {};  // between the sides: = < > <= >= !=
   std::vector<Interval> region = {};  // a union of intervals; none: the empty set
   std::size_t rows = 0;
