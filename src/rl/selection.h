@@ -55,8 +55,8 @@ struct Selection {
   Json manifest;                                // all of it but the records' own numbers, with the options
 };
 
-// A record with one rollout at most is kept: there is nothing to tell it by (as in the release). input_error for a record
-// without an id, or two with the same.
+// A record with one rollout at most is kept: there is nothing to tell it by (as in the release). input_error for a
+// record without an id, or two with the same.
 Selection select(std::span<const RolloutRecord> records, const SelectionOptions& options);
 
 }  // namespace ov::rl

@@ -1,4 +1,4 @@
-// tests/golden/rl/verifiers.json: every verifier of LLaVA-OneVision-1.5-RL on hundreds of answers, by the original code.
+// tests/golden/rl/verifiers.json: every verifier of LLaVA-OneVision-1.5-RL on hundreds of answers, by its own code.
 // The tests walk over the types and cases that the file lists.
 #include "rl/reward.h"
 

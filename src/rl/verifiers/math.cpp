@@ -21,8 +21,8 @@ namespace {
 using math::E;
 using Kind = math::Expr::Kind;
 
-// A number as Python computes it from what SymPy prints: whole numbers stay whole, and everything with a name (pi, e, x,
-// sqrt, a function) is an error there.
+// A number as Python computes it from what SymPy prints: whole numbers stay whole, and everything with a name (pi, e,
+// x, sqrt, a function) is an error there.
 struct PythonNumber {
   bool whole;
   __int128 n;
