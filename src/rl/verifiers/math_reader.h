@@ -1,5 +1,6 @@
 // The reader of LaTeX, by recursive descent: chains of relations of sums of products of powers; sets, intervals,
-// tuples, matrices; lists with , and ; between their elements. math_latex.cpp has what joins things, math_atoms.cpp the things.
+// tuples, matrices; lists with , and ; between their elements. math_latex.cpp has what joins things, math_atoms.cpp the
+// things.
 #pragma once
 #include <algorithm>
 #include <map>
