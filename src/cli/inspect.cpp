@@ -29,7 +29,8 @@ Exit inspect(const Config& config) {
     config.refuse_unread("on reward");
     const rl::RewardCounts counts = rl::reward_lines(in, out);
     std::string text = cat(out, ": ", counts.lines, " rewards\n");
-    for (const auto& [reason, n] : counts.raised_of) text += cat("  0 for ", n, " that the verifier gave up: ", reason, "\n");
+    for (const auto& [reason, n] : counts.raised_of)
+      text += cat("  0 for ", n, " that the verifier gave up: ", reason, "\n");
     print(text);
     return Exit::done;
   }

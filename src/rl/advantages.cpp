@@ -40,7 +40,8 @@ Advantages compute_advantages(const Rollouts& b, const AdvantageOptions& o) {
   expect("rewards", b.rewards.size(), B);
   if (T < 2) input_error("rollouts: expected rows of at least 2 tokens, got ", T);
   const bool from_prox = !o.decoupled && o.recompute_logprob;
-  if (from_prox && b.prox_logp.size() != B * T) input_error("rollouts: prox_logp is missing, and recompute_logprob asks for it");
+  if (from_prox && b.prox_logp.size() != B * T)
+    input_error("rollouts: prox_logp is missing, and recompute_logprob asks for it");
 
   Advantages a;
   a.rewards = b.rewards;

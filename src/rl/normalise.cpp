@@ -44,14 +44,14 @@ double deviation(std::span<const T> x, std::span<const T> mask, std::span<const 
 template <class T>
 std::vector<float> normalise(std::span<const T> x, std::int64_t rows, std::int64_t columns, std::span<const T> mask,
                              const NormOptions& o) {
-  if (!mask.empty() && std::all_of(mask.begin(), mask.end(), [](T m) { return m == 0; }))
-    return {x.begin(), x.end()};
+  if (!mask.empty() && std::all_of(mask.begin(), mask.end(), [](T m) { return m == 0; })) return {x.begin(), x.end()};
   const bool by_group = o.mean == Level::group || o.std == Level::group, single = o.group_size == 1;
   if (by_group) require_at_least(o.group_size, 1, "group_size");
   const bool zero_mean = single && o.leave_one_out, unit_std = single && o.unbiased;
   if (columns == 0 && ((o.mean == Level::group && zero_mean) || (o.std == Level::group && unit_std)))
-    input_error("normalise: groups of one reward have no mean of the others and no unbiased deviation; expected "
-                "group_size of at least 2");
+    input_error(
+        "normalise: groups of one reward have no mean of the others and no unbiased deviation; expected "
+        "group_size of at least 2");
   const auto width = static_cast<std::size_t>(columns == 0 ? 1 : columns);
   const std::size_t group = static_cast<std::size_t>(o.group_size) * width;
   const std::size_t grouped = by_group ? static_cast<std::size_t>(rows / o.group_size) * group : 0;
@@ -84,8 +84,7 @@ std::vector<float> normalise(std::span<const T> x, std::int64_t rows, std::int64
     const double m = mask.empty() ? 1.0 : static_cast<double>(mask[i]);
     const double centred =
         (o.mean == Level::batch ? static_cast<double>(x[i]) - batch_mean[i] : static_cast<double>(x[i] - mean[i])) * m;
-    const double s =
-        o.std == Level::group ? static_cast<double>(std_of[i] + static_cast<T>(eps)) : batch_std + eps;
+    const double s = o.std == Level::group ? static_cast<double>(std_of[i] + static_cast<T>(eps)) : batch_std + eps;
     out[i] = static_cast<float>(centred / s);
   }
   return out;

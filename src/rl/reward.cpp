@@ -55,7 +55,9 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
       r.box_in_think = think_has_a_box(text);
       r.reward += *r.box_in_think * 0.5;
     }
-  } catch (const Raised& e) { r.raised = e.what(); } catch (const PatternTookTooLong& e) { r.raised = e.what(); }
+  } catch (const Raised& e) { r.raised = e.what(); } catch (const PatternTookTooLong& e) {
+    r.raised = e.what();
+  }
   if (!r.raised.empty()) r.extracted = encode(last_answer(text).value_or(U""));
   return r;
 }

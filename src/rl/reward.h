@@ -18,8 +18,8 @@ struct Reward {
   std::string raised = {};  // why a verifier gave up: the reward is 0
 };
 
-// The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the README's
-// spellings of "math-expressions" and "boolean".
+// The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the
+// README's spellings of "math-expressions" and "boolean".
 Verifier verifier_of(const std::string& answer_type);
 
 // `answer`: a text, a list of texts or null.
@@ -27,7 +27,8 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
               const std::string& problem_type = "");
 
 // Lines {"completion", "answer", "answer_type", "problem_type"?} in; each line comes out with
-// `reward`, `extracted` and what else its verifier says. input_error names a line that is not so, and nothing is written.
+// `reward`, `extracted` and what else its verifier says. A line that is not so is an input_error with
+// its number, and nothing is written.
 struct RewardCounts {
   std::int64_t lines = 0, raised = 0;
   std::map<std::string, std::int64_t> raised_of;  // by reason

@@ -89,6 +89,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("inspect", {"tokens", "--tokenizer", tokens, "--in", at("in.jsonl"), "--out", at("ids.jsonl")});
   verbs.run("inspect", {"image", "tests/golden/images/tiny.png", "--out", at("image.safetensors")});
   verbs.run("inspect", {"checkpoint", at("model")});
+  write_durably(at("cases.jsonl"), "{\"completion\": \"\", \"answer\": \"\", \"answer_type\": \"any\"}\n");
+  verbs.run("inspect", {"reward", "--in", at("cases.jsonl"), "--out", at("rewards.jsonl")});
   verbs.run("inspect", {"eval", at("eval") + "/eval.json"});
   verbs.run("trace", {"--model", "tests/golden/dense/checkpoint", "--input",
                       "tests/golden/dense/case_one_image.safetensors", "--out", at("trace")});

@@ -125,7 +125,7 @@ TEST_CASE("cli: inspect tokens and image write what the reference has") {
   CHECK(!std::filesystem::exists(dir / "q.safetensors"));
 }
 
-TEST_CASE("cli: inspect parquet and webdataset write rows and samples, and answer no when the file is damaged") {
+TEST_CASE("cli: inspect parquet and webdataset write rows and samples, and refuse a damaged file") {
   const ScratchDirectory dir;
   const std::string parquet = "tests/golden/parquet/rows_1.parquet", shard = "tests/golden/webdataset/names/v7.tar";
   for (const auto& [kind, path] : {std::pair<std::string, std::string>{"parquet", parquet}, {"webdataset", shard}}) {
@@ -134,10 +134,33 @@ TEST_CASE("cli: inspect parquet and webdataset write rows and samples, and answe
     CHECK(o.out.empty());
     CHECK(read_file(dir / "out.jsonl").starts_with("{\""));
     write_durably(dir / "cut", read_file(path).substr(0, 300));
-    check_error(run({"inspect", kind, dir / "cut", "--out", dir / "bad.jsonl"}), 1, "cut");
+    check_error(run({"inspect", kind, dir / "cut", "--out", dir / "bad.jsonl"}), 2, "cut");
     CHECK(!std::filesystem::exists(dir / "bad.jsonl"));
     CHECK(!std::filesystem::exists(dir / "bad.jsonl.partial"));
     check_error(run({"inspect", kind, "--out", dir / "bad.jsonl"}), 2, "inspect " + kind + ": expected");
+  }
+}
+
+TEST_CASE("cli: inspect reward writes each case with its reward, and says what a verifier gave up") {
+  const ScratchDirectory dir;
+  const std::string first =
+      R"({"completion":"<think>[1,2,3,4]</think><answer>7 dogs</answer>","answer":["7"],"answer_type":"number",)"
+      R"("problem_type":"spatial-reasoning")";
+  const std::string second = R"({"completion":"<answer>a</answer>","answer":["a","b"],"answer_type":"any")";
+  write_durably(dir / "in.jsonl", first + "}\n\n" + second + "}\n");
+  const Outcome o = run({"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"});
+  CHECK(o.exit == 0);
+  CHECK(o.out.find("2 rewards\n  0 for 1 that the verifier gave up: the answer is a list of 2") != std::string::npos);
+  CHECK(read_file(dir / "out.jsonl") ==
+        first + R"(,"reward":1.5,"extracted":"7","accuracy":1.0,"box_in_think":1.0})" + "\n" + second +
+            R"(,"reward":0.0,"extracted":"a","raised":"the answer is a list of 2 texts, expected one text"})" + "\n");
+  for (const char* bad :
+       {R"({"completion":1,"answer":"a","answer_type":"any"})", R"({"completion":"","answer_type":"any"})",
+        R"({"completion":"","answer":[1],"answer_type":"any"})", R"({"completion":"","answer":"a"})", "7", "{"}) {
+    write_durably(dir / "bad.jsonl", first + "}\n" + bad + "\n");
+    check_error(run({"inspect", "reward", "--in", dir / "bad.jsonl", "--out", dir / "bad_out.jsonl"}), 2,
+                "bad.jsonl:2");
+    CHECK(!std::filesystem::exists(dir / "bad_out.jsonl"));
   }
 }
 

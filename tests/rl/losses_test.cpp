@@ -35,7 +35,7 @@ std::vector<T> numbers(const Json& list) {
 
 std::optional<NormOptions> norm(const Json& j) {
   if (j.is_null()) return std::nullopt;
-  return NormOptions{level(j.at("mean_level")),        level(j.at("std_level")),     j.at("mean_leave1out").as_bool(),
+  return NormOptions{level(j.at("mean_level")),      level(j.at("std_level")),    j.at("mean_leave1out").as_bool(),
                      j.at("std_unbiased").as_bool(), j.at("group_size").as_int(), j.at("eps").as_double()};
 }
 
@@ -75,10 +75,14 @@ Rollouts rollouts(const GoldenTensors& g, bool with_reference, bool with_values)
 }
 
 void check_advantages(const Advantages& a, const GoldenTensors& g, const std::string& prefix) {
-  for (const auto& [name, ours] :
-       {std::pair{"advantages", &a.advantages}, {"returns", &a.returns}, {"kl_rewards", &a.kl_rewards},
-        {"tot_rewards", &a.tot_rewards}, {"loss_mask", &a.loss_mask}, {"logprobs", &a.logprobs},
-        {"prox_logp", &a.prox_logp}, {"rewards", &a.rewards}}) {
+  for (const auto& [name, ours] : {std::pair{"advantages", &a.advantages},
+                                   {"returns", &a.returns},
+                                   {"kl_rewards", &a.kl_rewards},
+                                   {"tot_rewards", &a.tot_rewards},
+                                   {"loss_mask", &a.loss_mask},
+                                   {"logprobs", &a.logprobs},
+                                   {"prox_logp", &a.prox_logp},
+                                   {"rewards", &a.rewards}}) {
     if (!g.has(prefix + name)) continue;
     INFO(prefix, name);
     CHECK(apart(*ours, g.numbers<float>(prefix + name)) <= 2e-7);
@@ -91,7 +95,7 @@ TEST_CASE("rl: normalisation equals the original in every setting") {
   const GoldenTensors g("normalization");
   for (const Json& c : cases().at("normalization").items()) {
     INFO(c.shown(300));
-    const NormOptions o{level(c.at("mean_level")),   level(c.at("std_level")),  c.at("leave1out").as_bool(),
+    const NormOptions o{level(c.at("mean_level")),  level(c.at("std_level")),    c.at("leave1out").as_bool(),
                         c.at("unbiased").as_bool(), c.at("group_size").as_int(), c.at("eps").as_double()};
     const auto x = g.numbers<double>(c.at("x").as_string());
     const auto mask = c.at("mask").is_null() ? std::vector<double>() : g.numbers<double>(c.at("mask").as_string());
@@ -122,7 +126,7 @@ TEST_CASE("rl: advantages equal the original in every variant") {
 TEST_CASE("rl: advantages have the digits of the specification, and equal rewards move the policy (G2, G6)") {
   const std::vector<double> rewards = {1, 0, 0, 0, 1, 1, 1, 1, .25, .75, 1.5, .5};
   const std::vector<std::int64_t> lengths = {6, 1, 2, 1, 3, 2, 4, 1, 2, 5, 3, 1};
-  const std::vector<double> want = {1.499173, -.969692, -.969692, -.969692, -.352476, -.352476,
+  const std::vector<double> want = {1.499173, -.969692, -.969692,  -.969692, -.352476, -.352476,
                                     -.352476, -.352476, -1.495339, -.352476, 1.361818, -.923907};
   Rollouts b;
   b.rows = 12, b.tokens = 7;
@@ -161,8 +165,10 @@ TEST_CASE("rl: the decoupled loss and its gradient equal the original in every s
     CHECK(std::abs(l.loss - c.at("loss").as_double()) <= 1e-12);
     CHECK(apart(l.gradient, g.numbers<double>(out + "grad")) <= 1e-9);
     const bool statistics = shape != "all_masked";  // there the file has the gradient alone
-    for (const auto& [name, ours] : {std::pair{"loss", &l.token_loss}, {"importance_weight", &l.ratio},
-                                     {"approx_kl", &l.log_ratio}, {"behave_imp_weight", &l.behaviour_weight},
+    for (const auto& [name, ours] : {std::pair{"loss", &l.token_loss},
+                                     {"importance_weight", &l.ratio},
+                                     {"approx_kl", &l.log_ratio},
+                                     {"behave_imp_weight", &l.behaviour_weight},
                                      {"behave_approx_kl", &l.behaviour_kl}}) {
       INFO(name);
       if (statistics) CHECK(apart(*ours, g.numbers<double>(out + name)) <= 1e-12);
@@ -225,7 +231,9 @@ TEST_CASE("rl: micro-batches add up to the whole step's gradient, whatever their
     double loss = 0;
     std::vector<double> gradient;
     for (const auto& [begin, end] : {std::pair{std::size_t{0}, cut}, {cut, mask.size()}}) {
-      const auto part = [&, b = begin, e = end](const std::vector<double>& v) { return std::span(v).subspan(b, e - b); };
+      const auto part = [&, b = begin, e = end](const std::vector<double>& v) {
+        return std::span(v).subspan(b, e - b);
+      };
       const std::vector<bool> m(mask.begin() + static_cast<std::ptrdiff_t>(begin),
                                 mask.begin() + static_cast<std::ptrdiff_t>(end));
       ActorTokens tokens{part(logprobs), part(proximal), part(behaviour), part(advantages), m};
@@ -327,8 +335,8 @@ TEST_CASE("rl: DPO has the loss of the specification, and finite differences giv
     std::vector<Preference> pairs = {pair, {-9, -2, -8, -3, 4, 2}};
     const PreferenceLoss l = preference_loss(pairs, o);
     for (std::size_t i = 0; i < pairs.size(); ++i)
-      for (const auto& [field, slope] : {std::pair{&Preference::chosen, l.by_chosen[i]},
-                                         {&Preference::rejected, l.by_rejected[i]}}) {
+      for (const auto& [field, slope] :
+           {std::pair{&Preference::chosen, l.by_chosen[i]}, {&Preference::rejected, l.by_rejected[i]}}) {
         const double h = 1e-5, at = pairs[i].*field;
         pairs[i].*field = at + h;
         const double up = preference_loss(pairs, o).loss;

@@ -1,4 +1,4 @@
-// tests/golden/rl/verifiers.json: every verifier of LLaVA-OneVision-1.5-RL on hundreds of answers, by the original code.
+// tests/golden/rl/verifiers.json: every verifier of LLaVA-OneVision-1.5-RL on hundreds of answers, by its own code.
 // The tests walk over the types and cases that the file lists.
 #include "rl/reward.h"
 
@@ -70,13 +70,63 @@ TEST_CASE("rl: SVG is exact in tokens and tags; its picture term is left out by 
   }
 }
 
+TEST_CASE("rl: mathematics agrees with the original in 97 cases of 100 and more, and says which level accepted") {
+  std::int64_t agree = 0, total = 0;
+  std::string rest;
+  for (const Json& c : cases().at("math-expressions").items()) {
+    const Reward r = rewarded(c, "math-expressions");
+    INFO(c.shown(300));
+    CHECK(r.raised.empty());
+    CHECK((r.parts.at("level").as_string() != "none") == (r.reward == 1));
+    CHECK(r.extracted == c.at("extracted").as_string());
+    ++total;
+    if (r.reward == c.at("reward").as_double()) ++agree;
+    else rest += cat("\n  ", c.shown(300), " got ", r.reward, " by ", r.parts.at("level").as_string());
+  }
+  if (agree < total) MESSAGE(agree, " of ", total, " agree; the rest:", rest);
+  CHECK(100 * agree >= 97 * total);
+  CHECK(total > 0);
+}
+
+TEST_CASE("rl: every level of mathematics accepts what is its own, and keeps the original's traps") {
+  const auto level = [](const char* s, const char* gold) {
+    return reward(cat("<answer>", s, "</answer>"), gold, "math-expressions").parts.at("level").as_string();
+  };
+  CHECK(level("No Solution", "no solution") == "text");
+  CHECK(level("1,234.50", "1234.5") == "number");
+  CHECK(level("2.6666667", "8/3") == "number");
+  CHECK(level("2.67", "8/3") == "rounded");
+  CHECK(level("$(x+8)^2$", "$x^2+16x+64$") == "symbolic");
+  CHECK(level("$\\frac{x^2-1}{x-1}$", "$x+1$") == "symbolic");
+  CHECK(level("$8 < x$", "$(8,\\infty)$") == "symbolic");
+  CHECK(level("$2x+4y=8$", "$x+2y=4$") == "symbolic");
+  CHECK(level("$2x+4y<8$", "$x+2y>4$") == "none");
+  CHECK(level("$[1,2)\\cup(3,4]$", "$(3,4] \\cup [1,2)$") == "symbolic");
+  CHECK(level("$\\{1,2\\}$", "$2$ and $1$") == "symbolic");
+  CHECK(level("(2*3, 5)", "(6,5)") == "rounded");
+  CHECK(level("$\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}$", "$\\begin{bmatrix}1&2\\\\3&5\\end{bmatrix}$") == "none");
+  CHECK(level("10000000000000000000000000+1", "10000000000000000000000000") == "none");
+  CHECK(level("x = 8", "x = 3") == "symbolic");  // a lone letter in front
+  CHECK(level("$x = 8$", "$x = 3$") == "none");
+  const auto strict = [](const char* s, const char* gold) {
+    return reward(cat("<answer>", s, "</answer>"), gold, "math-expressions-strict").reward;
+  };
+  CHECK(strict("x = 8", "x = 3") == 0);
+  CHECK(strict("a square", "a circle") == 0);
+  CHECK(strict("2x", "2y") == 0);
+  CHECK(strict("$\\sqrt{7}$", "\\sqrt{7}") == 1);
+  CHECK(strict("1/2", "$0.5$") == 1);
+  CHECK(strict(std::string(3000, '(').c_str(), "8") == 0);  // depth is bounded
+}
+
 TEST_CASE("rl: the dispatcher adds half a point for a box in the thinking of spatial questions") {
   std::size_t seen = 0;
   for (const auto& [name, list] : cases().members())
     for (const Json& c : list.items())
       if (const Json* type = c.find("answer_type")) {
         check_case(c, type->as_string());
-        if (const Json* box = c.find("bbox_reward")) CHECK(rewarded(c, type->as_string()).box_in_think == box->as_double());
+        if (const Json* box = c.find("bbox_reward"))
+          CHECK(rewarded(c, type->as_string()).box_in_think == box->as_double());
         ++seen;
       }
   CHECK(seen > 0);

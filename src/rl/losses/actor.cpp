@@ -68,9 +68,12 @@ ActorLoss actor_loss(const ActorTokens& in, const ActorOptions& o) {
     out.token_loss.push_back(l * w);
     slope[t] = in.mask[t] && flows ? -A[t] * r * w / D : 0;
   }
-  out.loss = sum<double>(static_cast<std::int64_t>(N), [&](std::int64_t t) {
-               return in.mask[static_cast<std::size_t>(t)] ? out.token_loss[static_cast<std::size_t>(t)] : 0.0;
-             }) / D;
+  out.loss =
+      sum<double>(static_cast<std::int64_t>(N),
+                  [&](std::int64_t t) {
+                    return in.mask[static_cast<std::size_t>(t)] ? out.token_loss[static_cast<std::size_t>(t)] : 0.0;
+                  }) /
+      D;
   if (o.level == RatioLevel::sequence)  // every token moves the ratio of its whole sequence
     for (std::size_t s = 0; s + 1 < starts.size(); ++s) {
       const auto begin = static_cast<std::size_t>(starts[s]), end = static_cast<std::size_t>(starts[s + 1]);

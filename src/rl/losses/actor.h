@@ -1,4 +1,4 @@
-// The decoupled PPO loss of LLaVA-OneVision-1.5-RL (AReaL, arXiv 2505.24298), and its gradient by the log-probabilities.
+// The decoupled PPO loss of LLaVA-OneVision-1.5-RL (AReaL, arXiv 2505.24298), and its gradient by log-probabilities.
 // Three policies: b drew the tokens, p is where this step started, θ is trained.
 //
 //   ρ_t = exp(logπ_θ - logπ_p)           sequence level (GSPO): of the mean over the sequence, advantages averaged
@@ -25,8 +25,8 @@ struct ActorOptions {
   RatioLevel level = RatioLevel::token;
 };
 
-// All [N]. `mask` is true on response tokens. Sequences, for RatioLevel::sequence: `starts` holds where each begins and,
-// last, the end (packed); or every row has `row_length` tokens (padded rows), where the original also averages the
+// All [N]. `mask` is true on response tokens. Sequences, for RatioLevel::sequence: `starts` holds where each begins
+// and, last, the end (packed); or every row has `row_length` tokens (padded rows), where the original also averages the
 // advantages of masked places. `denominator`: tokens of the whole step over all ranks; 0: those of the mask.
 struct ActorTokens {
   std::span<const double> logprobs, proximal, behaviour, advantages;
@@ -38,9 +38,9 @@ struct ActorTokens {
 
 struct ActorLoss {
   double loss = 0;
-  std::vector<double> gradient;                                        // [N], dL/dlogprobs
+  std::vector<double> gradient;                                                      // [N], dL/dlogprobs
   std::vector<double> token_loss, ratio, log_ratio, behaviour_weight, behaviour_kl;  // [N], for the log
-  std::vector<bool> clipped, dual_clipped, kept;                       // [N]
+  std::vector<bool> clipped, dual_clipped, kept;                                     // [N]
 };
 
 ActorLoss actor_loss(const ActorTokens& tokens, const ActorOptions& options);

@@ -20,9 +20,8 @@ TokenStatistics token_statistics(const Tensor& logits, std::span<const std::int6
     const std::int64_t target = targets[static_cast<std::size_t>(n)];
     if (target < 0 || target >= V) input_error("token_statistics: target ", target, " is not below ", V);
     out.logprobs.push_back(shifted(target) - log_sum);
-    out.entropy.push_back(log_sum - sum<double>(V, [&](std::int64_t v) {
-      return std::exp(shifted(v) - log_sum) * shifted(v);
-    }));
+    out.entropy.push_back(log_sum -
+                          sum<double>(V, [&](std::int64_t v) { return std::exp(shifted(v) - log_sum) * shifted(v); }));
   }
   return out;
 }

@@ -4,7 +4,7 @@
 //   logπ_n = -ce_n,  dL/dz_n = dL/dlogπ_n ([v = target] - softmax z) = (w_n / D) (softmax z - [v = target]),
 //   w_n = -D dL/dlogπ_n
 //
-// So a first pass reads the log-probabilities, the loss makes one signed weight a token, and a second pass is the loss op.
+// So a first pass reads the log-probabilities, the loss makes a signed weight a token, and the second is the loss op.
 #pragma once
 #include "autograd/ops.h"
 #include "rl/losses/actor.h"
@@ -17,8 +17,8 @@ struct TokenStatistics {
 };
 TokenStatistics token_statistics(const Tensor& logits, std::span<const std::int64_t> targets, double temperature = 1);
 
-// logits [N,V] with the given gradient of some loss by its tokens' log-probabilities (`by_logprob` [N]): a loss op whose
-// backward is that gradient. Its value is Σ by_logprob logπ, not the loss.
+// logits [N,V] with the given gradient of some loss by its tokens' log-probabilities, `by_logprob` [N]: a loss op
+// whose backward is that gradient. Its value is Σ by_logprob logπ, not the loss.
 Var loss_of_logprobs(const Var& logits, std::span<const std::int64_t> targets, std::span<const double> by_logprob,
                      double temperature = 1);
 

@@ -21,11 +21,12 @@ PreferenceLoss preference_loss(std::span<const Preference> pairs, const Preferen
   PreferenceLoss out;
   for (const Preference& p : pairs) {
     const bool ipo = o.kind == PreferenceOptions::Kind::ipo;
-    const double nc = ipo ? static_cast<double>(p.chosen_tokens) : 1, nr = ipo ? static_cast<double>(p.rejected_tokens) : 1;
+    const double nc = ipo ? static_cast<double>(p.chosen_tokens) : 1,
+                 nr = ipo ? static_cast<double>(p.rejected_tokens) : 1;
     const double d = (p.chosen - p.chosen_reference) / nc - (p.rejected - p.rejected_reference) / nr, m = o.beta * d;
     const double slope = ipo ? 2 * (d - 1 / (2 * o.beta)) : o.beta * (s * sigmoid(m) - (1 - s) * sigmoid(-m));  // by d
-    out.loss += (ipo ? (d - 1 / (2 * o.beta)) * (d - 1 / (2 * o.beta))
-                     : -(1 - s) * log_sigmoid(m) - s * log_sigmoid(-m)) / n;
+    out.loss +=
+        (ipo ? (d - 1 / (2 * o.beta)) * (d - 1 / (2 * o.beta)) : -(1 - s) * log_sigmoid(m) - s * log_sigmoid(-m)) / n;
     out.accuracy += (m > 0) / n;
     out.margin += m / n;
     out.by_chosen.push_back(slope / nc / n);

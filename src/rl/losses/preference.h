@@ -23,7 +23,7 @@ struct Preference {  // one pair: sums of log-probabilities, and tokens
 };
 
 struct PreferenceLoss {
-  double loss = 0, accuracy = 0, margin = 0;  // means over pairs: of the loss, of m > 0, of m
+  double loss = 0, accuracy = 0, margin = 0;   // means over pairs: of the loss, of m > 0, of m
   std::vector<double> by_chosen, by_rejected;  // [pairs], dloss/dL: also dloss/dlogπ of each of their tokens
 };
 

@@ -33,8 +33,8 @@ double positive(double x) { return x > 0 ? x : 0; }
 double area(const Box& b) { return (b[2] - b[0]) * (b[3] - b[1]); }
 
 double iou(const Box& p, const Box& g) {
-  const double inter = positive(std::min(p[2], g[2]) - std::max(p[0], g[0])) *
-                       positive(std::min(p[3], g[3]) - std::max(p[1], g[1]));
+  const double inter =
+      positive(std::min(p[2], g[2]) - std::max(p[0], g[0])) * positive(std::min(p[3], g[3]) - std::max(p[1], g[1]));
   const double all = area(p) + area(g) - inter;
   if (all == 0) throw Raised("the areas of the two boxes cancel: a division by zero");
   const double r = inter / all;

@@ -15,7 +15,8 @@ Verdict verify_choice(const Text& completion, const Gold& gold) {
 // One letter by itself, or the letter that opens or closes the answer with a mark: "B", "(B) a cat", "Answer: B".
 Verdict verify_choice_strict(const Text& completion, const Gold& gold) {
   static const Pattern letter(R"(^\s*(?:[Tt]he\s+)?(?:[Cc]orrect\s+)?(?:[Aa]nswer|[Oo]ption)?(?:\s+is)?\s*:?\s*\**\(?)"
-                              R"((?P<letter>[A-Za-z])(?:\)|[.:,]|\*\*|\s*$)(?:.*)$)", true);
+                              R"((?P<letter>[A-Za-z])(?:\)|[.:,]|\*\*|\s*$)(?:.*)$)",
+                              true);
   const auto s = last_answer(completion);
   const auto m = s ? letter.search(*s) : std::nullopt;
   if (!m) return {};

@@ -10,7 +10,8 @@ Verdict verify_code(const Text& completion, const Gold& gold) {
   const auto s = last_answer(completion);
   if (!s) return {};
   Verdict v{.extracted = Text(strip(*s))};
-  if (auto m = closed.search(v.extracted); m || (m = open.search(v.extracted))) v.extracted = Text(strip(*m->groups[1]));
+  if (auto m = closed.search(v.extracted); m || (m = open.search(v.extracted)))
+    v.extracted = Text(strip(*m->groups[1]));
 
   const Json* tests = nullptr;
   Json answer;
@@ -24,9 +25,10 @@ Verdict verify_code(const Text& completion, const Gold& gold) {
     return v;
   }
   // What touches files or processes is turned down unread.
-  static const std::vector<Text> forbidden = {
-      U"os.remove", U"os.unlink", U"os.rmdir",   U"os.rename",   U"os.replace", U"shutil.", U"pathlib", U"path.", U"open(",
-      U"os.system", U"subprocess", U"fopen(",    U"rm -",        U"rmtree",     U".unlink(", U".rmdir(", U".rename("};
+  static const std::vector<Text> forbidden = {U"os.remove",  U"os.unlink", U"os.rmdir", U"os.rename", U"os.replace",
+                                              U"shutil.",    U"pathlib",   U"path.",    U"open(",     U"os.system",
+                                              U"subprocess", U"fopen(",    U"rm -",     U"rmtree",    U".unlink(",
+                                              U".rmdir(",    U".rename("};
   const Text code = lower(v.extracted);
   for (const Text& word : forbidden)
     if (contains(code, word)) return v;

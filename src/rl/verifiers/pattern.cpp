@@ -20,7 +20,11 @@ bool Pattern::Set::has(char32_t c) const {
   bool in = false;
   for (const auto& [low, high] : ranges) in = in || (c >= low && c <= high);
   for (const char k : classes)
-    in = in || (k == 'd' ? is_digit(c) : k == 'w' ? is_word(c) : k == 's' ? is_space(c) : k == 'S' ? !is_space(c) : false);
+    in = in || (k == 'd'   ? is_digit(c)
+                : k == 'w' ? is_word(c)
+                : k == 's' ? is_space(c)
+                : k == 'S' ? !is_space(c)
+                           : false);
   return in != negated;
 }
 
@@ -101,7 +105,8 @@ struct Pattern::Compiler {
     Instruction i{Op::set};
     i.set.ranges.push_back({c, c});
     if (ignore_case)
-      for (const auto other : {utf8proc_tolower(static_cast<utf8proc_int32_t>(c)), utf8proc_toupper(static_cast<utf8proc_int32_t>(c))})
+      for (const auto other :
+           {utf8proc_tolower(static_cast<utf8proc_int32_t>(c)), utf8proc_toupper(static_cast<utf8proc_int32_t>(c))})
         i.set.ranges.push_back({static_cast<char32_t>(other), static_cast<char32_t>(other)});
     return i;
   }
@@ -190,19 +195,24 @@ bool Pattern::run(const Program& program, TextView text, std::size_t at, std::ve
   std::size_t pc = 0;
   const auto to = [&](int offset) { return static_cast<std::size_t>(static_cast<std::int64_t>(pc) + offset); };
   for (;;) {
-    if (++steps > most_steps) throw PatternTookTooLong("a pattern took too many steps on a text of " +
-                                                       std::to_string(text.size()) + " characters");
+    if (++steps > most_steps)
+      throw PatternTookTooLong("a pattern took too many steps on a text of " + std::to_string(text.size()) +
+                               " characters");
     const Instruction& i = program[pc];
     bool ok = true;
     switch (i.op) {
       case Op::accept: slots[1] = at; return true;
-      case Op::set: ok = at < text.size() && i.set.has(text[at]); at += ok; break;
-      case Op::any: ok = at < text.size() && (i.a || text[at] != U'\n'); at += ok; break;
+      case Op::set:
+        ok = at < text.size() && i.set.has(text[at]);
+        at += ok;
+        break;
+      case Op::any:
+        ok = at < text.size() && (i.a || text[at] != U'\n');
+        at += ok;
+        break;
       case Op::begin: ok = at == 0; break;
       case Op::end: ok = at == text.size() || (at + 1 == text.size() && text[at] == U'\n'); break;
-      case Op::word_edge:
-        ok = (at > 0 && is_word(text[at - 1])) != (at < text.size() && is_word(text[at]));
-        break;
+      case Op::word_edge: ok = (at > 0 && is_word(text[at - 1])) != (at < text.size() && is_word(text[at])); break;
       case Op::look: {
         const bool back = i.b & 1, negated = i.b & 2;
         std::vector<std::size_t> inner(slots.size(), unset);

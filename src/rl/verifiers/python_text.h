@@ -27,6 +27,6 @@ bool contains(TextView text, TextView part);                 // part in text
 std::size_t count(TextView text, TextView part);             // text.count(part)
 Text replaced(TextView text, TextView part, TextView with);  // text.replace(part, with)
 std::vector<TextView> split(TextView text, char32_t at);     // text.split(at)
-std::string ascii(TextView text);                            // decimal digits of any script as 0 to 9, the rest as UTF-8
+std::string ascii(TextView text);  // decimal digits of any script as 0 to 9, the rest as UTF-8
 
 }  // namespace ov::rl

@@ -1,5 +1,5 @@
 // svg-code: 0.25 (overlap of tokens + of tags) + 0.5 structural similarity of the two pictures. Nothing here draws SVG,
-// so the picture term is 0 and the verdict says `svg-text-only`: two texts that are the same earn 1, others at most 0.5.
+// so the picture term is 0 and the verdict says `svg-text-only`: two equal texts earn 1, others at most 0.5.
 #include "rl/verifiers/markup.h"
 #include "rl/verifiers/verifier.h"
 

@@ -31,8 +31,8 @@ class Gold {
 
 struct Verdict {
   double reward = 0;
-  Text extracted = {};           // what was read out of the completion
-  Json parts = Json::object();   // what else a kind has to say: level, tokens, tags
+  Text extracted = {};          // what was read out of the completion
+  Json parts = Json::object();  // what else a kind has to say: level, tokens, tags
 };
 
 using Verifier = Verdict (*)(const Text& completion, const Gold& gold);

@@ -1,0 +1,67 @@
+#include "rl/selection.h"
+
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::rl;
+
+TEST_CASE("rl: pass@k is the share of draws of k that hold a pass") {
+  CHECK(pass_at(4, 1, 1) == 0.25);
+  CHECK(pass_at(4, 1, 4) == 1);
+  CHECK(pass_at(4, 0, 4) == 0);
+  CHECK(pass_at(4, 2, 2) == doctest::Approx(5.0 / 6));
+  // Against counting: all subsets of k out of n.
+  for (const int n : {3, 6})
+    for (int c = 0; c <= n; ++c)
+      for (int k = 1; k <= n; ++k) {
+        int draws = 0, hits = 0;
+        for (int set = 0; set < 1 << n; ++set)
+          if (__builtin_popcount(static_cast<unsigned>(set)) == k) ++draws, hits += (set & ((1 << c) - 1)) != 0;
+        CHECK(pass_at(n, c, k) == doctest::Approx(static_cast<double>(hits) / draws));
+      }
+  CHECK(test::contains(test::thrown([] { pass_at(4, 1, 5); }), "pass@k"));
+}
+
+TEST_CASE("rl: selection keeps sources with latent ability and records inside the band, and counts the rest") {
+  std::vector<RolloutRecord> records;
+  const auto add = [&](const char* id, const char* source, std::vector<double> rewards) {
+    records.push_back({id, source, "t", std::move(rewards)});
+  };
+  add("l1", "latent", {1, 0, 0, 0});
+  add("l2", "latent", {0, 0, 0, 0});   // mean 0: not above the band's low end
+  add("l3", "latent", {1, 1, .4, 0});  // mean 0.6: not below its high end
+  add("l4", "latent", {.5, .5, .5, .8});
+  add("e1", "easy", {1, 1, 1, 1});
+  add("h1", "hard", {0, .1, 0, 0});
+  add("s1", "sat2", {1, 1, 1, 0});  // the release keeps all of these
+  add("one", "single", {0});        // one rollout tells nothing
+  SelectionOptions o;
+  o.gap = 0.2;
+  const Selection s = select(records, o);
+  CHECK(s.kept == std::vector<std::size_t>{0, 3, 6, 7});
+  CHECK(s.reasons[1] == "record: reward too low");
+  CHECK(s.reasons[2] == "record: reward too high");
+  CHECK(s.reasons[4] == "source: no latent ability");
+  CHECK(s.reasons[5] == "source: too hard");
+  const PassRates& p = s.by_source.at("latent");
+  CHECK(p.records == 4);
+  CHECK(p.pass_1 == doctest::Approx((.25 + 0 + .5 + 1) / 4));
+  CHECK(p.pass_n == 0.75);
+  CHECK(s.manifest.at("by_source").at("latent").at("gap").as_double() == doctest::Approx(.75 - 1.75 / 4));
+  CHECK(s.manifest.at("kept").as_int() == 4);
+  CHECK(s.manifest.at("dropped").at("source: too hard").as_int() == 1);
+  std::int64_t in_histogram = 0;
+  for (const std::int64_t n : p.histogram) in_histogram += n;
+  CHECK(in_histogram == p.records);
+
+  o.task_filter = false;
+  o.bands["easy"] = {0, 1.5};
+  CHECK(select(records, o).kept == std::vector<std::size_t>{0, 3, 4, 5, 6, 7});
+  o.reward_filter = false;
+  CHECK(select(records, o).kept.size() == records.size());
+  CHECK(released_band("virl39k").high == 0.6);
+  CHECK(released_band("sat2").low == -1);
+
+  add("l1", "latent", {1, 0});
+  CHECK(test::contains(test::thrown([&] { select(records, o); }), "two records have the id 'l1'"));
+}
