@@ -15,6 +15,7 @@ libjpeg62-turbo-dev | jpeglib.h          | JPEG
 libpng-dev          | png.h              | PNG
 libwebp-dev         | webp/decode.h      | WebP
 libutf8proc-dev     | utf8proc.h         | Unicode tables of the tokenizer
+libpcre2-dev        | pcre2.h            | regular expressions of the public scorers
 clang               | clang++            | the second compiler of test-bits
 clang-format        | clang-format       | format-check
 '
