@@ -1,9 +1,9 @@
 // Boxes: RefCOCO as regions (REC) and as grounding with JSON replies.
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "base/error.h"
+#include "eval/scorers/boxes.h"
 #include "eval/scorers/python_json.h"
 #include "eval/scorers/statistics.h"
 
@@ -11,8 +11,6 @@ namespace ov::scorers {
 namespace {
 
 using namespace python;
-
-using Box = std::array<double, 4>;  // x1 y1 x2 y2
 
 double area(const Box& b) { return (b[2] - b[0]) * (b[3] - b[1]); }
 double overlap(const Box& a, const Box& b) {  // std::max and std::min keep the first of a pair with NaN, as Python's do
@@ -65,12 +63,20 @@ Box box_of(const Regex::Match& found) {
   return box;
 }
 
+// The gold as shares of the picture; where a line has no answer, from the document's "bbox" in pixels.
+Box gold_box(const Case& c) {
+  if (const Json* answer = c.line.find("answer"); answer && answer->is_array()) return box_of(*answer);
+  const Json *box = c.doc("bbox"), *width = c.doc("image_width"), *height = c.doc("image_height");
+  if (!box || !width || !height) input_error("answer: missing, and so are doc.bbox, image_width and image_height");
+  return shares_of_picture(box_of(*box), width->as_double(), height->as_double());
+}
+
 // The first [a, b, c, d]; zeros where there is none. Gold and reply are shares of the picture.
 Json rec(const Case& c) {
   static const Regex four(
       UR"(\[\s*(-?\d+(?:\.\d+)?),\s*(-?\d+(?:\.\d+)?),\s*(-?\d+(?:\.\d+)?),\s*(-?\d+(?:\.\d+)?)\s*\])");
   const auto found = four.search(c.reply);
-  const Box said = found ? box_of(*found) : Box{}, gold = box_of(c.line.at("answer"));
+  const Box said = found ? box_of(*found) : Box{}, gold = gold_box(c);
   Json out = Json::object({{"parsed", box_json(said)}});
   try {
     const double value = signed_iou(gold, said, c.compat);
@@ -187,6 +193,10 @@ Json box_metrics(const Lines& lines, const std::string& prefix) {
 }
 
 }  // namespace
+
+Box shares_of_picture(const Box& b, double width, double height) {
+  return {b[0] / width, b[1] / height, (b[0] + b[2]) / width, (b[1] + b[3]) / height};
+}
 
 Rows box_tasks() {
   return {{"refcoco_rec", rec, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_"); }},

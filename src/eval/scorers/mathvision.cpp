@@ -77,7 +77,7 @@ struct Number {
 };
 std::optional<Number> evaluated(View latex, Compat compat) {
   const std::string s = utf8(latex);
-  if (s.find_first_of("$ ") != s.npos || s.find("{,}") != s.npos) return {};
+  if (s.find('$') != s.npos || s.find("{,}") != s.npos) return {};
   for (std::size_t i = s.find('%'); i != s.npos; i = s.find('%', i + 1))
     if (i == 0 || s[i - 1] != '\\') return {};  // a comment of LaTeX to their parser
   const auto e = math::parse_expression(s);

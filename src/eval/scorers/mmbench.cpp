@@ -11,12 +11,12 @@ using namespace python;
 
 using Options = std::vector<std::pair<Text, Text>>;  // letter, text
 
-// Options that are there. In a table of theirs an option that is missing is the text "nan", which stands in "banana".
+// Options that are there. One that a document lacks is the text "nan" to them, which stands in "banana".
 Options options(const Json& doc, Compat compat) {
   Options out;
   for (const char* letter : {"A", "B", "C", "D"})
-    if (const Json* o = doc.find(letter); o && !o->is_null()) {
-      const std::string option = o->is_string() ? o->as_string() : o->dump();
+    if (const Json* o = doc.find(letter); !o || !o->is_null()) {
+      const std::string option = !o ? "nan" : o->is_string() ? o->as_string() : o->dump();
       if (compat == Compat::lmms || (option != "nan" && !option.empty())) out.emplace_back(text(letter), text(option));
     }
   return out;

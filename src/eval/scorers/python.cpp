@@ -15,7 +15,7 @@ namespace {
 utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
 bool is_digit(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
 char32_t simple_lower(char32_t c) {
-  return c == 0x130 ? U'i' : static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
 }
 
 // Cased and Case_Ignorable of Unicode 3.13, as far as the rule of the final sigma needs them.
@@ -102,11 +102,6 @@ Text lower(View text) {
     else if (text[i] == 0x3A3) out += final_sigma(text, i) ? U'\u03c2' : U'\u03c3';
     else out += simple_lower(text[i]);
   }
-  return out;
-}
-Text lower_by_character(View text) {
-  Text out(text);
-  std::transform(out.begin(), out.end(), out.begin(), simple_lower);
   return out;
 }
 Text capitalize(View text) {

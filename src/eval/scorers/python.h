@@ -20,7 +20,6 @@ bool is_alpha(char32_t c);  // category L
 bool is_upper(char32_t c);  // category Lu
 
 Text lower(View text);                // str.lower: full mappings, final sigma
-Text lower_by_character(View text);   // numpy.char.lower: keeps the length
 Text capitalize(View text);           // str.capitalize
 Text upper(View text);                // str.upper, but Greek and Armenian letters that become several stay
 std::size_t upper_length(View text);  // len(text.upper()): U+00DF counts twice

@@ -86,23 +86,25 @@ double exact_mean(const std::vector<std::size_t>& matches) {
 // Each person's answer is compared with those of the others: 1 from three matches on.
 Json vqa(const Case& c, Text (*form)(View), bool by_place) {
   const Text reply = form(c.reply);
-  std::vector<Text> answers, distinct;
-  for (const Json& a : c.line.at("answer").items()) answers.push_back(form(text(a.as_string())));
+  std::vector<Text> answers, seen;
+  Json distinct = Json::array();  // the different golds as they are given, then normalised
+  for (const Json& a : c.line.at("answer").items()) {
+    const Text gold = text(a.as_string());
+    answers.push_back(form(gold));
+    if (std::find(seen.begin(), seen.end(), gold) != seen.end()) continue;
+    seen.push_back(gold);
+    distinct.push(utf8(answers.back()));
+  }
   std::vector<std::size_t> matches;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     std::size_t n = 0;
     for (std::size_t j = 0; j < answers.size(); ++j)
       n += answers[j] == reply && (by_place ? i != j : answers[i] != answers[j]);
     matches.push_back(n);
-    if (std::find(distinct.begin(), distinct.end(), answers[i]) == distinct.end()) distinct.push_back(answers[i]);
   }
   if (matches.empty()) throw Raised{"StatisticsError"};
   Json out = Json::object({{"parsed", utf8(reply)}});
-  if (form == textvqa_form) {
-    Json list = Json::array();
-    for (const Text& a : distinct) list.push(utf8(a));
-    out.set("answers_processed", std::move(list));
-  }
+  if (form == textvqa_form) out.set("answers_processed", std::move(distinct));
   out.set("score", exact_mean(matches));
   return out;
 }

@@ -162,8 +162,9 @@ bool exact_match(Text prediction, Text reference, const ExactMatch& options) {
   constexpr View punctuation = U"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", digits = U"0123456789";
   for (Text* s : {&prediction, &reference}) {
     for (const Regex& pattern : options.ignore) *s = pattern.sub(U"", *s);
-    *s = rstrip(*s, View(U"\0", 1));  // a numpy array of text drops NULs at the end
-    if (options.ignore_case) *s = lower_by_character(*s);
+    const std::size_t width = s->size();  // of the numpy array: what a mapping adds beyond it is cut off
+    *s = rstrip(*s, View(U"\0", 1));      // and NULs at the end are dropped
+    if (options.ignore_case) *s = lower(*s).substr(0, width);
     if (options.ignore_punctuation) std::erase_if(*s, [&](char32_t c) { return punctuation.find(c) != View::npos; });
     if (options.ignore_numbers) std::erase_if(*s, [&](char32_t c) { return digits.find(c) != View::npos; });
     *s = rstrip(*s, View(U"\0", 1));
