@@ -16,7 +16,7 @@
 #include "eval/scorers/words.h"
 
 using namespace ov;
-using namespace ov::scorers;
+using namespace ov::public_tasks;
 using python::text;
 using python::utf8;
 

@@ -7,7 +7,7 @@
 #include "eval/scorers/python_json.h"
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -203,4 +203,4 @@ Rows box_tasks() {
           {"refcoco_grounding", grounding, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_grounding_"); }}};
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

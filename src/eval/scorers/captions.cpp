@@ -1,4 +1,4 @@
 #include "eval/scorers/task.h"
-namespace ov::scorers {
+namespace ov::public_tasks {
 Rows caption_tasks() { return {}; }
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

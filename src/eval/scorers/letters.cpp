@@ -4,7 +4,7 @@
 
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -258,4 +258,4 @@ Rows letter_tasks() {
   };
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -2,7 +2,7 @@
 #pragma once
 #include "eval/scorers/task.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 
 Rows mathvista_tasks();
 Rows mathvision_tasks();
@@ -22,4 +22,4 @@ Text boxed_answer(View reply);
 Text answer_tag(View reply);
 double format_reward(View reply);
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -10,7 +10,7 @@
 #include "eval/scorers/statistics.h"
 #include "math/expression.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -187,4 +187,4 @@ Rows math_tasks() {
   return all;
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -7,7 +7,7 @@
 #include "eval/scorers/statistics.h"
 #include "eval/scorers/words.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -88,4 +88,4 @@ std::optional<Text> mathvista_form(Text extraction, const std::vector<Text>& cho
 
 Rows mathvista_tasks() { return {{"mathvista", mathvista, mathvista_metrics}}; }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

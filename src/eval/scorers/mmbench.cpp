@@ -4,7 +4,7 @@
 
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -115,4 +115,4 @@ Rows mmbench_tasks() {
   return {{"mmbench", mmbench, mmbench_metrics}};
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -267,4 +267,4 @@ Rows mmmu_tasks() {
           {"mmmu_pro_vision", mmmu_pro_vision, mmmu_metrics}};
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -151,4 +151,4 @@ std::optional<PythonJson> PythonJson::parse(View text) {
   } catch (const Fault&) { return {}; }
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

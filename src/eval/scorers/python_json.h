@@ -3,7 +3,7 @@
 #pragma once
 #include "eval/scorers/python.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 
 struct PythonJson {
   enum class Kind { null, number, string, list, dict };
@@ -18,4 +18,4 @@ struct PythonJson {
   static std::optional<PythonJson> parse(python::View text);  // no value where json.loads raises
 };
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -7,7 +7,7 @@
 #include "eval/scorers/statistics.h"
 #include "math/equal.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -239,4 +239,4 @@ Rows reasoning_tasks() {
           {"vl_rewardbench", vl_rewardbench, reward_metrics}};
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 // numpy's add.reduce: eight running sums, blocks of at most 128 halved.
@@ -145,4 +145,4 @@ std::string doc_field(const Json& line, std::string_view key, const std::string&
   return value->is_string() ? value->as_string() : value->dump();
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -4,7 +4,7 @@
 
 #include "eval/scorers/task.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 
 using Values = std::vector<double>;
 
@@ -33,4 +33,4 @@ std::vector<std::pair<std::string, Lines>> grouped(const Lines& lines,
                                                    const std::function<std::string(const Json&)>& key);
 std::string doc_field(const Json& line, std::string_view key, const std::string& otherwise = "");
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -112,4 +112,4 @@ Json score_line(const Task& task, const Json& line, Compat compat, bool direct) 
   return out;
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

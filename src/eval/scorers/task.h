@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "eval/scorers/python.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 
 using python::Text;
 using python::View;
@@ -71,4 +71,4 @@ Text strip_marks(Text text, View marks);   // each mark from both ends, one afte
 std::string subject_of(const std::string& mmmu_id);  // "" where the id has another form
 Json number_json(double value);            // "nan" where JSON has no number
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

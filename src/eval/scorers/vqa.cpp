@@ -5,7 +5,7 @@
 
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -125,4 +125,4 @@ Rows vqa_tasks() {
           {"vqav2", vqav2, metrics}};
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

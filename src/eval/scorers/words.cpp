@@ -5,7 +5,7 @@
 #include "eval/scorers/statistics.h"
 #include "eval/scorers/words.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -186,4 +186,4 @@ Rows text_tasks() {
   };
 }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

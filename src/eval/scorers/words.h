@@ -2,7 +2,7 @@
 #pragma once
 #include "eval/scorers/task.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 
 std::size_t levenshtein(View a, View b);  // in code points
 
@@ -15,4 +15,4 @@ struct ExactMatch {
 };
 bool exact_match(Text prediction, Text reference, const ExactMatch& options);
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks

@@ -3,7 +3,7 @@
 
 #include "eval/scorers/statistics.h"
 
-namespace ov::scorers {
+namespace ov::public_tasks {
 namespace {
 
 using namespace python;
@@ -96,4 +96,4 @@ Json pope_metrics(const Lines& lines, Compat compat) {
 
 Rows yes_no_tasks() { return {{"mme", mme, mme_metrics}, {"pope", pope, pope_metrics}}; }
 
-}  // namespace ov::scorers
+}  // namespace ov::public_tasks
