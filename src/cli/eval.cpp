@@ -1,12 +1,23 @@
 #include "base/progress.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
+#include "eval/score_file.h"
 #include "generate/generate.h"
 #include "train/stages/model_directory.h"
 
 namespace ov::cli {
 
 Exit eval(const Config& config) {
+  const std::string &answers = config.text("eval.score"), &compare = config.text("eval.compare");
+  const bool fixed = config.text("eval.compat") == "fixed";
+  if (!answers.empty()) {
+    print(score_text(score_file({.file = answers,
+                                 .task = config.required("eval.tasks"),
+                                 .out = output(config),
+                                 .compare = compare,
+                                 .compat = fixed ? public_tasks::Compat::fixed : public_tasks::Compat::lmms})));
+    return Exit::done;
+  }
   use_threads(config);
   const std::string& directory = config.required("model.dir");
   const std::string& out = config.required("out");
@@ -32,6 +43,8 @@ Exit eval(const Config& config) {
 
   const Json result = write_evaluation(evaluation, model_sha256(directory), expected, out);
   print(evaluation_text(result));
+  if (!compare.empty())
+    print(compare_text(compare_runs(read_lines(out + "/predictions.jsonl"), read_lines(compare), compare)));
   return Exit::done;
 }
 

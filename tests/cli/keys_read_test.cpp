@@ -84,6 +84,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("recall", {"--model", at("model"), "--data", lessons, "--max_new_tokens", "1"});
   verbs.run("eval", {"--model", at("model"), "--data", at("world") + "/test", "--tasks", "configs/demo/eval.json",
                      "--max_new_tokens", "1", "--limit", "1", "--out", at("eval")});
+  verbs.run("eval", {"--score", at("eval") + "/predictions.jsonl", "--tasks", "exact_match", "--out", at("scored")});
   verbs.run("report", {"--stages", "run=" + at("run"), "--out", at("report.html")});
   write_durably(at("in.jsonl"), "{\"text\": \"x\"}\n");
   verbs.run("inspect", {"tokens", "--tokenizer", tokens, "--in", at("in.jsonl"), "--out", at("ids.jsonl")});

@@ -5,6 +5,7 @@
 # `kernels` no autograd, and nobody lists `cli`, because no line leads there.
 rooms='
 base:
+math:     base
 tensor:   base
 store:    tensor
 text:     tensor
@@ -19,7 +20,7 @@ generate: model text
 data:     store text image
 train:    model data
 rl:       train
-eval:     train generate
+eval:     train generate math
 serve:    rl eval
 report:   rl eval
 audit:    train

@@ -20,6 +20,7 @@ zlib1g-dev          | zlib.h             | gzip, and the pages' checksums
 libzstd-dev         | zstd.h             | zstd
 liblz4-dev          | lz4.h              | lz4
 libbrotli-dev       | brotli/decode.h    | brotli
+libpcre2-dev        | pcre2.h            | regular expressions of the public scorers
 clang               | clang++            | the second compiler of test-bits
 clang-format        | clang-format       | format-check
 '

@@ -1,0 +1,207 @@
+#include "eval/score_file.h"
+
+#include <ctime>
+#include <filesystem>
+#include <iomanip>
+#include <map>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/io/file.h"
+#include "base/revision.h"
+#include "eval/scorers/statistics.h"
+#include "store/jsonl.h"
+
+namespace ov {
+namespace {
+
+using namespace public_tasks;
+
+// A line of lmms-eval's samples in our words. The reply as it came is under "resps", unless no filter changed it.
+Json in_our_words(const Json& line) {
+  if (line.find("prediction") || line.find("predictions")) return line;
+  const Json* reply = line.find("resps");
+  if (!reply) reply = line.find("filtered_resps");
+  while (reply && reply->is_array() && reply->size()) reply = &(*reply)[0];
+  if (!reply || !reply->is_string()) return line;
+  Json out = line;
+  out.set("prediction", *reply);
+  if (const Json* target = line.find("target"); target && !line.find("answer")) out.set("answer", *target);
+  if (const Json* id = line.find("doc_id"); id && !line.find("id")) out.set("id", *id);
+  return out;
+}
+
+struct Place {
+  std::string where;
+  Json line;
+};
+
+std::vector<Place> read_places(const std::string& path) {
+  std::vector<Place> out;
+  const auto file = MappedFile::open(path);
+  Json whole;
+  try {  // lines of JSON are no JSON together
+    whole = Json::parse(file->text(), path);
+  } catch (const Error&) {}
+  if (const Json* cases = whole.is_object() ? whole.find("cases") : nullptr) {
+    const Json* shared = whole.find("aggregates");
+    for (std::size_t i = 0; i < cases->items().size(); ++i) {
+      Json line = (*cases)[i];
+      const Json* doc = line.is_object() ? line.find("doc") : nullptr;
+      const Json* options = doc && doc->is_object() ? doc->find("options") : nullptr;
+      const Json* list = options && options->is_string() && shared ? shared->find(options->as_string()) : nullptr;
+      if (list) {
+        Json with = *doc;
+        with.set("options", *list);
+        line.set("doc", std::move(with));
+      }
+      out.push_back({cat(path, ": case ", i), std::move(line)});
+    }
+    return out;
+  }
+  JsonlReader reader(path);
+  for (Json line; reader.next(&line);) out.push_back({cat(path, ":", reader.line()), std::move(line)});
+  return out;
+}
+
+std::string time_stamp() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d_%H%M%S", std::localtime(&now));
+  return text;
+}
+
+// Their names: "metric,filter" and "metric_stderr,filter", "N/A" where there is no standard error.
+Json as_lmms(const std::string& task, const std::string& filter, const Json& metrics) {
+  Json out = Json::object({{"alias", task}});
+  for (const auto& [name, metric] : metrics.members()) {
+    const Json* value = metric.find("mean") ? metric.find("mean") : metric.find("value");
+    if (!value) continue;
+    const Json* error = metric.find("mean") ? metric.find("stderr") : nullptr;
+    out.set(name + "," + filter, *value);
+    out.set(name + "_stderr," + filter, error ? *error : Json("N/A"));
+  }
+  return out;
+}
+
+std::size_t lines_with(const Lines& lines, const char* key) {
+  std::size_t n = 0;
+  for (const Json& line : lines) n += line.find(key) && !(line.find(key)->is_boolean() && !line.find(key)->as_bool());
+  return n;
+}
+
+std::string id_of(const Json& line, std::size_t place) {
+  const Json* id = line.find("id");
+  return id ? id->dump() : cat("#", place);
+}
+
+}  // namespace
+
+Lines read_lines(const std::string& path) {
+  Lines out;
+  for (Place& place : read_places(path)) out.push_back(in_our_words(place.line));
+  return out;
+}
+
+Json compare_runs(const Lines& first, const Lines& second, const std::string& names) {
+  std::map<std::string, double> other;
+  for (std::size_t i = 0; i < second.size(); ++i)
+    if (const Json* score = second[i].find("score"); score && score->is_number())
+      other[id_of(second[i], i)] = score->as_double();
+  Values a, b, difference;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    const Json* score = first[i].find("score");
+    const auto pair = other.find(id_of(first[i], i));
+    if (!score || !score->is_number() || pair == other.end()) continue;
+    a.push_back(score->as_double());
+    b.push_back(pair->second);
+    difference.push_back(a.back() - b.back());
+  }
+  if (a.empty()) input_error(names, ": expected scored lines of the same questions, found no common id");
+  const McNemar test = mcnemar(a, b);
+  return Json::object({{"n", a.size()},
+                       {"first", mean(a)},
+                       {"second", mean(b)},
+                       {"difference", mean(difference)},
+                       {"difference_stderr", number_json(mean_stderr(difference))},
+                       {"only_first", test.only_first},
+                       {"only_second", test.only_second},
+                       {"p", test.p}});
+}
+
+std::string compare_text(const Json& c) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(4) << c.at("n").as_int() << " questions of both: " << c.at("first").as_double()
+      << " here, " << c.at("second").as_double() << " there\n"
+      << "right only here " << c.at("only_first").as_int() << ", only there " << c.at("only_second").as_int()
+      << "; McNemar's exact test: p = " << std::setprecision(6) << c.at("p").as_double() << "\n";
+  return out.str();
+}
+
+Json score_file(const ScoreFileOptions& options) {
+  const Task& task = task_named(options.task);
+  Lines lines;
+  std::string written;
+  for (const Place& place : read_places(options.file)) {
+    try {
+      if (!place.line.is_object()) input_error("expected an object, found ", kind_name(place.line.kind()));
+      lines.push_back(score_line(task, in_our_words(place.line), options.compat));
+    } catch (const Error& e) { throw Error(e.exit(), cat(place.where, ": ", e.what())); }
+    written += lines.back().dump() + "\n";
+  }
+  if (lines.empty()) input_error(options.file, ": expected at least one case, found none");
+  const Json metrics = task.metrics(lines, options.compat);
+  const std::string filter = task.filter ? "flexible-extract" : "none";
+  Json results = Json::object(
+      {{"results", Json::object({{options.task, as_lmms(options.task, filter, metrics)}})},
+       {"n-samples",
+        Json::object({{options.task, Json::object({{"original", lines.size()}, {"effective", lines.size()}})}})},
+       {"n-shot", Json::object({{options.task, 0}})},
+       {"configs", Json::object({{options.task, Json::object({{"task", options.task}})}})},
+       {"compat", options.compat == Compat::lmms ? "lmms-0.7.3" : "fixed"},
+       {"task", options.task},
+       {"metrics", metrics},
+       {"errors", lines_with(lines, "error")},
+       {"asked_judge", lines_with(lines, "asks_judge")},
+       {"revision", revision()}});
+  if (!options.compare.empty())
+    results.set("compare", compare_runs(lines, read_lines(options.compare), options.compare));
+
+  const bool directory = std::filesystem::is_directory(options.out) || options.out.ends_with('/');
+  const std::string head = options.out + "/" + time_stamp();
+  if (directory) make_directories(options.out);
+  write_durably(directory ? head + "_samples_" + options.task + ".jsonl" : options.out, written);
+  write_durably(directory ? head + "_results.json" : options.out + ".results.json", results.dump(2) + "\n");
+  return results;
+}
+
+std::string score_text(const Json& results) {
+  std::ostringstream table;
+  table << std::left << std::setw(44) << (results.at("task").as_string() + ", " + results.at("compat").as_string())
+        << std::right << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n" << "\n";
+  const auto cell = [](const Json* v) -> std::string {
+    if (!v) return "";
+    if (!v->is_number()) return v->is_string() ? v->as_string() : v->dump();
+    std::ostringstream s;
+    s << std::setprecision(6) << v->as_double();
+    return s.str();
+  };
+  const std::function<void(const std::string&, const Json&)> row = [&](const std::string& name, const Json& metric) {
+    if (!metric.is_object()) return;
+    const Json* value = metric.find("mean") ? metric.find("mean") : metric.find("value");
+    if (!value) value = metric.find("error");
+    if (!value)
+      for (const auto& [part, inner] : metric.members()) row(name + "/" + part, inner);
+    else
+      table << std::left << std::setw(44) << name << std::right << std::setw(12) << cell(value) << std::setw(12)
+            << cell(metric.find("stderr")) << std::setw(8) << cell(metric.find("n")) << "\n";
+  };
+  for (const auto& [name, metric] : results.at("metrics").members()) row(name, metric);
+  for (const char* key : {"errors", "asked_judge"})
+    if (const auto n = results.at(key).as_int(); n > 0)
+      table << key << ": " << n << (key[0] == 'e' ? " lines, counted as wrong\n" : " lines, not scored\n");
+  if (const Json* compare = results.find("compare")) table << compare_text(*compare);
+  return table.str();
+}
+
+}  // namespace ov
