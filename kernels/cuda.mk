@@ -20,7 +20,7 @@ comma     := ,
 NVCC_CODE  = -arch=compute_80 -code=compute_80$(subst $() ,,$(CUDA_ARCHS:%=$(comma)sm_%))
 LIBS      += $(dir $(CUDA_NVCC))../lib64/libcudart_static.a -ldl -lrt
 $(B)/obj/kernels/gpu/%.o: CXXFLAGS += -DOV_WITH_CUDA -isystem $(CUDA_HEADERS)
-$(B)/obj/%.gpu.o: %.cu kernels/cuda.mk
+$(B)/obj/%.gpu.o: %.cu
 	@mkdir -p $(@D); echo "  nvcc $<"; "$(CUDA_NVCC)" $(NVCCFLAGS) -O2 -MMD -MF $(@:.o=.d) -MT $@ $(NVCC_CODE) -c $< -o $@
 -include $(GPU_OBJ:.o=.d)
 endif

@@ -68,8 +68,8 @@ struct World {
 
 using Results = std::map<std::string, std::string>;
 
-// The recipe on a device, its results in a directory of their own: what each stage leaves. Whole, or only a training run
-// that is cut off and goes on, and an answer of its model.
+// The recipe on a device, its results in a directory of their own: what each stage leaves. Whole, or only a training
+// run that is cut off and goes on, and an answer of its model.
 Results recipe(const World& w, const std::string& device, const std::string& name, bool whole) {
   const auto at = [&](const std::string& file) { return w.at(name) + "/" + file; };
   make_directories(w.at(name));

@@ -1,5 +1,5 @@
-// make gpu-check: what only a GPU can show. Every op against fp64 and the CPU's bits, golden cases, the same bits twenty
-// times over, then each kernel's time beside what the machine was measured to reach. Exit 3 without a GPU.
+// make gpu-check: what only a GPU can show. Every op against fp64 and the CPU's bits, golden cases, the same bits
+// twenty times over, then each kernel's time beside what the machine was measured to reach. Exit 3 without a GPU.
 //
 // --simulated: on a simulated GPU, at small sizes, which proves that this program works and nothing else.
 #define DOCTEST_CONFIG_IMPLEMENT
