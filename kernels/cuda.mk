@@ -20,7 +20,7 @@ comma     := ,
 NVCC_CODE  = -arch=compute_80 -code=compute_80$(subst $() ,,$(CUDA_ARCHS:%=$(comma)sm_%))
 LIBS      += $(dir $(CUDA_NVCC))../lib64/libcudart_static.a -ldl -lrt
 $(B)/obj/kernels/gpu/%.o: CXXFLAGS += -DOV_WITH_CUDA -isystem $(CUDA_HEADERS)
-$(B)/obj/%.gpu.o: %.cu kernels/cuda.mk
+$(B)/obj/%.gpu.o: %.cu
 	@mkdir -p $(@D); echo "  nvcc $<"; "$(CUDA_NVCC)" $(NVCCFLAGS) -O2 -MMD -MF $(@:.o=.d) -MT $@ $(NVCC_CODE) -c $< -o $@
 -include $(GPU_OBJ:.o=.d)
 endif
@@ -65,4 +65,19 @@ $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
 	} > $@.part 2>&1 && mv $@.part $@ || { cat $@.part; exit 1; }
 -include $(CUDA_LOGS:.log=.d)
 
-.PHONY: cuda-check
+# What make gpu-check runs; --simulated works on any machine.
+GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
+$(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+-include $(GPU_CHECK_OBJ:.o=.d)
+gpu-check:  ## on a machine with a GPU: every op, repeated bits, golden cases, the small recipe, a table of kernels; exit 3 without
+	@sh tests/tools/gpu_check.sh --present
+	@$(build) CUDA=1 B=$(B)/gpu $(B)/gpu/onevision $(B)/gpu/gpu-check
+	@sh tests/tools/gpu_check.sh $(B)/gpu
+gpu-sanitize:  ## the same ops and steps under compute-sanitizer: memory, races, what was never written; exit 3 without a GPU
+	@sh tests/tools/gpu_check.sh --present
+	@$(build) CUDA=1 B=$(B)/gpu $(B)/gpu/gpu-check
+	@for tool in memcheck racecheck initcheck synccheck; do echo "  $$tool"; \
+	  "$(dir $(CUDA_NVCC))compute-sanitizer" --tool $$tool --error-exitcode 1 $(B)/gpu/gpu-check $(B)/gpu/sanitize.json || exit 1; done
+
+.PHONY: cuda-check gpu-check gpu-sanitize

@@ -22,7 +22,8 @@ Moe::Moe(Parameters& set, const std::string& name, const MoeShape& s)
 MlpOutput Moe::operator()(const Var& u_TC, const Tensor& forced) const {
   const std::int64_t F = shape.intermediate;
   const Var logits_TE = named(name + ".gate", adapted(linear(u_TC, on_tape_of(u_TC, gate.w), {}, true), u_TC, gate.w));
-  const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise, forced);
+  const Tensor here = forced ? forced.to(u_TC.value.device()) : forced;
+  const Routing to = route(logits_TE, shape.experts_per_token, shape.normalise, here);
   const Var u_RC = expert_rows(u_TC, to.tokens, to.slots);
   const auto gate_up_RF = split(grouped_linear(u_RC, on_tape_of(u_TC, gate_up_w), to.offsets), {{F}, {F}});
   const Var gate_RF = adapted(gate_up_RF[0], u_RC, gate_up_w, 0, to.offsets),

@@ -110,4 +110,25 @@ inline Run run(Op_ op, Dtype dtype, Device& device, int which, std::int64_t edge
   return r;
 }
 
+// bf16 roundings on the way to a result: its own, and those of intermediate results in examples of several ops. An
+// attention's backward reads o, whose roundings come in through D = 5 products of at most 1 each, twice.
+inline double stores(Op op) { return op == Op::attention || op == Op::region_attention ? 16 : 4; }
+
+// The worst error as a share of its bound.
+inline double worst(const Run& got, const Run& expected, double bf16_stores) {
+  const auto n = static_cast<double>(expected.longest);
+  const double arithmetic = 2 * n * (std::min(n, 384.0) + n / 16 + 16) * 0x1p-24;
+  double share = 0;
+  for (std::size_t t = 0; t < expected.tensors.size(); ++t) {
+    if (got.tensors[t].size() != expected.tensors[t].size()) return INFINITY;
+    double largest = 1;
+    for (const double x : expected.tensors[t]) largest = std::max(largest, std::abs(x));
+    for (std::size_t i = 0; i < expected.tensors[t].size(); ++i) {
+      const double error = std::abs(got.tensors[t][i] - expected.tensors[t][i]);
+      share = std::max(share, std::isnan(error) ? INFINITY : error / (arithmetic + bf16_stores * 0x1p-8 * largest));
+    }
+  }
+  return share;
+}
+
 }  // namespace ov::test

@@ -9,6 +9,7 @@
 #include "base/io/mapped_file.h"
 #include "model/files/hf_directory.h"
 #include "tests/base/scratch.h"
+#include "tests/devices/sim_device.h"
 #include "train/objectives/language.h"
 
 using namespace ov;
@@ -145,6 +146,19 @@ TEST_CASE(
       // That the figure is the stored one's: what the rounding of weights and pixels alone makes of fp64.
       const double theirs = c.of_weights.at(kind), ours = worst(alone.tensors, whole.tensors, prefix, stored).rms;
       CHECK(std::abs(ours - theirs) < 1e-4 * theirs);
+    }
+  }
+}
+
+TEST_CASE("sim device, every policy: golden bf16 within the same bounds, on tensor cores" * doctest::skip()) {
+  test::SimDevice device(test::SimDevice::Policy::lazy);
+  for (const Case& c : listed_cases()) {
+    const auto model = with_experts(load_model(c.model, {.dtype = Dtype::bf16, .device = &device}), c);
+    const Trace half = trace_model(*model, read_trace_case(c.path, Dtype::bf16)), rounded = rounded_trace(c);
+    for (const auto& [kind, prefix] : classes) {
+      const Worst w = worst(half.tensors, rounded.tensors, prefix, Safetensors::open(c.path));
+      MESSAGE(c.name, ", ", std::string(kind), ": ", w.rms, " (", w.name, "), bound ", c.bounds.at(kind));
+      CHECK(w.rms <= c.bounds.at(kind));
     }
   }
 }

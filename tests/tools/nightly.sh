@@ -27,7 +27,7 @@ asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
 mutations  | one-line faults planted one by one: each has a test that finds it
-devices    | the suites of the foreign device under every order of its queues
+devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 tensorboard | the real TensorBoard reads what a run wrote
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
@@ -55,7 +55,8 @@ run_part() {
     bits) make -s test-bits ;;
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
     mutations) sh tests/tools/mutate.sh ;;
-    devices) make -s build/unit-tests && build/unit-tests -tc='foreign, every policy*' --no-skip ;;
+    devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
+      build/gpu-check --simulated build/nightly/simulated-gpu.json ;;
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;

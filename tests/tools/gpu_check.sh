@@ -1,0 +1,46 @@
+#!/bin/sh
+# What only a GPU can show, in one command; without one it says so and exits 3.
+#
+#   sh tests/tools/gpu_check.sh BUILD       BUILD holds onevision and gpu-check, built with CUDA=1
+#   sh tests/tools/gpu_check.sh --present   only whether there is a GPU
+#
+# The report is BUILD/gpu-check/report.txt: the machine, every op against f64, the bits of repeated training, golden cases,
+# the small recipe, and a table of kernels (gpu-check.json beside it). Last line: "N passed, N failed".
+set -eu
+nvidia-smi -L >/dev/null 2>&1 || {
+  echo "gpu-check: no GPU here (nvidia-smi -L finds none): nothing was checked. 'make test' runs every kernel without one." >&2
+  exit 3
+}
+[ "$1" != --present ] || exit 0
+build=$1
+out=$build/gpu-check-report
+rm -rf "$out" && mkdir -p "$out"
+report=$out/report.txt
+passed=0 failed=0
+
+part() {  # part WHAT COMMAND...
+  what=$1 && shift
+  echo "== $what" | tee -a "$report"
+  if "$@" >"$out/log" 2>&1; then passed=$((passed + 1)) word=passed; else failed=$((failed + 1)) word="FAILED, exit $?"; fi
+  cat "$out/log" >>"$report"
+  printf '  %s: %s\n' "$what" "$word" | tee -a "$report"
+}
+
+# The recipe at its smallest, twice on the GPU: the same model and answers.
+recipe() {
+  mkdir -p "$out/$1" && cat >"$out/$1/onevision" <<RUN
+#!/bin/sh
+case \$1 in pretrain | merge | train | eval) exec "$PWD/$build/onevision" "\$@" --device cuda ;; *) exec "$PWD/$build/onevision" "\$@" ;; esac
+RUN
+  chmod +x "$out/$1/onevision" && sh configs/demo/recipe.sh "$out/$1" check
+}
+model() { sha256sum "$out/$1/demo-check/instruct/model/model.safetensors" | cut -d' ' -f1; }
+repeated() { recipe first && recipe second && [ "$(model first)" = "$(model second)" ]; }
+
+nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv | tee "$report"
+part "ops, golden cases, repeated training, kernels" "$build/gpu-check" "$out/gpu-check.json"
+part "the small recipe, twice the same bits" repeated
+sed -n '/^kernel/,/^gpu-check/p' "$report"
+echo "the report: $report"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
