@@ -12,8 +12,8 @@
 #include <cstring>
 #include <utility>
 
-#include "comm/place.h"
 #include "comm/meeting.h"
+#include "comm/place.h"
 
 namespace ov {
 namespace {
