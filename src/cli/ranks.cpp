@@ -3,7 +3,7 @@
 #include "base/progress.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
-#include "comm/environment.h"
+#include "comm/place.h"
 #include "comm/launcher.h"
 #include "comm/process_ranks.h"
 

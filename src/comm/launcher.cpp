@@ -12,8 +12,8 @@
 #include <cstring>
 #include <utility>
 
-#include "comm/environment.h"
 #include "comm/meeting.h"
+#include "comm/place.h"
 
 namespace ov {
 namespace {
@@ -136,7 +136,7 @@ class Launch {
 void launch_ranks(int ranks, const std::vector<std::string>& arguments) { Launch(ranks, arguments).wait(); }
 
 bool hand_over_error(Exit exit, const std::string& text) {
-  const char* pipe = std::getenv(errors_variable);
+  const char* pipe = variable_of_process(errors_variable);
   if (!pipe) return false;
   const std::string line = cat(static_cast<int>(exit), " ", text, "\n");
   return ::write(std::atoi(pipe), line.data(), line.size()) == static_cast<ssize_t>(line.size());

@@ -28,7 +28,7 @@ class Descriptor {
   int fd_;
 };
 
-// Which of how many this process is, and in which job (comm/environment.h).
+// Which of how many this process is, and in which job (comm/place.h).
 struct Place {
   int rank = 0, ranks = 1;
   std::string job;     // the same for all ranks, and for nobody else on this machine at this time

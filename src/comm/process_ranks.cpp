@@ -75,9 +75,10 @@ void ProcessRanks::listen() {
       fds[p].fd = -1;
       const auto peer = static_cast<int>(p) - 1;
       const RankState& state = region_.state(peer);
-      if (!state.left.load() && region_.mourn(peer, cat("rank ", peer, " ended without a word in step ",
-                                                        state.step.load(), ": killed, or out of memory")))
-        speaks_.store(true);
+      if (!state.left.load())
+        region_.mourn(
+            peer, rank(),
+            cat("rank ", peer, " ended without a word in step ", state.step.load(), ": killed, or out of memory"));
     }
   }
 }

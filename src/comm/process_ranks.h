@@ -32,7 +32,7 @@ class ProcessRanks : public Communicator {
   // This rank ends with an error. False when another failed before, whose error counts.
   bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
   // It was this one that found another dead, and has to say so: the dead cannot.
-  bool speaks() const { return speaks_.load(); }
+  bool speaks() const { return region_.failure().speaker == rank(); }
   // This rank ends as it should: nobody mourns it.
   void leave() { region_.state(rank()).left.store(1); }
 
@@ -51,7 +51,6 @@ class ProcessRanks : public Communicator {
   Meeting meeting_;
   SharedRegion region_;
   Descriptor stop_;  // an eventfd that ends the thread
-  std::atomic<bool> speaks_{false};
   std::thread listener_;
 };
 

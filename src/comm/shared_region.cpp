@@ -18,7 +18,7 @@ namespace ov {
 struct alignas(64) SharedRegion::FailureRecord {
   std::atomic<std::uint32_t> claimed;  // rank + 1
   std::atomic<std::uint32_t> told;
-  std::int32_t exit;
+  std::int32_t speaker, exit;
   char text[longest_message + 1];
 };
 
@@ -120,7 +120,8 @@ std::size_t SharedRegion::read(int from, int to, std::span<std::byte> bytes) con
   return n;
 }
 
-bool SharedRegion::tell(Exit exit, const std::string& text) const {
+bool SharedRegion::tell(int speaker, Exit exit, const std::string& text) const {
+  failure_->speaker = speaker;
   failure_->exit = static_cast<std::int32_t>(exit);
   std::strncpy(failure_->text, text.c_str(), sizeof failure_->text - 1);
   failure_->told.store(1);
@@ -130,18 +131,21 @@ bool SharedRegion::tell(Exit exit, const std::string& text) const {
 
 bool SharedRegion::fail(int rank, Exit exit, const std::string& text) const {
   std::uint32_t nobody = 0;
-  return failure_->claimed.compare_exchange_strong(nobody, static_cast<std::uint32_t>(rank) + 1) && tell(exit, text);
+  return failure_->claimed.compare_exchange_strong(nobody, static_cast<std::uint32_t>(rank) + 1) &&
+         tell(rank, exit, text);
 }
 
-bool SharedRegion::mourn(int rank, const std::string& text) const {
-  if (fail(rank, Exit::machine_failed, text)) return true;
-  const bool cut = failure_->claimed.load() == static_cast<std::uint32_t>(rank) + 1 && !failure_->told.load();
-  return cut && tell(Exit::machine_failed, text);
+void SharedRegion::mourn(int rank, int speaker, const std::string& text) const {
+  std::uint32_t by = 0;
+  if (failure_->claimed.compare_exchange_strong(by, static_cast<std::uint32_t>(rank) + 1) ||
+      (by == static_cast<std::uint32_t>(rank) + 1 && !failure_->told.load()))
+    tell(speaker, Exit::machine_failed, text);
 }
 
 SharedRegion::Failure SharedRegion::failure() const {
   if (!failure_->told.load()) return {};
-  return {static_cast<int>(failure_->claimed.load()) - 1, static_cast<Exit>(failure_->exit), failure_->text};
+  return {static_cast<int>(failure_->claimed.load()) - 1, failure_->speaker, static_cast<Exit>(failure_->exit),
+          failure_->text};
 }
 
 }  // namespace ov

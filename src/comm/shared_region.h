@@ -50,17 +50,17 @@ class SharedRegion {
   // The first failure counts: true when it is this one. It wakes everybody.
   bool fail(int rank, Exit exit, const std::string& text) const;
   struct Failure {
-    int rank = -1;
+    int rank = -1, speaker = -1;  // that failed, and that has to tell the user
     Exit exit = Exit::machine_failed;
     std::string text;
   };
   Failure failure() const;  // rank -1: none
-  // The same for a rank that is dead; it may have died while it said why.
-  bool mourn(int rank, const std::string& text) const;
+  // The same for a rank that is dead, by one that lives; it may have died while it said why.
+  void mourn(int rank, int speaker, const std::string& text) const;
 
  private:
   struct FailureRecord;
-  bool tell(Exit exit, const std::string& text) const;
+  bool tell(int speaker, Exit exit, const std::string& text) const;
   void ring(int rank) const;
   Channel& channel(int from, int to) const { return channels_[from * ranks_ + to]; }
   std::byte* ring_of(int from, int to) const {

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 
 #include "base/hash.h"
 #include "base/io/durable_directory.h"
@@ -94,6 +95,13 @@ int stop_asked(Communicator& ranks) {
   return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;
 }
 
+void tell_mesh(const StepEngine& engine, const Json& config) {
+  const Json* train = config.is_object() ? config.find("train") : nullptr;
+  const Json* leaves = train && train->is_object() ? train->find("micro_batches") : nullptr;
+  std::istringstream mesh(engine.parallel().describe(leaves ? leaves->as_int() : 1));
+  for (std::string line; std::getline(mesh, line);) tell(line);
+}
+
 // The numbers of a log's line; those of an object in it as object/name.
 tensorboard::Scalars scalars(const Json& line) {
   tensorboard::Scalars all;
@@ -178,6 +186,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   Json given = about;
   given.set("data", Json::object({{"state", engine.state().data}, {"counts", facts.counts}}));
   check_same_on_ranks(*o.ranks, given);
+  if (o.writes() && o.ranks->ranks() > 1) tell_mesh(engine, o.config);
   const Resumed resumed = resume(engine, o, about);
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);

@@ -4,12 +4,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "base/parallel.h"
 #include "comm/process_ranks.h"
+#include "tests/check.h"
 
 namespace ov::test {
 
@@ -27,6 +28,8 @@ inline std::string fresh_job() {
 inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<void(ProcessRanks&)>& f,
                                    const std::function<void(const std::vector<pid_t>&)>& started = {}) {
   const std::string job = fresh_job();
+  const Threads one(1);  // a child has no other threads of its parent's; it must not believe that it has
+  std::fflush(nullptr);  // or the children write it once more
   std::vector<pid_t> children;
   std::vector<int> pipes;
   for (int rank = 0; rank < n; ++rank) {
@@ -35,7 +38,6 @@ inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<vo
     const pid_t child = ::fork();
     if (child < 0) std::abort();
     if (child == 0) {
-      set_threads(1);  // the parent's threads are not here
       int code = 0;
       std::string error;
       try {

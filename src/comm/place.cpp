@@ -1,4 +1,4 @@
-#include "comm/environment.h"
+#include "comm/place.h"
 
 #include <array>
 #include <charconv>
@@ -81,8 +81,8 @@ Place place_of(const Variables& variable) {
   return {};
 }
 
-Place place_of_process() {
-  return place_of([](const char* name) -> const char* { return std::getenv(name); });
-}
+const char* variable_of_process(const char* name) { return std::getenv(name); }
+
+Place place_of_process() { return place_of(variable_of_process); }
 
 }  // namespace ov

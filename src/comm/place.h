@@ -16,6 +16,7 @@ namespace ov {
 using Variables = std::function<const char*(const char*)>;
 Place place_of(const Variables& variable);
 Place place_of_process();
+const char* variable_of_process(const char* name);
 
 constexpr const char* job_variable = "ONEVISION_JOB";        // set by `launch`: the name of its job
 constexpr const char* errors_variable = "ONEVISION_ERRORS";  // and the descriptor of a pipe for the errors of its ranks

@@ -1,0 +1,187 @@
+// Data parallelism and ZeRO against one rank: bits, bytes and memory.
+#include <doctest/doctest.h>
+
+#include <bit>
+
+#include "base/sha256.h"
+#include "kernels/adamw.h"
+#include "tests/base/scratch.h"
+#include "tests/check.h"
+#include "tests/comm/forked_ranks.h"
+#include "tests/model/packed_rows.h"
+#include "train/checkpoint.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+GlobalStep step_of(std::int64_t leaves) {
+  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (i != 1) add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, 5 + static_cast<std::int64_t>(i));  // row 1: all faulty
+  return as_step(rows);
+}
+
+struct Case {
+  std::int64_t leaves = 8;
+  Dtype dtype = Dtype::f32;
+  int zero = 0;
+  std::int64_t checksum_every = 1;
+};
+
+struct Run {
+  HostDevice device{Device::Kind::cpu, "test", cpu().table};
+  Onevision model{small_config()};
+  FixedSteps data;
+  LanguageObjective objective;
+  StepEngine engine;
+  Run(const Case& c, Communicator& ranks)
+      : data({step_of(c.leaves)}), objective(allocated(c), data, options(c)), engine(objective, options(c), ranks) {}
+
+  Onevision& allocated(const Case& c) {
+    model.parameters().allocate(c.dtype, device);
+    initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
+    return model;
+  }
+  static TrainOptions options(const Case& c) {
+    TrainOptions o;
+    o.steps = 4;
+    o.schedule = {.peak = 1e-2, .min = 1e-3, .warmup = 0.1, .first_step = 1};
+    o.optimizer.weight_decay = 0.1;
+    o.optimizer.clip_grad = 0.1;
+    o.modules = {"language_model", "vision_model"};  // what is frozen lies between
+    o.zero = c.zero;
+    o.checksum_every = c.checksum_every;
+    return o;
+  }
+  std::string steps(int n) {
+    std::string said;
+    for (int i = 0; i < n; ++i) {
+      const StepReport r = engine.step();
+      said += cat(r.step, " ", std::bit_cast<std::uint64_t>(r.loss), " ", std::bit_cast<std::uint64_t>(r.gradient_norm),
+                  " ", r.parts.dump(), " ", r.tokens, " ", r.labelled, " ", r.products, " ", r.checksums->batch, " ",
+                  r.checksums->loss, " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
+    }
+    return said;
+  }
+  void save(const std::string& out) {
+    engine.parallel().share_masters();
+    save_checkpoint(out, engine.state(), Json::object());
+  }
+};
+
+std::string files_of(const std::string& out) {
+  const std::string newest = checkpoints(out).back();
+  return sha256_file(newest + "/model.safetensors") + sha256_file(newest + "/optimizer.safetensors");
+}
+
+void require(bool holds, const std::string& what) {
+  if (!holds) input_error("not so: ", what);
+}
+
+void all_well(const std::vector<Ended>& ended) {
+  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+}  // namespace
+
+TEST_CASE("data parallel, ZeRO 1 and 2: reports, checkpoints and what goes on from them are one rank's, bit for bit") {
+  const ScratchDirectory dir;
+  int folder = 0;
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const std::int64_t leaves : {8, 6}) {
+      Run one({leaves, dtype}, one_rank());
+      const std::string first = one.steps(2), rest = one.steps(2), alone = dir / cat(folder++);
+      one.save(alone);
+      struct Half {
+        int ranks, zero;
+      };
+      const std::pair<Half, Half> all[] = {{{2, 0}, {4, 1}}, {{4, 1}, {1, 0}}, {{2, 2}, {3, 1}},
+                                           {{1, 0}, {4, 2}}, {{3, 0}, {2, 2}}, {{5, 1}, {8, 0}}};
+      for (const auto& [before, after] : all) {
+        const std::string out = dir / cat(folder++),
+                          what = cat(before.ranks, "/", before.zero, " then ", after.ranks, "/", after.zero);
+        INFO(what);
+        all_well(in_ranks(before.ranks, 60, [&, half = before](ProcessRanks& ranks) {
+          Run run({leaves, dtype, half.zero}, ranks);
+          require(run.steps(2) == first, "the first steps");
+          run.save(out);
+          ranks.barrier();
+        }));
+        all_well(in_ranks(after.ranks, 60, [&, half = after](ProcessRanks& ranks) {
+          Run run({leaves, dtype, half.zero}, ranks);
+          TrainingState state = run.engine.state();
+          const std::string newest = checkpoints(out).back();
+          load_checkpoint(newest, checked_checkpoint(newest), state);
+          run.engine.restore(state);
+          require(run.steps(2) == rest, "the steps after");
+          ranks.barrier();
+          run.save(out);
+          ranks.barrier();
+        }));
+        CHECK(files_of(out) == files_of(alone));
+      }
+    }
+}
+
+TEST_CASE("what leaves the ranks in a step, and what they hold, is what each strategy's file says") {
+  constexpr std::int64_t L = 8;
+  for (const std::int64_t N : {2, 4})
+    for (const int zero : {0, 1, 2})
+      all_well(in_ranks(static_cast<int>(N), 60, [=](ProcessRanks& ranks) {
+        Run run({L, Dtype::f32, zero, 0}, ranks);
+        const std::int64_t before = ranks.sent();
+        run.engine.step();
+        const Tensor sent = Tensor::of(std::vector<std::int64_t>{ranks.sent() - before}, {1});
+        ranks.all_reduce(sent);
+        const std::int64_t P = run.model.parameters().trained(),
+                           chunks = (P + kernels::norm_chunk - 1) / kernels::norm_chunk;
+        const std::int64_t reports = 2 * (N - 1) * 8 * (1 + run.objective.scalars());
+        // Of all ranks together: (N-1)/N times N.
+        const std::int64_t moved = zero == 0   ? 2 * (N - 1) * P * 4
+                                   : zero == 1 ? (N - 1) * (P * 4 + chunks * 8 + P * 4)
+                                               : (N - 1) * (L / N * P * 4 + chunks * 8 + P * 4);
+        const std::int64_t total = sent.to_vector<std::int64_t>()[0];
+        require(total == moved + reports,
+                cat("zero ", zero, ", ", N, " ranks: ", total, " bytes, expected ", moved, " + ", reports));
+
+        run.engine.step();
+        const MemoryUse memory = run.device.memory();
+        const auto peak = [&](Segment s) { return memory.peak[static_cast<std::size_t>(s)]; };
+        const auto rounded = [](std::int64_t elements) { return elements * 4; };
+        const std::int64_t own = run.engine.optimizer().own().size(),
+                           sums = std::bit_width(static_cast<std::uint64_t>(L / N));
+        require((zero == 0) == (own == P) && std::abs(own - P / (zero ? N : 1)) <= kernels::norm_chunk,
+                "an even share");
+        require(peak(Segment::optimizer) == 2 * rounded(own), cat("moments: ", peak(Segment::optimizer), " bytes"));
+        const std::int64_t gradients = zero == 2 ? rounded(P) + sums * rounded(own) : sums * rounded(P);
+        require(peak(Segment::gradients) == gradients,
+                cat("zero ", zero, ", gradients: ", peak(Segment::gradients), " bytes, expected ", gradients));
+      }));
+}
+
+TEST_CASE("ZeRO 2 of three ranks is refused, since its sums would not be one rank's") {
+  const auto ended = in_ranks(3, 60, [](ProcessRanks& ranks) { Run({8, Dtype::f32, 2}, ranks); });
+  int said = 0;
+  for (const Ended& e : ended) {
+    CHECK(e.exit == 2);
+    said += contains(e.error, "expected a power of two");
+  }
+  CHECK(said == 1);
+}
+
+TEST_CASE("shards are whole chunks of the norm, cover everything once, and differ by one chunk at most") {
+  for (const std::int64_t n : {0, 1, 4095, 4096, 4097, 50000, 1000003})
+    for (const int ranks : {1, 2, 3, 4, 7, 64}) {
+      std::int64_t next = 0, least = n, most = 0;
+      for (int r = 0; r < ranks; ++r) {
+        const Range s = shard_of(n, r, ranks);
+        CHECK(s.begin == next);
+        CHECK((s.begin % kernels::norm_chunk == 0 || s.begin == n));
+        next = s.end, least = std::min(least, s.size()), most = std::max(most, s.size());
+      }
+      CHECK(next == n);
+      CHECK(most - least <= 2 * kernels::norm_chunk);
+    }
+}
