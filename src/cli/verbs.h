@@ -15,7 +15,9 @@
 
 namespace ov {
 struct PlanOptions;
-}
+struct EngineOptions;
+struct Sampling;
+}  // namespace ov
 
 namespace ov::cli {
 
@@ -28,6 +30,8 @@ Exit train(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
+Exit batch(const Config&);
+Exit serve(const Config&);
 Exit report(const Config&);
 Exit inspect(const Config&);
 Exit trace(const Config&);
@@ -39,6 +43,7 @@ Exit help(const Config&);
 
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
+EngineOptions engine_options(const Config&);      // engine.*
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
 LoadOptions load_options(const Config&);          // dtype, numerics.*, model.adapter

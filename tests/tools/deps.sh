@@ -15,6 +15,8 @@ libjpeg62-turbo-dev | jpeglib.h          | JPEG
 libpng-dev          | png.h              | PNG
 libwebp-dev         | webp/decode.h      | WebP
 libutf8proc-dev     | utf8proc.h         | Unicode tables of the tokenizer
+libcpp-httplib-dev  | httplib.h          | HTTP of serve
+libssl-dev          | openssl/ssl.h      | its TLS
 clang               | clang++            | the second compiler of test-bits
 clang-format        | clang-format       | format-check
 '
