@@ -108,6 +108,9 @@ nightly:  ## what takes hours, part by part, with a dated log: seeds, kills, lon
 peers-check:  ## our directories in Transformers and NeMo AutoModel, theirs here (PEERS_PYTHON= an interpreter that has them)
 	@$(build) $(B)/onevision
 	@sh tests/tools/peers_check.sh $(B)
+clients-check:  ## the openai Python package against `serve` (from PyPI, under build/clients)
+	@$(build) $(B)/onevision
+	@sh tests/tools/clients_check.sh $(B)
 clone-check:  ## the README's two commands in a fresh clone of HEAD
 	@sh tests/tools/clone_check.sh
 
@@ -144,6 +147,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly peers-check clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

@@ -305,7 +305,7 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
   s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
   s.http.set_payload_max_length(static_cast<std::size_t>(options.max_body));
   s.http.set_keep_alive_max_count(1u << 30);
-  s.http.set_keep_alive_timeout(5);
+  s.http.set_keep_alive_timeout(std::min<std::int64_t>(5, options.read_timeout_s));
   s.http.set_read_timeout(options.read_timeout_s), s.http.set_write_timeout(options.read_timeout_s);
   s.http.set_tcp_nodelay(true);
   // Without httplib's SO_REUSEPORT: a second server on the same port would get half of the requests.

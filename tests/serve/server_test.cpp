@@ -218,7 +218,7 @@ TEST_CASE(
         std::string(100, '\0')};
     std::atomic<int> same{0}, refused{0};
     std::vector<std::thread> threads;
-    for (std::size_t t = 0; t < 16; ++t)
+    for (std::size_t t = 0; t < 10; ++t)
       threads.emplace_back([&, t] {
         for (std::size_t k = 0; k < 12; ++k) {
           const std::size_t q = (t * 5 + k) % asks.size();
@@ -235,8 +235,8 @@ TEST_CASE(
         }
       });
     for (auto& t : threads) t.join();
-    CHECK(same == 16 * 8);
-    CHECK(refused == 16 * 4);
+    CHECK(same == 10 * 8);
+    CHECK(refused == 10 * 4);
     CHECK(soon([&] { return r.engine.stats().running + r.engine.stats().waiting == 0; }));
     CHECK(r.engine.stats().used_pages == 0);
   }
