@@ -16,7 +16,7 @@ FLAGS     = -std=c++20 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -
 # OPT= sets one level for all. Else: what computes is optimised most; tests compile in half the time without, and the bits are the same.
 level     = $(or $(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
 CXXFLAGS += $(FLAGS) $(level) $(ARCH) $(SAN)
-LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lpthread
+LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
 LIB_SRC   := $(filter-out src/cli/main.cpp,$(call find,src,*.cpp)) $(filter-out kernels/sim/%,$(call find,kernels,*.cpp))
@@ -111,6 +111,9 @@ nightly:  ## what takes hours, part by part, with a dated log: seeds, kills, lon
 peers-check:  ## our directories in Transformers and NeMo AutoModel, theirs here (PEERS_PYTHON= an interpreter that has them)
 	@$(build) $(B)/onevision
 	@sh tests/tools/peers_check.sh $(B)
+clients-check:  ## the openai Python package against `serve` (from PyPI, under build/clients)
+	@$(build) $(B)/onevision
+	@sh tests/tools/clients_check.sh $(B)
 clone-check:  ## the README's two commands in a fresh clone of HEAD
 	@sh tests/tools/clone_check.sh
 
@@ -147,6 +150,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly peers-check clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 #include "cli/verbs.h"
+#include "generate/text_stream.h"
 #include "train/stages/model_directory.h"
 
 namespace ov::cli {
@@ -19,10 +20,27 @@ Exit generate(const Config& config) {
   std::vector<Grid> grids;
   for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
 
+  const Sampling sampling{.temperature = config.number("generate.temperature"),
+                          .top_k = config.integer("generate.top_k"),
+                          .top_p = config.number("generate.top_p"),
+                          .min_p = config.number("generate.min_p"),
+                          .repetition_penalty = config.number("generate.repetition_penalty"),
+                          .presence_penalty = config.number("generate.presence_penalty"),
+                          .frequency_penalty = config.number("generate.frequency_penalty"),
+                          .seed = static_cast<std::uint64_t>(config.integer("generate.seed"))};
+  const Strings& stops = config.list("generate.stop");
+  for (const std::string& text : stops)
+    if (text.empty()) input_error("generate.stop: an empty text would end every answer at once");
+  TextStream written(processor.tokenizer(), stops);
+  std::string answer;
   const std::vector<std::int64_t> ids =
       ov::generate(*model, prompt.input_ids, prompt.pixel_values, grids,
-                   {.max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop});
-  print((config.flag("generate.ids") ? Json(ids).dump() : processor.tokenizer().decode(ids)) + "\n");
+                   {.max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop, .sampling = sampling},
+                   [&](std::int64_t id) {
+                     answer += written.add(id);
+                     return !written.stopped();
+                   });
+  print((config.flag("generate.ids") ? Json(ids).dump() : answer + written.finish()) + "\n");
   return Exit::done;
 }
 

@@ -5,12 +5,22 @@
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "cli/verbs.h"
+#include "generate/engine.h"
 #include "kernels/gpu/cuda_device.h"
 
 namespace ov::cli {
 
 void use_threads(const Config& config) {
   if (const std::int64_t n = config.integer("threads")) set_threads(static_cast<int>(n));
+}
+
+EngineOptions engine_options(const Config& config) {
+  return {.chunk = config.integer("engine.chunk"),
+          .max_running = config.integer("engine.max_running"),
+          .max_waiting = config.integer("engine.max_waiting"),
+          .cache_bytes = static_cast<std::int64_t>(1e9 * config.number("engine.cache_gb")),
+          .fitted = false,
+          .share = config.flag("engine.share")};
 }
 
 PixelLimits pixel_limits(const Config& config) {

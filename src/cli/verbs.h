@@ -16,7 +16,9 @@
 
 namespace ov {
 struct PlanOptions;
-}
+struct EngineOptions;
+struct Sampling;
+}  // namespace ov
 
 namespace ov::cli {
 
@@ -30,6 +32,8 @@ Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
+Exit batch(const Config&);
+Exit serve(const Config&);
 Exit report(const Config&);
 Exit inspect(const Config&);
 Exit trace(const Config&);
@@ -45,6 +49,7 @@ bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
+EngineOptions engine_options(const Config&);      // engine.*
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
 Device& device_option(const Config&);             // device; machine_error when it is a GPU that is not there

@@ -119,4 +119,27 @@ std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std:
   return otherwise;
 }
 
+Sampling read_sampling(const std::string& directory) {
+  Sampling sampling;
+  const std::string path = directory + "/generation_config.json";
+  const Json json = ::access(path.c_str(), F_OK) == 0 ? Json::read(path) : Json::object();
+  const auto number = [&](const char* key, double otherwise) {
+    const Json* found = json.find(key);
+    if (!found || found->is_null()) return otherwise;
+    if (!found->is_number()) input_error(path, ": ", key, ": expected a number, found ", found->shown());
+    return found->as_double();
+  };
+  const Json* sampled = json.find("do_sample");
+  if (!sampled || !sampled->is_boolean() || !sampled->as_bool()) return sampling;
+  sampling.temperature = number("temperature", 1);
+  sampling.top_k = static_cast<std::int64_t>(number("top_k", 50));  // Transformers' own default
+  sampling.top_p = number("top_p", 1);
+  sampling.min_p = number("min_p", 0);
+  sampling.repetition_penalty = number("repetition_penalty", 1);
+  try {
+    check_sampling(sampling, 1);
+  } catch (const Error& e) { input_error(path, ": ", e.what()); }
+  return sampling;
+}
+
 }  // namespace ov

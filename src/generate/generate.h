@@ -56,4 +56,8 @@ std::int64_t greedy(const Tensor& logits);  // [1,V]: the largest, the lowest id
 std::vector<std::int64_t> read_stop_ids(const std::string& directory, const std::vector<std::int64_t>& otherwise,
                                         std::int64_t vocabulary);
 
+// How a model's directory wants its answers drawn: temperature, top_k, top_p and repetition_penalty of
+// generation_config.json where that says do_sample, else greedily. input_error: a value of another type or range.
+Sampling read_sampling(const std::string& directory);
+
 }  // namespace ov

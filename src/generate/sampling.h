@@ -43,7 +43,7 @@ struct Token {
 
 // The logits of one row, exact.
 std::vector<double> row_of_logits(const Tensor& logits, std::int64_t row);
-// Scores after all of the above; what is out is -inf. `ids`: prompt and answer so far, the first `prompt` of them given.
+// Scores after all of the above; what is out is -inf. `ids`: prompt and answer so far; the first `prompt` were given.
 void process_scores(std::vector<double>& scores, const Sampling& sampling, std::span<const std::int64_t> ids,
                     std::size_t prompt);
 // softmax of scores; 0 where they are -inf.

@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "base/io/file.h"
 #include "cli/keys.h"
@@ -81,6 +84,17 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));
   verbs.run("train", {"--steps", "1", "--model", at("model"), "--packs", at("packs"), "--out", at("packed")});
   verbs.run("generate", {"--model", at("model"), "--prompt", "x", "--max_new_tokens", "1"});
+  write_durably(at("asked.jsonl"), "{\"prompt\": \"x\", \"max_tokens\": 1}\n");
+  verbs.run("batch", {"--model", at("model"), "--in", at("asked.jsonl"), "--out", at("answered.jsonl")});
+  std::thread stops([] {  // as soon as it listens to signals
+    for (struct sigaction now = {}; now.sa_handler == SIG_DFL;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ::sigaction(SIGTERM, nullptr, &now);
+    }
+    ::raise(SIGTERM);
+  });
+  verbs.run("serve", {"--model", at("model"), "--port", "0"});
+  stops.join();
   verbs.run("recall", {"--model", at("model"), "--data", lessons, "--max_new_tokens", "1"});
   verbs.run("eval", {"--model", at("model"), "--data", at("world") + "/test", "--tasks", "configs/demo/eval.json",
                      "--max_new_tokens", "1", "--limit", "1", "--out", at("eval")});

@@ -243,7 +243,7 @@ TEST_CASE("engine: equal placeholders with other pictures share nothing beyond w
   pixels.data<float>()[5] += 1;
   other.pictures[0].pixel_values = pixels;
   const auto alone = one_by_one(*model, {r, other});
-  Engine engine(*model, {});
+  Engine engine(*model, {.cache_bytes = 1 << 20, .fitted = false});
   std::vector<Answer> answers(3);
   for (const std::size_t i : {0, 1, 2}) {
     ask(engine, i == 1 ? other : r, answers[i]);

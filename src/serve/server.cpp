@@ -1,0 +1,345 @@
+#include "serve/server.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/revision.h"
+#include "base/text.h"
+#include "serve/http.h"
+#include "serve/metrics.h"
+#include "serve/reply.h"
+
+namespace ov::serve {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds look_every{50};         // at the client
+constexpr std::chrono::seconds say_alive{15};  // in a stream that waits
+
+// The socket of a request: the one whose other end the client is. httplib 0.11 does not tell a handler.
+int socket_of(const httplib::Request& request) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 16));
+  for (int fd = 3; fd < end; ++fd) {
+    sockaddr_storage a{};
+    socklen_t n = sizeof a;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&a), &n) != 0) continue;
+    const int port = a.ss_family == AF_INET    ? ntohs(reinterpret_cast<const sockaddr_in&>(a).sin_port)
+                     : a.ss_family == AF_INET6 ? ntohs(reinterpret_cast<const sockaddr_in6&>(a).sin6_port)
+                                               : -1;
+    if (port != request.remote_port) continue;
+    // Both ends may be of this process; ours is the one bound to the server's port.
+    sockaddr_storage own{};
+    n = sizeof own;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &n) != 0) continue;
+    const int local = own.ss_family == AF_INET ? ntohs(reinterpret_cast<const sockaddr_in&>(own).sin_port)
+                                               : ntohs(reinterpret_cast<const sockaddr_in6&>(own).sin6_port);
+    if (local == request.local_port) return fd;
+  }
+  return -1;
+}
+
+bool left(int socket) {
+  if (socket < 0) return false;
+  pollfd p{.fd = socket, .events = POLLIN | POLLRDHUP, .revents = 0};
+  return ::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+bool same_secret(const std::string& a, const std::string& b) {
+  unsigned char difference = a.size() != b.size();
+  for (std::size_t i = 0; i < a.size(); ++i)
+    difference |= static_cast<unsigned char>(a[i] ^ b[b.empty() ? 0 : i % b.size()]);
+  return difference == 0;
+}
+
+// /v1/x and /x mean the same.
+std::string without_version(const std::string& path) { return path.compare(0, 4, "/v1/") == 0 ? path.substr(3) : path; }
+
+}  // namespace
+
+struct Server::Inside {
+  Inside(const Service& service, Engine& engine, const ServerOptions& options)
+      : service(service), engine(engine), options(options) {}
+
+  void answer(httplib::Response& res, const Json& json, int status = 200) {
+    res.status = status;
+    res.set_content(json.dump(), "application/json");
+  }
+  void refuse(httplib::Response& res, const ApiError& e) {
+    answer(res, e.json(), e.status);
+    if (e.status == 503) res.set_header("Retry-After", "1");
+    if (e.status == 401) res.set_header("WWW-Authenticate", "Bearer");
+    metrics.failed(e.status);
+  }
+  void log(const std::string& client, const std::string& method, const std::string& path, int status,
+           const std::string& id = "-", const std::string& costs = "") {
+    if (options.log)
+      options.log(cat(id, " ", client, " ", shown(method, 20), " ", shown(path, 80), " ", status,
+                      costs.empty() ? "" : " ", costs));
+  }
+
+  void check_key(const httplib::Request& req) {
+    if (options.api_key.empty() || req.method == "OPTIONS" || req.path == "/health") return;
+    if (!same_secret(req.get_header_value("Authorization"), "Bearer " + options.api_key))
+      throw ApiError(401, "a wrong API key, or none: expected 'Authorization: Bearer KEY'", "", "invalid_api_key");
+  }
+
+  Json model_json() const {
+    return Json::object({{"id", service.name},
+                         {"object", "model"},
+                         {"created", started},
+                         {"owned_by", "onevision"},
+                         {"max_model_len", service.model.config().text.max_positions}});
+  }
+
+  void get(const httplib::Request& req, httplib::Response& res) {
+    const std::string path = without_version(req.path);
+    if (path == "/health")
+      return answer(res, Json::object({{"status", draining ? "draining" : "ok"}}), draining ? 503 : 200);
+    if (path == "/models")
+      return answer(res, Json::object({{"object", "list"}, {"data", std::vector<Json>{model_json()}}}));
+    if (path == "/models/" + service.name) return answer(res, model_json());
+    if (path.compare(0, 8, "/models/") == 0)
+      throw ApiError(404, cat("no model ", shown(path.substr(8), 80), " here; this is ", service.name), "model",
+                     "model_not_found");
+    if (path == "/metrics") return res.set_content(metrics.text(engine.stats()), "text/plain; version=0.0.4");
+    if (path == "/version") return answer(res, Json::object({{"version", revision()}}));
+    for (const char* known : {"/chat/completions", "/completions", "/tokenize", "/detokenize", "/apply-template"})
+      if (path == known) throw ApiError(405, cat(path, ": expected POST"));
+    throw ApiError(404, cat("no such path: ", shown(req.path, 80)));
+  }
+
+  void post(const httplib::Request& req, httplib::Response& res, const std::string& text) {
+    const std::string path = without_version(req.path);
+    const bool chat = path == "/chat/completions";
+    if (chat || path == "/completions") {
+      if (draining) throw ApiError(503, "the server is about to stop");
+      const Json body = parse_body(text);
+      return reply(req, res, chat ? read_chat(service, body) : read_completion(service, body));
+    }
+    const Tokenizer& tokenizer = service.processor.tokenizer();
+    if (path == "/tokenize") {
+      const Json body = parse_body(text);
+      const Json* prompt = body.find("prompt") ? body.find("prompt") : body.find("content");
+      if (!body.find("messages") && (!prompt || !prompt->is_string()))
+        throw ApiError(400, "prompt: expected a text", "prompt");
+      const auto ids = tokenizer.encode(body.find("messages") ? rendered(service, body) : prompt->as_string());
+      return answer(res, Json::object({{"tokens", ids},
+                                       {"count", ids.size()},
+                                       {"max_model_len", service.model.config().text.max_positions}}));
+    }
+    if (path == "/detokenize") {
+      const Json body = parse_body(text);
+      const Json* tokens = body.find("tokens");
+      std::vector<std::int64_t> ids;
+      for (const Json& id : tokens && tokens->is_array() ? tokens->items() : std::vector<Json>{Json()}) {
+        if (!id.is_integer()) throw ApiError(400, "tokens: expected a list of ids", "tokens");
+        ids.push_back(id.as_int());
+      }
+      const std::string decoded = tokenizer.decode(ids, false);
+      return answer(res, Json::object({{"prompt", decoded}, {"content", decoded}}));
+    }
+    if (path == "/apply-template") return answer(res, Json::object({{"prompt", rendered(service, parse_body(text))}}));
+    for (const char* known : {"/health", "/models", "/metrics", "/version"})
+      if (path == known) throw ApiError(405, cat(path, ": expected GET"));
+    throw ApiError(404, cat("no such path: ", shown(req.path, 80)));
+  }
+
+  void reply(const httplib::Request& req, httplib::Response& res, Asked asked) {
+    const auto begin = Clock::now();
+    const bool stream = asked.stream;
+    const auto r = std::make_shared<Reply>(service, engine, std::move(asked));
+    const int socket = socket_of(req);
+    res.set_header("x-request-id", r->id());
+    // Counted from here to the end of the stream: what stop() waits for.
+    const std::shared_ptr<void> counted(++active ? &active : nullptr, [this](void*) { --active; });
+    const auto finished = [this, r, begin, client = req.remote_addr, path = req.path](int status) {
+      log(client, "POST", path, status, r->id(), r->costs().line());
+      if (status == 200) metrics.done(*r, std::chrono::duration<double>(Clock::now() - begin).count());
+    };
+    const auto deadline = begin + std::chrono::seconds(options.timeout_s);
+    if (!stream) {
+      while (!r->over()) {
+        r->next(look_every);
+        if (left(socket)) {
+          res.status = 499;
+          return finished(499);
+        }
+        if (Clock::now() > deadline || aborted)
+          throw ApiError(503, aborted ? "the server stops" : cat("no answer within ", options.timeout_s, " s"));
+      }
+      r->check();
+      answer(res, r->json());
+      return finished(200);
+    }
+    struct Progress {
+      bool begun = false;
+      Clock::time_point said = Clock::now();
+    };
+    const auto progress = std::make_shared<Progress>();
+    const auto write = [](httplib::DataSink& sink, const std::string& text) {
+      return sink.write(text.data(), text.size());
+    };
+    res.set_chunked_content_provider("text/event-stream", [this, r, socket, deadline, finished, progress, write,
+                                                           counted](std::size_t, httplib::DataSink& sink) mutable {
+      std::string out;
+      if (!progress->begun)
+        for (const Json& event : r->first_events()) out += "data: " + event.dump() + "\n\n";
+      progress->begun = true;
+      const std::optional<Piece> piece = r->next(look_every);
+      try {
+        r->check();
+        if (Clock::now() > deadline || aborted)
+          throw ApiError(503, aborted ? "the server stops" : cat("no answer within ", options.timeout_s, " s"));
+        if (piece &&
+            (!piece->text.empty() || !piece->finish_reason.empty() || (r->asked().logprobs && r->asked().chat)))
+          out += split(*r, *piece);
+        if (r->over()) {
+          if (r->asked().include_usage) out += "data: " + r->usage_event().dump() + "\n\n";
+          out += "data: [DONE]\n\n";
+        }
+      } catch (const ApiError& e) {
+        write(sink, out + "data: " + e.json().dump() + "\n\n");
+        metrics.failed(e.status);
+        finished(e.status);
+        sink.done();
+        return true;
+      }
+      if (out.empty() && Clock::now() - progress->said > say_alive) out = ": keep-alive\n\n";
+      if (!out.empty()) progress->said = Clock::now();
+      if (left(socket) || (!out.empty() && !write(sink, out))) {
+        finished(499);
+        return false;
+      }
+      if (r->over() && out.size() >= 8 && out.compare(out.size() - 8, 8, "[DONE]\n\n") == 0) {
+        finished(200);
+        sink.done();
+      }
+      return true;
+    });
+    res.status = 200;
+    res.set_header("Cache-Control", "no-cache");
+  }
+
+  // A last piece that brings text is two events: the text, and the end.
+  static std::string split(const Reply& r, Piece piece) {
+    std::string out;
+    const std::string reason = piece.finish_reason;
+    if (!piece.text.empty() || reason.empty()) {
+      piece.finish_reason.clear();
+      out = "data: " + r.event(piece).dump() + "\n\n";
+    }
+    if (!reason.empty()) out += "data: " + r.event({piece.choice, "", {}, reason}).dump() + "\n\n";
+    return out;
+  }
+
+  // Every answer passes here, so that every error has the API's form.
+  template <class F>
+  void guarded(const httplib::Request& req, httplib::Response& res, F&& f) {
+    bool told = false;
+    try {
+      check_key(req);
+      f();
+      told = req.method == "POST" && res.has_header("x-request-id");
+    } catch (const ApiError& e) { refuse(res, e); } catch (const ov::Error& e) {
+      refuse(res, ApiError(e.exit() == Exit::wrong_input ? 400 : 500, e.what()));
+    } catch (const std::bad_alloc&) { refuse(res, ApiError(500, "out of memory")); } catch (const std::exception& e) {
+      refuse(res, ApiError(500, cat("internal error: ", e.what())));
+    }
+    if (!told && req.path != "/health" && req.path != "/metrics")
+      log(req.remote_addr, req.method, req.path, res.status);
+  }
+
+  void routes() {
+    http.Get(".*", [this](const auto& req, auto& res) { guarded(req, res, [&] { res.status = 200, get(req, res); }); });
+    http.Options(".*", [](const auto&, auto& res) { res.status = 204; });
+    http.Post(".*", [this](const httplib::Request& req, httplib::Response& res, const httplib::ContentReader& read) {
+      std::string body;
+      const bool whole = read([&](const char* data, std::size_t n) { return body.append(data, n), true; });
+      guarded(req, res, [&] {
+        if (res.status == 413)
+          throw ApiError(413, cat("the body has more than ", options.max_body, " bytes (serve.max_body_mb)"));
+        if (!whole) throw ApiError(400, "the body is not complete");
+        post(req, res, body);
+      });
+    });
+    http.set_error_handler([this](const httplib::Request& req, httplib::Response& res) {
+      if (!res.body.empty() || res.status < 400) return;
+      const int status = res.status;
+      answer(res,
+             ApiError(status, status == 404 || status == 405
+                                  ? cat("no such path or method: ", shown(req.method, 20), " ", shown(req.path, 80))
+                                  : cat("a request that HTTP does not allow (", status, ")"))
+                 .json(),
+             status);
+    });
+    http.set_default_headers({{"Access-Control-Allow-Origin", "*"},
+                              {"Access-Control-Allow-Methods", "GET, POST, OPTIONS"},
+                              {"Access-Control-Allow-Headers", "*"}});
+  }
+
+  const Service& service;
+  Engine& engine;
+  const ServerOptions options;
+  const std::int64_t started = static_cast<std::int64_t>(std::time(nullptr));
+  httplib::Server http;
+  Metrics metrics;
+  std::atomic<bool> draining = false, aborted = false, ended = false;
+  std::atomic<int> active = 0;
+  int port = 0;
+  std::thread listening, stepping;
+};
+
+Server::Server(const Service& service, Engine& engine, const ServerOptions& options)
+    : inside_(std::make_unique<Inside>(service, engine, options)) {
+  Inside& s = *inside_;
+  s.routes();
+  const auto n = static_cast<std::size_t>(options.connections);
+  s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
+  s.http.set_payload_max_length(static_cast<std::size_t>(options.max_body));
+  s.http.set_keep_alive_max_count(1u << 30);
+  s.http.set_keep_alive_timeout(std::min<std::int64_t>(5, options.read_timeout_s));
+  s.http.set_read_timeout(options.read_timeout_s), s.http.set_write_timeout(options.read_timeout_s);
+  s.http.set_tcp_nodelay(true);
+  // Without httplib's SO_REUSEPORT: a second server on the same port would get half of the requests.
+  s.http.set_socket_options([](int socket) {
+    const int yes = 1;
+    ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  });
+  const bool any = options.port == 0;
+  s.port = any ? s.http.bind_to_any_port(options.host) : static_cast<int>(options.port);
+  if (any ? s.port < 0 : !s.http.bind_to_port(options.host, s.port))
+    machine_error("serve: cannot listen on ", options.host, " port ", options.port, "; is it in use?");
+  s.listening = std::thread([&s] { s.http.listen_after_bind(); });
+  s.stepping = std::thread([&s] {
+    while (!s.ended)
+      if (!s.engine.step()) s.engine.wait(milliseconds(100));
+  });
+}
+
+std::int64_t Server::port() const { return inside_->port; }
+
+void Server::stop() {
+  Inside& s = *inside_;
+  if (!s.listening.joinable()) return;
+  s.draining = true;
+  const auto end = Clock::now() + std::chrono::seconds(s.options.drain_s);
+  while (s.active > 0 && Clock::now() < end) std::this_thread::sleep_for(milliseconds(20));
+  s.aborted = true;
+  while (!s.http.is_running()) std::this_thread::sleep_for(milliseconds(1));
+  s.http.stop();
+  s.listening.join();
+  s.ended = true;
+  s.stepping.join();
+}
+
+Server::~Server() { stop(); }
+
+}  // namespace ov::serve
