@@ -74,14 +74,16 @@ demo-result:  ## what make demo ended with: the expected hash, and the accuracie
 	@sh tests/tools/demo_result.sh --self-test && sh tests/tools/demo_result.sh $(B)
 test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs against fp64
 	@$(B)/math-exhaustive
+# Only tests/cli runs the program.
+runs_program = $(or $(if $(ROOMS),,all),$(filter cli,$(ROOMS)))
 # Tests that ask for too much memory, or that catch a fault of their own, see what they would see without the sanitizer.
 room_tests = $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildcard tests/$r/*.cpp))")
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs
-	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(B)/asan/onevision
+	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(if $(runs_program),$(B)/asan/onevision)
 	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
-	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(B)/tsan/onevision
+	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
 	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
 ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
 	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/math.h"
 #include "kernels/cpu/gemm_wide.h"
 
 namespace ov::kernels::cpu {
@@ -52,7 +53,29 @@ double best_rate(double seconds) {
   return sink > 0 ? best : 0;  // the sum is used, so that the loop cannot be left out
 }
 
+template <class F>
+double rate_of(F f) {
+  constexpr std::size_t n = 1024;
+  float x[n], y[n];
+  for (std::size_t i = 0; i < n; ++i) x[i] = -4.0F * static_cast<float>(i) / n;
+  double best = 1e9;
+  for (int run = 0; run < 100; ++run) {
+    const auto start = Clock::now();
+    for (std::size_t i = 0; i < n; ++i) y[i] = f(x[i]);
+    asm volatile("" : : "r"(y) : "memory");  // somebody may read all of y: nothing can be left out
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return best > 0 ? n / best : 0;
+}
+
 }  // namespace
+
+double exp_rate() {
+  return rate_of([](float x) { return math::exp(x); });
+}
+double erf_rate() {
+  return rate_of([](float x) { return math::erf(x); });
+}
 
 double fma_peak_flops(int n) {
   if (n < 1) input_error("fma_peak_flops: expected at least one thread, got ", n);

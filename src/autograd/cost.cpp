@@ -43,10 +43,19 @@ Cost moved_rows(const Node& n) {
 
 Cost nothing_moved(const Node&) { return {}; }
 
+Cost moved_once_with_exp(const Node& n) {
+  Cost c = moved_once(n);
+  c.forward_values.exp = n.input_shapes[0].numel();
+  if (any_wanted(n)) c.backward_values = c.forward_values;
+  return c;
+}
+
 Cost attention_cost(const Node& n) {
   constexpr std::int64_t tile = 64;
   const std::int64_t H = n.input_shapes[0][1], D = n.input_shapes[0][2], one = H * D * n.pairs;
   Cost c = moved_once(n);
+  c.forward_values.exp = H * n.pairs;
+  if (any_wanted(n)) c.backward_values = c.forward_values;
   c.products[0] = {Pass::forward, tile, tile, D, false, true, 2 * one};
   if (!any_wanted(n)) return c;
   c.products[1] = {Pass::backward, tile, tile, D, false, true, 4 * one};  // dP, dV, dQ, dK

@@ -1,6 +1,6 @@
-// What an operation costs, by which of its inputs want a gradient: multiply-adds of its matrix products, and bytes that
-// it moves at the least. The tape counts products with it, train/floor.h turns it into seconds, `plan` and MFU print
-// it.
+// What an operation costs, by which of its inputs want a gradient: multiply-adds of its matrix products, values of e^x
+// and erf x, each as dear as a dozen multiply-adds, and bytes that it moves at the least. The tape counts products with
+// it, train/floor.h turns it into seconds, `plan` and MFU print it.
 #pragma once
 #include <array>
 
@@ -19,8 +19,14 @@ struct Product {
   std::int64_t multiply_adds;
 };
 
+// Values that are computed of functions.
+struct Values {
+  std::int64_t exp = 0, erf = 0;
+};
+
 struct Cost {
   std::int64_t forward_bytes = 0, backward_bytes = 0;  // of arrays read or written, each once
+  Values forward_values, backward_values;
   std::array<Product, 3> products{};
 
   std::int64_t multiply_adds(Pass pass) const {
@@ -38,8 +44,11 @@ Cost moved_once(const Node& n);
 Cost moved_rows(const Node& n);
 // Views and handed-over gradients: no byte moves.
 Cost nothing_moved(const Node& n);
-// q [T,H,D]: two products of tiles forward (scores, output), four backward and the scores again, whichever of q, k and
-// v want a gradient, as the kernels compute all three of them or none.
+// moved_once, and e^x of every element of the first input in either pass.
+Cost moved_once_with_exp(const Node& n);
+// q [T,H,D]: e^x for every head and pair in either pass; two products of tiles forward (scores, output), four
+// backward and the scores again, whichever of q, k and v want a gradient, as the kernels compute all three of them or
+// none.
 Cost attention_cost(const Node& n);
 
 }  // namespace ov

@@ -48,6 +48,7 @@ std::vector<Var> record_all(Recording r) {
             .dtype = r.outputs.at(0).dtype(),
             .saved = std::move(r.saved),
             .pairs = r.pairs,
+            .form = r.form,
             .backward = std::move(r.backward)};
   bool any = r.trains;
   for (const Var& v : r.inputs) {

@@ -71,6 +71,7 @@ struct Node {
   Dtype dtype;  // of the outputs
   std::vector<Tensor> saved;
   std::int64_t pairs = 0;  // attention: visible pairs of a query and a key
+  int form = 0;            // of an op that has several (gelu), as its kernel numbers them
   Backward backward;
 };
 
@@ -81,6 +82,7 @@ struct Recording {
   std::vector<Tensor> outputs = {};
   std::vector<Tensor> saved = {};
   std::int64_t pairs = 0;
+  int form = 0;
   bool trains = false;  // record it even when no input wants a gradient: parameters inside do
   Backward backward = {};
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -37,6 +38,12 @@ std::uint64_t checksum(const T* p, std::int64_t n, std::uint64_t first = 0) {
     sum += mix64(first + static_cast<std::uint64_t>(i), bits);
   }
   return sum;
+}
+
+inline std::string hex16(std::uint64_t value) {
+  std::string digits(16, '0');
+  for (auto d = digits.rbegin(); value; ++d, value >>= 4) *d = "0123456789abcdef"[value & 15];
+  return digits;
 }
 
 }  // namespace ov

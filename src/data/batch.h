@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensor/tensor.h"
+#include "text/conversation.h"
 
 namespace ov {
 
@@ -16,8 +17,6 @@ struct TokenSegment {
   std::int64_t begin = 0, length = 0, prefix = -1;
   bool operator==(const TokenSegment&) const = default;
 };
-
-constexpr std::int64_t ignored_label = -100;
 
 // A micro-batch: one packed row. It has no token when all its records are faulty; its loss and gradient are then 0.
 struct MicroBatch {

@@ -146,7 +146,7 @@ class Evaluator {
                                      {"assistant", j.question->answer}};
     const std::vector<std::int64_t> image_tokens = {features.dim(0)};
     const Encoded e = encode_conversation(processor_.tokenizer(), turns, image_tokens);
-    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
+    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignored_label; });
     const std::vector<std::int64_t> prompt(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
     const auto ids = generate_from_features(model_, prompt, features,
                                             {.max_new_tokens = options_.max_new_tokens, .stop = options_.stop});

@@ -80,7 +80,8 @@ void write_report(const ReportOptions& o) {
             "FLOPs are those of products and attention, without recomputation; MFU is their rate as a share of the "
             "fused multiply-add rate that this machine's cores were measured at. Reading and preparing data is part "
             "of a stage's time. A floor is the least time a stage could take here: products at the rate that their own "
-            "shapes reach alone, everything else as bytes over bandwidth.") +
+            "shapes reach alone, e^x and erf x at the rate of a loop over them, everything else as bytes over "
+            "bandwidth. Beside it stands the floor that counts no e^x and erf x, as earlier tables have it.") +
         operations_table(runs);
   }
   if (!o.packs.empty()) {

@@ -31,6 +31,7 @@ void add_step(RunSummary& run, const Json& line, const std::string& where) {
   run.seconds += number_or_zero(line, "seconds");
   run.data_seconds += number_or_zero(line, "data_seconds");
   run.floor_seconds += number_or_zero(line, "floor_seconds");
+  run.plain_floor_seconds += number_or_zero(line, "plain_floor_seconds");
   run.flops += number_or_zero(line, "flops");
   run.tokens += number_or_zero(line, "tokens");
   run.labelled += number_or_zero(line, "labelled");

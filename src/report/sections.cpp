@@ -122,7 +122,7 @@ std::string stage_curves(const RunSummary& run) {
 std::string time_table(const std::vector<RunSummary>& runs) {
   const bool floors = std::any_of(runs.begin(), runs.end(), [](const auto& r) { return r.floor_seconds > 0; });
   std::vector<std::string> head = {"stage", "steps", "time", "of it data", "FLOPs", "GFLOP/s", "MFU"};
-  if (floors) head.insert(head.end(), {"floor", "time / floor"});
+  if (floors) head.insert(head.end(), {"floor", "time / floor", "time / floor without e^x"});
   head.insert(head.end(), {"tokens", "patches", "tokens/s"});
   const auto cells_of = [&](const RunSummary& r) {
     const auto known = [](double of, const std::string& cell) { return of > 0 ? cell : "–"; };
@@ -135,7 +135,8 @@ std::string time_table(const std::vector<RunSummary>& runs) {
                                       known(r.peak_flops(), percent(r.flops_per_second() / r.peak_flops()))};
     if (floors)
       cells.insert(cells.end(), {known(r.floor_seconds, duration(r.floor_seconds)),
-                                 known(r.floor_seconds, fixed(r.seconds / r.floor_seconds, 2))});
+                                 known(r.floor_seconds, fixed(r.seconds / r.floor_seconds, 2)),
+                                 known(r.plain_floor_seconds, fixed(r.seconds / r.plain_floor_seconds, 2))});
     cells.insert(cells.end(), {short_number(r.tokens), short_number(r.patches),
                                known(r.seconds, short_number(std::round(r.tokens / r.seconds)))});
     return cells;

@@ -62,7 +62,8 @@ figcaption .what { color: var(--soft); font-size: 12px; margin: 0; display: flex
 figcaption i { color: var(--soft); font-style: normal; }
 @media (max-width: 560px) { main { padding: 16px 10px 40px; } .card { padding: 10px; }
   .plots { grid-template-columns: 1fr; } table { font-size: 12.5px; } th, td { padding: 4px 3px; }
-  table.accuracy td { white-space: normal; } table.accuracy .meter, .key { display: none; } }
+  table.accuracy td { white-space: normal; }
+  table.accuracy :is(th, td):nth-child(2), table.accuracy :is(th, td):nth-child(3), .key { display: none; } }
 )css";
 
 }  // namespace ov

@@ -6,7 +6,7 @@
 
 namespace ov {
 
-Arena::Arena(Source source, std::size_t alignment, std::size_t chunk)
+Arena::Arena(Backing source, std::size_t alignment, std::size_t chunk)
     : source_(std::move(source)), alignment_(alignment), chunk_(chunk) {}
 
 Arena::~Arena() { flush(); }

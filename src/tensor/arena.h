@@ -14,13 +14,13 @@ namespace ov {
 
 class Arena {
  public:
-  struct Source {
+  struct Backing {
     std::function<void*(std::size_t bytes)> take;  // null when there is none
     std::function<void(void* data, std::size_t bytes)> give;
   };
   // Blocks begin at multiples of `alignment` when chunks do. With `chunk` 0 nothing is kept: every block is taken from
   // the source and given back at once.
-  Arena(Source source, std::size_t alignment, std::size_t chunk);
+  Arena(Backing source, std::size_t alignment, std::size_t chunk);
   ~Arena();
   Arena(const Arena&) = delete;
 
@@ -41,7 +41,7 @@ class Arena {
   bool grow(std::size_t bytes);
   void give(Blocks::iterator whole_chunk);
 
-  const Source source_;
+  const Backing source_;
   const std::size_t alignment_, chunk_;
   mutable std::mutex mutex_;
   Blocks blocks_;

@@ -106,7 +106,7 @@ class Builder {
  private:
   void append(std::int64_t id, bool learnt) {
     out_.ids.push_back(id);
-    out_.labels.push_back(learnt ? id : ignore_label);
+    out_.labels.push_back(learnt ? id : ignored_label);
   }
 
   void plain(std::string_view text, bool learnt) {

@@ -22,7 +22,7 @@
 
 namespace ov {
 
-inline constexpr std::int64_t ignore_label = -100;  // a position that is not learnt
+inline constexpr std::int64_t ignored_label = -100;  // of a position that is not learnt
 inline constexpr const char* image_tag = "<image>";
 
 struct Turn {
@@ -30,7 +30,7 @@ struct Turn {
   std::string text;
 };
 
-// labels[t] is ids[t] where position t is to be predicted (from what stands before it), ignore_label elsewhere.
+// labels[t] is ids[t] where position t is to be predicted (from what stands before it), ignored_label elsewhere.
 struct Encoded {
   std::vector<std::int64_t> ids, labels;
 };

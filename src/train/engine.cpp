@@ -159,9 +159,10 @@ StepReport StepEngine::step() {
   if (floor_) {
     std::vector<BatchTimes> times;
     for (const Leaf& leaf : leaves_) times.push_back(leaf.times);
-    report.floor_seconds = times_.add(
+    const StepTimes::Floors floor = times_.add(
         {report.seconds, report.data_seconds, update_seconds, floor_->update(parameters.trained(), data_.leaves)},
         times);
+    report.floor_seconds = floor.seconds, report.plain_floor_seconds = floor.plain;
   }
   return report;
 }

@@ -41,8 +41,9 @@ struct StepReport {
   std::string note;             // the objective's, beside the progress bar
   double lr = 0, gradient_norm = 0;
   std::int64_t samples = 0, tokens = 0, labelled = 0, patches = 0;
-  std::int64_t products = 0;                                // multiply-adds without recomputation
-  double seconds = 0, data_seconds = 0, floor_seconds = 0;  // floor: 0 unless asked for
+  std::int64_t products = 0;  // multiply-adds without recomputation
+  double seconds = 0, data_seconds = 0;
+  double floor_seconds = 0, plain_floor_seconds = 0;  // 0 unless asked for (train/floor.h)
   std::optional<Checksums> checksums;
 };
 

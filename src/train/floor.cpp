@@ -7,6 +7,7 @@
 #include "autograd/registry.h"
 #include "base/parallel.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/peak.h"
 
 namespace ov {
 namespace {
@@ -54,13 +55,13 @@ double gemm_seconds(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b)
 
 }  // namespace
 
-Machine measured_machine() { return {gemm_seconds, copy_bandwidth}; }
+Machine measured_machine() { return {gemm_seconds, copy_bandwidth, kernels::cpu::exp_rate, kernels::cpu::erf_rate}; }
 
 bool Floor::Rate::stale() const { return value == 0 || Clock::now() - measured > std::chrono::seconds(20); }
 
-double Floor::bandwidth() {
-  if (bandwidth_.stale()) bandwidth_ = {machine_.bandwidth(), Clock::now()};
-  return bandwidth_.value;
+double Floor::fresh(Rate& rate, const std::function<double()>& measure) {
+  if (rate.stale()) rate = {measure(), Clock::now()};
+  return rate.value;
 }
 
 double Floor::product_seconds(const Product& p) {
@@ -81,16 +82,21 @@ double Floor::product_seconds(const Product& p) {
   return seconds.value * share;
 }
 
-OpTimes::Seconds Floor::leaf(std::span<const OpTimes::Done> done) {
+Floor::Leaf Floor::leaf(std::span<const OpTimes::Done> done) {
   const std::lock_guard lock(mutex_);
-  OpTimes::Seconds all{};
+  Leaf all;
   for (const auto& [op, pass, cost] : done) {
     double products = 0;
     for (const Product& p : cost.products)
       if ((p.pass == Pass::forward) == (pass == Pass::forward)) products += product_seconds(p);
-    const std::int64_t bytes = pass == Pass::forward ? cost.forward_bytes : cost.backward_bytes;
-    const bool any = cost.products[0].multiply_adds > 0;
-    all[static_cast<std::size_t>(op)] += any ? products : static_cast<double>(bytes) / bandwidth();
+    const bool forward = pass == Pass::forward, any = cost.products[0].multiply_adds > 0;
+    const Values values = forward ? cost.forward_values : cost.backward_values;
+    double functions = 0;
+    if (values.exp > 0) functions += static_cast<double>(values.exp) / fresh(exp_, machine_.exp_rate);
+    if (values.erf > 0) functions += static_cast<double>(values.erf) / fresh(erf_, machine_.erf_rate);
+    const double moved = static_cast<double>(forward ? cost.forward_bytes : cost.backward_bytes) / bandwidth();
+    all.floor[static_cast<std::size_t>(op)] += any ? products + functions : std::max(moved, functions);
+    all.plain[static_cast<std::size_t>(op)] += any ? products : moved;
   }
   return all;
 }

@@ -2,13 +2,16 @@
 //
 //   products          of the forward and backward pass, at the rate that products of their own shape reach here
 //                     alone, on one thread; attention as products of one 64 x 64 tile
-//   everything else   bytes over bandwidth
+//   e^x and erf x     values at the rate of a loop over them
+//   everything else   bytes over bandwidth, or the values where they take longer
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
 // Rates are measured when a shape is first met, about a millisecond each, and kept for 20 seconds: a machine that is
 // shared is not equally fast all the time, and a step is compared with what was possible around it. Sides above 32 are
 // rounded up to a multiple of 32 for the measurement, products of more than 2^28 multiply-adds are halved along their
 // longest sides until they are not, and the time is taken in proportion.
+//
+// `plain` is the floor without e^x and erf x, which is what was printed before they were counted.
 #pragma once
 #include <array>
 #include <chrono>
@@ -25,7 +28,8 @@ namespace ov {
 struct Machine {
   // Seconds of one product c [m,n] = a [m,k] b [k,n].
   std::function<double(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b)> product_seconds;
-  std::function<double()> bandwidth;  // bytes a second, read and written
+  std::function<double()> bandwidth;           // bytes a second, read and written
+  std::function<double()> exp_rate, erf_rate;  // values a second
 };
 Machine measured_machine();
 
@@ -36,8 +40,11 @@ double update_bytes(std::int64_t trained, std::int64_t leaves);
 class Floor {
  public:
   explicit Floor(Machine machine = measured_machine()) : machine_(std::move(machine)) {}
+  struct Leaf {
+    OpTimes::Seconds floor{}, plain{};
+  };
   // Seconds on one thread of what a tape did, by operation.
-  OpTimes::Seconds leaf(std::span<const OpTimes::Done> done);
+  Leaf leaf(std::span<const OpTimes::Done> done);
   double update(std::int64_t trained, std::int64_t leaves);  // seconds on all threads
 
  private:
@@ -48,12 +55,13 @@ class Floor {
     bool stale() const;
   };
   double product_seconds(const Product& p);
-  double bandwidth();  // bytes a second, one thread
+  double fresh(Rate& rate, const std::function<double()>& measure);
+  double bandwidth() { return fresh(bandwidth_, machine_.bandwidth); }  // bytes a second, one thread
 
   const Machine machine_;
   std::mutex mutex_;
   std::map<std::pair<Shape3, int>, Rate> known_;  // seconds
-  Rate bandwidth_;
+  Rate bandwidth_, exp_, erf_;
 };
 
 }  // namespace ov

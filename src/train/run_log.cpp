@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace ov {
 namespace {
@@ -40,12 +41,6 @@ JsonlWriter open_log(const std::string& path, std::int64_t resume_after, bool* h
 }
 
 }  // namespace
-
-std::string hex16(std::uint64_t value) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
-  return digits;
-}
 
 double model_flops_utilisation(const StepReport& report, double peak_flops) {
   return report.seconds > 0 && peak_flops > 0 ? 2 * static_cast<double>(report.products) / report.seconds / peak_flops
@@ -98,7 +93,8 @@ Json RunLog::step(const StepReport& r, double peak_flops) {
                                   {"samples_per_second", rate * static_cast<double>(r.samples)},
                                   {"mfu", model_flops_utilisation(r, peak_flops)}});
   for (const auto& [key, value] : rest.members()) line.set(key, value);
-  if (r.floor_seconds > 0) line.set("floor_seconds", r.floor_seconds);
+  if (r.floor_seconds > 0)
+    line.set("floor_seconds", r.floor_seconds), line.set("plain_floor_seconds", r.plain_floor_seconds);
   if (r.checksums)
     line.set("checksums", Json::object({{"batch", hex16(r.checksums->batch)},
                                         {"loss", hex16(r.checksums->loss)},

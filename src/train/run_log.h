@@ -3,7 +3,8 @@
 //   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F, "revision":"..."}
 //   {"type":"step", "step":1, "loss":..., the objective's parts ("token_loss":...), "lr":..., "gradient_norm":...,
 //    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
-//    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":..., "checksums":{...}}
+//    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":...,
+//    "plain_floor_seconds":..., "checksums":{...}}
 //   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
 //   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
 // `changed`: keys that have another value than before; `damaged`: what could not be read of checkpoints and this log.
@@ -37,7 +38,6 @@ class RunLog {
 // The last step's number and losses, as a log has them; an empty object where it has none.
 Json last_step(const std::string& path);
 
-std::string hex16(std::uint64_t value);
 // Products and attention only, without recomputation, over the time the step took and the machine's measured FMA peak.
 double model_flops_utilisation(const StepReport& report, double peak_flops);
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "base/hash.h"
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "base/progress.h"

@@ -4,20 +4,21 @@
 
 namespace ov {
 
-double StepTimes::add(const Step& step, const std::vector<BatchTimes>& batches) {
+StepTimes::Floors StepTimes::add(const Step& step, const std::vector<BatchTimes>& batches) {
   ++steps_;
   sum_.seconds += step.seconds;
   sum_.data += step.data;
   sum_.update += step.update;
   sum_.update_floor += step.update_floor;
-  double floor = step.update_floor;
-  for (const BatchTimes& b : batches) {
-    floor += b.floor_seconds() / threads();
+  Floors floor{step.update_floor, step.update_floor};
+  for (const BatchTimes& b : batches)
     for (std::size_t i = 0; i < b.ops.size(); ++i) {
       batches_.ops[i] += b.ops[i];
-      batches_.floor[i] += b.floor[i];
+      batches_.floor.floor[i] += b.floor.floor[i];
+      batches_.floor.plain[i] += b.floor.plain[i];
+      floor.seconds += b.floor.floor[i] / threads();
+      floor.plain += b.floor.plain[i] / threads();
     }
-  }
   return floor;
 }
 
@@ -26,10 +27,9 @@ Json StepTimes::json() const {
   for (const OpRow* r : rows()) {
     const auto i = static_cast<std::size_t>(r->op);
     if (batches_.ops[i] == 0) continue;
-    Json pair = Json::array();
-    pair.push(batches_.ops[i]);
-    pair.push(batches_.floor[i]);
-    ops.set(r->name, pair);
+    Json times = Json::array();
+    for (const double s : {batches_.ops[i], batches_.floor.floor[i], batches_.floor.plain[i]}) times.push(s);
+    ops.set(r->name, times);
   }
   return Json::object({{"steps", steps_},
                        {"threads", threads()},

@@ -121,6 +121,7 @@ TEST_CASE("every row: nothing is computed backward that nobody wants, and only v
       CHECK((r->cost(n).forward_bytes > 0) == !views);
       n.wanted.assign(n.wanted.size(), false);
       CHECK(r->cost(n).backward_bytes == 0);
+      CHECK(r->cost(n).backward_values.exp + r->cost(n).backward_values.erf == 0);
       CHECK(r->cost(n).multiply_adds(Pass::backward) + r->cost(n).multiply_adds(Pass::again) == 0);
       for (std::size_t i = 0; i < n.wanted.size(); ++i) CHECK((r->owner(i) == Owner::slice) == (r->op == Op::split));
     }

@@ -107,7 +107,7 @@ TEST_CASE("prompt: the ids of training up to the answer, with one picture and se
   const auto trained = [&](const std::string& question, const Ids& image_tokens) {
     const std::vector<Turn> turns = {{"user", question}, {"assistant", "A"}};
     const Encoded e = encode_conversation(p.tokenizer(), turns, image_tokens);
-    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
+    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignored_label; });
     return Ids(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
   };
   const Ids one = {4}, two = {4, 6}, none = {};

@@ -25,7 +25,7 @@ const ToyWorld& toy() {
 std::uint64_t hash_of(const Scene& s) {
   std::uint64_t h = fnv1a(s.family + s.description);
   h = fnv1a({reinterpret_cast<const char*>(s.image.rgb.data()), s.image.rgb.size()}, h);
-  for (const Turn& t : s.turns) h = fnv1a(t.from->id + "|" + t.question + "|" + t.answer, h);
+  for (const Exchange& t : s.turns) h = fnv1a(t.from->id + "|" + t.question + "|" + t.answer, h);
   for (const Region& r : s.regions) h = fnv1a(cat(r.box.x1, ' ', r.box.y1, ' ', r.box.x2, ' ', r.box.y2, r.label), h);
   return h;
 }
@@ -53,24 +53,24 @@ bool painted(const Image& image, int x, int y) {
 }
 
 // Whether everything painted lies in some box, and every box is touched at its four sides.
-bool boxes_fit(const Image& image, const std::vector<Box>& boxes) {
+bool boxes_fit(const Image& image, const std::vector<Rect>& boxes) {
   const int w = static_cast<int>(image.width), h = static_cast<int>(image.height);
-  std::vector<Box> seen(boxes.size(), {w, h, 0, 0});
+  std::vector<Rect> seen(boxes.size(), {w, h, 0, 0});
   for (int y = 0; y < h; ++y)
     for (int x = 0; x < w; ++x) {
       if (!painted(image, x, y)) continue;
       bool covered = false;
       for (std::size_t i = 0; i < boxes.size(); ++i) {
-        const Box& b = boxes[i];
+        const Rect& b = boxes[i];
         if (x < b.x1 || x >= b.x2 || y < b.y1 || y >= b.y2) continue;
         covered = true;
-        Box& s = seen[i];
+        Rect& s = seen[i];
         s = {std::min(s.x1, x), std::min(s.y1, y), std::max(s.x2, x + 1), std::max(s.y2, y + 1)};
       }
       if (!covered) return false;
     }
   for (std::size_t i = 0; i < boxes.size(); ++i) {
-    const Box &s = seen[i], &b = boxes[i];
+    const Rect &s = seen[i], &b = boxes[i];
     if (s.x1 != b.x1 || s.y1 != b.y1 || s.x2 != b.x2 || s.y2 != b.y2) return false;
   }
   return true;
@@ -136,7 +136,7 @@ TEST_CASE("toy world: regions lie inside the picture, answers and questions are 
       REQUIRE(s.turns.size() >= 3);
       CHECK(s.turns[0].from->id == "caption");
       CHECK(s.turns[0].answer == s.description);
-      for (const Turn& t : s.turns)
+      for (const Exchange& t : s.turns)
         for (const std::string& text : {t.question, t.answer}) {
           CHECK(!text.empty());
           CHECK(text.find("  ") == std::string::npos);
@@ -150,7 +150,7 @@ TEST_CASE("toy world: the boxes of shapes are the boxes of what is painted") {
   int moved_fit = 0;
   for (std::uint64_t i = 0; i < 200; ++i) {
     const Scene s = make_scene_of(toy(), 4, i, Split::train, "shapes");
-    std::vector<Box> boxes, moved;
+    std::vector<Rect> boxes, moved;
     for (const Region& r : s.regions) {
       boxes.push_back(r.box);
       moved.push_back({r.box.x1 + 1, r.box.y1, r.box.x2 + 1, r.box.y2});
@@ -164,18 +164,18 @@ TEST_CASE("toy world: the boxes of shapes are the boxes of what is painted") {
 TEST_CASE("toy world: an answered box overlaps the painted one by at least half") {
   for (std::uint64_t i = 0; i < 200; ++i) {
     const Scene s = make_scene_of(toy(), 5, i, Split::test, "shapes");
-    for (const Turn& t : s.turns) {
+    for (const Exchange& t : s.turns) {
       if (t.from->id != "t_box") continue;
       const std::string look = t.question.substr(4);
       int overlapping = 0;
       for (const Region& r : s.regions) {
         if (r.label.substr(6) != look) continue;  // after "large " or "small "
-        Box a;
+        Rect a;
         REQUIRE(std::sscanf(t.answer.c_str(), "%d , %d , %d , %d", &a.x1, &a.y1, &a.x2, &a.y2) == 4);
         a = {14 * a.x1, 14 * a.y1, 14 * a.x2, 14 * a.y2};
         const int w = std::min(a.x2, r.box.x2) - std::max(a.x1, r.box.x1);
         const int h = std::min(a.y2, r.box.y2) - std::max(a.y1, r.box.y1);
-        const auto area = [](const Box& b) { return (b.x2 - b.x1) * (b.y2 - b.y1); };
+        const auto area = [](const Rect& b) { return (b.x2 - b.x1) * (b.y2 - b.y1); };
         overlapping += w > 0 && h > 0 && 2 * w * h >= area(a) + area(r.box) - w * h;
       }
       CHECK_MESSAGE(overlapping == 1, s.description, ": ", t.question, " ", t.answer);
@@ -186,7 +186,7 @@ TEST_CASE("toy world: an answered box overlaps the painted one by at least half"
 TEST_CASE("toy world: answers agree with the picture's description") {
   for (std::uint64_t i = 0; i < 200; ++i) {
     const Scene s = make_scene_of(toy(), 6, i, Split::train, "shapes");
-    for (const Turn& t : s.turns) {
+    for (const Exchange& t : s.turns) {
       if (t.chinese) continue;
       const auto within = [&](const std::string& words) { return s.description.find(words) != std::string::npos; };
       if (t.from->id == "exists") CHECK((t.answer == "yes") == within(t.question.substr(13, t.question.size() - 15)));
@@ -203,7 +203,7 @@ TEST_CASE("toy world: guessing the commonest training answer stays below 0.30 in
   Counts by_template, by_question;
   for (const std::string& family : scene_families())
     for (std::uint64_t i = 0; i < 1000; ++i)
-      for (const Turn& t : make_scene_of(toy(), 1, i, Split::train, family).turns) {
+      for (const Exchange& t : make_scene_of(toy(), 1, i, Split::train, family).turns) {
         ++by_template[t.from->id][t.answer];
         ++by_question[t.question][t.answer];
       }
@@ -211,7 +211,7 @@ TEST_CASE("toy world: guessing the commonest training answer stays below 0.30 in
     int blind_template = 0, blind_question = 0;
     constexpr int n = 400;
     for (std::uint64_t i = 0; i < n; ++i) {
-      const Turn turn = make_test_question(toy(), 1, category, i).turn;
+      const Exchange turn = make_test_question(toy(), 1, category, i).turn;
       CHECK(turn.from->category == category);
       blind_template += turn.answer == commonest(by_template.at(turn.from->id));
       const auto same = by_question.find(turn.question);
@@ -241,7 +241,7 @@ TEST_CASE("toy world: every template is asked in training, Chinese ones in both 
   std::map<std::string, std::array<int, 2>> asked;
   for (std::uint64_t i = 0; i < 3000; ++i)
     for (const std::string mixture : {"default", "learned_last"})
-      for (const Turn& t : make_scene(toy(), 2, i, Split::train, mixture).turns) ++asked[t.from->id][t.chinese];
+      for (const Exchange& t : make_scene(toy(), 2, i, Split::train, mixture).turns) ++asked[t.from->id][t.chinese];
   for (const Template& t : toy().catalog.templates()) {
     INFO(t.id);
     CHECK(asked[t.id][0] > 0);
@@ -285,7 +285,7 @@ TEST_CASE("toy world: every question about a program gets the value that the pro
       const Scene s = make_scene_of(toy(), 8, i, i % 2 ? Split::test : Split::train, family);
       const auto values = run_program(s.description);
       REQUIRE(values.size() == (family == "three_lines" ? 3 : 2));
-      for (const Turn& t : s.turns) {
+      for (const Exchange& t : s.turns) {
         const std::size_t asked = t.question.find("what is the value of ");
         if (asked == t.question.npos) continue;
         const std::string name = t.question.substr(asked + 21, 1);
@@ -336,11 +336,11 @@ TEST_CASE("toy world: a stage takes the turns it should") {
   constexpr int n = 400;
   for (std::uint64_t i = 0; i < n; ++i) {
     const Scene s = make_scene(toy(), 1, i, Split::train);
-    const auto count = [](const std::vector<const Turn*>& turns, auto is) {
+    const auto count = [](const std::vector<const Exchange*>& turns, auto is) {
       return std::count_if(turns.begin(), turns.end(), is);
     };
-    const auto caption = [](const Turn* t) { return t->from->id == "caption"; };
-    const auto terse = [](const Turn* t) { return t->from->category == terse_category; };
+    const auto caption = [](const Exchange* t) { return t->from->id == "caption"; };
+    const auto terse = [](const Exchange* t) { return t->from->category == terse_category; };
     const auto mid = choose_turns(s, 1, i, Stage::midtrain), instruct = choose_turns(s, 1, i, Stage::instruct);
     CHECK(count(mid, caption) == 1);
     CHECK(mid.size() >= 3);

@@ -163,7 +163,7 @@ TEST_CASE("evaluate: every blind answer is that to the constant grey of the task
     const std::vector<Turn> turns = {{"user", "<image>\n" + q.question}, {"assistant", "A"}};
     const std::vector<std::int64_t> image_tokens = {patches.pixel_values.dim(0) / 4};
     const Encoded e = encode_conversation(f.processor.tokenizer(), turns, image_tokens);
-    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignore_label; });
+    const auto first = std::find_if(e.labels.begin(), e.labels.end(), [](auto l) { return l != ignored_label; });
     const std::vector<std::int64_t> prompt(e.ids.begin(), e.ids.begin() + (first - e.labels.begin()));
     return normalise(f.processor.tokenizer().decode(generate(
         *f.model, prompt, patches.pixel_values, {{1, patches.grid[1], patches.grid[2]}}, {.max_new_tokens = 6})));

@@ -16,7 +16,7 @@ namespace {
 // Memory that is never touched: addresses alone.
 struct Addresses {
   std::size_t left, next = 1 << 20, taken = 0;
-  Arena::Source source() {
+  Arena::Backing source() {
     return {.take = [this](std::size_t bytes) -> void* {
               if (bytes > left) return nullptr;
               left -= bytes, ++taken;

@@ -88,8 +88,8 @@ TEST_CASE("a conversation of several turns, a system turn and two pictures is th
   const Ids prompt = encode_chat(t, chat, image_tokens, {.add_generation_prompt = true, .line_after_picture = true});
   REQUIRE(prompt.size() < e.ids.size());
   CHECK(Ids(e.ids.begin(), e.ids.begin() + static_cast<std::ptrdiff_t>(prompt.size())) == prompt);
-  CHECK(e.labels[prompt.size() - 1] == ignore_label);
-  CHECK(e.labels[prompt.size()] != ignore_label);
+  CHECK(e.labels[prompt.size() - 1] == ignored_label);
+  CHECK(e.labels[prompt.size()] != ignored_label);
 }
 
 TEST_CASE("no messages give no system turn, and a system turn of one's own replaces the default") {

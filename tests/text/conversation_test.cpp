@@ -27,7 +27,7 @@ std::string learnt(const Encoded& e) {
   REQUIRE(e.ids.size() == e.labels.size());
   Ids ids;
   for (std::size_t t = 0; t < e.ids.size(); ++t) {
-    if (e.labels[t] == ignore_label) continue;
+    if (e.labels[t] == ignored_label) continue;
     CHECK(e.labels[t] == e.ids[t]);
     ids.push_back(e.labels[t]);
   }
@@ -55,7 +55,7 @@ TEST_CASE(
             "<|im_start|>assistant\nA box.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n"
             "<|im_start|>assistant\nYes<|im_end|>");
   CHECK(learnt(e) == "A box.<|im_end|>Yes<|im_end|>");
-  CHECK(e.labels.front() == ignore_label);
+  CHECK(e.labels.front() == ignored_label);
   CHECK(e.labels.back() == *tokenizer().eos());
 }
 
@@ -159,7 +159,7 @@ TEST_CASE(
     REQUIRE(tokenizer().decode(b.prefix, false).ends_with(prefix_ends[c]));
     for (std::size_t k = 0; k < singles.size(); ++k) {
       const Encoded single = encode_conversation(tokenizer(), singles[k], image_tokens[c]);
-      Ids ids = b.prefix, labels(b.prefix.size(), ignore_label);
+      Ids ids = b.prefix, labels(b.prefix.size(), ignored_label);
       ids.insert(ids.end(), b.branches[k].ids.begin(), b.branches[k].ids.end());
       labels.insert(labels.end(), b.branches[k].labels.begin(), b.branches[k].labels.end());
       CHECK(ids == single.ids);

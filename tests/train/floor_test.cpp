@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <numeric>
+
 #include "autograd/ops.h"
 #include "base/parallel.h"
+#include "kernels/cpu/peak.h"
 #include "tests/model/packed_rows.h"
 #include "train/objectives/language.h"
 #include "train/step_times.h"
@@ -13,7 +16,8 @@ using namespace ov::test;
 
 namespace {
 
-// A machine of round numbers: 1e9 multiply-adds a second, 1e6 for products that are transposed on the left, 1e8 bytes.
+// A machine of round numbers: 1e9 multiply-adds a second, 1e6 for products that are transposed on the left, 1e8 bytes,
+// 1e7 exponentials, 1e6 values of erf.
 struct KnownMachine {
   std::vector<std::array<std::int64_t, 3>> measured;
   Machine machine() {
@@ -21,18 +25,25 @@ struct KnownMachine {
               measured.push_back(mnk);
               return static_cast<double>(mnk[0] * mnk[1] * mnk[2]) / (trans_a ? 1e6 : 1e9);
             },
-            [] { return 1e8; }};
+            [] { return 1e8; }, [] { return 1e7; }, [] { return 1e6; }};
   }
 };
 
 template <class F>
-double floor_of(Floor& floor, F&& record) {
+Floor::Leaf floors_of(Floor& floor, F&& record) {
   Tape tape;
   OpTimes times;
   tape.measure(&times);
   const Var y = record(tape);
   if (tape.wants(y)) tape.backward(y, Tensor::zeros(y.shape(), Dtype::f32, cpu()));
-  return BatchTimes{.ops = {}, .floor = floor.leaf(times.done)}.floor_seconds();
+  return floor.leaf(times.done);
+}
+
+double sum_of(const OpTimes::Seconds& seconds) { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
+
+template <class F>
+double floor_of(Floor& floor, F&& record) {
+  return sum_of(floors_of(floor, record).floor);
 }
 
 Tensor some(const Shape& shape) { return Tensor::zeros(shape, Dtype::f32, cpu()); }
@@ -61,12 +72,17 @@ TEST_CASE("floor: products at the rate of their shape, attention as products of 
       return attention(t.input(some({9, 2, 8}), q), t.input(some({9, 2, 8})), t.input(some({9, 2, 8})), {segments, 1});
     });
   };
-  const double one = 2 * 8 * 81 / 1e9;  // a product for every head and visible pair
-  CHECK(attend(false) == doctest::Approx(2 * one).epsilon(1e-12));
-  CHECK(attend(true) == doctest::Approx(7 * one).epsilon(1e-12));
+  const double one = 2 * 8 * 81 / 1e9, exps = 2 * 81 / 1e7;  // a product and e^x for every head and visible pair
+  CHECK(attend(false) == doctest::Approx(2 * one + exps).epsilon(1e-12));
+  CHECK(attend(true) == doctest::Approx(7 * one + 2 * exps).epsilon(1e-12));
+  // A value of erf forward, one of each backward: longer than the bytes take, which the plain floor counts alone.
+  const Floor::Leaf g = floors_of(floor, [&](Tape& t) { return gelu(t.input(some({5, 7}), true)); });
+  CHECK(sum_of(g.floor) == doctest::Approx(35 * (2 / 1e6 + 1 / 1e7)).epsilon(1e-12));
+  CHECK(sum_of(g.plain) == doctest::Approx(5 * 35 * 4 / 1e8).epsilon(1e-12));
+  // One of e^x in either pass; backward the bytes take longer.
   CHECK(floor_of(floor, [&](Tape& t) {
-          return gelu(t.input(some({5, 7}), true));
-        }) == doctest::Approx(5 * 5 * 7 * 4 / 1e8).epsilon(1e-12));
+          return gelu(t.input(some({5, 7}), true), kernels::GeluForm::quick);
+        }) == doctest::Approx(35 / 1e7 + 3 * 35 * 4 / 1e8).epsilon(1e-12));
 }
 
 TEST_CASE("floor: the update zeroes and adds every leaf's gradients and moves AdamW's arrays, on all threads") {
@@ -91,6 +107,10 @@ TEST_CASE("floor: the measured machine takes longer for more, and no product in 
   CHECK(2.0 * 256 * 256 * 256 / large < 1e12);
   CHECK(m.bandwidth() > 1e7);
   CHECK(m.bandwidth() < 1e12);
+  for (const auto& rate : {m.exp_rate, m.erf_rate}) {
+    CHECK(rate() > 1e6);
+    CHECK(rate() < kernels::cpu::fma_peak_flops(1) / 8);  // each takes more than four multiply-adds
+  }
 }
 
 TEST_CASE(

@@ -51,6 +51,7 @@ const OpRow cluster_loss_row = {
           cluster_loss(z, Tensor::of(roles, {4, S}, z.value.device()), e.numbers({0.5, 1, 0.75, 0}, {4}), 2.5).loss};
     },
     .tolerance = 1e-7,
+    .cost = moved_once_with_exp,
 };
 
 }  // namespace ov

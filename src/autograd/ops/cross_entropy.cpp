@@ -48,6 +48,7 @@ const OpRow cross_entropy_row = {
       return {cross_entropy(e.input({N, V}), e.integers(targets, {N}), e.numbers(weights, {N}), 2.5).loss};
     },
     .tolerance = 1e-8,
+    .cost = moved_once_with_exp,
 };
 
 }  // namespace ov

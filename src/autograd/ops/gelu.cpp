@@ -7,10 +7,14 @@ Var gelu(const Var& x, kernels::GeluForm form) {
   const Tensor y = Tensor::like(x.value);
   kernels::gelu_forward({.y = y, .x = x.value, .form = form});
 
-  return record(
-      {.op = Op::gelu, .inputs = {x}, .outputs = {y}, .saved = {x.value}, .backward = [form](const Node& n, Grads& d) {
-         kernels::gelu_backward({.dx = d.in[0], .dy = d.out[0], .x = n.saved[0], .form = form});
-       }});
+  return record({.op = Op::gelu,
+                 .inputs = {x},
+                 .outputs = {y},
+                 .saved = {x.value},
+                 .form = static_cast<int>(form),
+                 .backward = [form](const Node& n, Grads& d) {
+                   kernels::gelu_backward({.dx = d.in[0], .dy = d.out[0], .x = n.saved[0], .form = form});
+                 }});
 }
 
 extern const OpRow gelu_row;
@@ -22,6 +26,14 @@ const OpRow gelu_row = {
       return {gelu(x), gelu(x, kernels::GeluForm::quick)};
     },
     .tolerance = 1e-8,
+    .cost =
+        [](const Node& n) {
+          if (n.form == static_cast<int>(kernels::GeluForm::quick)) return moved_once_with_exp(n);
+          Cost c = moved_once(n);
+          c.forward_values.erf = n.input_shapes[0].numel();
+          if (c.backward_bytes > 0) c.backward_values = {c.forward_values.erf, c.forward_values.erf};
+          return c;
+        },
 };
 
 }  // namespace ov

@@ -54,6 +54,12 @@ const OpRow route_row = {
       return {normalised.weights, plain.weights, plain.probabilities};
     },
     .tolerance = 1e-7,
+    .cost =
+        [](const Node& n) {
+          Cost c = moved_once_with_exp(n);
+          c.backward_values = {};  // the probabilities are saved
+          return c;
+        },
 };
 
 }  // namespace ov

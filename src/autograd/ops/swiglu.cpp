@@ -28,6 +28,7 @@ const OpRow swiglu_row = {
       return {swiglu(e.input(shape), e.input(shape))};
     },
     .tolerance = 1e-8,
+    .cost = moved_once_with_exp,
 };
 
 }  // namespace ov

@@ -85,9 +85,7 @@ std::string PackIndex::checksum() const {
   add(patches);
   add(packs.begin);
   add(packs.item);
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(sum));
-  return text;
+  return hex16(sum);
 }
 
 void PackIndex::write(const std::string& path) const {

@@ -67,17 +67,17 @@ std::string join(const Words& words, const std::string& between) {
   return out;
 }
 
-std::string box_answer(Box b) {
+std::string box_answer(Rect b) {
   const auto patches = [](int pixels) { return std::to_string((pixels + patch / 2) / patch); };
   return patches(b.x1) + " , " + patches(b.y1) + " , " + patches(b.x2) + " , " + patches(b.y2);
 }
 
-std::string place_across(Box b, int width) {
+std::string place_across(Rect b, int width) {
   static const char* const kColumn[] = {"left", "center", "right"};
   return kColumn[std::min(2, 3 * (b.x1 + b.x2) / (2 * width))];
 }
 
-std::string place(Box b, int width, int height) {
+std::string place(Rect b, int width, int height) {
   static const char* const kRow[] = {"top", "middle", "bottom"};
   return cat(kRow[std::min(2, 3 * (b.y1 + b.y2) / (2 * height))], " ", place_across(b, width));
 }

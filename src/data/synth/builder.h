@@ -23,8 +23,8 @@ class SceneBuilder {
   Canvas& begin(int width, int height, Color background);
   Canvas& canvas() { return *canvas_; }
 
-  void object(Box box, const std::string& label) { regions_.push_back({box, label, false}); }
-  void text(Box box, const std::string& string) { regions_.push_back({box, string, true}); }
+  void object(Rect box, const std::string& label) { regions_.push_back({box, label, false}); }
+  void text(Rect box, const std::string& string) { regions_.push_back({box, string, true}); }
   // Characters one per cell from the top left corner (x, y), each up to `jitter` pixels further right.
   void write(const std::string& string, int x, int y, Color color, int advance = cell, int jitter = 2);
   // A text region for every character that write() placed.
@@ -42,7 +42,7 @@ class SceneBuilder {
   const Catalog& catalog_;
   std::optional<Canvas> canvas_;
   std::string description_;
-  std::vector<Turn> turns_;
+  std::vector<Exchange> turns_;
   std::vector<Region> regions_;
 };
 
@@ -52,10 +52,10 @@ std::string digits(int n);                 // "5 0"
 std::string spaced(const std::string& s);  // "A B C"
 std::string join(const Words& words, const std::string& between = " ");
 // "x1 , y1 , x2 , y2" in patches, rounded to the nearest.
-std::string box_answer(Box box);
+std::string box_answer(Rect box);
 // "top left" .. "bottom right": the third of the picture that holds the box's centre.
-std::string place(Box box, int width, int height);
-std::string place_across(Box box, int width);  // "left", "center" or "right"
+std::string place(Rect box, int width, int height);
+std::string place_across(Rect box, int width);  // "left", "center" or "right"
 
 // "7 + 2 =" and "9".
 std::pair<std::string, std::string> arithmetic_line(Draws& draws);

@@ -77,7 +77,7 @@ void Canvas::set(int x, int y, Color c) {
   p[2] = static_cast<std::uint8_t>(c.b);
 }
 
-void Canvas::fill(Box box, Color c) {
+void Canvas::fill(Rect box, Color c) {
   paint(box, c, [](int, int) { return true; });
 }
 

@@ -17,7 +17,7 @@ struct Color {
   int r = 0, g = 0, b = 0;
 };
 
-struct Box {
+struct Rect {
   int x1 = 0, y1 = 0, x2 = 0, y2 = 0;
 };
 
@@ -51,12 +51,12 @@ class Canvas {
   Color at(int x, int y) const;
 
   void set(int x, int y, Color c);
-  void fill(Box box, Color c);
+  void fill(Rect box, Color c);
   void draw(ShapeKind shape, int x, int y, int size, Color c);
   void draw(const Bitmap& bitmap, int x, int y, Color c);
   // Every pixel of `box` for which in(x, y), counted from the box's corner, is true.
   template <class F>
-  void paint(Box box, Color c, F in) {
+  void paint(Rect box, Color c, F in) {
     for (int y = box.y1; y < box.y2; ++y)
       for (int x = box.x1; x < box.x2; ++x)
         if (in(x - box.x1, y - box.y1)) set(x, y, c);

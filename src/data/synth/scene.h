@@ -19,7 +19,8 @@ namespace ov::synth {
 
 enum class Split { train, test };
 
-struct Turn {
+// A question and its answer.
+struct Exchange {
   const Template* from = nullptr;  // of the ToyWorld, which must outlive the turn
   std::string question, answer;
   bool chinese = false;
@@ -27,7 +28,7 @@ struct Turn {
 
 // What region cluster discrimination learns from: an object with its class, or text with its string.
 struct Region {
-  Box box;  // pixels, inside the picture
+  Rect box;  // pixels, inside the picture
   std::string label;
   bool is_text = false;
 };
@@ -36,7 +37,7 @@ struct Scene {
   std::string family;
   std::string description;  // the English caption
   Image image;
-  std::vector<Turn> turns;  // every question the scene can answer: the caption first, terse ones among them
+  std::vector<Exchange> turns;  // every question the scene can answer: the caption first, terse ones among them
   std::vector<Region> regions;
 };
 

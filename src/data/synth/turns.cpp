@@ -10,11 +10,11 @@ namespace ov::synth {
 
 namespace {
 
-using Chosen = std::vector<const Turn*>;
+using Chosen = std::vector<const Exchange*>;
 
-bool is_caption(const Turn& t) { return t.from->id == "caption"; }
-bool is_hard(const Turn* t) { return t->from->hard; }
-bool is_terse(const Turn& t) { return t.from->category == terse_category; }
+bool is_caption(const Exchange& t) { return t.from->id == "caption"; }
+bool is_hard(const Exchange* t) { return t->from->hard; }
+bool is_terse(const Exchange& t) { return t.from->category == terse_category; }
 
 void append(Chosen& to, Chosen from, std::size_t limit, Draws& draws) {
   draws.shuffle(from);
@@ -23,10 +23,10 @@ void append(Chosen& to, Chosen from, std::size_t limit, Draws& draws) {
 
 }  // namespace
 
-std::vector<const Turn*> choose_turns(const Scene& scene, std::uint64_t seed, std::uint64_t index, Stage stage) {
+std::vector<const Exchange*> choose_turns(const Scene& scene, std::uint64_t seed, std::uint64_t index, Stage stage) {
   Draws draws(seed, stage == Stage::midtrain ? "synth midtrain turns" : "synth instruct turns", index);
   Chosen captions, terse, questions, chosen;
-  for (const Turn& t : scene.turns) (is_caption(t) ? captions : is_terse(t) ? terse : questions).push_back(&t);
+  for (const Exchange& t : scene.turns) (is_caption(t) ? captions : is_terse(t) ? terse : questions).push_back(&t);
 
   if (stage == Stage::midtrain) {
     chosen = captions;
@@ -58,11 +58,11 @@ TextSample make_text(const ToyWorld& toy, std::uint64_t seed, std::uint64_t inde
   }
   const Scene scene = make_scene(toy, seed, index, Split::train, mixture);
   Chosen answered, chosen;
-  for (const Turn& t : scene.turns)
+  for (const Exchange& t : scene.turns)
     if (!is_caption(t) && t.from->from_caption) answered.push_back(&t);
   append(chosen, answered, 10, draws);
   sample.prefix = scene.description;
-  for (const Turn* t : chosen) sample.turns.emplace_back(t->question, t->answer);
+  for (const Exchange* t : chosen) sample.turns.emplace_back(t->question, t->answer);
   return sample;
 }
 
@@ -84,8 +84,8 @@ TestQuestion make_test_question(const ToyWorld& toy, std::uint64_t seed, const s
 
   for (std::uint64_t attempt = 0; attempt < 256; ++attempt) {
     Scene scene = make_scene_of(toy, seed, (number << 28) + index * 256 + attempt, Split::test, family);
-    std::vector<Turn> fitting;
-    for (const Turn& t : scene.turns)
+    std::vector<Exchange> fitting;
+    for (const Exchange& t : scene.turns)
       if (t.from == &wanted) fitting.push_back(t);
     if (!fitting.empty()) return {std::move(scene), draws.pick(fitting)};
   }

@@ -13,7 +13,7 @@ namespace ov::synth {
 enum class Stage { midtrain, instruct };
 
 // Pointers into `scene`. The choice depends on (seed, index, stage) alone.
-std::vector<const Turn*> choose_turns(const Scene& scene, std::uint64_t seed, std::uint64_t index, Stage stage);
+std::vector<const Exchange*> choose_turns(const Scene& scene, std::uint64_t seed, std::uint64_t index, Stage stage);
 
 // A document without a picture: up to 10 questions about a caption that the caption answers; one document in five is 14
 // written sums instead, with an empty prefix. Captions come from the training split.
@@ -30,7 +30,7 @@ TextSample make_text(const ToyWorld& toy, std::uint64_t seed, std::uint64_t inde
 // Throws input_error for an unknown category.
 struct TestQuestion {
   Scene scene;
-  Turn turn;
+  Exchange turn;
 };
 TestQuestion make_test_question(const ToyWorld& toy, std::uint64_t seed, const std::string& category,
                                 std::uint64_t index);

@@ -33,7 +33,7 @@ Picture encode(const Image& image, std::int64_t number) {
 // A plain write: the directory as a whole is made durable when everything stands in it.
 void write_plain(const std::string& path, const std::string& bytes) { AppendFile(path, 0).append(bytes); }
 
-Json messages(const std::vector<const Turn*>& turns) {
+Json messages(const std::vector<const Exchange*>& turns) {
   Json list = Json::array();
   for (std::size_t i = 0; i < turns.size(); ++i) {
     list.push(Json::object({{"role", "user"}, {"content", (i == 0 ? "<image>\n" : "") + turns[i]->question}}));
@@ -42,7 +42,7 @@ Json messages(const std::vector<const Turn*>& turns) {
   return list;
 }
 
-Json box_json(const Box& b) {
+Json box_json(const Rect& b) {
   Json box = Json::array();
   for (int v : {b.x1, b.y1, b.x2, b.y2}) box.push(v);
   return box;
@@ -65,7 +65,7 @@ class Writer {
               make_scene(toy_, options_.seed, index, Split::train, toy_.catalog.instruct_mixture(options_.mixture, i));
           QuestionAnswers turns;
           Sample s;
-          for (const Turn* t : choose_turns(scene, options_.seed, index, Stage::instruct)) {
+          for (const Exchange* t : choose_turns(scene, options_.seed, index, Stage::instruct)) {
             turns.emplace_back(t->question, t->answer);
             s.templates.push_back(t->from->id);
             s.answers.push_back(t->answer);

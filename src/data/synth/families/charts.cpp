@@ -25,7 +25,7 @@ void draw_bars(SceneBuilder& s) {
   Words described;
   for (std::size_t i = 0; i < colors.size(); ++i) {
     const int x = cell * static_cast<int>(i) + draws.between(4, 8);
-    const Box bar{x, kBaseline - patch * values[i], x + 16, kBaseline};
+    const Rect bar{x, kBaseline - patch * values[i], x + 16, kBaseline};
     canvas.fill(bar, s.tint(colors[i]));
     described.push_back(colors[i] + " bar " + digits(values[i]));
     s.object(bar, described.back());

@@ -65,7 +65,7 @@ void draw_sign(SceneBuilder& s) {
   Canvas& canvas = s.begin(4 * cell, 3 * cell);
   const int x = std::clamp(s.draws.lattice(patch, 6, -1, 1), 0, canvas.width() - kSign);
   const int y = std::clamp(s.draws.lattice(patch, 4, -1, 1), 0, canvas.height() - kSign);
-  const Box box{x, y, x + kSign, y + kSign};
+  const Rect box{x, y, x + kSign, y + kSign};
   std::string meaning, limit;
   if (s.draws.percent(40)) {
     limit = std::to_string(10 * s.draws.between(2, 9));

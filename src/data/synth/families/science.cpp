@@ -15,7 +15,7 @@ void draw_thermometer(SceneBuilder& s) {
   canvas.draw(ShapeKind::circle, x - 2, 92, patch, liquid);
   canvas.fill({x + 2, 84 - patch * value, x + 8, 100}, liquid);
   const std::string reading = digits(10 * value);
-  const Box box{x - 2, 8, x + 15, 106};
+  const Rect box{x - 2, 8, x + 15, 106};
   s.object(box, color + " thermometer " + reading);
 
   s.describe(place_across(box, canvas.width()) + " " + color + " thermometer " + reading);
@@ -33,7 +33,7 @@ void draw_beaker(SceneBuilder& s) {
   canvas.fill({x, 78, x + 40, 80}, ink);
   canvas.fill({x + 2, 78 - patch * value, x + 38, 78}, s.tint(color));
   for (int mark = 1; mark <= 5; ++mark) canvas.fill({x + 28, 78 - patch * mark, x + 38, 79 - patch * mark}, ink);
-  const Box box{x, 6, x + 40, 80};
+  const Rect box{x, 6, x + 40, 80};
   s.object(box, color + " beaker " + digits(value));
 
   s.describe(place_across(box, canvas.width()) + " beaker " + color + " liquid level " + digits(value));

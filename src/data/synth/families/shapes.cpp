@@ -10,7 +10,7 @@ namespace {
 
 struct Object {
   std::string color, shape, size, place;
-  Box box;
+  Rect box;
 
   std::string described() const { return place + " " + size + " " + color + " " + shape; }
 };
@@ -62,7 +62,7 @@ Object place_object(SceneBuilder& s, const Look& look, int column, int row) {
     y = std::clamp(y + draws.lattice(patch, 2, -1, 1), 0, canvas.height() - size);
   }
   canvas.draw(shape_of(look.shape), x, y, size, s.tint(look.color));
-  const Box box{x, y, x + size, y + size};
+  const Rect box{x, y, x + size, y + size};
   return {look.color, look.shape, large ? "large" : "small", place(box, canvas.width(), canvas.height()), box};
 }
 

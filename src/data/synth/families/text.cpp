@@ -7,7 +7,7 @@ namespace {
 
 struct Line {
   std::string color, string;
-  Box box;
+  Rect box;
 };
 
 // Letters that alternate between vowels and consonants, or digits.
@@ -27,7 +27,7 @@ Line draw_line(SceneBuilder& s, int row, const std::string& color) {
   const int y = std::clamp(cell * row + s.draws.lattice(patch, 2, -1, 1), 0, height - patch);
   s.write(string, x, y, s.tint(color));
   const int n = static_cast<int>(string.size());
-  const Box box{x, y, std::min(width, x + cell * n - patch), y + patch};
+  const Rect box{x, y, std::min(width, x + cell * n - patch), y + patch};
   s.text(box, string);
   if (n > 1) s.text_of_each(string, x, y);
   return {color, string, box};
