@@ -1,6 +1,6 @@
 // What an operation costs, by which of its inputs want a gradient: multiply-adds of its matrix products, values of e^x
-// and erf x, each as dear as a dozen multiply-adds, and bytes that it moves at the least. The tape counts products with it, train/floor.h turns it into seconds, `plan` and MFU print
-// it.
+// and erf x, each as dear as a dozen multiply-adds, and bytes that it moves at the least. The tape counts products with
+// it, train/floor.h turns it into seconds, `plan` and MFU print it.
 #pragma once
 #include <array>
 
@@ -46,7 +46,7 @@ Cost moved_rows(const Node& n);
 Cost nothing_moved(const Node& n);
 // moved_once, and e^x of every element of the first input in either pass.
 Cost moved_once_with_exp(const Node& n);
-// q [T,H,D]: an exponential for every head and pair in either pass; two products of tiles forward (scores, output), four
+// q [T,H,D]: e^x for every head and pair in either pass; two products of tiles forward (scores, output), four
 // backward and the scores again, whichever of q, k and v want a gradient, as the kernels compute all three of them or
 // none.
 Cost attention_cost(const Node& n);

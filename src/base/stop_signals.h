@@ -9,8 +9,8 @@
 
 namespace ov {
 
-// What a process that stopped at the signal's wish ends with: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM, as shells
-// have it.
+// What a process that stopped at the signal's wish ends with: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM, as
+// shells have it.
 inline Exit stopped_by(int signal) { return static_cast<Exit>(128 + signal); }
 
 class StopSignals {

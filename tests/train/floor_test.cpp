@@ -6,6 +6,7 @@
 
 #include "autograd/ops.h"
 #include "base/parallel.h"
+#include "kernels/cpu/peak.h"
 #include "tests/model/packed_rows.h"
 #include "train/objectives/language.h"
 #include "train/step_times.h"
@@ -15,8 +16,8 @@ using namespace ov::test;
 
 namespace {
 
-// A machine of round numbers: 1e9 multiply-adds a second, 1e6 for products that are transposed on the left, 1e8 bytes, 1e7
-// exponentials, 1e6 values of erf.
+// A machine of round numbers: 1e9 multiply-adds a second, 1e6 for products that are transposed on the left, 1e8 bytes,
+// 1e7 exponentials, 1e6 values of erf.
 struct KnownMachine {
   std::vector<std::array<std::int64_t, 3>> measured;
   Machine machine() {
@@ -108,7 +109,7 @@ TEST_CASE("floor: the measured machine takes longer for more, and no product in 
   CHECK(m.bandwidth() < 1e12);
   for (const auto& rate : {m.exp_rate, m.erf_rate}) {
     CHECK(rate() > 1e6);
-    CHECK(rate() < 1e12);
+    CHECK(rate() < kernels::cpu::fma_peak_flops(1) / 8);  // each takes more than four multiply-adds
   }
 }
 
