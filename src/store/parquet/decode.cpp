@@ -189,7 +189,8 @@ void plain(std::string_view bytes, std::int64_t n, const ParquetLeaf& leaf, Parq
       for (std::uint64_t i = 0; i < count; ++i) out->bytes.push_back(in.take(static_cast<std::uint64_t>(leaf.width)));
       break;
   }
-  // What is left is no fault: fastparquet writes 8 bytes more than its values take.
+  // fastparquet leaves 8 bytes of zeros. Anything else would mean that what was read are not the values.
+  if (in.rest.find_first_not_of('\0') != in.rest.npos) input_error(in.rest.size(), " bytes are left behind its values");
 }
 
 // Byte k of every value, one stream after the other.
