@@ -95,7 +95,7 @@ TEST_CASE("rl: every level of mathematics accepts what is its own, and keeps the
   CHECK(level("No Solution", "no solution") == "text");
   CHECK(level("1,234.50", "1234.5") == "number");
   CHECK(level("2.6666667", "8/3") == "number");
-  CHECK(level("2.67", "8/3") == "rounded");
+  CHECK(level("2.6667", "8/3") == "rounded");
   CHECK(level("$(x+8)^2$", "$x^2+16x+64$") == "symbolic");
   CHECK(level("$\\frac{x^2-1}{x-1}$", "$x+1$") == "symbolic");
   CHECK(level("$8 < x$", "$(8,\\infty)$") == "symbolic");

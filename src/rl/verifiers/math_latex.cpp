@@ -170,8 +170,9 @@ Value Reader::unary(bool no_functions) {
     const E& l = factors[i];
     const bool mixed = l->kind == XK::number && l->number.q == 1 && e->kind == XK::number && e->number.p > 0;
     if (mixed) {  // 2 \frac{1}{2}
-      const __int128 p = l->number.p * e->number.q;
-      e = number(l->number.p < 0 ? p - e->number.p : p + e->number.p, e->number.q);
+      const auto both = exact(node(XK::add, {l, l->number.p < 0 ? negative(e) : e}));
+      if (!both) throw Unreadable{};  // beyond 128 bits
+      e = number(both->p, both->q);
     } else e = flat_product(l, e);
   }
   return of(e);

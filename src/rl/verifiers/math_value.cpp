@@ -67,6 +67,8 @@ Complex function_value(const std::string& f, const std::vector<Complex>& x) {
     return best;
   }
   if (f == "gcd" || f == "lcm") {
+    for (const Complex& v : x)
+      if (!(std::abs(v.real()) < 1e9L) || x.size() > 2) return nan;
     auto g = std::llround(z.real());
     for (std::size_t i = 1; i < x.size(); ++i)
       g = f == "gcd" ? std::gcd(g, std::llround(x[i].real())) : std::lcm(g, std::llround(x[i].real()));
