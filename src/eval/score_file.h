@@ -5,8 +5,8 @@
 // lmms-eval wrote with --log_samples ({"resps" or "filtered_resps", "target"}).
 //
 //   OUT                 the same lines with what scoring adds. A directory: <date>_samples_<task>.jsonl in it
-//   OUT.results.json    metrics as lmms-eval writes them: {"results": {task: {"metric,filter", "metric_stderr,filter",
-//   <date>_results.json ...}}, "n-samples", ...}, and in full under "metrics", with the rules ("compat") that were used, the
+//   OUT.results.json    metrics as lmms-eval writes them: {"results": {task: {"metric,filter", ...}}, "n-samples",
+//   <date>_results.json ...}, and in full under "metrics", with the rules ("compat") that were used, the
 //                       lines at which their code raises ("errors", scored as wrong) and those that only a judge could
 //                       score ("asked_judge", not scored)
 #pragma once
