@@ -200,3 +200,15 @@ TEST_CASE("golden scorers: exact match with each of its options") {
     }
   CHECK(compared > 0);
 }
+
+TEST_CASE("golden scorers: white space, numbers and capitals are Python's") {
+  const auto number = [](python::View s) { return python::to_float(s).value_or(-1); };
+  for (const char32_t c : {U'\x1c', U'\x1f', U'\x85', U'\u00a0', U'\u3000', U'\u2028'}) CHECK(python::is_space(c));
+  for (const char32_t c : {U'\u200b', U'\u180e', U'\ufeff', U'\x1b'}) CHECK_FALSE(python::is_space(c));
+  CHECK(number(U"\u2003\u0661.5\u3000") == 1.5);
+  CHECK(number(U"1_0e1_0") == 1e11);
+  for (const python::View no : {U"\x1c1", U"1__0", U"_1", U"0x10", U"1e", U".", U""}) CHECK(number(no) == -1);
+  CHECK(python::utf8(python::lower(U"\u039f\u03a3 \u0130")) == "\u03bf\u03c2 i\u0307");
+  CHECK(python::repr(1e16) == "1e+16");
+  CHECK(python::repr(2) == "2.0");
+}

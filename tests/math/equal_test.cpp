@@ -7,7 +7,8 @@ using namespace ov;
 using namespace ov::math;
 
 TEST_CASE("math: the same number in other words") {
-  const std::pair<const char*, const char*> same[] = {{"1/2", "\\frac{1}{2}"},
+  const std::pair<const char*, const char*> same[] = {{"\\sqrt{\\frac{1}{2}}", "\\frac{\\sqrt{2}}{2}"},
+                                                      {"1/2", "\\frac{1}{2}"},
                                                       {"0.5", "50\\%"},
                                                       {"\\sqrt{8}", "2\\sqrt{2}"},
                                                       {"\\frac{1}{\\sqrt{2}}", "\\frac{\\sqrt2}{2}"},
@@ -36,8 +37,9 @@ TEST_CASE("math: the same number in other words") {
 
 TEST_CASE("math: other numbers, other brackets, other letters") {
   const std::pair<const char*, const char*> different[] = {
-      {"1/2", "1/3"}, {"\\sqrt{2}", "\\sqrt{3}"}, {"2\\pi", "6"},   {"(1,2)", "[1,2]"}, {"(1,2)", "(2,1)"},
-      {"x", "y"},     {"\\{1,1\\}", "\\{1,2\\}"}, {"3", "1 and 2"}, {"0.3333", "1/3"},  {"x^2", "x^3"}};
+      {"1/2", "1/3"},     {"\\sqrt{2}", "\\sqrt{3}"}, {"2\\pi", "6"}, {"(1,2)", "[1,2]"},
+      {"(1,2)", "(2,1)"}, {"(1,2]", "[1,2]"},         {"x", "y"},     {"\\{1,1\\}", "\\{1,2\\}"},
+      {"3", "1 and 2"},   {"0.3333", "1/3"},          {"x^2", "x^3"}};
   for (const auto& [a, b] : different) {
     INFO(a, " ", b);
     CHECK(compare(a, b, Level::whole) == Verdict::different);
