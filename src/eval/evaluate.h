@@ -7,10 +7,11 @@
 // greedily. Each picture is encoded once. Questions run side by side in one engine: the same bits as one by one, so
 // eval.json and predictions.jsonl are the same bytes for any number of threads and any batch.
 //
-//   eval.json          {"categories": {NAME: {"n", "accuracy", "blind_accuracy", "blind_commonest", "blind_grey"}},
-//                       "mean", "templates": {NAME: {"category", "n", "accuracy"}}, "rejects", "model_sha256",
-//                       "expected_sha256", "same_as_expected"}; blind_accuracy is the larger of the two baselines,
-//                       mean that of the categories' accuracies; the last two are there when a value was expected
+//   eval.json          {"categories": {NAME: {"n", "accuracy", "stderr", "blind_accuracy", "blind_commonest",
+//                       "blind_grey"}}, "mean", "mean_stderr", "templates": {NAME: {"category", "n", "accuracy",
+//                       "stderr"}}, "rejects", "model_sha256", "expected_sha256", "same_as_expected"}; blind_accuracy
+//                       is the larger of the two baselines, mean that of the categories' accuracies, stderr null for
+//                       one question; the last two are there when a value was expected
 //   predictions.jsonl  {"id", "category", "template", "image", "question", "answer", "prediction", "grey_prediction",
 //                       "scorer", "score"}, in the order of the questions
 #pragma once

@@ -1,11 +1,13 @@
 // What an evaluation came to: the two files, the table, and the name of the model by its content.
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 
 #include "base/io/file.h"
 #include "base/sha256.h"
 #include "eval/evaluate.h"
+#include "eval/scorers/statistics.h"
 
 namespace ov {
 namespace {
@@ -13,8 +15,13 @@ namespace {
 struct Mean {
   std::int64_t n = 0;
   double score = 0, grey = 0, commonest = 0;  // sums
-  void add(const Answered& a) { ++n, score += a.score, grey += a.grey_score, commonest += a.commonest_score; }
+  std::vector<double> scores = {};
+  void add(const Answered& a) {
+    ++n, score += a.score, grey += a.grey_score, commonest += a.commonest_score;
+    scores.push_back(a.score);
+  }
   double of(double sum) const { return n ? sum / static_cast<double>(n) : 0; }
+  Json stderr_of_mean() const { return n > 1 ? Json(public_tasks::mean_stderr(scores)) : Json(); }
 };
 
 // In order of first appearance.
@@ -33,23 +40,29 @@ std::vector<std::pair<std::string, Mean>> means(const std::vector<Answered>& ans
 
 Json Evaluation::json() const {
   Json categories = Json::object(), templates = Json::object();
-  double sum = 0;
+  double sum = 0, variance = 0;
   const auto by_category = means(answers, [](const Answered& a) { return a.question.category; });
   for (const auto& [name, m] : by_category) {
     categories.set(name, Json::object({{"n", m.n},
                                        {"accuracy", m.of(m.score)},
+                                       {"stderr", m.stderr_of_mean()},
                                        {"blind_accuracy", std::max(m.of(m.commonest), m.of(m.grey))},
                                        {"blind_commonest", m.of(m.commonest)},
                                        {"blind_grey", m.of(m.grey)}}));
     sum += m.of(m.score);
+    if (m.n > 1) variance += std::pow(m.stderr_of_mean().as_double(), 2);
     const auto within = [&name = name](const Answered& a) { return a.question.category == name; };
     std::vector<Answered> own;
     std::copy_if(answers.begin(), answers.end(), std::back_inserter(own), within);
     for (const auto& [id, t] : means(own, [](const Answered& a) { return a.question.from_template; }))
-      templates.set(id, Json::object({{"category", name}, {"n", t.n}, {"accuracy", t.of(t.score)}}));
+      templates.set(
+          id,
+          Json::object({{"category", name}, {"n", t.n}, {"accuracy", t.of(t.score)}, {"stderr", t.stderr_of_mean()}}));
   }
+  const double k = std::max(1.0, static_cast<double>(by_category.size()));
   return Json::object({{"categories", categories},
-                       {"mean", by_category.empty() ? 0 : sum / static_cast<double>(by_category.size())},
+                       {"mean", sum / k},
+                       {"mean_stderr", std::sqrt(variance) / k},
                        {"templates", templates},
                        {"rejects", rejects.json()}});
 }
@@ -112,15 +125,21 @@ Json write_evaluation(const Evaluation& evaluation, const std::string& model_sha
 
 std::string evaluation_text(const Json& eval) {
   std::ostringstream table;
-  table << "category                  questions  accuracy  blind: commonest   grey\n"
+  table << "category                  questions  accuracy  blind: commonest   grey  stderr\n"
         << std::fixed << std::setprecision(3);
   const auto share = [](const Json& object, const char* key) { return object.at(key).as_double(); };
+  const auto error = [](const Json& object, const char* key) {  // files of before have none
+    const Json* e = object.find(key);
+    return e && e->is_number() ? cat(std::fixed, std::setprecision(3), std::setw(8), e->as_double()) : std::string();
+  };
   for (const auto& [name, c] : eval.at("categories").members())
     table << std::left << std::setw(26) << name << std::right << " " << std::setw(8) << c.at("n").as_int() << " "
           << std::setw(9) << share(c, "accuracy") << " " << std::setw(17) << share(c, "blind_commonest") << " "
-          << std::setw(6) << share(c, "blind_grey") << "\n";
+          << std::setw(6) << share(c, "blind_grey") << error(c, "stderr") << "\n";
   table << std::left << std::setw(35) << "mean of the categories" << std::right << " " << std::setw(9)
-        << share(eval, "mean") << "\n";
+        << share(eval, "mean");
+  if (const std::string e = error(eval, "mean_stderr"); !e.empty()) table << std::string(24, ' ') << e;
+  table << "\n";
   std::string out = table.str();
   std::string rejects;
   for (const auto& [reason, n] : eval.at("rejects").members())

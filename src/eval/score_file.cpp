@@ -178,7 +178,8 @@ Json score_file(const ScoreFileOptions& options) {
 std::string score_text(const Json& results) {
   std::ostringstream table;
   table << std::left << std::setw(44) << (results.at("task").as_string() + ", " + results.at("compat").as_string())
-        << std::right << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n" << "\n";
+        << std::right << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n"
+        << "\n";
   const auto cell = [](const Json* v) -> std::string {
     if (!v) return "";
     if (!v->is_number()) return v->is_string() ? v->as_string() : v->dump();

@@ -5,8 +5,8 @@
 // lmms-eval wrote with --log_samples ({"resps" or "filtered_resps", "target"}).
 //
 //   OUT                 the same lines with what scoring adds. A directory: <date>_samples_<task>.jsonl in it
-//   OUT.results.json    metrics as lmms-eval writes them, {"results": {task: {"metric,filter", "metric_stderr,filter"}},
-//   <date>_results.json "n-samples", ...}, and in full under "metrics", with the rules ("compat") that were used, the
+//   OUT.results.json    metrics as lmms-eval writes them: {"results": {task: {"metric,filter", ...}}, "n-samples",
+//   <date>_results.json ...}, and in full under "metrics", with the rules ("compat") that were used, the
 //                       lines at which their code raises ("errors", scored as wrong) and those that only a judge could
 //                       score ("asked_judge", not scored)
 #pragma once
@@ -26,8 +26,8 @@ struct ScoreFileOptions {
 Json score_file(const ScoreFileOptions& options);
 std::string score_text(const Json& results);  // for a terminal
 
-// {"n", "first", "second", "only_first", "only_second", "p"}: McNemar's test over the lines whose "id" is in both (lines
-// without one pair by their order). Throws input_error when none is.
+// {"n", "first", "second", "only_first", "only_second", "p"}: McNemar's test over the lines whose "id" is in both
+// (lines without one pair by their order). Throws input_error when none is.
 Json compare_runs(const public_tasks::Lines& first, const public_tasks::Lines& second, const std::string& names);
 std::string compare_text(const Json& comparison);
 public_tasks::Lines read_lines(const std::string& path);

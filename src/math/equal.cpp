@@ -53,7 +53,8 @@ void find_formulas(std::string_view s, std::optional<Span>& best) {
     for (std::size_t at = s.find(open); at != s.npos;) {
       const std::size_t begin = at + open.size(), end = s.find(close, begin);
       if (end == s.npos) break;
-      if (end > begin) later(best, with_percent(s, {at, end + close.size(), std::string(s.substr(begin, end - begin))}));
+      if (end > begin)
+        later(best, with_percent(s, {at, end + close.size(), std::string(s.substr(begin, end - begin))}));
       at = s.find(open, end + close.size());
     }
   for (std::size_t at = s.find("\\frac{"); at != s.npos; at = s.find("\\frac{", at + 1)) {
@@ -109,7 +110,8 @@ bool same_number(const Expression& a, const Expression& b) {
   const auto x = a.number.value(), y = b.number.value();
   if ((a.decimal || b.decimal) && x && y) return rounded(*x) == rounded(*y);
   if (a.percent != b.percent) {  // 9% beside a whole number: the sign is no part of the value
-    const Exact whole_a = a.percent ? a.number * Exact(100) : a.number, whole_b = b.percent ? b.number * Exact(100) : b.number;
+    const Exact whole_a = a.percent ? a.number * Exact(100) : a.number,
+                whole_b = b.percent ? b.number * Exact(100) : b.number;
     const auto p = whole_a.rational(), q = whole_b.rational();
     return p && q && p->under == 1 && q->under == 1 && *p == *q;
   }

@@ -142,8 +142,8 @@ Exact Exact::power(const Exact& exponent) const {
 std::optional<double> Exact::value() const {
   double sum = 0;
   for (const auto& [key, q] : terms_) {
-    double term = static_cast<double>(q.over) / static_cast<double>(q.under) *
-                  std::sqrt(static_cast<double>(key.under_root));
+    double term =
+        static_cast<double>(q.over) / static_cast<double>(q.under) * std::sqrt(static_cast<double>(key.under_root));
     for (const auto& [name, power] : key.powers) {
       if (name != "pi") return {};
       term *= std::pow(std::numbers::pi, power);

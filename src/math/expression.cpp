@@ -13,14 +13,38 @@ bool alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // One spelling for what has several.
 std::string normal(std::string_view text) {
-  static const std::pair<std::string_view, std::string_view> same[] = {
-      {"\\left", ""},     {"\\right", ""},   {"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\cfrac", "\\frac"},
-      {"\\!", ""},        {"\\,", " "},      {"\\;", " "},          {"\\:", " "},          {"\\ ", " "},
-      {"{,}", ","},       {"\\times", "*"},  {"\\cdot", "*"},       {"\\div", "/"},        {"\\%", "%"},
-      {"\\$", ""},        {"$", ""},         {"^{\\circ}", ""},     {"^\\circ", ""},       {"\\circ", ""},
-      {"\u00b0", ""},     {"\u00d7", "*"},   {"\u00f7", "/"},       {"\u00b7", "*"},       {"\u2212", "-"},
-      {"\u03c0", "\\pi "}, {"\u221a", "\\sqrt "}, {"\u221e", "\\infty "}, {"\\{", "<"},    {"\\}", ">"},
-      {"**", "^"},        {"\u00a0", " "}};
+  static const std::pair<std::string_view, std::string_view> same[] = {{"\\left", ""},
+                                                                       {"\\right", ""},
+                                                                       {"\\dfrac", "\\frac"},
+                                                                       {"\\tfrac", "\\frac"},
+                                                                       {"\\cfrac", "\\frac"},
+                                                                       {"\\!", ""},
+                                                                       {"\\,", " "},
+                                                                       {"\\;", " "},
+                                                                       {"\\:", " "},
+                                                                       {"\\ ", " "},
+                                                                       {"{,}", ","},
+                                                                       {"\\times", "*"},
+                                                                       {"\\cdot", "*"},
+                                                                       {"\\div", "/"},
+                                                                       {"\\%", "%"},
+                                                                       {"\\$", ""},
+                                                                       {"$", ""},
+                                                                       {"^{\\circ}", ""},
+                                                                       {"^\\circ", ""},
+                                                                       {"\\circ", ""},
+                                                                       {"\u00b0", ""},
+                                                                       {"\u00d7", "*"},
+                                                                       {"\u00f7", "/"},
+                                                                       {"\u00b7", "*"},
+                                                                       {"\u2212", "-"},
+                                                                       {"\u03c0", "\\pi "},
+                                                                       {"\u221a", "\\sqrt "},
+                                                                       {"\u221e", "\\infty "},
+                                                                       {"\\{", "<"},
+                                                                       {"\\}", ">"},
+                                                                       {"**", "^"},
+                                                                       {"\u00a0", " "}};
   std::string s(text);
   for (const auto& [from, to] : same)
     for (std::size_t at = s.find(from); at != s.npos; at = s.find(from, at + to.size())) s.replace(at, from.size(), to);
@@ -50,7 +74,8 @@ class Parser {
   bool take(std::string_view word) {
     blanks();
     if (s_.substr(at_, word.size()) != word) return false;
-    if (word.size() > 1 && word[0] == '\\' && at_ + word.size() < s_.size() && alpha(s_[at_ + word.size()])) return false;
+    if (word.size() > 1 && word[0] == '\\' && at_ + word.size() < s_.size() && alpha(s_[at_ + word.size()]))
+      return false;
     at_ += word.size();
     return true;
   }
@@ -85,7 +110,7 @@ class Parser {
 
   void combine(Expression& a, const Expression& b, char op) {
     if (a.kind != Expression::Kind::number || b.kind != Expression::Kind::number) throw Fault();
-    a.number = op == '+' ? a.number + b.number
+    a.number = op == '+'   ? a.number + b.number
                : op == '-' ? a.number - b.number
                : op == '*' ? a.number * b.number
                            : a.number / b.number;
@@ -170,8 +195,9 @@ class Parser {
   Expression read_number() {
     Expression e;
     std::string text = digits();
-    while (!text.empty() && text.size() <= 3 + 4 * groups_ && at_ + 3 < s_.size() && s_[at_] == ',' && digit(s_[at_ + 1]) &&
-           digit(s_[at_ + 2]) && digit(s_[at_ + 3]) && !(at_ + 4 < s_.size() && digit(s_[at_ + 4]))) {
+    while (!text.empty() && text.size() <= 3 + 4 * groups_ && at_ + 3 < s_.size() && s_[at_] == ',' &&
+           digit(s_[at_ + 1]) && digit(s_[at_ + 2]) && digit(s_[at_ + 3]) &&
+           !(at_ + 4 < s_.size() && digit(s_[at_ + 4]))) {
       text += s_.substr(at_ + 1, 3);
       at_ += 4, ++groups_;
     }
@@ -286,7 +312,9 @@ class Parser {
 std::optional<Expression> parse_expression(std::string_view text) {
   try {
     return Parser(normal(text)).whole();
-  } catch (const Fault&) { return {}; } catch (const Exact::Unknown&) { return {}; }
+  } catch (const Fault&) { return {}; } catch (const Exact::Unknown&) {
+    return {};
+  }
 }
 
 }  // namespace ov::math

@@ -16,12 +16,12 @@ struct Expression {
   char open = 0, close = 0;
 
   // How it was written.
-  bool named = false;         // with letters, roots or π
-  bool decimal = false;       // one number with a point
-  bool divided = false;       // Python would make a float of it
-  bool percent = false;       // one number and a percent sign; `number` is the hundredth part
-  bool equation = false;      // "left = right"; the rest describes the right side
-  bool assignment = false;    // and the left side is a letter
+  bool named = false;       // with letters, roots or π
+  bool decimal = false;     // one number with a point
+  bool divided = false;     // Python would make a float of it
+  bool percent = false;     // one number and a percent sign; `number` is the hundredth part
+  bool equation = false;    // "left = right"; the rest describes the right side
+  bool assignment = false;  // and the left side is a letter
 };
 
 // No value where the text, all of it, is no such expression or leaves what Exact holds.

@@ -95,7 +95,8 @@ double as_float(const PythonJson& v) {  // float(v); only what may be a coordina
 void find_boxes(const PythonJson& v, std::vector<Box>& boxes) {
   using Kind = PythonJson::Kind;
   if (v.kind == Kind::list) {
-    const bool numbers = std::all_of(v.items.begin(), v.items.end(), [](const auto& i) { return i.kind == Kind::number; });
+    const bool numbers =
+        std::all_of(v.items.begin(), v.items.end(), [](const auto& i) { return i.kind == Kind::number; });
     if (numbers && v.items.size() == 4)
       boxes.push_back({as_float(v.items[0]), as_float(v.items[1]), as_float(v.items[2]), as_float(v.items[3])});
     else
@@ -139,8 +140,9 @@ std::optional<PythonJson> some_json(View reply) {
 }
 
 std::vector<Box> boxes_in(const Text& reply) {
-  static const Regex four(UR"(\[?\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*)"
-                          UR"((-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*\]?)");
+  static const Regex four(
+      UR"(\[?\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*[,\s]\s*)"
+      UR"((-?\d+(?:\.\d+)?)\s*[,\s]\s*(-?\d+(?:\.\d+)?)\s*\]?)");
   std::vector<Box> boxes;
   if (const auto value = some_json(reply)) find_boxes(*value, boxes);
   if (boxes.empty())
@@ -181,9 +183,9 @@ Json box_metrics(const Lines& lines, const std::string& prefix) {
     for (const Json& line : lines) {
       const Json* metrics = line.find("metrics");
       const Json* value = metrics ? metrics->find(name) : nullptr;
-      values.push_back(!value                ? 0  // their code raises here
-                       : value->is_string()  ? to_float(text(value->as_string())).value_or(NAN)
-                                             : value->as_double());
+      values.push_back(!value               ? 0  // their code raises here
+                       : value->is_string() ? to_float(text(value->as_string())).value_or(NAN)
+                                            : value->as_double());
     }
     Json metric = share_metric(values);
     if (values.empty()) metric.set("value", "nan");
@@ -199,8 +201,9 @@ Box shares_of_picture(const Box& b, double width, double height) {
 }
 
 Rows box_tasks() {
-  return {{"refcoco_rec", rec, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_"); }},
-          {"refcoco_grounding", grounding, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_grounding_"); }}};
+  return {
+      {"refcoco_rec", rec, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_"); }},
+      {"refcoco_grounding", grounding, [](const Lines& l, Compat) { return box_metrics(l, "refcoco_grounding_"); }}};
 }
 
 }  // namespace ov::public_tasks

@@ -9,7 +9,9 @@ namespace {
 
 using namespace python;
 
-Json scored(bool right, const Text& parsed) { return Json::object({{"parsed", utf8(parsed)}, {"score", right ? 1.0 : 0.0}}); }
+Json scored(bool right, const Text& parsed) {
+  return Json::object({{"parsed", utf8(parsed)}, {"score", right ? 1.0 : 0.0}});
+}
 
 std::vector<Text> texts(const Json& list) {
   std::vector<Text> out;
@@ -20,8 +22,8 @@ std::vector<Text> texts(const Json& list) {
 Json mcq(const Case& c) {
   const Json* choices = c.line.find("choices");
   return Json::object(
-      {{"score", utf8(extract_mcq_answer(c.reply, choices && choices->is_array() && choices->size() ? texts(*choices)
-                                                                                                     : letters(8)))}});
+      {{"score", utf8(extract_mcq_answer(
+                     c.reply, choices && choices->is_array() && choices->size() ? texts(*choices) : letters(8)))}});
 }
 
 Json reasoning_tags(const Case& c) {
@@ -49,8 +51,7 @@ Json vstar(const Case& c) {
   static const Regex patterns[] = {
       Regex(UR"(^([A-D])\s*[\.)\]]*)", Regex::ignore_case),
       Regex(UR"((?:THE\s+)?(?:ANSWER|CHOICE|OPTION)(?:\s+IS)?[\s:]+([A-D]))", Regex::ignore_case),
-      Regex(UR"(\(([A-D])\))", Regex::ignore_case),
-      Regex(UR"(([A-D])\s*(?:\.|\)|\]))", Regex::ignore_case),
+      Regex(UR"(\(([A-D])\))", Regex::ignore_case), Regex(UR"(([A-D])\s*(?:\.|\)|\]))", Regex::ignore_case),
       Regex(UR"((?:^|\s)([A-D])(?:\s|$))", Regex::ignore_case)};
   const Text response = upper(strip(c.reply));
   std::optional<Text> letter;
@@ -134,8 +135,8 @@ Json mmstar(const Case& c) {
 Json realworldqa(const Case& c) {
   const Text gold = strip(c.gold()), letter = upper(gold);
   const bool choice = letter.size() == 1 && letter[0] >= U'A' && letter[0] <= U'D';
-  const bool right = choice ? extract_mcq_answer(c.reply, letters(4)) == letter
-                            : rstrip(strip(lower(c.reply)), U".") == lower(gold);
+  const bool right =
+      choice ? extract_mcq_answer(c.reply, letters(4)) == letter : rstrip(strip(lower(c.reply)), U".") == lower(gold);
   return Json::object({{"score", right ? 1.0 : 0.0}});
 }
 
@@ -204,12 +205,33 @@ Text strip_marks(Text text, View marks) {
 }
 
 Text extract_mcq_answer(View response, const std::vector<Text>& choices) {
-  static const View phrases[] = {
-      U"the answer is", U"answer is", U"the correct answer is", U"correct answer is", U"the best answer is",
-      U"best answer is", U"the correct option is", U"correct option is", U"the best option is", U"best option is",
-      U"the choice is", U"choice is", U"the correct choice is", U"correct choice is", U"i choose", U"i select",
-      U"i pick", U"my answer is", U"my choice is", U"옵션", U"정답은", U"답은", U"답:", U"答案是", U"答案为", U"选",
-      U"答えは"};
+  static const View phrases[] = {U"the answer is",
+                                 U"answer is",
+                                 U"the correct answer is",
+                                 U"correct answer is",
+                                 U"the best answer is",
+                                 U"best answer is",
+                                 U"the correct option is",
+                                 U"correct option is",
+                                 U"the best option is",
+                                 U"best option is",
+                                 U"the choice is",
+                                 U"choice is",
+                                 U"the correct choice is",
+                                 U"correct choice is",
+                                 U"i choose",
+                                 U"i select",
+                                 U"i pick",
+                                 U"my answer is",
+                                 U"my choice is",
+                                 U"옵션",
+                                 U"정답은",
+                                 U"답은",
+                                 U"답:",
+                                 U"答案是",
+                                 U"答案为",
+                                 U"选",
+                                 U"答えは"};
   const Text bare = strip(response);
   if (bare.empty()) return {};
   const Text padded = U" " + strip_marks(bare, U",.!?;:'\"") + U" ", low = lower(padded), inner = strip(padded);
@@ -250,8 +272,7 @@ Rows letter_tasks() {
       {"mmstar", mmstar, mmstar_metrics},
       {"realworldqa", realworldqa, exact_match},
       {"scienceqa", scienceqa, exact_match},
-      {"seedbench", seedbench,
-       [](const Lines& l, Compat) { return shares(l, "seed_all", "data_type", "seed_"); }},
+      {"seedbench", seedbench, [](const Lines& l, Compat) { return shares(l, "seed_all", "data_type", "seed_"); }},
       {"seedbench_2_plus", seedbench, seed_plus_metrics},
       {"vstar_bench", vstar,
        [](const Lines& l, Compat) { return shares(l, "vstar_overall_acc", "category", "vstar_", "_acc", 100); }},

@@ -1,7 +1,8 @@
-// MathVision: the answer is found by text rules; two answers are equal as texts, as tuples, or as numbers to two places.
+// MathVision: the answer is found by text rules; two answers are equal as texts, as tuples, or as numbers to two
+// places.
 //
-// lmms-eval 0.7.3 turns LaTeX into a Python expression and evaluates it where no names are known: whatever has a root, π
-// or a letter raises, and is unequal unless the texts are the same. Compat::fixed knows roots and π.
+// lmms-eval 0.7.3 turns LaTeX into a Python expression and evaluates it where no names are known: whatever has a root,
+// π or a letter raises, and is unequal unless the texts are the same. Compat::fixed knows roots and π.
 #include <algorithm>
 #include <cmath>
 
@@ -54,8 +55,16 @@ Text fix_slash(const Text& s) {
 }
 
 Text strip_string(Text s) {
-  s = replaced(s, {{U"\n", U""}, {U"\\!", U""}, {U"\\\\", U"\\"}, {U"tfrac", U"frac"}, {U"dfrac", U"frac"},
-                   {U"\\left", U""}, {U"\\right", U""}, {U"^{\\circ}", U""}, {U"^\\circ", U""}, {U"\\$", U""},
+  s = replaced(s, {{U"\n", U""},
+                   {U"\\!", U""},
+                   {U"\\\\", U"\\"},
+                   {U"tfrac", U"frac"},
+                   {U"dfrac", U"frac"},
+                   {U"\\left", U""},
+                   {U"\\right", U""},
+                   {U"^{\\circ}", U""},
+                   {U"^\\circ", U""},
+                   {U"\\$", U""},
                    {U"$", U""}});
   s = python::split(s, U"\\text{ ")[0];
   s = replaced(s, {{U"\\%", U""}, {U" .", U" 0."}, {U"{.", U"{0."}});
@@ -117,15 +126,24 @@ Text short_answer(const Text& reply) {
       s = c;
   if (const Text tail = rstrip(last_part(s, U"is "), U"."); to_float(tail)) s = tail;
   if (!has(s, U"oxed{")) {
-    for (const View flag : {U"the final answer is", U"the answer is", U"the correct answer is", U"the answer should be"})
+    for (const View flag :
+         {U"the final answer is", U"the answer is", U"the correct answer is", U"the answer should be"})
       for (const Text& spelling : {Text(flag), replace(flag, U"the", U"The")}) {
         const bool found = has(s, spelling);
         s = strip(last_part(s, spelling));
         if (found) s = python::split(python::split(s, U"\n")[0], U". ")[0];
       }
   } else if (count(s, U"oxed{") > 1) s = U"\\boxed{" + last_part(s, U"oxed{");
-  s = replaced(find_math_answer(s), {{U"(a)", U"a"}, {U"(b)", U"b"}, {U"(c)", U"c"}, {U"(d)", U"d"}, {U"(e)", U"e"},
-                                     {U"{a}", U"a"}, {U"{b}", U"b"}, {U"{c}", U"c"}, {U"{d}", U"d"}, {U"{e}", U"e"}});
+  s = replaced(find_math_answer(s), {{U"(a)", U"a"},
+                                     {U"(b)", U"b"},
+                                     {U"(c)", U"c"},
+                                     {U"(d)", U"d"},
+                                     {U"(e)", U"e"},
+                                     {U"{a}", U"a"},
+                                     {U"{b}", U"b"},
+                                     {U"{c}", U"c"},
+                                     {U"{d}", U"d"},
+                                     {U"{e}", U"e"}});
   return strip(lstrip(rstrip(s, U"."), U":"));
 }
 
@@ -148,8 +166,7 @@ Json mathvision(const Case& c) {
 Json metrics(const Lines& lines, Compat) {
   const Values values = scores(lines);
   Json metric = share_metric(values, 100);
-  if (!values.empty())
-    metric.set("value", python::round(sum(values) / static_cast<double>(values.size()) * 100, 2));
+  if (!values.empty()) metric.set("value", python::round(sum(values) / static_cast<double>(values.size()) * 100, 2));
   return Json::object({{"mathvision_standard_eval", std::move(metric)}});
 }
 
@@ -162,11 +179,25 @@ Text find_math_answer(View reply) {
   const std::size_t close = s.find(U'}'), open = s.find(U'{');
   if (close != Text::npos && (open == Text::npos || close < open)) s = s.substr(0, close);
   s = last_part(last_part(s, U"="), U"\\approx");
-  return strip_string(replaced(
-      s, {{U" ", U""},           {U"\\,", U""},          {U"∞", U"\\infty"},  {U"+\\infty", U"\\infty"}, {U"\\\\", U"\\"},
-          {U"\n", U""},          {U"\\text", U""},       {U"\\mbox", U""},    {U"bmatrix", U"pmatrix"},  {U"\\left", U""},
-          {U"\\right", U""},     {U"^{\\circ}", U""},    {U"^\\circ", U""},   {U"{m}^3", U""},           {U"m^3", U""},
-          {U"{units}", U""},     {U"units", U""},        {U"{km}", U""},      {U"km", U""}}));
+  return strip_string(replaced(s, {{U" ", U""},
+                                   {U"\\,", U""},
+                                   {U"∞", U"\\infty"},
+                                   {U"+\\infty", U"\\infty"},
+                                   {U"\\\\", U"\\"},
+                                   {U"\n", U""},
+                                   {U"\\text", U""},
+                                   {U"\\mbox", U""},
+                                   {U"bmatrix", U"pmatrix"},
+                                   {U"\\left", U""},
+                                   {U"\\right", U""},
+                                   {U"^{\\circ}", U""},
+                                   {U"^\\circ", U""},
+                                   {U"{m}^3", U""},
+                                   {U"m^3", U""},
+                                   {U"{units}", U""},
+                                   {U"units", U""},
+                                   {U"{km}", U""},
+                                   {U"km", U""}}));
 }
 
 bool mathvision_equal(View gold, View answer, Compat compat) {
@@ -183,7 +214,8 @@ Rows mathvision_tasks() { return {{"mathvision", mathvision, metrics}}; }
 
 Rows math_tasks() {
   Rows all;
-  for (Rows rows : {mathvista_tasks(), mathvision_tasks(), reasoning_tasks()}) all.insert(all.end(), rows.begin(), rows.end());
+  for (Rows rows : {mathvista_tasks(), mathvision_tasks(), reasoning_tasks()})
+    all.insert(all.end(), rows.begin(), rows.end());
   return all;
 }
 

@@ -37,7 +37,8 @@ Json mathvista(const Case& c) {
     if (!judged) return out;
     extraction = text(judged->as_string());
   }
-  if (question == "multi_choice" && choices.empty()) throw Raised{given && given->is_array() ? "ValueError" : "TypeError"};
+  if (question == "multi_choice" && choices.empty())
+    throw Raised{given && given->is_array() ? "ValueError" : "TypeError"};
   const Json* precision = c.doc("precision");
   const auto parsed = mathvista_form(*extraction, choices, question, answer, precision ? *precision : Json());
   const Json& gold = c.line.at("answer");

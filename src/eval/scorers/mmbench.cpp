@@ -27,8 +27,8 @@ Text infer_option(const Text& answer) {
   if (has(answer, U"Failed to obtain answer via API")) return {};
   const std::vector<Text> words = python::split(answer);
   const auto stands = [&](const Text& word) { return std::find(words.begin(), words.end(), word) != words.end(); };
-  static const std::pair<View, View> forms[] = {{U"", U""},   {U"", U"."},   {U"", U","},  {U"", U":"}, {U"", U")"},
-                                                {U"", U")."}, {U"(", U")"},  {U"(", U")."}, {U":", U""}, {U":", U","},
+  static const std::pair<View, View> forms[] = {{U"", U""},   {U"", U"."},  {U"", U","},   {U"", U":"}, {U"", U")"},
+                                                {U"", U")."}, {U"(", U")"}, {U"(", U")."}, {U":", U""}, {U":", U","},
                                                 {U":", U"."}, {U":", U")"}, {U":", U")."}};
   for (const auto& [before, after] : forms) {
     std::vector<Text> found;
@@ -111,8 +111,6 @@ Json mmbench_metrics(const Lines& lines, Compat) {
 
 }  // namespace
 
-Rows mmbench_tasks() {
-  return {{"mmbench", mmbench, mmbench_metrics}};
-}
+Rows mmbench_tasks() { return {{"mmbench", mmbench, mmbench_metrics}}; }
 
 }  // namespace ov::public_tasks

@@ -131,8 +131,8 @@ std::vector<Text> numbers_in(View s) {
 
 // The shortest tail of each line after a word that announces an answer; the whole reply when no line has one.
 Answers parse_open(const Text& reply) {
-  static const View announcing[] = {U"could be ", U"so ", U"is ", U"thus ", U"therefore ",
-                                    U"final ", U"answer ", U"result ", U"="};
+  static const View announcing[] = {U"could be ", U"so ",     U"is ",     U"thus ", U"therefore ",
+                                    U"final ",    U"answer ", U"result ", U"="};
   const Text whole = lower(strip(strip(reply), U"."));
   const auto lines = python::split(whole, U"\n");
   std::vector<Text> tails;

@@ -14,9 +14,7 @@ namespace {
 
 utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
 bool is_digit(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
-char32_t simple_lower(char32_t c) {
-  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
-}
+char32_t simple_lower(char32_t c) { return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))); }
 
 // Cased and Case_Ignorable of Unicode 3.13, as far as the rule of the final sigma needs them.
 bool is_cased(char32_t c) {
@@ -31,7 +29,9 @@ bool is_case_ignorable(char32_t c) {
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_SK: return true;
-    default: return View(U"'.:\u00b7\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a").find(c) != View::npos;
+    default:
+      return View(U"'.:\u00b7\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a").find(c) !=
+             View::npos;
   }
 }
 bool final_sigma(View text, std::size_t at) {
@@ -114,9 +114,9 @@ Text capitalize(View text) {
 
 Text upper(View text) {
   static const std::pair<char32_t, View> ascii[] = {
-      {0xDF, U"SS"},     {0x149, U"\u02bcN"}, {0x1F0, U"J\u030c"}, {0x1E96, U"H\u0331"}, {0x1E97, U"T\u0308"},
-      {0x1E98, U"W\u030a"}, {0x1E99, U"Y\u030a"}, {0x1E9A, U"A\u02be"}, {0xFB00, U"FF"}, {0xFB01, U"FI"},
-      {0xFB02, U"FL"},   {0xFB03, U"FFI"},      {0xFB04, U"FFL"},      {0xFB05, U"ST"},     {0xFB06, U"ST"}};
+      {0xDF, U"SS"},        {0x149, U"\u02bcN"},  {0x1F0, U"J\u030c"},  {0x1E96, U"H\u0331"}, {0x1E97, U"T\u0308"},
+      {0x1E98, U"W\u030a"}, {0x1E99, U"Y\u030a"}, {0x1E9A, U"A\u02be"}, {0xFB00, U"FF"},      {0xFB01, U"FI"},
+      {0xFB02, U"FL"},      {0xFB03, U"FFI"},     {0xFB04, U"FFL"},     {0xFB05, U"ST"},      {0xFB06, U"ST"}};
   Text out;
   for (const char32_t c : text) {
     const auto* own = std::find_if(std::begin(ascii), std::end(ascii), [c](const auto& a) { return a.first == c; });
@@ -132,7 +132,14 @@ std::size_t upper_length(View text) {
     std::size_t length;
   };
   // SpecialCasing.txt: what becomes more than one code point.
-  static constexpr Range longer[] = {{0xDF, 0xDF, 2}, {0x149, 0x149, 2}, {0x1F0, 0x1F0, 2}, {0x390, 0x390, 3}, {0x3B0, 0x3B0, 3}, {0x587, 0x587, 2}, {0x1E96, 0x1E9A, 2}, {0x1F50, 0x1F50, 2}, {0x1F52, 0x1F52, 3}, {0x1F54, 0x1F54, 3}, {0x1F56, 0x1F56, 3}, {0x1F80, 0x1FAF, 2}, {0x1FB2, 0x1FB4, 2}, {0x1FB6, 0x1FB6, 2}, {0x1FB7, 0x1FB7, 3}, {0x1FBC, 0x1FBC, 2}, {0x1FC2, 0x1FC4, 2}, {0x1FC6, 0x1FC6, 2}, {0x1FC7, 0x1FC7, 3}, {0x1FCC, 0x1FCC, 2}, {0x1FD2, 0x1FD3, 3}, {0x1FD6, 0x1FD6, 2}, {0x1FD7, 0x1FD7, 3}, {0x1FE2, 0x1FE3, 3}, {0x1FE4, 0x1FE4, 2}, {0x1FE6, 0x1FE6, 2}, {0x1FE7, 0x1FE7, 3}, {0x1FF2, 0x1FF4, 2}, {0x1FF6, 0x1FF6, 2}, {0x1FF7, 0x1FF7, 3}, {0x1FFC, 0x1FFC, 2}, {0xFB00, 0xFB02, 2}, {0xFB03, 0xFB04, 3}, {0xFB05, 0xFB06, 2}, {0xFB13, 0xFB17, 2}};
+  static constexpr Range longer[] = {
+      {0xDF, 0xDF, 2},     {0x149, 0x149, 2},   {0x1F0, 0x1F0, 2},   {0x390, 0x390, 3},   {0x3B0, 0x3B0, 3},
+      {0x587, 0x587, 2},   {0x1E96, 0x1E9A, 2}, {0x1F50, 0x1F50, 2}, {0x1F52, 0x1F52, 3}, {0x1F54, 0x1F54, 3},
+      {0x1F56, 0x1F56, 3}, {0x1F80, 0x1FAF, 2}, {0x1FB2, 0x1FB4, 2}, {0x1FB6, 0x1FB6, 2}, {0x1FB7, 0x1FB7, 3},
+      {0x1FBC, 0x1FBC, 2}, {0x1FC2, 0x1FC4, 2}, {0x1FC6, 0x1FC6, 2}, {0x1FC7, 0x1FC7, 3}, {0x1FCC, 0x1FCC, 2},
+      {0x1FD2, 0x1FD3, 3}, {0x1FD6, 0x1FD6, 2}, {0x1FD7, 0x1FD7, 3}, {0x1FE2, 0x1FE3, 3}, {0x1FE4, 0x1FE4, 2},
+      {0x1FE6, 0x1FE6, 2}, {0x1FE7, 0x1FE7, 3}, {0x1FF2, 0x1FF4, 2}, {0x1FF6, 0x1FF6, 2}, {0x1FF7, 0x1FF7, 3},
+      {0x1FFC, 0x1FFC, 2}, {0xFB00, 0xFB02, 2}, {0xFB03, 0xFB04, 3}, {0xFB05, 0xFB06, 2}, {0xFB13, 0xFB17, 2}};
   std::size_t length = 0;
   for (const char32_t c : text) {
     std::size_t own = 1;

@@ -41,8 +41,8 @@ Json reasoning(const Case& c) {
                        {"parsed_answer", utf8(gold)},
                        {"letter_of_reply", utf8(parse_mcq(reply))},
                        {"letter_of_answer", utf8(parse_mcq(gold))},
-                       {"by", text_match ? "text or letter"
-                              : right    ? "math_verify"
+                       {"by", text_match                          ? "text or letter"
+                              : right                             ? "math_verify"
                               : verdict == math::Verdict::unknown ? "not decided"
                                                                   : "nothing"}});
 }
@@ -112,8 +112,8 @@ Json wemath_metrics(const Lines& lines, Compat compat) {
   return out;
 }
 
-// Which of two answers a judgement calls better. Where the words are others, a judge model is asked. "answer": the human
-// ranking; the pair was shown in the order that the parity of the answers' lengths gives.
+// Which of two answers a judgement calls better. Where the words are others, a judge model is asked. "answer": the
+// human ranking; the pair was shown in the order that the parity of the answers' lengths gives.
 Json vl_rewardbench(const Case& c) {
   static const Regex pattern(
       UR"((?:Overall Judgment|Therefore)\s*.*\s*-*\s*Answer\s*(\d+)\s*is\s*(?:the\s*)?(?:slightly\s*)?better)",
@@ -127,12 +127,15 @@ Json vl_rewardbench(const Case& c) {
   const auto& ranking = c.line.at("answer").items();
   const auto at = std::find_if(ranking.begin(), ranking.end(), [&](const Json& r) { return r.as_int() == length % 2; });
   if (at == ranking.end()) throw Raised{"ValueError"};
-  const double said = to_float(*to_int(*found->groups[1])).value_or(0), gold = static_cast<double>(at - ranking.begin() + 1);
+  const double said = to_float(*to_int(*found->groups[1])).value_or(0),
+               gold = static_cast<double>(at - ranking.begin() + 1);
   const std::string id = doc_field(c.line, "id"), head = id.substr(0, id.find('-'));
   const Text kind = lower(text(head.substr(0, head.find('_'))));
   const bool reasons = kind == U"mathverse" || kind == U"mmmu";
   const bool hallucination = kind == U"hallucination" || kind == U"rlhf" || kind == U"rlaif";
-  return Json::object({{"group", reasons ? "reasoning" : hallucination ? "hallucination" : "general"},
+  return Json::object({{"group", reasons         ? "reasoning"
+                                 : hallucination ? "hallucination"
+                                                 : "general"},
                        {"parsed", said < 1e15 ? Json(static_cast<std::int64_t>(said)) : Json(said)},
                        {"score", said == gold ? 1.0 : 0.0}});
 }
@@ -144,11 +147,13 @@ Json reward_metrics(const Lines& lines, Compat) {
   for (const Json& l : lines)
     if (l.find("score")) scored.push_back(l);
     else ++asked;
-  for (const auto& [group, own] : grouped(scored, [](const Json& l) { return l.find("group") ? l.at("group").as_string() : "general"; })) {
+  for (const auto& [group, own] :
+       grouped(scored, [](const Json& l) { return l.find("group") ? l.at("group").as_string() : "general"; })) {
     out.set(group, share_metric(scores(own)));
     means.push_back(mean(scores(own)));
   }
-  out.set("vlreward_score", Json::object({{"value", number_json(mean(means))}, {"n", scored.size()}, {"asked_judge", asked}}));
+  out.set("vlreward_score",
+          Json::object({{"value", number_json(mean(means))}, {"n", scored.size()}, {"asked_judge", asked}}));
   return out;
 }
 
@@ -157,12 +162,31 @@ Json reward_metrics(const Lines& lines, Compat) {
 // As extract_mcq_answer, but with more forms, phrases that need no letter behind them, no care for words at the start
 // and the end ("Apple" is A), and among equals the earlier place.
 Text parse_mcq(View text) {
-  static const View phrases[] = {
-      U"the answer is", U"answer is", U"the correct answer is", U"correct answer is", U"the answer", U"answer",
-      U"correct answer", U"the correct answer", U"the best answer is", U"best answer is", U"the best answer",
-      U"best answer", U"the option is", U"option is", U"the correct option is", U"correct option is", U"the choice is",
-      U"choice is", U"the correct choice is", U"correct choice is", U"i choose", U"i select", U"i pick",
-      U"my answer is", U"my choice is"};
+  static const View phrases[] = {U"the answer is",
+                                 U"answer is",
+                                 U"the correct answer is",
+                                 U"correct answer is",
+                                 U"the answer",
+                                 U"answer",
+                                 U"correct answer",
+                                 U"the correct answer",
+                                 U"the best answer is",
+                                 U"best answer is",
+                                 U"the best answer",
+                                 U"best answer",
+                                 U"the option is",
+                                 U"option is",
+                                 U"the correct option is",
+                                 U"correct option is",
+                                 U"the choice is",
+                                 U"choice is",
+                                 U"the correct choice is",
+                                 U"correct choice is",
+                                 U"i choose",
+                                 U"i select",
+                                 U"i pick",
+                                 U"my answer is",
+                                 U"my choice is"};
   const Text bare = strip(text);
   if (bare.empty()) return {};
   const Text padded = U" " + strip_marks(bare, U",.!?;:'\"") + U" ", low = lower(padded), inner = strip(padded);
@@ -179,8 +203,14 @@ Text parse_mcq(View text) {
     View before, after;
     int priority;
   };
-  for (const Form& f : {Form{U"(", U")", 6}, {U"", U".", 5}, {U"", U":", 4}, {U"", U")", 3}, {U"", U" ", 2},
-                        {U"", U"-", 1}, {U"", U"_", 1}, {U"", U"=", 1}})
+  for (const Form& f : {Form{U"(", U")", 6},
+                        {U"", U".", 5},
+                        {U"", U":", 4},
+                        {U"", U")", 3},
+                        {U"", U" ", 2},
+                        {U"", U"-", 1},
+                        {U"", U"_", 1},
+                        {U"", U"=", 1}})
     for (const Text& letter : choices)
       candidate(letter, padded.rfind(Text(f.before) + letter + Text(f.after)), f.priority);
   for (const View phrase : phrases)

@@ -73,8 +73,8 @@ std::optional<Regex::Match> Regex::run(View text, std::size_t from, unsigned opt
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(code, nullptr), pcre2_match_data_free);
-  const int found = pcre2_match(code, code_units(text), text.size(), from, options | PCRE2_NO_UTF_CHECK, data.get(),
-                                nullptr);
+  const int found =
+      pcre2_match(code, code_units(text), text.size(), from, options | PCRE2_NO_UTF_CHECK, data.get(), nullptr);
   if (found == PCRE2_ERROR_NOMATCH) return {};
   if (found < 0) input_error("a text of ", text.size(), " characters: too many ways to match a pattern");
   const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
@@ -88,7 +88,9 @@ std::optional<Regex::Match> Regex::run(View text, std::size_t from, unsigned opt
 
 std::optional<Regex::Match> Regex::search(View text, std::size_t from) const { return run(text, from, 0); }
 std::optional<Regex::Match> Regex::match(View text) const { return run(text, 0, PCRE2_ANCHORED); }
-std::optional<Regex::Match> Regex::fullmatch(View text) const { return run(text, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED); }
+std::optional<Regex::Match> Regex::fullmatch(View text) const {
+  return run(text, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED);
+}
 
 std::vector<Regex::Match> Regex::find_all(View text) const {
   std::vector<Match> all;

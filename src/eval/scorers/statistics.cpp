@@ -113,8 +113,8 @@ Json mean_metric(const Values& values) {
   return metric;
 }
 Json share_metric(const Values& values, double scale) {
-  Json metric = Json::object({{"value", values.empty() ? Json(0) : number_json(mean(values) * scale)},
-                              {"n", values.size()}});
+  Json metric =
+      Json::object({{"value", values.empty() ? Json(0) : number_json(mean(values) * scale)}, {"n", values.size()}});
   if (values.size() > 1) metric.set("stderr", number_json(mean_stderr(values) * scale));
   return metric;
 }

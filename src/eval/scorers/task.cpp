@@ -12,30 +12,64 @@ using namespace python;
 
 // The names that lmms-eval gives to splits and variants that are scored alike.
 constexpr std::pair<std::string_view, std::string_view> other_names[] = {
-    {"docvqa_val", "docvqa"}, {"infovqa_val", "infovqa"}, {"textvqa_val", "textvqa"}, {"vqav2_val", "vqav2"},
-    {"gqa", "exact_match"}, {"ai2d_no_mask", "ai2d"}, {"scienceqa_img", "scienceqa"}, {"seedbench-2-plus", "seedbench_2_plus"},
-    {"mmmu_val", "mmmu"}, {"mmbench_en_dev_static", "mmbench"}, {"mmbench_cn_dev_static", "mmbench"},
-    {"mmerealworld", "mme_realworld"}, {"mmerealworld_cn", "mme_realworld"}, {"mmerealworld_lite", "mme_realworld"},
-    {"pope_adv", "pope"}, {"pope_pop", "pope"}, {"pope_random", "pope"},
-    {"mathvision_test", "mathvision"}, {"mathvision_testmini", "mathvision"},
-    {"mathvista_testmini", "mathvista"}, {"logicvista", "reasoning"}, {"logicvista_reasoning", "reasoning"},
-    {"wemath_testmini_thinking", "wemath"}, {"vstar", "vstar_bench"},
-    {"coco2014_cap_val", "coco_cap"}, {"coco2017_cap_val", "coco_cap"},
+    {"docvqa_val", "docvqa"},
+    {"infovqa_val", "infovqa"},
+    {"textvqa_val", "textvqa"},
+    {"vqav2_val", "vqav2"},
+    {"gqa", "exact_match"},
+    {"ai2d_no_mask", "ai2d"},
+    {"scienceqa_img", "scienceqa"},
+    {"seedbench-2-plus", "seedbench_2_plus"},
+    {"mmmu_val", "mmmu"},
+    {"mmbench_en_dev_static", "mmbench"},
+    {"mmbench_cn_dev_static", "mmbench"},
+    {"mmerealworld", "mme_realworld"},
+    {"mmerealworld_cn", "mme_realworld"},
+    {"mmerealworld_lite", "mme_realworld"},
+    {"pope_adv", "pope"},
+    {"pope_pop", "pope"},
+    {"pope_random", "pope"},
+    {"mathvision_test", "mathvision"},
+    {"mathvision_testmini", "mathvision"},
+    {"mathvista_testmini", "mathvista"},
+    {"logicvista", "reasoning"},
+    {"logicvista_reasoning", "reasoning"},
+    {"wemath_testmini_thinking", "wemath"},
+    {"vstar", "vstar_bench"},
+    {"coco2014_cap_val", "coco_cap"},
+    {"coco2017_cap_val", "coco_cap"},
 };
 constexpr std::pair<std::string_view, std::string_view> families[] = {  // by how the name begins
-    {"refcoco_bbox_rec", "refcoco_rec"}, {"refcoco+_bbox_rec", "refcoco_rec"}, {"refcocog_bbox_rec", "refcoco_rec"}};
+    {"refcoco_bbox_rec", "refcoco_rec"},
+    {"refcoco+_bbox_rec", "refcoco_rec"},
+    {"refcocog_bbox_rec", "refcoco_rec"}};
 
 constexpr std::string_view judged = "a judge model decides what is right";
 constexpr std::string_view server = "its answers are known to an evaluation server alone";
 constexpr std::pair<std::string_view, std::string_view> refused[] = {
-    {"mathverse", judged}, {"mathverse_testmini", judged}, {"mmvet", judged}, {"mmvetv2", judged},
-    {"charxiv", judged}, {"charxiv_val_descriptive", judged}, {"charxiv_val_reasoning", judged},
-    {"mathvision_reason_test", judged}, {"mathvision_reason_testmini", judged}, {"mathvision_gpt_eval_test", judged},
-    {"mmmu_val_reasoning", judged}, {"mmmu_reasoning", judged}, {"llava_in_the_wild", judged},
+    {"mathverse", judged},
+    {"mathverse_testmini", judged},
+    {"mmvet", judged},
+    {"mmvetv2", judged},
+    {"charxiv", judged},
+    {"charxiv_val_descriptive", judged},
+    {"charxiv_val_reasoning", judged},
+    {"mathvision_reason_test", judged},
+    {"mathvision_reason_testmini", judged},
+    {"mathvision_gpt_eval_test", judged},
+    {"mmmu_val_reasoning", judged},
+    {"mmmu_reasoning", judged},
+    {"llava_in_the_wild", judged},
     {"mmbench_en_dev", "a judge model decides where the rules do not; mmbench_en_dev_static needs none"},
     {"mmbench_cn_dev", "a judge model decides where the rules do not; mmbench_cn_dev_static needs none"},
-    {"mmbench_cc", judged}, {"docvqa_test", server}, {"infovqa_test", server}, {"textvqa_test", server},
-    {"vqav2_test", server}, {"mmbench_en_test", server}, {"mmbench_cn_test", server}, {"mmmu_test", server},
+    {"mmbench_cc", judged},
+    {"docvqa_test", server},
+    {"infovqa_test", server},
+    {"textvqa_test", server},
+    {"vqav2_test", server},
+    {"mmbench_en_test", server},
+    {"mmbench_cn_test", server},
+    {"mmmu_test", server},
 };
 
 }  // namespace
@@ -102,8 +136,9 @@ Json score_line(const Task& task, const Json& line, Compat compat, bool direct) 
   else if (!line.find("predictions")) input_error("prediction: missing");
   if (!direct && compat == Compat::lmms && task.filter) reply = task.filter(reply);
   if (!direct) reply = without_reasoning(reply);
-  Json out = line;
-  Json fields;
+  Json out = Json::object(), fields;  // a score that the line had is not taken for ours
+  for (const auto& [key, value] : line.members())
+    if (key != "score" && key != "error" && key != "metrics") out.set(key, value);
   try {
     fields = task.score({line, reply, compat});
   } catch (const Raised& raised) { fields = Json::object({{"error", raised.type}}); }

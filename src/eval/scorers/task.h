@@ -16,7 +16,7 @@ namespace ov::public_tasks {
 using python::Text;
 using python::View;
 
-// lmms: their numbers, faults included. fixed: the faults that README.md of the spec's list names are mended.
+// lmms: their numbers, faults included. fixed: their plain faults are mended, which the scorers name where they stand.
 enum class Compat { lmms, fixed };
 
 struct Raised {
@@ -37,10 +37,10 @@ using Lines = std::vector<Json>;
 
 struct Task {
   std::string_view name;
-  Json (*score)(const Case&);                 // the fields that a line gets
-  Json (*metrics)(const Lines&, Compat);      // {metric: {"mean", "n", "stderr"} or {"value"}}, of scored lines
+  Json (*score)(const Case&);             // the fields that a line gets
+  Json (*metrics)(const Lines&, Compat);  // {metric: {"mean", "n", "stderr"} or {"value"}}, of scored lines
   Text (*filter)(View reply) = nullptr;
-  std::string_view judge = "";                // why this task cannot be scored here
+  std::string_view judge = "";  // why this task cannot be scored here
 };
 
 const std::vector<Task>& tasks();
@@ -55,20 +55,20 @@ Json score_line(const Task& task, const Json& line, Compat compat, bool direct =
 
 // --- what the rows of the table are made of, by file
 using Rows = std::vector<Task>;
-Rows letter_tasks();     // letters.cpp: ai2d, blink, cv_bench, mme_realworld, mmstar, realworldqa, scienceqa, seedbench ...
-Rows mmbench_tasks();    // mmbench.cpp
-Rows mmmu_tasks();       // mmmu.cpp
-Rows text_tasks();       // words.cpp: chartqa, docvqa, infovqa, exact match, counting, ocrbench
-Rows vqa_tasks();        // vqa.cpp
-Rows yes_no_tasks();     // yes_no.cpp: mme, pope
-Rows box_tasks();        // boxes.cpp
-Rows math_tasks();       // mathvista.cpp, mathvision.cpp, reasoning.cpp
-Rows caption_tasks();    // captions.cpp
+Rows letter_tasks();   // letters.cpp: ai2d, blink, cv_bench, mme_realworld, mmstar, realworldqa, scienceqa ...
+Rows mmbench_tasks();  // mmbench.cpp
+Rows mmmu_tasks();     // mmmu.cpp
+Rows text_tasks();     // words.cpp: chartqa, docvqa, infovqa, exact match, counting, ocrbench
+Rows vqa_tasks();      // vqa.cpp
+Rows yes_no_tasks();   // yes_no.cpp: mme, pope
+Rows box_tasks();      // boxes.cpp
+Rows math_tasks();     // mathvista.cpp, mathvision.cpp, reasoning.cpp
+Rows caption_tasks();  // captions.cpp
 
 Text extract_mcq_answer(View response, const std::vector<Text>& choices);
-std::vector<Text> letters(std::size_t n);  // A, B ...
-Text strip_marks(Text text, View marks);   // each mark from both ends, one after the other
+std::vector<Text> letters(std::size_t n);            // A, B ...
+Text strip_marks(Text text, View marks);             // each mark from both ends, one after the other
 std::string subject_of(const std::string& mmmu_id);  // "" where the id has another form
-Json number_json(double value);            // "nan" where JSON has no number
+Json number_json(double value);                      // "nan" where JSON has no number
 
 }  // namespace ov::public_tasks

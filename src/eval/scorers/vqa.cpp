@@ -18,8 +18,10 @@ const std::map<Text, Text>& contractions() {
     for (const Text& word : python::split(
              U"ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll "
              U"how's isn't it'd it'll ma'am might've mightn't must've mustn't needn't not've o'clock oughtn't shan't "
-             U"should've shouldn't somebody'll somebody's someone'd someone'll someone's something'd something'll that's "
-             U"there'd there're there's they'd they'll they're they've 'twas wasn't we've weren't what'll what're what's "
+             U"should've shouldn't somebody'll somebody's someone'd someone'll someone's something'd something'll "
+             U"that's "
+             U"there'd there're there's they'd they'll they're they've 'twas wasn't we've weren't what'll what're "
+             U"what's "
              U"what've when's where'd where's where've who'd who'll who's who've why'll why're why's won't would've "
              U"wouldn't y'all you'd you'll you're you've"))
       t[replace(word, U"'", U"")] = word;
@@ -40,8 +42,8 @@ const std::map<Text, Text>& contractions() {
 
 Text without_breaks(View s) { return strip(replace(replace(s, U"\n", U" "), U"\t", U" ")); }
 
-// A mark is deleted where the text has it beside a blank, or has a comma between digits anywhere; otherwise it becomes a
-// blank. Then the dots that no digit follows: 32 of them, because a flag stands where re.sub takes its count.
+// A mark is deleted where the text has it beside a blank, or has a comma between digits anywhere; otherwise it becomes
+// a blank. Then the dots that no digit follows: 32 of them, because a flag stands where re.sub takes its count.
 Text process_punctuation(const Text& in) {
   static const Regex comma(UR"((?<=\d)(\,)+(?=\d))"), period(UR"((?!<=\d)(\.)(?!\d))");
   const bool number = comma.search(in).has_value();
@@ -54,8 +56,8 @@ Text process_punctuation(const Text& in) {
 }
 
 Text process_digit_article(const Text& in) {
-  static const View numbers[] = {U"zero", U"one", U"two", U"three", U"four", U"five",
-                                 U"six",  U"seven", U"eight", U"nine", U"ten"};
+  static const View numbers[] = {U"zero", U"one",   U"two",   U"three", U"four", U"five",
+                                 U"six",  U"seven", U"eight", U"nine",  U"ten"};
   std::vector<Text> out;
   for (Text word : python::split(lower(in))) {
     if (word == U"none") word = U"zero";
@@ -120,9 +122,6 @@ Json metrics(const Lines& l, Compat) { return Json::object({{"exact_match", mean
 
 }  // namespace
 
-Rows vqa_tasks() {
-  return {{"textvqa", textvqa, metrics},
-          {"vqav2", vqav2, metrics}};
-}
+Rows vqa_tasks() { return {{"textvqa", textvqa, metrics}, {"vqav2", vqav2, metrics}}; }
 
 }  // namespace ov::public_tasks

@@ -40,9 +40,7 @@ std::vector<Text> golds(const Json& answer) {
   return out;
 }
 
-Json docvqa(const Case& c) {
-  return Json::object({{"score", anls(golds(c.line.at("answer")), c.reply, 0.5)}});
-}
+Json docvqa(const Case& c) { return Json::object({{"score", anls(golds(c.line.at("answer")), c.reply, 0.5)}}); }
 
 // The text that is compared is what the letter filter left: "B. leaf" is "B", but a reply that begins with a reasoning
 // block does not begin with its letter, and the filter runs first.
@@ -63,9 +61,9 @@ Json gqa(const Case& c) { return only(exact_match(strip(c.reply), c.gold(), as_g
 Text plain(const Json& number) { return text(number.is_string() ? number.as_string() : number.dump()); }
 
 Json countbench(const Case& c) {
-  static const View words[] = {U"zero", U"one", U"two", U"three", U"four", U"five", U"six", U"seven", U"eight", U"nine",
-                               U"ten", U"eleven", U"twelve", U"thirteen", U"fourteen", U"fifteen", U"sixteen",
-                               U"seventeen", U"eighteen", U"nineteen", U"twenty"};
+  static const View words[] = {U"zero",     U"one",     U"two",     U"three",     U"four",     U"five",     U"six",
+                               U"seven",    U"eight",   U"nine",    U"ten",       U"eleven",   U"twelve",   U"thirteen",
+                               U"fourteen", U"fifteen", U"sixteen", U"seventeen", U"eighteen", U"nineteen", U"twenty"};
   const auto count = [](const Text& s) {
     const Text word = lower(strip(s));
     const auto* at = std::find(std::begin(words), std::end(words), word == U"none" ? View(U"zero") : View(word));
@@ -103,11 +101,11 @@ Json ocrbench(const Case& c) {
                                                  [&](const Text& a) { return has(reply, form(a)); }))}});
 }
 Json ocrbench_metrics(const Lines& lines, Compat compat) {
-  static const char* types[] = {"Regular Text Recognition",     "Irregular Text Recognition",
-                                "Artistic Text Recognition",    "Handwriting Recognition",
-                                "Digit String Recognition",     "Non-Semantic Text Recognition",
-                                "Scene Text-centric VQA",       "Doc-oriented VQA",
-                                "Key Information Extraction",   "Handwritten Mathematical Expression Recognition"};
+  static const char* types[] = {"Regular Text Recognition",   "Irregular Text Recognition",
+                                "Artistic Text Recognition",  "Handwriting Recognition",
+                                "Digit String Recognition",   "Non-Semantic Text Recognition",
+                                "Scene Text-centric VQA",     "Doc-oriented VQA",
+                                "Key Information Extraction", "Handwritten Mathematical Expression Recognition"};
   const Values all = scores(lines);
   Json out = Json::object();
   bool known = true;

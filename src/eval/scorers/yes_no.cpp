@@ -56,8 +56,8 @@ Json mme_sum(const Lines& lines, bool perception, Compat compat) {
   return out;
 }
 Json mme_metrics(const Lines& lines, Compat compat) {
-  return Json::object({{"mme_perception_score", mme_sum(lines, true, compat)},
-                       {"mme_cognition_score", mme_sum(lines, false, compat)}});
+  return Json::object(
+      {{"mme_perception_score", mme_sum(lines, true, compat)}, {"mme_cognition_score", mme_sum(lines, false, compat)}});
 }
 
 Text pope_word(View s) { return strip(lower(s)); }
