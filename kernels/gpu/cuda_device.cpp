@@ -31,8 +31,6 @@ const kernels::Table gpu_table = {
 #undef OV_ENTRY
 };
 
-thread_local int entered = -1;  // the GPU that is this thread's
-
 const char* help_against(Segment segment) {
   switch (segment) {
     case Segment::weights: return "dtype=bf16 halves the weights";
@@ -76,10 +74,7 @@ CudaDevice::~CudaDevice() {
 }
 
 Stream CudaDevice::enter(ov::Stream stream) {
-  if (entered != options_.index) {
-    runtime_.set_device(options_.index);
-    entered = options_.index;
-  }
+  runtime_.set_device(options_.index);  // each time: a thread's GPU may have been changed by another's code
   return of(stream);
 }
 

@@ -150,7 +150,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("sim device, every policy: golden bf16 within the same bounds, on tensor cores" * doctest::skip()) {
+TEST_CASE("golden bf16 on the simulated GPU: within the same bounds, attention on tensor cores") {
   test::SimDevice device(test::SimDevice::Policy::lazy);
   for (const Case& c : listed_cases()) {
     const auto model = with_experts(load_model(c.model, {.dtype = Dtype::bf16, .device = &device}), c);
