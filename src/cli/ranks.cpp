@@ -3,8 +3,8 @@
 #include "base/progress.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
-#include "comm/place.h"
 #include "comm/launcher.h"
+#include "comm/place.h"
 #include "comm/process_ranks.h"
 
 namespace ov::cli {

@@ -8,8 +8,8 @@
 namespace ov {
 
 // `arguments` of this program, in `ranks` processes, each with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE. Returns
-// when all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal of
-// one that was killed); the others are given a moment to end by themselves, and then ended. SIGINT and SIGTERM are
+// when all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal
+// of one that was killed); the others are given a moment to end by themselves, and then ended. SIGINT and SIGTERM are
 // handed on. No rank outlives this process.
 void launch_ranks(int ranks, const std::vector<std::string>& arguments);
 

@@ -1,5 +1,5 @@
-// ZeRO, stage 2: as stage 1, and gradients are sharded between micro-batches too. Leaf i N + r of a step belongs to rank
-// r; after every round of N leaves each rank keeps the sum of its own shard, and the whole buffer is free for the next.
+// ZeRO, stage 2: as stage 1, and gradients are sharded between micro-batches too. Leaf i N + r of a step belongs to
+// rank r; after every round of N leaves each rank keeps the sum of its own shard, and the whole buffer is free again.
 //
 //   g_shard = Σ_i reduce_scatter_r(g_{iN+r})     a tree over the rounds i of trees over N leaves
 //

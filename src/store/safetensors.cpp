@@ -256,8 +256,8 @@ void SafetensorsWriter::write_rows(const Tensor& rows) {
   whole[0] = t.shape[0];
   rows_ += rows.dim(0);
   if (rows.dtype() != t.dtype || whole != t.shape || rows_ > t.shape[0])
-    input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(), ", came in rows as ",
-                name_of(rows.dtype()), " ", rows.shape().str());
+    input_error(path_, ": tensor '", t.name, "': announced as ", name_of(t.dtype), " ", t.shape.str(),
+                ", came in rows as ", name_of(rows.dtype()), " ", rows.shape().str());
   const Tensor here = rows.to(cpu(), Segment::workspace);
   if (here.nbytes()) file_.write(here.bytes(), here.nbytes());
   if (rows_ == t.shape[0]) rows_ = 0, ++next_;

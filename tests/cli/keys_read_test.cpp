@@ -116,6 +116,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("plan", {"--config", tiny, "--plan.device", "h100"});
   verbs.run("plan", {"--model", at("model")});
   verbs.run("bench", {"--bench.repeats", "1"});
+  verbs.run("launch", {"-n", "1", "--", "train", "--help"});  // starts this program, which shows its help
   verbs.run("help", {});
   CHECK(verbs.unread().size() == cli::keys().commands().size());
   for (const auto& [verb, unread] : verbs.unread())

@@ -48,6 +48,7 @@ void kill_and_resume(int kills, std::uint64_t seed) {
   const World world;
   TrainJob whole = world.job("whole");
   whole.data.micro_batches_per_step = 4;
+  whole.data.samples_per_micro_batch = 1;
   whole.save_every = 1;
   const auto start = std::chrono::steady_clock::now();
   for (const Ended& e : ranks_of(2, whole, 1)) REQUIRE_MESSAGE(e.exit == 0, e.error);
@@ -195,7 +196,7 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   };
   Strings bad = text;
   bad.push_back("--tpyo"), error(bad, 2, "unknown key '--tpyo'");
-  bad.back() = "--text", bad.push_back(at("nothing")), error(bad, 2, "nothing");
+  bad.back() = "--text", bad.push_back(at("nothing")), error(bad, 2, "nothing: cannot open");
   error({"eval"}, 2, "'eval' does not run in ranks");
   error({"launch", "--", "train"}, 2, "launches no launch");
 

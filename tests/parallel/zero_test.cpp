@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <bit>
+#include <span>
 
 #include "base/sha256.h"
 #include "kernels/adamw.h"
@@ -99,7 +100,7 @@ TEST_CASE("data parallel, ZeRO 1 and 2: reports, checkpoints and what goes on fr
       };
       const std::pair<Half, Half> all[] = {{{2, 0}, {4, 1}}, {{4, 1}, {1, 0}}, {{2, 2}, {3, 1}},
                                            {{1, 0}, {4, 2}}, {{3, 0}, {2, 2}}, {{5, 1}, {8, 0}}};
-      for (const auto& [before, after] : all) {
+      for (const auto& [before, after] : std::span(all).first(dtype == Dtype::f32 && leaves == 8 ? 6 : 3)) {
         const std::string out = dir / cat(folder++),
                           what = cat(before.ranks, "/", before.zero, " then ", after.ranks, "/", after.zero);
         INFO(what);
