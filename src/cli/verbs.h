@@ -30,6 +30,7 @@ Exit train(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
+Exit chat(const Config&);
 Exit batch(const Config&);
 Exit serve(const Config&);
 Exit report(const Config&);
@@ -43,6 +44,7 @@ Exit help(const Config&);
 
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
+Sampling sampling_options(const Config&);         // generate.temperature to generate.seed
 EngineOptions engine_options(const Config&);      // engine.*
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
