@@ -20,14 +20,7 @@ Exit generate(const Config& config) {
   std::vector<Grid> grids;
   for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});
 
-  const Sampling sampling{.temperature = config.number("generate.temperature"),
-                          .top_k = config.integer("generate.top_k"),
-                          .top_p = config.number("generate.top_p"),
-                          .min_p = config.number("generate.min_p"),
-                          .repetition_penalty = config.number("generate.repetition_penalty"),
-                          .presence_penalty = config.number("generate.presence_penalty"),
-                          .frequency_penalty = config.number("generate.frequency_penalty"),
-                          .seed = static_cast<std::uint64_t>(config.integer("generate.seed"))};
+  const Sampling sampling = sampling_options(config);
   const Strings& stops = config.list("generate.stop");
   for (const std::string& text : stops)
     if (text.empty()) input_error("generate.stop: an empty text would end every answer at once");

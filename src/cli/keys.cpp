@@ -26,6 +26,7 @@ std::vector<Command> commands() {
       {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one",
        recall},
       {"eval", "", "scores a model's answers to held-out questions, beside two baselines that see nothing", eval},
+      {"chat", "", "talks: questions are typed, answers are streamed; /help lists what else can be typed", chat},
       {"batch", "", "answers the lines of a file, in order; a run that was cut off goes on where it was", batch},
       {"serve", "", "answers over HTTP in the OpenAI API's form, until SIGTERM", serve},
       {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes",
@@ -50,9 +51,9 @@ std::vector<Command> commands() {
 std::vector<Key> rows() {
   return {
       // --- where things are
-      {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval batch serve",
+      {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval chat batch serve",
        "Hugging Face model directory", Resume::free},
-      {"model.adapter", "adapter", "", any, "generate recall trace eval checkpoint batch serve",
+      {"model.adapter", "adapter", "", any, "generate recall trace eval checkpoint chat batch serve",
        "directory of a LoRA adapter (PEFT) that is added to the model's weights"},
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
@@ -75,10 +76,10 @@ std::vector<Key> rows() {
        "samples that may be skipped for faults before the run ends", Resume::free},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
       {"data.min_pixels", "min_pixels", whole(0), at_least(0),
-       "train pack generate recall inspect pretrain eval merge batch serve",
+       "train pack generate recall inspect pretrain eval merge chat batch serve",
        "smallest picture area; 0: as the model's processor"},
       {"data.max_pixels", "max_pixels", whole(0), at_least(0),
-       "train pack generate recall inspect pretrain eval merge batch serve",
+       "train pack generate recall inspect pretrain eval merge chat batch serve",
        "largest picture area; 0: as the model's processor"},
 
       {"data.text", "text", Strings{}, any, "tokenizer pretrain",
@@ -139,7 +140,7 @@ std::vector<Key> rows() {
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too; same bits",
        Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan batch serve",
+       "train pack generate recall trace bench pretrain eval plan chat batch serve",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
@@ -188,19 +189,19 @@ std::vector<Key> rows() {
        "write train.out/model, the model with the adapter in its weights, beside train.out/adapter", Resume::free},
 
       // --- numbers
-      {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval batch serve",
+      {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval chat batch serve",
        "type of weights and activations; bf16 keeps f32 master weights, moments and sums of gradients, and a trace "
        "stores bf16 numbers as f32"},
-      {"numerics.reference", "numerics", "hf", "hf megatron", "train generate recall trace eval plan batch serve",
+      {"numerics.reference", "numerics", "hf", "hf megatron", "train generate recall trace eval plan chat batch serve",
        "whose constants where the two reference implementations disagree"},
-      {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate recall trace eval batch serve",
+      {"numerics.hf_shift_bug", "hf_shift_bug", false, any, "train generate recall trace eval chat batch serve",
        "reproduce the released code's shift of every image after the first"},
-      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "train generate recall trace eval batch serve",
+      {"numerics.pre_norm_eps", "", 0.0, Allowed(0, 1), "train generate recall trace eval chat batch serve",
        "of the norm before the tower's blocks; 0: as the reference"},
-      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "train generate recall trace eval batch serve",
+      {"numerics.merger_norm_eps", "", 0.0, Allowed(0, 1), "train generate recall trace eval chat batch serve",
        "of the merger's norm; 0: as the reference"},
       {"numerics.segments", "", "reference", "reference per_frame per_grid_row",
-       "generate recall trace eval batch serve",
+       "generate recall trace eval chat batch serve",
        "what attends to itself, with a class token, in the tower: each frame of a video (hf) or the whole (megatron)"},
 
       {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl", Resume::free},

@@ -17,6 +17,7 @@ Exit serve(const Config& config) {
                                    .api_key = config.text("serve.api_key"),
                                    .connections = config.integer("serve.connections"),
                                    .max_body = config.integer("serve.max_body_mb") << 20,
+                                   .max_bodies = config.integer("serve.max_bodies_mb") << 20,
                                    .read_timeout_s = config.integer("serve.read_timeout"),
                                    .timeout_s = config.integer("serve.timeout"),
                                    .drain_s = config.integer("serve.drain"),

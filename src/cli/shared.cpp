@@ -14,6 +14,17 @@ void use_threads(const Config& config) {
   if (const std::int64_t n = config.integer("threads")) set_threads(static_cast<int>(n));
 }
 
+Sampling sampling_options(const Config& config) {
+  return {.temperature = config.number("generate.temperature"),
+          .top_k = config.integer("generate.top_k"),
+          .top_p = config.number("generate.top_p"),
+          .min_p = config.number("generate.min_p"),
+          .repetition_penalty = config.number("generate.repetition_penalty"),
+          .presence_penalty = config.number("generate.presence_penalty"),
+          .frequency_penalty = config.number("generate.frequency_penalty"),
+          .seed = static_cast<std::uint64_t>(config.integer("generate.seed"))};
+}
+
 EngineOptions engine_options(const Config& config) {
   return {.chunk = config.integer("engine.chunk"),
           .max_running = config.integer("engine.max_running"),

@@ -32,6 +32,7 @@ Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);
 Exit eval(const Config&);
+Exit chat(const Config&);
 Exit batch(const Config&);
 Exit serve(const Config&);
 Exit report(const Config&);
@@ -49,6 +50,7 @@ bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
+Sampling sampling_options(const Config&);         // generate.temperature to generate.seed
 EngineOptions engine_options(const Config&);      // engine.*
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's

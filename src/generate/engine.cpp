@@ -50,7 +50,7 @@ void check_prompt(const Onevision& model, const std::vector<int64_t>& prompt, in
 Engine::Engine(const Onevision& model, const EngineOptions& options) : model_(model), options_(options) {
   require_at_least(options.chunk, 1, "engine.chunk");
   require_at_least(options.max_running, 1, "engine.max_running");
-  if (!options_.fitted) make_cache();
+  if (!options_.fitted) make_cache(), count();
 }
 
 Engine::~Engine() {

@@ -18,6 +18,8 @@
 namespace ov::serve {
 namespace {
 
+constexpr std::string_view base64_letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 std::string unescaped(std::string_view path) {
   std::string out;
   for (std::size_t i = 0; i < path.size(); ++i) {
@@ -103,13 +105,23 @@ std::string fetched(const std::string& url, const MediaOptions& options) {
 
 }  // namespace
 
+std::string to_base64(std::string_view bytes) {
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t bits = 0;
+    for (std::size_t k = i; k < i + 3; ++k)
+      bits = bits << 8 | (k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0u);
+    for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? base64_letters[bits >> (18 - 6 * k) & 63] : '=';
+  }
+  return out;
+}
+
 std::string from_base64(std::string_view text) {
   static const std::array<signed char, 256> value = [] {
     std::array<signed char, 256> v;
     v.fill(-1);
-    const std::string_view letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (std::size_t i = 0; i < letters.size(); ++i)
-      v[static_cast<unsigned char>(letters[i])] = static_cast<signed char>(i);
+    for (std::size_t i = 0; i < base64_letters.size(); ++i)
+      v[static_cast<unsigned char>(base64_letters[i])] = static_cast<signed char>(i);
     return v;
   }();
   for (int i = 0;

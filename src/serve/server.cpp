@@ -5,10 +5,12 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <semaphore>
 #include <thread>
 
 #include "base/revision.h"
 #include "base/text.h"
+#include "serve/bodies.h"
 #include "serve/http.h"
 #include "serve/metrics.h"
 #include "serve/reply.h"
@@ -66,7 +68,7 @@ std::string without_version(const std::string& path) { return path.compare(0, 4,
 
 struct Server::Inside {
   Inside(const Service& service, Engine& engine, const ServerOptions& options)
-      : service(service), engine(engine), options(options) {}
+      : service(service), engine(engine), options(options), bodies(options.max_bodies) {}
 
   void answer(httplib::Response& res, const Json& json, int status = 200) {
     res.status = status;
@@ -116,13 +118,23 @@ struct Server::Inside {
     throw ApiError(404, cat("no such path: ", shown(req.path, 80)));
   }
 
-  void post(const httplib::Request& req, httplib::Response& res, const std::string& text) {
+  void post(const httplib::Request& req, httplib::Response& res, std::string& text, Bodies::Share& share) {
     const std::string path = without_version(req.path);
     const bool chat = path == "/chat/completions";
     if (chat || path == "/completions") {
       if (draining) throw ApiError(503, "the server is about to stop");
-      const Json body = parse_body(text);
-      return reply(req, res, chat ? read_chat(service, body) : read_completion(service, body));
+      Asked asked;
+      {
+        // Few at a time: a picture is much larger than its file.
+        preparing.acquire();
+        const std::shared_ptr<void> one(&preparing,
+                                        [](void* p) { static_cast<std::counting_semaphore<>*>(p)->release(); });
+        const Json body = parse_body(text);
+        std::string().swap(text);
+        asked = chat ? read_chat(service, body) : read_completion(service, body);
+      }
+      share.release();
+      return reply(req, res, std::move(asked));
     }
     const Tokenizer& tokenizer = service.processor.tokenizer();
     if (path == "/tokenize") {
@@ -262,12 +274,16 @@ struct Server::Inside {
     http.Options(".*", [](const auto&, auto& res) { res.status = 204; });
     http.Post(".*", [this](const httplib::Request& req, httplib::Response& res, const httplib::ContentReader& read) {
       std::string body;
-      const bool whole = read([&](const char* data, std::size_t n) { return body.append(data, n), true; });
+      Bodies::Share share(bodies);
+      const bool whole = read([&](const char* data, std::size_t n) {
+        share.add(static_cast<std::int64_t>(n));
+        return body.append(data, n), true;
+      });
       guarded(req, res, [&] {
         if (res.status == 413)
           throw ApiError(413, cat("the body has more than ", options.max_body, " bytes (serve.max_body_mb)"));
         if (!whole) throw ApiError(400, "the body is not complete");
-        post(req, res, body);
+        post(req, res, body, share);
       });
     });
     http.set_error_handler([this](const httplib::Request& req, httplib::Response& res) {
@@ -291,6 +307,8 @@ struct Server::Inside {
   const std::int64_t started = static_cast<std::int64_t>(std::time(nullptr));
   httplib::Server http;
   Metrics metrics;
+  Bodies bodies;
+  std::counting_semaphore<> preparing{4};
   std::atomic<bool> draining = false, aborted = false, ended = false;
   std::atomic<int> active = 0;
   int port = 0;

@@ -18,6 +18,7 @@ struct ServerOptions {
   std::string api_key = "";                         // "": none is asked for
   std::int64_t connections = 128;                   // served at once; more wait to be accepted
   std::int64_t max_body = std::int64_t{512} << 20;  // bytes
+  std::int64_t max_bodies = std::int64_t{2} << 30;  // bytes of all requests that are read; beyond, they wait
   std::int64_t read_timeout_s = 60;                 // of a client that sends nothing while its request is not complete
   std::int64_t timeout_s = 600;                     // of an answer
   std::int64_t drain_s = 30;                        // what stop() waits for requests that run

@@ -86,6 +86,15 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("generate", {"--model", at("model"), "--prompt", "x", "--max_new_tokens", "1"});
   write_durably(at("asked.jsonl"), "{\"prompt\": \"x\", \"max_tokens\": 1}\n");
   verbs.run("batch", {"--model", at("model"), "--in", at("asked.jsonl"), "--out", at("answered.jsonl")});
+  const auto chat = [&](const Strings& arguments) {  // nothing is typed
+    const int in = ::dup(0), none = ::open("/dev/null", O_RDONLY);
+    ::dup2(none, 0);
+    verbs.run("chat", arguments);
+    ::dup2(in, 0);
+    ::close(in), ::close(none);
+  };
+  chat({"--model", at("model")});
+  chat({"--url", "http://127.0.0.1:9/v1"});
   std::thread stops([] {  // as soon as it listens to signals
     for (struct sigaction now = {}; now.sa_handler == SIG_DFL;) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -19,17 +19,7 @@ using serve::ApiError;
 
 namespace {
 
-std::string base64(const std::string& bytes) {
-  const std::string letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t bits = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      bits = bits << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u);
-    for (std::size_t k = 0; k < 4; ++k) out += i + k <= bytes.size() ? letters[bits >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
+const auto base64 = serve::to_base64;
 
 std::string picture() { return "data:image/png;base64," + base64(read_file("tests/golden/images/tiny.png")); }
 
@@ -66,10 +56,12 @@ TEST_CASE("api: base64 as RFC 4648 has it") {
   for (const std::string& bytes :
        {std::string(), std::string("a"), std::string("ab"), std::string("abc"), std::string("\0\xff\x80~", 4)}) {
     std::string text = base64(bytes);
+    CHECK(text.size() == (bytes.size() + 2) / 3 * 4);
     CHECK(serve::from_base64(text) == bytes);
     while (!text.empty() && text.back() == '=') text.pop_back();
     CHECK(serve::from_base64(text) == bytes);
   }
+  CHECK(base64("Many hands") == "TWFueSBoYW5kcw==");
   for (const char* bad : {"a", "@@@@", "ab=c", "abc=d", "a===", "====", "YWJj\n", "YW Jj", "YQ==YQ=="})
     CHECK_THROWS_AS(serve::from_base64(bad), Error);
 }

@@ -9,7 +9,11 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/io/file.h"
+#include "base/utf8.h"
+#include "serve/chat.h"
 #include "serve/http.h"
+#include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/serve/served_model.h"
 
@@ -241,6 +245,69 @@ TEST_CASE(
     CHECK(r.engine.stats().used_pages == 0);
   }
   CHECK(soon([&] { return open_files() == start; }));
+}
+
+TEST_CASE(
+    "chat: turns, pictures, commands; the same here and through a server; an answer can be stopped, an error undone") {
+  const Running r({.api_key = "k"});
+  const ScratchDirectory dir;
+  Engine here(*r.small.model, r.small.engine());
+  const std::string url = cat("http://127.0.0.1:", r.server->port(), "/v1");
+  std::string said[2], saved[2];
+  for (const int i : {0, 1}) {
+    serve::Chat chat(i ? serve::speaker_at(url, "k") : serve::speaker_here(r.service, here),
+                     Json::object({{"max_tokens", 12}, {"seed", 3}, {"temperature", 1}}), {});
+    const auto type = [&](const std::string& line) {
+      return chat.line(line, [&](const std::string& piece) {
+        CHECK(utf8_prefix(piece) == piece.size());
+        return said[i] += piece, true;
+      });
+    };
+    CHECK(type("/system Be brief."));
+    CHECK(type("/image tests/golden/images/tiny.png"));
+    CHECK(type("What is this?"));
+    CHECK(type("And this?"));
+    const std::string before = chat.messages().dump();
+    CHECK(chat.messages().size() == 5);
+    CHECK(type("/image tests/golden/README.md"));  // no picture: told, and nothing changes
+    CHECK(type("\xff"));
+    CHECK(chat.messages().dump() == before);
+    CHECK(type("/regen"));
+    CHECK(chat.messages().size() == 5);
+    CHECK(chat.messages().dump() != before);
+    CHECK(type("/save " + (dir / "talk.json")));
+    saved[i] = read_file(dir / "talk.json");
+    std::size_t pieces = 0;
+    CHECK(chat.line("Go on.", [&](const std::string&) { return ++pieces < 2; }));
+    CHECK(pieces == 2);
+    CHECK(chat.messages().size() == 7);
+    CHECK(type("/clear"));
+    CHECK(chat.messages().size() == 0);
+    CHECK_FALSE(type("/quit"));
+  }
+  CHECK(said[0] == said[1]);
+  CHECK(saved[0] == saved[1]);
+  CHECK(contains(saved[0], "Be brief."));
+  serve::Chat wrong(serve::speaker_at(url, "other"), Json::object(), {});
+  std::string told;
+  CHECK(wrong.line("Hi", [&](const std::string& piece) { return told += piece, true; }));
+  CHECK(contains(told, "401"));
+  CHECK(wrong.messages().size() == 0);
+}
+
+TEST_CASE("server: bodies beyond the budget wait for others, the first never; all are answered") {
+  const Running r({.max_bodies = 1 << 16});
+  const std::string large = user("\"x\"") + ",\"max_tokens\":2,\"user\":\"" + std::string(50000, 'u') + "\"}";
+  std::atomic<int> answered{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 12; ++i)
+    threads.emplace_back([&] {
+      auto c = r.client();
+      const auto a = c.Post("/v1/chat/completions", large, "application/json");
+      answered += a && a->status == 200;
+    });
+  for (auto& t : threads) t.join();
+  CHECK(answered == 12);
 }
 
 TEST_CASE("server: more than may wait is 503, too long for the cache is 400; stopping lets those finish that run") {
