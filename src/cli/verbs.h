@@ -40,6 +40,7 @@ Exit help(const Config&);
 // Keys that several commands share.
 void use_threads(const Config&);                  // threads
 PixelLimits pixel_limits(const Config&);          // data.min_pixels, data.max_pixels
+PixelLimits picture_options(const Config&);       // and numerics.processor
 ProcessorConfig processor_limits(const Config&);  // the same over the released processor's
 LoadOptions load_options(const Config&);          // dtype, numerics.*, model.adapter
 VisionConfig described_vision(const Config&);     // vision.*
@@ -49,6 +50,7 @@ InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
 bool class_params_option(const Config&);         // train.train_class_params, numerics.reference
 RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
+LoraOptions lora_options(const Config&);         // lora.*
 void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
 void step_options(const Config&, StepOptions&);  // the same, train.steps, schedule, optimizer without lr_scale, log
 TrainOptions train_options(const Config&);       // the same, loss

@@ -101,7 +101,7 @@ Losses ContrastiveObjective::losses(std::span<const double> scalars) {
   Parameter& s = model_.logit_scale();
   const double most = std::log(options_.max_scale);
   for (const Tensor& t : {s.value, gradient_of(s, parameters().masters())})
-    if (t && read_scalar(t) > most) t.fill(most);
+    if (t && t.has_data() && read_scalar(t) > most) t.fill(most);
 
   const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)),
                images = total(&Result::images_right) / pairs, texts = total(&Result::texts_right) / pairs;
@@ -109,8 +109,9 @@ Losses ContrastiveObjective::losses(std::span<const double> scalars) {
   out.loss = sum<double>(static_cast<std::int64_t>(scalars.size()),
                          [&](std::int64_t i) { return scalars[static_cast<std::size_t>(i)]; });
   out.labelled = pairs_;
-  out.parts =
-      Json::object({{"image_accuracy", images}, {"text_accuracy", texts}, {"scale", std::exp(read_scalar(s.value))}});
+  out.parts = Json::object({{"image_accuracy", images},
+                            {"text_accuracy", texts},
+                            {"scale", s.value.has_data() ? std::exp(read_scalar(s.value)) : 0.0}});
   char note[96];
   std::snprintf(note, sizeof note, "loss %.3f  pictures %.0f%%  texts %.0f%%", out.loss, 100 * images, 100 * texts);
   out.note = note;
