@@ -56,7 +56,7 @@ struct Lanes<float> {
     }
   }
 
-  // x[i] = column k + i of eight rows of bf16, widened: pairs of columns are turned as if they were floats, then parted.
+  // x[i] = column k + i of eight rows of bf16, widened: pairs of columns are turned as floats would be, then parted.
   static void load_transposed(const Bf16* const (&row)[8], std::int64_t k, Lanes (&x)[16]) {
     const float* pairs[8];
     OV_UNROLL

@@ -14,6 +14,8 @@
 #include "data/raw/webdataset_sample.h"
 #include "data/sample/processor.h"
 #include "image/decode.h"
+#include "model/files/clip_directory.h"
+#include "model/files/merge_sources.h"
 #include "store/energon.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
@@ -150,25 +152,43 @@ std::int64_t inspect_webdataset(const std::string& path, const std::string& out)
 namespace {
 
 // Which element is no finite number; "" when all are.
-std::string not_finite(const Tensor& tensor) {
+std::string not_finite(const Tensor& t) {
   std::string fault;
-  const Tensor t = tensor.dtype() == Dtype::f32 || tensor.dtype() == Dtype::f64 ? tensor : tensor.to(Dtype::f32);
   by_dtype(t.dtype(), [&](auto v) {
-    const auto values = t.to_vector<decltype(v)>();
-    const auto bad = std::find_if(values.begin(), values.end(), [](auto x) { return !std::isfinite(x); });
-    if (bad != values.end()) fault = cat("element ", bad - values.begin(), " is ", *bad);
+    const auto* values = t.data<decltype(v)>();
+    const auto* end = values + t.numel();
+    const auto* bad =
+        std::find_if(values, end, [](auto x) { return !std::isfinite(static_cast<Accum<decltype(x)>>(x)); });
+    if (bad != end) fault = cat("element ", bad - values, " is ", static_cast<Accum<decltype(v)>>(*bad));
   });
   return fault;
+}
+
+// The parameters of a CLIP model, or of a tower by itself, under the names that its file may hold.
+std::vector<NamedShape> expected_of_part(const std::string& directory) {
+  if (is_clip(directory))
+    return expected_names(
+        ClipModel(ClipConfig::read(read_config_json(directory), directory + "/config.json")).parameters());
+  Parameters parameters;
+  const RiceVit tower(parameters, read_tower_source_config(directory, VisionConfig().merge));
+  return expected_names(parameters);
+}
+
+// CLIP, or a tower alone.
+bool is_part(const std::string& directory) {
+  const Json config = read_config_json(directory);
+  return is_clip(directory) || (config.find("vision_config") && !config.find("text_config"));
 }
 
 }  // namespace
 
 CheckpointReport inspect_checkpoint(const std::string& directory) {
-  ModelConfig config = read_model_config(directory);
+  const bool part = is_part(directory);
+  ModelConfig config = part ? ModelConfig() : read_model_config(directory);
   const CheckpointReader weights = CheckpointReader::open(directory);
   CheckpointReport report;
-  const std::string tie = tie_to_weights(config.text, weights, directory);
-  report.tied = config.text.tied;
+  const std::string tie = part ? "" : tie_to_weights(config.text, weights, directory);
+  report.tied = !part && config.text.tied;
   for (const auto& e : weights.entries()) {
     const Safetensors& shard = weights.shards()[e.shard];
     const SafetensorsEntry* stored = shard.find(e.on_disk);
@@ -185,7 +205,8 @@ CheckpointReport inspect_checkpoint(const std::string& directory) {
   const auto add = [&](const std::vector<std::string>& faults) {
     report.problems.insert(report.problems.end(), faults.begin(), faults.end());
   };
-  add(weights.name_faults(expected_names(Onevision(config), weights)));
+  add(weights.name_faults(part ? expected_of_part(directory) : expected_names(Onevision(config), weights)));
+  if (part) return report;
   if (!tie.empty()) add({tie});
   // Weights alone are no fault; files beside them that do not fit are.
   const auto names = list_directory(directory);

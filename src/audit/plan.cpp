@@ -10,6 +10,7 @@ namespace ov {
 namespace {
 
 const char* module_of(const Parameter& p) {
+  if (is_lora(p)) return "LoRA";
   if (p.module == Module::vision_model) return "vision tower";
   if (p.module == Module::adapter) return "merger";
   if (p.module == Module::experts) return "experts";
@@ -17,7 +18,7 @@ const char* module_of(const Parameter& p) {
 }
 
 void count_parameters(const Parameters& parameters, Plan& plan) {
-  for (const char* name : {"vision tower", "merger", "embedding", "decoder", "experts", "head"})
+  for (const char* name : {"vision tower", "merger", "embedding", "decoder", "experts", "head", "LoRA"})
     plan.modules.push_back({name});
   for (const auto& e : parameters.entries()) {
     for (Plan::Module& m : plan.modules) {
@@ -27,7 +28,7 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
       if (e.parameter.trainable) m.trained += e.shape.numel();
     }
   }
-  std::erase_if(plan.modules, [](const Plan::Module& m) { return m.name == "experts" && m.tensors == 0; });
+  std::erase_if(plan.modules, [](const Plan::Module& m) { return m.tensors == 0; });
   for (const Plan::Module& m : plan.modules) {
     plan.tensors += m.tensors;
     plan.parameters += m.parameters;
@@ -67,8 +68,7 @@ class PlannedLoss : public LanguageObjective {
 
 // Micro-batches of one causal row each, whose ids nobody reads. Pixels stand on a device of their own, as the loader's
 // stand on the host.
-GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOptions& options) {
-  static MetaDevice host;
+GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOptions& options, Device& host) {
   const auto tokens = static_cast<std::size_t>(plan.tokens);
   MicroBatch row{.input_ids = std::vector<std::int64_t>(tokens),
                  .labels = std::vector(tokens, ignored_label),
@@ -85,14 +85,38 @@ GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOption
 
 }  // namespace
 
+namespace {
+
+// One step of an objective on a device without memory.
+struct Rehearsal {
+  MetaDevice device, host, outside;  // outside: where the loader's pixels stand
+  TrainOptions train;
+
+  explicit Rehearsal(const PlanOptions& options) : train(options.train) {
+    device.table = &kernels::meta_table();
+    if (train.optimizer.state_on) train.optimizer.state_on = &host;
+    train.steps = 1;
+    train.checksum_every = 0;
+  }
+  void step(Objective& objective, const PlanOptions& options, Plan& plan) {
+    StepEngine engine(objective, train);
+    plan.floor_seconds = engine.step().floor_seconds;
+    count_parameters(objective.parameters(), plan);
+    plan.micro_batches = options.micro_batches;
+    plan.dtype = options.dtype;
+    plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
+    plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
+    plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);
+    plan.memory = device.memory();
+    plan.host = host.memory();
+  }
+};
+
+}  // namespace
+
 Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
   config.check();
-  MetaDevice device, host;
-  device.table = &kernels::meta_table();
-  TrainOptions train = options.train;
-  if (train.optimizer.state_on) train.optimizer.state_on = &host;
-  train.steps = 1;
-  train.checksum_every = 0;
+  Rehearsal on(options);
   Plan plan;
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
@@ -103,19 +127,43 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
 
   Onevision model(config);
   model.recompute_blocks = options.recompute;
-  model.parameters().allocate(options.dtype, device);
-  SameSteps source(step_of(plan, config, options));
-  PlannedLoss objective(model, source, train, plan.labelled);
-  StepEngine engine(objective, train);
-  plan.floor_seconds = engine.step().floor_seconds;
-  count_parameters(model.parameters(), plan);
-  plan.micro_batches = options.micro_batches;
-  plan.dtype = options.dtype;
-  plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
-  plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
-  plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);
-  plan.memory = device.memory();
-  plan.host = host.memory();
+  model.parameters().adapt(options.lora);
+  model.parameters().allocate(options.dtype, on.device);
+  SameSteps source(step_of(plan, config, options, on.outside));
+  PlannedLoss objective(model, source, on.train, plan.labelled);
+  on.step(objective, options, plan);
+  return plan;
+}
+
+Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
+  config.check("plan: ");
+  Rehearsal on(options);
+  Plan plan;
+  const auto pairs = static_cast<std::int64_t>(options.grids.size());
+  if (pairs < 1) input_error("plan: a micro-batch without pairs; plan.images counts them");
+  const std::int64_t text = std::min(options.text_tokens, config.max_positions);
+  plan.patches = pairs * config.side() * config.side();
+  plan.tokens = pairs * text;
+  plan.labelled = pairs;
+
+  ClipModel model(config);
+  model.parameters().allocate(options.dtype, on.device);
+  MicroBatch batch{.input_ids = std::vector<std::int64_t>(static_cast<std::size_t>(plan.tokens)),
+                   .labels = {},
+                   .positions = {},
+                   .segments = {},
+                   .pixel_values = Tensor({plan.patches, config.patch_values()}, Dtype::f32, on.outside),
+                   .grids = {},
+                   .sample_of_segment = {},
+                   .samples = pairs};
+  for (std::int64_t i = 0; i < pairs; ++i) batch.segments.push_back({i * text, text});
+  SameSteps source({.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), batch)});
+  ContrastiveOptions contrastive;
+  static_cast<StepOptions&>(contrastive) = on.train;
+  ContrastiveObjective objective(model, source, contrastive);
+  on.step(objective, options, plan);
+  for (Plan::Module& m : plan.modules)
+    if (m.name == "decoder") m.name = "text tower";
   return plan;
 }
 

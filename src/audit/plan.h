@@ -8,18 +8,21 @@
 #include <string>
 #include <vector>
 
+#include "train/objectives/contrastive.h"
 #include "train/objectives/language.h"
 
 namespace ov {
 
 struct PlanOptions {
-  std::vector<Grid> grids = {{1, 40, 40}};  // the row's pictures, in patches: 560 x 560 pixels are 40 x 40
+  std::vector<Grid> grids = {{1, 40, 40}};  // the row's pictures, in patches: 560 x 560 pixels are 40 x 40; of CLIP as
+                                            // many as there are pairs, whatever their size
   std::int64_t text_tokens = 112;           // other tokens of the row
   std::int64_t labelled = 0;                // rows that pass through the head; 0: all
   std::int64_t micro_batches = 1;           // a step
   Dtype dtype = Dtype::f32;
   bool recompute = false;
-  TrainOptions train;  // what is trained, how gradients are added
+  TrainOptions train;     // what is trained, how gradients are added
+  LoraOptions lora = {};  // what is learnt beside it
 };
 
 struct Plan {
@@ -27,7 +30,7 @@ struct Plan {
     std::string name;
     std::int64_t tensors = 0, parameters = 0, trained = 0;
   };
-  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, experts, head
+  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, experts, head, LoRA
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
@@ -42,5 +45,7 @@ struct Plan {
 
 // Throws input_error when sizes do not fit the model.
 Plan plan_model(const ModelConfig& config, const PlanOptions& options);
+// CLIP's step: a picture and a text of `text_tokens`, as many as the model has positions for, a pair.
+Plan plan_clip(const ClipConfig& config, const PlanOptions& options);
 
 }  // namespace ov

@@ -66,10 +66,10 @@ DeviceFacts find_device(const std::string& table, const std::string& name) {
 
 namespace {
 
-DevicePlan::Step step_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu) {
+DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOptions options, double mfu) {
   options.train.floor = mfu == 0;
   if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
-  DevicePlan::Step s{.plan = plan_model(config, options)};
+  DevicePlan::Step s{.plan = plan(options)};
   s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
   if (mfu == 0) s.seconds = s.plan.floor_seconds;
   else
@@ -82,14 +82,14 @@ DevicePlan::Step step_on(const DeviceFacts& device, const ModelConfig& config, P
 
 }  // namespace
 
-DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu) {
+DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& options, double mfu) {
   DevicePlan p{.device = device, .mfu = mfu > 0 ? mfu : device.mfu, .step = {}, .remedies = {}};
-  p.step = step_on(device, config, options, p.mfu);
+  p.step = step_on(device, plan, options, p.mfu);
   if (p.step.missing <= 0) return p;
   PlanOptions all = options;
   std::string keys;
   const auto add = [&](const std::string& name, const PlanOptions& changed) {
-    DevicePlan::Remedy r{name, step_on(device, config, changed, p.mfu)};
+    DevicePlan::Remedy r{name, step_on(device, plan, changed, p.mfu)};
     const bool saves = r.step.missing < p.step.missing;
     if (saves) p.remedies.push_back(std::move(r));
     return saves;

@@ -4,6 +4,7 @@
 //          + bytes of a state on the host / link, there and back
 // On the machine that plans, without a stated mfu: the step's floor (train/floor.h), from rates measured now.
 #pragma once
+#include <functional>
 #include <map>
 
 #include "audit/plan.h"
@@ -43,6 +44,12 @@ struct DevicePlan {
   std::string report() const;  // follows Plan::report()
 };
 // The same step again with every remedy, by the same engine. `mfu` 0: as the device says.
-DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, PlanOptions options, double mfu);
+using Planner = std::function<Plan(const PlanOptions&)>;
+DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& options, double mfu);
+inline DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, const PlanOptions& options,
+                          double mfu) {
+  return plan_on(
+      device, [&](const PlanOptions& o) { return plan_model(config, o); }, options, mfu);
+}
 
 }  // namespace ov

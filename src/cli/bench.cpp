@@ -29,6 +29,25 @@ double product_rate(std::int64_t rows, std::int64_t outputs, std::int64_t inputs
   return rates[static_cast<std::size_t>(repeats / 2)];
 }
 
+// Bytes a second that all threads read, of an array far larger than any cache: the best of `repeats` passes.
+double read_rate(std::int64_t repeats) {
+  const Tensor array = Tensor::zeros({std::int64_t{1} << 26}, Dtype::i64, ov::cpu());
+  const std::int64_t n = array.numel(), piece = 1 << 16;
+  std::vector<std::int64_t> sums(static_cast<std::size_t>(n / piece));
+  double best = 0;
+  for (std::int64_t r = -1; r < repeats; ++r) {
+    const double start = seconds();
+    parallel_for(n / piece, 4, [&](std::int64_t i) {
+      const std::int64_t* from = array.data<std::int64_t>() + i * piece;
+      std::int64_t sum = 0;
+      for (std::int64_t k = 0; k < piece; ++k) sum += from[k];
+      sums[static_cast<std::size_t>(i)] = sum;
+    });
+    if (r >= 0) best = std::max(best, static_cast<double>(array.nbytes()) / (seconds() - start));
+  }
+  return best;
+}
+
 }  // namespace
 
 Exit bench(const Config& config) {
@@ -46,6 +65,9 @@ Exit bench(const Config& config) {
   std::string table;
   char line[128];
   std::snprintf(line, sizeof line, "%-14s %6d threads %8.1f GFLOP/s\n", "FMA peak", threads(), peak / 1e9);
+  table += line;
+  std::snprintf(line, sizeof line, "%-14s %6d threads %8.1f GB/s\n", "memory, read", threads(),
+                read_rate(config.integer("bench.repeats")) / 1e9);
   table += line;
   for (const Product& p : products) {
     const double rate = product_rate(p.rows, p.outputs, p.inputs, config.integer("bench.repeats"));

@@ -26,7 +26,7 @@ Exit eval(const Config& config) {
   const ModelFiles files = open_model_files(directory, load_options(config));
   EvalOptions options{.data = config.required("eval.data"),
                       .tasks = config.required("eval.tasks"),
-                      .limits = pixel_limits(config),
+                      .limits = picture_options(config),
                       .max_new_tokens = config.integer("generate.max_new_tokens"),
                       .stop = read_stop_ids(directory, files.processor.stop_ids(), files.config.text.vocabulary),
                       .limit = config.integer("eval.limit"),

@@ -15,7 +15,7 @@ Exit generate(const Config& config) {
   const ModelFiles files = open_model_files(directory, load_options(config));
   const Processor& processor = files.processor;
   const auto stop = read_stop_ids(directory, processor.stop_ids(), files.config.text.vocabulary);
-  const Prompt prompt = processor.prompt(config.list("generate.images"), text, pixel_limits(config));
+  const Prompt prompt = processor.prompt(config.list("generate.images"), text, picture_options(config));
   const auto model = load_model(files.config, directory, load_options(config));
   std::vector<Grid> grids;
   for (const auto& g : prompt.grids) grids.push_back({g[0], g[1], g[2]});

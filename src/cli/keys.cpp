@@ -98,7 +98,8 @@ std::vector<Key> rows() {
       {"data.labels_per_text", "", whole(10), at_least(0), "pretrain", "characters of a string in a step; 0: all"},
 
       // --- the run
-      {"pretrain.what", "what", "", "vision text clip", "pretrain", "which part is trained, or a CLIP model"},
+      {"pretrain.what", "what", "", "vision text clip", "pretrain plan",
+       "which part is trained, or a CLIP model; plan: clip, else a whole model"},
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
@@ -176,11 +177,12 @@ std::vector<Key> rows() {
        "what the summed token losses are divided by"},
 
       // --- LoRA (nn/lora.h): low-rank matrices are learnt beside those of train.modules, which stay as they are
-      {"lora.rank", "", whole(0), Allowed(0, 1 << 16), "train", "rank of what is learnt beside a matrix; 0: no LoRA"},
+      {"lora.rank", "", whole(0), Allowed(0, 1 << 16), "train plan",
+       "rank of what is learnt beside a matrix; 0: no LoRA"},
       {"lora.alpha", "", 32.0, Allowed(1e-6, 1e6), "train", "its factor is alpha / rank"},
       {"lora.rslora", "", false, any, "train", "its factor is alpha / sqrt(rank)"},
       {"lora.targets", "", Strings{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, any,
-       "train", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
+       "train plan", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
       {"lora.dropout", "", 0.0, Allowed(0, 1), "train", "only 0 is built"},
       {"lora.seed", "", whole(1), at_least(0), "train", "of its initial values"},
       {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one",
@@ -203,6 +205,10 @@ std::vector<Key> rows() {
       {"numerics.segments", "", "reference", "reference per_frame per_grid_row",
        "generate recall trace eval chat batch serve",
        "what attends to itself, with a class token, in the tower: each frame of a video (hf) or the whole (megatron)"},
+      {"numerics.processor", "", "slow", "slow fast", "train generate recall eval inspect pretrain",
+       "whose arithmetic turns pictures into patches: Transformers' slow processor, or the fast one, which resizes "
+       "with "
+       "torchvision and rounds otherwise"},
 
       {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl", Resume::free},
       {"log.floor", "", false, any, "train pretrain",
@@ -302,9 +308,10 @@ std::vector<Key> rows() {
       {"rice.characters.weight", "", 1.0, at_least(0), "pretrain", "of the characters' loss"},
 
       // --- CLIP (model/clip_config.h); its towers are vision.* and text.*
-      {"clip.image", "", whole(224), at_least(1), "pretrain", "pixels on a side of a picture"},
-      {"clip.projection", "", whole(512), at_least(1), "pretrain", "width of the space that pictures and texts share"},
-      {"clip.act", "", "quick_gelu", "quick_gelu gelu", "pretrain", "activation of the MLPs"},
+      {"clip.image", "", whole(224), at_least(1), "pretrain plan", "pixels on a side of a picture"},
+      {"clip.projection", "", whole(512), at_least(1), "pretrain plan",
+       "width of the space that pictures and texts share"},
+      {"clip.act", "", "quick_gelu", "quick_gelu gelu", "pretrain plan", "activation of the MLPs"},
       {"clip.max_scale", "", 100.0, at_least(1), "pretrain", "factor on cosines at most (CLIP: 100)"},
 
       // --- the other commands

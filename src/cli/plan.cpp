@@ -2,6 +2,7 @@
 
 #include "cli/verbs.h"
 #include "image/patches.h"
+#include "model/files/clip_directory.h"
 
 namespace ov::cli {
 
@@ -21,25 +22,51 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
   sum_options(config, options.train);
   options.train.modules = config.list("train.modules");
   options.train.train_class_params = class_params_option(config);
+  options.lora = {.rank = config.integer("lora.rank"),
+                  .targets = config.list("lora.targets"),
+                  .where = trainable(options.train.modules, false)};
   return options;
 }
 
+namespace {
+
+Exit show(const Config& config, const PlanOptions& options, const Planner& planner) {
+  const std::string& device = config.text("plan.device");
+  const std::string& devices = config.text("plan.devices");
+  const double mfu = config.number("plan.mfu");
+  config.refuse_unread(config.text("model.dir").empty() ? "for what is planned" : "on a model that exists");
+  if (device.empty()) return print(planner(options).report()), Exit::done;
+  const DevicePlan plan = plan_on(find_device(devices, device), planner, options, mfu);
+  print(plan.step.plan.report() + plan.report());
+  return Exit::done;
+}
+
+Exit clip(const Config& config, const std::string& directory) {
+  const ClipConfig model = directory.empty()
+                               ? described_clip(config)
+                               : ClipConfig::read(read_config_json(directory), directory + "/config.json");
+  PlanOptions options{.grids = std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images"))),
+                      .text_tokens = config.integer("plan.text_tokens"),
+                      .micro_batches = config.integer("train.micro_batches"),
+                      .dtype = dtype_option(config),
+                      .train = {}};
+  sum_options(config, options.train);
+  return show(config, options, [&](const PlanOptions& o) { return plan_clip(model, o); });
+}
+
+}  // namespace
+
 Exit plan(const Config& config) {
   use_threads(config);
-  const std::string& directory = config.text("model.dir");
+  const std::string &directory = config.text("model.dir"), &what = config.text("pretrain.what");
+  if (what == "clip" || (!directory.empty() && is_clip(directory))) return clip(config, directory);
+  if (!what.empty()) input_error("plan: what is ", what, "; what is planned is clip, or with none a whole model");
   ModelConfig model;
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);
   model.check();
   const PlanOptions options = plan_options(config, model.vision);
-  const std::string& device = config.text("plan.device");
-  const std::string& devices = config.text("plan.devices");
-  const double mfu = config.number("plan.mfu");
-  config.refuse_unread("on a model that exists");
-  if (device.empty()) return print(plan_model(model, options).report()), Exit::done;
-  const DevicePlan plan = plan_on(find_device(devices, device), model, options, mfu);
-  print(plan.step.plan.report() + plan.report());
-  return Exit::done;
+  return show(config, options, [&](const PlanOptions& o) { return plan_model(model, o); });
 }
 
 }  // namespace ov::cli

@@ -18,7 +18,7 @@ Exit recall(const Config& config) {
   std::int64_t asked = 0, right = 0;
   ov::recall(
       *model, files.processor, file,
-      {.limits = pixel_limits(config), .max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop},
+      {.limits = picture_options(config), .max_new_tokens = config.integer("generate.max_new_tokens"), .stop = stop},
       [&](const Recalled& r) {
         ++asked;
         right += r.right;

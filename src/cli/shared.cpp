@@ -41,9 +41,16 @@ PixelLimits pixel_limits(const Config& config) {
   return limits;
 }
 
+PixelLimits picture_options(const Config& config) {
+  PixelLimits limits = pixel_limits(config);
+  limits.fast = config.text("numerics.processor") == "fast";
+  return limits;
+}
+
 ProcessorConfig processor_limits(const Config& config) {
   ProcessorConfig images;
-  const PixelLimits limits = pixel_limits(config);
+  const PixelLimits limits = picture_options(config);
+  if (limits.fast) images.order = PassOrder::torch;
   images.min_pixels = limits.min_pixels.value_or(images.min_pixels);
   images.max_pixels = limits.max_pixels.value_or(images.max_pixels);
   return images;
@@ -131,6 +138,15 @@ RunOptions run_options(const Config& config) {
           .config = config.dump(),
           .may_change = config.free_keys(),
           .device = &device_option(config)};
+}
+
+LoraOptions lora_options(const Config& config) {
+  return {.rank = config.integer("lora.rank"),
+          .alpha = config.number("lora.alpha"),
+          .rslora = config.flag("lora.rslora"),
+          .targets = config.list("lora.targets"),
+          .seed = static_cast<std::uint64_t>(config.integer("lora.seed")),
+          .start = config.text("lora.start")};
 }
 
 void sum_options(const Config& config, StepOptions& step) {

@@ -13,7 +13,7 @@ Exit train(const Config& config) {
   job.model_dir = config.required("model.dir");
   if (packed) {
     job.packs.index = config.text("data.packs");
-    job.packs.limits = pixel_limits(config);
+    job.packs.limits = picture_options(config);
     job.packs.packs_per_step = config.integer("train.micro_batches");
     job.packs.seed = config.integer("data.seed");
     job.packs.max_rejects = config.integer("data.max_rejects");
@@ -23,7 +23,7 @@ Exit train(const Config& config) {
     job.data.image_dir = config.text("data.image_dir");
     job.data.sample.turns = turn_layout(config.text("data.turns"));
     job.data.sample.max_tokens = config.integer("train.max_tokens");
-    job.data.limits = pixel_limits(config);
+    job.data.limits = picture_options(config);
   }
   job.train = train_options(config);
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
@@ -36,12 +36,7 @@ Exit train(const Config& config) {
   job.merger_norm_eps = config.number("numerics.merger_norm_eps");
   job.recompute = config.flag("train.recompute");
   job.untied_head = config.flag("export.untied_head");
-  job.lora = {.rank = config.integer("lora.rank"),
-              .alpha = config.number("lora.alpha"),
-              .rslora = config.flag("lora.rslora"),
-              .targets = config.list("lora.targets"),
-              .seed = static_cast<std::uint64_t>(config.integer("lora.seed")),
-              .start = config.text("lora.start")};
+  job.lora = lora_options(config);
   if (const double dropout = config.number("lora.dropout"); dropout != 0)
     input_error("lora.dropout is ", dropout, "; only 0 is built");
   job.merged_model = config.flag("lora.merged_model");

@@ -7,9 +7,13 @@ namespace ov {
 std::array<std::array<float, 256>, 3> normalized_values(const ProcessorConfig& config) {
   std::array<std::array<float, 256>, 3> table;
   for (std::size_t c = 0; c < 3; ++c) {
-    const auto mean = static_cast<float>(config.mean[c]), deviation = static_cast<float>(config.std[c]);
-    for (std::size_t byte = 0; byte < 256; ++byte)
-      table[c][byte] = (static_cast<float>(static_cast<double>(byte) * config.rescale) - mean) / deviation;
+    const auto whole = config.fast() ? static_cast<float>(1 / config.rescale) : 1.0F;
+    const float mean = static_cast<float>(config.mean[c]) * whole,
+                deviation = static_cast<float>(config.std[c]) * whole;
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      const double value = static_cast<double>(byte) * (config.fast() ? 1 : config.rescale);
+      table[c][byte] = (static_cast<float>(value) - mean) / deviation;
+    }
   }
   return table;
 }

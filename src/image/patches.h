@@ -1,12 +1,11 @@
-// A picture as the rows that the vision tower reads, bit for bit as Transformers' slow Qwen2VLImageProcessor makes
-// them.
+// A picture as the rows that the vision tower reads, bit for bit as Transformers' Qwen2VLImageProcessor makes them: the
+// slow one, on which models were trained, or the fast one, which newer versions take (numerics.processor).
 //
-//   size      smart_resize to multiples of patch · merge, Pillow bicubic
-//   value     f32(f64(byte) · f64(1/255)), then (value - f32(mean)) / f32(std) in f32
+//   size      smart_resize to multiples of patch · merge; bicubic, Pillow's or (fast) torchvision's
+//   value     slow: f32(f64(byte) · f64(1/255)), then (value - f32(mean)) / f32(std) in f32
+//             fast: (byte - f32(mean) · f32(255)) / (f32(std) · f32(255)) in f32, 255 being 1 / rescale
 //   order     one row per patch; the merge x merge patches that become one token are neighbours: (block row, block
 //             column, row in block, column in block). In a row: channel, y, x
-//
-// The "fast" processor of newer Transformers differs in the last bits and in the resize; it is not meant here.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -27,7 +26,9 @@ struct ProcessorConfig {
   double rescale = 1.0 / 255;
   std::array<double, 3> mean = {0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> std = {0.26862954, 0.26130258, 0.27577711};
-  PassOrder order = PassOrder::pillow_13;  // no key in the file: it belongs to the Pillow that ran
+  PassOrder order = PassOrder::pillow_13;  // no key in the file: it belongs to the Pillow that ran; torch: fast
+
+  bool fast() const { return order == PassOrder::torch; }
 
   bool operator==(const ProcessorConfig&) const = default;
   std::int64_t factor() const { return patch * merge; }

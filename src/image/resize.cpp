@@ -27,8 +27,8 @@ void check_resize(const char* function, const Image& image, std::int64_t width, 
     input_error(function, ": target of ", width, " x ", height, " pixels; each side must be at least 1");
 }
 
-Image resize_rows(const Image& image, std::int64_t width) {
-  const std::vector<Taps> taps = bicubic_taps(image.width, width);
+Image resize_rows(const Image& image, std::int64_t width, PassOrder order) {
+  const std::vector<Taps> taps = bicubic_taps(image.width, width, order);
   Image out(width, image.height);
   const auto from_bytes = static_cast<std::size_t>(3 * image.width), to_bytes = static_cast<std::size_t>(3 * width);
 #if OV_RESIZE_AVX2
@@ -52,8 +52,8 @@ Image resize_rows(const Image& image, std::int64_t width) {
   return out;
 }
 
-Image resize_columns(const Image& image, std::int64_t height) {
-  const std::vector<Taps> taps = bicubic_taps(image.height, height);
+Image resize_columns(const Image& image, std::int64_t height, PassOrder order) {
+  const std::vector<Taps> taps = bicubic_taps(image.height, height, order);
   Image out(image.width, height);
   const std::int64_t bytes = 3 * image.width;
   parallel_for(height, 8, [&](std::int64_t y) {
@@ -81,37 +81,43 @@ std::vector<std::int64_t> nearest_positions(std::int64_t source, std::int64_t ta
 
 }  // namespace
 
-std::vector<Taps> bicubic_taps(std::int64_t source, std::int64_t target) {
+std::vector<Taps> bicubic_taps(std::int64_t source, std::int64_t target, PassOrder order) {
   const double scale = static_cast<double>(source) / static_cast<double>(target);
   const double stretch = std::max(scale, 1.0);
   const double support = 2.0 * stretch, inverse = 1.0 / stretch;
   std::vector<Taps> taps(static_cast<std::size_t>(target));
-  std::vector<double> w;
-  for (std::int64_t i = 0; i < target; ++i) {
+  std::vector<std::vector<double>> weights(taps.size());
+  double largest = 0;
+  for (std::size_t i = 0; i < taps.size(); ++i) {
     const double center = (static_cast<double>(i) + 0.5) * scale;
     const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
     const auto last = std::min(source, static_cast<std::int64_t>(center + support + 0.5));
     double total = 0;
-    w.clear();
+    taps[i].first = first;
     for (std::int64_t x = first; x < last; ++x) {
-      w.push_back(cubic((static_cast<double>(x) - center + 0.5) * inverse));
-      total += w.back();
+      weights[i].push_back(cubic((static_cast<double>(x) - center + 0.5) * inverse));
+      total += weights[i].back();
     }
-    Taps& t = taps[static_cast<std::size_t>(i)];
-    t.first = first;
-    t.weights.reserve(w.size());
-    for (const double v : w) {
-      const double scaled = (total != 0 ? v / total : v) * (1 << weight_bits);
-      t.weights.push_back(static_cast<std::int32_t>(v < 0 ? scaled - 0.5 : scaled + 0.5));
+    for (double& w : weights[i]) {
+      if (total != 0) w /= total;
+      largest = std::max(largest, w);
     }
   }
+  int bits = order == PassOrder::torch ? 0 : weight_bits;
+  while (bits < weight_bits && static_cast<int>(0.5 + largest * (1 << (bits + 1))) < 1 << 15) ++bits;
+  for (std::size_t i = 0; i < taps.size(); ++i)
+    for (const double w : weights[i]) {
+      const double scaled = w * (1 << bits);
+      const auto whole = static_cast<std::int32_t>(w < 0 ? scaled - 0.5 : scaled + 0.5);
+      taps[i].weights.push_back(whole * (1 << (weight_bits - bits)));
+    }
   return taps;
 }
 
 Image resize_bicubic(const Image& image, std::int64_t width, std::int64_t height, PassOrder order) {
   check_resize("resize_bicubic", image, width, height);
-  const auto rows = [&](const Image& i) { return width == i.width ? i : resize_rows(i, width); };
-  const auto columns = [&](const Image& i) { return height == i.height ? i : resize_columns(i, height); };
+  const auto rows = [&](const Image& i) { return width == i.width ? i : resize_rows(i, width, order); };
+  const auto columns = [&](const Image& i) { return height == i.height ? i : resize_columns(i, height, order); };
   const std::int64_t rows_lost = image.height - height, columns_lost = image.width - width;
   const bool columns_first = order == PassOrder::pillow_13 && rows_lost > 0 && rows_lost > 2 * columns_lost;
   return columns_first ? rows(columns(image)) : columns(rows(image));

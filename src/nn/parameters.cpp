@@ -60,9 +60,11 @@ void Parameters::borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& 
   for (Fused& f : fused_) {
     const Tensor first = f.parts.front()->value;
     const std::byte* next = first.bytes();
-    bool in_place = true;
+    bool in_place = true;  // neighbours by chance are none: each would be freed by itself
     for (const Parameter* p : f.parts) {
-      in_place = in_place && p->value.bytes() == next;
+      const Storage &whole = *first.storage(), &own = *p->value.storage();
+      const bool together = &own == &whole || (own.owner && own.owner == whole.owner);
+      in_place = in_place && together && p->value.bytes() == next;
       next = p->value.bytes() + p->value.nbytes();
     }
     const Shape shape = stacked_shape(f.parts);

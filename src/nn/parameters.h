@@ -2,9 +2,9 @@
 // head.
 //
 // Values lie in one flat buffer, one after another without gaps; or, to be read alone, each where its file is mapped.
-// What is trained has a place in gradient buffers, which belong to who computes gradients, and in the optimiser's state:
-// ZeRO, AdamW, the gradient norm and checkpoints work on ranges of them. Parameters that one product serves (q|k|v,
-// gate|up) are declared one after another and read through a fused Parameter, which is a view over all of them.
+// What is trained has a place in gradient buffers, which belong to who computes gradients, and in the optimiser's
+// state: ZeRO, AdamW, the gradient norm and checkpoints work on ranges of them. Parameters that one product serves
+// (q|k|v, gate|up) are declared one after another and read through a fused Parameter, which is a view over all of them.
 #pragma once
 #include <deque>
 #include <functional>

@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "model/region_head.h"
+#include "store/hf_weights.h"
 #include "store/jsonl.h"
 #include "store/safetensors.h"
 #include "tests/base/scratch.h"
@@ -117,4 +119,24 @@ TEST_CASE("inspect checkpoint: one that cannot be read is an error") {
   CHECK_THROWS_AS(inspect_checkpoint(copy), Error);
   std::filesystem::remove(copy + "/config.json");
   CHECK_THROWS_AS(inspect_checkpoint(copy), Error);
+}
+
+TEST_CASE("inspect checkpoint: CLIP and a tower by itself are held against their own config.json") {
+  CheckpointReport report = inspect_checkpoint("tests/golden/clip/checkpoint");
+  CHECK(report.problems.empty());
+  CHECK(report.tensors.size() == CheckpointReader::open("tests/golden/clip/checkpoint").entries().size());
+  const ScratchDirectory scratch;
+  RiceModel model({.depth = 1, .hidden = 16, .heads = 2, .intermediate = 32}, {.layers = 1, .classes = 3});
+  model.parameters().allocate(Dtype::f32, cpu());
+  model.parameters().values().fill(0.5);
+  export_tower(scratch / "tower", model);
+  CHECK(inspect_checkpoint(scratch / "tower").problems.empty());
+  Json config = Json::read(scratch / "tower/config.json");
+  Json vision = config.at("vision_config");
+  vision.set("depth", 2);
+  config.set("vision_config", vision);
+  write_durably(scratch / "tower/config.json", config.dump());
+  report = inspect_checkpoint(scratch / "tower");
+  REQUIRE_FALSE(report.problems.empty());
+  CHECK(report.problems[0].find("model.visual.blocks.1.") != std::string::npos);
 }

@@ -212,3 +212,44 @@ TEST_CASE("plan: sizes that do not fit are refused") {
   options.grids = {{1, 3, 4}};
   CHECK_THROWS_AS(plan_model(config, options), Error);
 }
+
+TEST_CASE("plan: LoRA trains its matrices alone") {
+  ModelConfig config = described("configs/model/4b.json");
+  PlanOptions options;
+  options.train.modules = {"language_model"};
+  options.lora = {.rank = 16, .targets = {"q_proj", "down_proj"}};
+  const Plan plan = plan_model(config, options);
+  const TextConfig& t = config.text;
+  const std::int64_t q = t.heads * t.head_dim;
+  const std::int64_t learnt = t.layers * 16 * (t.hidden + q + t.intermediate + t.hidden);
+  CHECK(plan.trained == learnt);
+  CHECK(parameters_of(plan, "LoRA") == learnt);
+  CHECK(plan.parameters == plan_model(config, {}).parameters + learnt);
+  const auto bytes = [](const Plan& p, Segment s) { return p.memory.peak[static_cast<std::size_t>(s)]; };
+  CHECK(bytes(plan, Segment::gradients) == 4 * learnt);
+  CHECK(bytes(plan, Segment::optimizer) == 8 * learnt);
+}
+
+TEST_CASE("plan: CLIP ViT-B/32 has the published parameters and the step of its pairs") {
+  const Config config = Config::parse(cli::keys(), "plan", {"--config", "configs/model/clip-b.json", "--what", "clip"});
+  const ClipConfig clip = cli::described_clip(config);
+  PlanOptions options;
+  options.grids.resize(8);
+  const Plan plan = plan_clip(clip, options);
+  CHECK(plan.parameters == 151277313);
+  CHECK(plan.trained == plan.parameters);
+  CHECK(plan.tensors == 398);
+  CHECK(plan.patches == 8 * 49);
+  CHECK(plan.tokens == 8 * 77);
+  // Products and attention of both towers, written down independently: a block has 12 C² a row and 2 · 2 C a pair.
+  const auto tower = [](double layers, double C, double rows, double pairs) {
+    return layers * (24 * C * C * rows + 4 * C * pairs);
+  };
+  const double pictures = tower(12, 768, 8 * 50, 8 * 50 * 50) + 2 * 3072 * 768 * 8 * 49 + 2 * 768 * 512 * 8;
+  const double texts = tower(12, 512, 8 * 77, 8 * 77 * 78 / 2.0) + 2 * 512 * 512 * 8;
+  CHECK(plan.forward_flops == pictures + texts + 2 * 2 * 512 * 8 * 8);
+  options.grids.resize(16);
+  CHECK(plan_clip(clip, options).memory.total_peak > plan.memory.total_peak);
+  options.grids.clear();
+  CHECK_THROWS_AS(plan_clip(clip, options), Error);
+}

@@ -4,6 +4,7 @@
 
 #include "audit/diff.h"
 #include "model/files/hf_directory.h"
+#include "store/hf_names.h"
 #include "tests/base/scratch.h"
 
 using namespace ov;
@@ -43,6 +44,27 @@ TEST_CASE(
     CHECK(d.compared.size() > 40);
     const auto* first = d.first();
     CHECK_MESSAGE(!first, (first ? first->name : ""), " differs by ", first ? first->relative : 0);
+  }
+}
+
+TEST_CASE("dense: a model read in place has the bits of one that was copied, and weights in the mapped files") {
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+    const auto copied = load_model(golden + "/checkpoint", {.dtype = dtype}),
+               mapped = load_model(golden + "/checkpoint", {.dtype = dtype, .in_place = true});
+    const CheckpointReader file = CheckpointReader::open(golden + "/checkpoint");
+    std::size_t in_place = 0;
+    for (const auto& e : mapped->parameters().entries()) {
+      const Parameter* p = copied->parameters().find(e.parameter.name);
+      CHECK_MESSAGE(equal_bits(e.parameter.value, p->value), p->name);
+      in_place += e.parameter.value.storage()->owner != nullptr;
+    }
+    const bool as_stored = file.tensor(table_name).dtype() == dtype;
+    CHECK((in_place > mapped->parameters().entries().size() / 2) == as_stored);
+    const std::vector<std::int64_t> ids = {5, 6, 7, 8};
+    const auto logits = [&](const Onevision& m) {
+      return m.logits(m.hidden(nullptr, single_segment(ids, {}, {}, cpu()))).value;
+    };
+    CHECK(equal_bits(logits(*copied), logits(*mapped)));
   }
 }
 

@@ -113,3 +113,31 @@ TEST_CASE("half a fused product cannot be frozen, and only neighbours can be fus
   CHECK(thrown([&] { apart.allocate(Dtype::f32, cpu()); }) ==
         "parameters: last does not follow its neighbour; they cannot be fused");
 }
+
+TEST_CASE(
+    "parameters: borrowed values stay where they lie, but for parts of a product that lie apart or another type") {
+  Attention flat;
+  const auto stored = [&](const Parameters::Entry& e) { return flat.set.find(e.parameter.name)->value; };
+  Attention a;
+  a.set.borrow(Dtype::f64, stored);
+  CHECK_FALSE(a.set.values());
+  CHECK(a.set.dtype() == Dtype::f64);
+  for (const auto& e : a.set.entries()) CHECK(e.parameter.value.bytes() == stored(e).bytes());
+  CHECK(a.qkv->value.bytes() == flat.q->value.bytes());
+  CHECK(same_bits(a.qkv->value, flat.qkv->value));
+
+  const Tensor elsewhere = flat.k->value.contiguous_copy();  // as in a file that is sorted by name
+  const auto apart = [&](const Parameters::Entry& e) { return e.parameter.name == "k" ? elsewhere : stored(e); };
+  Attention b;
+  b.set.borrow(Dtype::f64, apart);
+  CHECK(same_bits(b.qkv->value, flat.qkv->value));
+  CHECK(b.qkv->value.bytes() != flat.qkv->value.bytes());
+  CHECK(b.v->value.bytes() == b.qkv->value.slice(0, 6, 8).bytes());
+  CHECK(b.set.find("before")->value.bytes() == flat.set.find("before")->value.bytes());
+
+  Attention narrow;
+  narrow.set.borrow(Dtype::bf16, stored);
+  for (const auto& e : narrow.set.entries()) CHECK(same_bits(e.parameter.value, stored(e).to(Dtype::bf16)));
+  CHECK(same_bits(narrow.qkv->value, flat.qkv->value.to(Dtype::bf16)));
+  CHECK_FALSE(narrow.qkv->value.storage()->owner);  // converted parts may lie side by side: they are not one memory
+}

@@ -30,6 +30,7 @@ fuzz       | ten minutes of libFuzzer a target
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 tensorboard | the real TensorBoard reads what a run wrote
+real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -62,6 +63,7 @@ run_part() {
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
+    real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;

@@ -1,14 +1,16 @@
 """What others make of our directories, and we of theirs, on the CPU in f32. Called by peers_check.sh.
 
-    python peers_check.py PROGRAM MODEL TEST WORK
+    python peers_check.py PROGRAM MODEL TEST WORK [ORIGINAL]
 
 MODEL: a directory that `train` wrote. TEST: held-out questions (`synth --what world`). WORK: a directory of its own.
+ORIGINAL: a directory with the original's code, config.json (auto_map) and *.py.
 A line for every comparison; the last says how many held. Errors against fp64 are shares of the largest logit; ours may
 be at most twice theirs at its worst, as in our own tests of golden values.
 """
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -18,9 +20,10 @@ import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
-program, model_dir, test_dir, work = sys.argv[1:5]
+program, model_dir, test_dir, work, original = (sys.argv[1:] + [""])[:5]
+newest = int(transformers.__version__.split(".")[0]) >= 5
 os.makedirs(work, exist_ok=True)
 torch.manual_seed(1)
 torch.set_num_threads(1)  # the models are small
@@ -78,7 +81,11 @@ def picture_of(row):
 
 
 tokenizer = AutoTokenizer.from_pretrained(model_dir)
-pictures = AutoImageProcessor.from_pretrained(model_dir, use_fast=False)
+slow = {"backend": "pil"} if newest else {"use_fast": False}
+fast = {"backend": "torchvision"} if newest else {"use_fast": True}
+pictures = AutoImageProcessor.from_pretrained(model_dir, **slow)
+limits = ("shortest_edge", "longest_edge")  # areas, in spite of their names
+smallest, largest = (int(pictures.size[key]) for key in limits)
 asked = questions(200)
 
 
@@ -102,24 +109,33 @@ def same_tokens():
     say(mine == other, f"AutoTokenizer ({type(tokenizer).__name__}): {len(texts)} texts, {len(asked)} of them rendered by the chat template, same ids")
 
 
-def same_pixels():
+def same_pixels(kind, theirs):
     files = sorted({picture_of(row) for row in asked})[:24]
-    limits = ["--data.min_pixels", pictures.min_pixels, "--data.max_pixels", pictures.max_pixels]
+    arguments = ["--data.min_pixels", smallest, "--data.max_pixels", largest, "--numerics.processor", kind]
     same = 0
     for path in files:
         out = f"{work}/pixels.safetensors"
-        ours("inspect", "image", path, "--out", out, *limits)
-        mine, other = load_file(out), pictures(images=[Image.open(path)], return_tensors="np")
-        same += bool(np.array_equal(mine["pixel_values"].view(np.uint32), other["pixel_values"].astype(np.float32).view(np.uint32))
-                     and np.array_equal(mine["image_grid_thw"], other["image_grid_thw"]))
-    say(same == len(files) > 0, f"AutoImageProcessor ({type(pictures).__name__}): {same} of {len(files)} pictures with the same bits")
+        ours("inspect", "image", path, "--out", out, *arguments)
+        mine, other = load_file(out), theirs(images=[Image.open(path)], return_tensors="pt")
+        values = other["pixel_values"].to(torch.float32).numpy()
+        same += bool(np.array_equal(mine["pixel_values"].view(np.uint32), values.view(np.uint32))
+                     and np.array_equal(mine["image_grid_thw"], other["image_grid_thw"].numpy()))
+    say(same == len(files) > 0, f"AutoImageProcessor ({type(theirs).__name__}): {same} of {len(files)} pictures with the same bits")
 
 
-def auto_processor():
+def processors():
+    same_pixels("slow", pictures)
     try:
-        say(True, f"AutoProcessor ({type(transformers.AutoProcessor.from_pretrained(model_dir)).__name__})")
-    except (ValueError, ImportError) as error:  # config.json names a class that Transformers itself has not
-        print(f"skip  AutoProcessor: {str(error).strip().splitlines()[0]}", flush=True)
+        same_pixels("fast", AutoImageProcessor.from_pretrained(model_dir, **fast))
+        processor = AutoProcessor.from_pretrained(model_dir)
+    except ImportError as error:
+        print(f"skip  the fast processor and AutoProcessor: {str(error).strip().splitlines()[0]}", flush=True)
+        return
+    row = asked[0]
+    given = processor(text=[prompt_of(row)], images=[Image.open(picture_of(row)).convert("RGB")], return_tensors="pt")
+    ids, _, grid = model_inputs(row)
+    say(given["input_ids"].tolist() == ids.tolist() and given["image_grid_thw"].tolist() == grid.tolist(),
+        f"AutoProcessor ({type(processor).__name__}): a prompt with a picture, the same ids and grid")
 
 
 def model_inputs(row):
@@ -127,6 +143,40 @@ def model_inputs(row):
     tokens = int(shown["image_grid_thw"].prod()) // pictures.merge_size**2
     ids = tokenizer(prompt_of(row).replace("<|image_pad|>", "<|image_pad|>" * tokens))["input_ids"]
     return np.array([ids]), shown["pixel_values"].astype(np.float32), shown["image_grid_thw"].astype(np.int64)
+
+
+# ---- the original's own code, through auto_map
+
+def check_original():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    directory, source = f"{work}/original", f"{work}/with-code"
+    ours("checkpoint", "convert", model_dir, "--out", source, "--export.untied_head")
+    with open(f"{original}/config.json") as file:
+        auto_map = json.load(file)["auto_map"]
+    with open(f"{source}/config.json") as file:
+        config = json.load(file)
+    config["auto_map"] = auto_map
+    with open(f"{source}/config.json", "w") as file:
+        json.dump(config, file)
+    for file in glob.glob(f"{original}/*.py"):
+        shutil.copy(file, source)
+    ours("checkpoint", "convert", source, "--out", directory)  # ours keeps auto_map and brings the code
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=True)
+    model, info = AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True, torch_dtype=torch.float32,
+                                                       attn_implementation="eager", output_loading_info=True)
+    names = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    say(not names, f"auto_map ({type(config).__name__}, {type(model).__name__}): every tensor by name, {len(names)} not")
+    compare_logits("the original's code", directory, picture_cases(), lambda **g: model.eval()(**g).logits)
+
+
+def picture_cases():
+    cases = []
+    for row in asked[:: max(1, len(asked) // 16)]:
+        ids, values, grid = model_inputs(row)
+        cases.append(({"input_ids": ids, "pixel_values": values, "image_grid_thw": grid},
+                      {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(values), "image_grid_thw": torch.from_numpy(grid)}))
+    return cases
 
 
 # ---- NeMo AutoModel's own code for the model
@@ -170,12 +220,7 @@ def check_nemo():
     directory = f"{work}/untied"
     ours("checkpoint", "convert", model_dir, "--out", directory, "--export.untied_head")
     model = nemo_model(directory)
-    cases = []
-    for row in asked[:: max(1, len(asked) // 16)]:
-        ids, values, grid = model_inputs(row)
-        cases.append(({"input_ids": ids, "pixel_values": values, "image_grid_thw": grid},
-                      {"input_ids": torch.from_numpy(ids), "pixel_values": torch.from_numpy(values), "image_grid_thw": torch.from_numpy(grid)}))
-    compare_logits("NeMo AutoModel", directory, cases, lambda **g: model(**g).logits)
+    compare_logits("NeMo AutoModel", directory, picture_cases(), lambda **g: model(**g).logits)
     with open(f"{directory}/generation_config.json") as file:
         eos = json.load(file)["eos_token_id"]
     stops = set(eos if isinstance(eos, list) else [eos])
@@ -233,9 +278,11 @@ def check_clip():
 
 print(f"transformers {transformers.__version__}, torch {torch.__version__}, {model_dir}", flush=True)
 same_tokens()
-same_pixels()
-auto_processor()
-check_nemo()
+processors()
+if original:
+    check_original()
+if not newest:  # what NeMo's release is made for
+    check_nemo()
 small = {"vocab_size": 211, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
          "num_key_value_heads": 2, "head_dim": 16, "rope_theta": 1e4, "tie_word_embeddings": False}
 check_language_model("Qwen3", transformers.Qwen3Config(**small), transformers.Qwen3ForCausalLM)

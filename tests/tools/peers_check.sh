@@ -3,8 +3,10 @@
 #
 #   sh tests/tools/peers_check.sh [BUILD]
 #
-# PEERS_PYTHON: an interpreter that has torch and transformers, in place of that environment. MODEL, TEST: a trained directory and
-# its held-out questions; else those of `make demo`, or of the small recipe when that has not run. Exit 77: no environment can be made.
+# Twice: in the Transformers that the model was released for, and in the newest, which stands beside it in build/peers/newest (NEWEST: such
+# a folder; empty: not). PEERS_PYTHON: an interpreter that has torch, torchvision and transformers, in place of that environment. MODEL, TEST: a
+# trained directory and its held-out questions; else those of `make demo`, or of the small recipe when that has not run. ORIGINAL: a released
+# directory with the original's code (*.py and the auto_map of config.json), which then computes too. Exit 77: no environment can be made.
 set -eu
 b=${1:-build}
 env=$b/peers/env
@@ -20,6 +22,10 @@ if [ -z "$python" ]; then
       "$python" -m pip install -q --no-deps "$nemo" && touch "$env/made" || exit 77
   fi
 fi
+newest=${NEWEST-$b/peers/newest}
+if [ -n "$newest" ] && [ ! -e "$newest/made" ] && [ -z "${NEWEST-}" ]; then
+  "$python" -m pip install -q --target "$newest" transformers pillow==13.0.0 && touch "$newest/made" || exit 77
+fi
 if [ -z "${MODEL-}" ]; then
   run=$b/demo
   [ -e "$run/instruct.done" ] || { run=$b/demo-check; sh configs/demo/recipe.sh "$b" check; }
@@ -27,4 +33,5 @@ if [ -z "${MODEL-}" ]; then
 fi
 "$b/onevision" checkpoint check "$MODEL" | tail -n 2
 rm -rf "$b/peers/work"
-$python tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work"
+"$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work" ${ORIGINAL:+"$ORIGINAL"}
+[ -z "$newest" ] || PYTHONPATH=$newest${PYTHONPATH:+:$PYTHONPATH} "$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work"

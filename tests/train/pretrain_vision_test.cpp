@@ -7,7 +7,9 @@
 #include <doctest/doctest.h>
 
 #include "base/hash.h"
+#include "base/io/file.h"
 #include "base/parallel.h"
+#include "base/sha256.h"
 #include "image/encode.h"
 #include "model/files/merge_sources.h"
 #include "store/jsonl.h"
@@ -88,8 +90,11 @@ TEST_CASE("vision pre-training: variants A and B learn a small world by heart") 
     CHECK(first.at("loss").as_double() == first.at("object_loss").as_double() + first.at("text_loss").as_double());
     Parameters set;
     const RiceVit tower(set, read_tower_source_config(o.out + "/tower", 2));
-    set.allocate(Dtype::f32, cpu());
-    MergeSource::tower(o.out + "/tower").load(set);
+    MergeSource::tower(o.out + "/tower").check(set);
+    const std::string card = read_file(o.out + "/tower/README.md");
+    for (const std::string& part : {std::string("# RICE-ViT"), std::string("\"classes\": 2"),
+                                    std::string("\"step\": 160"), sha256_file(o.out + "/tower/model.safetensors")})
+      CHECK_MESSAGE(contains(card, part), part);
   }
 }
 

@@ -86,6 +86,7 @@ Processor Processor::with_limits(const PixelLimits& limits) const {
   Processor out = *this;
   out.images_.min_pixels = limits.min_pixels.value_or(images_.min_pixels);
   out.images_.max_pixels = limits.max_pixels.value_or(images_.max_pixels);
+  if (limits.fast) out.images_.order = PassOrder::torch;
   check_limits(out.images_, "");
   return out;
 }

@@ -12,9 +12,11 @@
 
 namespace ov {
 
-// Limits on a picture's area that replace the processor's own; absent ones stay.
+// Limits on a picture's area that replace the processor's own; absent ones stay. fast: the other arithmetic
+// (image/patches.h).
 struct PixelLimits {
   std::optional<std::int64_t> min_pixels, max_pixels;
+  bool fast = false;
 };
 
 // What a model is asked to continue.

@@ -44,12 +44,17 @@ Json untied(Json config) {
 
 // The largest |a-b|; infinite where only one is NaN.
 double largest_difference(const Tensor& a, const Tensor& b) {
-  const auto x = a.to(Dtype::f64).to_vector<double>(), y = b.to(Dtype::f64).to_vector<double>();
+  constexpr std::int64_t piece = 1 << 20;  // elements that are widened at a time
   double most = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]))) continue;
-    const double d = std::abs(x[i] - y[i]);
-    most = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(most, d);
+  for (std::int64_t begin = 0, end; begin < a.numel(); begin = end) {
+    end = std::min(a.numel(), begin + piece);
+    const auto wide = [&](const Tensor& t) { return t.flat().slice(0, begin, end).to(Dtype::f64).to_vector<double>(); };
+    const auto x = wide(a), y = wide(b);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]))) continue;
+      const double d = std::abs(x[i] - y[i]);
+      most = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(most, d);
+    }
   }
   return most;
 }

@@ -49,8 +49,8 @@ void load_weights(Parameters& parameters, const CheckpointReader& weights);
 void load_masters(Onevision& model, const std::string& directory);
 // config.json, generation_config.json, model*.safetensors into an existing directory; what LoRA learnt is added. `eos`
 // and `pad` are token ids. untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo
-// AutoModel wants it. dtype: bf16, or f32: masters where there are some (f64 stays f64). weights: where the tensors come
-// from, one at a time, when it is not the model, which then has shapes alone.
+// AutoModel wants it. dtype: bf16, or f32: masters where there are some (f64 stays f64). weights: where the tensors
+// come from, one at a time, when it is not the model, which then has shapes alone.
 using WeightSource = std::function<Tensor(const Parameter&)>;
 void write_model(const std::string& directory, const Onevision& model, const std::vector<std::int64_t>& eos,
                  std::int64_t pad, bool untied_head = false, Dtype dtype = Dtype::f32,

@@ -35,8 +35,8 @@ struct MergeOptions {
 
 // The configuration of the merged model: each part as its source says, the merger as wide as the language model.
 ModelConfig merged_config(const MergeOptions& options);
-// The model's tensors one at a time, as the sources store them; drawn in `drawn` where there is no source. A merge of any
-// size needs the memory of one of them.
+// The model's tensors one at a time, as the sources store them; drawn in `drawn` where there is no source. A merge of
+// any size needs the memory of one of them.
 class MergedWeights {
  public:
   MergedWeights(const Parameters& parameters, const MergeOptions& options, Dtype drawn);  // of parameters the shapes

@@ -103,8 +103,8 @@ void write_model_card(const std::string& directory, const CardFacts& facts) {
   std::string card = cat("---\nlibrary_name: ", facts.library, "\npipeline_tag: ", facts.pipeline, "\n");
   if (!license.empty()) card += cat("license: ", license, "\n");
   if (!bases.empty()) card += cat("base_model:", bases, "\n");
-  card += cat("---\n\n# ", facts.library == "peft" ? "An adapter for LLaVA-OneVision-1.5" : "LLaVA-OneVision-1.5",
-              "\n\n", first_words, revision(), ".\n");
+  card += cat("---\n\n# ", facts.library == "peft" ? "An adapter for " : "", facts.title, "\n\n", first_words,
+              revision(), ".\n");
   card += block("Model", facts.model) + block("Data", without_paths(facts.data)) +
           block("Recipe", without_paths(facts.recipe)) + block("Log", facts.log);
   card +=

@@ -11,6 +11,7 @@ namespace ov {
 struct CardFacts {
   std::string pipeline = "image-text-to-text";  // Hugging Face's pipeline_tag
   std::string library = "transformers";         // what loads it
+  std::string title = "LLaVA-OneVision-1.5";
   Json model = Json::object(), data = Json::object(), recipe = Json::object(), log = Json::object();
   std::string license = {};               // Hugging Face's name of it; empty: what a source says
   std::vector<std::string> sources = {};  // directories of the models that it was made from; "" is none

@@ -35,11 +35,8 @@ Json model_facts(const Onevision& model) {
   const TextConfig& t = model.config().text;
   std::int64_t parameters = 0;
   for (const NamedShape& p : expected_names(model)) parameters += p.shape.numel();
-  Json facts = Json::object({{"parameters", parameters}});
-  if (model.config().has_tower) {
-    const VisionConfig& v = model.config().vision;
-    facts.set("tower", cat("RICE-ViT, ", v.depth, " blocks of width ", v.hidden, ", patches of ", v.patch, " pixels"));
-  }
+  Json facts = model.config().has_tower ? tower_facts(model.config().vision) : Json::object();
+  facts.set("parameters", parameters);
   facts.set("decoder", cat(t.qk_norm ? "Qwen3, " : "Qwen2, ", t.layers, " layers of width ", t.hidden,
                            t.experts > 0 ? cat(", ", t.experts, " experts") : ""));
   facts.set("vocabulary", t.vocabulary);
@@ -47,6 +44,11 @@ Json model_facts(const Onevision& model) {
 }
 
 }  // namespace
+
+Json tower_facts(const VisionConfig& v) {
+  return Json::object(
+      {{"tower", cat("RICE-ViT, ", v.depth, " blocks of width ", v.hidden, ", patches of ", v.patch, " pixels")}});
+}
 
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
                   const ExportOptions& options) {

@@ -33,9 +33,9 @@ struct ExportOptions {
   std::string command = "train";  // who writes it (base/io/durable_directory.h)
   // Directories that it was made from, "" is none: *.py of whole models and licences go with it.
   std::vector<std::string> code = {};
-  bool untied_head = false;  // a tied model is written with a copy of the embedding for a head
-  Dtype dtype = Dtype::f32;  // write_model (model/files/hf_directory.h)
-  CardFacts card = {};       // its model and sources are filled in
+  bool untied_head = false;        // a tied model is written with a copy of the embedding for a head
+  Dtype dtype = Dtype::f32;        // write_model (model/files/hf_directory.h)
+  CardFacts card = {};             // its model and sources are filled in
   WeightSource weights = nullptr;  // as write_model
   std::function<void(const std::string& directory)> check = nullptr;  // may refuse what is written, before it is there
 };
@@ -45,6 +45,8 @@ struct ExportOptions {
 // Its chat template puts a line end after a picture: what this program trains on has it there.
 void export_model(const std::string& directory, const Onevision& model, Processor processor,
                   const ExportOptions& options = {});
+// What a card says of a tower.
+Json tower_facts(const VisionConfig& vision);
 // What a run says about itself on the cards of what it leaves.
 CardFacts run_card(const RunOptions& options, const RunFacts& facts);
 // Of the tokenizer and of how pictures are cut and normalised: what a resumed run must find as it was.

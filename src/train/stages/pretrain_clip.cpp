@@ -69,6 +69,15 @@ StepReport pretrain_clip(const ClipPretraining& o) {
     tokenizer.write(out.path());
     write_durably(out.file("preprocessor_config.json"), image_processor(images, c.image).dump(2) + "\n");
     out.commit();
+    CardFacts card = run_card(o, facts);
+    card.pipeline = "zero-shot-image-classification", card.title = "CLIP";
+    const auto tower = [](const ClipTowerConfig& t) { return cat(t.layers, " layers of width ", t.hidden); };
+    card.model =
+        Json::object({{"parameters", model.parameters().count()},
+                      {"picture tower", cat(tower(c.vision), ", ", c.image, " pixels in patches of ", c.patch)},
+                      {"text tower", tower(c.text)},
+                      {"vocabulary", c.vocabulary}});
+    write_model_card(directory.result(), card);
     return Json::object({{"rejects", loader.rejects().json()}});
   });
 }

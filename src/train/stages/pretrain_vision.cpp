@@ -1,5 +1,7 @@
 #include "train/stages/pretrain_vision.h"
 
+#include "train/stages/job.h"
+
 namespace ov {
 
 StepReport pretrain_vision(const VisionPretraining& o) {
@@ -25,6 +27,10 @@ StepReport pretrain_vision(const VisionPretraining& o) {
           {{"pictures", loader.file().size()}, {"classes", head.classes}, {"characters", head.characters}})};
   return run_to_end(engine, o, facts, [&] {
     export_tower(directory.result(), model, o.export_dtype);
+    CardFacts card = run_card(o, facts);
+    card.pipeline = "image-feature-extraction", card.library = "onevision", card.title = "RICE-ViT";
+    card.model = tower_facts(o.vision);
+    write_model_card(directory.result(), card);
     return Json::object({{"rejects", loader.state().rejects.json()}});
   });
 }
