@@ -80,7 +80,7 @@ Stream CudaDevice::enter(ov::Stream stream) {
 
 // ---- memory
 
-Arena::Source CudaDevice::source(bool data) {
+Arena::Backing CudaDevice::source(bool data) {
   return {.take = [this, data](std::size_t bytes) -> void* {
             void* chunk = runtime_.allocate(bytes);
             if (chunk) chunks_[static_cast<std::byte*>(chunk)] = {bytes, data};

@@ -54,7 +54,7 @@ class CudaDevice : public Device {
     void* block;
   };
   Stream of(ov::Stream stream) const { return stream == ov::Stream::compute ? compute_ : copy_; }
-  Arena::Source source(bool data);
+  Arena::Backing source(bool data);
   bool holds_data(const void* address) const;
   void order(ov::Stream waiting, ov::Stream awaited);
   void reclaim(bool wait);

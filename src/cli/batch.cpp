@@ -8,7 +8,7 @@ namespace ov::cli {
 Exit batch(const Config& config) {
   use_threads(config);
   const std::string& in = config.required("in");
-  const std::string& out = output(config);
+  const std::string& out = output(config, "");
   const ServedModel served(config);
   Engine engine(*served.model, engine_options(config));
   std::optional<Progress> bar;

@@ -13,7 +13,7 @@ Exit eval(const Config& config) {
   if (!answers.empty()) {
     print(score_text(score_file({.file = answers,
                                  .task = config.required("eval.tasks"),
-                                 .out = output(config),
+                                 .out = output(config, "\"score\""),
                                  .compare = compare,
                                  .compat = fixed ? public_tasks::Compat::fixed : public_tasks::Compat::lmms})));
     return Exit::done;

@@ -28,7 +28,7 @@ std::unique_ptr<Onevision> model_on(Device& device, bool recompute = false, std:
   return model;
 }
 
-using Values = std::vector<std::vector<float>>;
+using Results = std::vector<std::vector<float>>;
 
 void backward_from(Tape& tape, const Var& logits, std::vector<std::int64_t> target, Device& device) {
   const auto n = static_cast<std::int64_t>(target.size());
@@ -39,7 +39,7 @@ void backward_from(Tape& tape, const Var& logits, std::vector<std::int64_t> targ
 }
 
 // Logits and gradients of a packed row with everything that a row can hold.
-Values step_on(Device& device, bool recompute, std::int64_t experts = 0) {
+Results step_on(Device& device, bool recompute, std::int64_t experts = 0) {
   const auto model = model_on(device, recompute, experts);
   model->parameters().train([](const Parameter&) { return true; });
   const Tensor gradients = model->parameters().gradient_buffer();
@@ -54,7 +54,7 @@ Values step_on(Device& device, bool recompute, std::int64_t experts = 0) {
 }
 
 // The same of the region model, whose logits are its embeddings.
-Values regions_on(Device& device) {
+Results regions_on(Device& device) {
   RiceModel model(small_config().vision, {.classes = 5});
   model.parameters().allocate(Dtype::f32, device);
   initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 3);
@@ -70,7 +70,7 @@ Values regions_on(Device& device) {
   return {out.value.to_vector<float>(), gradients.to_vector<float>()};
 }
 
-Values generated_on(Device& device) {
+Results generated_on(Device& device) {
   const auto model = model_on(device);
   MicroBatch b;
   add_sample(b, 11, 4, 4, 6);
@@ -91,7 +91,7 @@ const std::vector<Case> all = {{Policy::eager, 0},  {Policy::others_first, 0}, {
 
 template <class D, class F>
 void same_bits_on(const std::vector<Case>& cases, F&& f) {
-  const Values expected = f(cpu());
+  const Results expected = f(cpu());
   for (const Case& c : cases) {
     CAPTURE(static_cast<int>(c.policy));
     CAPTURE(c.seed);
@@ -133,10 +133,10 @@ TEST_CASE("sim device, every policy: the model" * doctest::skip()) { whole_model
 
 TEST_CASE("foreign: two threads give work to one device, each on a tape of its own") {
   ForeignDevice device(Policy::random, 9);
-  Values got[4];
+  Results got[4];
   parallel_for(4, [&](std::int64_t i) { got[i] = step_on(device, false); });
-  const Values expected = step_on(cpu(), false);
-  for (const Values& v : got) CHECK(v == expected);
+  const Results expected = step_on(cpu(), false);
+  for (const Results& v : got) CHECK(v == expected);
 }
 
 TEST_CASE("foreign: a model is written from the device and read onto it") {
