@@ -88,7 +88,11 @@ void read_experts(JsonSection& s, TextConfig& t, bool own_class) {
   const auto missing = [&](std::int64_t value) {
     return own_class ? std::optional<std::int64_t>(value) : std::nullopt;
   };
-  t.experts = s.integer("num_experts", missing(128));
+  // Transformers 5 writes num_local_experts where 4 has num_experts.
+  const Json *four = s.find("num_experts"), *five = s.find("num_local_experts");
+  if (four && five && four->dump() != five->dump())
+    input_error(s.where(), ": num_local_experts is ", five->shown(), " where num_experts is ", four->shown());
+  t.experts = s.integer(five ? "num_local_experts" : "num_experts", missing(128));
   t.experts_per_token = s.integer("num_experts_per_tok", missing(8));
   t.expert_intermediate = s.integer("moe_intermediate_size", missing(768));
   t.sparse_step = s.integer("decoder_sparse_step", 1);
@@ -145,7 +149,8 @@ TextConfig read_text(const Json& json, const std::string& where, bool alone, std
   if (!theta)
     input_error(where, ": rope_theta is missing, here and in rope_parameters; there is no value that fits every model");
   t.rope_theta = *theta;
-  if (const Json* n = json.find("num_experts"); moe || (!own_class && n && !JsonSection::off(*n)))
+  const Json* four = json.find("num_experts");
+  if (const Json* n = four ? four : json.find("num_local_experts"); moe || (!own_class && n && !JsonSection::off(*n)))
     read_experts(s, t, moe);
   t.check(where);
   check_full_attention(s, t.layers, !own_class);

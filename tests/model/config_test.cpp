@@ -154,7 +154,6 @@ TEST_CASE(
   const std::pair<const char*, Json> in_text[] = {{"hidden_act", "gelu"},
                                                   {"use_sliding_window", true},
                                                   {"num_experts", 8},
-                                                  {"num_local_experts", 8},
                                                   {"mlp_bias", true},
                                                   {"attention_dropout", 0.1},
                                                   {"final_logit_softcapping", 30},
@@ -186,6 +185,19 @@ TEST_CASE(
   CHECK(contains(vision("text_hidden_size", 2560), "text_hidden_size is 2560 where text_config.hidden_size is 40"));
   CHECK(contains(refused(with(whole(), "quantization_config", rope(R"({"bits": 4})"))), "c.json: quantization_config"));
 
+  // Transformers 5's name for num_experts: read in its place, and refused where the two differ.
+  CHECK(contains(text("num_local_experts", 8), "c.json: text_config: num_experts_per_tok"));
+  CHECK(text("num_local_experts", 0).empty());
+  const auto mixture = [](const char* key, std::int64_t local) {
+    Json config = Json::read("tests/golden/moe/checkpoint/config.json");
+    Json renamed = Json::object();
+    for (const auto& [name, value] : config.members()) renamed.set(name == "num_experts" ? key : name, value);
+    if (local > 0) renamed.set("num_local_experts", local);
+    return read_text_config(renamed, "c.json").experts;
+  };
+  CHECK(mixture("num_local_experts", 0) == mixture("num_experts", 0));
+  CHECK(mixture("num_experts", mixture("num_experts", 0)) == mixture("num_experts", 0));
+  CHECK(contains(thrown([&] { mixture("num_experts", 3); }), "num_local_experts is 3 where num_experts is "));
   for (const char* key : {"num_experts", "mlp_bias", "final_logit_softcapping", "quantization_config"})
     CHECK(text(key, Json()).empty());
   CHECK(text("mlp_bias", false).empty());

@@ -63,11 +63,12 @@ writes merge "$dir/copy"
 rm -rf "$dir/copy"
 
 rate=$("$program" bench --bench.repeats 1 | awk '/^memory/ { print $(NF - 1) }')
-short=4 long=12
+short=4 long=20
+ids() { tr -cd , <"$dir/out" | wc -c; }  # but one: an answer may end early
 watch generate "$program" generate --model "$dir/model" --dtype bf16 --prompt "What is this ?" --ids --max_new_tokens $short
-first=$seconds
+first=$seconds few=$(ids)
 watch generate "$program" generate --model "$dir/model" --dtype bf16 --prompt "What is this ?" --ids --max_new_tokens $long
-token=$(echo "scale=3; ($seconds - $first) / ($long - $short)" | bc)
+token=$(echo "scale=3; ($seconds - $first) / ($(ids) - $few)" | bc)
 reached=$(echo "scale=3; $bytes / 1000000000 / $token / $rate" | bc)
 say generate "$anon * 1024 * 4 <= $bytes + 4 * 10^9" "RssAnon at most $anon kB of $((bytes / 1024)) kB of weights, swapped $swap kB"
 say swap "$swap == 0" "$swap kB"
