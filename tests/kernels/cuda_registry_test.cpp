@@ -34,13 +34,13 @@ TEST_CASE("every op of the registry has the CPU's bits on the simulated GPU, in 
       for (const std::int64_t edge : edges) {
         if (which < 0 && edge > 1) break;  // an op without a size has one case
         for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
-          const Run expected = run(op->example, dtype, cpu(), which, edge, Values::whole);
+          const Run expected = run(op->example, dtype, cpu(), which, edge, ov::test::Values::whole);
           for (const sim::Schedule& schedule : schedules) {
             const sim::ScheduleScope scope(schedule);
             const std::string at = cat(op->name, " ", name_of(dtype), ", size number ", which, " at ", edge, ", order ",
                                        static_cast<int>(schedule.order));
             Device& device = schedule.order == sim::Order::reverse ? fenced : packed;
-            const bool same = run(op->example, dtype, device, which, edge, Values::whole).tensors == expected.tensors;
+            const bool same = run(op->example, dtype, device, which, edge, ov::test::Values::whole).tensors == expected.tensors;
             CHECK_MESSAGE(same, at);
           }
         }
