@@ -32,7 +32,8 @@ std::vector<Command> commands() {
       {"report", "", "writes one page about a run: curves, accuracy, packing, time, pictures, configuration, hashes",
        report},
       {"inspect", "tokens|image|parquet|webdataset|checkpoint|eval|reward [FILE]",
-       "shows what the program makes of texts, a picture or data, what a model directory or an evaluation holds, or rewards",
+       "shows what the program makes of texts, a picture or data, what a model directory or an evaluation holds, or "
+       "rewards",
        inspect},
       {"trace", "",
        "writes every activation and gradient of one pass; of a CLIP model also embeddings, logits and loss", trace},
@@ -130,7 +131,7 @@ std::vector<Key> rows() {
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
       {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out",
        Resume::free},
-      {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge batch serve",
+      {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge batch chat serve",
        "where the model works: cpu; cuda, a GPU; auto, a GPU where there is one, else the cpu. Each repeats its own "
        "bits"},
       // --- ranks
@@ -205,10 +206,9 @@ std::vector<Key> rows() {
       {"numerics.segments", "", "reference", "reference per_frame per_grid_row",
        "generate recall trace eval chat batch serve",
        "what attends to itself, with a class token, in the tower: each frame of a video (hf) or the whole (megatron)"},
-      {"numerics.processor", "", "slow", "slow fast", "train generate recall eval inspect pretrain",
+      {"numerics.processor", "", "slow", "slow fast", "train generate recall eval inspect pretrain batch chat serve",
        "whose arithmetic turns pictures into patches: Transformers' slow processor, or the fast one, which resizes "
-       "with "
-       "torchvision and rounds otherwise"},
+       "as torchvision does and rounds otherwise"},
 
       {"log.every", "", whole(1), at_least(1), "train pretrain", "steps between lines of run.jsonl", Resume::free},
       {"log.floor", "", false, any, "train pretrain",

@@ -11,7 +11,7 @@ struct ServedModel {
   explicit ServedModel(const Config& config)
       : directory(config.required("model.dir")),
         files(open_model_files(directory, load_options(config))),
-        processor(files.processor.with_limits(pixel_limits(config))),
+        processor(files.processor.with_limits(picture_options(config))),
         stop(read_stop_ids(directory, processor.stop_ids(), files.config.text.vocabulary)),
         model(load_model(files.config, directory, load_options(config))),
         service{.model = *model,
