@@ -62,13 +62,13 @@ TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 InitOptions init_options(const Config&);          // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
-bool class_params_option(const Config&);         // train.train_class_params, numerics.reference
-RunOptions run_options(const Config&);           // train.out, save_every, keep, resume, log.every, and all of them
-LoraOptions lora_options(const Config&);         // lora.*
-void sum_options(const Config&, StepOptions&);   // train.grad_sum, memory_budget, offload_optimizer
+bool class_params_option(const Config&);        // train.train_class_params, numerics.reference
+RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
+LoraOptions lora_options(const Config&);        // lora.*
+void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer
 // The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
-TrainOptions train_options(const Config&);       // the same, loss
+TrainOptions train_options(const Config&);                     // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);

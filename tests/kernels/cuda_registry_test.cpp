@@ -40,7 +40,8 @@ TEST_CASE("every op of the registry has the CPU's bits on the simulated GPU, in 
             const std::string at = cat(op->name, " ", name_of(dtype), ", size number ", which, " at ", edge, ", order ",
                                        static_cast<int>(schedule.order));
             Device& device = schedule.order == sim::Order::reverse ? fenced : packed;
-            const bool same = run(op->example, dtype, device, which, edge, ov::test::Values::whole).tensors == expected.tensors;
+            const bool same =
+                run(op->example, dtype, device, which, edge, ov::test::Values::whole).tensors == expected.tensors;
             CHECK_MESSAGE(same, at);
           }
         }
