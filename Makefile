@@ -82,6 +82,16 @@ room_tests = $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildc
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(if $(runs_program),$(B)/asan/onevision)
 	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests
+# Only what reads files and messages, linked with no more than it needs: a third of the build.
+READER_ROOMS = base store text image data fuzz comm math
+READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
+                $(filter-out tests/data/fixed_slots_test.cpp,$(filter $(READER_ROOMS:%=tests/%/%),$(TEST_SRC)))
+READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% kernels/%,$(LIB_SRC))
+$(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+asan-readers:  ## what reads files and messages under the address and undefined-behaviour sanitizers
+	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/reader-tests
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/reader-tests
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
@@ -150,6 +160,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
+.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

@@ -14,7 +14,6 @@
 // pinned memory alone, since only for it does CUDA say when the host's side is read or written.
 #pragma once
 #include <cstddef>
-#include <source_location>
 #include <string>
 
 #include "tensor/device.h"
@@ -25,7 +24,20 @@ struct StreamHandle;  // the runtime's own
 struct EventHandle;
 using Stream = StreamHandle*;
 using Event = EventHandle*;
-using Place = std::source_location;  // of a call, for its errors
+// Where a call stands, for its errors: std::source_location, which clang 14 lacks.
+class Place {
+ public:
+  static constexpr Place current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+    return Place(file, line);
+  }
+  constexpr const char* file_name() const { return file_; }
+  constexpr unsigned line() const { return line_; }
+
+ private:
+  constexpr Place(const char* file, unsigned line) : file_(file), line_(line) {}
+  const char* file_;
+  unsigned line_;
+};
 
 enum class Copy { to_device, to_host };
 enum class Attribute { multiprocessors, major, minor, shared_bytes_opt_in, l2_bytes };
