@@ -93,7 +93,8 @@ void find_numbers(std::string_view s, std::optional<Span>& best) {
     while (stop < s.size() && (digit(s[stop]) || s[stop] == '.' || blank(s[stop]) || signs.find(s[stop]) != signs.npos))
       ++stop;
     const std::string text = trim(s.substr(i, stop - i));
-    const bool ends = stop == s.size() || s[stop] == ',' || s[stop] == ':' || s[stop] == '$' || blank(s[stop - 1]);
+    const bool ends =
+        stop == s.size() || s[stop] == ',' || s[stop] == ':' || s[stop] == '$' || (stop > i && blank(s[stop - 1]));
     const bool has_sign = text.find_first_of("+*/^", 1) != text.npos || text.find('-', 1) != text.npos;
     if (ends && has_sign && !text.empty() && text.find_first_of("0123456789") <= 2) {
       std::string bare = text;
