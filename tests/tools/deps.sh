@@ -16,7 +16,7 @@ libpng-dev          | png.h              | PNG
 libwebp-dev         | webp/decode.h      | WebP
 libutf8proc-dev     | utf8proc.h         | Unicode tables of the tokenizer
 libsnappy-dev       | snappy-c.h         | pages of Parquet files, as the next four
-zlib1g-dev          | zlib.h             | gzip, and the pages' checksums
+zlib1g-dev          | zlib.h             | gzip, and checksums of pages
 libzstd-dev         | zstd.h             | zstd
 liblz4-dev          | lz4.h              | lz4
 libbrotli-dev       | brotli/decode.h    | brotli
