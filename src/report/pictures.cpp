@@ -115,7 +115,7 @@ void write_strip(const std::string& directory, const std::string& predictions_pa
   write_durably(directory + "/answers.md", table);
   if (!runs.empty()) {
     std::string plot = loss_plot(runs.back());
-    plot.insert(plot.find('>') + 1, html::element("style", report_style));  // a picture by itself carries it
+    plot.insert(plot.find('>') + 1, html::element("style", plot_style));
     write_durably(directory + "/loss.svg", plot);
   }
 }

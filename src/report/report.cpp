@@ -96,7 +96,7 @@ void write_report(const ReportOptions& o) {
 
   const std::string head = html::empty("meta", {{"charset", "utf-8"}}) +
                            html::empty("meta", {{"name", "viewport"}, {"content", "width=device-width"}}) +
-                           text("title", o.title) + element("style", report_style);
+                           text("title", o.title) + element("style", cat(plot_style, page_style));
   write_durably(o.out,
                 "<!DOCTYPE html>\n" +
                     element("html", {{"lang", "en"}}, element("head", head) + element("body", element("main", body))) +

@@ -1,10 +1,11 @@
 #include "serve/server.h"
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/resource.h>
 
 #include <atomic>
+#include <filesystem>
 #include <semaphore>
 #include <thread>
 
@@ -24,26 +25,29 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds look_every{50};         // at the client
 constexpr std::chrono::seconds say_alive{15};  // in a stream that waits
 
-// The socket of a request: the one whose other end the client is. httplib 0.11 does not tell a handler.
+// The port and, as httplib writes it, the address of one end of a socket; nothing when it has no such end.
+template <class F>
+std::optional<std::pair<std::string, int>> end_of(int fd, F name) {
+  sockaddr_storage a{};
+  socklen_t n = sizeof a;
+  char address[NI_MAXHOST], port[NI_MAXSERV];
+  if (name(fd, reinterpret_cast<sockaddr*>(&a), &n) != 0 || (a.ss_family != AF_INET && a.ss_family != AF_INET6) ||
+      ::getnameinfo(reinterpret_cast<sockaddr*>(&a), n, address, sizeof address, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return {};
+  return std::pair(std::string(address), std::atoi(port));
+}
+
+// The socket of a request: the one whose other end the client is, at the server's port, since both ends may be of this
+// process. httplib 0.11 does not tell a handler.
 int socket_of(const httplib::Request& request) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 16));
-  for (int fd = 3; fd < end; ++fd) {
-    sockaddr_storage a{};
-    socklen_t n = sizeof a;
-    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&a), &n) != 0) continue;
-    const int port = a.ss_family == AF_INET    ? ntohs(reinterpret_cast<const sockaddr_in&>(a).sin_port)
-                     : a.ss_family == AF_INET6 ? ntohs(reinterpret_cast<const sockaddr_in6&>(a).sin6_port)
-                                               : -1;
-    if (port != request.remote_port) continue;
-    // Both ends may be of this process; ours is the one bound to the server's port.
-    sockaddr_storage own{};
-    n = sizeof own;
-    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &n) != 0) continue;
-    const int local = own.ss_family == AF_INET ? ntohs(reinterpret_cast<const sockaddr_in&>(own).sin_port)
-                                               : ntohs(reinterpret_cast<const sockaddr_in6&>(own).sin6_port);
-    if (local == request.local_port) return fd;
+  std::error_code none;
+  for (const auto& open : std::filesystem::directory_iterator("/proc/self/fd", none)) {
+    const int fd = std::atoi(open.path().filename().c_str());
+    const auto client = end_of(fd, ::getpeername), own = end_of(fd, ::getsockname);
+    if (client && own && *client == std::pair(request.remote_addr, request.remote_port) &&
+        own->second == request.local_port)
+      return fd;
   }
   return -1;
 }

@@ -15,11 +15,11 @@
 #include "data/synth/write.h"
 #include "generate/generate.h"
 #include "image/decode.h"
-#include "nn/init.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/devices/foreign_device.h"
+#include "tests/model/small_model.h"
 #include "text/chat.h"
 #include "text/conversation.h"
 
@@ -28,30 +28,13 @@ using namespace ov::test;
 
 namespace {
 
-// A model that fits data/tokenizer, random: its answers are nonsense, but never the same for every picture.
 struct Fixture {
   Fixture() : processor(Tokenizer::read("data/tokenizer"), ProcessorConfig{.min_pixels = 784}) {
     synth::write_toy_world({.out_dir = world(), .instruct = 200, .captions = 0, .regions = 0, .text = 0, .test = 3});
     model = model_on(cpu());
   }
   std::unique_ptr<Onevision> model_on(Device& device) const {
-    ModelConfig c;
-    c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
-    c.text = {.vocabulary = 278,
-              .hidden = 32,
-              .intermediate = 48,
-              .layers = 2,
-              .heads = 2,
-              .kv_heads = 1,
-              .head_dim = 16,
-              .rope_theta = 1e4};
-    c.text.tied = true;
-    const ChatTokens chat = ChatTokens::of(processor.tokenizer());
-    c.image_token = chat.image_pad;
-    auto m = std::make_unique<Onevision>(c);
-    m->parameters().allocate(Dtype::f32, device);
-    initialize(m->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
-    return m;
+    return answering_model(ChatTokens::of(processor.tokenizer()).image_pad, TextConfig{}.max_positions, device);
   }
   std::string world() const { return scratch / "world"; }
   EvalOptions options() const {

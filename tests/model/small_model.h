@@ -32,6 +32,28 @@ inline std::unique_ptr<Onevision> small_model(Dtype dtype = Dtype::f32, std::uin
   return model;
 }
 
+// A random model that fits data/tokenizer: its answers are nonsense, but never the same for every picture.
+inline std::unique_ptr<Onevision> answering_model(std::int64_t image_token, std::int64_t max_positions = 512,
+                                                  Device& device = cpu()) {
+  ModelConfig c;
+  c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
+  c.text = {.vocabulary = 278,
+            .hidden = 32,
+            .intermediate = 48,
+            .layers = 2,
+            .heads = 2,
+            .kv_heads = 1,
+            .head_dim = 16,
+            .max_positions = max_positions,
+            .rope_theta = 1e4};
+  c.text.tied = true;
+  c.image_token = image_token;
+  auto model = std::make_unique<Onevision>(c);
+  model->parameters().allocate(Dtype::f32, device);
+  initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
+  return model;
+}
+
 // Adds one sample to a packed row: a picture of h x w patches (none when h is 0), then random text of which the last
 // half is labelled.
 inline void add_sample(MicroBatch& b, std::uint64_t seed, std::int64_t h, std::int64_t w, std::int64_t text) {

@@ -11,6 +11,7 @@
 #include "image/encode.h"
 #include "report/html.h"
 #include "report/run_summary.h"
+#include "report/style.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 
@@ -243,4 +244,12 @@ TEST_CASE("report: base64 of RFC 4648's examples, and text that would break a pa
   for (const auto& [plain, coded] : examples) CHECK(html::base64(plain) == coded);
   CHECK(html::base64("\xFF\xFE\xFD") == "//79");
   CHECK(html::escape("a<b> & \"c\"\x01") == "a&lt;b&gt; &amp; &quot;c&quot;\xEF\xBF\xBD");
+}
+
+// The curve that README shows was drawn by `make demo` and is compared with it there; here, before twenty minutes have
+// passed, what a change of the page can reach of it.
+TEST_CASE("report: the curve kept for README wears today's style") {
+  const std::string curve = read_file("data/demo/loss.svg");
+  CHECK_MESSAGE(curve.find(html::element("style", plot_style)) != curve.npos,
+                "draw data/demo/loss.svg again: make demo");
 }
