@@ -70,5 +70,4 @@ figcaption i { color: var(--soft); font-style: normal; }
   table.accuracy :is(th, td):nth-child(2), table.accuracy :is(th, td):nth-child(3), .key { display: none; } }
 )css";
 
-
 }  // namespace ov
