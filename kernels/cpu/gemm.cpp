@@ -70,11 +70,12 @@ void empty_product(const Product<T>& p) {
 // One block of k: c[M,N] (+)= a[M,K] b[K,N] with K <= gemm_block_k and N <= block_columns.
 template <class T>
 void block_product(const Product<T>& p) {
-  constexpr std::int64_t W = Lanes<T>::width, MR = tile_rows, NR = tile_columns<T>;
+  constexpr std::int64_t W = Lanes<T>::width, MR = tile_rows, panel = tile_columns<T>;
+  const bool wide = wide_vectors();  // a wide tile takes two panels of A and two of B
+  const std::int64_t NR = wide ? 2 * panel : panel;
   const std::int64_t rows_at_once = std::max<std::int64_t>(block_a<T> / p.K / MR, 1) * MR;
-  const bool b_once = p.M <= rows_at_once;  // then a packed panel is used at once and its place reused
-  const bool pack_this_a = worth_packing_a(p);
-  const bool pack_this_b = worth_packing_b(p), wide = wide_vectors();
+  const bool b_once = p.M <= rows_at_once;  // then packed panels are used at once and their place reused
+  const bool pack_this_a = worth_packing_a(p), pack_this_b = worth_packing_b(p);
   T* packed_a = pack_this_a ? scratch<T>(0, std::min(rows_at_once, up(p.M, MR) * MR) * p.K + W) : nullptr;
   T* packed_b = scratch<T>(1, (b_once ? 1 : up(p.N, NR)) * NR * p.K);
 
@@ -93,22 +94,26 @@ void block_product(const Product<T>& p) {
     for (; n < p.N; n += NR) {
       const std::int64_t columns = std::min(NR, p.N - n);
       const T* b = p.b + n * p.b_col;
-      std::int64_t b_row = p.b_row;
-      if (pack_this_b || columns % W != 0) {
-        T* panel = packed_b + (b_once ? 0 : n * p.K);
-        if (m0 == 0) pack_b(columns, p.K, b, p.b_row, p.b_col, panel);
-        b = panel, b_row = NR;
+      std::int64_t b_row = p.b_row, to_second = panel * p.b_col;
+      if (pack_this_b || (!wide && columns % W != 0)) {
+        T* panels = packed_b + (b_once ? 0 : n * p.K);
+        if (m0 == 0)
+          for (std::int64_t j = 0; j < columns; j += panel)
+            pack_b(std::min(panel, columns - j), p.K, b + j * p.b_col, p.b_row, p.b_col, panels + j * p.K);
+        b = panels, b_row = panel, to_second = panel * p.K;
       }
       TileOut<T> out{.c = p.c + m0 * p.c_row + n,
                      .c_row = p.c_row,
                      .columns = columns,
                      .add = p.accumulate,
                      .bias = p.bias ? p.bias + n : nullptr};
-      // Rows [i, i + r) of A, packed or where they lie; a wide tile takes two panels.
+      // Rows [i, i + r) of A, packed or where they lie.
       const auto run = [&](std::int64_t i, std::int64_t r, bool packed) {
         const T* rows_a = packed ? packed_a + i * p.K : a + i * p.a_row;
         const std::int64_t a_row = packed ? 1 : p.a_row, a_col = packed ? MR : p.a_col;
-        if (wide) wide_tile<T>(r)(p.K, rows_a, rows_a + MR * (packed ? p.K : p.a_row), a_row, a_col, b, b_row, out);
+        if (wide)
+          wide_tile<T>(r, columns)(p.K, rows_a, rows_a + MR * (packed ? p.K : p.a_row), a_row, a_col, b, to_second,
+                                   b_row, out);
         else tile_of<T>[r - 1][columns > W](p.K, rows_a, a_row, a_col, b, b_row, out);
         out.c += r * p.c_row;
       };

@@ -106,19 +106,23 @@ void pack_transposed(std::int64_t rows, std::int64_t K, const T* from, std::int6
 // One panel of B: to[k tile_columns + j] = B(k, j) for j < columns, zero beyond.
 template <class T>
 void pack_b(std::int64_t columns, std::int64_t K, const T* b, std::int64_t b_row, std::int64_t b_col, T* to) {
-  constexpr std::int64_t W = Lanes<T>::width, NR = tile_columns<T>;
+  using L = Lanes<T>;
+  constexpr std::int64_t W = L::width, NR = tile_columns<T>;
   if (b_row == 1) {
     pack_transposed(std::min(columns, W), K, b, b_col, to, NR);
     if (columns > W) pack_transposed(columns - W, K, b + W * b_col, b_col, to + W, NR);
     return;
   }
-  for (std::int64_t k = 0; k < K; ++k, to += NR) {
-    const T* row = b + k * b_row;
-    if (b_col == 1 && columns == NR)
-      for (std::int64_t j = 0; j < NR; ++j) to[j] = row[j];
-    else
-      for (std::int64_t j = 0; j < NR; ++j) to[j] = j < columns ? row[j * b_col] : T(0);
+  if (b_col == 1 && columns == NR) {
+    constexpr std::int64_t ahead = 16;  // rows; the processor does not foresee steps this long
+    for (std::int64_t k = 0; k < K; ++k, b += b_row, to += NR) {
+      __builtin_prefetch(b + std::min(ahead, K - 1 - k) * b_row);
+      L::load(b).store(to), L::load(b + W).store(to + W);
+    }
+    return;
   }
+  for (std::int64_t k = 0; k < K; ++k, b += b_row, to += NR)
+    for (std::int64_t j = 0; j < NR; ++j) to[j] = j < columns ? b[j * b_col] : T(0);
 }
 
 // One row times a transposed matrix: c[j] (+)= Σ_k a[k a_col] b[j b_col + k] for 4 W columns j. B is turned in
