@@ -162,7 +162,7 @@ TEST_CASE("adamw: the CUDA twin leaves everything as it was when the gradient is
   CHECK(m.to_vector<float>() == std::vector<float>{0, 0});
 }
 
-TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine without weights") {
+TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine without weights (G-21)") {
   struct Case {
     std::int64_t T, k, E;
   };
@@ -179,7 +179,7 @@ TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine wit
     });
 }
 
-TEST_CASE("router: the CUDA twin chooses as the CPU does among equal logits, NaN and forced experts") {
+TEST_CASE("router: the CUDA twin chooses as the CPU does among equal logits, NaN and forced experts (G-57)") {
   const auto chosen = [](Device& d, std::vector<float> z, std::int64_t T, std::int64_t k, bool forced) {
     const auto E = static_cast<std::int64_t>(z.size()) / T;
     const Tensor logits = on(d, z, {T, E}), p = Tensor::like(logits), w({T, k}, Dtype::f32, d);
@@ -243,7 +243,7 @@ TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to no
   }
 }
 
-TEST_CASE("every CUDA twin takes tensors without rows") {
+TEST_CASE("every CUDA twin takes tensors without rows (G-21)") {
   SimDevice d;
   const auto none = [&](std::initializer_list<std::int64_t> shape, Dtype t = Dtype::f32) {
     return Tensor(Shape(shape), t, d);
