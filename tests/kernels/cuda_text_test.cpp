@@ -1,6 +1,7 @@
 // What the CUDA sources may not contain: read as text, so that it holds for nvcc's half too.
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <regex>
 
 #include "base/io/mapped_file.h"
@@ -81,4 +82,8 @@ TEST_CASE("nvcc fuses no products and sums, and has no quick division or root (G
     ++calls;
   }
   CHECK(calls == 2);
+}
+
+TEST_CASE("cuda-check finds each planted fault in what ptxas and the disassembler say (G-16, G-17, G-64)") {
+  CHECK(std::system("sh tests/tools/cuda_check.sh --self-test >/dev/null") == 0);
 }
