@@ -7,9 +7,9 @@
 //   ranges     | blocks 0, 1 | block 2 | blocks 3, 4, 5 | ...    1024 elements a block, whatever rate its range has
 //   x          | chunk 0: block 0, 4096 elements | chunk 1: block 1 | ...       (kernels/cuda/reduce.h), then one block
 //
-// One launch updates all parameters: what differs between ranges is a table among the kernel's parameters. f32: 16 bytes
-// read and 12 written an element, with a bf16 parameter 2 more; about 13 FLOPs, a root and two quotients. squared_sums:
-// size(x) bytes and 2 f64 FLOPs an element.
+// One launch updates all parameters: what differs between ranges is a table among the kernel's parameters. f32: 16
+// bytes read and 12 written an element, with a bf16 parameter 2 more; about 13 FLOPs, a root and two quotients.
+// squared_sums: size(x) bytes and 2 f64 FLOPs an element.
 #include "kernels/adamw.h"
 
 #include "kernels/cuda/launchers.h"

@@ -25,10 +25,15 @@ const Rule rules[] = {
     {"instructions without a twin", "^kernels/cuda/", R"(mbarrier|cp\.async\.bulk|wgmma|setmaxnreg|cluster\.sync)",
      "  asm(\"wgmma.fence.sync.aligned;\");"},
     {"a call that waits in secret", "^kernels/",
-     R"(cuda(Memset|Memcpy|DeviceSynchronize|FreeAsync|MallocAsync|MallocManaged)\s*\()", "  cudaMemset(x, 0, n);"},
+     R"(cuda(Memset|Memcpy|DeviceSynchronize|FreeAsync|MallocAsync|MallocManaged)\s*\()",
+     "  cu"
+     "daMemset(x, 0, n);"},
     {"functions of the host in a stream", "^kernels/", R"(cuda(LaunchHostFunc|StreamAddCallback))",
-     "  cudaLaunchHostFunc(s, f, nullptr);"},
-    {"graphs", "^kernels/", R"(cuda(Graph|StreamBeginCapture))", "  cudaStreamBeginCapture(s, mode);"},
+     "  cu"
+     "daLaunchHostFunc(s, f, nullptr);"},
+    {"graphs", "^kernels/", R"(cuda(Graph|StreamBeginCapture))",
+     "  cu"
+     "daStreamBeginCapture(s, mode);"},
 };
 
 // "" when no line breaks the rule.
