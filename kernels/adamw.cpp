@@ -5,13 +5,24 @@
 
 namespace ov::kernels {
 
+std::vector<AdamwRange> ranges_of(const Adamw& a) {
+  if (!a.ranges.empty()) return a.ranges;
+  return {{0, 0, a.param.numel(), a.lr, a.weight_decay}};
+}
+
 void adamw(const Adamw& a) {
+  const std::string state = a.ranges.empty() ? "E:acc" : "S:acc";
   check("adamw", {{"param", a.param, "E"},
-                  {"grad", a.grad, "E:acc"},
-                  {"m", a.m, "E:acc"},
-                  {"v", a.v, "E:acc"},
-                  {"master", a.master, "E:acc?"},
+                  {"grad", a.grad, state.c_str()},
+                  {"m", a.m, state.c_str()},
+                  {"v", a.v, state.c_str()},
+                  {"master", a.master, (state + "?").c_str()},
                   {"clip", a.clip, "1:f64"}});
+  for (const AdamwRange& r : a.ranges)
+    if (r.count < 0 || r.param < 0 || r.begin < 0 || r.count > a.param.numel() - r.param ||
+        r.count > a.grad.numel() - r.begin)
+      input_error("adamw: a range of ", r.count, " elements from ", r.param, " of ", a.param.numel(),
+                  " parameters and ", r.begin, " of ", a.grad.numel(), " gradients lies outside");
   const bool needed = a.param.dtype() != a.grad.dtype();
   if (needed != static_cast<bool>(a.master))
     input_error("adamw: ", name_of(a.param.dtype()), " parameters ", needed ? "need" : "take no", " master weights");

@@ -7,9 +7,10 @@
 //   w ← w - lr (m / (1-β1^t)) / (√(v / (1-β2^t)) + eps)         in the order of torch.optim.AdamW
 //   param = w, rounded
 //
-// param [N]; grad m v [N] of its accumulation type. w is `master` [N], of that type too; where param has that type
-// already, master is null and w is param. Works on any range of the flat parameter buffer: elements do not see each
-// other. A clip that is not finite leaves everything as it was.
+// param [N]; grad m v [M] of its accumulation type. w is `master` [M], of that type too; where param has that type
+// already, master is null and w is param. Elements do not see each other: `ranges` says which of them are updated, by
+// which rate and decay, all in one call that equals one call a range; none given: all of them, M = N, by lr and
+// weight_decay. Ranges do not overlap. A clip that is not finite leaves everything as it was.
 //
 // squared_sums: partial_k = Σ x² over chunk k of `norm_chunk` elements, each a fixed tree in f64: shards that start on
 // chunk borders and are added chunk by chunk give the same norm bits as the whole buffer.
@@ -17,16 +18,23 @@
 // clip_factor: norm = √Σ_k partial_k,  clip = min(1, limit / (norm + 1e-6)), or 1 when limit is 0; NaN when the norm is
 // not finite. Both stay on the device, so that a step does not wait for its norm.
 #pragma once
+#include <vector>
+
 #include "tensor/tensor.h"
 
 namespace ov::kernels {
 
+struct AdamwRange {
+  std::int64_t param, begin, count;  // where it begins in param; in grad, m, v and master; elements
+  double lr, weight_decay;
+};
 struct Adamw {
   Tensor param, m, v;
   Tensor grad, clip;  // clip [1] f64
-  double lr, beta1, beta2, eps, weight_decay;
+  double lr = 0, beta1, beta2, eps, weight_decay = 0;
   std::int64_t step;   // t, from 1
   Tensor master = {};  // written too
+  std::vector<AdamwRange> ranges = {};
 };
 struct SquaredSums {
   Tensor partial;  // [⌈N / norm_chunk⌉] f64
@@ -40,6 +48,7 @@ struct ClipFactor {
 
 constexpr std::int64_t norm_chunk = 4096;  // elements
 
+std::vector<AdamwRange> ranges_of(const Adamw&);  // those given, or all as one
 void adamw(const Adamw&);
 void squared_sums(const SquaredSums&);
 void clip_factor(const ClipFactor&);

@@ -1,8 +1,6 @@
-# make cuda-check: every kernels/cuda/*.cu compiled by nvcc, and assembled for the GPU generations we write for. What
-# fails: a warning; a register spill or a stack frame, since either means that local arrays went to memory; more static
-# shared memory than every GPU has (ptxas takes it in silence for sm_90a); a line of ptxas that begins with (C75, by
-# which it says in passing that it ignored a request. Without nvcc it says so and passes: the same text is compiled and
-# run by `make test` (kernels/sim).
+# make cuda-check: every kernels/cuda/*.cu compiled by nvcc, and assembled for the GPU generations we write for; then
+# tests/tools/cuda_check.sh reads what ptxas says and, where there is nvdisasm, what it made. Without nvcc it says so and
+# passes: the same text is compiled and run by `make test` (kernels/sim).
 #
 # The text asks nowhere which GPU it is compiled for, so that one pass of the compiler serves all: its PTX for
 # compute_80 is what each generation's ptxas gets. The host's half is the one that `make test` compiles, with warnings.
@@ -35,33 +33,14 @@ CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log)
 CUDA_HEADERS = $(wildcard $(dir $(CUDA_NVCC))../include)
 $(B)/obj/tests/kernels/gpu_declarations_test.o: CXXFLAGS += $(CUDA_HEADERS:%=-isystem %)
 
-# From the log of ptxas -v: kernel, architecture, registers, bytes spilled (stores + loads), of stack and of shared memory.
-define CUDA_TABLE
-/[Ww]arning|\(C75/         { print file ": " $$0 > "/dev/stderr"; ++bad }
-/Compiling entry function/ { split($$0, q, "'"); kernel = q[2]; arch = q[4] }
-/bytes stack frame/        { stack = $$1; spill = $$5 + $$9 }
-/Used [0-9]+ registers/    { shared = 0; for (i = 1; i < NF; ++i) { if ($$i == "Used") registers = $$(i + 1)
-                                                                    if ($$(i + 2) ~ /^smem/) shared = $$i }
-                             printf "%-7s %9d %8d %8d %8d  %s %s\n", arch, registers, spill, stack, shared, file, kernel
-                             bad += spill > 0 || stack > 0 || shared > 49152; ++n }
-END { if (n < kernels || bad) { printf "cuda-check: %s: %d kernels, %d faults\n", file, n, bad > "/dev/stderr"; exit 1 } }
-endef
-export CUDA_TABLE
-
-cuda-check:  ## compile the CUDA kernels for sm_80, sm_90a and sm_100; fails on a register spill
+cuda-check:  ## compile the CUDA kernels for sm_80, sm_90a and sm_100; fails on a spill; occupancy and a floor a kernel
 	@test -n "$(CUDA_NVCC)" || { echo "cuda-check: no nvcc here: nothing compiled for a GPU"; exit 0; }; \
-	$(build) $(CUDA_LOGS) && rm -f $(B)/cuda/table && for f in $(CUDA_SRC); do \
-	  awk -v file=$$(basename $$f) -v kernels=$$(grep -qE '__global__|launch\(|for_each_packet<' $$f && echo 1 || echo 0) \
-	    "$$CUDA_TABLE" $(B)/cuda/$$(basename $$f .cu).log >> $(B)/cuda/table || { cat $(B)/cuda/table; exit 1; }; done && \
-	echo "arch    kernels  registers up to  shared up to  file     (each kernel: $(B)/cuda/table)" && \
-	awk '{ k = $$1 " " $$6; ++n[k]; if ($$2 > r[k]) r[k] = $$2; if ($$5 > s[k]) s[k] = $$5 } \
-	     END { for (k in n) { split(k, a, " "); printf "%-7s %7d %16d %13d  %s\n", a[1], n[k], r[k], s[k], a[2] } }' \
-	  $(B)/cuda/table | sort -k5,5 -k1,1
+	$(build) $(CUDA_LOGS) && sh tests/tools/cuda_check.sh $(B)/cuda "$(CUDA_ARCHS)"
 
 $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
 	@mkdir -p $(@D); echo "  nvcc $<"; rm -f $@; { \
 	"$(CUDA_NVCC)" $(NVCCFLAGS) -arch=compute_80 -MMD -MF $(@:.log=.d) -MT $@ -ptx $< -o $(@:.log=.ptx) && \
-	for arch in $(CUDA_ARCHS); do "$(dir $(CUDA_NVCC))ptxas" -v -arch=sm_$$arch $(@:.log=.ptx) -o /dev/null || exit 1; done; \
+	for arch in $(CUDA_ARCHS); do "$(dir $(CUDA_NVCC))ptxas" -v -arch=sm_$$arch $(@:.log=.ptx) -o $(@:.log=.$$arch.cubin) || exit 1; done; \
 	} > $@.part 2>&1 && mv $@.part $@ || { cat $@.part; exit 1; }
 -include $(CUDA_LOGS:.log=.d)
 

@@ -19,21 +19,22 @@ double power(double base, std::int64_t exponent) {
 }
 
 template <class T>
-void update(const Adamw& a) {
+void update(const Adamw& a, const AdamwRange& r) {
   using A = Accum<T>;
   const double given = a.clip.device_data<double>()[0];
   if (!std::isfinite(given)) return;
   constexpr bool has_master = !std::is_same_v<T, A>;
-  T* p = a.param.device_data<T>();
-  A *w = (has_master ? a.master : a.param).device_data<A>(), *m = a.m.device_data<A>(), *v = a.v.device_data<A>();
-  const A* g = a.grad.device_data<A>();
+  T* p = a.param.device_data<T>() + r.param;
+  A* w = has_master ? a.master.device_data<A>() + r.begin : a.param.device_data<A>() + r.param;
+  A *m = a.m.device_data<A>() + r.begin, *v = a.v.device_data<A>() + r.begin;
+  const A* g = a.grad.device_data<A>() + r.begin;
   const A clip = A(given), b1 = A(a.beta1), b2 = A(a.beta2), c1 = A(1 - a.beta1), c2 = A(1 - a.beta2), eps = A(a.eps);
-  const A keep = A(1 - a.lr * a.weight_decay);
-  const A step_size = A(a.lr / (1 - power(a.beta1, a.step)));
+  const A keep = A(1 - r.lr * r.weight_decay);
+  const A step_size = A(r.lr / (1 - power(a.beta1, a.step)));
   const A correction = A(std::sqrt(1 - power(a.beta2, a.step)));
 
   // By value: what is captured by reference could overlap the arrays, and the loop would not vectorise.
-  parallel_ranges(a.param.numel(), 16384, [=](std::int64_t begin, std::int64_t end) {
+  parallel_ranges(r.count, 16384, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const A gi = g[i] * clip;
       m[i] = b1 * m[i] + c1 * gi;
@@ -59,7 +60,9 @@ void squares(const SquaredSums& a) {
 }  // namespace
 
 void adamw(const Adamw& a) {
-  by_dtype(a.param.dtype(), [&](auto t) { update<decltype(t)>(a); });
+  by_dtype(a.param.dtype(), [&](auto t) {
+    for (const AdamwRange& r : ranges_of(a)) update<decltype(t)>(a, r);
+  });
 }
 
 void squared_sums(const SquaredSums& a) {

@@ -4,54 +4,87 @@
 //   partial_k = Σ x² over chunk k,  norm = √Σ_k partial_k,  clip = min(1, limit / (norm + 1e-6))
 //
 //   grad m v w | 4 elements | 4 elements | ...   one thread a packet of each, 16 bytes; the same 4 of a bf16 parameter
+//   ranges     | blocks 0, 1 | block 2 | blocks 3, 4, 5 | ...    1024 elements a block, whatever rate its range has
 //   x          | chunk 0: block 0, 4096 elements | chunk 1: block 1 | ...       (kernels/cuda/reduce.h), then one block
 //
-// One launch updates a whole range of the flat buffer. f32: 16 bytes read and 12 written an element, with a bf16
-// parameter 2 more; about 13 FLOPs, a root and two quotients. squared_sums: size(x) bytes and 2 f64 FLOPs an element.
+// One launch updates all parameters: what differs between ranges is a table among the kernel's parameters. f32: 16
+// bytes read and 12 written an element, with a bf16 parameter 2 more; about 13 FLOPs, a root and two quotients.
+// squared_sums: size(x) bytes and 2 f64 FLOPs an element.
 #include "kernels/adamw.h"
 
-#include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+
+#ifndef __CUDACC__
+#define __grid_constant__  // a parameter that is indexed where it lies, in constant memory
+#endif
 
 namespace ov::kernels::OV_CUDA {
 namespace {
 
+constexpr int most_ranges = 512, update_threads = 256, update_width = 4;
+constexpr std::int64_t of_block = update_threads * update_width;
+
+struct Range {
+  std::int64_t block, param, begin, count;  // its first block; its first elements; how many
+  float keep, step_size;
+};
+struct Ranges {
+  int count;
+  Range at[most_ranges];
+};
+
 template <class T>
 struct Update {
-  DeviceRows<T> param;
-  DeviceRows<float> master, m, v, grad;  // master is null where the parameter is its own
+  T* param;
+  float *master, *m, *v;  // master is param where that is f32
+  const float* grad;
   const double* clip;
-  float b1, b2, c1, c2, eps, keep, step_size, correction;
+  float b1, b2, c1, c2, eps, correction;
+  bool aligned;  // all of them, for packets
 
+  // Packet p of `width` elements, counted from element 0 of the range.
   template <int width>
-  __device__ void at(std::int64_t n, std::int64_t p) const {
-    if (!std::isfinite(*clip)) return;
-    const float factor = float(*clip);
-    const auto g = load<width>(grad[n], p);
-    auto mean = load<width>(m[n], p), square = load<width>(v[n], p), w = load<width>(weights()[n], p);
+  __device__ void at(const Range& r, float factor, std::int64_t p) const {
+    float* const weights = master + (std::is_same_v<T, float> ? r.param : r.begin);
+    const auto g = load<width>(grad + r.begin, p);
+    auto mean = load<width>(m + r.begin, p), square = load<width>(v + r.begin, p), w = load<width>(weights, p);
     UNROLL
     for (int i = 0; i < width; ++i) {
       const float gi = g.at[i] * factor;
       mean.at[i] = b1 * mean.at[i] + c1 * gi;
       square.at[i] = b2 * square.at[i] + c2 * (gi * gi);
-      w.at[i] = w.at[i] * keep - step_size * (mean.at[i] / (std::sqrt(square.at[i]) / correction + eps));
+      w.at[i] = w.at[i] * r.keep - r.step_size * (mean.at[i] / (std::sqrt(square.at[i]) / correction + eps));
     }
-    store<width>(m[n], p, mean);
-    store<width>(v[n], p, square);
-    store<width>(weights()[n], p, w);
+    store<width>(m + r.begin, p, mean);
+    store<width>(v + r.begin, p, square);
+    store<width>(weights, p, w);
     if constexpr (!std::is_same_v<T, float>) {
       Packet<T, width> rounded;
       UNROLL
       for (int i = 0; i < width; ++i) rounded.at[i] = T(w.at[i]);
-      store<width>(param[n], p, rounded);
+      store<width>(param + r.param, p, rounded);
     }
   }
-  __device__ DeviceRows<float> weights() const {
-    if constexpr (std::is_same_v<T, float>) return param;
-    else return master;
-  }
 };
+
+template <class T>
+__global__ void update(const Update<T> u, const __grid_constant__ Ranges ranges) {
+  if (!std::isfinite(*u.clip)) return;
+  int first = 0;  // the last range that begins at this block or before
+  for (int count = ranges.count; count > 1;) {
+    const int half = count / 2;
+    if (ranges.at[first + half].block <= blockIdx.x) first += half, count -= half;
+    else count = half;
+  }
+  const Range& r = ranges.at[first];
+  const std::int64_t packet = (blockIdx.x - r.block) * update_threads + threadIdx.x;
+  const float factor = float(*u.clip);
+  const bool whole = u.aligned && (r.param | r.begin) % update_width == 0 && (packet + 1) * update_width <= r.count;
+  if (whole) return u.template at<update_width>(r, factor, packet);
+  for (std::int64_t i = packet * update_width; i < (packet + 1) * update_width && i < r.count; ++i)
+    u.template at<1>(r, factor, i);
+}
 
 // βᵗ by squaring, as the CPU has it.
 double power(double base, std::int64_t exponent) {
@@ -83,24 +116,43 @@ __global__ void clip_of(double* norm, double* clip, const double* partial, std::
 void adamw(const Adamw& a, gpu::Stream stream) {
   by_cuda_dtype(a.param.dtype(), [&](auto t) {
     using T = decltype(t);
-    const auto param = rows_of<T>(a.param);
-    const auto master = rows_of<float>(a.master), m = rows_of<float>(a.m), v = rows_of<float>(a.v);
-    const auto grad = rows_of<float>(a.grad);
-    const Update<T> update{.param = param,
+    T* const param = a.param.device_data<T>();
+    float* master = nullptr;
+    if constexpr (std::is_same_v<T, float>) master = param;
+    else master = a.master.device_data<float>();
+    const auto in_packets = [](const Tensor& t) {
+      return !t || reinterpret_cast<std::uintptr_t>(t.device_bytes()) % (update_width * size_of(t.dtype())) == 0;
+    };
+    const Update<T> of_all{.param = param,
                            .master = master,
-                           .m = m,
-                           .v = v,
-                           .grad = grad,
+                           .m = a.m.device_data<float>(),
+                           .v = a.v.device_data<float>(),
+                           .grad = a.grad.device_data<float>(),
                            .clip = a.clip.device_data<double>(),
                            .b1 = float(a.beta1),
                            .b2 = float(a.beta2),
                            .c1 = float(1 - a.beta1),
                            .c2 = float(1 - a.beta2),
                            .eps = float(a.eps),
-                           .keep = float(1 - a.lr * a.weight_decay),
-                           .step_size = float(a.lr / (1 - power(a.beta1, a.step))),
-                           .correction = float(std::sqrt(1 - power(a.beta2, a.step)))};
-    for_each_packet<packet_width<float>>(update, 1, a.param.numel(), stream, param, master, m, v, grad);
+                           .correction = float(std::sqrt(1 - power(a.beta2, a.step))),
+                           .aligned = in_packets(a.param) && in_packets(a.master) && in_packets(a.m) &&
+                                      in_packets(a.v) && in_packets(a.grad)};
+    const double by_step = 1 - power(a.beta1, a.step);
+    Ranges ranges{};
+    std::int64_t blocks = 0;
+    const auto go = [&] {
+      if (blocks > 0)
+        launch(update<T>, dim3(static_cast<unsigned>(blocks)), dim3(update_threads), 0, stream, of_all, ranges);
+      ranges.count = 0, blocks = 0;
+    };
+    for (const AdamwRange& r : ranges_of(a)) {
+      if (r.count == 0) continue;
+      ranges.at[ranges.count++] = {
+          blocks, r.param, r.begin, r.count, float(1 - r.lr * r.weight_decay), float(r.lr / by_step)};
+      blocks += (r.count + of_block - 1) / of_block;
+      if (ranges.count == most_ranges) go();
+    }
+    go();
   });
 }
 

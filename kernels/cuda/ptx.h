@@ -12,14 +12,11 @@
 #include "kernels/cuda/language.h"
 #include "tensor/dtype.h"
 
-#ifdef __CUDACC__
-#define UNROLL _Pragma("unroll")
-#else
+#ifndef __CUDACC__
 #include <bit>
 #include <cmath>
 
 #include "kernels/sim/async_copy.h"
-#define UNROLL
 #endif
 
 namespace ov::ptx {
@@ -143,7 +140,10 @@ void copy_async_wait() {
   sim::copy_async_wait(n);
 }
 
-inline float exp2(float x) { return std::exp2(x); }
+inline float exp2(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0.f : y;  // as .ftz has it; a subnormal x gives 1 either way
+}
 inline unsigned pack(float low, float high) { return Bf16(low).bits | unsigned(Bf16(high).bits) << 16; }
 
 #endif

@@ -63,6 +63,7 @@ CudaDevice::CudaDevice(Runtime& runtime, const kernels::Launchers& launchers, Op
 
 CudaDevice::~CudaDevice() {
   close_cublaslt(*this);
+  out_.forget();
   try {
     synchronize();
     reclaim(true);
@@ -181,12 +182,25 @@ void CudaDevice::wait(ov::Stream waiting, ov::Stream awaited) {
   order(waiting, awaited);
 }
 
+// Whoever is told of a failure frees what the copies were to reach.
+template <class F>
+void CudaDevice::deliver(F&& copies) {
+  try {
+    copies();
+  } catch (...) {
+    out_.forget();
+    throw;
+  }
+}
+
 void CudaDevice::synchronize() {
   enter();
   const std::lock_guard lock(mutex_);
-  order(ov::Stream::compute, ov::Stream::copy);
-  runtime_.stream_synchronize(compute_);
-  out_.finish();
+  deliver([&] {
+    order(ov::Stream::compute, ov::Stream::copy);
+    runtime_.stream_synchronize(compute_);
+    out_.finish();
+  });
 }
 
 // ---- copies
@@ -212,12 +226,14 @@ void CudaDevice::copy_out(void* to, const void* from, std::size_t bytes, ov::Str
   const Stream s = enter(stream);
   const std::lock_guard lock(mutex_);
   runtime_.unwritten(to, bytes);
-  for (std::size_t done = 0; done < bytes;) {
-    const std::size_t n = std::min(bytes - done, out_.piece());
-    runtime_.copy(out_.take(n), static_cast<const std::byte*>(from) + done, n, Copy::to_host, s);
-    out_.sent(s, static_cast<std::byte*>(to) + done);
-    done += n;
-  }
+  deliver([&] {
+    for (std::size_t done = 0; done < bytes;) {
+      const std::size_t n = std::min(bytes - done, out_.piece());
+      runtime_.copy(out_.take(n), static_cast<const std::byte*>(from) + done, n, Copy::to_host, s);
+      out_.sent(s, static_cast<std::byte*>(to) + done);
+      done += n;
+    }
+  });
 }
 
 // ---- the machine's GPU

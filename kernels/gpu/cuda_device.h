@@ -58,6 +58,8 @@ class CudaDevice : public Device {
   bool holds_data(const void* address) const;
   void order(ov::Stream waiting, ov::Stream awaited);
   void reclaim(bool wait);
+  template <class F>
+  void deliver(F&& copies);
   [[noreturn]] void out_of_memory(std::size_t bytes, Segment segment, const Arena& arena);
 
   Runtime& runtime_;

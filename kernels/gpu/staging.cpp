@@ -46,6 +46,10 @@ void Staging::sent(Stream stream, void* deliver_to) {
   runtime_.event_record(event, stream);
 }
 
+void Staging::forget() {
+  for (Region& r : regions_) r.deliver_to = nullptr;
+}
+
 void Staging::finish() {
   while (!regions_.empty()) finish_oldest();
 }

@@ -18,6 +18,7 @@ class Staging {
   std::byte* take(std::size_t bytes);
   // The copy of what was taken last is queued in the stream. `deliver_to`: where its bytes go once it has run.
   void sent(Stream stream, void* deliver_to = nullptr);
+  void forget();  // nothing that is under way is delivered: those who asked for it may be gone
   void finish();  // waits for every copy, and delivers
 
  private:

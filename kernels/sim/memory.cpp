@@ -41,7 +41,9 @@ void on_fault(int, siginfo_t* info, void*) {
 SimMemory::SimMemory(std::size_t capacity, bool fenced)
     : capacity_(capacity),
       fenced_(fenced),
-      arena_({.take = [this](std::size_t) -> void* { return std::exchange(whole_, nullptr); },
+      arena_({.take = [this](std::size_t bytes) -> void* {
+                return bytes <= capacity_ ? std::exchange(whole_, nullptr) : nullptr;
+              },
               .give = [this](void* data, std::size_t) { whole_ = data; }},
              alignment, capacity) {
   const int file = memfd_create("simulated GPU", MFD_CLOEXEC);

@@ -72,6 +72,7 @@ struct SimRuntime::Queue : gpu::StreamHandle {
     const std::lock_guard lock(runtime.mutex_);
     runtime.require_current(place);
     ++runtime.counts_.launches;
+    if (runtime.fails_in_ > 0 && --runtime.fails_in_ == 0) run = [] { throw KernelFault("planted"); };
     runtime.push(*this, {.what = what, .place = place, .uses = std::exchange(uses, {}), .run = std::move(run)});
   }
 

@@ -67,9 +67,10 @@ class SimRuntime : public gpu::Runtime {
     std::int64_t launches = 0, allocations = 0;  // of kernels and library calls; of device and pinned memory
   };
   Counts counts() const;
-  std::size_t queued() const;  // what has not run
-  void drain();                // runs all of it, in the policy's order
-  void rethrow();              // what has failed since the last call
+  std::size_t queued() const;                             // what has not run
+  void drain();                                           // runs all of it, in the policy's order
+  void rethrow();                                         // what has failed since the last call
+  void fail(std::int64_t launch) { fails_in_ = launch; }  // the launch-th from now on fails
   // Work of the test's own: `run` on memory of these addresses.
   void enqueue(gpu::Stream, const char* what, const std::vector<const void*>& addresses, std::function<void()> run);
   const SimMemory& memory() const { return memory_; }
@@ -105,6 +106,7 @@ class SimRuntime : public gpu::Runtime {
   std::map<const std::byte*, std::vector<std::byte>> pinned_;
   Counts counts_;
   std::uint64_t draws_ = 0, number_ = 0;
+  std::int64_t fails_in_ = 0;  // 0: none will
   bool running_ = false;
   std::exception_ptr error_;
 };

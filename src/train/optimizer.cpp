@@ -69,32 +69,42 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
   for (std::size_t i = 0; away && i < state.size(); ++i)
     brought.emplace_back(Shape{most}, m_.dtype(), device, Segment::workspace);
 
+  const auto call = [&](const std::vector<Tensor>& here) {
+    return kernels::Adamw{.param = parameters_.values(),
+                          .m = here[0],
+                          .v = here[1],
+                          .grad = gradients,
+                          .clip = clip,
+                          .beta1 = options_.beta1,
+                          .beta2 = options_.beta2,
+                          .eps = options_.eps,
+                          .step = steps_,
+                          .master = here.size() > 2 ? here[2] : Tensor()};
+  };
+  if (!away) {
+    kernels::Adamw all = call(state);
+    for (const Group& g : groups_)
+      all.ranges.push_back({g.begin, g.gradient_begin - own_.begin, g.count, lr * g.lr_scale, g.weight_decay});
+    if (!groups_.empty()) kernels::adamw(all);
+    return;
+  }
   for (const Group& g : groups_) {
     for (std::int64_t begin = 0, end; begin < g.count; begin = end) {
       end = std::min(g.count, begin + most);
       const auto range = [&, begin](const Tensor& t, std::int64_t first) {
         return t.slice(0, first + begin, first + end);
       };
+      const std::int64_t first = g.gradient_begin - own_.begin;
       std::vector<Tensor> here;
       for (std::size_t i = 0; i < state.size(); ++i) {
-        const Tensor own = range(state[i], g.gradient_begin - own_.begin);
-        here.push_back(away ? brought[i].slice(0, 0, end - begin) : own);
-        if (away) here[i].copy_from(own);
+        here.push_back(brought[i].slice(0, 0, end - begin));
+        here[i].copy_from(range(state[i], first));
       }
-      kernels::adamw({.param = range(parameters_.values(), g.begin),
-                      .m = here[0],
-                      .v = here[1],
-                      .grad = range(gradients, g.gradient_begin - own_.begin),
-                      .clip = clip,
-                      .lr = lr * g.lr_scale,
-                      .beta1 = options_.beta1,
-                      .beta2 = options_.beta2,
-                      .eps = options_.eps,
-                      .weight_decay = g.weight_decay,
-                      .step = steps_,
-                      .master = here.size() > 2 ? here[2] : Tensor()});
-      for (std::size_t i = 0; away && i < state.size(); ++i)
-        range(state[i], g.gradient_begin - own_.begin).copy_from(here[i]);
+      kernels::Adamw part = call(here);
+      part.param = range(part.param, g.begin), part.grad = range(part.grad, first);
+      part.lr = lr * g.lr_scale, part.weight_decay = g.weight_decay;
+      kernels::adamw(part);
+      for (std::size_t i = 0; i < state.size(); ++i) range(state[i], first).copy_from(here[i]);
     }
   }
 }

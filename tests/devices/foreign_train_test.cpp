@@ -132,7 +132,7 @@ TEST_CASE(
   CHECK(device.memory().peak[static_cast<std::size_t>(Segment::optimizer)] == 0);
 }
 
-TEST_CASE("foreign: the host reads the device once a step") {
+TEST_CASE("foreign: the host reads the device once a step (G-08)") {
   ForeignDevice device(Policy::lazy);
   const auto model = model_on(device);
   FixedSteps data = steps();
@@ -141,7 +141,9 @@ TEST_CASE("foreign: the host reads the device once a step") {
   Training training(*model, data, options);
   for (int step = 1; step <= 4; ++step) {
     const std::int64_t reads = device.reads(), waits = device.waits();
+    const std::int64_t allocations = device.simulated().counts().allocations;
     training.step();
+    if (step > 2) CHECK(device.simulated().counts().allocations == allocations);  // two kinds of step have been seen
     CHECK(device.reads() == reads + 1);
     CHECK(device.waits() == waits + 1);  // for that read; nothing else stops the host within a step
   }

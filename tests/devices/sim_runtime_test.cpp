@@ -48,7 +48,7 @@ std::string fault_of(F&& f) {
 
 }  // namespace
 
-TEST_CASE("sim runtime: a copy goes in and out, and the host sees NaN until it has waited") {
+TEST_CASE("sim runtime: a copy goes in and out, and the host sees NaN until it has waited (G-03)") {
   for (const Policy policy : policies) {
     Gpu g(policy, 2);
     g.r.handed_out(g.block, 16, Segment::data, nullptr);
@@ -65,7 +65,7 @@ TEST_CASE("sim runtime: a copy goes in and out, and the host sees NaN until it h
   }
 }
 
-TEST_CASE("sim runtime: memory that is not pinned is no end of a copy (T1)") {
+TEST_CASE("sim runtime: memory that is not pinned is no end of a copy (G-01)") {
   Gpu g(Policy::lazy);
   g.r.handed_out(g.block, 16, Segment::data, nullptr);
   float pageable[4] = {};
@@ -77,7 +77,7 @@ TEST_CASE("sim runtime: memory that is not pinned is no end of a copy (T1)") {
   CHECK(fault_of([&] { g.r.copy(g.block, g.here + 1, 16, gpu::Copy::to_device, g.a); }) != "");  // past its end
 }
 
-TEST_CASE("sim runtime: a source that is written again before its copy has run is a fault (T2)") {
+TEST_CASE("sim runtime: a source that is written again before its copy has run is a fault (G-02)") {
   for (const bool waits : {true, false}) {
     Gpu g(Policy::lazy);
     g.r.handed_out(g.block, 16, Segment::data, nullptr);
@@ -90,7 +90,7 @@ TEST_CASE("sim runtime: a source that is written again before its copy has run i
   }
 }
 
-TEST_CASE("sim runtime: streams without an event between them run in either order (T7)") {
+TEST_CASE("sim runtime: streams without an event between them run in either order (G-07)") {
   const auto read_after_retire = [](Policy policy, bool waits) {
     Gpu g(policy);
     g.r.handed_out(g.block, 16, Segment::workspace, g.a);
@@ -124,7 +124,7 @@ TEST_CASE("sim runtime: memory handed out again while queued work still uses it 
   }
 }
 
-TEST_CASE("sim runtime: an event that was never recorded is nothing to wait for (T9)") {
+TEST_CASE("sim runtime: an event that was never recorded is nothing to wait for (G-09)") {
   Gpu g(Policy::lazy);
   for (const auto& use : {std::function<void()>([&] { g.r.stream_wait(g.a, g.e); }),
                           {[&] { g.r.event_done(g.e); }},
@@ -150,7 +150,7 @@ TEST_CASE("sim runtime: an event holds what was queued when it was recorded last
   CHECK(g.runtime.queued() == 0);
 }
 
-TEST_CASE("sim runtime: a thread has to choose its GPU, and the stream that CUDA has by default is none (T5, T10)") {
+TEST_CASE("sim runtime: a thread has to choose its GPU, and the stream that CUDA has by default is none (G-05, G-10)") {
   SimRuntime second(Policy::eager, 0, capacity, SimRuntime::Layout::packed, 1);
   second.set_device(1, gpu::Place::current());
   gpu::Runtime& r = second;
@@ -172,7 +172,7 @@ TEST_CASE("sim runtime: a stream that ends with work in it is a fault") {
   CHECK(fault_of([&] { g.r.stream_synchronize(g.b); }).find("ends with work in it") != std::string::npos);
 }
 
-TEST_CASE("sim runtime: releasing memory waits for nothing (T12)") {
+TEST_CASE("sim runtime: releasing memory waits for nothing (G-12)") {
   Gpu g(Policy::lazy);
   g.r.handed_out(g.block, 16, Segment::data, nullptr);
   g.put(g.a, 1);

@@ -124,7 +124,9 @@ double worst_share(const AttentionCase& c, const AttentionResult& got, double wr
 
 }  // namespace
 
-TEST_CASE("attention on tensor cores: every kind of segment within derived bounds, the same bits in every order") {
+TEST_CASE(
+    "attention on tensor cores: every kind of segment within derived bounds, the same bits in every order (G-24, "
+    "G-51)") {
   for (const AttentionCase& c : attention_cases) {
     CAPTURE(c.name);
     const AttentionResult forward = on_tensor_cores(c, 6, 2, 32);
@@ -146,7 +148,7 @@ TEST_CASE("attention on tensor cores: heads of 16, 64 and 128 numbers, one and m
   }
 }
 
-TEST_CASE("attention on tensor cores: a query's bits depend neither on the pack nor on a prefix being shared") {
+TEST_CASE("attention on tensor cores: a query's bits depend neither on the pack nor on a prefix being shared (G-38)") {
   const std::int64_t D = 16, n = 90;
   const AttentionCase alone{"alone", {{0, n, 0, n}}, n, n, true};
   const AttentionCase packed{"packed", {{0, 70, 0, 70}, {70, n - 70, 70, n - 70, 0}}, n, n, true};

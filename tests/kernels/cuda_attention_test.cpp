@@ -19,7 +19,9 @@ AttentionResult plain(Dtype dtype, const AttentionCase& c, std::int64_t H, std::
 
 }  // namespace
 
-TEST_CASE("attention: the plain CUDA twin gives the CPU's bits for every kind of segment, in every thread order") {
+TEST_CASE(
+    "attention: the plain CUDA twin gives the CPU's bits for every kind of segment, in every thread order (G-22, "
+    "G-24)") {
   for (const AttentionCase& c : attention_cases)
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
       CAPTURE(c.name);

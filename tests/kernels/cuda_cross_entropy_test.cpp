@@ -56,12 +56,12 @@ void check_same(std::int64_t N, std::int64_t V, double denominator) {
 
 }  // namespace
 
-TEST_CASE("cross entropy: the CUDA twin gives the CPU's bits in every thread order, at every edge size") {
+TEST_CASE("cross entropy: the CUDA twin gives the CPU's bits in every thread order, at every edge size (G-55)") {
   for (std::int64_t V : edge_sizes) check_same(4, V, 2.75);
   for (std::int64_t N : {1, 15, 16, 17, 257, 2049}) check_same(N, 5, 2.75);
 }
 
-TEST_CASE("cross entropy: a denominator of 0 gives a loss and gradients of 0 in the CUDA twin") {
+TEST_CASE("cross entropy: a denominator of 0 gives a loss and gradients of 0 in the CUDA twin (G-55)") {
   const Result r = run_on(sim_device(), 5, 33, 0);
   CHECK(r.loss.to_vector<float>() == std::vector<float>{0.f});
   CHECK(r.dlogits.to_vector<float>() == std::vector<float>(5 * 33, 0.f));

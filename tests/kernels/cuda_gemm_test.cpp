@@ -55,7 +55,7 @@ struct Mode {
 
 }  // namespace
 
-TEST_CASE("gemm: the CUDA twin asks for what the CPU computes: every form, stride, alignment, bias and type") {
+TEST_CASE("gemm: the CUDA twin asks for what the CPU computes: every form, stride, alignment, bias and type (G-48)") {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const Form& f : forms)
       for (const std::int64_t gap : {0, 8, 3})
@@ -78,7 +78,7 @@ TEST_CASE("gemm: a product on tensor cores where f32 was asked for is refused, a
       "does not compute in f32"));
 }
 
-TEST_CASE("gemm: few rows in bf16 keep their bits whatever the number of rows; the library's product need not") {
+TEST_CASE("gemm: few rows in bf16 keep their bits whatever the number of rows; the library's product need not (G-38)") {
   const std::int64_t F = 13, C = 777, most = 16;
   const Tensor x = matrix(sim_device(), Dtype::bf16, 40, C, 1, 0), w = matrix(sim_device(), Dtype::bf16, F, C, 2, 0);
   const auto rows = [&](std::int64_t first, std::int64_t n, const Tensor& w) {
@@ -132,7 +132,7 @@ TEST_CASE(
                   rows_on(cpu(), Dtype::bf16, 65, 0, Dtype::bf16)));
 }
 
-TEST_CASE("gemm: an algorithm is chosen once a shape, and every descriptor is given back") {
+TEST_CASE("gemm: an algorithm is chosen once a shape, and every descriptor is given back (G-36)") {
   const int before = sim::cublaslt_objects();
   {
     Device& device = sim_device();
@@ -152,7 +152,7 @@ TEST_CASE("gemm: an algorithm is chosen once a shape, and every descriptor is gi
   CHECK(sim::cublaslt_objects() == before);
 }
 
-TEST_CASE("gemm: variables that would change the library's numbers are removed, and named") {
+TEST_CASE("gemm: variables that would change the library's numbers are removed, and named (G-50)") {
   setenv("NVIDIA_TF32_OVERRIDE", "1", 1);
   setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8", 1);
   CHECK(gpu::remove_environment() == "NVIDIA_TF32_OVERRIDE CUBLAS_WORKSPACE_CONFIG");

@@ -78,7 +78,8 @@ TEST_CASE("grouped product: the CUDA twin gives the CPU's bits for shapes that d
 }
 
 TEST_CASE(
-    "grouped product: the CUDA twin on tensor cores is within f32's roundings, with the same bits in every order") {
+    "grouped product: the CUDA twin on tensor cores is within f32's roundings, with the same bits in every order "
+    "(G-51)") {
   for (const Form form : {of_rows, to_inputs, to_weights})
     for (const bool wide : {false, true}) {
       CAPTURE(int(form));
@@ -97,7 +98,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("grouped product: a row's bits depend on the row and its expert, not on who comes with it") {
+TEST_CASE("grouped product: a row's bits depend on the row and its expert, not on who comes with it (G-38)") {
   const std::int64_t F = 24, C = 40;
   // Row 2 of the arrays is a row of the second expert in all three.
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {

@@ -139,6 +139,75 @@ TEST_CASE("adamw: the CUDA twins update any range, and their norm is the CPU's")
       });
 }
 
+TEST_CASE("adamw: one call over ranges of their own rates equals one call a range, and leaves what lies between") {
+  // Lengths around a packet and a block of 1024, at every alignment; more of them than one launch has room for.
+  std::vector<AdamwRange> ranges;
+  std::int64_t param = 1, begin = 0;
+  for (int i = 0; i < 630; ++i) {
+    const std::int64_t count = i == 3 ? 1024 : i == 7 ? 2051 : i % 6;
+    ranges.push_back({param, begin, count, 1e-2 / (1 + i % 3), i % 2 ? 0.1 : 0});
+    param += count + (i % 5 == 4), begin += count;
+  }
+  SimDevice gpu;
+  for (const Dtype dtype : floats) {
+    std::vector<Made> results;
+    for (Device* device : {&ov::cpu(), static_cast<Device*>(&gpu)})
+      for (const bool at_once : {true, false}) {
+        const Tensor values = numbers(*device, dtype, {param + 2}, 1), w = numbers(*device, Dtype::f32, {begin}, 2);
+        const Tensor m = numbers(*device, Dtype::f32, {begin}, 3), grad = numbers(*device, Dtype::f32, {begin}, 4);
+        const Tensor v = Tensor::zeros({begin}, Dtype::f32, *device);
+        const Tensor clip = on(*device, std::vector<double>{0.5}, {1});
+        Adamw all{.param = values,
+                  .m = m,
+                  .v = v,
+                  .grad = grad,
+                  .clip = clip,
+                  .beta1 = 0.9,
+                  .beta2 = 0.999,
+                  .eps = 1e-8,
+                  .step = 3,
+                  .master = dtype == Dtype::f32 ? Tensor() : w,
+                  .ranges = ranges};
+        const std::int64_t before = gpu.simulated().counts().launches;
+        if (at_once) {
+          adamw(all);
+          if (device == &gpu) CHECK(gpu.simulated().counts().launches == before + 2);
+        } else {
+          for (const AdamwRange& r : ranges) {
+            if (r.count == 0) continue;
+            const auto part = [&](const Tensor& t, std::int64_t first) { return t.slice(0, first, first + r.count); };
+            Adamw one = all;
+            one.ranges.clear();
+            one.param = part(values, r.param), one.m = part(m, r.begin), one.v = part(v, r.begin);
+            one.grad = part(grad, r.begin), one.lr = r.lr, one.weight_decay = r.weight_decay;
+            if (one.master) one.master = part(w, r.begin);
+            adamw(one);
+          }
+        }
+        results.push_back({values, m, v, w});
+      }
+    for (std::size_t i = 1; i < results.size(); ++i)
+      for (std::size_t t = 0; t < results[i].size(); ++t) CHECK(same_bits(results[i][t], results[0][t]));
+    CHECK_FALSE(same_bits(results[0][0], numbers(ov::cpu(), dtype, {param + 2}, 1)));
+    for (const auto& [at, count] : {std::pair<std::int64_t, std::int64_t>{0, 1}, {begin, 0}, {begin - 1, 2}}) {
+      const Tensor x = numbers(ov::cpu(), Dtype::f32, {begin}, 1);
+      const bool outside = at + count > begin;
+      const Adamw a{.param = x,
+                    .m = x,
+                    .v = x,
+                    .grad = x,
+                    .clip = on(ov::cpu(), std::vector<double>{NAN}, {1}),
+                    .beta1 = 0.9,
+                    .beta2 = 0.9,
+                    .eps = 1,
+                    .step = 1,
+                    .ranges = {{at, at, count, 1, 0}}};
+      if (outside) CHECK_THROWS_WITH_AS(adamw(a), doctest::Contains("lies outside"), Error);
+      else adamw(a);
+    }
+  }
+}
+
 TEST_CASE("adamw: the CUDA twin leaves everything as it was when the gradient is not finite") {
   SimDevice d;
   const Tensor grad = on(d, std::vector<float>{1, INFINITY}, {2}), param = on(d, std::vector<float>{1, 2}, {2});
@@ -162,7 +231,7 @@ TEST_CASE("adamw: the CUDA twin leaves everything as it was when the gradient is
   CHECK(m.to_vector<float>() == std::vector<float>{0, 0});
 }
 
-TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine without weights") {
+TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine without weights (G-21)") {
   struct Case {
     std::int64_t T, k, E;
   };
@@ -179,7 +248,7 @@ TEST_CASE("experts: the CUDA twins sort slots stably, count them and combine wit
     });
 }
 
-TEST_CASE("router: the CUDA twin chooses as the CPU does among equal logits, NaN and forced experts") {
+TEST_CASE("router: the CUDA twin chooses as the CPU does among equal logits, NaN and forced experts (G-57)") {
   const auto chosen = [](Device& d, std::vector<float> z, std::int64_t T, std::int64_t k, bool forced) {
     const auto E = static_cast<std::int64_t>(z.size()) / T;
     const Tensor logits = on(d, z, {T, E}), p = Tensor::like(logits), w({T, k}, Dtype::f32, d);
@@ -243,7 +312,7 @@ TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to no
   }
 }
 
-TEST_CASE("every CUDA twin takes tensors without rows") {
+TEST_CASE("every CUDA twin takes tensors without rows (G-21)") {
   SimDevice d;
   const auto none = [&](std::initializer_list<std::int64_t> shape, Dtype t = Dtype::f32) {
     return Tensor(Shape(shape), t, d);

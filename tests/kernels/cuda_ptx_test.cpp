@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "tests/check.h"
@@ -136,7 +137,8 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("ptx: a missing or short wait for cp.async, and a buffer refilled too early, give wrong or changing sums") {
+TEST_CASE(
+    "ptx: a missing or short wait for cp.async, and a buffer refilled too early, give wrong or changing sums (G-32)") {
   const std::vector<float> expected = expected_sums();
   for (const auto& sums : fetched(none)) CHECK(sums == expected);
   for (const int mistake : {no_wait, waits_for_too_little, no_barrier}) {
@@ -151,4 +153,11 @@ TEST_CASE("ptx: addresses that are not aligned, or lie outside of shared memory,
   CHECK_THROWS_WITH_AS(fetched(shifted), doctest::Contains("cp.async: an address is not a multiple of 16"),
                        KernelFault);
   CHECK_THROWS_WITH_AS(fetched(outside), doctest::Contains("cp.async: the destination lies outside"), KernelFault);
+}
+
+TEST_CASE("ptx: exp2 is 0 where the result would be subnormal, and at -inf; 1 at a subnormal argument (G-54)") {
+  CHECK(ptx::exp2(-126) == 0x1p-126f);
+  for (const float x : {-126.5f, -149.f, -1e30f, -INFINITY}) CHECK(ptx::exp2(x) == 0);
+  CHECK(ptx::exp2(1e-40f) == 1);
+  CHECK(ptx::exp2(3) == 8);
 }

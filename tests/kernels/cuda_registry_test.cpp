@@ -26,7 +26,8 @@ TEST_CASE("every kernel of the table has a CUDA twin") {
 #undef OV_TWIN
 }
 
-TEST_CASE("every op of the registry has the CPU's bits on the simulated GPU, in f32 and bf16, in every order") {
+TEST_CASE(
+    "every op of the registry has the CPU's bits on the simulated GPU, in f32 and bf16, in every order (G-20, G-22)") {
   SimDevice packed, fenced(ForeignDevice::Policy::eager, 0, std::size_t{1} << 32, ForeignDevice::Layout::fenced);
   for (const OpRow* op : rows()) {
     const int sizes = run(op->example, Dtype::f32, cpu(), -1, 0).sizes;

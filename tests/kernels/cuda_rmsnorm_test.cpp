@@ -54,7 +54,8 @@ TEST_CASE("rmsnorm: the CUDA twin gives the CPU's bits in every thread order, at
 }
 
 TEST_CASE(
-    "rmsnorm: the CUDA twin sums the scale's gradient over rows in the CPU's order, up to two levels of the tree") {
+    "rmsnorm: the CUDA twin sums the scale's gradient over rows in the CPU's order, up to two levels of the tree "
+    "(G-41)") {
   for (std::int64_t N : {63, 64, 65, 129, 199, 64 * 5, 64 * 64 + 1}) {
     CAPTURE(N);
     const Result expected = run_on(cpu(), N, 3);

@@ -84,7 +84,7 @@ TEST_CASE("cuBLASLt's stand-in multiplies column by column") {
     for (int j = 0; j < 3; ++j) CHECK(r.d[j * 4 + i] == r.a[i] * r.b[2 * j] + r.a[4 + i] * r.b[2 * j + 1]);
 }
 
-TEST_CASE("cuBLASLt's stand-in refuses each wrong request, and says why") {
+TEST_CASE("cuBLASLt's stand-in refuses each wrong request, and says why (G-43, G-44, G-45, G-46, G-47, G-48, G-49)") {
   static float bias[8];
   CHECK(contains(refusal([](Request& r) { r.lda = 3; }), "ld 3 is shorter than a column of 4"));
   CHECK(contains(refusal([](Request& r) { r.rows_of_a = r.lda = 5; }), "A does not have the rows of D"));

@@ -41,6 +41,18 @@ __global__ void running_total(int* y, int with_barrier) {
   y[i] = total;
 }
 
+// Lanes of one warp do not move together either.
+__global__ void next_lane(int* y, int with_barrier) {
+  SHARED(int, s, 64);
+  const int i = threadIdx.x;
+  s[i] = i + 1;
+  if (with_barrier) __syncwarp();
+  y[i] = s[i ^ 1];
+}
+
+// Row i % rows of y gets the number of its block: two blocks share a row when there are more of them.
+__global__ void own_row(int* y, int rows) { y[static_cast<int>(blockIdx.x) % rows] = static_cast<int>(blockIdx.x); }
+
 __global__ void index_past_the_end(int extra) {
   SHARED(int, s, 4, 16);
   s[threadIdx.x / 16][int(threadIdx.x % 16) + extra] = 1;
@@ -108,11 +120,27 @@ bool all_equal(const std::vector<std::vector<int>>& r) { return r == std::vector
 
 }  // namespace
 
-TEST_CASE("sim: a missing __syncthreads shows as results that depend on the thread order") {
+TEST_CASE("sim: a missing __syncthreads shows as results that depend on the thread order (G-26)") {
   CHECK(all_equal(results_of(shift, 1)));
   CHECK_FALSE(all_equal(results_of(shift, 0)));
   CHECK(all_equal(results_of(running_total, 1)));
   CHECK_FALSE(all_equal(results_of(running_total, 0)));
+}
+
+TEST_CASE("sim: a missing __syncwarp between lanes of one warp shows as well (G-27)") {
+  CHECK(all_equal(results_of(next_lane, 1)));
+  CHECK_FALSE(all_equal(results_of(next_lane, 0)));
+}
+
+TEST_CASE("sim: two blocks that write one row show as results that depend on the order of blocks (G-34)") {
+  for (const int rows : {8, 4}) {
+    std::vector<std::vector<int>> results;
+    sim::for_each_schedule([&] {
+      results.emplace_back(8);
+      launch(own_row, dim3{8}, dim3{1}, 0, nullptr, results.back().data(), rows);
+    });
+    CHECK(all_equal(results) == (rows == 8));
+  }
 }
 
 TEST_CASE("sim: an index outside of shared memory is a fault that names the array and the thread") {
@@ -135,7 +163,7 @@ TEST_CASE("sim: a write through a pointer just outside of a shared array is a fa
   CHECK(contains(fault_of(pointer_past_the_end, dim3{1}, dim3{64}, 0, nullptr, -1), "a write just outside"));
 }
 
-TEST_CASE("sim: a divergent barrier is a fault that names both places") {
+TEST_CASE("sim: a divergent barrier is a fault that names both places (G-25)") {
   sim::for_each_schedule([] {
     CHECK(fault_of(two_barriers, dim3{1}, dim3{64}, 0, nullptr, 64) == "");
     const std::string message = fault_of(two_barriers, dim3{1}, dim3{64}, 0, nullptr, 10);
@@ -169,7 +197,7 @@ TEST_CASE("sim: a collective with a wrong mask is a fault") {
   });
 }
 
-TEST_CASE("sim: a value taken from a lane that does not exist is NaN") {
+TEST_CASE("sim: a value taken from a lane that does not exist is NaN (G-33)") {
   std::vector<float> y(16);
   launch(mask_of_absent_lanes, dim3{1}, dim3{16}, 0, nullptr, y.data());
   for (float v : y) CHECK(v != v);
@@ -194,7 +222,7 @@ TEST_CASE("sim: the address sanitizer sees a kernel write past the end of global
 }
 #endif
 
-TEST_CASE("sim: a launch that no GPU takes is refused") {
+TEST_CASE("sim: a launch that no GPU takes is refused (G-15, G-16)") {
   std::vector<int> y(64);
   CHECK(contains(fault_of(nothing, dim3{0}, dim3{32}, 0, nullptr), "an empty grid or block"));
   CHECK(contains(fault_of(nothing, dim3{1}, dim3{1025}, 0, nullptr), "beyond 1024 threads"));

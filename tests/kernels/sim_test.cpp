@@ -129,7 +129,7 @@ TEST_CASE("sim: the halves of a warp go their own ways under their own masks") {
   });
 }
 
-TEST_CASE("sim: threads that have returned hold up neither a barrier nor a collective") {
+TEST_CASE("sim: threads that have returned hold up neither a barrier nor a collective (G-33)") {
   for_each_schedule([] {
     std::vector<int> out(70);
     launch(early_return, dim3{1}, dim3{70}, 0, nullptr, out.data(), 41);
@@ -149,7 +149,7 @@ TEST_CASE("sim: shared memory that was not written reads as NaN, in every block 
   }
 }
 
-TEST_CASE("sim: the functions of base/math.h give a kernel the bits they give the host") {
+TEST_CASE("sim: the functions of base/math.h give a kernel the bits they give the host (G-54)") {
   std::vector<float> x = {0.f, -0.f, 1.f, -1.f, 1e-40f, -3e38f, 3e38f, 88.7f, -103.9f, INFINITY, -INFINITY, NAN};
   for (std::uint32_t b = 1; b < 0xff000000u; b += 0x00f1e2d3u) x.push_back(std::bit_cast<float>(b));
   std::vector<float> y(6 * x.size());

@@ -29,6 +29,7 @@ bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
+cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
@@ -60,6 +61,9 @@ run_part() {
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
       build/gpu-check --simulated build/nightly/simulated-gpu.json ;;
+    cuda) command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || return 77
+      [ -d build/nvdisasm ] || python3 -m pip install -q --target build/nvdisasm nvidia-cuda-nvdisasm || rm -rf build/nvdisasm
+      make -s cuda-check ;;
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;

@@ -1,0 +1,94 @@
+// What the CUDA sources may not contain: read as text, so that it holds for nvcc's half too.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <regex>
+
+#include "base/io/mapped_file.h"
+#include "tests/check.h"
+
+using namespace ov;
+
+namespace {
+
+struct Rule {
+  const char* name;
+  const char* files;    // whose path matches
+  const char* pattern;  // of a line that is a fault, comments left out
+  const char* planted;  // such a line
+};
+const Rule rules[] = {
+    {"sums by atomics", "^kernels/cuda/", R"(\batomic\w*\s*\()", "  atomicAdd(&sum, x);"},
+    {"an order of sums by the number of multiprocessors", "^kernels/cuda/", R"(multiprocessors|occupancy)",
+     "  const int blocks = attribute(Attribute::multiprocessors, 0);"},
+    {"PTX outside of ptx.h", "^kernels/cuda/(?!ptx\\.h)", R"(\basm\b)", "  asm volatile(\"bar.sync 0;\");"},
+    {"instructions without a twin", "^kernels/cuda/", R"(mbarrier|cp\.async\.bulk|wgmma|setmaxnreg|cluster\.sync)",
+     "  asm(\"wgmma.fence.sync.aligned;\");"},
+    {"a call that waits in secret", "^kernels/",
+     R"(cuda(Memset|Memcpy|DeviceSynchronize|FreeAsync|MallocAsync|MallocManaged)\s*\()",
+     "  cu"
+     "daMemset(x, 0, n);"},
+    {"functions of the host in a stream", "^kernels/", R"(cuda(LaunchHostFunc|StreamAddCallback))",
+     "  cu"
+     "daLaunchHostFunc(s, f, nullptr);"},
+    {"graphs", "^kernels/", R"(cuda(Graph|StreamBeginCapture))",
+     "  cu"
+     "daStreamBeginCapture(s, mode);"},
+};
+
+// "" when no line breaks the rule.
+std::string broken(const Rule& rule, const std::string& path, const std::string& text) {
+  if (!std::regex_search(path, std::regex(rule.files))) return "";
+  const std::regex pattern(rule.pattern);
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size(); ++number) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string line = text.substr(begin, end - begin), code = line.substr(0, line.find("//"));
+    if (std::regex_search(code, pattern)) return cat(path, ":", number + 1, ": ", rule.name);
+    begin = end + 1;
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE(
+    "the CUDA sources have no atomics, no order by the size of the GPU, no call that waits in secret, no host function "
+    "in a stream, no graph, and no instruction that has no twin (G-04, G-11, G-28, G-29, G-30, G-31, G-35, G-37, "
+    "G-60)") {
+  int files = 0;
+  for (const std::string room : {"kernels/cuda", "kernels/gpu"})
+    for (const std::string& name : list_directory(room)) {
+      const std::string text = read_file(room + "/" + name);
+      for (const Rule& rule : rules) CHECK(broken(rule, room + "/" + name, text) == "");
+      ++files;
+    }
+  CHECK(files > 30);
+  for (const Rule& rule : rules) {
+    CHECK(broken(rule, "kernels/cuda/x.cu", cat("int f() {\n", rule.planted, "\n}\n")) != "");
+    CHECK(broken(rule, "kernels/cuda/x.cu", cat("// ", rule.planted, "\n")) == "");
+  }
+}
+
+TEST_CASE("nvcc fuses no products and sums, and has no quick division or root (G-53)") {
+  const std::string text = read_file("kernels/cuda.mk");
+  const std::size_t at = text.find("NVCCFLAGS  = ");
+  REQUIRE(at != text.npos);
+  const std::string flags = text.substr(at, text.find('\n', at) - at);
+  CHECK(test::contains(flags, " -fmad=false"));
+  CHECK_FALSE(test::contains(text, "use_fast_math"));
+  CHECK_FALSE(test::contains(text, "-ftz=true"));
+  // Whoever calls nvcc does so with these.
+  std::size_t calls = 0;
+  const std::string call = "\"$(CUDA_NVCC)\" ", asked = "test -n ";
+  for (std::size_t i = 0; (i = text.find(call, i)) != text.npos; ++i) {
+    if (text.compare(i - asked.size(), asked.size(), asked) == 0) continue;  // whether there is one
+    CHECK(text.compare(i + call.size(), 12, "$(NVCCFLAGS)") == 0);
+    ++calls;
+  }
+  CHECK(calls == 2);
+}
+
+TEST_CASE("cuda-check finds each planted fault in what ptxas and the disassembler say (G-16, G-17, G-64)") {
+  CHECK(std::system("sh tests/tools/cuda_check.sh --self-test >/dev/null") == 0);
+}
