@@ -42,8 +42,7 @@ DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_
     q_norm = RmsNorm(set, name + ".self_attn.q_norm", head_dim, c.norm_eps);
     k_norm = RmsNorm(set, name + ".self_attn.k_norm", head_dim, c.norm_eps);
   }
-  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out,
-                  Cut::columns);
+  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out, Cut::columns);
   post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
   if (c.is_moe(index))
     mlp = std::make_unique<Moe>(

@@ -14,8 +14,9 @@ Onevision::Onevision(const ModelConfig& config, Communicator& tensor) : config_(
   language_model_.emplace(parameters_.in(Module::language_model), config.text);
   lm_head_ = language_model_->embed_tokens;
   if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
-  else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head,
-                                       Cut::rows);
+  else
+    lm_head_ =
+        parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head, Cut::rows);
 }
 
 OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,

@@ -82,8 +82,8 @@ class Parameters {
   struct Count {
     std::int64_t all = 0, trained = 0;
   };
-  Count whole_count() const;                         // of all tensor-parallel ranks together
-  const Tensor& values() const { return values_; }   // [count()]; null after borrow()
+  Count whole_count() const;                        // of all tensor-parallel ranks together
+  const Tensor& values() const { return values_; }  // [count()]; null after borrow()
   // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
   const Tensor& masters() const { return masters_; }
   // p with all digits that there are: its master, or its value when it has none.

@@ -49,8 +49,8 @@ std::string DataParallel::describe(std::int64_t leaves) const {
     std::int64_t runs = 0;
     for (const Round& round : all) runs += round.own.size();
     const int last = r * t + t - 1;  // those that hold one model together have the same to say
-    text += cat("\n  ", t > 1 ? cat("ranks ", r * t, " to ", last) : cat("rank ", r), ": ", runs, " of ", leaves, " micro-batches",
-                runs > 0 ? cat(", from ", all[0].own.begin) : "",
+    text += cat("\n  ", t > 1 ? cat("ranks ", r * t, " to ", last) : cat("rank ", r), ": ", runs, " of ", leaves,
+                " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
                 all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r).size(), " of ",
                 parameters_.trained(), " parameters",
                 t > 1 ? cat(", holds ", parameters_.count(), " of ", parameters_.whole_count().all) : "");

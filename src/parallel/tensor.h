@@ -17,14 +17,14 @@
 // gradient at once, and one that is not (norms, biases behind a sum, the patch embedding, a router) after one
 // all_reduce a step.
 //
-// Bytes that leave a rank in a micro-batch, for values of b bytes, L layers and D tower blocks, T tokens, P patches and
-// class tokens, M rows with a label, S = trained parameters that are not cut, gradients of a bytes; each gather, and
-// each reduce, of N rows of width C is (t-1)/t N C b:
-//   decoder     (4 L + 1 + 1) T C b (t-1)/t forward, as much backward        embedding and last gather: 1 + 1
-//   tower       (4 D + 1) P C' b (t-1)/t forward, as much backward           last gather: 1
-//   loss        3 (t-1) M a
-//   gradients   2 (t-1)/t S a and 2 (t-1)/t of 8 bytes for 4096 parameters a step, not a micro-batch
-// Rows that t does not divide, and recomputation, which runs a block's forward again, come on top.
+// Bytes that leave a rank, the mean over ranks, for values of b bytes, L layers of width C and D tower blocks of width
+// C', T tokens, P patches with class tokens, M rows with a label, S = trained parameters that are not cut and K in all
+// here, gradients of a bytes. A gather or a reduce of N rows of width C is (t-1)/t N C b.
+//   decoder     (4 L + 2) (t-1)/t T C b    a micro-batch forward, as much backward
+//   tower       (4 D + 1) (t-1)/t P C' b   a micro-batch forward, as much backward
+//   loss        3 (t-1) M a                a micro-batch
+//   gradients   2 (t-1)/t (S a + 8 K / 4096)    a step: their sum, and squares for the norm
+// Recomputation runs a block's forward again, and sends it again.
 // What a rank holds: 1/t of all but S: values, gradients, moments; activations of own rows, and of one u at a time.
 //
 // The bits are not those of one rank, whose sums over heads and inner widths are not cut in t.

@@ -90,7 +90,8 @@ Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const 
     ranks.send(own.to(cpu()), 0);
     return {};
   }
-  const Tensor whole(e.whole, own.dtype(), cpu(), Segment::workspace), part(e.shape, own.dtype(), cpu(), Segment::workspace);
+  const Tensor whole(e.whole, own.dtype(), cpu(), Segment::workspace),
+      part(e.shape, own.dtype(), cpu(), Segment::workspace);
   e.part_of(whole, 0).copy_from(e.blocks_of(own));
   for (int r = 1; r < ranks.ranks(); ++r) {
     ranks.recv(part, r);
@@ -111,7 +112,8 @@ Tensor moment_of(const TrainingState& run, const Parameters::Entry& e, const Ten
     if (part.size() <= 0 || (run.ranks.rank() != 0 && run.ranks.rank() != r)) continue;
     const auto own = [&] { return moment.slice(0, part.begin - all.begin, part.end - all.begin); };
     if (run.ranks.rank() != 0) run.ranks.send(own().to(cpu()), 0);
-    else if (const Tensor to = together.flat().slice(0, part.begin - begin, part.end - begin); r == 0) to.copy_from(own());
+    else if (const Tensor to = together.flat().slice(0, part.begin - begin, part.end - begin); r == 0)
+      to.copy_from(own());
     else run.ranks.recv(to, r);
   }
   return together;
@@ -139,10 +141,10 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
   const Shape shape{run.parameters.whole_count().trained};
   std::optional<SafetensorsWriter> file;
   if (writes)
-    file.emplace(path,
-                 std::vector<TensorInfo>{{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
-                 std::map<std::string, std::string>{{"steps", std::to_string(o.steps())},
-                                                    {"trained", trained_names(run.parameters)}});
+    file.emplace(
+        path, std::vector<TensorInfo>{{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
+        std::map<std::string, std::string>{{"steps", std::to_string(o.steps())},
+                                           {"trained", trained_names(run.parameters)}});
   for (const Tensor& moment : {o.first_moment(), o.second_moment()})
     for (const auto& e : run.parameters.entries()) {
       if (!e.parameter.trainable) continue;

@@ -28,8 +28,8 @@ class FiniteCheck : public Tracer {
 
 void sum_over(Communicator& ranks, std::span<std::int64_t> values) {
   if (ranks.ranks() == 1) return;
-  const Tensor t = Tensor::of(std::vector<std::int64_t>(values.begin(), values.end()),
-                              {static_cast<std::int64_t>(values.size())});
+  const Tensor t =
+      Tensor::of(std::vector<std::int64_t>(values.begin(), values.end()), {static_cast<std::int64_t>(values.size())});
   ranks.all_reduce(t);
   std::copy_n(t.data<std::int64_t>(), values.size(), values.begin());
 }
@@ -166,8 +166,7 @@ StepReport StepEngine::step() {
                                  shard_checksum(sum_, optimizer_.own().begin, parameters.trained(), true), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1),
-                  [&](const Tensor& squares) {
+  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1), [&](const Tensor& squares) {
     parallel_->complete_squares(squares);
     tensor().all_reduce(squares);
   });
@@ -193,8 +192,9 @@ StepReport StepEngine::step() {
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
     const Tensor& precise = parameters.masters() ? parameters.masters() : parameters.values();
-    std::vector<std::int64_t> sums = {static_cast<std::int64_t>(report.checksums->gradients),
-                                      static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel(), bool(parameters.masters())))};
+    std::vector<std::int64_t> sums = {
+        static_cast<std::int64_t>(report.checksums->gradients),
+        static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel(), bool(parameters.masters())))};
     sum_over(ranks(), sums), sum_over(tensor(), sums);
     report.checksums->loss = checksum(&report.loss, 1);
     report.checksums->gradients = static_cast<std::uint64_t>(sums[0]);

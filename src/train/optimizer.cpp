@@ -33,7 +33,8 @@ Tensor clip_factor(const Tensor& gradients, std::int64_t begin, std::int64_t all
   const Tensor partial({chunks_of(all)}, Dtype::f64, gradients.device(), Segment::workspace);
   const Tensor clip({1}, Dtype::f64, gradients.device(), Segment::workspace);
   const std::int64_t first = chunks_of(begin), own = chunks_of(gradients.numel());
-  if (own > 0) squared_sums(partial.slice(0, first, first + own), gradients, begin, elsewhere, 256 * kernels::norm_chunk);
+  if (own > 0)
+    squared_sums(partial.slice(0, first, first + own), gradients, begin, elsewhere, 256 * kernels::norm_chunk);
   if (complete) complete(partial);
   kernels::clip_factor({.norm = norm, .clip = clip, .partial = partial, .limit = limit});
   return clip;

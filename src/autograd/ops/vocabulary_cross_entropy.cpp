@@ -103,9 +103,9 @@ const OpRow vocabulary_cross_entropy_row = {
       for (std::int64_t n = 0; n < N; ++n) targets.push_back((all - 1) * (n + 1) % all);
       if (N > 2) weights[2] = 0;
       if (N > 3) weights[3] = -0.5;
-      return {vocabulary_cross_entropy(e.input({N, V}), e.integers(targets, {N}), e.numbers(weights, {N}), 2.5,
-                                       e.ranks())
-                  .loss};
+      return {
+          vocabulary_cross_entropy(e.input({N, V}), e.integers(targets, {N}), e.numbers(weights, {N}), 2.5, e.ranks())
+              .loss};
     },
     .tolerance = 1e-8,
     .cost = moved_once_with_exp,

@@ -3,8 +3,8 @@
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
-#include "parallel/mesh.h"
 #include "model/files/lora.h"
+#include "parallel/mesh.h"
 #include "train/run_log.h"
 #include "train/stages/model_directory.h"
 

@@ -36,7 +36,8 @@ struct Start {
 Start start_of(const TextPretraining& o, Communicator& tensor) {
   if (!o.model_dir.empty()) {
     ModelFiles files = open_model_files(o.model_dir);
-    return {load_model(files.config, o.model_dir, {.dtype = o.dtype, .device = o.device, .tensor = &tensor}), std::move(files.processor)};
+    return {load_model(files.config, o.model_dir, {.dtype = o.dtype, .device = o.device, .tensor = &tensor}),
+            std::move(files.processor)};
   }
   const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
   auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir), tensor);
