@@ -58,8 +58,8 @@ struct DecoderLayer {
 
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
-  // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. What the routers say goes into `routers`, if given.
-  // forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
+  // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. `routers`:
+  // where they tell, if given. forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
 
