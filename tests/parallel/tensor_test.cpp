@@ -173,8 +173,8 @@ void compare(const MeshWorld& world, const std::vector<std::array<int, 3>>& mesh
       const TrainJob job = world.job(cat("mesh", folder++), dtype);
       in_mesh(data, tensor, zero, job);
       const Distance d = between(job, exact), bound = rounding * (dtype == Dtype::f32 ? 2 : 0x1p-28);
-      CHECK_MESSAGE(d.within(bound), "dp ", data, " x tp ", tensor, " zero ", zero, " ", name_of(dtype), ": ", said(d),
-                    "; bound: ", said(bound));
+      CHECK_MESSAGE(d.within(bound), "dp ", data, " x tp ", tensor, " zero ", zero, " ", std::string(name_of(dtype)),
+                    ": ", said(d), "; bound: ", said(bound));
     }
 }
 
