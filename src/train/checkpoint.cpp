@@ -136,6 +136,29 @@ void write_weights(const std::string& directory, const TrainingState& run, bool 
     for (std::size_t i = 0; i < entries.size(); ++i) tensor(i);
 }
 
+// The next rows of a file, small ones together in pieces.
+class Pieces {
+ public:
+  explicit Pieces(SafetensorsWriter& file) : file_(file) {}
+  void add(const Tensor& rows) {
+    rows_.push_back(rows), count_ += rows.numel();
+    if (count_ >= 1 << 20) flush();
+  }
+  void flush() {
+    if (count_ == 0) return;
+    const Tensor all({count_}, rows_[0].dtype(), cpu(), Segment::workspace);
+    std::int64_t at = 0;
+    for (const Tensor& r : rows_) all.slice(0, at, at + r.numel()).copy_from(r), at += r.numel();
+    file_.write_rows(all);
+    rows_.clear(), count_ = 0;
+  }
+
+ private:
+  SafetensorsWriter& file_;
+  std::vector<Tensor> rows_;
+  std::int64_t count_ = 0;
+};
+
 void write_moments(const std::string& path, const TrainingState& run, bool writes) {
   const Optimizer& o = run.optimizer;
   const Shape shape{run.parameters.whole_count().trained};
@@ -145,13 +168,17 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
         path, std::vector<TensorInfo>{{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
         std::map<std::string, std::string>{{"steps", std::to_string(o.steps())},
                                            {"trained", trained_names(run.parameters)}});
-  for (const Tensor& moment : {o.first_moment(), o.second_moment()})
+  for (const Tensor& moment : {o.first_moment(), o.second_moment()}) {
+    std::optional<Pieces> pieces;
+    if (file) pieces.emplace(*file);
     for (const auto& e : run.parameters.entries()) {
       if (!e.parameter.trainable) continue;
       const Tensor own = moment_of(run, e, moment);
       const Tensor whole = own ? whole_of(run.parameters, e, own) : own;
-      if (file) file->write_rows(whole.flat());
+      if (pieces) pieces->add(whole.flat());
     }
+    if (pieces) pieces->flush();
+  }
   if (file) file->commit();
 }
 
