@@ -52,6 +52,7 @@ void backward(const CrossEntropyBackward& a) {
     const T* z = a.logits.device_row<T>(n);
     const A top = lse[2 * n], log_sum = lse[2 * n + 1];
     for (std::int64_t v = 0; v < V; ++v) dz[v] = T(w * math::exp((z[v] - top) - log_sum));
+    if (targets[n] < 0 || targets[n] >= V) return;  // in another rank's part of the vocabulary
     dz[targets[n]] = T(w * (math::exp((z[targets[n]] - top) - log_sum) - 1));
   });
 }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "autograd/tape.h"
+#include "comm/communicator.h"
 #include "kernels/attention.h"
 #include "kernels/gelu.h"
 #include "kernels/margin_logits.h"
@@ -54,6 +55,14 @@ struct CrossEntropy {
 };
 // logits [N,V], targets [N] i64, weights [N] of the accumulation dtype; Σ w ce / denominator
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator);
+
+// Between ranks that hold one model together (parallel/tensor.h). Rank r has rows [N r/R, N (r+1)/R) of N.
+Tensor rows_of_rank(const Tensor& whole, const Communicator& ranks, int rank);
+Var gather_rows(const Var& x, std::int64_t rows, Communicator& ranks);  // own rows -> all of them
+Var reduce_rows(const Var& x, Communicator& ranks);                     // an addend of all rows -> own rows of the sum
+// The same loss, of logits [N,V/R]: this rank's part of the vocabulary. All ranks get all of loss and token_loss.
+CrossEntropy vocabulary_cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights,
+                                      double denominator, Communicator& ranks);
 
 // One query a region against the rows of k and v that the region sees: q [R,H,D], k v [N,H,D] -> [R,H,D].
 Var region_attention(const Var& q, const Var& k, const Var& v, std::shared_ptr<const kernels::RegionSegments> regions,

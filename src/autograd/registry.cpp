@@ -5,9 +5,10 @@
 namespace ov {
 
 extern const OpRow add_row, attention_row, cluster_loss_row, combine_experts_row, cross_entropy_row, embedding_row,
-    exp_scale_row, expert_rows_row, gelu_row, grouped_linear_row, insert_class_tokens_row, l2_normalize_row,
-    layer_norm_row, linear_row, load_balance_loss_row, margin_logits_row, recompute_row, region_attention_row,
-    rms_norm_row, rope_row, rope_table_2d_row, route_row, splice_row, split_row, swiglu_row, take_rows_row, view_row;
+    exp_scale_row, expert_rows_row, gather_rows_row, gelu_row, grouped_linear_row, insert_class_tokens_row,
+    l2_normalize_row, layer_norm_row, linear_row, load_balance_loss_row, margin_logits_row, recompute_row,
+    reduce_rows_row, region_attention_row, rms_norm_row, rope_row, rope_table_2d_row, route_row, splice_row, split_row,
+    swiglu_row, take_rows_row, view_row, vocabulary_cross_entropy_row;
 
 namespace {
 
@@ -19,6 +20,7 @@ constexpr std::array table = {&add_row,
                               &embedding_row,
                               &exp_scale_row,
                               &expert_rows_row,
+                              &gather_rows_row,
                               &gelu_row,
                               &grouped_linear_row,
                               &insert_class_tokens_row,
@@ -28,6 +30,7 @@ constexpr std::array table = {&add_row,
                               &load_balance_loss_row,
                               &margin_logits_row,
                               &recompute_row,
+                              &reduce_rows_row,
                               &region_attention_row,
                               &rms_norm_row,
                               &rope_row,
@@ -37,7 +40,8 @@ constexpr std::array table = {&add_row,
                               &split_row,
                               &swiglu_row,
                               &take_rows_row,
-                              &view_row};
+                              &view_row,
+                              &vocabulary_cross_entropy_row};
 static_assert(table.size() == static_cast<std::size_t>(Op::count), "every op has one row, in the order of the enum");
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/cost.h"
+#include "comm/communicator.h"
 
 namespace ov {
 
@@ -18,6 +19,7 @@ enum class Op : int {
   embedding,
   exp_scale,
   expert_rows,
+  gather_rows,
   gelu,
   grouped_linear,
   insert_class_tokens,
@@ -27,6 +29,7 @@ enum class Op : int {
   load_balance_loss,
   margin_logits,
   recompute,
+  reduce_rows,
   region_attention,
   rms_norm,
   rope,
@@ -37,6 +40,7 @@ enum class Op : int {
   swiglu,
   take_rows,
   view,
+  vocabulary_cross_entropy,
   count
 };
 
@@ -52,6 +56,7 @@ class Example {
   // Not differentiated, as given; numbers are of the accumulation type.
   virtual Tensor numbers(const std::vector<double>& values, const Shape& shape) = 0;
   virtual Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape) = 0;
+  virtual Communicator& ranks() { return one_rank(); }  // of an op between ranks; each has an example of its own
 };
 
 enum class Owner { fresh, added, handed_over, slice };  // of an input's gradient buffer: autograd/tape.h

@@ -141,6 +141,10 @@ std::vector<Key> rows() {
       {"parallel.zero", "", whole(1), Allowed(0, 2), "train pretrain",
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too; same bits",
        Resume::free},
+      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain",
+       "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
+       "within rounding",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack generate recall trace bench pretrain eval plan chat batch serve",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},

@@ -176,6 +176,7 @@ void step_options(const Config& config, StepOptions& step) {
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
   step.zero = static_cast<int>(config.integer("parallel.zero"));
+  step.tensor = static_cast<int>(config.integer("parallel.tensor"));
   sum_options(config, step);
 }
 

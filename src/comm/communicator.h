@@ -64,6 +64,7 @@ class Communicator {
   std::int64_t step_ = 0;
 
  private:
+  friend class Group;  // hands its exchanges on
   Parts rows_of(const Tensor& whole) const;
   void check_rank(int rank, const char* what) const;
   void trade(Call call, Parts to, Parts from);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/rope.h"
+#include "parallel/tensor.h"
 
 namespace ov {
 
@@ -22,21 +23,26 @@ Tensor KvCache::append(const std::vector<Tensor>& rows, std::int64_t layer, cons
 }
 
 DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& c)
-    : name(name), index(index), heads(c.heads), kv_heads(c.kv_heads), head_dim(c.head_dim) {
-  const std::int64_t q_width = heads * head_dim, kv_width = kv_heads * head_dim;
+    : set(&set),
+      name(name),
+      index(index),
+      heads(heads_of_rank(set, c.heads, "text.heads")),
+      kv_heads(heads_of_rank(set, c.kv_heads, "text.kv_heads")),
+      head_dim(c.head_dim) {
+  const std::int64_t q_width = c.heads * head_dim, kv_width = c.kv_heads * head_dim;
   input_layernorm = RmsNorm(set, name + ".input_layernorm", c.hidden, c.norm_eps);
-  qkv_w = set.fuse({set.declare(name + ".self_attn.q_proj.weight", {q_width, c.hidden}, Role::matrix),
-                    set.declare(name + ".self_attn.k_proj.weight", {kv_width, c.hidden}, Role::matrix),
-                    set.declare(name + ".self_attn.v_proj.weight", {kv_width, c.hidden}, Role::matrix)});
+  qkv_w = set.fuse({set.declare(name + ".self_attn.q_proj.weight", {q_width, c.hidden}, Role::matrix, Cut::rows),
+                    set.declare(name + ".self_attn.k_proj.weight", {kv_width, c.hidden}, Role::matrix, Cut::rows),
+                    set.declare(name + ".self_attn.v_proj.weight", {kv_width, c.hidden}, Role::matrix, Cut::rows)});
   if (c.qkv_bias)
-    qkv_b = set.fuse({set.declare(name + ".self_attn.q_proj.bias", {q_width}, Role::bias),
-                      set.declare(name + ".self_attn.k_proj.bias", {kv_width}, Role::bias),
-                      set.declare(name + ".self_attn.v_proj.bias", {kv_width}, Role::bias)});
+    qkv_b = set.fuse({set.declare(name + ".self_attn.q_proj.bias", {q_width}, Role::bias, Cut::rows),
+                      set.declare(name + ".self_attn.k_proj.bias", {kv_width}, Role::bias, Cut::rows),
+                      set.declare(name + ".self_attn.v_proj.bias", {kv_width}, Role::bias, Cut::rows)});
   if (c.qk_norm) {
     q_norm = RmsNorm(set, name + ".self_attn.q_norm", head_dim, c.norm_eps);
     k_norm = RmsNorm(set, name + ".self_attn.k_norm", head_dim, c.norm_eps);
   }
-  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out);
+  o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out, Cut::columns);
   post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
   if (c.is_moe(index))
     mlp = std::make_unique<Moe>(
@@ -61,17 +67,20 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
 }
 
 MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
-  const Var h = h_TC + attention(named(name + ".input_layernorm", input_layernorm(h_TC)), step);
-  MlpOutput out = (*mlp)(named(name + ".post_attention_layernorm", post_attention_layernorm(h)),
+  const std::int64_t T = step.rope.cos.dim(0);
+  const auto whole = [&](const char* norm, const Var& x) { return all_rows(*set, named(name + norm, x), T); };
+  const Var h = h_TC + own_rows_of_sum(*set, attention(whole(".input_layernorm", input_layernorm(h_TC)), step));
+  MlpOutput out = (*mlp)(whole(".post_attention_layernorm", post_attention_layernorm(h)),
                          step.forced.empty() ? Tensor() : step.forced[static_cast<std::size_t>(index)]);
-  out.y = named(name, h + out.y);
+  out.y = named(name, h + own_rows_of_sum(*set, out.y));
   return out;
 }
 
 Decoder::Decoder(Parameters& set, const TextConfig& c)
     : set(&set),
       config(c),
-      embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding)),
+      embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding,
+                               Cut::rows)),
       inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim, c.rope_theta))) {
   for (std::int64_t i = 0; i < c.layers; ++i)
     layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
@@ -94,7 +103,7 @@ Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<cons
     if (routers && out.size() > 1) routers->probabilities.push_back(out[1]), routers->offsets.push_back(out[2].value);
   }
   if (cache) cache->advance(x.dim(0));
-  return named("model.language_model.norm", norm(h));
+  return all_rows(*set, named("model.language_model.norm", norm(h)), positions.numel());
 }
 
 }  // namespace ov

@@ -45,8 +45,9 @@ struct DecoderLayer {
   Var attention(const Var& u_TC, const DecoderStep& step) const;
   MlpOutput forward(const Var& h_TC, const DecoderStep& step) const;
 
+  const Parameters* set;
   std::string name;
-  std::int64_t index, heads, kv_heads, head_dim;
+  std::int64_t index, heads, kv_heads, head_dim;  // heads of this rank
   RmsNorm input_layernorm;
   Parameter *qkv_w, *qkv_b = nullptr;  // q|k|v: three names, one product
   std::optional<RmsNorm> q_norm, k_norm;
@@ -57,8 +58,8 @@ struct DecoderLayer {
 
 struct Decoder {
   Decoder(Parameters& set, const TextConfig& config);
-  // h [T,C], positions [T] i64 -> [T,C] after the last norm. What the routers say goes into `routers`, if given.
-  // forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
+  // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. `routers`:
+  // where they tell, if given. forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
 

@@ -2,9 +2,11 @@
 
 #include <numeric>
 
+#include "parallel/tensor.h"
+
 namespace ov {
 
-Onevision::Onevision(const ModelConfig& config) : config_(config) {
+Onevision::Onevision(const ModelConfig& config, Communicator& tensor) : config_(config), parameters_(tensor) {
   if (config.has_tower) {
     visual_.emplace(parameters_.in(Module::vision_model), config.vision);
     merger_.emplace(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden);
@@ -12,7 +14,9 @@ Onevision::Onevision(const ModelConfig& config) : config_(config) {
   language_model_.emplace(parameters_.in(Module::language_model), config.text);
   lm_head_ = language_model_->embed_tokens;
   if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
-  else lm_head_ = parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head);
+  else
+    lm_head_ =
+        parameters_.declare("lm_head.weight", {config.text.vocabulary, config.text.hidden}, Role::head, Cut::rows);
 }
 
 OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,
@@ -62,9 +66,12 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
   Parameter& table = *language_model_->embed_tokens;
   Device& device = parameters_.device();
   const auto T = static_cast<std::int64_t>(inputs.input_ids.size());
-  const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
-  Var h = named("model.language_model.embed_tokens", embedding(ids, tape ? tape->parameter(table) : Var{table.value}),
-                tape ? tape->tracer() : nullptr);
+  const auto words = [&] {
+    if (parameters_.tensor().ranks() > 1) return words_of_rank(parameters_, tape, inputs.input_ids, table);
+    const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
+    return embedding(ids, tape ? tape->parameter(table) : Var{table.value});
+  };
+  Var h = named("model.language_model.embed_tokens", words(), tape ? tape->tracer() : nullptr);
   if (visual_) {
     const std::int64_t rows = features ? features.dim(0) : 0;
     std::vector<std::int64_t> source = inputs.feature_rows;
@@ -72,6 +79,7 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
     source.resize(inputs.input_ids.size(), -1);  // plan's ids are zeros
     if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
+  h = own_rows_of_sum(parameters_, h);
   return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers,
                                   forced_experts);
 }

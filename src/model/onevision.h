@@ -26,10 +26,10 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 
 class Onevision {
  public:
-  explicit Onevision(const ModelConfig& config);
+  explicit Onevision(const ModelConfig& config, Communicator& tensor = one_rank());
   Onevision(const Onevision&) = delete;
 
-  // Merged features of all pictures [ΣP/4, H].
+  // Merged features of all pictures [ΣP/4, H]; of tensor-parallel ranks an addend of them.
   Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
   // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
   Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache = nullptr,
@@ -37,7 +37,7 @@ class Onevision {
   Var hidden(Tape* tape, const OnevisionInputs& inputs) const {
     return hidden(tape, inputs, encode_images(tape, inputs));
   }
-  Var logits(const Var& hidden) const;  // [T,V]
+  Var logits(const Var& hidden) const;  // [T,V]; of tensor-parallel ranks own columns
 
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }

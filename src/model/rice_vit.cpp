@@ -3,42 +3,48 @@
 #include <cmath>
 
 #include "kernels/rope.h"
+#include "parallel/tensor.h"
 
 namespace ov {
 
 VisionBlock::VisionBlock(Parameters& set, const std::string& name, const VisionConfig& c)
-    : name(name),
-      heads(c.heads),
+    : set(&set),
+      name(name),
+      heads(heads_of_rank(set, c.heads, "vision.heads")),
       head_dim(c.head_dim()),
       norm1(set, name + ".norm1", c.hidden, c.block_norm_eps),
       norm2(set, name + ".norm2", c.hidden, c.block_norm_eps),
-      qkv(set, name + ".attn.qkv", 3 * c.hidden, c.hidden, true),
-      proj(set, name + ".attn.proj", c.hidden, c.hidden, true, Role::projection_out),
-      fc1(set, name + ".mlp.fc1", c.intermediate, c.hidden, true),
-      fc2(set, name + ".mlp.fc2", c.hidden, c.intermediate, true, Role::projection_out) {}
+      qkv(set, name + ".attn.qkv", 3 * c.hidden, c.hidden, true, Role::matrix, Cut::thirds),
+      proj(set, name + ".attn.proj", c.hidden, c.hidden, true, Role::projection_out, Cut::columns),
+      fc1(set, name + ".mlp.fc1", c.intermediate, c.hidden, true, Role::matrix, Cut::rows),
+      fc2(set, name + ".mlp.fc2", c.hidden, c.intermediate, true, Role::projection_out, Cut::columns) {}
 
 Var VisionBlock::attention(const Var& u_NC, const RopeTable& table, const VisionLayout& layout) const {
   const Shape per_head{heads, head_dim};
   const auto qkv_NHD = split(qkv(u_NC), {per_head, per_head, per_head});  // rows of the weight: all q, all k, all v
   const Var q = rope(qkv_NHD[0], table), k = rope(qkv_NHD[1], table);
   const Var o_NHD = ov::attention(q, k, qkv_NHD[2], {layout.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
-  const Var out = named(name + ".attn.proj", proj(view(o_NHD, u_NC.shape())));
+  const Var out = named(name + ".attn.proj", proj(view(o_NHD, {u_NC.dim(0), heads * head_dim})));
   return named(name + ".attn", out);
 }
 
 Var VisionBlock::mlp(const Var& u_NC) const { return named(name + ".mlp", fc2(gelu(fc1(u_NC)))); }
 
 Var VisionBlock::forward(const Var& h_NC, const RopeTable& table, const VisionLayout& layout) const {
-  const Var h = h_NC + attention(named(name + ".norm1", norm1(h_NC)), table, layout);  // full, within each image
-  return named(name, h + mlp(named(name + ".norm2", norm2(h))));
+  const auto whole = [&](const char* norm, const Var& x) {
+    return all_rows(*set, named(name + norm, x), table.cos.dim(0));
+  };
+  // Attention is full, within each image.
+  const Var h = h_NC + own_rows_of_sum(*set, attention(whole(".norm1", norm1(h_NC)), table, layout));
+  return named(name, h + own_rows_of_sum(*set, mlp(whole(".norm2", norm2(h)))));
 }
 
 Merger::Merger(Parameters& set, const std::string& name, const VisionConfig& c, std::int64_t text_hidden)
     : name(name),
       group(c.merge * c.merge),
       ln_q(set, name + ".ln_q", c.hidden, c.merger_norm_eps),
-      fc1(set, name + ".mlp.0", group * c.hidden, group * c.hidden, true),
-      fc2(set, name + ".mlp.2", text_hidden, group * c.hidden, true) {}
+      fc1(set, name + ".mlp.0", group * c.hidden, group * c.hidden, true, Role::matrix, Cut::rows),
+      fc2(set, name + ".mlp.2", text_hidden, group * c.hidden, true, Role::matrix, Cut::columns) {}
 
 Var Merger::forward(const Var& h_PC) const {
   const Var u_PC = named(name + ".ln_q", ln_q(h_PC));  // every patch by itself, before they are joined
@@ -73,7 +79,7 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
   const RopeTable table = rope_table_2d(layout.positions, *inv_freq, on_tape_of(h_PC, class_pos_emb));
 
   const bool adapted = set->adapts(Module::vision_model);
-  h_NC = named("model.visual.pre_layernorm", pre_layernorm(h_NC));
+  h_NC = named("model.visual.pre_layernorm", pre_layernorm(own_rows(*set, h_NC)));
   for (const VisionBlock& b : blocks) {
     if (!recompute_blocks) {
       // Views, so that every block's q and k are added before the blocks are, as recompute() does: the same bits.
@@ -91,7 +97,7 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
 }
 
 Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
-  return take_rows(rows(pixels, layout, recompute_blocks), layout.patch_rows);
+  return take_rows(all_rows(*set, rows(pixels, layout, recompute_blocks), layout.positions.dim(0)), layout.patch_rows);
 }
 
 }  // namespace ov

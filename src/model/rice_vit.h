@@ -13,8 +13,9 @@ struct VisionBlock {
   Var mlp(const Var& u_NC) const;
   Var forward(const Var& h_NC, const RopeTable& rope, const VisionLayout& layout) const;
 
+  const Parameters* set;
   std::string name;
-  std::int64_t heads, head_dim;
+  std::int64_t heads, head_dim;  // heads of this rank
   LayerNorm norm1, norm2;
   Linear qkv, proj, fc1, fc2;
 };
@@ -35,7 +36,8 @@ Var pixels_on(Tape* tape, const Tensor& pixels, const Parameters& parameters);
 
 struct RiceVit {
   RiceVit(Parameters& set, const VisionConfig& config);
-  // pixel_values [P, 3·14·14] in merge-block order -> [N, C], N = P + one class token a frame, which comes first.
+  // pixel_values [P, 3·14·14] in merge-block order -> [N, C], N = P + one class token a frame, which comes first. Of
+  // tensor-parallel ranks own rows.
   Var rows(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
   // The same without class tokens: [P, C].
   Var forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;

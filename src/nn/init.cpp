@@ -64,8 +64,16 @@ void draw(const Parameter& p, const Tensor& t, const InitOptions& options, std::
 void initialize(Parameters& parameters, const InitOptions& options, std::uint64_t seed,
                 const std::function<bool(const std::string& name)>& which) {
   if (!parameters.device().has_data()) return;
-  for (const auto& e : parameters.entries())
-    if (!which || which(e.parameter.name)) draw(e.parameter, e.parameter.value, options, seed);
+  for (const auto& e : parameters.entries()) {
+    if (which && !which(e.parameter.name)) continue;
+    if (e.shape == e.whole) {
+      draw(e.parameter, e.parameter.value, options, seed);
+      continue;
+    }
+    const Tensor whole(e.whole, parameters.dtype(), cpu(), Segment::workspace);  // an element's value knows its place
+    draw(e.parameter, whole, options, seed);
+    e.blocks_of(e.parameter.value).copy_from(e.part_of(whole, parameters.tensor().rank()));
+  }
 }
 
 }  // namespace ov

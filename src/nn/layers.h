@@ -4,14 +4,20 @@
 
 namespace ov {
 
+// Cut by rows it gives a rank its part of the outputs; cut by columns its addend of all of them, and the bias is the
+// first rank's to add.
 struct Linear {
   Parameter *w = nullptr, *b = nullptr;  // [F,C], [F]
+  bool adds_bias = true;
   Linear() = default;
   Linear(Parameters& set, const std::string& name, std::int64_t outputs, std::int64_t inputs, bool bias,
-         Role role = Role::matrix)
-      : w(set.declare(name + ".weight", {outputs, inputs}, role)),
-        b(bias ? set.declare(name + ".bias", {outputs}, Role::bias) : nullptr) {}
-  Var operator()(const Var& x) const { return adapted(linear(x, on_tape_of(x, w), on_tape_of(x, b)), x, w); }
+         Role role = Role::matrix, Cut cut = Cut::none)
+      : w(set.declare(name + ".weight", {outputs, inputs}, role, cut)),
+        b(bias ? set.declare(name + ".bias", {outputs}, Role::bias, cut == Cut::columns ? Cut::none : cut) : nullptr),
+        adds_bias(cut != Cut::columns || set.tensor().rank() == 0) {}
+  Var operator()(const Var& x) const {
+    return adapted(linear(x, on_tape_of(x, w), on_tape_of(x, adds_bias ? b : nullptr)), x, w);
+  }
 };
 
 struct LayerNorm {

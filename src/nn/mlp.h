@@ -16,14 +16,14 @@ struct Mlp {
   virtual MlpOutput operator()(const Var& u_TC, const Tensor& forced = {}) const = 0;
 };
 
-// down(silu(gate u) * up u)
+// down(silu(gate u) * up u). Of tensor-parallel ranks each has a part of the inner width, and y is its addend.
 struct DenseMlp : Mlp {
   DenseMlp(Parameters& set, const std::string& name, std::int64_t hidden, std::int64_t intermediate)
       : name(name),
-        intermediate(intermediate),
-        gate_up_w(set.fuse({set.declare(name + ".gate_proj.weight", {intermediate, hidden}, Role::matrix),
-                            set.declare(name + ".up_proj.weight", {intermediate, hidden}, Role::matrix)})),
-        down_proj(set, name + ".down_proj", hidden, intermediate, false, Role::projection_out) {}
+        intermediate(intermediate / set.tensor().ranks()),
+        gate_up_w(set.fuse({set.declare(name + ".gate_proj.weight", {intermediate, hidden}, Role::matrix, Cut::rows),
+                            set.declare(name + ".up_proj.weight", {intermediate, hidden}, Role::matrix, Cut::rows)})),
+        down_proj(set, name + ".down_proj", hidden, intermediate, false, Role::projection_out, Cut::columns) {}
   MlpOutput operator()(const Var& u_TC, const Tensor& = {}) const override {
     const auto gate_up = split(linear(u_TC, on_tape_of(u_TC, gate_up_w)), {{intermediate}, {intermediate}});
     const Var gate = named(name + ".gate_proj", adapted(gate_up[0], u_TC, gate_up_w, 0));

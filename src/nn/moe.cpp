@@ -5,18 +5,19 @@ namespace ov {
 Moe::Moe(Parameters& set, const std::string& name, const MoeShape& s)
     : name(name), shape(s), gate(set, name + ".gate", s.experts, s.hidden, false) {
   std::vector<Parameter*> gate_up, down;
-  const auto declare = [&](std::int64_t e, const char* part, const Shape& size, Role role) {
-    return set.declare(cat(name, ".experts.", e, ".", part, ".weight"), size, role);
+  const auto declare = [&](std::int64_t e, const char* part, const Shape& size, Role role, Cut cut) {
+    return set.declare(cat(name, ".experts.", e, ".", part, ".weight"), size, role, cut);
   };
   set.in(Module::experts);
   for (std::int64_t e = 0; e < s.experts; ++e)
     for (const char* part : {"gate_proj", "up_proj"})
-      gate_up.push_back(declare(e, part, {s.intermediate, s.hidden}, Role::matrix));
+      gate_up.push_back(declare(e, part, {s.intermediate, s.hidden}, Role::matrix, Cut::rows));
   for (std::int64_t e = 0; e < s.experts; ++e)
-    down.push_back(declare(e, "down_proj", {s.hidden, s.intermediate}, Role::projection_out));
+    down.push_back(declare(e, "down_proj", {s.hidden, s.intermediate}, Role::projection_out, Cut::columns));
   set.in(Module::language_model);
   gate_up_w = set.fuse(gate_up);
   down_w = set.fuse(down);
+  shape.intermediate /= set.tensor().ranks();
 }
 
 MlpOutput Moe::operator()(const Var& u_TC, const Tensor& forced) const {

@@ -5,6 +5,7 @@
 //   y = Σ_{e in S} w_e down_e(silu(gate_e u) * up_e u)                                 in order of e
 //
 // No capacity: no token is dropped. A token's result has the same bits whatever the others are and wherever they go.
+// Of tensor-parallel ranks each has a part of every expert's inner width; all of them route alike.
 #pragma once
 #include "nn/mlp.h"
 

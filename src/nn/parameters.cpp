@@ -4,8 +4,26 @@
 
 namespace ov {
 
-Parameter* Parameters::declare(const std::string& name, const Shape& shape, Role role) {
-  entries_.push_back({{.name = name, .value = {}, .module = module_, .role = role}, shape, total_});
+Tensor Parameters::Entry::part_of(const Tensor& all, int rank) const {
+  const std::int64_t width = shape.numel() / blocks(), first = cut == Cut::none ? 0 : rank * width;
+  return all.view({blocks(), whole.numel() / blocks()}).slice(1, first, first + width);
+}
+
+Parameters::Count Parameters::whole_count() const {
+  Count n;
+  for (const Entry& e : entries_) n.all += e.whole.numel(), n.trained += e.parameter.trainable ? e.whole.numel() : 0;
+  return n;
+}
+
+Parameter* Parameters::declare(const std::string& name, const Shape& whole, Role role, Cut cut) {
+  Shape shape = whole;
+  const int axis = cut == Cut::columns ? 1 : 0;
+  if (const std::int64_t n = tensor_->ranks(); cut != Cut::none && n > 1) {
+    if (whole[axis] % (n * (cut == Cut::thirds ? 3 : 1)) != 0)
+      input_error(name, " of ", whole.str(), " does not divide among ", n, " tensor-parallel ranks");
+    shape[axis] /= n;
+  }
+  entries_.push_back({{.name = name, .value = {}, .module = module_, .role = role}, shape, total_, whole, cut});
   total_ += shape.numel();
   if (!by_name_.emplace(name, &entries_.back().parameter).second) input_error("parameters: two have the name ", name);
   return &entries_.back().parameter;

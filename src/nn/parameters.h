@@ -14,16 +14,32 @@
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "comm/communicator.h"
 #include "nn/lora_options.h"
 
 namespace ov {
 
+// How tensor-parallel ranks divide a parameter (parallel/tensor.h): not at all, every rank holds it; or by the rows of
+// a matrix, by the rows of each of its thirds (q, k and v in one), by its columns.
+enum class Cut { none, rows, thirds, columns };
+
 class Parameters {
  public:
+  explicit Parameters(Communicator& tensor = one_rank()) : tensor_(&tensor) {}
+  Communicator& tensor() const { return *tensor_; }  // the ranks that hold one model together
+
   struct Entry {
     Parameter parameter;
-    Shape shape;
+    Shape shape;          // of this rank's part
     std::int64_t offset;  // elements, into the flat value buffer
+    Shape whole;          // of all ranks together
+    Cut cut;
+
+    // The whole in memory is blocks of which each rank has an equal stretch; [blocks, stretch] of the whole tensor, and
+    // of the rank's own.
+    std::int64_t blocks() const { return cut == Cut::thirds ? 3 : cut == Cut::columns ? whole[0] : 1; }
+    Tensor part_of(const Tensor& all, int rank) const;
+    Tensor blocks_of(const Tensor& own) const { return own.view({blocks(), shape.numel() / blocks()}); }
   };
 
   // What is declared from here on belongs to `module`.
@@ -31,8 +47,8 @@ class Parameters {
     module_ = module;
     return *this;
   }
-  // input_error when the name is taken.
-  Parameter* declare(const std::string& name, const Shape& shape, Role role);
+  // input_error when the name is taken, or when the ranks cannot divide the whole shape evenly.
+  Parameter* declare(const std::string& name, const Shape& whole, Role role, Cut cut = Cut::none);
   // A view over neighbours whose shapes differ in the first axis only.
   Parameter* fuse(const std::vector<Parameter*>& parts);
   // Puts low-rank matrices beside those that the options choose (nn/lora.h), before allocate().
@@ -63,7 +79,11 @@ class Parameters {
   Parameter* find(const std::string& name);  // aliases too; null when there is none
   std::int64_t count() const { return total_; }
   std::int64_t trained() const { return trained_; }  // elements of a gradient buffer
-  const Tensor& values() const { return values_; }   // [count()]; null after borrow()
+  struct Count {
+    std::int64_t all = 0, trained = 0;
+  };
+  Count whole_count() const;                        // of all tensor-parallel ranks together
+  const Tensor& values() const { return values_; }  // [count()]; null after borrow()
   // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
   const Tensor& masters() const { return masters_; }
   // p with all digits that there are: its master, or its value when it has none.
@@ -81,6 +101,7 @@ class Parameters {
     Parameter parameter;
     std::vector<Parameter*> parts;
   };
+  Communicator* tensor_;
   std::deque<Entry> entries_;
   std::deque<Fused> fused_;
   std::deque<Tensor> constants_;

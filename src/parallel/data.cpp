@@ -42,15 +42,18 @@ Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
 }
 
 std::string DataParallel::describe(std::int64_t leaves) const {
-  std::string text = cat("mesh: dp ", ranks_.ranks());
+  const int t = parameters_.tensor().ranks();
+  std::string text = cat("mesh: dp ", ranks_.ranks(), t > 1 ? cat(" x tp ", t) : "");
   for (int r = 0; r < ranks_.ranks(); ++r) {
     const auto all = rounds(leaves, r);
     std::int64_t runs = 0;
     for (const Round& round : all) runs += round.own.size();
-    text += cat("\n  rank ", r, ": ", runs, " of ", leaves, " micro-batches",
-                runs > 0 ? cat(", from ", all[0].own.begin) : "",
+    const int last = r * t + t - 1;  // those that hold one model together have the same to say
+    text += cat("\n  ", t > 1 ? cat("ranks ", r * t, " to ", last) : cat("rank ", r), ": ", runs, " of ", leaves,
+                " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
                 all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r).size(), " of ",
-                parameters_.trained(), " parameters");
+                parameters_.trained(), " parameters",
+                t > 1 ? cat(", holds ", parameters_.count(), " of ", parameters_.whole_count().all) : "");
   }
   return text;
 }

@@ -57,7 +57,7 @@ class DataParallel {
   virtual void share_values() const {}   // after the update: what the next step reads
   virtual void share_masters() const {}  // before a checkpoint or an export, where values have masters
 
-  std::string describe(std::int64_t leaves) const;  // the mesh: one line for each rank, what it runs and holds
+  std::string describe(std::int64_t leaves) const;  // the mesh: what each rank runs and holds
 
  protected:
   Communicator& ranks_;

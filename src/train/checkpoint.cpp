@@ -76,54 +76,123 @@ void check_trained(const Safetensors& moments, const Parameters& parameters) {
 
 namespace {
 
-// The moments in pieces, in order, and with whom each of them lies.
-void for_pieces(const TrainingState& run,
-                const std::function<void(int rank, std::int64_t begin, std::int64_t end)>& f) {
-  constexpr std::int64_t piece = 1 << 20;
-  const std::int64_t trained = run.parameters.trained();
-  const bool whole = run.optimizer.own().size() == trained;
-  for (int r = 0; r < (whole ? 1 : run.ranks.ranks()); ++r) {
-    const Range own = whole ? Range{0, trained} : shard_of(trained, r, run.ranks.ranks());
-    for (std::int64_t begin = own.begin; begin < own.end; begin += piece) f(r, begin, std::min(own.end, begin + piece));
+// What a rank has of elements [begin, end) that `own` of its flat buffer covers.
+Range overlap(std::int64_t begin, std::int64_t end, Range own) {
+  return {std::max(begin, own.begin), std::min(end, own.end)};
+}
+
+// A parameter, or a moment of it, as one rank would hold it: rank 0 of the tensor-parallel ranks puts together what
+// they hold; the others get null.
+Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const Tensor& own) {
+  Communicator& ranks = parameters.tensor();
+  if (ranks.ranks() == 1 || e.cut == Cut::none) return own;
+  if (ranks.rank() != 0) {
+    ranks.send(own.to(cpu()), 0);
+    return {};
   }
+  const Tensor whole(e.whole, own.dtype(), cpu(), Segment::workspace),
+      part(e.shape, own.dtype(), cpu(), Segment::workspace);
+  e.part_of(whole, 0).copy_from(e.blocks_of(own));
+  for (int r = 1; r < ranks.ranks(); ++r) {
+    ranks.recv(part, r);
+    e.part_of(whole, r).copy_from(e.blocks_of(part));
+  }
+  return whole;
 }
 
-// Rank 0 writes the file that one rank would write, from what the others send: the moments of all never lie in one
-// place.
-void write_moments(const std::string& path, const TrainingState& run) {
+// A trained parameter's part of a moment, of which every data-parallel rank holds some: rank 0 puts it together; the
+// others get null.
+Tensor moment_of(const TrainingState& run, const Parameters::Entry& e, const Tensor& moment) {
+  const std::int64_t begin = e.parameter.gradient, end = begin + e.shape.numel(), trained = run.parameters.trained();
+  const Range all = run.optimizer.own();
+  if (all.size() == trained) return moment.slice(0, begin, end).view(e.shape);
+  const Tensor together = run.ranks.rank() == 0 ? Tensor(e.shape, moment.dtype(), cpu(), Segment::workspace) : Tensor();
+  for (int r = 0; r < run.ranks.ranks(); ++r) {
+    const Range part = overlap(begin, end, shard_of(trained, r, run.ranks.ranks()));
+    if (part.size() <= 0 || (run.ranks.rank() != 0 && run.ranks.rank() != r)) continue;
+    const auto own = [&] { return moment.slice(0, part.begin - all.begin, part.end - all.begin); };
+    if (run.ranks.rank() != 0) run.ranks.send(own().to(cpu()), 0);
+    else if (const Tensor to = together.flat().slice(0, part.begin - begin, part.end - begin); r == 0)
+      to.copy_from(own());
+    else run.ranks.recv(to, r);
+  }
+  return together;
+}
+
+// The first rank of all writes the files that one rank would write, parameter by parameter, from what the others send:
+// neither the model nor its moments ever lie in one place.
+void write_weights(const std::string& directory, const TrainingState& run, bool writes) {
+  std::vector<TensorInfo> tensors;
+  std::vector<const Parameters::Entry*> entries;
+  for (const auto& e : run.parameters.entries()) {
+    tensors.push_back({e.parameter.name, run.parameters.precise(e.parameter).dtype(), e.whole});
+    entries.push_back(&e);
+  }
+  const auto tensor = [&](std::size_t i) {
+    return whole_of(run.parameters, *entries[i], run.parameters.precise(entries[i]->parameter));
+  };
+  if (writes) write_checkpoint(directory, tensors, tensor);
+  else if (run.ranks.rank() == 0)
+    for (std::size_t i = 0; i < entries.size(); ++i) tensor(i);
+}
+
+// The next rows of a file, small ones together in pieces.
+class Pieces {
+ public:
+  explicit Pieces(SafetensorsWriter& file) : file_(file) {}
+  void add(const Tensor& rows) {
+    rows_.push_back(rows), count_ += rows.numel();
+    if (count_ >= 1 << 20) flush();
+  }
+  void flush() {
+    if (count_ == 0) return;
+    const Tensor all({count_}, rows_[0].dtype(), cpu(), Segment::workspace);
+    std::int64_t at = 0;
+    for (const Tensor& r : rows_) all.slice(0, at, at + r.numel()).copy_from(r), at += r.numel();
+    file_.write_rows(all);
+    rows_.clear(), count_ = 0;
+  }
+
+ private:
+  SafetensorsWriter& file_;
+  std::vector<Tensor> rows_;
+  std::int64_t count_ = 0;
+};
+
+void write_moments(const std::string& path, const TrainingState& run, bool writes) {
   const Optimizer& o = run.optimizer;
-  const Shape shape{run.parameters.trained()};
-  SafetensorsWriter file(path, {{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
-                         {{"steps", std::to_string(o.steps())}, {"trained", trained_names(run.parameters)}});
-  for (const Tensor& moment : {o.first_moment(), o.second_moment()})
-    for_pieces(run, [&](int rank, std::int64_t begin, std::int64_t end) {
-      if (rank == 0) return file.write_rows(moment.slice(0, begin, end));
-      const Tensor piece({end - begin}, moment.dtype(), cpu(), Segment::workspace);
-      run.ranks.recv(piece, rank);
-      file.write_rows(piece);
-    });
-  file.commit();
-}
-
-void send_moments(const TrainingState& run) {
-  const std::int64_t first = run.optimizer.own().begin;
-  for (const Tensor& moment : {run.optimizer.first_moment(), run.optimizer.second_moment()})
-    for_pieces(run, [&](int rank, std::int64_t begin, std::int64_t end) {
-      if (rank == run.ranks.rank()) run.ranks.send(moment.slice(0, begin - first, end - first).to(cpu()), 0);
-    });
+  const Shape shape{run.parameters.whole_count().trained};
+  std::optional<SafetensorsWriter> file;
+  if (writes)
+    file.emplace(
+        path, std::vector<TensorInfo>{{"m", o.first_moment().dtype(), shape}, {"v", o.second_moment().dtype(), shape}},
+        std::map<std::string, std::string>{{"steps", std::to_string(o.steps())},
+                                           {"trained", trained_names(run.parameters)}});
+  for (const Tensor& moment : {o.first_moment(), o.second_moment()}) {
+    std::optional<Pieces> pieces;
+    if (file) pieces.emplace(*file);
+    for (const auto& e : run.parameters.entries()) {
+      if (!e.parameter.trainable) continue;
+      const Tensor own = moment_of(run, e, moment);
+      const Tensor whole = own ? whole_of(run.parameters, e, own) : own;
+      if (pieces) pieces->add(whole.flat());
+    }
+    if (pieces) pieces->flush();
+  }
+  if (file) file->commit();
 }
 
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
-  if (run.ranks.rank() != 0) return send_moments(run);
+  if (run.ranks.rank() != 0 || run.parameters.tensor().rank() != 0) {
+    write_weights("", run, false);
+    return write_moments("", run, false);
+  }
   make_directories(checkpoint_folder(out));
   DurableDirectory save(checkpoint_folder(out) + "/" + step_name(run.step), writer);
-  std::vector<NamedTensor> tensors;
-  for (const auto& e : run.parameters.entries())
-    tensors.push_back({e.parameter.name, run.parameters.precise(e.parameter)});
-  write_checkpoint(save.path(), tensors);
-  write_moments(save.file("optimizer.safetensors"), run);
+  write_weights(save.path(), run, true);
+  write_moments(save.file("optimizer.safetensors"), run, true);
   Json state =
       Json::object({{"version", state_version}, {"revision", revision()}, {"step", run.step}, {"data", run.data}});
   for (const auto& [key, value] : about.members()) state.set(key, value);
@@ -180,11 +249,23 @@ void load_checkpoint(const std::string& directory, const Json& checked, Training
   for (const auto& [name, to] :
        {std::pair<std::string, Tensor>{"m", run.optimizer.first_moment()}, {"v", run.optimizer.second_moment()}}) {
     const Tensor from = moments.tensor(name);
-    const Shape whole{run.parameters.trained()};
+    const Shape whole{run.parameters.whole_count().trained};
     if (from.shape() != whole || from.dtype() != to.dtype())
       input_error(moments.path(), ": ", name, " holds ", name_of(from.dtype()), " ", from.shape().str(),
                   ", this run has ", name_of(to.dtype()), " ", whole.str());
-    to.copy_from(from.slice(0, run.optimizer.own().begin, run.optimizer.own().end));
+    const Range own = run.optimizer.own();
+    std::int64_t at = 0;
+    for (const auto& e : run.parameters.entries()) {
+      if (!e.parameter.trainable) continue;
+      const std::int64_t first = e.parameter.gradient;
+      const Range part = overlap(first, first + e.shape.numel(), own);
+      const Tensor all = from.slice(0, at, at + e.whole.numel());
+      at += e.whole.numel();
+      if (part.size() <= 0) continue;
+      const Tensor mine = e.part_of(all, run.parameters.tensor().rank()).contiguous_copy(Segment::workspace).flat();
+      to.slice(0, part.begin - own.begin, part.end - own.begin)
+          .copy_from(mine.slice(0, part.begin - first, part.end - first));
+    }
   }
   load_weights(run.parameters, weights);
   run.step = checked.at("step").as_int();

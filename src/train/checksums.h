@@ -4,7 +4,7 @@
 
 #include "base/hash.h"
 #include "base/parallel.h"
-#include "tensor/tensor.h"
+#include "nn/parameters.h"
 
 namespace ov {
 
@@ -29,6 +29,28 @@ inline std::uint64_t tensor_checksum(const Tensor& t, std::int64_t first = 0) {
     });
   });
   return total;
+}
+
+// Of a flat buffer of all parameters, or of those that are trained, from element `first` on, as part of the same buffer
+// of all tensor-parallel ranks together: theirs add up to the checksum of that.
+inline std::uint64_t whole_checksum(const Parameters& parameters, const Tensor& t, std::int64_t first, bool trained) {
+  const Communicator& ranks = parameters.tensor();
+  if (ranks.ranks() == 1) return tensor_checksum(t, first);
+  const Tensor here = t.to(cpu());
+  std::uint64_t sum = 0;
+  std::int64_t own = 0, whole = 0;  // where the entry begins
+  for (const auto& e : parameters.entries()) {
+    if (trained && !e.parameter.trainable) continue;
+    const std::int64_t n = e.shape.numel() / e.blocks(), all = e.whole.numel() / e.blocks();
+    for (std::int64_t b = 0; b < e.blocks() && (e.cut != Cut::none || ranks.rank() == 0); ++b) {
+      const std::int64_t begin = std::max(first, own + b * n), end = std::min(first + t.numel(), own + (b + 1) * n);
+      if (begin >= end) continue;
+      const std::int64_t place = whole + b * all + (e.cut == Cut::none ? 0 : ranks.rank() * n) + begin - own - b * n;
+      sum += tensor_checksum(here.slice(0, begin - first, end - first), place);
+    }
+    own += e.shape.numel(), whole += e.whole.numel();
+  }
+  return sum;
 }
 
 }  // namespace ov

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "parallel/tensor.h"
 #include "train/checksums.h"
 
 namespace ov {
@@ -25,6 +26,14 @@ class FiniteCheck : public Tracer {
   std::string first;
 };
 
+void sum_over(Communicator& ranks, std::span<std::int64_t> values) {
+  if (ranks.ranks() == 1) return;
+  const Tensor t =
+      Tensor::of(std::vector<std::int64_t>(values.begin(), values.end()), {static_cast<std::int64_t>(values.size())});
+  ranks.all_reduce(t);
+  std::copy_n(t.data<std::int64_t>(), values.size(), values.begin());
+}
+
 }  // namespace
 
 StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks)
@@ -34,6 +43,8 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
       optimizer_(objective.parameters(), options.optimizer, parallel_->own()),
       tree_([&p = objective.parameters()] { return p.gradient_buffer(); }),
       rounds_([this] { return Tensor::like(optimizer_.first_moment(), Segment::gradients); }) {
+  if (options.tensor != tensor().ranks())
+    input_error("parallel.tensor ", options.tensor, ": train and pretrain --what text divide a model, others do not");
   options_.schedule.steps = options.steps;
   if (options.floor) floor_ = std::make_unique<Floor>();
 }
@@ -61,6 +72,7 @@ void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
 // than the memory budget allows. One alone has all threads to itself.
 std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
+  if (tensor().ranks() > 1) return 1;  // what they say to each other is in order
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
   if (options_.memory_budget == 0) return group;
@@ -123,13 +135,6 @@ void StepEngine::sum_gradients() {
   sum_ = rounds_.finish();
 }
 
-void StepEngine::sum_over_ranks(std::vector<std::int64_t>& values) const {
-  if (ranks().ranks() == 1) return;
-  const Tensor t = Tensor::of(values, {static_cast<std::int64_t>(values.size())});
-  ranks().all_reduce(t);
-  values = t.to_vector<std::int64_t>();
-}
-
 Tape::Products StepEngine::products() const {
   Tape::Products sum;
   for (const Leaf& leaf : leaves_) {
@@ -147,21 +152,24 @@ StepReport StepEngine::step() {
   prepare();
   report.data_seconds = now() - start;
   sum_gradients();
-
   const Parameters& parameters = objective_.parameters();
+  sum_addends(parameters, sum_, optimizer_.own());
+
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
   // Of a flat buffer from `begin` on, this rank's shard: those of all ranks add up.
-  const auto shard_checksum = [&](const Tensor& t, std::int64_t begin, std::int64_t all) {
+  const auto shard_checksum = [&](const Tensor& t, std::int64_t begin, std::int64_t all, bool trained) {
     const Range shard = shard_of(all, ranks().rank(), ranks().ranks());
-    return tensor_checksum(t.slice(0, shard.begin - begin, shard.end - begin), shard.begin);
+    return whole_checksum(parameters, t.slice(0, shard.begin - begin, shard.end - begin), shard.begin, trained);
   };
   if (checksums)
     report.checksums = Checksums{objective_.batch_checksum(), 0,
-                                 shard_checksum(sum_, optimizer_.own().begin, parameters.trained()), 0};
+                                 shard_checksum(sum_, optimizer_.own().begin, parameters.trained(), true), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1),
-                  [&](const Tensor& squares) { parallel_->complete_squares(squares); });
+  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1), [&](const Tensor& squares) {
+    parallel_->complete_squares(squares);
+    tensor().all_reduce(squares);
+  });
   parallel_->share_values();
   if (ranks().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
@@ -171,7 +179,8 @@ StepReport StepEngine::step() {
   // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
   std::vector<std::int64_t> bits = {products().forward + products().backward};
   for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
-  sum_over_ranks(bits);
+  sum_over(ranks(), bits);
+  sum_over(tensor(), std::span(bits).first(1));  // of the products each has made a part
   for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
   Losses losses = objective_.losses(std::span(scalars).subspan(1));
@@ -183,9 +192,10 @@ StepReport StepEngine::step() {
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
     const Tensor& precise = parameters.masters() ? parameters.masters() : parameters.values();
-    std::vector<std::int64_t> sums = {static_cast<std::int64_t>(report.checksums->gradients),
-                                      static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel()))};
-    sum_over_ranks(sums);
+    std::vector<std::int64_t> sums = {
+        static_cast<std::int64_t>(report.checksums->gradients),
+        static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel(), bool(parameters.masters())))};
+    sum_over(ranks(), sums), sum_over(tensor(), sums);
     report.checksums->loss = checksum(&report.loss, 1);
     report.checksums->gradients = static_cast<std::uint64_t>(sums[0]);
     report.checksums->parameters = static_cast<std::uint64_t>(sums[1]);

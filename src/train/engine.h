@@ -29,6 +29,7 @@ struct StepOptions {
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
+  int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h)
 };
 
 struct Checksums {
@@ -59,6 +60,7 @@ struct TrainingState {
 
 class StepEngine {
  public:
+  // `ranks` divide the leaves; where each of them is several (Parameters::tensor), those run every leaf together.
   StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks = one_rank());
   // Throws machine_error when the loss or a gradient is not finite, and names the first activation or gradient.
   StepReport step();
@@ -71,6 +73,7 @@ class StepEngine {
   Tape::Products products() const;                   // of this rank's leaves of the last step
   TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks()}; }
   Communicator& ranks() const { return parallel_->ranks(); }
+  Communicator& tensor() const { return objective_.parameters().tensor(); }
   const DataParallel& parallel() const { return *parallel_; }
   void restore(const TrainingState& state);
 
@@ -86,7 +89,6 @@ class StepEngine {
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
   void sum_gradients();
-  void sum_over_ranks(std::vector<std::int64_t>& values) const;
   [[noreturn]] void report_not_finite();
 
   Objective& objective_;

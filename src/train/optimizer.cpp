@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/adamw.h"
+#include "parallel/tensor.h"
 #include "tensor/transfer.h"
 
 namespace ov {
@@ -10,14 +11,30 @@ namespace {
 
 std::int64_t chunks_of(std::int64_t n) { return (n + kernels::norm_chunk - 1) / kernels::norm_chunk; }
 
+// Squares by chunk of `gradients`, but for what another rank counts: range by range, through a copy without that.
+void squared_sums(const Tensor& partial, const Tensor& gradients, std::int64_t begin,
+                  const std::vector<Range>& elsewhere, std::int64_t most) {
+  if (elsewhere.empty()) return kernels::squared_sums({.partial = partial, .x = gradients});
+  for (std::int64_t at = 0; at < gradients.numel(); at += most) {
+    const std::int64_t end = std::min(gradients.numel(), at + most);
+    const Tensor copy = gradients.slice(0, at, end).contiguous_copy(Segment::workspace);
+    for (const Range& r : elsewhere) {
+      const std::int64_t from = std::max(r.begin - begin, at), to = std::min(r.end - begin, end);
+      if (from < to) copy.slice(0, from - at, to - at).zero();
+    }
+    kernels::squared_sums({.partial = partial.slice(0, chunks_of(at), chunks_of(end)), .x = copy});
+  }
+}
+
 // Writes the norm, by fixed chunks; returns the factor that clips to `limit`. Both [1] f64. `gradients` are the range
 // that begins at `begin` of `all`.
 Tensor clip_factor(const Tensor& gradients, std::int64_t begin, std::int64_t all, const Optimizer::Complete& complete,
-                   double limit, const Tensor& norm) {
+                   double limit, const Tensor& norm, const std::vector<Range>& elsewhere = {}) {
   const Tensor partial({chunks_of(all)}, Dtype::f64, gradients.device(), Segment::workspace);
   const Tensor clip({1}, Dtype::f64, gradients.device(), Segment::workspace);
   const std::int64_t first = chunks_of(begin), own = chunks_of(gradients.numel());
-  if (own > 0) kernels::squared_sums({.partial = partial.slice(0, first, first + own), .x = gradients});
+  if (own > 0)
+    squared_sums(partial.slice(0, first, first + own), gradients, begin, elsewhere, 256 * kernels::norm_chunk);
   if (complete) complete(partial);
   kernels::clip_factor({.norm = norm, .clip = clip, .partial = partial, .limit = limit});
   return clip;
@@ -58,7 +75,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options, Ra
 }
 
 void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete) {
-  const Tensor clip = clip_factor(gradients, own_.begin, parameters_.trained(), complete, options_.clip_grad, norm);
+  const Tensor clip = clip_factor(gradients, own_.begin, parameters_.trained(), complete, options_.clip_grad, norm,
+                                  counted_elsewhere(parameters_, own_));
   ++steps_;
   std::vector<Tensor> state = {m_, v_};
   if (parameters_.masters()) state.push_back(parameters_.masters().slice(0, own_.begin, own_.end));

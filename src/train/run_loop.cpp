@@ -177,11 +177,17 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   const StopSignals signals;
   Json sources = facts.sources;
   const Parameters& parameters = engine.state().parameters;
-  sources.set("starting_weights", hex16(tensor_checksum(parameters.values())));
+  std::uint64_t starting_weights = whole_checksum(parameters, parameters.values(), 0, false);
+  if (engine.tensor().ranks() > 1) {
+    const Tensor sum = Tensor::of(std::vector<std::int64_t>{static_cast<std::int64_t>(starting_weights)}, {1});
+    engine.tensor().all_reduce(sum);
+    starting_weights = static_cast<std::uint64_t>(sum.data<std::int64_t>()[0]);
+  }
+  sources.set("starting_weights", hex16(starting_weights));
   Json about = Json::object({{"config", o.config},
                              {"sources", sources},
-                             {"parameters", parameters.count()},
-                             {"trained", parameters.trained()}});
+                             {"parameters", parameters.whole_count().all},
+                             {"trained", parameters.whole_count().trained}});
   for (const auto& [key, value] : facts.counts.members()) about.set(key, value);
   Json given = about;
   given.set("data", Json::object({{"state", engine.state().data}, {"counts", facts.counts}}));

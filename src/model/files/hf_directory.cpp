@@ -24,8 +24,9 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool 
     if (!lora && is_lora(e.parameter)) continue;
     const Tensor stored = weights.tensor(name);
     const Tensor t = adapter ? adapter->merged(name, stored, parameters.dtype() == Dtype::f64) : stored;
+    const Tensor part = e.part_of(t, parameters.tensor().rank());
     for (const Tensor& to : {e.parameter.value, gradient_of(e.parameter, parameters.masters())})
-      if (to) copy_weight(weights.path(), name, t, to);
+      if (to) copy_weight(weights.path(), name, part, e.blocks_of(to));
   }
 }
 
@@ -87,7 +88,7 @@ ModelConfig read_model_config(const std::string& directory, const LoadOptions& o
 std::vector<NamedShape> expected_names(const Parameters& parameters, bool lora) {
   std::vector<NamedShape> names;
   for (const auto& e : parameters.entries())
-    if (lora || !is_lora(e.parameter)) names.push_back({e.parameter.name, e.shape});
+    if (lora || !is_lora(e.parameter)) names.push_back({e.parameter.name, e.whole});
   return names;
 }
 
@@ -126,7 +127,7 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
     weights = CheckpointReader::open(directory);
     if (const std::string fault = tie_to_weights(config.text, *weights, directory); !fault.empty()) input_error(fault);
   }
-  auto model = std::make_unique<Onevision>(config);
+  auto model = std::make_unique<Onevision>(config, *options.tensor);
   model->parameters().adapt(options.lora);
   if (data) weights->check_names(expected_names(*model, *weights));
   std::optional<LoraAdapter> adapter;

@@ -117,12 +117,15 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
     weight.push_back(targets.weights[static_cast<std::size_t>(t)]);
   }
   const Tensor weights = Tensor::of(weight, {rows}).to(accum_dtype(dtype), Segment::data).to(device);
-  const CrossEntropy ce =
-      cross_entropy(logits, index_tensor("targets", target, {rows}, 0, logits.dim(1), device), weights, denominator);
+  Communicator& tensor = model.parameters().tensor();
+  const Tensor ids = index_tensor("targets", target, {rows}, 0, model.config().text.vocabulary, device);
+  const CrossEntropy ce = tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
+                                             : cross_entropy(logits, ids, weights, denominator);
   LanguageLoss out{logits, ce.loss, ce.token_loss, {}};
   if (!balances(model.config().text)) return out;
   out.aux = aux_loss(routers, balance);
-  out.aux_coef = model.config().text.router_aux_loss_coef;
+  // Tensor-parallel ranks route alike, and gradients of what they do alike are added (parallel/tensor.h).
+  out.aux_coef = tensor.rank() == 0 ? model.config().text.router_aux_loss_coef : 0;
   return out;
 }
 

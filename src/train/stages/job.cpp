@@ -4,6 +4,7 @@
 #include "base/sha256.h"
 #include "data/pack/index.h"
 #include "model/files/lora.h"
+#include "parallel/mesh.h"
 #include "train/run_log.h"
 #include "train/stages/model_directory.h"
 
@@ -94,7 +95,8 @@ std::string model_fingerprint(ModelConfig config) {
 
 StepReport run_training(const TrainJob& job) {
   LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
-  load.device = job.device;
+  Mesh mesh(*job.ranks, job.train.tensor);
+  load.device = job.device, load.tensor = &mesh.tensor;
   load.lora.where = trainable(job.train.modules, false);
   load.pre_norm_eps = job.pre_norm_eps, load.merger_norm_eps = job.merger_norm_eps;
   const ModelFiles files = open_model_files(job.model_dir, load);
@@ -108,15 +110,18 @@ StepReport run_training(const TrainJob& job) {
   const Data data = open_data(job, processor);
   LanguageObjective objective(*model, *data.steps, job.train);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
-  StepEngine engine(objective, job.train, *job.ranks);
+  StepEngine engine(objective, job.train, mesh.data);
 
   const RunFacts facts{.counts = Json::object({{"records", data.records}}),
                        .sources = Json::object({{"model", model_fingerprint(files.config)},
                                                 {"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {
     CardFacts card = run_card(job, facts);
+    std::unique_ptr<Onevision> whole;
+    if (job.train.tensor > 1)
+      whole = load_model(files.config, checkpoints(job.out).back(), {.dtype = accum_dtype(job.dtype)});
     if (!lora || job.merged_model)
-      export_model(directory.result(), *model, processor,
+      export_model(directory.result(), whole ? *whole : *model, processor,
                    {.code = {job.model_dir}, .untied_head = job.untied_head, .dtype = job.export_dtype, .card = card});
     if (lora) {
       DurableDirectory out(adapter, "train");

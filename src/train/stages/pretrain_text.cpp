@@ -1,5 +1,7 @@
 #include "train/stages/pretrain_text.h"
 
+#include "parallel/mesh.h"
+#include "train/checkpoint.h"
 #include "train/stages/model_directory.h"
 
 namespace ov {
@@ -31,13 +33,14 @@ struct Start {
   Processor processor;
 };
 
-Start start_of(const TextPretraining& o) {
+Start start_of(const TextPretraining& o, Communicator& tensor) {
   if (!o.model_dir.empty()) {
     ModelFiles files = open_model_files(o.model_dir);
-    return {load_model(files.config, o.model_dir, {.dtype = o.dtype, .device = o.device}), std::move(files.processor)};
+    return {load_model(files.config, o.model_dir, {.dtype = o.dtype, .device = o.device, .tensor = &tensor}),
+            std::move(files.processor)};
   }
   const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
-  auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir));
+  auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir), tensor);
   model->parameters().allocate(o.dtype, *o.device);
   initialize(model->parameters(), o.init, o.init_seed);
   Processor processor = described_processor(model->config(), tokenizer);
@@ -47,7 +50,8 @@ Start start_of(const TextPretraining& o) {
 }  // namespace
 
 StepReport pretrain_text(const TextPretraining& o) {
-  const Start start = start_of(o);
+  Mesh mesh(*o.ranks, o.train.tensor);
+  const Start start = start_of(o, mesh.tensor);
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
   LoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
@@ -56,14 +60,17 @@ StepReport pretrain_text(const TextPretraining& o) {
   train.modules = {"language_model"};
   LanguageObjective objective(*start.model, loader, train);
   if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
-  StepEngine engine(objective, train, *o.ranks);
+  StepEngine engine(objective, train, mesh.data);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = Json::object({{"records", loader.records()}}),
                        .sources = Json::object({{"model", model_fingerprint(start.model->config())},
                                                 {"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
-    export_model(directory.result(), *start.model, start.processor,
+    std::unique_ptr<Onevision> whole;
+    if (o.train.tensor > 1)
+      whole = load_model(start.model->config(), checkpoints(o.out).back(), {.dtype = accum_dtype(o.dtype)});
+    export_model(directory.result(), whole ? *whole : *start.model, start.processor,
                  {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype, .card = run_card(o, facts)});
     return Json::object({{"rejects", loader.rejects().json()}});
   });

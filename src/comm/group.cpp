@@ -1,0 +1,29 @@
+#include "comm/group.h"
+
+#include <algorithm>
+
+namespace ov {
+namespace {
+
+int place_in(const std::vector<int>& members, int rank) {
+  return static_cast<int>(std::find(members.begin(), members.end(), rank) - members.begin());
+}
+
+}  // namespace
+
+Group::Group(Communicator& world, std::vector<int> members)
+    : Communicator(place_in(members, world.rank()), static_cast<int>(members.size())),
+      world_(world),
+      members_(std::move(members)) {}
+
+void Group::exchange(Call call, const Parts& to, const Parts& from) {
+  if (ranks() == 1) return;
+  const auto spread = [&](const Parts& own) {
+    Parts all(static_cast<std::size_t>(world_.ranks()));
+    for (std::size_t i = 0; i < own.size(); ++i) all[static_cast<std::size_t>(members_[i])] = own[i];
+    return all;
+  };
+  world_.exchange(call, spread(to), spread(from));
+}
+
+}  // namespace ov

@@ -1,0 +1,21 @@
+// Some of the ranks, as a communicator of their own: an axis of a mesh (parallel/mesh.h).
+#pragma once
+#include "comm/communicator.h"
+
+namespace ov {
+
+class Group : public Communicator {
+ public:
+  // `members`: ranks of `world`, this one among them; their order here is their order there.
+  Group(Communicator& world, std::vector<int> members);
+  void at_step(std::int64_t step) override { world_.at_step(step); }
+
+ protected:
+  void exchange(Call call, const Parts& to, const Parts& from) override;
+
+ private:
+  Communicator& world_;
+  std::vector<int> members_;
+};
+
+}  // namespace ov

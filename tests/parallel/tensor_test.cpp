@@ -1,0 +1,300 @@
+// Tensor and sequence parallelism against one rank: gradients of what passes between ranks, whole runs, checkpoints,
+// bytes.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "base/config.h"
+#include "comm/group.h"
+#include "parallel/mesh.h"
+#include "tests/autograd/gradient_check.h"
+#include "tests/cli/program.h"
+#include "tests/comm/forked_ranks.h"
+#include "tests/train/job_world.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+class RankExample : public CheckExample {
+ public:
+  RankExample(std::uint64_t seed, std::int64_t edge, Communicator& ranks) : CheckExample(seed, edge), ranks_(ranks) {}
+  Communicator& ranks() override { return ranks_; }
+
+ private:
+  Communicator& ranks_;
+};
+
+double total(Communicator& ranks, double own) {
+  const Tensor t = Tensor::of(std::vector<double>{own}, {1});
+  ranks.all_reduce(t);
+  return t.data<double>()[0];
+}
+
+// As check_gradient, of the sum over ranks of what their outputs come to; one rank's element is moved at a time. An
+// output that all ranks have alike counts once.
+double worst_gradient(const OpRow& op, std::uint64_t seed, std::int64_t edge, Communicator& ranks) {
+  const bool alike = op.op == Op::vocabulary_cross_entropy;
+  RankExample e(seed + static_cast<std::uint64_t>(ranks.rank()), edge, ranks);
+  Tape tape(e.gradients);
+  e.start(&tape);
+  const std::vector<Var> outputs = op.example(e);
+  std::vector<Tensor> cotangents;
+  for (const Var& y : outputs)
+    cotangents.push_back(alike ? Tensor::of(std::vector<double>{0.7}, {1}) : e.random(y.shape()));
+  const auto loss = [&] {
+    e.start(nullptr);
+    const std::vector<Var> y = op.example(e);
+    double sum = 0;
+    for (std::size_t k = 0; k < y.size() && (!alike || ranks.rank() == 0); ++k)
+      for (std::int64_t i = 0; i < y[k].value.numel(); ++i)
+        sum += y[k].value.data<double>()[i] * cotangents[k].data<double>()[i];
+    return total(ranks, sum);
+  };
+  tape.backward(outputs, cotangents);
+  double worst = 0;
+  for (auto& leaf : e.leaves()) {
+    const Tensor& x = leaf.parameter->value;
+    const Tensor g = tape.gradient(leaf.var);
+    for (int mover = 0; mover < ranks.ranks(); ++mover) {
+      const bool moves = mover == ranks.rank();
+      const auto n = static_cast<std::int64_t>(total(ranks, moves ? static_cast<double>(x.numel()) : 0));
+      for (std::int64_t i = 0; i < n; ++i) {
+        constexpr double h = 1e-3;
+        double f[4];
+        const double steps[4] = {-2 * h, -h, h, 2 * h};
+        for (int k = 0; k < 4; ++k) {
+          const double old = moves ? x.data<double>()[i] : 0;
+          if (moves) x.data<double>()[i] = old + steps[k];
+          f[k] = loss();
+          if (moves) x.data<double>()[i] = old;
+        }
+        const double expected = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * h);
+        if (moves)
+          worst = std::max(worst, std::abs(g.data<double>()[i] - expected) / std::max(std::abs(expected), 1e-3));
+      }
+    }
+  }
+  return worst;
+}
+
+// The model of configs/model/mesh.json, and pictures with conversations.
+class MeshWorld {
+ public:
+  explicit MeshWorld(const Strings& more = {}) {
+    synth::write_lessons({.out_dir = path("data"), .seed = 4, .count = 10, .data_dir = "data/toy_world"});
+    Strings merge = {"merge", "--config",   "configs/model/mesh.json", "--tokenizer", "data/tokenizer",
+                     "--out", path("start")};
+    merge.insert(merge.end(), more.begin(), more.end());
+    REQUIRE(run(merge).exit == 0);
+  }
+  std::string path(const std::string& name) const { return dir_ / name; }
+
+  TrainJob job(const std::string& out, Dtype dtype = Dtype::f32) const {
+    TrainJob j;
+    j.model_dir = path("start");
+    j.out = path(out);
+    j.data.json = path("data/conversations.json");
+    j.data.samples_per_micro_batch = 1;
+    j.data.micro_batches_per_step = 2;
+    j.data.limits.max_pixels = 56 * 56;
+    j.train = short_run(20);
+    j.train.schedule.peak = 1e-3, j.train.schedule.min = 1e-4;
+    j.dtype = dtype;
+    j.config = Json::object({{"train.steps", 20}});
+    return j;
+  }
+
+ private:
+  ScratchDirectory dir_;
+};
+
+void in_mesh(int data, int tensor, int zero, TrainJob job) {
+  job.train.tensor = tensor, job.train.zero = zero;
+  for (const Ended& e : in_ranks(data * tensor, 60, [&](ProcessRanks& ranks) {
+         job.ranks = &ranks;
+         quietly(job);
+         ranks.barrier();
+       }))
+    REQUIRE_MESSAGE(e.exit == 0, e.error);
+}
+
+// Largest difference of two runs: of a step's loss, and of a parameter relative to its tensor's largest.
+struct Distance {
+  double loss = 0, parameter = 0, largest_loss = 0;
+  bool within(const Distance& bound) const { return loss <= bound.loss && parameter <= bound.parameter; }
+};
+
+Distance between(const TrainJob& a, const TrainJob& b) {
+  Distance d;
+  const auto losses = [](const TrainJob& job) {
+    std::vector<double> all;
+    for (const Json& line : lines_of(job.out + "/run.jsonl"))
+      if (line.at("type").as_string() == "step") all.push_back(line.at("loss").as_double());
+    return all;
+  };
+  const auto x = losses(a), y = losses(b);
+  REQUIRE(x.size() == y.size());
+  REQUIRE(x.size() > 0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    d.loss = std::max(d.loss, std::abs(x[i] - y[i]));
+    d.largest_loss = std::max(d.largest_loss, std::abs(y[i]));
+  }
+  const auto left = CheckpointReader::open(a.out + "/model"), right = CheckpointReader::open(b.out + "/model");
+  REQUIRE(left.entries().size() == right.entries().size());
+  for (const auto& e : left.entries()) {
+    const auto v = left.tensor(e.name).to(Dtype::f64).to_vector<double>(),
+               w = right.tensor(e.name).to(Dtype::f64).to_vector<double>();
+    REQUIRE(v.size() == w.size());
+    double largest = 0, worst = 0;
+    for (std::size_t i = 0; i < v.size(); ++i)
+      largest = std::max(largest, std::abs(v[i])), worst = std::max(worst, std::abs(v[i] - w[i]));
+    if (largest > 0) d.parameter = std::max(d.parameter, worst / largest);
+  }
+  return d;
+}
+
+std::string said(const Distance& d) { return cat("loss ", d.loss, ", parameters ", d.parameter); }
+
+// One rank's rounding, in f32 against f64, is the measure: exact arithmetic lies within that of either sum, so a mesh
+// may be twice as far; and each of two losses is rounded once more as it is stored, by 2^-24 of it. In f64 all rounding
+// is 2^-29 of f32's.
+Distance bound_of(const Distance& rounding, Dtype dtype) {
+  const double scale = dtype == Dtype::f32 ? 1 : 0x1p-29;
+  return {scale * (2 * rounding.loss + 2 * 0x1p-24 * rounding.largest_loss), scale * 2 * rounding.parameter};
+}
+
+void compare(const MeshWorld& world, const std::vector<std::array<int, 3>>& meshes, bool f64_too) {
+  const TrainJob exact = world.job("exact", Dtype::f64), one = world.job("one");
+  quietly(exact), quietly(one);
+  const Distance rounding = between(one, exact);
+  CHECK(rounding.loss > 0);
+  TrainJob other = world.job("other");
+  other.train.schedule.peak *= 1 + 1e-2;
+  quietly(other);
+  CHECK_MESSAGE(!between(other, exact).within(bound_of(rounding, Dtype::f32)),
+                "the bound lets a learning rate of 1 % more pass");
+  int folder = 0;
+  for (const auto& [data, tensor, zero] : meshes)
+    for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
+      if (dtype == Dtype::f64 && !f64_too) continue;
+      const TrainJob job = world.job(cat("mesh", folder++), dtype);
+      in_mesh(data, tensor, zero, job);
+      const Distance d = between(job, exact), bound = bound_of(rounding, dtype);
+      CHECK_MESSAGE(d.within(bound), "dp ", data, " x tp ", tensor, " zero ", zero, " ", std::string(name_of(dtype)),
+                    ": ", said(d), "; bound: ", said(bound));
+    }
+}
+
+}  // namespace
+
+TEST_CASE("every op between ranks: its backward is the derivative of its forward, of all ranks together") {
+  for (const int n : {2, 3})
+    for (const Ended& e : in_ranks(n, 60, [](ProcessRanks& ranks) {
+           for (const OpRow* op : rows()) {
+             if (op->op != Op::gather_rows && op->op != Op::reduce_rows && op->op != Op::vocabulary_cross_entropy)
+               continue;
+             for (const std::int64_t edge : {0, 1, 2, 4})  // fewer rows than ranks, too
+               if (const double worst = worst_gradient(*op, 3, edge, ranks); !(worst <= 10 * op->tolerance))
+                 input_error(op->name, " at ", edge, ": ", worst);
+           }
+         }))
+      CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+TEST_CASE("tensor parallel: 20 steps of dp 2 x tp 2 are one rank's within its own rounding") {
+  compare(MeshWorld(), {{2, 2, 1}}, false);
+}
+
+TEST_CASE("tensor parallel: every mesh of up to eight ranks, dense and with experts, in f32 and f64" *
+          doctest::skip()) {
+  const std::vector<std::array<int, 3>> meshes = {{1, 2, 1}, {1, 4, 1}, {2, 2, 0}, {2, 2, 1}, {2, 2, 2}, {2, 4, 1}};
+  compare(MeshWorld(), meshes, true);
+  compare(MeshWorld({"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"}),
+          meshes, true);
+}
+
+TEST_CASE("a checkpoint does not show the mesh: loaded and saved by any, it has one rank's bytes") {
+  const MeshWorld world;
+  TrainJob one = world.job("alone");
+  one.train.steps = 2;
+  quietly(one);
+  const auto files = [](const std::string& out) {
+    const std::string newest = checkpoints(out).back();
+    return sha256_file(newest + "/model.safetensors") + sha256_file(newest + "/optimizer.safetensors");
+  };
+  for (const auto& [data, tensor, zero] : {std::array{1, 2, 1}, {1, 4, 1}, {2, 2, 1}, {3, 1, 1}}) {
+    TrainJob job = world.job(cat("again", data, tensor));
+    job.train.steps = 2, job.train.tensor = tensor, job.train.zero = zero;
+    for (const Ended& e : in_ranks(data * tensor, 60, [&](ProcessRanks& ranks) {
+           Mesh mesh(ranks, tensor);
+           const auto model = load_model(job.model_dir, {.tensor = &mesh.tensor});
+           LoaderOptions records = job.data;
+           Loader loader(records, loader_test::small_processor());
+           LanguageObjective objective(*model, loader, job.train);
+           StepEngine engine(objective, job.train, mesh.data);
+           load_into(engine, checkpoints(one.out).back());
+           engine.parallel().share_masters();
+           save_checkpoint(job.out, engine.state(), Json::object());
+           ranks.barrier();
+         }))
+      REQUIRE_MESSAGE(e.exit == 0, e.error);
+    CHECK_MESSAGE(files(job.out) == files(one.out), "dp ", data, " x tp ", tensor);
+  }
+}
+
+TEST_CASE("what tensor-parallel ranks send in a step is what parallel/tensor.h says") {
+  ModelConfig c = small_config();
+  c.vision.heads = 4, c.text.heads = 8, c.text.kv_heads = 4, c.text.vocabulary = 100;
+  MicroBatch row;
+  add_sample(row, 1, 2, 4, 9);
+  add_sample(row, 2, 0, 0, 6);
+  for (const int t : {2, 4})
+    for (const Ended& e : in_ranks(t, 60, [&](ProcessRanks& ranks) {
+           Mesh mesh(ranks, t);
+           Onevision model(c, mesh.tensor);
+           model.parameters().allocate(Dtype::f32, cpu());
+           initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
+           FixedSteps data({as_step({row, row})});
+           TrainOptions options = short_run(1);
+           options.tensor = t, options.checksum_every = 0;
+           LanguageObjective objective(model, data, options);
+           StepEngine engine(objective, options, mesh.data);
+           engine.step();
+           const auto labelled = loss_targets(as_step({row}), NormaliseBy::global_token_mean).micro_batches.at(0).rows;
+           const std::int64_t T = row.tokens(), P = row.pixel_values.dim(0) + 1, C = c.text.hidden, D = c.vision.hidden,
+                              M = static_cast<std::int64_t>(labelled.size()), report = 8;
+           std::int64_t uncut = 0;
+           for (const auto& entry : model.parameters().entries())
+             uncut += entry.cut == Cut::none ? entry.shape.numel() : 0;
+           const std::int64_t chunks = (model.parameters().trained() + 4095) / 4096,
+                              rows = 2 * 4 * ((4 * c.text.layers + 2) * T * C + (4 * c.vision.depth + 1) * P * D),
+                              expected = (t - 1) * (2 * (rows + t * 3 * M * 4) + 2 * (uncut * 4 + chunks * 8 + report));
+           const auto sent = static_cast<std::int64_t>(total(ranks, static_cast<double>(mesh.tensor.sent())));
+           if (sent != expected) input_error("tp ", t, ": ", sent, " bytes, expected ", expected);
+           if (mesh.data.sent() != 0) input_error("one copy of the model has nobody to tell");
+         }))
+      CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+TEST_CASE("a mesh that does not fit is refused by name") {
+  const MeshWorld world;
+  const auto refused = [&](int ranks_count, int tensor, const std::function<void(TrainJob&)>& change = {}) {
+    TrainJob job = world.job("refused");
+    job.train.tensor = tensor;
+    if (change) change(job);
+    std::string all;
+    for (const Ended& e : in_ranks(ranks_count, 60, [&](ProcessRanks& ranks) {
+           job.ranks = &ranks;
+           quietly(job);
+         })) {
+      CHECK(e.exit == 2);
+      all += e.error;
+    }
+    return all;
+  };
+  CHECK(contains(refused(3, 2), "parallel.tensor 2: does not divide 3 ranks"));
+  CHECK(contains(refused(3, 3), "parallel.tensor 3: does not divide"));
+  CHECK(contains(refused(2, 2, [](TrainJob& j) { j.lora.rank = 2, j.lora.targets = {"q_proj"}; }), "lora.rank 2"));
+}
