@@ -18,6 +18,13 @@ struct CaptionedOptions {
   std::int64_t eos = 0, max_tokens = 77;
 };
 
+// The two halves, each alone. Rejected: image_count unless there is one picture, image_missing, image_unusable.
+Patches clip_picture(const Conversation& record, std::int64_t side, const ProcessorConfig& images);
+std::vector<std::int64_t> clip_text(const Tokenizer& tokenizer, std::string_view text, std::int64_t eos,
+                                    std::int64_t max_tokens);
+// The first answer; "" when there is none.
+std::string_view caption_of(const Conversation& record);
+
 class CaptionedPictures : public SampleSource {
  public:
   // Of the processor: the tokenizer, the patch, mean and std. Its merge size must be 1.
