@@ -45,7 +45,10 @@ Lists brute_force(const Tensor& a, const Tensor& b, std::int64_t k) {
     for (std::int64_t m = 0; m < M; ++m) s[static_cast<std::size_t>(m)] = dot<double>(C, &x[n * C], &y[m * C]);
     std::vector<std::int32_t> order(s.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return s[i] > s[j]; });
+    std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](auto i, auto j) {
+      const double a = s[static_cast<std::size_t>(i)], b = s[static_cast<std::size_t>(j)];
+      return a > b || (a == b && i < j);
+    });
     for (std::int64_t j = 0; j < k; ++j) {
       all.ids.push_back(order[static_cast<std::size_t>(j)]);
       all.scores.push_back(static_cast<float>(s[static_cast<std::size_t>(order[static_cast<std::size_t>(j)])]));
