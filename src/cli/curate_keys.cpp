@@ -9,6 +9,8 @@ std::vector<Key> curate_rows() {
   return {
       {"shard", "", "", any, "embed concepts balance",
        "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},
+      {"data.manifest", "manifest", "", any, "pretrain", "clip: what balance drew of the captions; empty: all",
+       Resume::free},
       {"embed.data", "data", Strings{}, any, "embed", "data sets whose pictures are embedded"},
       {"embed.concepts", "concepts", "", any, "embed",
        "in their place: a vocabulary, JSON lines of concepts or a text of one a line"},

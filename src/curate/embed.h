@@ -1,5 +1,5 @@
-// `embed`: pictures, or a vocabulary of concepts, as directions in the space of a CLIP model (model/clip.h), in a file of
-// curate/embeddings.h. A row's bits are a function of the model and the picture or text alone.
+// `embed`: pictures, or a vocabulary of concepts, as directions in the space of a CLIP model (model/clip.h), in a file
+// of curate/embeddings.h. A row's bits are a function of the model and the picture or text alone.
 #pragma once
 #include "base/json.h"
 #include "curate/blocks.h"

@@ -12,7 +12,7 @@ RecordPool::RecordPool(const std::vector<std::string>& paths, const std::string&
                        std::int64_t block_records) {
   for (std::string path : paths) {
     sources_.push_back(open_records(path, image_dir));
-    paths_.push(path);
+    paths_.push(sources_.back()->path());
     while (path.size() > 1 && path.back() == '/') path.pop_back();
     const std::string name = path.substr(path.rfind('/') + 1);
     if (std::find(names_.begin(), names_.end(), name) != names_.end())

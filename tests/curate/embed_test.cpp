@@ -73,7 +73,7 @@ TEST_CASE("embed: a picture's row is its own, by threads, batches and shards; wh
   for (const char* shard : {"2/2", "1/2", "merge"}) s.options.shard = Shard::parse(shard), embed(s.options);
   set_threads(2);
   CHECK(read_file(s.options.out) == whole);
-  s.options.max_rejects = 0;
+  s.options.max_rejects = 0, s.options.shard = {};
   CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("1 of 40 records rejected"), Error);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/raw/drawn_records.h"
 #include "image/decode.h"
 
 namespace ov {
@@ -48,7 +49,9 @@ std::string_view caption_of(const Conversation& c) {
 }
 
 CaptionedPictures::CaptionedPictures(CaptionedOptions options, const Processor& processor)
-    : options_(std::move(options)), processor_(processor), records_(open_records(options_.path, options_.image_dir)) {}
+    : options_(std::move(options)),
+      processor_(processor),
+      records_(drawn_records(open_records(options_.path, options_.image_dir), options_.manifest)) {}
 
 Sample CaptionedPictures::sample(std::int64_t index) const {
   const Conversation c = records_->read(index);

@@ -14,6 +14,7 @@ namespace ov {
 
 struct CaptionedOptions {
   std::string path, image_dir;  // open_records
+  std::string manifest = "";    // those of them that it draws (data/raw/drawn_records.h); "": all
   std::int64_t side = 224;      // pixels; a multiple of the processor's patch
   std::int64_t eos = 0, max_tokens = 77;
 };
