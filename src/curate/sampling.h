@@ -7,7 +7,8 @@
 //   metaclip: π_i = 1 - Π_{c in C(i)} (1 - min(1, t / f_c)), t such that Σ_i π_i = n
 //
 // Of the sum, Σ_i w_i is the number of concepts that any picture has: each gives f_c / f_c. The paper says neither k
-// nor how terms are joined nor whether pictures may be drawn twice; the sum is MetaCLIP's rule to first order in t / f_c.
+// nor how terms are joined nor whether pictures may be drawn twice; the sum is MetaCLIP's rule to first order in
+// t / f_c.
 #pragma once
 #include <cstdint>
 #include <span>

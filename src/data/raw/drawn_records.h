@@ -1,5 +1,5 @@
-// The records of a data set that a manifest draws: Parquet rows with source, record and draws, as `balance` writes them.
-// No data is copied.
+// The records of a data set that a manifest draws: Parquet rows with source, record and draws, as `balance` writes
+// them. No data is copied.
 #pragma once
 #include "data/raw/records.h"
 
