@@ -12,7 +12,7 @@
 namespace ov::kernels::cpu {
 namespace {
 
-constexpr std::int64_t tile_rows_of_a = 256, tile_rows_of_b = 1024, spare = 8;  // a tile's scores: 1 MB
+constexpr std::int64_t tile_rows_of_a = 1024, tile_rows_of_b = 512, spare = 8;  // a tile's scores: 2 MB
 
 template <class S>
 struct Found {
