@@ -19,6 +19,9 @@ std::vector<Command> commands() {
       {"merge", "",
        "makes a model directory from a tokenizer and two trained parts, or from a description of what has no source",
        merge, true},
+      {"embed", "", "pictures, or a vocabulary of concepts, as directions in a CLIP model's space", embed, true},
+      {"concepts", "", "a vocabulary of concepts from captions, or a given one counted in them", concepts, true},
+      {"balance", "", "draws pictures by the inverse frequency of their concepts: a manifest", balance, true},
       {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
       {"train", "", "trains a model directory on conversations and pictures", train, true},
       {"launch", "-- COMMAND...", "runs train or pretrain in several ranks, processes of this machine", launch},
@@ -52,14 +55,15 @@ std::vector<Command> commands() {
 std::vector<Key> rows() {
   return {
       // --- where things are
-      {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval chat batch serve",
+      {"model.dir", "model", "", any, "train pack generate recall trace plan pretrain eval chat batch serve embed",
        "Hugging Face model directory", Resume::free},
       {"model.adapter", "adapter", "", any, "generate recall trace eval checkpoint chat batch serve",
        "directory of a LoRA adapter (PEFT) that is added to the model's weights"},
       {"tokenizer", "", "", any, "merge inspect pretrain",
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
-      {"out", "", "", any, "synth pack merge trace inspect tokenizer eval report checkpoint batch",
+      {"out", "", "", any,
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts balance",
        "file or directory to write"},
 
       // --- data
@@ -70,10 +74,11 @@ std::vector<Key> rows() {
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
       {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
-      {"data.image_dir", "", "", any, "train recall pack pretrain", "where its pictures are; empty: beside the file"},
+      {"data.image_dir", "", "", any, "train recall pack pretrain embed",
+       "where its pictures are; empty: beside the file"},
       {"data.turns", "", "conversation", "conversation shared_prefix", "train pack",
        "several turns: one causal conversation, or one question each on a shared picture"},
-      {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval",
+      {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval embed concepts",
        "samples that may be skipped for faults before the run ends", Resume::free},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
       {"data.min_pixels", "min_pixels", whole(0), at_least(0),
@@ -131,7 +136,7 @@ std::vector<Key> rows() {
       {"train.keep", "", whole(2), at_least(1), "train pretrain", "newest checkpoints that are kept", Resume::free},
       {"train.resume", "", true, any, "train pretrain", "go on from the newest complete checkpoint in train.out",
        Resume::free},
-      {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge batch chat serve",
+      {"device", "", "cpu", "cpu cuda auto", "train pretrain trace generate recall eval merge batch chat serve embed",
        "where the model works: cpu; cuda, a GPU; auto, a GPU where there is one, else the cpu. Each repeats its own "
        "bits"},
       // --- ranks
@@ -146,7 +151,7 @@ std::vector<Key> rows() {
        "within rounding",
        Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve",
+       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts balance",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
@@ -196,7 +201,7 @@ std::vector<Key> rows() {
        "write train.out/model, the model with the adapter in its weights, beside train.out/adapter", Resume::free},
 
       // --- numbers
-      {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval chat batch serve",
+      {"dtype", "", "f32", "f32 f64 bf16", "train trace plan pretrain generate recall eval chat batch serve embed",
        "type of weights and activations; bf16 keeps f32 master weights, moments and sums of gradients, and a trace "
        "stores bf16 numbers as f32"},
       {"numerics.reference", "numerics", "hf", "hf megatron", "train generate recall trace eval plan chat batch serve",
@@ -381,7 +386,7 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const Key& key : answer_rows()) all.push_back(key);
+    for (const auto& more : {answer_rows(), curate_rows()}) all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();
   return table;

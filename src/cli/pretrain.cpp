@@ -109,6 +109,7 @@ void clip(const Config& config, Communicator& ranks) {
   static_cast<RunOptions&>(run) = run_options(config);
   run.ranks = &ranks;
   run.captions = config.required("data.captions");
+  run.manifest = config.text("data.manifest");
   run.image_dir = config.text("data.image_dir");
   run.tokenizer_dir = config.required("tokenizer");
   run.model = described_clip(config);

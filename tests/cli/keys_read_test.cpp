@@ -78,6 +78,11 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
             with(short_run, {"--what", "text", "--model", at("model"), "--text", text, "--out", at("language2")}));
   verbs.run("pretrain", with(short_run, {"--what", "clip", "--config", "configs/model/clip-demo.json", "--tokenizer",
                                          tokens, "--captions", at("world") + "/captions", "--out", at("clip")}));
+  const std::string captions = at("world") + "/captions", clip = at("clip") + "/model";
+  verbs.run("concepts", {"--data", captions, "--min_count", "1", "--out", at("concepts.jsonl")});
+  verbs.run("embed", {"--model", clip, "--data", captions, "--out", at("pictures")});
+  verbs.run("embed", {"--model", clip, "--concepts", at("concepts.jsonl"), "--out", at("words")});
+  verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});

@@ -19,12 +19,13 @@ model:    parallel store
 generate: model text
 data:     store text image
 train:    model data
+curate:   model data
 rl:       train
 eval:     train generate math
 serve:    rl eval
 report:   rl eval
 audit:    train
-cli:      serve report audit
+cli:      serve report audit curate
 '
 top_level='Makefile README.md LICENSE src kernels data configs tests build'  # and dot-files; build/ is ignored by git
 max_lines=400   # .cpp .h .cu .mk .sh and the Makefile

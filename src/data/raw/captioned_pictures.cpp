@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/raw/drawn_records.h"
 #include "image/decode.h"
 
 namespace ov {
@@ -19,36 +20,52 @@ Image middle_square(const Image& image, std::int64_t side, PassOrder order) {
 
 }  // namespace
 
-CaptionedPictures::CaptionedPictures(CaptionedOptions options, const Processor& processor)
-    : options_(std::move(options)), processor_(processor), records_(open_records(options_.path, options_.image_dir)) {}
-
-Sample CaptionedPictures::sample(std::int64_t index) const {
-  const Conversation c = records_->read(index);
+Patches clip_picture(const Conversation& c, std::int64_t side, const ProcessorConfig& images) {
   if (c.images.size() != 1)
     reject(RejectReason::image_count, c.where, ": ", c.images.size(), " pictures, expected one with its caption");
-  const auto answer = std::find_if(c.turns.begin(), c.turns.end(), [](const Turn& t) { return t.role == "assistant"; });
-  if (answer == c.turns.end() || answer->text.find_first_not_of(" \t\r\n") == std::string::npos)
-    reject(RejectReason::no_answer, c.where, ": no answer that could be a caption");
-
-  Sample s;
-  s.ids = processor_.tokenizer().encode(answer->text, false);
-  s.ids.resize(std::min(s.ids.size(), static_cast<std::size_t>(options_.max_tokens - 1)));
-  s.ids.push_back(options_.eos);
-  s.labels.assign(s.ids.size(), ignored_label);
-  s.segments = {{0, static_cast<std::int64_t>(s.ids.size()), -1}};
   RejectReason reason = RejectReason::image_missing;
   try {
     const auto file = c.image_bytes.empty() ? MappedFile::open(c.images[0]) : nullptr;
     reason = RejectReason::image_unusable;
     const Image image = decode_image(file ? file->text() : c.image_bytes[0], c.images[0]);
-    const Patches patches =
-        cut_patches(middle_square(image, options_.side, processor_.images().order), processor_.images());
-    s.pixel_values = patches.pixel_values;
-    s.grids = {patches.grid};
+    return cut_patches(middle_square(image, side, images.order), images);
   } catch (const Error& e) {
     if (e.exit() != Exit::wrong_input) throw;
     throw Rejected(reason, cat(c.where, ": ", e.what()));
   }
+}
+
+std::vector<std::int64_t> clip_text(const Tokenizer& tokenizer, std::string_view text, std::int64_t eos,
+                                    std::int64_t max_tokens) {
+  std::vector<std::int64_t> ids = tokenizer.encode(text, false);
+  ids.resize(std::min(ids.size(), static_cast<std::size_t>(max_tokens - 1)));
+  ids.push_back(eos);
+  return ids;
+}
+
+std::string_view caption_of(const Conversation& c) {
+  const auto answer = std::find_if(c.turns.begin(), c.turns.end(), [](const Turn& t) { return t.role == "assistant"; });
+  return answer == c.turns.end() ? std::string_view() : answer->text;
+}
+
+CaptionedPictures::CaptionedPictures(CaptionedOptions options, const Processor& processor)
+    : options_(std::move(options)),
+      processor_(processor),
+      records_(drawn_records(open_records(options_.path, options_.image_dir), options_.manifest)) {}
+
+Sample CaptionedPictures::sample(std::int64_t index) const {
+  const Conversation c = records_->read(index);
+  const std::string_view caption = caption_of(c);
+  if (caption.find_first_not_of(" \t\r\n") == caption.npos)
+    reject(RejectReason::no_answer, c.where, ": no answer that could be a caption");
+
+  Sample s;
+  s.ids = clip_text(processor_.tokenizer(), caption, options_.eos, options_.max_tokens);
+  s.labels.assign(s.ids.size(), ignored_label);
+  s.segments = {{0, static_cast<std::int64_t>(s.ids.size()), -1}};
+  const Patches patches = clip_picture(c, options_.side, processor_.images());
+  s.pixel_values = patches.pixel_values;
+  s.grids = {patches.grid};
   return s;
 }
 

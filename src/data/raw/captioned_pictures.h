@@ -14,9 +14,17 @@ namespace ov {
 
 struct CaptionedOptions {
   std::string path, image_dir;  // open_records
+  std::string manifest = "";    // those of them that it draws (data/raw/drawn_records.h); "": all
   std::int64_t side = 224;      // pixels; a multiple of the processor's patch
   std::int64_t eos = 0, max_tokens = 77;
 };
+
+// The two halves, each alone. Rejected: image_count unless there is one picture, image_missing, image_unusable.
+Patches clip_picture(const Conversation& record, std::int64_t side, const ProcessorConfig& images);
+std::vector<std::int64_t> clip_text(const Tokenizer& tokenizer, std::string_view text, std::int64_t eos,
+                                    std::int64_t max_tokens);
+// The first answer; "" when there is none.
+std::string_view caption_of(const Conversation& record);
 
 class CaptionedPictures : public SampleSource {
  public:

@@ -55,7 +55,7 @@ StepReport pretrain_clip(const ClipPretraining& o) {
   const Processor processor(tokenizer, images);
   LoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
-  const CaptionedOptions captioned{o.captions, o.image_dir, c.image, c.eos, c.max_positions};
+  const CaptionedOptions captioned{o.captions, o.image_dir, o.manifest, c.image, c.eos, c.max_positions};
   Loader loader(data, processor, std::make_unique<CaptionedPictures>(captioned, processor));
   ContrastiveObjective objective(model, loader, o.train);
   StepEngine engine(objective, o.train, *o.ranks);

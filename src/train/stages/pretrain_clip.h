@@ -10,6 +10,7 @@ namespace ov {
 
 struct ClipPretraining : RunOptions {  // leaves out/model, a Hugging Face directory of a CLIPModel
   std::string captions, image_dir;     // data/raw/captioned_pictures.h
+  std::string manifest;                // which of them; "": all
   std::string tokenizer_dir;
   ClipConfig model;  // vocabulary 0: as many rows as the tokenizer has tokens; eos: the tokenizer's <|endoftext|>
   InitOptions init;

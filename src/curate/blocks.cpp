@@ -1,0 +1,59 @@
+#include "curate/blocks.h"
+
+#include <charconv>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/io/file.h"
+#include "base/progress.h"
+#include "base/sha256.h"
+#include "base/text.h"
+
+namespace ov {
+
+Shard Shard::parse(const std::string& text) {
+  if (text.empty()) return {};
+  if (text == "merge") return {.makes = false};
+  Shard s{.joins = false};
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, s.index);
+  if (first.ec == std::errc() && first.ptr != end && *first.ptr == '/') {
+    const auto second = std::from_chars(first.ptr + 1, end, s.count);
+    if (second.ec == std::errc() && second.ptr == end && 1 <= s.index && s.index <= s.count) return --s.index, s;
+  }
+  input_error("shard: expected i/n with 1 <= i <= n, as 3/8, or merge; found ", shown(text));
+}
+
+Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count)
+    : directory_(out + ".blocks"), prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"), count_(count) {}
+
+std::string Blocks::path(std::int64_t block) const {
+  char number[24];
+  std::snprintf(number, sizeof number, "%08lld", static_cast<long long>(block));
+  return prefix_ + number;
+}
+
+bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const {
+  std::int64_t missing = 0, first = -1;
+  const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
+  if (shard.makes) {
+    make_directories(directory_);
+    Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
+    for (std::int64_t b = shard.index, done = 0; b < count_; b += shard.count) {
+      if (is_missing(b)) make(b);
+      bar.update(++done);
+    }
+  }
+  if (shard.makes && shard.joins) return true;
+  for (std::int64_t b = 0; b < count_; ++b)
+    if (is_missing(b)) first = missing++ ? first : b;
+  if (shard.joins && missing)
+    input_error("shard: ", missing, " of ", count_, " blocks are missing, the first is ", path(first),
+                "; run the shards that make them, with the same options and inputs");
+  if (!shard.joins) tell(cat(what, ": ", missing, " of ", count_, " blocks are still to be made; --shard merge joins"));
+  return shard.joins;
+}
+
+void Blocks::remove() const noexcept { remove_tree(directory_); }
+
+}  // namespace ov

@@ -1,0 +1,40 @@
+// Work in blocks: how a command is spread over machines, and how it goes on after a kill.
+//
+// What is to be done falls into numbered blocks, each a function of its number alone, and a block is one durable file
+// in OUT.blocks. A run makes those of its share that are missing; whoever finds all of them joins them, in their order.
+// So the result is a function of the blocks: shards, threads, processes and kills cannot change it.
+//
+//   --shard ""       all of it: makes what is missing, joins, and removes the blocks
+//   --shard 3/8      makes blocks 2, 10, 18 ... and joins nothing; any number of processes may do so at a time
+//   --shard merge    joins what the shards have made; a block that is missing is an error
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace ov {
+
+struct Shard {
+  std::int64_t index = 0, count = 1;
+  bool makes = true, joins = true;
+  static Shard parse(const std::string& text);  // input_error that names the key
+};
+
+class Blocks {
+ public:
+  // `made_from`: digest of all that a block depends on; blocks of other inputs are left alone.
+  Blocks(const std::string& out, const std::string& made_from, std::int64_t count);
+
+  std::int64_t count() const { return count_; }
+  std::string path(std::int64_t block) const;
+  // Calls make(block) for what is missing of the shard's share; it writes path(block) durably. `what` names the work in
+  // a progress bar. True when the caller shall join the blocks now.
+  bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const;
+  void remove() const noexcept;  // after the result stands
+
+ private:
+  const std::string directory_, prefix_;
+  const std::int64_t count_;
+};
+
+}  // namespace ov

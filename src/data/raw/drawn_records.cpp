@@ -1,0 +1,68 @@
+#include "data/raw/drawn_records.h"
+
+#include <vector>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "store/parquet/rows.h"
+
+namespace ov {
+namespace {
+
+constexpr std::int64_t most_draws = 1 << 20;  // of one record
+
+class DrawnRecords : public Records {
+ public:
+  DrawnRecords(std::unique_ptr<const Records> all, std::vector<std::int64_t> which)
+      : all_(std::move(all)), which_(std::move(which)) {}
+  const std::string& path() const override { return all_->path(); }
+  std::int64_t size() const override { return static_cast<std::int64_t>(which_.size()); }
+  Conversation read(std::int64_t i) const override { return all_->read(which_[static_cast<std::size_t>(i)]); }
+  std::string fingerprint() const override {
+    std::string text = all_->fingerprint();
+    text.append(reinterpret_cast<const char*>(which_.data()), which_.size() * sizeof which_[0]);
+    return sha256(text);
+  }
+
+ private:
+  const std::unique_ptr<const Records> all_;
+  const std::vector<std::int64_t> which_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest) {
+  if (manifest.empty()) return all;
+  const ParquetFile file(manifest);
+  std::vector<std::int64_t> which;
+  std::string others;
+  for (std::size_t g = 0; g < file.groups().size(); ++g) {
+    const ParquetRows rows(file, g, {"source", "record", "draws"});
+    for (std::int64_t r = 0; r < file.groups()[g].rows; ++r) {
+      std::string text;
+      rows.append_json(
+          r, [](std::string_view, std::string* out) { *out += "null"; }, &text);
+      const Json row = Json::parse(text, cat(manifest, ": row ", file.groups()[g].first_row + r));
+      const std::string& source = row.at("source").as_string();
+      if (source != all->path()) {
+        others = source;
+        continue;
+      }
+      const std::int64_t record = row.at("record").as_int(), draws = row.at("draws").as_int();
+      if (draws < 0 || draws > most_draws)
+        input_error(manifest, ": row ", file.groups()[g].first_row + r, " has ", draws, " draws, expected 0 to ",
+                    most_draws);
+      if (record < 0 || record >= all->size())
+        input_error(manifest, ": row ", file.groups()[g].first_row + r, " is record ", record, " of ", source,
+                    ", which holds ", all->size(), "; draw again from what it holds now");
+      which.insert(which.end(), static_cast<std::size_t>(draws), record);
+    }
+  }
+  if (which.empty())
+    input_error(manifest, ": it draws no record of ", all->path(),
+                others.empty() ? "" : "; its rows are of " + shown(others) + ": name the data set as it was embedded");
+  return std::make_unique<DrawnRecords>(std::move(all), std::move(which));
+}
+
+}  // namespace ov

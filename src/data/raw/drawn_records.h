@@ -1,0 +1,13 @@
+// The records of a data set that a manifest draws: Parquet rows with source, record and draws, as `balance` writes
+// them. No data is copied.
+#pragma once
+#include "data/raw/records.h"
+
+namespace ov {
+
+// In the manifest's order, each as often as it was drawn; `all` where manifest is "". Rows of another source than
+// all's path are passed over. Throws input_error: none is of this source, a record that it does not hold, a column that
+// is missing.
+std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest);
+
+}  // namespace ov

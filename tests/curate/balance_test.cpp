@@ -1,0 +1,212 @@
+// data_curation.md 9, acceptance 1, 2, 5 and 7, on files: the commands' libraries from end to end.
+#include "curate/balance.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "base/io/file.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "curate/concepts.h"
+#include "curate/embeddings.h"
+#include "store/parquet/rows.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+constexpr std::int64_t width = 16;
+
+void write_rows(const std::string& path, const std::string& name, std::int64_t n, std::int64_t first = 0) {
+  const Philox random(3, name.substr(0, 1));
+  EmbeddingRows rows;
+  for (std::int64_t i = first; i < first + n; ++i) {
+    for (std::int64_t c = 0; c < width; ++c)
+      rows.values.push_back(random.normal(static_cast<std::uint64_t>(i * width + c)) + (c == 0 ? 1.5f : 0));
+    rows.ids.push_back(cat(name, ":", i));
+    rows.records.push_back(i), rows.sources.push_back(0);
+  }
+  rows.write(path, width, {{"made_from", cat(name, first)}, {"sources", "[\"pool\"]"}});
+}
+
+std::vector<Json> manifest(const std::string& path) {
+  const ParquetFile file(path);
+  std::vector<Json> rows;
+  for (std::size_t g = 0; g < file.groups().size(); ++g) {
+    const ParquetRows group(file, g);
+    for (std::int64_t i = 0; i < file.groups()[g].rows; ++i) {
+      std::string text;
+      group.append_json(
+          i, [](std::string_view, std::string*) {}, &text);
+      rows.push_back(Json::parse(text, path));
+    }
+  }
+  return rows;
+}
+
+struct Setup {
+  ScratchDirectory dir;
+  BalanceOptions options;
+  Setup() {
+    write_rows(dir / "a", "pictures", 17000);
+    write_rows(dir / "b", "pictures", 3000, 17000);
+    write_rows(dir / "v", "vocabulary", 300);
+    options.pictures = {dir / "a", dir / "b"};
+    options.concepts = dir / "v";
+    options.k = 3, options.n = 2000;
+    options.out = dir / "manifest";
+  }
+  std::string made(const Shard& shard = {}) {
+    options.shard = shard;
+    balance(options);
+    return path_exists(options.out) ? read_file(options.out) + read_file(options.out + ".report.json") : "";
+  }
+};
+
+}  // namespace
+
+TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and how it was drawn") {
+  Setup s;
+  s.options.min_count = 2;
+  const Json report = balance(s.options);
+  const std::vector<Json> rows = manifest(s.options.out);
+  REQUIRE(rows.size() == 20000);
+  CHECK(report.at("in").as_int() == 20000);
+  CHECK(std::abs(static_cast<double>(report.at("out").as_int() - 2000)) <= 4 * std::sqrt(2000.0));
+  CHECK(report.at("weights_sum").as_double() ==
+        doctest::Approx(report.at("pool").at("covered_concepts").as_double()).epsilon(1e-9));
+  CHECK(report.at("drawn").at("gini").as_double() < report.at("pool").at("gini").as_double());
+  std::int64_t drawn = 0, wrong = 0;
+  double expected = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Json& r = rows[i];
+    wrong += r.at("id").as_string() != cat("pictures:", i) || r.at("record").as_int() != static_cast<std::int64_t>(i);
+    wrong += (r.at("draws").as_int() == 1) != (r.at("u").as_double() < r.at("probability").as_double());
+    wrong += r.at("scores")[0].as_double() < r.at("scores")[2].as_double();
+    drawn += r.at("draws").as_int(), expected += r.at("probability").as_double();
+  }
+  CHECK(wrong == 0);
+  CHECK(drawn == report.at("out").as_int());
+  CHECK(expected == doctest::Approx(2000));
+  CHECK(!path_exists(s.options.out + ".blocks"));
+  s.options.whole_pool = false;
+  balance(s.options);
+  CHECK(manifest(s.options.out).size() == static_cast<std::size_t>(drawn));
+}
+
+TEST_CASE("acceptance 7: shards, threads and kills never change the manifest") {
+  Setup s;
+  const std::string whole = s.made();
+  CHECK(whole != "");
+  for (const int n : {1, 2, 5}) {
+    s.options.out = s.dir / cat("manifest", n);
+    set_threads(n);
+    for (int i = n; i > 1; --i) CHECK(s.made(Shard::parse(cat(i, "/", n))) == "");
+    CHECK_THROWS_WITH_AS(s.made(Shard::parse("merge")), doctest::Contains("blocks are missing"), Error);
+    s.made(Shard::parse(cat("1/", n)));
+    CHECK(s.made(Shard::parse("merge")) == whole);
+  }
+  set_threads(2);
+  // Cut off behind a block: the second run makes the other one alone.
+  s.options.out = s.dir / "cut";
+  s.made(Shard::parse("1/2"));
+  CHECK(s.made() == whole);
+  // Blocks of other inputs are no part of it.
+  s.options.out = s.dir / "other";
+  s.options.k = 2;
+  s.made(Shard::parse("1/1"));
+  s.options.k = 3;
+  CHECK_THROWS_WITH_AS(s.made(Shard::parse("merge")), doctest::Contains("blocks are missing"), Error);
+  CHECK(s.made() == whole);
+}
+
+TEST_CASE("balance: each hazard has its key, and the report counts what it did") {
+  Setup s;
+  s.options.pictures = {s.dir / "b"}, s.options.n = 300;
+  const Json plain = balance(s.options);
+  CHECK(plain.at("pairs_below_floor").as_int() == 0);
+  s.options.floor_quantile = 0.25;
+  const Json floor = balance(s.options);
+  CHECK(floor.at("pairs_below_floor").as_int() == doctest::Approx(0.25 * 3 * 3000).epsilon(0.001));
+  std::int64_t none = 0, wrong = 0;
+  for (const Json& r : manifest(s.options.out)) {
+    const bool below = r.at("scores")[0].as_double() < floor.at("floor").as_double();
+    none += below;
+    wrong += (r.at("reason").as_string() == "no_concept") != below || (below && r.at("draws").as_int() != 0);
+  }
+  CHECK(wrong == 0);
+  CHECK(floor.at("no_concept").as_int() == none);
+  s.options.floor_quantile = 0, s.options.min_count = 15;
+  const Json rare = balance(s.options);
+  CHECK(rare.at("rare_concepts").as_int() > 0);
+  CHECK(rare.at("weights_sum").as_double() ==
+        doctest::Approx(plain.at("pool").at("covered_concepts").as_double() - rare.at("rare_concepts").as_double()));
+  s.options.min_count = 1, s.options.cap = 0.01;
+  const Json capped = balance(s.options);
+  CHECK(capped.at("capped_weights").as_int() > 0);
+  CHECK(capped.at("weights_sum").as_double() < plain.at("weights_sum").as_double());
+  s.options.cap = 0, s.options.draw = BalanceOptions::Draw::exact;
+  CHECK(balance(s.options).at("out").as_int() == 300);
+  s.options.draw = BalanceOptions::Draw::replacement;
+  const Json again = balance(s.options);
+  CHECK(again.at("draws").as_int() == 300);
+  CHECK(again.at("out").as_int() < 300);
+}
+
+TEST_CASE("balance: what it cannot use is named") {
+  Setup s;
+  s.options.pictures = {s.dir / "a", s.dir / "a"};
+  CHECK_THROWS_WITH_AS(balance(s.options), doctest::Contains("stands twice in the pool"), Error);
+  s.options.k = 301;
+  CHECK_THROWS_WITH_AS(balance(s.options), doctest::Contains("holds 300 concepts"), Error);
+  EmbeddingRows bad;
+  bad.values.assign(2 * width, 1), bad.ids = {"good", "bad"};
+  bad.values.back() = std::nanf("");
+  bad.write(s.dir / "nan", width, {});
+  s.options.pictures = {s.dir / "nan"}, s.options.k = 3;
+  CHECK_THROWS_WITH_AS(balance(s.options), doctest::Contains("row 1 (bad)"), Error);
+  bad.values.resize(8), bad.ids = {"x", "y"};
+  bad.write(s.dir / "narrow", 4, {});
+  s.options.pictures = {s.dir / "narrow"};
+  CHECK_THROWS_WITH_AS(balance(s.options), doctest::Contains("4 wide"), Error);
+  for (const char* text : {"0/2", "3/2", "x", "1/", "1/2/3", "-1/2", "1"})
+    CHECK_THROWS_WITH_AS(Shard::parse(text), doctest::Contains("shard"), Error);
+}
+
+TEST_CASE("concepts: learnt and given, counted once a caption; shards never change them") {
+  const ScratchDirectory dir;
+  CHECK(concept_words("A Red\tCUBE, 红色 ok!") ==
+        std::vector<std::string>{"a", "red", "cube", ",", "红", "色", "ok", "!"});
+  std::string lines;
+  const char* captions[] = {"A red cube, red.", "a Red cube on sand", "sand castle", "white sand", "红色的球"};
+  for (const char* c : captions) lines += Json::object({{"image", "x.png"}, {"caption", c}}).dump() + "\n";
+  write_durably(dir / "data.jsonl", lines + "{\"image\": \"x.png\", \"caption\": \"\"}\n");
+  ConceptOptions o;
+  o.sources = {dir / "data.jsonl"}, o.out = dir / "learnt.jsonl", o.min_pmi = 0.5, o.max_rejects = 1;
+  const auto made = [&](const std::string& shard) {
+    o.shard = Shard::parse(shard);
+    return concepts(o);
+  };
+  const Json report = made("");
+  CHECK(report.at("in").as_int() == 6);
+  CHECK(report.at("captions").as_int() == 5);
+  const std::string learnt = read_file(o.out);
+  CHECK(learnt.starts_with("{\"concept\":\"sand\",\"captions\":3}\n"));
+  CHECK(learnt.find("{\"concept\":\"red cube\",\"captions\":2}") != learnt.npos);
+  CHECK(learnt.find("castle") == learnt.npos);  // one caption alone
+  o.out = dir / "sharded.jsonl";
+  made("2/2"), made("1/2"), made("merge");
+  CHECK(read_file(o.out) == learnt);
+  write_durably(dir / "list.txt", "Red Cube\nball\n红色\n");
+  o.list = dir / "list.txt", o.out = dir / "given.jsonl";
+  CHECK(made("").at("without_caption").as_int() == 1);
+  CHECK(read_file(o.out) ==
+        "{\"concept\":\"Red Cube\",\"captions\":2}\n{\"concept\":\"ball\",\"captions\":0}\n"
+        "{\"concept\":\"红色\",\"captions\":1}\n");
+  write_durably(dir / "list.txt", "ball\nball\n");
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("list.txt:2: the concept ball stands twice"), Error);
+  o.list = "", o.max_rejects = 0;
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("1 of 6 records rejected"), Error);
+}

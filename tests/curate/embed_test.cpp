@@ -1,0 +1,96 @@
+// Pictures and words in one space: the rows are the model's, whatever they share a batch, a block or a run with.
+#include "curate/embed.h"
+
+#include <doctest/doctest.h>
+
+#include "base/io/file.h"
+#include "base/parallel.h"
+#include "curate/embeddings.h"
+#include "data/raw/captioned_pictures.h"
+#include "image/encode.h"
+#include "model/files/clip_directory.h"
+#include "tests/base/scratch.h"
+
+using namespace ov;
+
+namespace {
+
+struct Setup {
+  ScratchDirectory dir;
+  EmbedOptions options;
+  std::unique_ptr<ClipModel> model;
+  Setup() {
+    const Tokenizer tokenizer = Tokenizer::read("data/tokenizer");
+    ClipConfig c;
+    c.image = 28, c.patch = 14, c.projection = 8, c.vocabulary = tokenizer.vocab_size(), c.max_positions = 12;
+    c.eos = *tokenizer.token_id("<|endoftext|>");
+    c.vision = {.layers = 1, .hidden = 16, .heads = 2, .intermediate = 32};
+    c.text = {.layers = 1, .hidden = 16, .heads = 2, .intermediate = 32};
+    model = std::make_unique<ClipModel>(c);
+    model->parameters().allocate(Dtype::f32, cpu());
+    initialize(*model, {}, 1);
+    make_directories(dir / "model");
+    write_clip(dir / "model", *model);
+    tokenizer.write(dir / "model");
+    std::string lines;
+    for (int i = 0; i < 40; ++i) {  // picture 7 is missing
+      Image image(30 + i, 31);
+      for (std::size_t b = 0; b < image.rgb.size(); ++b) image.rgb[b] = static_cast<std::uint8_t>(b * 7 + i * 13);
+      const std::string name = cat("p", i, ".png");
+      if (i != 7) write_durably(dir / name, encode_png(image));
+      lines += Json::object({{"image", name}, {"caption", cat("picture ", i)}}).dump() + "\n";
+    }
+    write_durably(dir / "data.jsonl", lines);
+    options.model = dir / "model", options.sources = {dir / "data.jsonl"}, options.out = dir / "pictures";
+    options.device = &cpu(), options.max_rejects = 1;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("embed: a picture's row is its own, by threads, batches and shards; what is refused is counted") {
+  Setup s;
+  const Json report = embed(s.options);
+  CHECK(report.at("in").as_int() == 40);
+  CHECK(report.at("out").as_int() == 39);
+  CHECK(report.at("rejects").at("image_missing").as_int() == 1);
+  CHECK(read_file(s.options.out + ".rejects.jsonl").find("\"record\":7") != std::string::npos);
+  const Embeddings made = Embeddings::open(s.options.out);
+  CHECK(made.id(6) == "data.jsonl:6");
+  CHECK(made.id(7) == "data.jsonl:8");
+  CHECK(made.record(38) == 39);
+  CHECK(made.source(0) == s.dir / "data.jsonl");
+  const auto records = open_records(s.dir / "data.jsonl");
+  ProcessorConfig images;
+  images.patch = 14, images.merge = 1;
+  ClipInputs one;
+  one.pixel_values = clip_picture(records->read(39), 28, images).pixel_values;
+  const Tensor all = Safetensors::open(s.options.out).tensor("embeddings");
+  CHECK(s.model->image_embeds(nullptr, one).value.to_vector<float>() == all.slice(0, 38, 39).to_vector<float>());
+  const std::string whole = read_file(s.options.out);
+  s.options.out = s.dir / "again";
+  set_threads(1);
+  for (const char* shard : {"2/2", "1/2", "merge"}) s.options.shard = Shard::parse(shard), embed(s.options);
+  set_threads(2);
+  CHECK(read_file(s.options.out) == whole);
+  s.options.max_rejects = 0, s.options.shard = {};
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("1 of 40 records rejected"), Error);
+}
+
+TEST_CASE("embed: a concept's row is its sentence's") {
+  Setup s;
+  write_durably(s.dir / "list.txt", "a red ring\nsand\n");
+  s.options.sources = {}, s.options.concepts = s.dir / "list.txt", s.options.sentence = "a photo of {}.";
+  embed(s.options);
+  const Tokenizer tokenizer = Tokenizer::read("data/tokenizer");
+  ClipInputs one;
+  one.input_ids = clip_text(tokenizer, "a photo of sand.", s.model->config().eos, 12);
+  one.text_lengths = {static_cast<std::int64_t>(one.input_ids.size())};
+  const Tensor all = Safetensors::open(s.options.out).tensor("embeddings");
+  CHECK(s.model->text_embeds(nullptr, one).value.to_vector<float>() == all.slice(0, 1, 2).to_vector<float>());
+  CHECK(Embeddings::open(s.options.out).id(0) == "a red ring");
+  s.options.sentence = "a photo";
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("expected {}"), Error);
+  s.options.concepts = "";
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("embed.data"), Error);
+}
