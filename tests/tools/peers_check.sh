@@ -34,5 +34,6 @@ if [ -z "${MODEL-}" ]; then
 fi
 "$b/onevision" checkpoint check "$MODEL" | tail -n 2
 rm -rf "$b/peers/work"
+export HF_HUB_OFFLINE=1 HF_HOME="$(cd "$b/peers" && pwd)/hf"  # code files are loaded from a copy there
 "$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work" ${ORIGINAL:+"$ORIGINAL"}
 [ -z "$newest" ] || PYTHONPATH=$newest${PYTHONPATH:+:$PYTHONPATH} "$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work"
