@@ -105,7 +105,7 @@ std::vector<Key> rows() {
 
       // --- the run
       {"pretrain.what", "what", "", "vision text clip", "pretrain plan",
-       "which part is trained, or a CLIP model; plan: clip, else a whole model"},
+       "which part is trained, or a CLIP model; plan: text, clip, else a whole model"},
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
@@ -119,8 +119,8 @@ std::vector<Key> rows() {
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan",
        "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
        Resume::free},
-      {"train.recompute", "", false, any, "train plan", "keep no activations within blocks; run them again in backward",
-       Resume::free},
+      {"train.recompute", "", false, any, "train pretrain plan",
+       "keep no activations within blocks; run them again in backward", Resume::free},
       {"train.offload_optimizer", "", false, any, "train pretrain plan",
        "moments and masters lie in the host's memory and are brought to the device range by range; same bits",
        Resume::free},

@@ -7,12 +7,7 @@
 namespace ov::cli {
 
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
-  ProcessorConfig images;
-  images.patch = vision.patch;
-  images.merge = vision.merge;
-  const auto grid = patch_grid({config.integer("plan.width"), config.integer("plan.height")}, images);
-  const auto count = static_cast<std::size_t>(config.integer("plan.images"));
-  PlanOptions options{.grids = std::vector<Grid>(count, {grid[0], grid[1], grid[2]}),
+  PlanOptions options{.grids = {},
                       .text_tokens = config.integer("plan.text_tokens"),
                       .labelled = config.integer("plan.labelled"),
                       .micro_batches = config.integer("train.micro_batches"),
@@ -20,6 +15,15 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
                       .recompute = config.flag("train.recompute"),
                       .train = {}};
   sum_options(config, options.train);
+  if (config.text("pretrain.what") == "text") {  // no pictures, and the keys of pre-training alone
+    options.train.modules = {"language_model"};
+    return options;
+  }
+  ProcessorConfig images;
+  images.patch = vision.patch;
+  images.merge = vision.merge;
+  const auto grid = patch_grid({config.integer("plan.width"), config.integer("plan.height")}, images);
+  options.grids.assign(static_cast<std::size_t>(config.integer("plan.images")), {grid[0], grid[1], grid[2]});
   options.train.modules = config.list("train.modules");
   options.train.train_class_params = class_params_option(config);
   options.lora = {.rank = config.integer("lora.rank"),
@@ -34,7 +38,10 @@ Exit show(const Config& config, const PlanOptions& options, const Planner& plann
   const std::string& device = config.text("plan.device");
   const std::string& devices = config.text("plan.devices");
   const double mfu = config.number("plan.mfu");
-  config.refuse_unread(config.text("model.dir").empty() ? "for what is planned" : "on a model that exists");
+  const std::string& what = config.text("pretrain.what");
+  config.refuse_unread(!what.empty()                      ? "with --what " + what
+                       : config.text("model.dir").empty() ? "for what is planned"
+                                                          : "on a model that exists");
   if (device.empty()) return print(planner(options).report()), Exit::done;
   const DevicePlan plan = plan_on(find_device(devices, device), planner, options, mfu);
   print(plan.step.plan.report() + plan.report());
@@ -60,7 +67,7 @@ Exit plan(const Config& config) {
   use_threads(config);
   const std::string &directory = config.text("model.dir"), &what = config.text("pretrain.what");
   if (what == "clip" || (!directory.empty() && is_clip(directory))) return clip(config, directory);
-  if (!what.empty()) input_error("plan: what is ", what, "; what is planned is clip, or with none a whole model");
+  if (what == "vision") input_error("plan: what is vision; what is planned is text, clip, or with none a whole model");
   ModelConfig model;
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);

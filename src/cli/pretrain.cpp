@@ -97,6 +97,7 @@ void text(const Config& config, Communicator& ranks) {
   run.corpus = corpus_options(config);
   run.data = loader_options(config, "pretrain.seed");
   run.train = train_options(config);
+  run.recompute = config.flag("train.recompute");
   run.dtype = dtype_option(config);
   config.refuse_unread(fresh ? "with --what text" : "with --what text on a model that exists");
   pretrain_text(run);

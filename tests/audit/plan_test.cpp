@@ -230,6 +230,27 @@ TEST_CASE("plan: LoRA trains its matrices alone") {
   CHECK(bytes(plan, Segment::optimizer) == 8 * learnt);
 }
 
+TEST_CASE("plan: pre-training of the language model is a step of text alone, its tower and merger frozen") {
+  const auto planned = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--config", "configs/model/4b.json", "--plan.text_tokens", "2048"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Config config = Config::parse(cli::keys(), "plan", arguments);
+    return plan_model(described("configs/model/4b.json"), cli::plan_options(config, cli::described_vision(config)));
+  };
+  const Plan text = planned({"--what", "text"});
+  CHECK(text.patches == 0);
+  CHECK(text.tokens == 2048);
+  // Every matrix of the decoder and the head takes part once forward and twice backward, attention likewise.
+  CHECK(text.backward_flops == 2 * text.forward_flops);
+  CHECK(text.trained ==
+        parameters_of(text, "decoder") + parameters_of(text, "embedding") + parameters_of(text, "head"));
+  CHECK(text.report() == planned({"--plan.images", "0", "--train.modules", "language_model"}).report());
+  CHECK(planned({"--what", "text", "--train.recompute"}).memory.total_peak < text.memory.total_peak);
+  const Config pictures = Config::parse(
+      cli::keys(), "plan", {"--config", "configs/model/tiny.json", "--what", "text", "--plan.images", "2"});
+  CHECK_THROWS_WITH_AS(cli::plan(pictures), doctest::Contains("plan.images"), Error);
+}
+
 TEST_CASE("plan: CLIP ViT-B/32 has the published parameters and the step of its pairs") {
   const Config config = Config::parse(cli::keys(), "plan", {"--config", "configs/model/clip-b.json", "--what", "clip"});
   const ClipConfig clip = cli::described_clip(config);

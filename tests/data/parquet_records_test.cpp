@@ -58,7 +58,9 @@ std::vector<Json> example_rows(const DataSet& d, int n) {
 
 }  // namespace
 
-TEST_CASE("parquet records: the rows of the public sets' layouts, pictures and texts, from every writer's files") {
+TEST_CASE(
+    "parquet records: the rows of the public sets' layouts, pictures and texts, from every writer's files (R-19, "
+    "R-21)") {
   int files = 0;
   for (const std::string& name : list_directory("tests/golden/parquet")) {
     if (!name.ends_with(".json") || name == "index.json") continue;
@@ -185,7 +187,7 @@ TEST_CASE("parquet records: roles and contents, lists of each, several pictures,
                        "x.parquet: no record"));
 }
 
-TEST_CASE("parquet records: a damaged file among others, and a damaged page, are rejects") {
+TEST_CASE("parquet records: a damaged file among others, and a damaged page, are rejects (R-21)") {
   const DataSet d;
   const std::vector<Json> rows = example_rows(d, 20);
   const std::vector<ParquetField> columns = {

@@ -87,7 +87,9 @@ void all_well(const std::vector<Ended>& ended) {
 
 }  // namespace
 
-TEST_CASE("data parallel, ZeRO 1 and 2: reports, checkpoints and what goes on from them are one rank's, bit for bit") {
+TEST_CASE(
+    "data parallel, ZeRO 1 and 2: reports, checkpoints and what goes on from them are one rank's, bit for bit (R-28, "
+    "R-29, R-31)") {
   const ScratchDirectory dir;
   int folder = 0;
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})

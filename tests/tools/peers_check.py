@@ -252,6 +252,32 @@ def check_language_model(kind, config, cls):
     say(same and not names, f"{kind}, written by us: Transformers loads every tensor, logits have the same bits")
 
 
+def check_code_files(config):
+    """A directory with code of its own, which AutoConfig and AutoModelForCausalLM find through auto_map, goes through us."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    directory, back = f"{work}/own", f"{work}/own-back"
+    theirs = transformers.Qwen3ForCausalLM(config).eval()
+    theirs.save_pretrained(directory)
+    with open(f"{directory}/own_code.py", "w") as file:
+        file.write("from transformers import Qwen3Config, Qwen3ForCausalLM\n\n\nclass OwnConfig(Qwen3Config):\n    pass\n\n\n"
+                   "class OwnForCausalLM(Qwen3ForCausalLM):\n    config_class = OwnConfig\n")
+    with open(f"{directory}/config.json") as file:
+        described = json.load(file)
+    described["auto_map"] = {"AutoConfig": "own_code.OwnConfig", "AutoModelForCausalLM": "own_code.OwnForCausalLM"}
+    with open(f"{directory}/config.json", "w") as file:
+        json.dump(described, file)
+    ours("checkpoint", "convert", directory, "--out", back)
+    found = AutoConfig.from_pretrained(back, trust_remote_code=True)
+    model, info = AutoModelForCausalLM.from_pretrained(back, trust_remote_code=True, output_loading_info=True)
+    names = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    own = (type(found).__name__, type(model).__name__) == ("OwnConfig", "OwnForCausalLM")
+    ids = torch.arange(33)[None] % config.vocab_size
+    with torch.no_grad():
+        same = torch.equal(model.eval()(input_ids=ids).logits, theirs(input_ids=ids).logits)
+    say(own and same and not names, f"auto_map, written by us: {type(found).__name__} and {type(model).__name__} of the source's code file, the same bits")
+
+
 def check_clip():
     from transformers import CLIPConfig, CLIPModel
 
@@ -286,6 +312,7 @@ if not newest:  # what NeMo's release is made for
 small = {"vocab_size": 211, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
          "num_key_value_heads": 2, "head_dim": 16, "rope_theta": 1e4, "tie_word_embeddings": False}
 check_language_model("Qwen3", transformers.Qwen3Config(**small), transformers.Qwen3ForCausalLM)
+check_code_files(transformers.Qwen3Config(**small))
 check_language_model("Qwen3-MoE", transformers.Qwen3MoeConfig(**small, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
                                                               norm_topk_prob=True), transformers.Qwen3MoeForCausalLM)
 check_clip()

@@ -7,6 +7,7 @@
 # a folder; empty: not). PEERS_PYTHON: an interpreter that has torch, torchvision and transformers, in place of that environment. MODEL, TEST: a
 # trained directory and its held-out questions; else those of `make demo`, or of the small recipe when that has not run. ORIGINAL: a released
 # directory with the original's code (*.py and the auto_map of config.json), which then computes too. Exit 77: no environment can be made.
+# The environments take 2 GB, and 7 GB where PyTorch's own index cannot be reached: PyPI's torch comes with CUDA.
 set -eu
 b=${1:-build}
 env=$b/peers/env
@@ -18,13 +19,13 @@ if [ -z "$python" ]; then
   python=$env/bin/python
   if [ ! -e "$env/made" ]; then
     python3 -m venv "$env" &&
-      "$python" -m pip install -q --extra-index-url https://download.pytorch.org/whl/cpu $pinned &&
+      "$python" -m pip install -q --no-warn-conflicts --extra-index-url https://download.pytorch.org/whl/cpu $pinned &&
       "$python" -m pip install -q --no-deps "$nemo" && touch "$env/made" || exit 77
   fi
 fi
 newest=${NEWEST-$b/peers/newest}
 if [ -n "$newest" ] && [ ! -e "$newest/made" ] && [ -z "${NEWEST-}" ]; then
-  "$python" -m pip install -q --target "$newest" transformers pillow==13.0.0 && touch "$newest/made" || exit 77
+  "$python" -m pip install -q --no-warn-conflicts --target "$newest" transformers pillow==13.0.0 && touch "$newest/made" || exit 77
 fi
 if [ -z "${MODEL-}" ]; then
   run=$b/demo
@@ -33,5 +34,6 @@ if [ -z "${MODEL-}" ]; then
 fi
 "$b/onevision" checkpoint check "$MODEL" | tail -n 2
 rm -rf "$b/peers/work"
+export HF_HUB_OFFLINE=1 HF_HOME="$(cd "$b/peers" && pwd)/hf"  # code files are loaded from a copy there
 "$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work" ${ORIGINAL:+"$ORIGINAL"}
 [ -z "$newest" ] || PYTHONPATH=$newest${PYTHONPATH:+:$PYTHONPATH} "$python" tests/tools/peers_check.py "$b/onevision" "$MODEL" "$TEST" "$b/peers/work"

@@ -89,7 +89,9 @@ TEST_CASE("pretrain text: the decoder is trained and nothing else, and the resul
   CHECK(loss.back() < loss.front());
 }
 
-TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and started again, give the same bits") {
+TEST_CASE(
+    "pretrain text: one thread or two, and a run killed anywhere and started again, or recomputed, give the same "
+    "bits") {
   const World world;
   const TextPretraining whole = world.run("whole");
   {
@@ -110,6 +112,10 @@ TEST_CASE("pretrain text: one thread or two, and a run killed anywhere and start
     CHECK_MESSAGE(model_sha(o) == model_sha(whole), "kill ", kill);
     CHECK(losses(o) == losses(whole));
   }
+  TextPretraining again = world.run("recomputed");
+  again.recompute = true;
+  quietly(again);
+  CHECK(model_sha(again) == model_sha(whole));
   TextPretraining other = world.run("other");
   other.init_seed = 4;
   quietly(other);

@@ -52,6 +52,7 @@ Start start_of(const TextPretraining& o, Communicator& tensor) {
 StepReport pretrain_text(const TextPretraining& o) {
   Mesh mesh(*o.ranks, o.train.tensor);
   const Start start = start_of(o, mesh.tensor);
+  start.model->recompute_blocks = o.recompute;
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
   LoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();

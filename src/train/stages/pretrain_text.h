@@ -21,6 +21,7 @@ struct TextPretraining : RunOptions {  // leaves out/model, a complete Hugging F
   LoaderOptions data;  // samples and micro-batches a step, seed, rejects
   TrainOptions train;  // its modules are set to the language model
   Dtype dtype = Dtype::f32;
+  bool recompute = false;
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
