@@ -1,5 +1,9 @@
 #include "tensor/device.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -124,6 +128,16 @@ void Device::reset_peaks() {
 // still hold them. A thread whose shelf is empty looks at the others'.
 struct HostDevice::Memory {
   static constexpr std::size_t alignment = 64, chunk = std::size_t{32} << 20, small = std::size_t{1} << 20;  // bytes
+  // What a step keeps is more than the processor's table of 4 KB pages reaches, and a long stride meets a new page with
+  // every row. The system may say no.
+  static constexpr std::size_t huge_page = std::size_t{2} << 20;
+  static void want_huge_pages(void* data, std::size_t bytes) {
+#if defined(__linux__)
+    ::madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE);
+#else
+    (void)data, (void)bytes;
+#endif
+  }
   struct Free {
     Free* next;
   };
@@ -146,8 +160,9 @@ struct HostDevice::Memory {
   explicit Memory(std::size_t limit)
       : arena({.take = [this, limit](std::size_t bytes) -> void* {
                  if (bytes > limit - std::min(limit, held)) return nullptr;
-                 void* data = std::aligned_alloc(alignment, bytes);
+                 void* data = std::aligned_alloc(bytes < huge_page ? alignment : huge_page, bytes);
                  if (data) held += bytes;
+                 if (data && bytes >= huge_page) want_huge_pages(data, bytes);
                  return data;
                },
                .give =
