@@ -28,6 +28,8 @@ Exit pretrain(const Config&);
 Exit merge(const Config&);
 Exit pack(const Config&);
 Exit train(const Config&);
+Exit rl_train(const Config&);
+Exit rl_select(const Config&);
 Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);

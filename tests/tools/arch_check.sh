@@ -19,7 +19,7 @@ model:    parallel store
 generate: model text
 data:     store text image
 train:    model data
-rl:       train
+rl:       train generate
 eval:     train generate math
 serve:    rl eval
 report:   rl eval
