@@ -44,7 +44,11 @@ Exit rl_train(const Config& config) {
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
   job.train_class_params = class_params_option(config);
-  job.load = load_options(config);
+  job.load = {.dtype = dtype_option(config),
+              .reference = config.text("numerics.reference"),
+              .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
+              .pre_norm_eps = config.number("numerics.pre_norm_eps"),
+              .merger_norm_eps = config.number("numerics.merger_norm_eps")};
   in_ranks(config, [&](Communicator& ranks) {
     job.ranks = &ranks;
     run_rl(job);

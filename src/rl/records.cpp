@@ -99,7 +99,7 @@ void RecordFile::read_json(const std::string& path, const std::string& directory
       record.images.push_back(at.is_absolute() ? at.string() : (std::filesystem::path(directory) / at).string());
     }
     if (json.find("conversations") || json.find("messages")) add_turns(json, record);
-    else add(json, record.images.size(), std::move(record));
+    else add(json, list_of(json, "image", "images").size(), std::move(record));
   }
 }
 
