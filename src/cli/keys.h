@@ -6,5 +6,6 @@ namespace ov::cli {
 
 const KeyTable& keys();
 std::vector<Key> answer_rows();  // the part of it in answer_keys.cpp
+std::vector<Key> rl_rows();      // and in rl_keys.cpp
 
 }  // namespace ov::cli

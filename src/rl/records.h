@@ -34,8 +34,8 @@ struct Record {
 
 class RecordFile {
  public:
-  // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and record: a key missing or of another kind, two
-  // records of one id, no record.
+  // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and
+  // record: a key missing or of another kind, two records of one id, no record.
   RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates = {},
              const std::string& keep = "");
   ~RecordFile();

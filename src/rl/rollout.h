@@ -1,8 +1,9 @@
 // Rollouts: several answers to each prompt, drawn from the model as it is (temperature 1, nothing cut off), and what
-// they earn. The rollouts of one prompt share its pages in the engine.
+// they earn. The rollouts of one prompt share its whole pages (64 tokens) and its pictures in the engine.
 //
-// A draw is keyed by (seed, the answer's number, the token's place), so what runs beside it changes no bit. Placeholders
-// of pictures and videos are never drawn: nothing would stand there. Log-probabilities are those of the model itself.
+// A draw is keyed by seed, the answer's number and the token's place, so what runs beside it changes no bit.
+// Placeholders of pictures and videos are never drawn: nothing would stand there. Log-probabilities are those of the
+// model itself.
 #pragma once
 #include <map>
 

@@ -4,9 +4,9 @@
 
 #include <filesystem>
 
+#include "base/parallel.h"
 #include "rl/job.h"
 #include "rl/select_run.h"
-#include "base/parallel.h"
 #include "store/jsonl.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/data/loader_fixture.h"
@@ -111,7 +111,7 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
   write_durably(file,
                 R"({"problem": "a?", "answer": ["1"], "answer_type": "number", "source": "s", "prompt_type": "normal"}
 {"id": "x", "problem": "b?", "answer": "2", "template": "t"}
-{"id": "c", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "<think>.</think><answer>4</answer>"}]}
+{"id":"c", "messages": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "<think></think><answer>4</answer>"}]}
 )");
   const RecordFile all(file, "");
   REQUIRE(all.records().size() == 3);
@@ -126,7 +126,8 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
     write_durably(dir / "bad.jsonl", line + "\n");
     return thrown([&] { RecordFile(dir / "bad.jsonl", ""); }, Exit::wrong_input);
   };
-  CHECK(refused(R"({"answer": "1"})").find("bad.jsonl:1: problem: expected a text, found nothing") != std::string::npos);
+  CHECK(refused(R"({"answer": "1"})").find("bad.jsonl:1: problem: expected a text, found nothing") !=
+        std::string::npos);
   CHECK(refused(R"({"problem": "a"})").find("answer: expected a text or a list of texts") != std::string::npos);
   CHECK(refused(R"({"problem": "<image>", "answer": "1"})").find("1 <image> tag(s) for 0 picture(s)") !=
         std::string::npos);
@@ -135,7 +136,8 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
             .find("the id 'a' stands twice") != std::string::npos);
 }
 
-TEST_CASE("rl, G4: in mode sync the sampler and the trainer give a token the same bits; nothing is clipped or dropped") {
+TEST_CASE(
+    "rl, G4: in mode sync the sampler and the trainer give a token the same bits; nothing is clipped or dropped") {
   const Lessons lessons;
   Prepared world(lessons, 6, 5);
   PolicyObjective objective = world.objective();
@@ -159,13 +161,13 @@ TEST_CASE("rl, G4: a sampler that is off by one bit ends the run") {
   const Tensor weights = world.model->parameters().values();
   weights.data<float>()[weights.numel() - 1] += 0.5f;
   for (std::int64_t i = 0; i < 100; ++i) weights.data<float>()[i] += 0.01f;
-  CHECK(thrown([&] { engine.accumulate(0, 1, false); }, Exit::machine_failed)
-            .find("both are the same bits") != std::string::npos);
+  CHECK(thrown([&] { engine.accumulate(0, 1, false); }, Exit::machine_failed).find("both are the same bits") !=
+        std::string::npos);
 }
 
 TEST_CASE("rl, G3: equal rollouts are trained once with the sum of their advantages, and micro-batches may be cut") {
   const Lessons lessons;
-  Prepared world(lessons, 24, 1);  // 24 draws of one token: some are equal
+  Prepared world(lessons, 24, 1);        // 24 draws of one token: some are equal
   world.options.shuffle_rewards = true;  // equal texts with different rewards, too
   PolicyObjective merged = world.objective(), single = world.objective(), cut = world.objective();
   single.merge_equal = false;
