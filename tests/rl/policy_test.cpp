@@ -152,7 +152,7 @@ TEST_CASE(
   CHECK(report.labelled == tokens);
 }
 
-TEST_CASE("rl, G4: a sampler that is off by one bit ends the run") {
+TEST_CASE("rl, G4: a trainer whose weights are not those that the sampler drew with ends the run") {
   const Lessons lessons;
   Prepared world(lessons);
   PolicyObjective objective = world.objective();
