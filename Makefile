@@ -64,6 +64,10 @@ lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, ans
 	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B) $(DTYPE)
 
+rl-demo:  ## reinforcement learning behind make demo: selection, chains rewarded by their answers, before and after
+	@$(build) $(B)/onevision
+	@sh configs/rl/demo.sh $(B)
+
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
 test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits
@@ -160,6 +164,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
+.PHONY: all always demo rl-demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d

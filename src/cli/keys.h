@@ -6,6 +6,7 @@ namespace ov::cli {
 
 const KeyTable& keys();
 std::vector<Key> answer_rows();  // the part of it in answer_keys.cpp
-std::vector<Key> curate_rows();  // and in curate_keys.cpp
+std::vector<Key> curate_rows();  // in curate_keys.cpp
+std::vector<Key> rl_rows();      // and in rl_keys.cpp
 
 }  // namespace ov::cli

@@ -43,7 +43,7 @@ Exit launch(const Config& config) {
   if (command[0] == "launch") input_error("launch: launches no launch");
   bool in_ranks = false;
   for (const Key* key : keys().of(command[0])) in_ranks = in_ranks || key->name == "comm.timeout";
-  if (!in_ranks) input_error("launch: '", command[0], "' does not run in ranks; train and pretrain do");
+  if (!in_ranks) input_error("launch: '", command[0], "' does not run in ranks; train, pretrain and rl do");
   launch_ranks(static_cast<int>(config.integer("launch.ranks")), command);
   return Exit::done;
 }

@@ -31,6 +31,8 @@ Exit concepts(const Config&);
 Exit balance(const Config&);
 Exit pack(const Config&);
 Exit train(const Config&);
+Exit rl_train(const Config&);
+Exit rl_select(const Config&);
 Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);

@@ -88,6 +88,11 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
   verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));
   verbs.run("train", {"--steps", "1", "--model", at("model"), "--packs", at("packs"), "--out", at("packed")});
+  write_durably(at("prompts.jsonl"), "{\"problem\": \"a?\", \"answer\": \"b\"}\n");
+  const Strings prompts = {"--model", at("model"),  "--data", at("prompts.jsonl"), "--rl.max_new_tokens",
+                           "1",       "--rl.group", "2",      "--rl.prompts",      "1"};
+  verbs.run("rl-select", with(prompts, {"--out", at("selected")}));
+  verbs.run("rl", with(prompts, {"--steps", "1", "--out", at("rl")}));
   verbs.run("generate", {"--model", at("model"), "--prompt", "x", "--max_new_tokens", "1"});
   write_durably(at("asked.jsonl"), "{\"prompt\": \"x\", \"max_tokens\": 1}\n");
   verbs.run("batch", {"--model", at("model"), "--in", at("asked.jsonl"), "--out", at("answered.jsonl")});

@@ -20,7 +20,7 @@ generate: model text
 data:     store text image
 train:    model data
 curate:   model data
-rl:       train
+rl:       train generate
 eval:     train generate math
 serve:    rl eval
 report:   rl eval

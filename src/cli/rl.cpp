@@ -1,0 +1,99 @@
+// `rl` and `rl-select`.
+#include "rl/job.h"
+
+#include <iomanip>
+
+#include "base/progress.h"
+#include "cli/verbs.h"
+#include "rl/select_run.h"
+
+namespace ov::cli {
+namespace {
+
+rl::RolloutOptions rollout_options(const Config& config) {
+  return {.group = config.integer("rl.group"),
+          .max_new_tokens = config.integer("rl.max_new_tokens"),
+          .max_running = config.integer("rl.max_running"),
+          .style = config.text("rl.prompt") == "plain" ? rl::PromptStyle::plain : rl::PromptStyle::released};
+}
+
+rl::RewardBand band_of(const Config& config) { return {config.number("rl.low"), config.number("rl.high")}; }
+
+}  // namespace
+
+Exit rl_train(const Config& config) {
+  use_threads(config);
+  rl::RlJob job;
+  static_cast<RunOptions&>(job) = run_options(config);
+  job.model_dir = config.required("model.dir");
+  job.records = config.required("rl.data");
+  job.image_dir = config.text("data.image_dir");
+  job.templates = config.list("rl.templates");
+  job.keep = config.text("rl.keep");
+  job.policy.prompts = config.integer("rl.prompts");
+  job.policy.rollouts = rollout_options(config);
+  job.policy.max_tokens = config.integer("train.max_tokens");
+  job.policy.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
+  job.policy.drop_flat = config.text("rl.flat_groups") == "drop";
+  job.policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
+  job.policy.actor.eps = config.number("rl.clip_low");
+  job.policy.actor.eps_high = config.number("rl.clip_high");
+  job.policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
+  job.policy.limits = picture_options(config);
+  step_options(config, job.train);
+  job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
+  job.modules = config.list("train.modules");
+  job.train_class_params = class_params_option(config);
+  job.load = {.dtype = dtype_option(config),
+              .reference = config.text("numerics.reference"),
+              .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
+              .pre_norm_eps = config.number("numerics.pre_norm_eps"),
+              .merger_norm_eps = config.number("numerics.merger_norm_eps")};
+  in_ranks(config, [&](Communicator& ranks) {
+    job.ranks = &ranks;
+    run_rl(job);
+  });
+  return Exit::done;
+}
+
+Exit rl_select(const Config& config) {
+  use_threads(config);
+  rl::SelectionRun run;
+  run.model_dir = config.required("model.dir");
+  run.records = config.required("rl.data");
+  run.image_dir = config.text("data.image_dir");
+  run.templates = config.list("rl.templates");
+  run.out = config.required("out");
+  run.at_a_time = config.integer("rl.prompts");
+  run.rollouts = rollout_options(config);
+  run.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
+  run.limits = picture_options(config);
+  run.load = load_options(config);
+  rl::SelectionOptions& s = run.selection;
+  s.pass_reward = config.number("rl.pass_reward");
+  s.task_filter = config.flag("rl.task_filter");
+  s.gap = config.number("rl.gap"), s.least_pass = config.number("rl.least_pass");
+  const std::string& filter = config.text("rl.reward_filter");
+  s.reward_filter = filter != "off", s.released_bands = filter == "released";
+  s.band = band_of(config);
+  std::optional<Progress> bar;
+  run.progress = [&](std::int64_t done, std::int64_t total) {
+    if (!bar) bar.emplace("rl-select", total, "record");
+    bar->update(done);
+  };
+  const rl::Selection selection = run_selection(run);
+  if (bar) bar->finish();
+  const auto table = [](const char* what, const std::map<std::string, rl::PassRates>& all) {
+    print(cat(std::left, std::setw(20), what, "  records  pass@1  pass@n     gap    mean\n"));
+    for (const auto& [name, p] : all)
+      print(cat(std::left, std::setw(20), name, std::right, std::fixed, std::setprecision(1), std::setw(9), p.records,
+                std::setw(8), 100 * p.pass_1, std::setw(8), 100 * p.pass_n, std::setw(8), 100 * (p.pass_n - p.pass_1),
+                std::setw(8), 100 * p.mean_reward, "\n"));
+  };
+  table("source", selection.by_source);
+  table("template", selection.by_group);
+  print(cat(selection.kept.size(), " of ", selection.reasons.size(), " records kept\n"));
+  return Exit::done;
+}
+
+}  // namespace ov::cli

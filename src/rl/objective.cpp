@@ -1,0 +1,268 @@
+#include "rl/objective.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "base/hash.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "base/sum.h"
+#include "rl/losses/policy.h"
+#include "train/checksums.h"
+#include "train/objectives/language.h"
+
+namespace ov::rl {
+namespace {
+
+// -Σ p log p of one row.
+double entropy_of(const std::vector<double>& logits) {
+  double sum = 0;
+  for (const double p : probabilities(logits))
+    if (p > 0) sum -= p * std::log(p);
+  return sum;
+}
+
+bool all_equal(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
+}
+
+}  // namespace
+
+PolicyObjective::PolicyObjective(Onevision& model, const Processor& processor, const RecordFile& records,
+                                 const PolicyOptions& options)
+    : model_(model), processor_(processor), records_(records), options_(options) {
+  require_at_least(options.prompts, 1, "rl.prompts");
+  require_at_least(options.rollouts.group, 2, "rl.group");
+  require_at_least(options.rollouts.max_new_tokens, 1, "rl.max_new_tokens");
+  if (options_.advantages.reward_norm) options_.advantages.reward_norm->group_size = options.rollouts.group;
+}
+
+void PolicyObjective::restore(const Json& state) { steps_ = state.at("step").as_int(); }
+
+Loaded PolicyObjective::prepare(std::int64_t step) {
+  const std::int64_t P = options_.prompts, G = options_.rollouts.group, n = std::ssize(records_.records());
+  std::vector<const Record*> chosen;
+  for (std::int64_t i = step * P; i < (step + 1) * P; ++i) {
+    const std::int64_t at = Permutation(n, options_.seed, static_cast<std::uint64_t>(i / n))(i % n);
+    chosen.push_back(&records_.records()[static_cast<std::size_t>(at)]);
+  }
+  std::vector<Prompt> prompts(chosen.size());
+  parallel_for(P, [&](std::int64_t i) {
+    const auto p = static_cast<std::size_t>(i);
+    prompts[p] =
+        make_prompt(*chosen[p], records_.pictures(*chosen[p]), processor_, options_.rollouts.style, options_.limits);
+  });
+  std::vector<Asked> asked;
+  for (std::int64_t i = 0; i < P; ++i)
+    asked.push_back({chosen[static_cast<std::size_t>(i)], &prompts[static_cast<std::size_t>(i)],
+                     mix64(options_.seed, static_cast<std::uint64_t>(step * P + i))});
+  groups_ = roll_out(model_, processor_.tokenizer(), asked, options_.rollouts, &counts_);
+
+  rewards_.clear();
+  std::int64_t longest = 0;
+  for (const auto& group : groups_)
+    for (const Rollout& r : group) {
+      rewards_.push_back(static_cast<float>(r.reward.reward));
+      longest = std::max(longest, std::ssize(r.ids));
+    }
+  if (options_.shuffle_rewards) {
+    const Permutation order(P * G, options_.seed ^ fnv1a("shuffled rewards"), static_cast<std::uint64_t>(step));
+    const std::vector<float> own = rewards_;
+    for (std::int64_t i = 0; i < P * G; ++i)
+      rewards_[static_cast<std::size_t>(i)] = own[static_cast<std::size_t>(order(i))];
+  }
+  // The prompt counts as one token: its last, which predicts the answer's first.
+  const std::int64_t T = longest + 1;
+  Rollouts rows;
+  rows.rows = P * G, rows.tokens = T;
+  rows.loss_mask.assign(static_cast<std::size_t>(P * G * T), 0);
+  rows.logprobs.assign(rows.loss_mask.size(), 0);
+  rows.rewards = rewards_;
+  const Kept kept = dynamic_sampling(rewards_, G);
+  std::vector<bool> used(static_cast<std::size_t>(P), !options_.drop_flat);
+  for (const std::int64_t row : kept.rows) used[static_cast<std::size_t>(row / G)] = true;
+  flat_ = 0;
+  std::int64_t tokens = 0, patches = 0;
+  for (std::int64_t i = 0; i < P * G; ++i) {
+    const auto g = static_cast<std::size_t>(i / G);
+    const Rollout& r = groups_[g][static_cast<std::size_t>(i % G)];
+    if (i % G == 0)
+      flat_ += all_equal(
+          std::span<const float>(rewards_).subspan(g * static_cast<std::size_t>(G), static_cast<std::size_t>(G)));
+    rows.lengths.push_back(std::ssize(r.ids) + 1);
+    for (std::int64_t t = 1; t <= std::ssize(r.ids); ++t) {
+      rows.loss_mask[static_cast<std::size_t>(i * T + t)] = 1;
+      rows.logprobs[static_cast<std::size_t>(i * T + t)] =
+          static_cast<float>(r.logprobs[static_cast<std::size_t>(t - 1)]);
+    }
+  }
+  rows.prox_logp = rows.logprobs;  // nothing here reads them: kl_ctl is 0
+  const Advantages a = compute_advantages(rows, options_.advantages);
+
+  leaves_.clear();
+  distinct_ = 0, tokens_ = 0;
+  Loaded loaded;
+  loaded.samples = P * G;
+  for (std::size_t p = 0; p < groups_.size(); ++p) {
+    if (!used[p]) continue;
+    const auto size = static_cast<std::size_t>(G * T);
+    add_leaves(prompts[p], groups_[p], std::span<const float>(a.advantages).subspan(p * size, size), T);
+    for (const Rollout& r : groups_[p]) tokens_ += std::ssize(r.ids);
+  }
+  for (const Leaf& leaf : leaves_) {
+    tokens += leaf.batch.tokens();
+    for (const auto& g : leaf.batch.grids) patches += g[0] * g[1] * g[2];
+  }
+  loaded.leaves = std::ssize(leaves_), loaded.tokens = tokens, loaded.patches = patches;
+  loaded.denominators = {tokens_};
+  steps_ = step + 1;
+  return loaded;
+}
+
+// `advantages` [G, stride], of the token that comes next.
+void PolicyObjective::add_leaves(const Prompt& prompt, const std::vector<Rollout>& group,
+                                 std::span<const float> advantages, std::int64_t stride) {
+  std::vector<std::vector<std::size_t>> equal;  // rollouts, in order of their first
+  std::map<std::vector<std::int64_t>, std::size_t> first;
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    const auto [at, fresh] = first.emplace(group[i].ids, equal.size());
+    if (fresh || !merge_equal) equal.push_back({i});
+    else equal[at->second].push_back(i);
+  }
+  const std::int64_t shared = std::ssize(prompt.input_ids) - 1;
+  Leaf* leaf = nullptr;
+  for (const auto& same : equal) {
+    const Rollout& r = group[same[0]];
+    const std::int64_t length = std::ssize(r.ids);
+    if (!leaf || leaf->batch.tokens() + length > options_.max_tokens) {
+      leaf = &leaves_.emplace_back();
+      MicroBatch& b = leaf->batch;
+      b.input_ids.assign(prompt.input_ids.begin(), prompt.input_ids.end() - 1);
+      for (std::int64_t t = 0; t < shared; ++t) b.positions.push_back(t);
+      if (shared) b.segments.push_back({0, shared, -1}), b.sample_of_segment.push_back(0);
+      b.pixel_values = prompt.pixel_values, b.grids = prompt.grids;
+      b.samples = 1;
+    }
+    MicroBatch& b = leaf->batch;
+    const std::int64_t begin = b.tokens(), row = std::ssize(leaf->rows);
+    b.segments.push_back({begin, length, shared ? 0 : -1});
+    b.sample_of_segment.push_back(0);
+    for (std::int64_t t = 0; t < length; ++t) {
+      b.input_ids.push_back(t == 0 ? prompt.input_ids.back() : r.ids[static_cast<std::size_t>(t - 1)]);
+      b.positions.push_back(shared + t);
+      leaf->rows.push_back(begin + t), leaf->targets.push_back(r.ids[static_cast<std::size_t>(t)]);
+    }
+    for (const std::size_t i : same) {
+      for (std::int64_t t = 0; t < length; ++t) {
+        leaf->row_of.push_back(row + t);
+        leaf->behaviour.push_back(group[i].logprobs[static_cast<std::size_t>(t)]);
+        leaf->advantages.push_back(advantages[static_cast<std::size_t>(static_cast<std::int64_t>(i) * stride + t)]);
+      }
+      leaf->starts.push_back(std::ssize(leaf->row_of));
+    }
+    ++distinct_;
+  }
+}
+
+void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars) {
+  const Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
+  Device& device = model_.parameters().device();
+  const Dtype dtype = model_.parameters().dtype();
+  const OnevisionInputs in = model_inputs(leaf.batch, dtype, device);
+  const Var hidden = model_.hidden(&tape, in, model_.encode_images(&tape, in));
+  const std::int64_t N = std::ssize(leaf.rows);
+  const Var logits =
+      model_.logits(take_rows(hidden, index_tensor("answers", leaf.rows, {N}, 0, leaf.batch.tokens(), device)));
+
+  std::vector<double> by_row, entropies;
+  for (std::int64_t r = 0; r < N; ++r) {
+    const std::vector<double> z = row_of_logits(logits.value, r);
+    by_row.push_back(told(z, leaf.targets[static_cast<std::size_t>(r)], 0).logprob);
+    entropies.push_back(entropy_of(z));
+  }
+  std::vector<double> logprobs;
+  double entropy = 0;
+  for (const std::int64_t r : leaf.row_of) {
+    logprobs.push_back(by_row[static_cast<std::size_t>(r)]);
+    entropy += entropies[static_cast<std::size_t>(r)];
+  }
+  if (device.on_host() && dtype != Dtype::bf16)
+    for (std::size_t t = 0; t < logprobs.size(); ++t)
+      if (logprobs[t] != leaf.behaviour[t])
+        machine_error("rl: step ", steps_, ", micro-batch ", number, ": the sampler gave a token the log-probability ",
+                      leaf.behaviour[t], ", the trainer ", logprobs[t],
+                      "; in mode sync on the CPU both are the same bits");
+  const std::vector<bool> mask(logprobs.size(), true);
+  const ActorLoss loss = actor_loss({.logprobs = logprobs,
+                                     .proximal = logprobs,
+                                     .behaviour = leaf.behaviour,
+                                     .advantages = leaf.advantages,
+                                     .mask = mask,
+                                     .starts = leaf.starts,
+                                     .denominator = tokens_},
+                                    options_.actor);
+  std::vector<double> gradient(static_cast<std::size_t>(N), 0.0);
+  for (std::size_t t = 0; t < leaf.row_of.size(); ++t)
+    gradient[static_cast<std::size_t>(leaf.row_of[t])] += loss.gradient[t];
+  const auto count = [](const std::vector<bool>& v, bool what) {
+    return static_cast<double>(std::count(v.begin(), v.end(), what));
+  };
+  const std::vector<double> told = {loss.loss, entropy, count(loss.clipped, true), count(loss.kept, false)};
+  const std::int64_t at = number * scalars_of_leaf;
+  scalars.slice(0, at, at + scalars_of_leaf).copy_from(Tensor::of(told, {scalars_of_leaf}).to(device));
+  const Var optimised = loss_of_logprobs(logits, leaf.targets, gradient);
+  backward_from(tape, std::span(&optimised, 1));
+}
+
+Losses PolicyObjective::losses(std::span<const double> scalars) {
+  const auto total = [&](std::int64_t of) {
+    return sum<double>(std::ssize(leaves_),
+                       [&](std::int64_t i) { return scalars[static_cast<std::size_t>(i * scalars_of_leaf + of)]; });
+  };
+  double reward = 0, length = 0, stopped = 0;
+  const auto rollouts = static_cast<double>(rewards_.size());
+  for (const auto& group : groups_)
+    for (const Rollout& r : group) {
+      reward += r.reward.reward / rollouts;
+      length += static_cast<double>(r.ids.size()) / rollouts;
+      stopped += (r.stopped ? 1 : 0) / rollouts;
+    }
+  const auto tokens = static_cast<double>(std::max<std::int64_t>(tokens_, 1));
+  Losses out;
+  out.loss = total(0), out.labelled = tokens_;
+  out.parts = Json::object({{"reward", reward},
+                            {"length", length},
+                            {"stopped", stopped},
+                            {"entropy", total(1) / tokens},
+                            {"staleness", 0},
+                            {"clip", total(2) / tokens},
+                            {"dropped", total(3) / tokens},
+                            {"flat_groups", static_cast<double>(flat_) / static_cast<double>(groups_.size())},
+                            {"distinct", static_cast<double>(distinct_) / rollouts},
+                            {"shared_tokens", counts_.shared_tokens},
+                            {"raised", counts_.raised}});
+  if (counts_.raised) {
+    Json reasons = Json::object();
+    for (const auto& [reason, n] : counts_.raised_of) reasons.set(reason, n);
+    out.parts.set("raised_of", reasons);
+  }
+  char note[32];
+  std::snprintf(note, sizeof note, "reward %.3f", reward);
+  out.note = note;
+  return out;
+}
+
+std::uint64_t PolicyObjective::batch_checksum() const {
+  ChecksumOfArrays sum;
+  for (const auto& group : groups_)
+    for (const Rollout& r : group) {
+      sum.add(r.ids.data(), std::ssize(r.ids));
+      sum.add(r.logprobs.data(), std::ssize(r.logprobs));
+    }
+  sum.add(rewards_.data(), std::ssize(rewards_));
+  return sum.value;
+}
+
+}  // namespace ov::rl

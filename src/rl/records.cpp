@@ -1,0 +1,249 @@
+#include "rl/records.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "base/text.h"
+#include "data/raw/conversations.h"
+#include "image/decode.h"
+#include "rl/verifiers/verifier.h"
+#include "store/jsonl.h"
+#include "store/parquet/rows.h"
+#include "text/chat.h"
+
+namespace ov::rl {
+namespace {
+
+std::string text_of(const Json& json, const std::string& where, const char* key, const char* otherwise = nullptr) {
+  const Json* v = json.find(key);
+  if ((!v || v->is_null()) && otherwise) return otherwise;
+  if (!v || !v->is_string()) input_error(where, ": ", key, ": expected a text, found ", v ? v->shown() : "nothing");
+  return v->as_string();
+}
+
+std::vector<const Json*> list_of(const Json& json, const char* one, const char* many) {
+  std::vector<const Json*> out;
+  const Json* v = json.find(many);
+  if (!v || v->is_null()) v = json.find(one);
+  if (!v || v->is_null()) return out;
+  if (!v->is_array()) return {v};
+  for (const Json& item : v->items()) out.push_back(&item);
+  return out;
+}
+
+std::int64_t tags_in(const std::string& text) {
+  std::int64_t n = 0;
+  for (std::size_t at = 0; (at = text.find(image_tag, at)) != text.npos; ++n) at += std::string_view(image_tag).size();
+  return n;
+}
+
+Image at_most_512(Image image) {
+  const auto area = static_cast<double>(image.width * image.height);
+  if (area <= 512.0 * 512.0) return image;
+  const double factor = std::sqrt(512.0 * 512.0 / area);
+  const auto side = [&](std::int64_t n) { return std::max<std::int64_t>(1, static_cast<std::int64_t>(n * factor)); };
+  return resize_bicubic(image, side(image.width), side(image.height));
+}
+
+}  // namespace
+
+RecordFile::RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates,
+                       const std::string& keep) {
+  directory_ = image_dir.empty() ? std::filesystem::path(path).parent_path().string() : image_dir;
+  if (path.ends_with(".parquet")) read_parquet(path);
+  else read_json(path, directory_);
+  std::set<std::string> ids, groups;
+  for (const Record& r : records_) {
+    groups.insert(r.group);
+    if (!ids.insert(r.id).second) input_error(r.where, ": the id '", r.id, "' stands twice");
+  }
+  for (const std::string& t : templates)
+    if (!groups.count(t))
+      input_error(path, ": no record of the template '", t, "'",
+                  did_you_mean(t, std::vector<std::string>(groups.begin(), groups.end())));
+  if (!templates.empty())
+    std::erase_if(records_, [&](const Record& r) {
+      return std::find(templates.begin(), templates.end(), r.group) == templates.end();
+    });
+  if (!keep.empty()) {
+    std::set<std::string> kept;
+    JsonlReader lines(keep);
+    for (Json line; lines.next(&line);) {
+      const std::string where = cat(keep, ":", lines.line());
+      if (!line.is_object()) input_error(where, ": expected an object with an id, found ", line.shown());
+      kept.insert(text_of(line, where, "id"));
+      if (!ids.count(*kept.find(line.at("id").as_string()))) input_error(where, ": no record of this id in ", path);
+    }
+    std::erase_if(records_, [&](const Record& r) { return !kept.count(r.id); });
+    std::string all;
+    for (const Record& r : records_) all += r.id + "\n";
+    fingerprint_ = sha256(fingerprint_ + all);
+  }
+  if (records_.empty()) input_error(path, ": no record is left");
+}
+
+RecordFile::~RecordFile() = default;
+
+void RecordFile::read_json(const std::string& path, const std::string& directory) {
+  const JsonRecords file(path);
+  fingerprint_ = file.fingerprint();
+  for (std::int64_t i = 0; i < file.size(); ++i) {
+    const Json json = file.read(i);
+    Record record{.where = file.where(i)};
+    if (!json.is_object()) input_error(record.where, ": expected an object, found ", json.shown());
+    for (const Json* image : list_of(json, "image", "images")) {
+      if (!image->is_string()) input_error(record.where, ": images: expected paths, found ", image->shown());
+      const std::filesystem::path at = image->as_string();
+      record.images.push_back(at.is_absolute() ? at.string() : (std::filesystem::path(directory) / at).string());
+    }
+    if (json.find("conversations") || json.find("messages")) add_turns(json, record);
+    else add(json, list_of(json, "image", "images").size(), std::move(record));
+  }
+}
+
+void RecordFile::read_parquet(const std::string& path) {
+  parquet_ = std::make_unique<ParquetFile>(path);
+  fingerprint_ = sha256(parquet_->footer());
+  const auto no_bytes = [](std::string_view, std::string* out) { *out += "null"; };
+  for (std::size_t g = 0; g < parquet_->groups().size(); ++g) {
+    const auto& group = parquet_->groups()[g];
+    const ParquetRows rows(*parquet_, g);
+    for (std::int64_t row = 0; row < group.rows; ++row) {
+      std::string text;
+      rows.append_json(row, no_bytes, &text);
+      Record record{.where = cat(path, ": row ", group.first_row + row + 1)};
+      record.parquet_row = group.first_row + row;
+      const Json json = Json::parse(text, record.where);
+      const std::size_t pictures = list_of(json, "image", "images").size();
+      add(json, pictures, std::move(record));
+    }
+  }
+}
+
+// A record in the release's schema.
+void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
+  r.source = text_of(json, r.where, "source", "unnamed");
+  const std::string number = std::to_string(records_.size());
+  r.id = text_of(json, r.where, "id",
+                 cat(r.source, "_", std::string(number.size() < 4 ? 4 - number.size() : 0, '0'), number).c_str());
+  r.group = text_of(json, r.where, "template", r.source.c_str());
+  r.problem = text_of(json, r.where, "problem");
+  r.answer_type = text_of(json, r.where, "answer_type", "any");
+  r.problem_type = text_of(json, r.where, "problem_type", "");
+  r.prompt_type = text_of(json, r.where, "prompt_type", "");
+  if (const Json* g = json.find("format_guidance"))
+    r.format_guidance = g->is_null() ? "" : text_of(json, r.where, "format_guidance");
+  const Json* answer = json.find("answer");
+  if (!answer || answer->is_null()) input_error(r.where, ": answer: expected a text or a list of texts, found nothing");
+  try {
+    Gold::of(*answer);
+  } catch (const Error& e) { input_error(r.where, ": ", e.what()); }
+  r.answer = *answer;
+  if (tags_in(r.problem) != static_cast<std::int64_t>(pictures))
+    input_error(r.where, ": problem: ", tags_in(r.problem), " <image> tag(s) for ", pictures, " picture(s)");
+  records_.push_back(std::move(r));
+}
+
+// Each question of a conversation by itself, behind the record's pictures.
+void RecordFile::add_turns(const Json& json, const Record& shared) {
+  const std::vector<Turn> turns = turns_of(json, shared.images.size(), shared.where);
+  const Json* templates = json.find("templates");
+  const std::string id =
+      json.find("id") && json.find("id")->is_string() ? json.find("id")->as_string() : cat("record_", records_.size());
+  std::size_t asked = 0;
+  for (std::size_t t = 0; t + 1 < turns.size(); ++t) {
+    if (turns[t].role != "user" || turns[t + 1].role != "assistant") continue;
+    Record r = shared;
+    r.id = cat(id, "_", asked), r.source = source_of(json, "conversations"), r.group = r.source;
+    if (templates && templates->is_array() && asked < templates->size() && (*templates)[asked].is_string())
+      r.group = (*templates)[asked].as_string();
+    ++asked;
+    r.problem = turns[t].text;
+    if (const auto at = r.problem.find_first_not_of('\n'); tags_in(r.problem) == 0 && at != r.problem.npos) {
+      std::string tags;
+      for (std::size_t i = 0; i < r.images.size(); ++i) tags += image_tag;
+      r.problem = tags + (tags.empty() ? "" : "\n") + r.problem.substr(at);
+    }
+    if (tags_in(r.problem) != std::ssize(r.images))
+      input_error(r.where, ": question ", asked, ": ", tags_in(r.problem), " <image> tag(s) for ", r.images.size(),
+                  " picture(s)");
+    const auto block = last_answer(decode(turns[t + 1].text));
+    r.answer = block ? encode(*block) : turns[t + 1].text;
+    r.prompt_type = block ? "thinking" : "normal";
+    records_.push_back(std::move(r));
+  }
+}
+
+std::vector<Image> RecordFile::pictures(const Record& r) const {
+  std::vector<Image> out;
+  for (const std::string& path : r.images) out.push_back(read_image(path));
+  if (r.parquet_row < 0) return out;
+  std::size_t g = 0;
+  while (parquet_->groups()[g].first_row + parquet_->groups()[g].rows <= r.parquet_row) ++g;
+  const std::int64_t row = r.parquet_row - parquet_->groups()[g].first_row;
+  std::vector<std::string_view> bytes;
+  const ParquetRows rows(*parquet_, g, {"image", "images"}, row);
+  const auto memory = rows.memory();
+  std::string text;
+  rows.append_json(
+      row, [&](std::string_view b, std::string* to) { *to += std::to_string(bytes.size()), bytes.push_back(b); },
+      &text);
+  const Json json = Json::parse(text, r.where);
+  for (const Json* image : list_of(json, "image", "images")) {
+    const Json* held = image->is_object() ? image->find("bytes") : image;
+    if (held && held->is_integer()) {
+      out.push_back(decode_image(bytes.at(static_cast<std::size_t>(held->as_int())), r.where));
+      continue;
+    }
+    const Json* path = image->is_object() ? image->find("path") : image;
+    if (!path || !path->is_string()) input_error(r.where, ": images: expected bytes or paths, found ", image->shown());
+    out.push_back(read_image((std::filesystem::path(directory_) / path->as_string()).string()));
+  }
+  return out;
+}
+
+std::string user_text(const Record& r, PromptStyle style) {
+  if (style == PromptStyle::plain) return r.problem;
+  std::string text =
+      r.prompt_type == "normal"
+          ? "Put ONLY your final answer within <answer></answer>."
+          : "Think and solve the following question step by step. Please put your thinking and analysis procedure "
+            "within <think></think>. Put ONLY your final answer within <answer></answer>.";
+  if (r.format_guidance) text += " " + *r.format_guidance + "\n";
+  if (r.problem_type == "spatial-reasoning")
+    text += " Please first generate the coordinates (x, y, x, y) of each relevant object mentioned in the problem.";
+  return text + "\n" + r.problem;
+}
+
+Prompt make_prompt(const Record& r, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
+                   const PixelLimits& limits) {
+  const ProcessorConfig config = processor.with_limits(limits).images();
+  Prompt out;
+  std::vector<Tensor> pixels;
+  std::vector<std::int64_t> image_tokens;
+  for (Image& image : pictures) {
+    const Patches p = named_patches(at_most_512(std::move(image)), config, r.where);
+    pixels.push_back(p.pixel_values);
+    out.grids.push_back(p.grid);
+    image_tokens.push_back(p.pixel_values.dim(0) / (config.merge * config.merge));
+  }
+  std::vector<Content> parts;
+  const std::string text = user_text(r, style);
+  std::size_t from = 0;
+  for (std::size_t at; (at = text.find(image_tag, from)) != text.npos;) {
+    parts.push_back({Content::Kind::text, text.substr(from, at - from)});
+    parts.push_back({Content::Kind::image, ""});
+    from = at + std::string_view(image_tag).size();
+  }
+  parts.push_back({Content::Kind::text, text.substr(from)});
+  std::vector<Message> messages;
+  if (style == PromptStyle::released) messages.push_back({"system", {{Content::Kind::text, system_text}}});
+  messages.push_back({"user", std::move(parts)});
+  out.input_ids = encode_chat(processor.tokenizer(), messages, image_tokens, {.add_generation_prompt = true});
+  out.pixel_values = join_rows(pixels);
+  return out;
+}
+
+}  // namespace ov::rl

@@ -1,0 +1,70 @@
+// The prompts of RL, from JSON lines (or an array), or Parquet. A record in the schema of the release:
+//
+//   id              text; absent: {source}_{number, four digits at least}
+//   images          list of pictures: paths beside the file, or in Parquet bytes or structs of bytes and path
+//   problem         text with an <image> where each picture stands
+//   answer          text or list of texts
+//   answer_type     what verifies it (rl/reward.h); absent: any
+//   problem_type, source, prompt_type ("normal": the answer alone), format_guidance, template
+//
+// Or a conversation (data/raw/conversations.h): every question of it is a record, with its answer for a reference; of
+// an answer with an <answer> block what that holds. "templates", if there, names them one by one.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/sample/processor.h"
+
+namespace ov {
+class ParquetFile;
+}
+
+namespace ov::rl {
+
+struct Record {
+  std::string where = {}, id = {}, source = {}, group = {};  // group: its template, else its source
+  std::string problem = {}, answer_type = "any", problem_type = {}, prompt_type = {};
+  Json answer = {};
+  std::optional<std::string> format_guidance = {};
+  std::vector<std::string> images = {};  // paths
+  std::int64_t parquet_row = -1;         // where its pictures are, if not in files
+};
+
+class RecordFile {
+ public:
+  // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and
+  // record: a key missing or of another kind, two records of one id, no record.
+  RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates = {},
+             const std::string& keep = "");
+  ~RecordFile();
+
+  const std::vector<Record>& records() const { return records_; }
+  const std::string& fingerprint() const { return fingerprint_; }  // of what was read, pictures aside
+  std::vector<Image> pictures(const Record& record) const;         // safe from several threads
+
+ private:
+  void read_json(const std::string& path, const std::string& directory);
+  void read_parquet(const std::string& path);
+  void add(const Json& json, std::size_t pictures, Record record);
+  void add_turns(const Json& json, const Record& shared);
+
+  std::vector<Record> records_;
+  std::string fingerprint_, directory_;
+  std::unique_ptr<ParquetFile> parquet_;
+};
+
+// released   the original's text: its system message, then instruction, guidance, a line, the problem
+// plain      the problem as it is, under the model's own system message: what a model without that instruction was
+//            taught, as the toy world's. An answer without a block then counts as a whole
+enum class PromptStyle { released, plain };
+
+inline constexpr const char* system_text = "You are a helpful AI assistant.";
+// The user's text, with <image> where pictures stand.
+std::string user_text(const Record& record, PromptStyle style);
+// Pictures of more than 512 x 512 pixels are made smaller first, with their sides cut to whole pixels.
+Prompt make_prompt(const Record& record, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
+                   const PixelLimits& limits = {});
+
+}  // namespace ov::rl

@@ -1,0 +1,89 @@
+#include "rl/select_run.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/hash.h"
+#include "base/io/directory_lock.h"
+#include "base/parallel.h"
+#include "generate/generate.h"
+#include "store/jsonl.h"
+#include "train/stages/job.h"
+#include "train/stages/model_directory.h"
+
+namespace ov::rl {
+
+Selection run_selection(const SelectionRun& o) {
+  require_at_least(o.rollouts.group, 1, "rl.group");
+  require_at_least(o.at_a_time, 1, "rl.prompts");
+  const ModelFiles files = open_model_files(o.model_dir, o.load);
+  const RecordFile file(o.records, o.image_dir, o.templates);
+  const auto& records = file.records();
+  std::filesystem::create_directories(o.out);
+  const DirectoryLock lock(o.out);
+  const auto model = load_model(files.config, o.model_dir, o.load);
+  RolloutOptions rollouts = o.rollouts;
+  rollouts.stop = read_stop_ids(o.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
+
+  const Json about = Json::object({{"type", "rollouts"},
+                                   {"model", o.model_dir},
+                                   {"config", model_fingerprint(files.config)},
+                                   {"processor", processor_fingerprint(files.processor)},
+                                   {"records", file.fingerprint()},
+                                   {"selected", std::ssize(records)},
+                                   {"n", rollouts.group},
+                                   {"max_new_tokens", rollouts.max_new_tokens},
+                                   {"plain", rollouts.style == PromptStyle::plain},
+                                   {"seed", o.seed}});
+  const std::string path = o.out + "/rollouts.jsonl";
+  std::vector<RolloutRecord> done;
+  bool begun = false;
+  auto log = JsonlWriter::resume(path, [&](const Json& line) {
+    if (!std::exchange(begun, true)) {
+      if (line.dump() != about.dump())
+        input_error(path, ": rollouts of another model, data or options: ", line.dump(), "; give another out");
+      return true;
+    }
+    const auto at = done.size();
+    if (at >= records.size() || line.at("id").as_string() != records[at].id) return false;
+    RolloutRecord r{records[at].id, records[at].source, records[at].group, {}};
+    for (const Json& reward : line.at("rewards").items()) r.rewards.push_back(reward.as_double());
+    done.push_back(std::move(r));
+    return true;
+  });
+  if (!begun) log.write(about);
+
+  while (done.size() < records.size()) {
+    const std::size_t first = done.size();
+    const auto n = static_cast<std::int64_t>(std::min(static_cast<std::size_t>(o.at_a_time), records.size() - first));
+    std::vector<Prompt> prompts(static_cast<std::size_t>(n));
+    parallel_for(n, [&](std::int64_t i) {
+      const Record& r = records[first + static_cast<std::size_t>(i)];
+      prompts[static_cast<std::size_t>(i)] =
+          make_prompt(r, file.pictures(r), files.processor, rollouts.style, o.limits);
+    });
+    std::vector<Asked> asked;
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      asked.push_back({&records[first + i], &prompts[i], mix64(o.seed, first + i)});
+    const auto groups = roll_out(*model, files.processor.tokenizer(), asked, rollouts);
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const Record& r = records[first + i];
+      RolloutRecord d{r.id, r.source, r.group, {}};
+      for (const Rollout& rollout : groups[i]) d.rewards.push_back(rollout.reward.accuracy);
+      log.write(Json::object({{"id", d.id}, {"rewards", d.rewards}}));
+      done.push_back(std::move(d));
+    }
+    if (o.progress) o.progress(std::ssize(done), std::ssize(records));
+  }
+
+  Selection s = select(done, o.selection);
+  std::string kept;
+  for (const std::size_t i : s.kept) kept += Json::object({{"id", done[i].id}}).dump() + "\n";
+  write_durably(o.out + "/kept.jsonl", kept);
+  s.manifest.set("rollouts", about);
+  write_durably(o.out + "/manifest.json", s.manifest.dump() + "\n");
+  return s;
+}
+
+}  // namespace ov::rl

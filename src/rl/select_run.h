@@ -1,0 +1,32 @@
+// A selection from a file to a directory: the `rl-select` verb.
+//
+//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "greedy"?}
+//   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
+//   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
+//
+// A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on.
+#pragma once
+#include <functional>
+
+#include "model/files/hf_directory.h"
+#include "rl/rollout.h"
+#include "rl/selection.h"
+
+namespace ov::rl {
+
+struct SelectionRun {
+  std::string model_dir, records, image_dir, out;
+  std::vector<std::string> templates;
+  std::int64_t at_a_time = 8;  // records
+  RolloutOptions rollouts;     // `group`: N
+  std::uint64_t seed = 219;
+  PixelLimits limits = {};
+  LoadOptions load;
+  SelectionOptions selection;
+  std::function<void(std::int64_t done, std::int64_t total)> progress = nullptr;
+};
+
+// Rewards are without problem_type, as in the release: the bonus for a box in the thinking does not count here.
+Selection run_selection(const SelectionRun& options);
+
+}  // namespace ov::rl
