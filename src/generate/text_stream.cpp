@@ -37,29 +37,31 @@ std::string token_bytes(const Tokenizer& tokenizer, std::int64_t id, bool skip_s
 }
 
 std::size_t TextStream::certain() const {
-  std::size_t held = begun_character(held_);
+  std::size_t held = 0;
   for (const std::string& stop : stop_)
     for (std::size_t n = std::min(stop.size() - 1, held_.size()); n > held; --n)
       if (held_.compare(held_.size() - n, n, stop, 0, n) == 0) held = n;
   return held_.size() - held;
 }
 
-std::string TextStream::add(std::int64_t id) {
-  if (stopped_) return "";
-  held_ += token_bytes(tokenizer_, id);
+std::string TextStream::take(std::size_t bytes, bool last) {
+  held_ += valid_utf8(std::string_view(begun_).substr(0, bytes));
+  begun_.erase(0, bytes);
   std::size_t end = std::string::npos;
   for (const std::string& stop : stop_) end = std::min(end, held_.find(stop));
   stopped_ = end != std::string::npos;
-  if (!stopped_) end = certain();
-  const std::string text = valid_utf8(std::string_view(held_).substr(0, end));
+  if (!stopped_) end = last ? held_.size() : certain();
+  const std::string text = held_.substr(0, end);
   held_.erase(0, stopped_ ? std::string::npos : end);
   return text;
 }
 
-std::string TextStream::finish() {
-  const std::string text = valid_utf8(held_);
-  held_.clear();
-  return text;
+std::string TextStream::add(std::int64_t id) {
+  if (stopped_) return "";
+  begun_ += token_bytes(tokenizer_, id);
+  return take(begun_.size() - begun_character(begun_), false);
 }
+
+std::string TextStream::finish() { return stopped_ ? "" : take(begun_.size(), true); }
 
 }  // namespace ov

@@ -24,10 +24,11 @@ class TextStream {
   bool stopped() const { return stopped_; }
 
  private:
-  std::size_t certain() const;  // bytes of held_
+  std::size_t certain() const;                     // bytes of held_
+  std::string take(std::size_t bytes, bool last);  // of begun_
   Tokenizer tokenizer_;
   std::vector<std::string> stop_;
-  std::string held_;
+  std::string begun_, held_;  // bytes of a character that is not complete; text, as decode has it
   bool stopped_ = false;
 };
 

@@ -1,5 +1,6 @@
 #include "tests/fuzz/targets.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "data/pack/index.h"
 #include "data/raw/records.h"
 #include "data/raw/regions.h"
+#include "generate/text_stream.h"
 #include "image/decode.h"
 #include "image/patches.h"
 #include "model/config.h"
@@ -20,6 +22,7 @@
 #include "store/safetensors.h"
 #include "store/tar.h"
 #include "tests/base/scratch.h"
+#include "text/chat.h"
 #include "text/pretokenize.h"
 #include "text/tokenizer.h"
 
@@ -123,6 +126,51 @@ void text(std::string_view bytes) {
   must(t.decode(t.encode(normal, false), false) == normal);
 }
 
+// Two bytes an id, behind a stop string and its length: whatever a model writes, the pieces are whole characters, and
+// together the text of decode up to the stop string.
+void stop_text(std::string_view bytes) {
+  static const Tokenizer t = Tokenizer::read("data/tokenizer");
+  const std::size_t n =
+      bytes.empty() ? 0 : std::min<std::size_t>(static_cast<unsigned char>(bytes[0]), bytes.size() - 1);
+  const std::string stop = valid_utf8(bytes.substr(!bytes.empty(), n));
+  std::vector<std::int64_t> ids;
+  for (std::size_t i = n + 1; i + 1 < bytes.size(); i += 2)
+    ids.push_back(static_cast<unsigned char>(bytes[i]) | static_cast<unsigned char>(bytes[i + 1]) << 8);
+  TextStream stream(t, stop.empty() ? std::vector<std::string>{} : std::vector{stop});
+  std::string all;
+  const auto take = [&](const std::string& piece) {
+    must(utf8_prefix(piece) == piece.size());
+    all += piece;
+  };
+  for (const std::int64_t id : ids) take(stream.add(id));
+  take(stream.finish());
+  must(stop.empty() || all.find(stop) == all.npos);
+  if (stream.stopped()) return;
+  must(all == t.decode(ids));
+}
+
+// A message a line, its first character the role and whether a picture comes before the text: what is encoded has the
+// pads of its pictures and no other, whatever the texts say.
+void chat_template(std::string_view bytes) {
+  static const Tokenizer t = Tokenizer::read("data/tokenizer");
+  static const std::int64_t pad = ChatTokens::of(t).image_pad;
+  std::vector<Message> messages;
+  std::vector<std::int64_t> counts;
+  for (std::size_t begin = 0; begin < bytes.size();) {
+    const std::size_t end = std::min(bytes.find('\n', begin + 1), bytes.size());
+    const auto first = static_cast<unsigned char>(bytes[begin]);
+    Message m{.role = first % 3 == 0 ? "system" : first % 3 == 1 ? "user" : "assistant", .content = {}};
+    if (first & 4) m.content.push_back({.kind = Content::Kind::image, .text = ""}), counts.push_back(1 + first % 7);
+    m.content.push_back({.text = valid_utf8(bytes.substr(begin + 1, end - begin - 1))});
+    messages.push_back(std::move(m));
+    begin = end + 1;
+  }
+  std::int64_t pads = 0;
+  for (const std::int64_t n : counts) pads += n;
+  const auto ids = encode_chat(t, messages, counts, {.add_generation_prompt = true});
+  must(std::count(ids.begin(), ids.end(), pad) == pads);
+}
+
 void picture(std::string_view bytes) {
   const ImageSize size = image_size(bytes, "x");
   if (size.width * size.height > 1 << 20) return;  // the time goes into damage, not into pixels
@@ -154,6 +202,8 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"tar_index", tar_index},
                                                   {"tokenizer", tokenizer},
                                                   {"text", text},
+                                                  {"stop_text", stop_text},
+                                                  {"chat_template", chat_template},
                                                   {"jpeg", picture},
                                                   {"png", picture},
                                                   {"webp", picture},
