@@ -46,7 +46,7 @@ struct Wide<double> {
   OV_WIDE_INLINE static V add_product(V s, V x, V y) { return _mm512_fmadd_pd(x, y, s); }
 };
 
-// A mask that stays in a mask register: without this, GCC moves it there again for every k, at the price of a product.
+// A mask that stays in a mask register: without this, GCC moves it there again for every k, in place of a product.
 template <class M>
 OV_WIDE_INLINE M in_mask_register(M mask) {
   asm("" : "+Yk"(mask));
@@ -57,7 +57,7 @@ template <class T>
 constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));  // of the cache
 
 // What the processor does not foresee of A: rows that lie apart are short, and steps from k to k are long. Asks for the
-// next tile's part of the line that is read now, or for the next `line` steps. May point past A, and does no harm there.
+// next tile's part of the line that is read now, or for the next `line` steps. May point past A, which does no harm.
 template <class T, int R>
 OV_WIDE_INLINE void prefetch_a(const T* const* rows, std::int64_t a_row, std::int64_t a_col) {
   if (a_col == 1) {

@@ -5,7 +5,8 @@
 namespace ov::cli {
 
 const KeyTable& keys();
-std::vector<Key> answer_rows();  // the part of it in answer_keys.cpp
+std::vector<Key> model_rows();   // the part of it in model_keys.cpp
+std::vector<Key> answer_rows();  // in answer_keys.cpp
 std::vector<Key> curate_rows();  // in curate_keys.cpp
 std::vector<Key> rl_rows();      // and in rl_keys.cpp
 
