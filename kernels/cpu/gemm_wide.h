@@ -1,5 +1,5 @@
-// The register tile of gemm_tile.h in 512-bit vectors, where the processor has them: 12 rows by two vectors, each a panel
-// of B wide. Per k it needs 12 broadcasts and 2 loads for 24 fused multiply-adds, and reads a row of A half as often as a
+// The register tile of gemm_tile.h in 512-bit vectors, where the processor has them: 12 rows by two vectors, each a
+// panel of B wide. Per k it needs 12 broadcasts and 2 loads for 24 products, and reads a row of A half as often as a
 // tile of one vector. Every element of C is the same chain of fused multiply-adds, so the bits are the same.
 #pragma once
 #include "kernels/cpu/gemm_tile.h"
