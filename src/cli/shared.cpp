@@ -176,13 +176,13 @@ void step_options(const Config& config, StepOptions& step) {
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
   step.zero = static_cast<int>(config.integer("parallel.zero"));
-  step.tensor = static_cast<int>(config.integer("parallel.tensor"));
   sum_options(config, step);
 }
 
 TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
+  train.tensor = static_cast<int>(config.integer("parallel.tensor"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   return train;
