@@ -166,4 +166,4 @@ clean:  ## remove build/
 
 .PHONY: all always demo rl-demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
--include $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(B)/obj/src/cli/main.d
+-include $(sort $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(BITS_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)) $(B)/obj/src/cli/main.d

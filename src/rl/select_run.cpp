@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "generate/generate.h"
 #include "store/jsonl.h"
+#include "train/checksums.h"
 #include "train/stages/job.h"
 #include "train/stages/model_directory.h"
 
@@ -26,16 +27,22 @@ Selection run_selection(const SelectionRun& o) {
   RolloutOptions rollouts = o.rollouts;
   rollouts.stop = read_stop_ids(o.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
 
-  const Json about = Json::object({{"type", "rollouts"},
-                                   {"model", o.model_dir},
-                                   {"config", model_fingerprint(files.config)},
-                                   {"processor", processor_fingerprint(files.processor)},
-                                   {"records", file.fingerprint()},
-                                   {"selected", std::ssize(records)},
-                                   {"n", rollouts.group},
-                                   {"max_new_tokens", rollouts.max_new_tokens},
-                                   {"plain", rollouts.style == PromptStyle::plain},
-                                   {"seed", o.seed}});
+  const Json about = Json::object(
+      {{"type", "rollouts"},
+       {"model", o.model_dir},
+       {"config", model_fingerprint(files.config)},
+       {"weights", hex16(tensor_checksum(model->parameters().values(), 0))},
+       {"dtype", name_of(o.load.dtype)},
+       {"numerics", cat(o.load.reference, ' ', o.load.hf_shift_bug, ' ', o.load.pre_norm_eps, ' ',
+                        o.load.merger_norm_eps, ' ', o.load.segments)},
+       {"processor", processor_fingerprint(files.processor)},
+       {"pixels", cat(o.limits.min_pixels.value_or(0), ' ', o.limits.max_pixels.value_or(0), ' ', o.limits.fast)},
+       {"records", file.fingerprint()},
+       {"selected", std::ssize(records)},
+       {"n", rollouts.group},
+       {"max_new_tokens", rollouts.max_new_tokens},
+       {"plain", rollouts.style == PromptStyle::plain},
+       {"seed", o.seed}});
   const std::string path = o.out + "/rollouts.jsonl";
   std::vector<RolloutRecord> done;
   bool begun = false;

@@ -262,8 +262,17 @@ TEST_CASE("rl-select: rates, a manifest, and a run that was cut off goes on to t
     CHECK(read("manifest.json") == manifest);
     CHECK(read("kept.jsonl") == kept);
   }
-  run.seed = 220;
-  CHECK(thrown([&] { run_selection(run); }, Exit::wrong_input).find("give another out") != std::string::npos);
+  const auto refused = [&](const SelectionRun& other) {
+    return thrown([&] { run_selection(other); }, Exit::wrong_input).find("give another out") != std::string::npos;
+  };
+  SelectionRun other = run;
+  other.seed = 220;
+  CHECK(refused(other));
+  other = run, other.load.dtype = Dtype::bf16;
+  CHECK(refused(other));
+  std::filesystem::remove_all(lessons.path("start"));  // other weights at the same path
+  export_model(lessons.path("start"), *random_model(byte_config(), 2), loader_test::small_processor());
+  CHECK(refused(run));
 }
 
 }  // namespace ov::test
