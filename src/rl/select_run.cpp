@@ -15,6 +15,21 @@
 
 namespace ov::rl {
 
+namespace {
+
+// Of all weights, wherever each of them lies.
+std::uint64_t checksum_of(const Parameters& parameters) {
+  std::uint64_t sum = 0;
+  std::int64_t first = 0;
+  for (const Parameters::Entry& e : parameters.entries()) {
+    sum += tensor_checksum(e.parameter.value, first);
+    first += e.parameter.value.numel();
+  }
+  return sum;
+}
+
+}  // namespace
+
 Selection run_selection(const SelectionRun& o) {
   require_at_least(o.rollouts.group, 1, "rl.group");
   require_at_least(o.at_a_time, 1, "rl.prompts");
@@ -31,7 +46,7 @@ Selection run_selection(const SelectionRun& o) {
       {{"type", "rollouts"},
        {"model", o.model_dir},
        {"config", model_fingerprint(files.config)},
-       {"weights", hex16(tensor_checksum(model->parameters().values(), 0))},
+       {"weights", hex16(checksum_of(model->parameters()))},
        {"dtype", name_of(o.load.dtype)},
        {"numerics", cat(o.load.reference, ' ', o.load.hf_shift_bug, ' ', o.load.pre_norm_eps, ' ',
                         o.load.merger_norm_eps, ' ', o.load.segments)},
