@@ -2,6 +2,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
+#include <csignal>
 #include <cstdio>
 
 namespace {
@@ -31,6 +32,8 @@ REGISTER_LISTENER("count", 1, Count);
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A shell's background job, or nohup, leaves signals ignored, and so would every program that a test starts and stops.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_DFL);
   doctest::Context context(argc, argv);
   context.setOption("no-intro", true);
   const int result = context.run();
