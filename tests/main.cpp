@@ -32,7 +32,7 @@ REGISTER_LISTENER("count", 1, Count);
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A shell's background job, or nohup, leaves signals ignored, and so would every program that a test starts and stops.
+  // A shell's background job, or nohup, leaves signals ignored, and so would the programs that tests start and stop.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_DFL);
   doctest::Context context(argc, argv);
   context.setOption("no-intro", true);
