@@ -160,9 +160,10 @@ struct HostDevice::Memory {
   explicit Memory(std::size_t limit)
       : arena({.take = [this, limit](std::size_t bytes) -> void* {
                  if (bytes > limit - std::min(limit, held)) return nullptr;
-                 void* data = std::aligned_alloc(bytes < huge_page ? alignment : huge_page, bytes);
-                 if (data) held += bytes;
-                 if (data && bytes >= huge_page) want_huge_pages(data, bytes);
+                 void* data = nullptr;  // aligned_alloc would take whole multiples of the alignment alone
+                 if (::posix_memalign(&data, bytes < huge_page ? alignment : huge_page, bytes) != 0) return nullptr;
+                 held += bytes;
+                 if (bytes >= huge_page) want_huge_pages(data, bytes);
                  return data;
                },
                .give =
