@@ -7,8 +7,8 @@
 //
 // m and s are kept apart: a small loss would otherwise be the difference of two large numbers.
 //
-// Every normalisation (token mean, sample mean, micro-batch mean, policy gradients) is a choice of w and D made by
-// the data side. A row of weight 0 is skipped: its target is not read (-100 is fine), its token_loss and dz are 0.
+// Every normalisation (token mean, sample mean, policy gradients) is a choice of w and D by the data side. A row of
+// weight 0 is skipped: its target is not read, its token_loss and dz are 0. Backward, a target < 0 is no column's.
 //
 // logits z dz [N,V]; targets [N] i64; lse [N,2] holds m and s; lse, weights and token_loss [N], loss and dloss [1] are
 // f32 (f64 when z is f64). dz is overwritten.

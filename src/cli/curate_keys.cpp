@@ -4,8 +4,6 @@
 namespace ov::cli {
 
 std::vector<Key> curate_rows() {
-  const Allowed any;
-  const auto whole = [](std::int64_t v) { return Value(v); };
   return {
       {"shard", "", "", any, "embed concepts balance",
        "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},

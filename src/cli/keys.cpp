@@ -5,10 +5,6 @@
 namespace ov::cli {
 namespace {
 
-const Allowed any;
-
-Value whole(std::int64_t v) { return v; }
-
 // The verbs: name, operands, what it does, the function, and whether it shows what it was told before it works.
 std::vector<Command> commands() {
   return {

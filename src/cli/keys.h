@@ -5,6 +5,11 @@
 namespace ov::cli {
 
 const KeyTable& keys();
+
+// What the tables' rows are written with.
+inline const Allowed any;
+inline Value whole(std::int64_t v) { return v; }
+
 std::vector<Key> model_rows();   // the part of it in model_keys.cpp
 std::vector<Key> answer_rows();  // in answer_keys.cpp
 std::vector<Key> curate_rows();  // in curate_keys.cpp

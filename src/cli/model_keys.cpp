@@ -4,8 +4,6 @@
 namespace ov::cli {
 
 std::vector<Key> model_rows() {
-  const Allowed any;
-  const auto whole = [](std::int64_t v) { return Value(v); };
   return {
       // --- a model's description (configs/model/*.json); the defaults are the 4B model's
       {"vision.depth", "", whole(24), at_least(1), "merge plan pretrain", "blocks of the vision tower"},

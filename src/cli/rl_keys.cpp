@@ -2,14 +2,6 @@
 #include "cli/keys.h"
 
 namespace ov::cli {
-namespace {
-
-const Allowed any;
-
-Value whole(std::int64_t v) { return v; }
-
-}  // namespace
-
 std::vector<Key> rl_rows() {
   return {
       {"rl.data", "data", "", any, "rl rl-select",

@@ -236,7 +236,7 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
                             {"length", length},
                             {"stopped", stopped},
                             {"entropy", total(1) / tokens},
-                            {"staleness", 0},
+                            {"staleness", 0},  // in turns the sampler is the trainer, always
                             {"clip", total(2) / tokens},
                             {"dropped", total(3) / tokens},
                             {"flat_groups", static_cast<double>(flat_) / static_cast<double>(groups_.size())},

@@ -1,9 +1,5 @@
 #include "rl/select_run.h"
 
-#include <unistd.h>
-
-#include <filesystem>
-
 #include "base/hash.h"
 #include "base/io/directory_lock.h"
 #include "base/parallel.h"
@@ -15,28 +11,13 @@
 
 namespace ov::rl {
 
-namespace {
-
-// Of all weights, wherever each of them lies.
-std::uint64_t checksum_of(const Parameters& parameters) {
-  std::uint64_t sum = 0;
-  std::int64_t first = 0;
-  for (const Parameters::Entry& e : parameters.entries()) {
-    sum += tensor_checksum(e.parameter.value, first);
-    first += e.parameter.value.numel();
-  }
-  return sum;
-}
-
-}  // namespace
-
 Selection run_selection(const SelectionRun& o) {
   require_at_least(o.rollouts.group, 1, "rl.group");
   require_at_least(o.at_a_time, 1, "rl.prompts");
   const ModelFiles files = open_model_files(o.model_dir, o.load);
   const RecordFile file(o.records, o.image_dir, o.templates);
   const auto& records = file.records();
-  std::filesystem::create_directories(o.out);
+  make_directories(o.out);
   const DirectoryLock lock(o.out);
   const auto model = load_model(files.config, o.model_dir, o.load);
   RolloutOptions rollouts = o.rollouts;
@@ -46,7 +27,7 @@ Selection run_selection(const SelectionRun& o) {
       {{"type", "rollouts"},
        {"model", o.model_dir},
        {"config", model_fingerprint(files.config)},
-       {"weights", hex16(checksum_of(model->parameters()))},
+       {"weights", hex16(weights_checksum(model->parameters()))},
        {"dtype", name_of(o.load.dtype)},
        {"numerics", cat(o.load.reference, ' ', o.load.hf_shift_bug, ' ', o.load.pre_norm_eps, ' ',
                         o.load.merger_norm_eps, ' ', o.load.segments)},

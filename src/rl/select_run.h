@@ -1,6 +1,6 @@
 // A selection from a file to a directory: the `rl-select` verb.
 //
-//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "greedy"?}
+//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards"}
 //   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
 //   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
 //

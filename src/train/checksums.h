@@ -31,6 +31,17 @@ inline std::uint64_t tensor_checksum(const Tensor& t, std::int64_t first = 0) {
   return total;
 }
 
+// Of all weights of one rank, wherever each of them lies (Parameters::borrow).
+inline std::uint64_t weights_checksum(const Parameters& parameters) {
+  std::uint64_t sum = 0;
+  std::int64_t first = 0;
+  for (const auto& e : parameters.entries()) {
+    sum += tensor_checksum(e.parameter.value, first);
+    first += e.shape.numel();
+  }
+  return sum;
+}
+
 // Of a flat buffer of all parameters, or of those that are trained, from element `first` on, as part of the same buffer
 // of all tensor-parallel ranks together: theirs add up to the checksum of that.
 inline std::uint64_t whole_checksum(const Parameters& parameters, const Tensor& t, std::int64_t first, bool trained) {

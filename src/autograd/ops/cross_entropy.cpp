@@ -1,7 +1,7 @@
-#include "kernels/cross_entropy.h"
+#include "autograd/ops/cross_entropy.h"
 
 #include "autograd/ops.h"
-#include "autograd/registry.h"
+#include "kernels/cross_entropy.h"
 
 namespace ov {
 
@@ -17,20 +17,24 @@ CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tenso
                                   .weights = weights,
                                   .denominator = denominator});
 
-  const Var out = record({.op = Op::cross_entropy,
-                          .inputs = {logits},
-                          .outputs = {loss},
-                          .saved = {z, targets, weights, lse},
-                          .backward = [denominator](const Node& n, Grads& d) {
-                            kernels::cross_entropy_backward({.dlogits = d.in[0],
-                                                             .dloss = d.out[0],
-                                                             .logits = n.saved[0],
-                                                             .targets = n.saved[1],
-                                                             .weights = n.saved[2],
-                                                             .lse = n.saved[3],
-                                                             .denominator = denominator});
-                          }});
-  return {out, token_loss};
+  return {record_cross_entropy(Op::cross_entropy, logits, loss, targets, weights, lse, denominator), token_loss};
+}
+
+Var record_cross_entropy(Op op, const Var& logits, const Tensor& loss, const Tensor& targets, const Tensor& weights,
+                         const Tensor& lse, double denominator) {
+  return record({.op = op,
+                 .inputs = {logits},
+                 .outputs = {loss},
+                 .saved = {logits.value, targets, weights, lse},
+                 .backward = [denominator](const Node& n, Grads& d) {
+                   kernels::cross_entropy_backward({.dlogits = d.in[0],
+                                                    .dloss = d.out[0],
+                                                    .logits = n.saved[0],
+                                                    .targets = n.saved[1],
+                                                    .weights = n.saved[2],
+                                                    .lse = n.saved[3],
+                                                    .denominator = denominator});
+                 }});
 }
 
 extern const OpRow cross_entropy_row;

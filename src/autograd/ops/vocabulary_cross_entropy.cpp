@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "autograd/ops.h"
+#include "autograd/ops/cross_entropy.h"
 #include "autograd/registry.h"
 #include "base/math.h"
 #include "base/sum.h"
@@ -75,20 +76,9 @@ CrossEntropy vocabulary_cross_entropy(const Var& logits, const Tensor& targets, 
   });
   loss = joined_loss.to(device), token_loss = joined_ce.to(device), lse = joined_lse.to(device);
 
-  const Var out = record({.op = Op::vocabulary_cross_entropy,
-                          .inputs = {logits},
-                          .outputs = {loss},
-                          .saved = {z, Tensor::of(elsewhere, {N}, device), weights, lse},
-                          .backward = [denominator](const Node& n, Grads& d) {
-                            kernels::cross_entropy_backward({.dlogits = d.in[0],
-                                                             .dloss = d.out[0],
-                                                             .logits = n.saved[0],
-                                                             .targets = n.saved[1],
-                                                             .weights = n.saved[2],
-                                                             .lse = n.saved[3],
-                                                             .denominator = denominator});
-                          }});
-  return {out, token_loss};
+  return {record_cross_entropy(Op::vocabulary_cross_entropy, logits, loss, Tensor::of(elsewhere, {N}, device), weights,
+                               lse, denominator),
+          token_loss};
 }
 
 extern const OpRow vocabulary_cross_entropy_row;

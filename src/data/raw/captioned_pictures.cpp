@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "data/raw/drawn_records.h"
 #include "image/decode.h"
 
@@ -56,8 +57,7 @@ CaptionedPictures::CaptionedPictures(CaptionedOptions options, const Processor& 
 Sample CaptionedPictures::sample(std::int64_t index) const {
   const Conversation c = records_->read(index);
   const std::string_view caption = caption_of(c);
-  if (caption.find_first_not_of(" \t\r\n") == caption.npos)
-    reject(RejectReason::no_answer, c.where, ": no answer that could be a caption");
+  if (blank(caption)) reject(RejectReason::no_answer, c.where, ": no answer that could be a caption");
 
   Sample s;
   s.ids = clip_text(processor_.tokenizer(), caption, options_.eos, options_.max_tokens);
