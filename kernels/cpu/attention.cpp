@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "base/math.h"
-#include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/attention_keys.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/largest.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/cpu/widened.h"
 #include "kernels/table.h"
 
@@ -20,38 +22,28 @@ constexpr std::int64_t tile = 64;                // queries; no effect on the fo
 
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+// Of a thread, for one call. Nothing is cleared.
 template <class T>
-struct Scratch {
+class Scratch {
+ public:
   Scratch(std::int64_t D, std::int64_t rows)
-      : s(rows * block),
-        ds(rows * block),
-        k(block * D),
-        v(block * D),
-        dk(block * D),
-        dv(block * D),
-        q(rows * D),
-        o(rows * D),
-        top(rows),
-        total(rows),
-        shrink(rows),
-        key_columns(D),
-        value_columns(D) {}
-  std::vector<T> s, ds, k, v, dk, dv, q, o, top, total, shrink;
+      : key_columns(D),
+        value_columns(D),
+        seen(static_cast<std::size_t>(rows)),
+        memory_(2 * rows * (block + D + 3) + 4 * block * D) {
+    T* at = memory_.data();
+    const auto take = [&](std::int64_t n) { return std::exchange(at, at + n); };
+    s = take(rows * block), ds = take(rows * block);
+    k = take(block * D), v = take(block * D), dk = take(block * D), dv = take(block * D);
+    q = take(rows * D), o = take(rows * D), top = take(rows), total = take(rows), shrink = take(rows);
+  }
+  T *s, *ds, *k, *v, *dk, *dv, *q, *o, *top, *total, *shrink;
   KeyColumns<T> key_columns, value_columns;
-};
+  std::vector<std::int32_t> seen;
 
-// The largest of n numbers, n a multiple of 16, and `start`; a NaN among them is passed over.
-template <class T>
-T largest(const T* x, std::int64_t n, T start) {
-  using L = Lanes<T>;
-  L most = L::broadcast(&start);
-  for (std::int64_t i = 0; i < n; i += L::width) most = L::load(x + i).larger(most);
-  T lane[L::width];
-  most.store(lane);
-  for (std::int64_t step = L::width / 2; step; step /= 2)
-    for (std::int64_t k = 0; k < step; ++k) lane[k] = lane[k] > lane[k + step] ? lane[k] : lane[k + step];
-  return lane[0];
-}
+ private:
+  Lines<T> memory_;
+};
 
 // The query heads of one key head see the same keys, so their rows are worked on together: row r is query r / group of
 // head r % group. So many queries at a time:
@@ -62,28 +54,30 @@ std::int64_t queries_at_once(std::int64_t group) { return std::max<std::int64_t>
 // all rows: a row alone is a chain of operations that wait for each other.
 template <class T, class Visible>
 void softmax_block(std::int64_t rows, std::int64_t n, T scale, Visible&& visible, Scratch<T>& w) {
-  T *top = w.top.data(), *total = w.total.data(), *shrink = w.shrink.data();
-  // Whole vectors: beyond what is visible -inf, whose exponential is 0, and zeros at the end do not change a sum.
-  const auto row = [&](std::int64_t r) { return w.s.data() + r * block; };
-  const auto whole = [&](std::int64_t r) { return round_up(std::clamp<std::int64_t>(visible(r), 0, n), 16); };
+  T* __restrict top = w.top, * __restrict total = w.total, * __restrict shrink = w.shrink;
+  // By sixteen: beyond what is visible -inf, whose exponential is 0, and zeros at the end do not change a sum.
+  const auto row = [&](std::int64_t r) { return w.s + r * block; };
   for (std::int64_t r = 0; r < rows; ++r) {
     T* s = row(r);
-    const std::int64_t end = whole(r);
-    for (std::int64_t j = 0; j < end; ++j) s[j] *= scale;
-    std::fill(s + std::clamp<std::int64_t>(visible(r), 0, n), s + end, -std::numeric_limits<T>::infinity());
+    const std::int64_t seen = std::clamp<std::int64_t>(visible(r), 0, n), end = round_up(seen, 16);
+    w.seen[r] = static_cast<std::int32_t>(end);
+    by_sixteen(end, [&](std::int64_t j) { s[j] *= scale; });
+    std::fill(s + seen, s + end, -std::numeric_limits<T>::infinity());
     shrink[r] = top[r];
-    top[r] = largest(s, end, top[r]);
+    top[r] = largest(end, s, top[r]);
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     T* s = row(r);
-    const std::int64_t end = whole(r);
     const T most = top[r];
-    for (std::int64_t j = 0; j < end; ++j) s[j] = math::exp(s[j] - most);
+    by_sixteen(w.seen[r], [&](std::int64_t j) { s[j] = math::exp(s[j] - most); });
   }
-  for (std::int64_t r = 0; r < rows; ++r) shrink[r] = whole(r) > 0 ? math::exp(shrink[r] - top[r]) : T(1);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const T e = math::exp(shrink[r] - top[r]);
+    shrink[r] = w.seen[r] > 0 ? e : T(1);
+  }
   for (std::int64_t r = 0; r < rows; ++r) {
     T* s = row(r);
-    const std::int64_t end = whole(r);
+    const std::int64_t end = w.seen[r];
     total[r] = total[r] * shrink[r] + sum<T>(end, [&](std::int64_t j) { return s[j]; });
     std::fill(s + end, s + std::max(n, end), T(0));
   }
@@ -108,49 +102,57 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
 
   for (std::int64_t g = 0; g < group; ++g) {
     const HeadRows<T> q(a.q, kv_head * group + g);
-    for (std::int64_t i = 0; i < m; ++i) std::copy_n(q.row(t0 + i), D, w.q.data() + (i * group + g) * D);
+    for (std::int64_t i = 0; i < m; ++i) std::copy_n(q.row(t0 + i), D, w.q + (i * group + g) * D);
   }
-  std::fill_n(w.o.begin(), rows * D, T(0));
-  std::fill_n(w.top.begin(), rows, -std::numeric_limits<T>::infinity());
-  std::fill_n(w.total.begin(), rows, T(0));
+  std::fill_n(w.o, rows * D, T(0));
+  std::fill_n(w.top, rows, -std::numeric_limits<T>::infinity());
+  std::fill_n(w.total, rows, T(0));
   const std::int64_t end = keys.limit(first_query + m - 1);
   for (std::int64_t j0 = 0; j0 < end; j0 += block) {
     const std::int64_t n = std::min(block, end - j0);
-    const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k.data()), vb = key_block(keys, v, j0, n, D, w.v.data());
+    const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k), vb = key_block(keys, v, j0, n, D, w.v);
     if (rows < tile_rows) {
-      gemm_serial(rows, n, D, w.q.data(), D, one, kb.data, one, kb.stride, w.s.data(), block, false);
+      gemm_serial(rows, n, D, w.q, D, one, kb.data, one, kb.stride, w.s, block, false);
     } else {
-      const T* columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
-      gemm_serial(rows, round_up(n, Lanes<T>::width), D, w.q.data(), D, one, columns, block, one, w.s.data(), block,
-                  false);
+      const T* columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k);
+      gemm_serial(rows, round_up(n, Lanes<T>::width), D, w.q, D, one, columns, block, one, w.s, block, false);
     }
     softmax_block(
         rows, n, scale, [&](std::int64_t r) { return keys.limit(first_query + r / group) - j0; }, w);
     for (std::int64_t r = 0; r < rows; ++r) {
-      T* out = &w.o[static_cast<std::size_t>(r * D)];
-      for (std::int64_t d = 0; d < D; ++d) out[d] *= w.shrink[static_cast<std::size_t>(r)];
-      round_probabilities<T, P>(w.s.data() + r * block, n);
+      T* out = w.o + r * D;
+      const T shrink = w.shrink[r];
+      if (j0 > 0)
+        for (std::int64_t d = 0; d < D; ++d) out[d] *= shrink;
+      round_probabilities<T, P>(w.s + r * block, n);
     }
-    gemm_serial(rows, D, n, w.s.data(), block, one, vb.data, vb.stride, one, w.o.data(), D, true);
+    gemm_serial(rows, D, n, w.s, block, one, vb.data, vb.stride, one, w.o, D, true);
   }
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t t = t0 + r / group, head = kv_head * group + r % group;
-    const T total = w.total[static_cast<std::size_t>(r)], *from = &w.o[static_cast<std::size_t>(r * D)];
-    T* to = HeadRows<T>(a.o, head).row(t);
-    for (std::int64_t d = 0; d < D; ++d) to[d] = from[d] / total;
-    a.lse.device_row<T>(t)[head] = w.top[static_cast<std::size_t>(r)] + math::log(total);
+  for (std::int64_t r = 0; r < rows; ++r) w.shrink[r] = w.top[r] + math::log(w.total[r]);
+  for (std::int64_t g = 0; g < group; ++g) {
+    const std::int64_t head = kv_head * group + g;
+    const HeadRows<T> o(a.o, head);
+    for (std::int64_t i = 0; i < m; ++i) {
+      const std::int64_t r = i * group + g;
+      const T total = w.total[r], *from = w.o + r * D;
+      T* __restrict to = o.row(t0 + i);
+      for (std::int64_t d = 0; d < D; ++d) to[d] = from[d] / total;
+      a.lse.device_row<T>(t0 + i)[head] = w.shrink[r];
+    }
   }
 }
 
-bool covers_all_queries(const AttentionForward& a) {
+// Whether the table's rows own all queries (keys): nobody else clears those that are of no row.
+bool covers(const Tensor& segments, std::int64_t SegmentRow::*length, std::int64_t all) {
   std::int64_t covered = 0;
-  for (const SegmentRow& r : rows_of(a.segments)) covered += r.q_length;
-  return covered == a.q.dim(0);
+  for (const SegmentRow& r : rows_of(segments)) covered += r.*length;
+  return covered == all;
 }
 
 template <class T, class P = T>
 void forward(const AttentionForward& a) {
-  if (!covers_all_queries(a)) fill({.y = a.o, .value = 0}), fill({.y = a.lse, .value = 0});
+  if (!covers(a.segments, &SegmentRow::q_length, a.q.dim(0)))
+    fill({.y = a.o, .value = 0}), fill({.y = a.lse, .value = 0});
   struct Task {
     const SegmentRow* row;
     std::int64_t first_query;
@@ -162,7 +164,7 @@ void forward(const AttentionForward& a) {
     for (std::int64_t i = 0; i < r.q_length; i += queries_at_once(group)) tasks.push_back({&r, i});
 
   const auto n = static_cast<std::int64_t>(tasks.size());
-  parallel_ranges(n * K, 1, [&](std::int64_t begin, std::int64_t end) {
+  wide_ranges(n * K, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> scratch(a.q.dim(2), group * queries_at_once(group));
     for (std::int64_t i = begin; i < end; ++i) {
       const Task& task = tasks[static_cast<std::size_t>(i % n)];
@@ -171,7 +173,9 @@ void forward(const AttentionForward& a) {
   });
 }
 
-// The gradient of one query tile through one key block: adds to w.dk and w.dv (the block) and to dq.
+// The gradient of one query tile through one key block: adds to w.dk and w.dv (the block) and to dq. A block that the
+// diagonal cuts is worked on in strips of rows, without most of what nobody sees there: zeros, which add nothing to
+// sums that begin with zero.
 template <class T, class P>
 void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
                    std::int64_t j0, std::int64_t n, const HeadRows<T>& kb, const HeadRows<T>& vb, const T* delta,
@@ -181,30 +185,44 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
   const HeadRows<T> q(a.q, head), d_o(a.d_o, head), dq(a.dq, head);
   const std::int64_t one = 1;
   const T scale = T(a.scale);
+  const auto visible = [&](std::int64_t i) { return std::clamp<std::int64_t>(keys.limit(first_query + i) - j0, 0, n); };
+  const auto strips = [strip = visible(0) < n ? 2 * wide_rows : block](std::int64_t rows, auto&& f) {
+    for (std::int64_t r = 0; r < rows; r += strip) f(r, std::min(strip, rows - r));
+  };
 
-  const std::int64_t whole = round_up(n, Lanes<T>::width);
-  const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k.data());
-  const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v.data());
-  gemm_serial(m, whole, D, q.row(t0), q.stride, one, k_columns, block, one, w.s.data(), block, false);
-  gemm_serial(m, whole, D, d_o.row(t0), d_o.stride, one, v_columns, block, one, w.ds.data(), block, false);
+  const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k);
+  const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v);
+  strips(m, [&](std::int64_t i, std::int64_t rows) {
+    const std::int64_t seen = round_up(visible(i + rows - 1), 16);
+    gemm_serial(rows, seen, D, q.row(t0 + i), q.stride, one, k_columns, block, one, w.s + i * block, block, false);
+    gemm_serial(rows, seen, D, d_o.row(t0 + i), d_o.stride, one, v_columns, block, one, w.ds + i * block, block, false);
+  });
   for (std::int64_t i = 0; i < m; ++i) {
-    T *p = &w.s[static_cast<std::size_t>(i * block)], *ds = &w.ds[static_cast<std::size_t>(i * block)];
-    const std::int64_t visible = std::clamp<std::int64_t>(keys.limit(first_query + i) - j0, 0, n);
+    T* __restrict p = w.s + i * block, * __restrict ds = w.ds + i * block;
+    const std::int64_t seen = visible(i), end = round_up(seen, 16);
     const T lse = a.lse.device_row<T>(t0 + i)[head], di = delta[first_query + i];
-    const std::int64_t seen = round_up(visible, Lanes<T>::width);  // whole vectors; what is too much is cleared
-    for (std::int64_t j = 0; j < seen; ++j) p[j] = math::exp(p[j] * scale - lse);
-    for (std::int64_t j = 0; j < seen; ++j) ds[j] = p[j] * (ds[j] - di) * scale;
+    by_sixteen(end, [&](std::int64_t j) {
+      p[j] = math::exp(p[j] * scale - lse);
+      ds[j] = p[j] * (ds[j] - di) * scale;
+    });
     round_probabilities<T, P>(p, seen);
-    std::fill(p + visible, p + whole, T(0));
-    std::fill(ds + visible, ds + whole, T(0));
+    std::fill(p + seen, p + std::max(n, end), T(0));
+    std::fill(ds + seen, ds + std::max(n, end), T(0));
   }
-  gemm_serial(n, D, m, w.s.data(), one, block, d_o.row(t0), d_o.stride, one, w.dv.data(), D, true);
-  gemm_serial(n, D, m, w.ds.data(), one, block, q.row(t0), q.stride, one, w.dk.data(), D, true);
-  gemm_serial(m, D, n, w.ds.data(), block, one, kb.data, kb.stride, one, dq.row(t0), dq.stride, true);
+  strips(n, [&](std::int64_t j, std::int64_t rows) {  // the first queries do not see these keys
+    const std::int64_t i = std::clamp<std::int64_t>(keys.first_query(j0 + j) - first_query, 0, m);
+    gemm_serial(rows, D, m - i, w.s + i * block + j, one, block, d_o.row(t0 + i), d_o.stride, one, w.dv + j * D, D,
+                true);
+    gemm_serial(rows, D, m - i, w.ds + i * block + j, one, block, q.row(t0 + i), q.stride, one, w.dk + j * D, D, true);
+  });
+  strips(m, [&](std::int64_t i, std::int64_t rows) {
+    gemm_serial(rows, D, visible(i + rows - 1), w.ds + i * block, block, one, kb.data, kb.stride, one, dq.row(t0 + i),
+                dq.stride, true);
+  });
 }
 
 // All gradients of one row of the table through one key head, added in a fixed order: key blocks, then query heads,
-// then tiles.
+// then tiles. Clears the gradients of its own queries and keys first, where they are needed next.
 template <class T, class P>
 void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t kv_head, Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), group = a.q.dim(1) / a.k.dim(1), queries = keys.row.q_length;
@@ -212,24 +230,31 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
 
   std::vector<T> delta(static_cast<std::size_t>(group * queries));
   for (std::int64_t g = 0; g < group; ++g) {
-    const HeadRows<T> o(a.o, kv_head * group + g), d_o(a.d_o, kv_head * group + g);
-    for (std::int64_t i = 0; i < queries; ++i)
-      delta[static_cast<std::size_t>(g * queries + i)] =
-          dot<T>(D, o.row(keys.row.q_begin + i), d_o.row(keys.row.q_begin + i));
+    const HeadRows<T> o(a.o, kv_head * group + g), d_o(a.d_o, kv_head * group + g), dq(a.dq, kv_head * group + g);
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const std::int64_t t = keys.row.q_begin + i;
+      delta[static_cast<std::size_t>(g * queries + i)] = dot<T>(D, o.row(t), d_o.row(t));
+      std::fill_n(dq.row(t), D, T(0));
+    }
+  }
+  for (std::int64_t j = 0; j < keys.row.k_length; ++j) {
+    std::fill_n(dk.row(keys.row.k_begin + j), D, T(0));
+    std::fill_n(dv.row(keys.row.k_begin + j), D, T(0));
   }
   for (std::int64_t j0 = 0; j0 < keys.total && queries > 0; j0 += block) {
     const std::int64_t n = std::min(block, keys.total - j0);
-    const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k.data()), vb = key_block(keys, v, j0, n, D, w.v.data());
-    std::fill_n(w.dk.begin(), n * D, T(0));
-    std::fill_n(w.dv.begin(), n * D, T(0));
+    const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k), vb = key_block(keys, v, j0, n, D, w.v);
+    std::fill_n(w.dk, n * D, T(0));
+    std::fill_n(w.dv, n * D, T(0));
     for (std::int64_t g = 0; g < group; ++g)
       for (std::int64_t i = keys.first_query(j0) / tile * tile; i < queries; i += tile)
         backward_tile<T, P>(a, keys, i, kv_head * group + g, j0, n, kb, vb,
                             &delta[static_cast<std::size_t>(g * queries)], w);
     for (std::int64_t j = 0; j < n; ++j) {
-      T *to_k = dk.row(keys.position(j0 + j)), *to_v = dv.row(keys.position(j0 + j));
-      for (std::int64_t d = 0; d < D; ++d) to_k[d] += w.dk[static_cast<std::size_t>(j * D + d)];
-      for (std::int64_t d = 0; d < D; ++d) to_v[d] += w.dv[static_cast<std::size_t>(j * D + d)];
+      T* __restrict to_k = dk.row(keys.position(j0 + j)), * __restrict to_v = dv.row(keys.position(j0 + j));
+      const T *from_k = w.dk + j * D, *from_v = w.dv + j * D;
+      for (std::int64_t d = 0; d < D; ++d) to_k[d] += from_k[d];
+      for (std::int64_t d = 0; d < D; ++d) to_v[d] += from_v[d];
     }
   }
 }
@@ -237,7 +262,9 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
 // A prefix and its branches write to the same keys, so one task takes them all, for one key head.
 template <class T, class P = T>
 void backward(const AttentionBackward& a) {
-  for (const Tensor& d : {a.dq, a.dk, a.dv}) fill({.y = d, .value = 0});
+  if (!covers(a.segments, &SegmentRow::q_length, a.q.dim(0))) fill({.y = a.dq, .value = 0});
+  if (!covers(a.segments, &SegmentRow::k_length, a.k.dim(0)))
+    fill({.y = a.dk, .value = 0}), fill({.y = a.dv, .value = 0});
   const auto table = rows_of(a.segments);
   std::vector<std::vector<const SegmentRow*>> families(table.size());
   for (std::size_t i = 0; i < table.size(); ++i) {
@@ -245,7 +272,7 @@ void backward(const AttentionBackward& a) {
     families[r.prefix < 0 ? i : static_cast<std::size_t>(r.prefix)].push_back(&r);
   }
   const std::int64_t K = a.k.dim(1);
-  parallel_ranges(static_cast<std::int64_t>(families.size()) * K, 1, [&](std::int64_t begin, std::int64_t end) {
+  wide_ranges(static_cast<std::int64_t>(families.size()) * K, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> scratch(a.q.dim(2), tile);
     for (std::int64_t i = begin; i < end; ++i)
       for (const SegmentRow* r : families[static_cast<std::size_t>(i / K)])

@@ -2,6 +2,7 @@
 // of the prefix.
 #pragma once
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,6 +10,20 @@
 #include "kernels/cpu/gemm_tile.h"
 
 namespace ov::kernels::cpu {
+
+// Memory that begins with a line of the cache; what it holds is not set.
+template <class T>
+class Lines {
+ public:
+  explicit Lines(std::int64_t n) : lines_(new Line[static_cast<std::size_t>(n) * sizeof(T) / sizeof(Line) + 1]) {}
+  T* data() const { return lines_[0].x; }
+
+ private:
+  struct alignas(64) Line {
+    T x[64 / sizeof(T)];
+  };
+  std::unique_ptr<Line[]> lines_;
+};
 
 // One tensor's rows for one head: k_THD at head h, and so on.
 template <class T>

@@ -3,8 +3,9 @@
 #include <limits>
 
 #include "base/math.h"
-#include "base/parallel.h"
 #include "base/sum.h"
+#include "kernels/cpu/largest.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -18,15 +19,14 @@ void forward(const CrossEntropyForward& a) {
   const A* weights = a.weights.device_data<A>();
   A *token_loss = a.token_loss.device_data<A>(), *lse = a.lse.device_data<A>();
 
-  parallel_for(N, [&, V = V](std::int64_t n) {
+  wide_for(N, 1, [&, V = V](std::int64_t n) {
     token_loss[n] = lse[2 * n] = lse[2 * n + 1] = 0;
     if (weights[n] == 0) return;
     if (targets[n] < 0 || targets[n] >= V)
       input_error("cross_entropy: row ", n, " has weight ", weights[n], " and target ", targets[n], ", outside of [0, ",
                   V, ")");
     const T* z = a.logits.device_row<T>(n);
-    A top = -std::numeric_limits<A>::infinity();
-    for (std::int64_t v = 0; v < V; ++v) top = z[v] > top ? A(z[v]) : top;
+    const A top = largest(V, z, -std::numeric_limits<A>::infinity());
     lse[2 * n] = top;
     lse[2 * n + 1] = math::log(sum<A>(V, [&](std::int64_t v) { return math::exp(z[v] - top); }));
     token_loss[n] = lse[2 * n + 1] - (z[targets[n]] - top);
@@ -42,7 +42,7 @@ void backward(const CrossEntropyBackward& a) {
   const A *weights = a.weights.device_data<A>(), *lse = a.lse.device_data<A>();
   const A scale = a.denominator == 0 ? A(0) : a.dloss.device_data<A>()[0] / A(a.denominator);
 
-  parallel_for(N, [&, V = V](std::int64_t n) {
+  wide_for(N, 1, [&, V = V](std::int64_t n) {
     T* dz = a.dlogits.device_row<T>(n);
     const A w = weights[n] * scale;
     if (w == 0) {

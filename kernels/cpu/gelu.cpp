@@ -1,8 +1,8 @@
 #include "kernels/gelu.h"
 
 #include "base/math.h"
-#include "base/parallel.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -33,7 +33,7 @@ struct Quick {
 template <class T, class Form>
 void forward(const GeluForward& a) {
   const auto [N, F] = a.x.dims<2>();
-  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+  wide_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T* x = a.x.device_row<T>(n);
     T* y = a.y.device_row<T>(n);
     for (std::int64_t f = 0; f < F; ++f) y[f] = T(Form::curve(Accum<T>(x[f])));
@@ -43,7 +43,7 @@ void forward(const GeluForward& a) {
 template <class T, class Form>
 void backward(const GeluBackward& a) {
   const auto [N, F] = a.x.dims<2>();
-  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+  wide_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *dy = a.dy.device_row<T>(n), *x = a.x.device_row<T>(n);
     T* dx = a.dx.device_row<T>(n);
     for (std::int64_t f = 0; f < F; ++f) dx[f] = T(dy[f] * Form::slope(Accum<T>(x[f])));

@@ -7,9 +7,11 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && !defined(OV_PORTABLE)
 #define OV_GEMM_AVX2 1
+#define OV_WIDE __attribute__((target("avx512f")))  // only where wide_vectors() (gemm_wide.h) says that they are there
 #include <immintrin.h>
 #else
 #define OV_GEMM_AVX2 0
+#define OV_WIDE
 #endif
 
 // Loops over registers have to disappear, or the accumulators would live in memory.

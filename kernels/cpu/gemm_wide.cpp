@@ -6,7 +6,6 @@
 #include <utility>
 
 #if OV_GEMM_AVX2
-#define OV_WIDE __attribute__((target("avx512f")))
 #define OV_WIDE_INLINE inline __attribute__((always_inline, target("avx512f")))
 #endif
 

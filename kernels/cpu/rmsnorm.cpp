@@ -2,11 +2,11 @@
 
 #include <cmath>
 
-#include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
 #include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/row_sums.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -20,7 +20,7 @@ void forward(const RmsnormForward& a) {
   A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), y_rows(a.y);
 
-  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+  wide_for(N, grain(C), [&, C = C](std::int64_t n) {
     const T* x = x_rows[n];
     T* __restrict y = y_rows[n];
     const A r = 1 / std::sqrt(dot<A>(C, x, x) / A(C) + A(a.eps));
@@ -37,19 +37,23 @@ void backward(const RmsnormBackward& a) {
   const A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
 
-  if (a.dx)
-    parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+  // Both gradients in one pass over dy and x.
+  RowSums<A> sums(N, a.dw ? C : 0);
+  wide_for(sums.blocks(), grain(rows_in_block * C), [&, C = C](std::int64_t block) {
+    A* __restrict dw = sums.cleared(block);
+    for (std::int64_t n = sums.begin(block); n < sums.end(block); ++n) {
       const T *dy = dy_rows[n], *x = x_rows[n];
-      T* __restrict dx = dx_rows[n];
       const A r = rstd[n];
-      const A k = r * r / A(C) * sum<A>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
-      for (std::int64_t c = 0; c < C; ++c) dx[c] = T(r * (dy[c] * w[c] - x[c] * k));
-    });
-
-  if (a.dw)
-    add_sum_of_rows(N, C, a.dw.device_data<A>(), [&](std::int64_t n) {
-      return [dy = dy_rows[n], x = x_rows[n], r = rstd[n]](std::int64_t c) { return dy[c] * x[c] * r; };
-    });
+      if (a.dx) {
+        T* __restrict dx = dx_rows[n];
+        const A k = r * r / A(C) * sum<A>(C, [&](std::int64_t c) { return dy[c] * w[c] * x[c]; });
+        for (std::int64_t c = 0; c < C; ++c) dx[c] = T(r * (dy[c] * w[c] - x[c] * k));
+      }
+      if (a.dw)
+        for (std::int64_t c = 0; c < C; ++c) dw[c] += dy[c] * x[c] * r;
+    }
+  });
+  if (a.dw) sums.add_to(a.dw.device_data<A>(), 0, C);
 }
 
 }  // namespace

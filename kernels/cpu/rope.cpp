@@ -5,6 +5,7 @@
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
 #include "kernels/cpu/row_pointers.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -14,7 +15,7 @@ template <class T>
 void forward(const RopeForward& a) {
   const auto [L, H, D] = a.x.dims<3>();
   const RowPointers<T> xs(a.x), ys(a.y);
-  parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
+  wide_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const Accum<T>*cos = a.cos.device_row<Accum<T>>(t), *sin = a.sin.device_row<Accum<T>>(t);
     for (std::int64_t h = 0; h < H; ++h) {
       const T* x = xs[t * H + h];
@@ -56,7 +57,7 @@ void backward(const RopeBackward& a) {
   using A = Accum<T>;
   const auto [L, H, D] = a.x.dims<3>();
   const RowPointers<T> dys(a.dy), dxs(a.dx);
-  parallel_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
+  wide_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const A *cos = a.cos.device_row<A>(t), *sin = a.sin.device_row<A>(t);
     if (a.dx)
       for (std::int64_t h = 0; h < H; ++h) {

@@ -2,7 +2,9 @@
 
 #include "base/parallel.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/row_sums.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -71,10 +73,12 @@ void embedding_gradient(const EmbeddingBackward& a) {
 template <class T, class B>
 void add_arrays(const Add& a) {
   const auto [N, C] = a.y.dims<2>();
-  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
-    const T* x = a.a.device_row<T>(n);
-    const B* z = a.b.device_row<B>(n);
-    T* y = a.y.device_row<T>(n);
+  const RowPointers<T> xs(a.a), ys(a.y);
+  const RowPointers<B> zs(a.b);
+  wide_for(N, grain(C), [&, C = C](std::int64_t n) {
+    const T* x = xs[n];
+    const B* z = zs[n];
+    T* y = ys[n];
     for (std::int64_t c = 0; c < C; ++c) y[c] = T(x[c] + z[c]);
   });
 }

@@ -1,9 +1,9 @@
 #include "kernels/swiglu.h"
 
 #include "base/math.h"
-#include "base/parallel.h"
 #include "kernels/cpu/grain.h"
 #include "kernels/cpu/row_pointers.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -14,7 +14,7 @@ void forward(const SwigluForward& a) {
   using A = Accum<T>;
   const auto [N, F] = a.gate.dims<2>();
   const RowPointers<T> gates(a.gate), ups(a.up), ys(a.y);
-  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+  wide_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *gate = gates[n], *up = ups[n];
     T* __restrict y = ys[n];
     for (std::int64_t f = 0; f < F; ++f) y[f] = T(math::silu(A(gate[f])) * up[f]);
@@ -25,7 +25,7 @@ template <class T>
 void backward(const SwigluBackward& a) {
   using A = Accum<T>;
   const auto [N, F] = a.gate.dims<2>();
-  parallel_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
+  wide_for(N, grain(4 * F), [&, F = F](std::int64_t n) {
     const T *dy = a.dy.device_row<T>(n), *gate = a.gate.device_row<T>(n), *up = a.up.device_row<T>(n);
     if (a.dgate && a.dup) {  // one exponential an element for both: the usual case
       T* __restrict dgate = a.dgate.device_row<T>(n);
