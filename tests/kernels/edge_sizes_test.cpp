@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "base/parallel.h"
+#include "kernels/cpu/gemm_wide.h"
 #include "kernels/gelu.h"
 #include "kernels/gemm.h"
 #include "tests/kernels/edge_example.h"
@@ -83,6 +84,23 @@ TEST_CASE("every op has the same bits for any number of threads, in bf16 too") {
       }
     }
   set_threads(before);
+}
+
+TEST_CASE("every op has the same bits in 512-bit vectors, where this processor has them, and without") {
+  for (const OpRow* op : rows())
+    for (const Dtype dtype : {Dtype::f64, Dtype::f32, Dtype::bf16}) {
+      const int sizes = run(op->example, dtype, cpu(), -1, 0).sizes;
+      for (int which = std::min(0, sizes - 1); which < sizes; ++which)
+        for (const std::int64_t edge : {7, 16, 37, 257}) {
+          if (which < 0 && edge > 7) break;
+          const Run wide = run(op->example, dtype, cpu(), which, edge, test::Values::whole);
+          kernels::cpu::allow_wide_vectors(false);
+          const Run narrow = run(op->example, dtype, cpu(), which, edge, test::Values::whole);
+          kernels::cpu::allow_wide_vectors(true);
+          const bool same = wide.tensors == narrow.tensors;
+          CHECK_MESSAGE(same, op->name, " in ", name_of(dtype), ", size number ", which, " at ", edge);
+        }
+    }
 }
 
 TEST_CASE("the edge-size check finds an element left out, in either type and at every size") {
