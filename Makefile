@@ -5,6 +5,7 @@ ARCH     ?= -mavx2 -mfma
 SAN      ?=
 B        ?= build
 NVCC     ?= nvcc
+CLANG    ?= clang++
 JOBS     ?= $(shell nproc)
 
 # Everything is built by one recursive call, so that plain `make demo` uses all cores too.
@@ -13,9 +14,12 @@ build     = $(MAKE) --no-print-directory -j$(JOBS)
 # Same bits everywhere: no contraction, no fast-math (README, "Same bits").
 # Square roots need no errno: without it the loop over a row vectorises, and the bits are the same.
 FLAGS     = -std=c++20 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -g1 -Isrc -I. -MMD -MP
-# OPT= sets one level for all. Else: what computes is optimised most; tests compile in half the time without, and the bits are the same.
-level     = $(or $(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
-CXXFLAGS += $(FLAGS) $(level) $(ARCH) $(SAN)
+# OPT= sets one level for all, TEST_OPT= that of tests. Else: what computes is optimised most; tests compile in half the time without, and
+# the bits are the same.
+level     = $(or $(if $(filter tests/%,$<),$(TEST_OPT)),$(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
+# A check that throws ends its test either way; without a handler around each, tests compile in four fifths of the time.
+quick     = $(if $(filter tests/%,$<),-DDOCTEST_CONFIG_SUPER_FAST_ASSERTS)
+CXXFLAGS += $(FLAGS) $(level) $(quick) $(ARCH) $(SAN)
 LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
@@ -70,8 +74,8 @@ rl-demo:  ## reinforcement learning behind make demo: selection, chains rewarded
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
-test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits
-	@sh tests/tools/bits.sh "$(MAKE)"
+test-bits:  ## -O1 and -O3, g++ and clang++, AVX2 and portable give the same bits (BUILDS=all: each change alone)
+	@sh tests/tools/bits.sh "$(MAKE)" $(BUILDS)
 demo-check:  ## the recipe at its smallest: undisturbed, on one core, killed again and again: the same bits
 	@$(build) $(B)/onevision
 	@sh tests/tools/demo_check.sh $(B)
@@ -93,9 +97,21 @@ READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_t
 READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% kernels/%,$(LIB_SRC))
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
-asan-readers:  ## what reads files and messages under the address and undefined-behaviour sanitizers
-	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(B)/asan/reader-tests
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/reader-tests
+# clang++ instruments in two thirds of g++'s time; tests themselves need no optimisation.
+asan-readers: deps-fuzz  ## what reads files and messages under the address and undefined-behaviour sanitizers
+	@$(build) B=$(B)/asan-readers CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" \
+	  $(B)/asan-readers/reader-tests
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests
+# These need the simulated GPU too.
+DEVICE_TESTS := tests/train/contrastive_test.cpp tests/train/pretrain_vision_test.cpp
+# What threads share: the pool, the loaders, a training step. Linked without what runs, serves or judges a whole program.
+THREAD_TESTS := tests/main.cpp $(filter-out $(DEVICE_TESTS),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
+THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate math cli eval),$(LIB_SRC))
+$(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/obj/%.o)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+tsan-threads: deps-fuzz  ## the pool, the loaders and training under the thread sanitizer
+	@$(build) B=$(B)/tsan-threads CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN=-fsanitize=thread $(B)/tsan-threads/thread-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
@@ -107,7 +123,7 @@ ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which i
 FUZZ_SECONDS ?= 30
 FUZZ_SAN  = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30), TARGETS= some of them
-	@$(build) B=$(B)/fuzz CXX=clang++ OPT=-O1 SAN="$(FUZZ_SAN)" $(B)/fuzz/fuzz
+	@$(build) B=$(B)/fuzz CXX="$(CLANG)" OPT=-O1 SAN="$(FUZZ_SAN)" $(B)/fuzz/fuzz
 	@set -e; for t in $(or $(TARGETS),$$($(B)/fuzz/fuzz list)); do mkdir -p $(B)/fuzz/found/$$t; echo "  fuzz $$t"; \
 	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
 	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
@@ -164,6 +180,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo rl-demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
+.PHONY: all always demo rl-demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan tsan-threads bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(sort $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(BITS_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)) $(B)/obj/src/cli/main.d

@@ -29,9 +29,9 @@ TEST_CASE("math: the same number in other words") {
                                                       {"$12$", "12"},
                                                       {"\\boxed{7}", "7"},
                                                       {"9\\%", "9"}};
-  for (const auto& [a, b] : same) {
-    INFO(a, " ", b);
-    CHECK(compare(a, b, Level::whole) == Verdict::equal);
+  for (const auto& pair : same) {
+    INFO(pair.first, " ", pair.second);
+    CHECK(compare(pair.first, pair.second, Level::whole) == Verdict::equal);
   }
 }
 
@@ -40,9 +40,9 @@ TEST_CASE("math: other numbers, other brackets, other letters") {
       {"1/2", "1/3"},     {"\\sqrt{2}", "\\sqrt{3}"}, {"2\\pi", "6"}, {"(1,2)", "[1,2]"},
       {"(1,2)", "(2,1)"}, {"(1,2]", "[1,2]"},         {"x", "y"},     {"\\{1,1\\}", "\\{1,2\\}"},
       {"3", "1 and 2"},   {"0.3333", "1/3"},          {"x^2", "x^3"}};
-  for (const auto& [a, b] : different) {
-    INFO(a, " ", b);
-    CHECK(compare(a, b, Level::whole) == Verdict::different);
+  for (const auto& pair : different) {
+    INFO(pair.first, " ", pair.second);
+    CHECK(compare(pair.first, pair.second, Level::whole) == Verdict::different);
   }
 }
 

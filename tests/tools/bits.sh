@@ -3,10 +3,11 @@
 # compiler, optimisation, instruction set. All must print the same lines; the first that differs is named. A build that
 # is wrong on purpose must be noticed.
 #
-#   sh tests/tools/bits.sh MAKE        exit 0 all alike, 1 not
+#   sh tests/tools/bits.sh MAKE        g++ -O3 AVX2 against clang++ -O3 AVX2 and g++ -O1 without; exit 0 all alike, 1 not
+#   sh tests/tools/bits.sh MAKE all    also with one of these changed at a time
 #
 # Last line: "N passed, N failed".
-make=${1:?usage: bits.sh MAKE}
+make=${1:?usage: bits.sh MAKE [all]}
 out=build/bits-output
 jobs=$(nproc 2>/dev/null || echo 1)
 passed=0 failed=0
@@ -51,9 +52,12 @@ build() {
 }
 
 dir=build build "g++ -O3 AVX2" CXX=g++ OPT=-O3
-dir=build/gcc-O1 build "g++ -O1 AVX2" CXX=g++ OPT=-O1
 dir=build/clang build "clang++ -O3 AVX2" CXX=clang++ OPT=-O3
-dir=build/portable build "g++ -O2 without AVX2" CXX=g++ OPT=-O2 ARCH=
+dir=build/portable build "g++ -O1 without AVX2" CXX=g++ OPT=-O1 ARCH=
+if [ "${2-}" = all ]; then
+  dir=build/gcc-O1 build "g++ -O1 AVX2" CXX=g++ OPT=-O1
+  dir=build/portable-O2 build "g++ -O2 without AVX2" CXX=g++ OPT=-O2 ARCH=
+fi
 
 # The twins: the reference with one file compiled so that products and sums may be contracted or reordered.
 for flags in -ffp-contract=fast -ffast-math; do

@@ -58,7 +58,7 @@ run_part() {
     math) make -s test-math ;;
     tsan) make -s tsan ;;
     asan) make -s asan ;;
-    bits) make -s test-bits ;;
+    bits) make -s test-bits BUILDS=all ;;
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
