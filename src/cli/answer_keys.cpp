@@ -32,6 +32,10 @@ std::vector<Key> answer_rows() {
       {"engine.share", "", true, any, "batch serve",
        "equal beginnings of prompts are computed once; no effect on answers"},
       {"chat.url", "url", "", any, "chat", "server to talk to, http://host:port/v1; empty: the model of --model"},
+      {"eval.url", "url", "", any, "eval",
+       "server that answers public tasks, http://host:port/v1; empty: the model of --model"},
+      {"eval.at_once", "", whole(32), Allowed(1, 4096), "eval", "questions of public tasks that are asked at once"},
+      {"eval.split", "", "", any, "eval", "of a public task's directory with several: test, validation ..."},
       {"batch.fail_fast", "", false, any, "batch", "end at the first line that cannot be answered"},
 
       // --- requests in the OpenAI API's form
@@ -43,10 +47,10 @@ std::vector<Key> answer_rows() {
        "directory below which file: pictures may lie; empty: none"},
       {"serve.allow_remote_images", "", false, any, "chat batch serve",
        "fetch http: and https: pictures from public addresses"},
-      {"serve.name", "name", "llava-ov-1.5-8b", any, "chat batch serve", "of the model, as clients see it"},
+      {"serve.name", "name", "llava-ov-1.5-8b", any, "chat batch serve eval", "of the model, as clients see it"},
       {"serve.host", "host", "127.0.0.1", any, "serve", "address to listen on"},
       {"serve.port", "port", whole(8080), Allowed(0, 65535), "serve", "port to listen on; 0: any that is free"},
-      {"serve.api_key", "api_key", "", any, "chat serve", "key that clients must send; empty: none"},
+      {"serve.api_key", "api_key", "", any, "chat serve eval", "key that clients must send; empty: none"},
       {"serve.api_key_file", "", "", any, "serve", "file that holds it"},
       {"serve.connections", "", whole(128), Allowed(1, 4096), "serve", "clients that are served at once"},
       {"serve.max_body_mb", "", whole(512), Allowed(1, 1 << 20), "serve", "megabytes of a request"},

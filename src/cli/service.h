@@ -14,7 +14,7 @@ struct ServedModel {
         processor(files.processor.with_limits(picture_options(config))),
         stop(read_stop_ids(directory, processor.stop_ids(), files.config.text.vocabulary)),
         model(load_model(files.config, directory, load_options(config))),
-        service{.model = *model,
+        service{.config = files.config,
                 .processor = processor,
                 .stop = stop,
                 .otherwise = read_sampling(directory),

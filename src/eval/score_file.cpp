@@ -64,13 +64,6 @@ std::vector<Place> read_places(const std::string& path) {
   return out;
 }
 
-std::string time_stamp() {
-  const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y%m%d_%H%M%S", std::localtime(&now));
-  return text;
-}
-
 // Their names: "metric,filter" and "metric_stderr,filter", "N/A" where there is no standard error.
 Json as_lmms(const std::string& task, const std::string& filter, const Json& metrics) {
   Json out = Json::object({{"alias", task}});
@@ -138,32 +131,54 @@ std::string compare_text(const Json& c) {
   return out.str();
 }
 
+std::string time_stamp() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d_%H%M%S", std::localtime(&now));
+  return text;
+}
+
+Json results_json(const std::vector<ScoredTask>& tasks, Compat compat) {
+  Json results = Json::object(), groups = Json::object(), configs = Json::object(), versions = Json::object(),
+       shots = Json::object(), samples = Json::object(), full = Json::object();
+  for (const ScoredTask& t : tasks) {
+    const Json metrics = t.task->metrics(t.lines, compat);
+    const std::size_t n = t.lines.size();
+    results.set(t.name, as_lmms(t.name, t.task->filter ? "flexible-extract" : "none", metrics));
+    groups.set(t.name, Json::array());
+    configs.set(t.name, Json::object({{"task", t.name}, {"scorer", t.task->name}}));
+    versions.set(t.name, "Yaml");
+    shots.set(t.name, 0);
+    samples.set(t.name, Json::object({{"original", t.of ? static_cast<std::size_t>(t.of) : n}, {"effective", n}}));
+    full.set(t.name, Json::object({{"metrics", metrics},
+                                   {"errors", lines_with(t.lines, "error")},
+                                   {"asked_judge", lines_with(t.lines, "asks_judge")},
+                                   {"failed", lines_with(t.lines, "failed")}}));
+  }
+  return Json::object({{"results", results},
+                       {"group_subtasks", groups},
+                       {"configs", configs},
+                       {"versions", versions},
+                       {"n-shot", shots},
+                       {"n-samples", samples},
+                       {"compat", compat == Compat::lmms ? "lmms-0.7.3" : "fixed"},
+                       {"tasks", full},
+                       {"git_hash", revision()}});
+}
+
 Json score_file(const ScoreFileOptions& options) {
-  const Task& task = task_named(options.task);
-  Lines lines;
+  ScoredTask scored{.name = options.task, .task = &task_named(options.task), .lines = {}};
+  Lines& lines = scored.lines;
   std::string written;
   for (const Place& place : read_places(options.file)) {
     try {
       if (!place.line.is_object()) input_error("expected an object, found ", kind_name(place.line.kind()));
-      lines.push_back(score_line(task, in_our_words(place.line), options.compat));
+      lines.push_back(score_line(*scored.task, in_our_words(place.line), options.compat));
     } catch (const Error& e) { throw Error(e.exit(), cat(place.where, ": ", e.what())); }
     written += lines.back().dump() + "\n";
   }
   if (lines.empty()) input_error(options.file, ": expected at least one case, found none");
-  const Json metrics = task.metrics(lines, options.compat);
-  const std::string filter = task.filter ? "flexible-extract" : "none";
-  Json results = Json::object(
-      {{"results", Json::object({{options.task, as_lmms(options.task, filter, metrics)}})},
-       {"n-samples",
-        Json::object({{options.task, Json::object({{"original", lines.size()}, {"effective", lines.size()}})}})},
-       {"n-shot", Json::object({{options.task, 0}})},
-       {"configs", Json::object({{options.task, Json::object({{"task", options.task}})}})},
-       {"compat", options.compat == Compat::lmms ? "lmms-0.7.3" : "fixed"},
-       {"task", options.task},
-       {"metrics", metrics},
-       {"errors", lines_with(lines, "error")},
-       {"asked_judge", lines_with(lines, "asks_judge")},
-       {"revision", revision()}});
+  Json results = results_json({scored}, options.compat);
   if (!options.compare.empty())
     results.set("compare", compare_runs(lines, read_lines(options.compare), options.compare));
 
@@ -177,9 +192,6 @@ Json score_file(const ScoreFileOptions& options) {
 
 std::string score_text(const Json& results) {
   std::ostringstream table;
-  table << std::left << std::setw(44) << (results.at("task").as_string() + ", " + results.at("compat").as_string())
-        << std::right << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n"
-        << "\n";
   const auto cell = [](const Json* v) -> std::string {
     if (!v) return "";
     if (!v->is_number()) return v->is_string() ? v->as_string() : v->dump();
@@ -197,10 +209,18 @@ std::string score_text(const Json& results) {
       table << std::left << std::setw(44) << name << std::right << std::setw(12) << cell(value) << std::setw(12)
             << cell(metric.find("stderr")) << std::setw(8) << cell(metric.find("n")) << "\n";
   };
-  for (const auto& [name, metric] : results.at("metrics").members()) row(name, metric);
-  for (const char* key : {"errors", "asked_judge"})
-    if (const auto n = results.at(key).as_int(); n > 0)
-      table << key << ": " << n << (key[0] == 'e' ? " lines, counted as wrong\n" : " lines, not scored\n");
+  constexpr std::pair<const char*, const char*> counted[] = {
+      {"errors", "lines, counted as wrong"},
+      {"asked_judge", "lines, not scored"},
+      {"failed", "requests got no answer; they count as empty replies"}};
+  for (const auto& [task, full] : results.at("tasks").members()) {
+    table << std::left << std::setw(44) << (task + ", " + results.at("compat").as_string()) << std::right
+          << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n"
+          << "\n";
+    for (const auto& [name, metric] : full.at("metrics").members()) row(name, metric);
+    for (const auto& [key, words] : counted)
+      if (const auto n = full.at(key).as_int(); n > 0) table << key << ": " << n << " " << words << "\n";
+  }
   if (const Json* compare = results.find("compare")) table << compare_text(*compare);
   return table.str();
 }

@@ -6,9 +6,8 @@
 //
 //   OUT                 the same lines with what scoring adds. A directory: <date>_samples_<task>.jsonl in it
 //   OUT.results.json    metrics as lmms-eval writes them: {"results": {task: {"metric,filter", ...}}, "n-samples",
-//   <date>_results.json ...}, and in full under "metrics", with the rules ("compat") that were used, the
-//                       lines at which their code raises ("errors", scored as wrong) and those that only a judge could
-//                       score ("asked_judge", not scored)
+//   <date>_results.json ...}, and in full under "tasks", with the lines at which their code raises ("errors", scored as
+//                       wrong) and those that only a judge could score ("asked_judge", not scored); "compat": the rules
 #pragma once
 #include <string>
 
@@ -21,6 +20,18 @@ struct ScoreFileOptions {
   std::string compare = {};  // lines of another run, scored; empty: none
   public_tasks::Compat compat = public_tasks::Compat::lmms;
 };
+
+// A task that was scored: what its lines came to, under the name that the results have.
+struct ScoredTask {
+  std::string name;
+  const public_tasks::Task* task = nullptr;
+  public_tasks::Lines lines;
+  std::int64_t of = 0;  // documents that there were; 0: as many as lines
+};
+// As lmms-eval has it: {"results": {name: {"metric,filter" ...}}, "n-samples", "configs", ...}, and under "tasks" for
+// each name {"metrics", "errors", "asked_judge", "failed"} in full.
+Json results_json(const std::vector<ScoredTask>& tasks, public_tasks::Compat compat);
+std::string time_stamp();  // of this second, as result files are named
 
 // What the results file holds. Throws input_error that names file and line: no JSON, a field that the task needs.
 Json score_file(const ScoreFileOptions& options);

@@ -132,9 +132,8 @@ void read_sampling(const Service& s, const Fields& f, Asked& a) {
     for (const auto& [key, value] : bias->members()) {
       const bool digits = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == key.npos;
       const std::int64_t id = digits ? std::stoll(key) : -1;
-      if (id < 0 || id >= s.model.config().text.vocabulary || !value.is_number() ||
-          !(std::abs(value.as_double()) <= 100))
-        wrong("logit_bias", cat("logit_bias: expected ids below ", s.model.config().text.vocabulary,
+      if (id < 0 || id >= s.config.text.vocabulary || !value.is_number() || !(std::abs(value.as_double()) <= 100))
+        wrong("logit_bias", cat("logit_bias: expected ids below ", s.config.text.vocabulary,
                                 " with numbers from -100 to 100, found ", shown(key, 20), ": ", value.shown(20)));
       o.logit_bias.emplace_back(id, value.as_double());
     }
@@ -164,7 +163,7 @@ void read_sampling(const Service& s, const Fields& f, Asked& a) {
 // How long the answer may be: what is asked, else what is usual; prompt and answer fit the context.
 void read_length(const Service& s, const Fields& f, std::int64_t least, std::int64_t otherwise, Asked& a) {
   const char* key = f.find("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
-  const std::int64_t context = s.model.config().text.max_positions;
+  const std::int64_t context = s.config.text.max_positions;
   std::int64_t longest = 0;
   for (const auto& p : a.prompts) longest = std::max<std::int64_t>(longest, std::ssize(p));
   a.max_tokens = f.integer(key, std::min(otherwise, std::max<std::int64_t>(1, context - longest)), least, INT64_MAX);
@@ -189,6 +188,15 @@ Json ApiError::json() const {
 }
 
 Json parse_body(const std::string& body) {
+  // A value takes two bytes to write and a hundred to keep: a body of brackets would be fifty times as large here.
+  constexpr std::size_t most = std::size_t{1} << 19;
+  std::size_t values = 0;
+  for (std::size_t i = 0; i < body.size(); ++i) {
+    if (body[i] == '"')
+      for (++i; i < body.size() && body[i] != '"'; ++i) i += body[i] == '\\';
+    else values += body[i] == ',' || body[i] == '[' || body[i] == '{';
+  }
+  if (values > most) wrong("", cat("body: more than ", most, " values"));
   Json json;
   try {
     json = Json::parse(body, "body");
@@ -212,20 +220,29 @@ Asked read_chat(const Service& s, const Json& body) {
   if (std::ssize(talk.urls) > s.max_images)
     wrong("messages",
           cat("messages: ", talk.urls.size(), " pictures, more than ", s.max_images, " (serve.max_images)"));
-  if (!talk.urls.empty() && !s.model.config().has_tower) wrong("messages", "messages: this model reads no pictures");
+  if (!talk.urls.empty() && !s.config.has_tower) wrong("messages", "messages: this model reads no pictures");
   PixelLimits limits;
   if (const Json* kwargs = f.object("mm_processor_kwargs")) {
     const Fields k(*kwargs);
-    if (k.find("min_pixels")) limits.min_pixels = k.integer("min_pixels", 1, 1, INT64_MAX);
-    if (k.find("max_pixels")) limits.max_pixels = k.integer("max_pixels", 1, 1, INT64_MAX);
+    // More than the context could hold is never made: an area to reach would be memory to fill.
+    const std::int64_t side = s.processor.images().factor();
+    const std::int64_t most = side * side * s.config.text.max_positions;
+    if (k.find("min_pixels")) limits.min_pixels = k.integer("min_pixels", 1, 1, most);
+    if (k.find("max_pixels")) limits.max_pixels = std::min(most, k.integer("max_pixels", 1, 1, INT64_MAX));
   }
   try {
     const ProcessorConfig images = s.processor.with_limits(limits).images();
     std::vector<std::int64_t> tokens;
+    std::int64_t all = 0;
     for (const std::string& url : talk.urls) {
       const Patches p = named_patches(picture_at(url, s.media), images, cat("picture ", a.pictures.size() + 1));
       a.pictures.push_back({.pixel_values = p.pixel_values, .grid = {p.grid[0], p.grid[1], p.grid[2]}});
       tokens.push_back(p.pixel_values.dim(0) / (images.merge * images.merge));
+      if ((all += tokens.back()) > s.config.text.max_positions)
+        throw ApiError(
+            400,
+            cat("pictures of ", all, " tokens and more are more than the context of ", s.config.text.max_positions),
+            "messages", "context_length_exceeded");
     }
     a.prompts = {encode_chat(s.processor.tokenizer(), talk.messages, tokens, chat_options(s, f))};
   } catch (const ov::Error& e) { throw ApiError(e.exit() == Exit::wrong_input ? 400 : 500, e.what(), "messages"); }
@@ -247,8 +264,8 @@ Asked read_completion(const Service& s, const Json& body) {
     if (item.is_string()) return s.processor.tokenizer().encode(item.as_string());
     std::vector<std::int64_t> ids;
     for (const Json& id : item.is_array() ? item.items() : std::vector<Json>{Json()}) {
-      if (!id.is_integer() || id.as_int() < 0 || id.as_int() >= s.model.config().text.vocabulary)
-        wrong("prompt", cat("prompt: expected a text, ids below ", s.model.config().text.vocabulary,
+      if (!id.is_integer() || id.as_int() < 0 || id.as_int() >= s.config.text.vocabulary)
+        wrong("prompt", cat("prompt: expected a text, ids below ", s.config.text.vocabulary,
                             ", or a list of them, found ", id.shown(40)));
       ids.push_back(id.as_int());
     }

@@ -21,7 +21,7 @@ struct ApiError : std::runtime_error {
 
 // What stands behind all requests.
 struct Service {
-  const Onevision& model;
+  const ModelConfig& config;  // of the model
   const Processor& processor;
   std::vector<std::int64_t> stop;        // ids that end an answer
   Sampling otherwise = {};               // where a request does not say

@@ -1,9 +1,12 @@
 #include "serve/chat.h"
 
+#include "base/base64.h"
 #include "base/io/file.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "serve/askers.h"
 #include "serve/http.h"
+#include "serve/sse.h"
 
 namespace ov::serve {
 namespace {
@@ -18,10 +21,8 @@ Json without_last(const Json& list) {
 }
 
 // One event of a stream; true when the stream goes on.
-bool take_event(const std::string& line, const std::function<bool(const std::string&)>& piece, std::string& reason) {
-  if (line.compare(0, 5, "data:") != 0) return true;
-  const std::string_view text = trimmed(std::string_view(line).substr(5));
-  if (text == "[DONE]") return true;
+bool take_event(std::string_view text, const std::function<bool(const std::string&)>& piece, std::string& reason) {
+  if (trimmed(text) == "[DONE]") return true;
   const Json event = Json::parse(text, "the server's event");
   if (const Json* error = event.find("error"))
     input_error("the server: ", error->is_object() ? error->at("message").shown(400) : error->shown(400));
@@ -53,12 +54,9 @@ Speaker speaker_here(const Service& service, Engine& engine) {
 }
 
 Speaker speaker_at(const std::string& url, const std::string& api_key) {
-  const std::size_t host = url.find("://"), path = host == url.npos ? url.npos : url.find('/', host + 3);
-  if (host == url.npos) input_error("chat.url: expected http://host:port/v1, found ", shown(url));
-  std::string base = path == url.npos ? "/v1" : url.substr(path);
-  while (!base.empty() && base.back() == '/') base.pop_back();
+  const Address at = address_of(url, "chat.url");
   return
-      [origin = url.substr(0, path), base, api_key](Json body, const std::function<bool(const std::string&)>& piece) {
+      [origin = at.origin, base = at.base, api_key](Json body, const std::function<bool(const std::string&)>& piece) {
         body.set("stream", true);
         if (!body.find("model")) body.set("model", "default");
         httplib::Client client(origin);
@@ -69,22 +67,23 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
         if (!api_key.empty()) request.headers.emplace("Authorization", "Bearer " + api_key);
         int status = 0;
         bool left = false;
-        std::string held, reason;
+        std::string refusal, reason;
         std::exception_ptr error;
+        EventReader events;
+        const auto take = [&](std::string_view event) { return take_event(event, piece, reason) || !(left = true); };
         request.response_handler = [&](const httplib::Response& r) { return status = r.status, true; };
         request.content_receiver = [&](const char* data, std::size_t n, std::uint64_t, std::uint64_t) {
-          held.append(data, n);
+          if (status != 200) return refusal.append(data, n), refusal.size() < 1u << 20;
           try {
-            for (std::size_t end; status == 200 && (end = held.find('\n')) != held.npos; held.erase(0, end + 1))
-              if (!take_event(held.substr(0, end), piece, reason)) return left = true, false;
+            return events.add({data, n}, take);
           } catch (...) { return error = std::current_exception(), false; }
-          return held.size() < (1u << 24);
         };
         const auto result = client.send(request);
+        if (!error && !left && status == 200) events.end(take);
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
         if (status == 0) input_error("cannot reach ", origin, ": ", to_string(result.error()));
-        if (status != 200) input_error("the server answers ", status, ": ", shown(held, 400));
+        if (status != 200) input_error("the server answers ", status, ": ", shown(refusal, 400));
         return reason;
       };
 }

@@ -22,8 +22,4 @@ struct MediaOptions {
 // Throws input_error.
 Image picture_at(const std::string& url, const MediaOptions& options);
 
-// RFC 4648, padding optional. Throws input_error.
-std::string from_base64(std::string_view text);
-std::string to_base64(std::string_view bytes);
-
 }  // namespace ov::serve

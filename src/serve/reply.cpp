@@ -141,7 +141,7 @@ Reply::Costs Reply::costs() const {
   Costs costs;
   for (const auto& p : asked_.prompts) {
     costs.prompt_tokens += std::ssize(p);
-    costs.image_tokens += std::count(p.begin(), p.end(), service_.model.config().image_token);
+    costs.image_tokens += std::count(p.begin(), p.end(), service_.config.image_token);
   }
   const std::lock_guard hold(state_->lock);
   for (const Choice& c : state_->choices) {

@@ -1,5 +1,6 @@
 #include "serve/server.h"
 
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -14,7 +15,9 @@
 #include "serve/bodies.h"
 #include "serve/http.h"
 #include "serve/metrics.h"
+#include "serve/page.h"
 #include "serve/reply.h"
+#include "serve/sse.h"
 
 namespace ov::serve {
 namespace {
@@ -92,7 +95,7 @@ struct Server::Inside {
   }
 
   void check_key(const httplib::Request& req) {
-    if (options.api_key.empty() || req.method == "OPTIONS" || req.path == "/health") return;
+    if (options.api_key.empty() || req.method == "OPTIONS" || req.path == "/health" || req.path == "/") return;
     if (!same_secret(req.get_header_value("Authorization"), "Bearer " + options.api_key))
       throw ApiError(401, "a wrong API key, or none: expected 'Authorization: Bearer KEY'", "", "invalid_api_key");
   }
@@ -102,11 +105,12 @@ struct Server::Inside {
                          {"object", "model"},
                          {"created", started},
                          {"owned_by", "onevision"},
-                         {"max_model_len", service.model.config().text.max_positions}});
+                         {"max_model_len", service.config.text.max_positions}});
   }
 
   void get(const httplib::Request& req, httplib::Response& res) {
     const std::string path = without_version(req.path);
+    if (path == "/") return res.set_content(page, "text/html; charset=utf-8");
     if (path == "/health")
       return answer(res, Json::object({{"status", draining ? "draining" : "ok"}}), draining ? 503 : 200);
     if (path == "/models")
@@ -147,16 +151,17 @@ struct Server::Inside {
       if (!body.find("messages") && (!prompt || !prompt->is_string()))
         throw ApiError(400, "prompt: expected a text", "prompt");
       const auto ids = tokenizer.encode(body.find("messages") ? rendered(service, body) : prompt->as_string());
-      return answer(res, Json::object({{"tokens", ids},
-                                       {"count", ids.size()},
-                                       {"max_model_len", service.model.config().text.max_positions}}));
+      return answer(
+          res,
+          Json::object({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", service.config.text.max_positions}}));
     }
     if (path == "/detokenize") {
       const Json body = parse_body(text);
       const Json* tokens = body.find("tokens");
       std::vector<std::int64_t> ids;
       for (const Json& id : tokens && tokens->is_array() ? tokens->items() : std::vector<Json>{Json()}) {
-        if (!id.is_integer()) throw ApiError(400, "tokens: expected a list of ids", "tokens");
+        if (!id.is_integer() || id.as_int() < 0 || id.as_int() >= service.config.text.vocabulary)
+          throw ApiError(400, cat("tokens: expected a list of ids below ", service.config.text.vocabulary), "tokens");
         ids.push_back(id.as_int());
       }
       const std::string decoded = tokenizer.decode(ids, false);
@@ -207,7 +212,7 @@ struct Server::Inside {
                                                            counted](std::size_t, httplib::DataSink& sink) mutable {
       std::string out;
       if (!progress->begun)
-        for (const Json& event : r->first_events()) out += "data: " + event.dump() + "\n\n";
+        for (const Json& event : r->first_events()) out += event_text(event);
       progress->begun = true;
       const std::optional<Piece> piece = r->next(look_every);
       try {
@@ -218,23 +223,23 @@ struct Server::Inside {
             (!piece->text.empty() || !piece->finish_reason.empty() || (r->asked().logprobs && r->asked().chat)))
           out += split(*r, *piece);
         if (r->over()) {
-          if (r->asked().include_usage) out += "data: " + r->usage_event().dump() + "\n\n";
-          out += "data: [DONE]\n\n";
+          if (r->asked().include_usage) out += event_text(r->usage_event());
+          out += stream_end;
         }
       } catch (const ApiError& e) {
-        write(sink, out + "data: " + e.json().dump() + "\n\n");
+        write(sink, out + event_text(e.json()));
         metrics.failed(e.status);
         finished(e.status);
         sink.done();
         return true;
       }
-      if (out.empty() && Clock::now() - progress->said > say_alive) out = ": keep-alive\n\n";
+      if (out.empty() && Clock::now() - progress->said > say_alive) out = stream_comment;
       if (!out.empty()) progress->said = Clock::now();
       if (left(socket) || (!out.empty() && !write(sink, out))) {
         finished(499);
         return false;
       }
-      if (r->over() && out.size() >= 8 && out.compare(out.size() - 8, 8, "[DONE]\n\n") == 0) {
+      if (r->over() && out.ends_with(stream_end)) {
         finished(200);
         sink.done();
       }
@@ -250,9 +255,9 @@ struct Server::Inside {
     const std::string reason = piece.finish_reason;
     if (!piece.text.empty() || reason.empty()) {
       piece.finish_reason.clear();
-      out = "data: " + r.event(piece).dump() + "\n\n";
+      out = event_text(r.event(piece));
     }
-    if (!reason.empty()) out += "data: " + r.event({piece.choice, "", {}, reason}).dump() + "\n\n";
+    if (!reason.empty()) out += event_text(r.event({piece.choice, "", {}, reason}));
     return out;
   }
 
@@ -322,6 +327,9 @@ struct Server::Inside {
 Server::Server(const Service& service, Engine& engine, const ServerOptions& options)
     : inside_(std::make_unique<Inside>(service, engine, options)) {
   Inside& s = *inside_;
+  // Bodies and pictures go back to the system when they are freed. Else glibc keeps the largest that each of eight
+  // arenas a core ever held, and a server that was never asked for much at once grows for days.
+  ::mallopt(M_ARENA_MAX, 4), ::mallopt(M_MMAP_THRESHOLD, 1 << 20), ::mallopt(M_TRIM_THRESHOLD, 1 << 22);
   s.routes();
   const auto n = static_cast<std::size_t>(options.connections);
   s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
@@ -331,14 +339,18 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
   s.http.set_read_timeout(options.read_timeout_s), s.http.set_write_timeout(options.read_timeout_s);
   s.http.set_tcp_nodelay(true);
   // Without httplib's SO_REUSEPORT: a second server on the same port would get half of the requests.
-  s.http.set_socket_options([](int socket) {
+  int listener = -1;
+  s.http.set_socket_options([&listener](int socket) {
     const int yes = 1;
     ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    listener = socket;
   });
   const bool any = options.port == 0;
   s.port = any ? s.http.bind_to_any_port(options.host) : static_cast<int>(options.port);
   if (any ? s.port < 0 : !s.http.bind_to_port(options.host, s.port))
     machine_error("serve: cannot listen on ", options.host, " port ", options.port, "; is it in use?");
+  // httplib's queue has room for 5 clients that connect at the same time; the sixth would wait a second.
+  ::listen(listener, SOMAXCONN);
   s.listening = std::thread([&s] { s.http.listen_after_bind(); });
   s.stepping = std::thread([&s] {
     while (!s.ended)

@@ -105,8 +105,10 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   };
   chat({"--model", at("model")});
   chat({"--url", "http://127.0.0.1:9/v1"});
-  std::thread stops([] {  // as soon as it listens to signals
-    for (struct sigaction now = {}; now.sa_handler == SIG_DFL;) {
+  struct sigaction before = {};  // the test program may listen itself
+  ::sigaction(SIGTERM, nullptr, &before);
+  std::thread stops([&] {  // as soon as `serve` listens to signals
+    for (struct sigaction now = before; now.sa_handler == before.sa_handler;) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ::sigaction(SIGTERM, nullptr, &now);
     }
@@ -117,6 +119,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("recall", {"--model", at("model"), "--data", lessons, "--max_new_tokens", "1"});
   verbs.run("eval", {"--model", at("model"), "--data", at("world") + "/test", "--tasks", "configs/demo/eval.json",
                      "--max_new_tokens", "1", "--limit", "1", "--out", at("eval")});
+  write_durably(at("chart.jsonl"), "{\"question\": \"a?\", \"answer\": \"b\"}\n");
+  verbs.run("eval", {"--model", at("model"), "--data", at("chart.jsonl"), "--tasks", "chartqa", "--out", at("public")});
   verbs.run("eval", {"--score", at("eval") + "/predictions.jsonl", "--tasks", "exact_match", "--out", at("scored")});
   verbs.run("report", {"--stages", "run=" + at("run"), "--out", at("report.html")});
   write_durably(at("in.jsonl"), "{\"text\": \"x\"}\n");

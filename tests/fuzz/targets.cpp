@@ -16,6 +16,8 @@
 #include "image/decode.h"
 #include "image/patches.h"
 #include "model/config.h"
+#include "serve/api.h"
+#include "serve/sse.h"
 #include "store/energon.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
@@ -171,6 +173,66 @@ void chat_template(std::string_view bytes) {
   must(std::count(ids.begin(), ids.end(), pad) == pads);
 }
 
+// A body, whatever path it came to: it is understood or refused with a 4xx whose words are JSON.
+void request(std::string_view bytes) {
+  static const Processor processor(Tokenizer::read("data/tokenizer"), ProcessorConfig{.max_pixels = 1 << 14});
+  static const ModelConfig config = [] {
+    ModelConfig c;
+    c.text.max_positions = 512;
+    c.text.vocabulary = 3000;
+    return c;
+  }();
+  const serve::Service service{.config = config,
+                               .processor = processor,
+                               .stop = processor.stop_ids(),
+                               .max_images = 4,
+                               .media = {.max_pixels = 1 << 16}};
+  const auto refusable = [&](auto&& f) {
+    try {
+      f(serve::parse_body(std::string(bytes)));
+    } catch (const serve::ApiError& e) {
+      must(e.status >= 400 && e.status < 500);
+      const std::string told = e.json().dump();
+      must(utf8_prefix(told) == told.size());
+    }
+  };
+  const auto whole = [&](const serve::Asked& asked) {
+    must(!asked.prompts.empty() && asked.choices >= 1);
+    for (const auto& prompt : asked.prompts) must(std::ssize(prompt) + asked.max_tokens <= config.text.max_positions);
+  };
+  refusable([&](const Json& body) { whole(read_chat(service, body)); });
+  refusable([&](const Json& body) { whole(read_completion(service, body)); });
+  refusable([&](const Json& body) { must(utf8_prefix(rendered(service, body)) == rendered(service, body).size()); });
+}
+
+// The first byte is the size of the pieces that come: a reader of any bytes; and what is written is read again.
+void events(std::string_view bytes) {
+  const std::size_t step = bytes.empty() ? 1 : static_cast<unsigned char>(bytes[0]) % 64 + 1;
+  const std::string_view rest = bytes.substr(!bytes.empty());
+  const auto read = [&](std::string_view text, const serve::EventReader::Take& take) {
+    serve::EventReader reader;
+    bool on = true;
+    for (std::size_t at = 0; on && at < text.size(); at += step) on = reader.add(text.substr(at, step), take);
+    if (on) reader.end(take);
+  };
+  read(rest, [](std::string_view data) { return touch(data), true; });
+  std::vector<std::string> pieces, came;
+  std::string stream;
+  for (std::size_t at = 0; at < rest.size(); at += step) {
+    pieces.push_back(valid_utf8(rest.substr(at, step)));
+    stream +=
+        serve::event_text(Json::object({{"choices", std::vector<Json>{Json::object({{"content", pieces.back()}})}}}));
+    if (at % 3 == 0) stream += serve::stream_comment;
+  }
+  must(utf8_prefix(stream) == stream.size());
+  read(stream + std::string(serve::stream_end), [&](std::string_view data) {
+    if (data == "[DONE]") return false;
+    came.push_back(Json::parse(data, "event").at("choices")[0].at("content").as_string());
+    return true;
+  });
+  must(came == pieces);
+}
+
 void picture(std::string_view bytes) {
   const ImageSize size = image_size(bytes, "x");
   if (size.width * size.height > 1 << 20) return;  // the time goes into damage, not into pixels
@@ -204,6 +266,8 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"text", text},
                                                   {"stop_text", stop_text},
                                                   {"chat_template", chat_template},
+                                                  {"request", request},
+                                                  {"events", events},
                                                   {"jpeg", picture},
                                                   {"png", picture},
                                                   {"webp", picture},

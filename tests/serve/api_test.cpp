@@ -6,9 +6,8 @@
 
 #include <filesystem>
 
+#include "base/base64.h"
 #include "base/io/file.h"
-#include "serve/batch.h"
-#include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/serve/served_model.h"
@@ -19,7 +18,7 @@ using serve::ApiError;
 
 namespace {
 
-const auto base64 = serve::to_base64;
+const auto base64 = to_base64;
 
 std::string picture() { return "data:image/png;base64," + base64(read_file("tests/golden/images/tiny.png")); }
 
@@ -57,16 +56,16 @@ TEST_CASE("api: base64 as RFC 4648 has it") {
        {std::string(), std::string("a"), std::string("ab"), std::string("abc"), std::string("\0\xff\x80~", 4)}) {
     std::string text = base64(bytes);
     CHECK(text.size() == (bytes.size() + 2) / 3 * 4);
-    CHECK(serve::from_base64(text) == bytes);
+    CHECK(from_base64(text) == bytes);
     while (!text.empty() && text.back() == '=') text.pop_back();
-    CHECK(serve::from_base64(text) == bytes);
+    CHECK(from_base64(text) == bytes);
   }
   CHECK(base64("Many hands") == "TWFueSBoYW5kcw==");
   for (const char* bad : {"a", "@@@@", "ab=c", "abc=d", "a===", "====", "YWJj\n", "YW Jj", "YQ==YQ=="})
-    CHECK_THROWS_AS(serve::from_base64(bad), Error);
+    CHECK_THROWS_AS(from_base64(bad), Error);
 }
 
-TEST_CASE("api: a chat is the prompt that its messages make, with pictures where they stand") {
+TEST_CASE("api: a chat is the prompt that its messages make, with pictures where they stand (E-05, E-08)") {
   const SmallService small;
   const serve::Service s = small.service();
   const auto ids = [&](const std::string& body) { return read_chat(s, serve::parse_body(body)).prompts[0]; };
@@ -99,9 +98,15 @@ TEST_CASE("api: a chat is the prompt that its messages make, with pictures where
   const serve::Asked larger =
       read_chat(s, serve::parse_body(user("[" + url + "]") + R"(,"mm_processor_kwargs":{"min_pixels":20000}})"));
   CHECK(larger.pictures[0].grid.patches() > one.pictures[0].grid.patches());
+  // Limits that the context could not hold: a most is taken as far as it goes, a least is refused before it is made.
+  const auto limited = [&](const char* key) {
+    return serve::parse_body(user("[" + url + "]") + R"(,"mm_processor_kwargs":{")" + key + R"(":1000000000000}})");
+  };
+  CHECK(read_chat(s, limited("max_pixels")).pictures[0].grid.patches() == one.pictures[0].grid.patches());
+  CHECK(refused([&] { read_chat(s, limited("min_pixels")); }).param == "min_pixels");
 }
 
-TEST_CASE("api: options: their values, what null and unknown keys mean, and both names of a length") {
+TEST_CASE("api: options: their values, what null and unknown keys mean, and both names of a length (E-03)") {
   const SmallService small;
   serve::Service s = small.service();
   s.otherwise.temperature = 0.5;
@@ -221,7 +226,8 @@ TEST_CASE("api: what is wrong is refused with 400 and the name of the part") {
 }
 
 TEST_CASE(
-    "api: file pictures lie below the media path, whatever links and dots say; public addresses alone are fetched") {
+    "api: file pictures lie below the media path, whatever links and dots say; public addresses alone are fetched "
+    "(E-22)") {
   const ScratchDirectory dir;
   std::filesystem::create_directories(dir / "in/side");
   std::filesystem::create_directories(dir / "inside");
@@ -316,67 +322,4 @@ TEST_CASE("api: completions: several prompts, ids and texts; echo scores the pro
        {R"({})", R"({"prompt":[]})", R"({"prompt":""})", R"({"prompt":[999999]})", R"({"prompt":[[]]})",
         R"({"prompt":{"a":1}})", R"({"prompt":"x","echo":true,"stream":true})", R"({"prompt":"x","max_tokens":0})"})
     CHECK(refused([&] { read_completion(s, serve::parse_body(bad)); }).status == 400);
-}
-
-TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut output is gone on with") {
-  const SmallService small;
-  serve::Service s = small.service();
-  const ScratchDirectory dir;
-  s.media.media_path = dir.path();
-  write_durably(dir / "a.png", read_file("tests/golden/images/tiny.png"));
-  std::string in;
-  for (int i = 0; i < 6; ++i)
-    in += cat(R"({"id":"q)", i, R"(","image":"a.png","prompt":"number )", i, R"(","max_tokens":)", 3 + i,
-              ",\"kept\":true}\n");
-  in += "this is no JSON\n";
-  in += R"({"custom_id":"o1","method":"POST","url":"/v1/chat/completions","body":{"messages":)"
-        R"([{"role":"user","content":"x"}],"max_tokens":4}})"
-        "\n";
-  in += R"({"custom_id":"o2","method":"POST","url":"/v1/chat/completions","body":{"messages":[]}})"
-        "\n";
-  in += R"({"custom_id":"o3","method":"POST","url":"/v1/embeddings","body":{}})"
-        "\n";
-  in += R"({"id":7,"image":"none.png","prompt":"x"})"
-        "\n";
-  in += R"({"prompt":"no id","n":2,"temperature":1,"seed":1,"max_tokens":3})"
-        "\n";
-  write_durably(dir / "in.jsonl", in);
-  const auto run = [&](const std::string& out) {
-    Engine engine(*small.model, small.engine());
-    return run_batch(s, engine, {.in = dir / "in.jsonl", .out = out, .at_once = 5});
-  };
-  const serve::BatchCounts counts = run(dir / "out.jsonl");
-  CHECK(counts.answered == 8);
-  CHECK(counts.failed == 4);
-  std::vector<Json> records;
-  JsonlReader reader(dir / "out.jsonl");
-  for (Json j; reader.next(&j);) records.push_back(j);
-  REQUIRE(records.size() == 12);
-  for (std::size_t i = 0; i < 6; ++i) {
-    CHECK(records[i].at("id").as_string() == cat("q", i));
-    CHECK(records[i].at("kept").as_bool());
-    CHECK(records[i].at("usage").at("completion_tokens").as_int() == static_cast<std::int64_t>(3 + i));
-  }
-  CHECK(records[6].at("error").at("message").as_string() != "");
-  CHECK(records[7].at("response").at("status_code").as_int() == 200);
-  CHECK(records[8].at("response").at("status_code").as_int() == 400);
-  CHECK(records[9].at("response").at("status_code").as_int() == 404);
-  CHECK(records[10].find("output") == nullptr);
-  CHECK(records[11].at("output").size() == 2);
-  // Killed anywhere, also within a line: every line once, and what does not name the moment is the same.
-  const std::string whole = read_file(dir / "out.jsonl");
-  for (const std::size_t cut :
-       {std::size_t{0}, std::size_t{1}, whole.size() / 3, whole.size() / 2, whole.size() - 1, whole.size()}) {
-    write_durably(dir / "cut.jsonl", whole.substr(0, cut));
-    run(dir / "cut.jsonl");
-    JsonlReader again(dir / "cut.jsonl");
-    std::size_t n = 0;
-    for (Json j; again.next(&j); ++n) {
-      REQUIRE(n < records.size());
-      if (records[n].find("output")) CHECK(j.at("output").dump() == records[n].at("output").dump());
-    }
-    CHECK(n == records.size());
-  }
-  write_durably(dir / "other.jsonl", "{\"id\":\"else\"}\n");
-  CHECK(contains(thrown([&] { run(dir / "other.jsonl"); }), "is not an answer to line 1"));
 }

@@ -13,7 +13,7 @@ struct SmallService {
       : processor(Tokenizer::read("data/tokenizer"), ProcessorConfig{.min_pixels = 784}),
         model(answering_model(ChatTokens::of(processor.tokenizer()).image_pad)) {}
   serve::Service service() const {
-    return {.model = *model, .processor = processor, .stop = processor.stop_ids(), .max_tokens = 24};
+    return {.config = model->config(), .processor = processor, .stop = processor.stop_ids(), .max_tokens = 24};
   }
   EngineOptions engine() const { return {.cache_bytes = 4 << 20, .fitted = false}; }
 

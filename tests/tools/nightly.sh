@@ -33,6 +33,9 @@ devices    | the model, training and the recipe on the foreign and the simulated
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
+fire       | twenty thousand requests, a third of them malformed, by 64 clients
+lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
+page       | the page at / in a real browser: a picture in, an answer out
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -70,6 +73,9 @@ run_part() {
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
+    fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
+    lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;
+    page) make -s build/onevision && sh tests/tools/page_check.sh build ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;

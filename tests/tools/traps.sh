@@ -9,14 +9,14 @@ export LC_ALL=C
 print() {  # print DIRECTORY ALL
   find "$1" -name '*.cpp' | sort | xargs cat "$1/traps.md" /dev/null | awk -v all="$2" '
     function end_of_case(  at, n, i, ids) {
-      if (match(name, / \([GMTR]-[0-9][0-9](, [GMTR]-[0-9][0-9])*\)$/)) {
+      if (match(name, / \([EGMTR]-[0-9][0-9](, [EGMTR]-[0-9][0-9])*\)$/)) {
         at = RSTART
         n = split(substr(name, at + 2, RLENGTH - 3), ids, ", ")
         for (i = 1; i <= n; ++i) tests[ids[i]] = tests[ids[i]] "\n        " substr(name, 1, at - 1)
       }
       inside = 0
     }
-    /^\| [GMTR]-[0-9][0-9] \|/ {
+    /^\| [EGMTR]-[0-9][0-9] \|/ {
       split($0, cell, / *\| */)
       id = cell[2]
       if (id in trap) { print "traps.md: " id " stands twice"; bad = 1 }

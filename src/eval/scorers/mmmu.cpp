@@ -6,8 +6,6 @@
 #include "eval/scorers/statistics.h"
 
 namespace ov::public_tasks {
-namespace {
-
 using namespace python;
 
 // A list of strings as Python prints it: the data set holds its options so.
@@ -57,6 +55,8 @@ std::vector<Text> printed_list(const Text& s) {
   }
   return out;
 }
+
+namespace {
 
 struct Options {
   std::vector<Text> texts;

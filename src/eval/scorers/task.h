@@ -67,6 +67,7 @@ Rows caption_tasks();  // captions.cpp
 
 Text extract_mcq_answer(View response, const std::vector<Text>& choices);
 std::vector<Text> letters(std::size_t n);            // A, B ...
+std::vector<Text> printed_list(const Text& text);    // of strings, as Python prints it
 Text strip_marks(Text text, View marks);             // each mark from both ends, one after the other
 std::string subject_of(const std::string& mmmu_id);  // "" where the id has another form
 Json number_json(double value);                      // "nan" where JSON has no number

@@ -1,0 +1,247 @@
+// Public tasks as requests: their prompts beside lmms-eval's, their data in every form, what becomes of the replies.
+#include "eval/ask.h"
+
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "base/base64.h"
+#include "base/io/file.h"
+#include "base/text.h"
+#include "eval/documents.h"
+#include "eval/score_file.h"
+#include "tests/base/scratch.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::public_tasks;
+using namespace ov::test;
+
+namespace {
+
+const std::string tasks_file = "tests/golden/lmms_tasks/tasks.json";
+
+std::string said(const Json& body) {  // texts as they are, pictures as their bytes' number
+  std::string out;
+  for (const Json& m : body.at("messages").items()) {
+    out += m.at("role").as_string() + ":";
+    for (const Json& part : m.at("content").items())
+      out += part.find("text") ? "[" + part.at("text").as_string() + "]"
+                               : "<" + part.at("image_url").at("url").as_string() + ">";
+  }
+  return out;
+}
+
+Json reply(const std::string& text) {
+  return Json::object({{"choices", std::vector<Json>{Json::object({{"message", Json::object({{"content", text}})}})}},
+                       {"usage", Json::object({{"prompt_tokens", 7}, {"completion_tokens", 2}})}});
+}
+
+// Answers each body with what `f` makes of it.
+Asker answering(std::function<Json(const Json& body)> f) {
+  return [f](std::size_t n, const auto& body, const auto& take) {
+    for (std::size_t i = n; i-- > 0;) take(i, f(body(i)));
+  };
+}
+
+}  // namespace
+
+TEST_CASE("public prompts: every document of tests/golden/scorers/prompts.json is asked as lmms-eval asks it (E-06)") {
+  const Json golden = Json::read("tests/golden/scorers/prompts.json");
+  std::size_t n = 0;
+  for (const auto& [name, task] : golden.at("tasks").members()) {
+    CAPTURE(name);
+    const Prompt& prompt = prompt_named(name);
+    const Json& kwargs = task.at("generation_kwargs");
+    const Json* most = kwargs.find("max_new_tokens");
+    CHECK(prompt.max_tokens == (most ? most->as_int() : 1024));
+    CHECK(prompt.top_p == (kwargs.find("top_p") != nullptr));
+    for (const Json& p : task.at("prompts").items()) {
+      CHECK(prompt.text(p.at("doc")) == p.at("prompt").as_string());
+      ++n;
+    }
+  }
+  CHECK(n > 0);
+  std::set<std::string_view> names;
+  for (const Prompt& p : prompts())
+    for (const auto name : p.names) CHECK_MESSAGE(names.insert(name).second, name);
+  CHECK(contains(thrown([] { prompt_named("chatqa"); }), "chartqa"));
+}
+
+TEST_CASE(
+    "public requests: pictures stand before the text, or where the question says so; a system text, the limits "
+    "(E-04)") {
+  const auto body = [](const Prompt& prompt, const std::string& doc) {
+    return request_body(prompt, Json::parse(doc, "doc"), "m", [](const Json& p) { return p.as_string(); });
+  };
+  const auto text = [&](const Prompt& prompt, const std::string& doc) {
+    std::string all = said(body(prompt, doc));
+    for (std::size_t at; (at = all.find("data:image/png;base64,")) != all.npos;) all.erase(at, 22);
+    return all;
+  };
+  const Prompt& chart = prompt_named("chartqa");
+  CHECK(text(chart, R"({"question": " a<image> ", "image": "P"})") ==
+        "user:<P>[ a<image> \nAnswer the question with a single word.]");
+  CHECK(body(chart, R"({"question": "a"})").dump() ==
+        R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a\nAnswer the question with a )"
+        R"(single word."}]}],"max_tokens":16,"temperature":0})");
+  CHECK(body(prompt_named("pope"), R"({"question": "a"})").at("top_p").as_double() == 1);
+  const Prompt& mmmu = prompt_named("mmmu_val");
+  const std::string open = "\n\nAnswer the question using a single word or phrase.";
+  CHECK(text(mmmu, R"({"question": "One <image 1> two <image 2> three", "question_type": "open", "options": "[]",
+                       "image_1": "P", "image_2": "Q", "image_3": "R"})") ==
+        "user:[One]<P>[two]<Q>[three" + open + "]");
+  CHECK(text(mmmu,
+             R"({"question": "<image 1> same <image 1>", "question_type": "open", "options": "[]", "image_1": "P"})") ==
+        "user:<P>[" + open.substr(2) + "]");
+  Prompt own = prompt_named("ai2d");
+  own.place = Place::left_first;
+  const std::string end = R"(", "options": ["x", "y"], "image": ["P", "Q"], "system": "S"})";
+  const std::string ask = "\nA. x\nB. y\nAnswer with the option's letter from the given choices directly.]";
+  CHECK(text(own, R"({"question": "a <image> b)" + end) == "system:[S]user:<P>[a]<Q>[b" + ask);
+  CHECK(text(own, R"({"question": "<image>a<image>b)" + end) == "system:[S]user:<P>[a]<Q>[b" + ask);
+}
+
+TEST_CASE(
+    "public data: JSON lines, a list, Parquet, folders and splits are the same documents; what is none is told "
+    "(E-17)") {
+  const ScratchDirectory dir;
+  const std::string picture = read_file("tests/golden/images/tiny.png");
+  const std::string rows[] = {R"({"question": "a", "answer": "x", "image": "p.png"})",
+                              R"({"question": "b", "answer": "y", "image": "p.png"})"};
+  write_durably(dir / "p.png", picture);
+  write_durably(dir / "lines.jsonl", rows[0] + "\n" + rows[1] + "\n");
+  write_durably(dir / "list.json", "[" + rows[0] + "," + rows[1] + "]");
+  make_directories(dir / "folder/test");
+  write_durably(dir / "folder/test/metadata.jsonl", R"({"question": "a", "answer": "x", "file_name": "p.png"})"
+                                                    "\n"
+                                                    R"({"question": "b", "answer": "y", "file_name": "p.png"})"
+                                                    "\n");
+  write_durably(dir / "folder/test/p.png", picture);
+  make_directories(dir / "splits");
+  write_durably(dir / "splits/test-00000-of-00002.jsonl", rows[0] + "\n");
+  write_durably(dir / "splits/test-00001-of-00002.jsonl", rows[1] + "\n");
+  write_durably(dir / "splits/p.png", picture);
+  for (const char* path : {"lines.jsonl", "list.json", "folder", "splits"}) {
+    CAPTURE(path);
+    const Documents d(dir / path);
+    REQUIRE(d.size() == 2);
+    for (const std::int64_t i : {0, 1}) {
+      const Json doc = d.read(i);
+      CHECK(doc.at("question").as_string() == (i ? "b" : "a"));
+      CHECK(d.picture(prompt_named("chartqa").pictures(doc).at(0)) == to_base64(picture));
+    }
+  }
+  write_durably(dir / "splits/validation.jsonl", rows[0] + "\n");
+  CHECK(contains(thrown([&] { Documents(dir / "splits"); }), "test, validation"));
+  CHECK(Documents(dir / "splits", "validation").size() == 1);
+  CHECK(contains(thrown([&] { Documents(dir / "splits", "train"); }), "no split train"));
+  CHECK(contains(thrown([&] { Documents(dir / "none.jsonl"); }), "none.jsonl"));
+  CHECK(contains(thrown([&] { Documents(dir / "p.png"); }), "p.png"));
+  CHECK(contains(thrown([&] { Documents(dir / "x.arrow"); }), "to_parquet"));
+  const Documents d(dir / "lines.jsonl");
+  CHECK(d.picture(Json::object({{"bytes", Json::object({{"base64", "QUJD"}})}, {"path", "p.png"}})) == "QUJD");
+  CHECK(d.picture(Json::object({{"bytes", Json()}, {"path", "p.png"}})) == to_base64(picture));
+  CHECK(d.picture(to_base64(picture)) == to_base64(picture));
+  CHECK(contains(thrown([&] { d.picture("q.png"); }), "no file"));
+  const Documents parquet("tests/golden/lmms_tasks/data/choice.parquet");
+  for (std::int64_t i = 0; i < parquet.size(); ++i)
+    for (const Json& p : prompt_named("blink").pictures(parquet.read(i)))
+      CHECK(from_base64(parquet.picture(p)).substr(1, 3) == "PNG");
+}
+
+TEST_CASE(
+    "public tasks: replies are scored, and files are lmms-eval's; they can be scored and compared again (E-02, E-07)") {
+  const ScratchDirectory dir;
+  AskOptions options{.tasks = tasks_file, .data = "", .split = "", .out = dir / "out", .model = "a/b"};
+  std::size_t pictures = 0;
+  const auto right = [&](const Json& body) {
+    const std::string all = said(body);
+    pictures += count(all, "<data:image");
+    if (all.find("Page 0") != all.npos)
+      return Json::object({{"error", Json::object({{"message", "status 400: too large"}})}});
+    Json none = reply("");
+    if (all.find("Page 1") != all.npos)
+      none.set("choices", std::vector<Json>{Json::object({{"message", Json::object({{"content", Json()}})}})});
+    return all.find("Page 1") != all.npos ? none : all.find("Item") != all.npos ? reply("A") : reply("83");
+  };
+  const Json results = ask_tasks(answering(right), options);
+  std::size_t there = 0;
+  for (const char* file : {"chart.jsonl", "doc.jsonl", "choice.parquet"}) {
+    const Documents d(std::string("tests/golden/lmms_tasks/data/") + file);
+    for (std::int64_t i = 0; i < d.size(); ++i) there += pictures_of(d.read(i)).size();
+  }
+  CHECK(pictures == there);
+  const std::string folder = dir / "out/a_b/";
+  std::map<std::string, Lines> samples;
+  for (const std::string& name : list_directory(folder))
+    if (const auto at = name.find("_samples_"); at != name.npos)
+      samples[name.substr(at + 9, name.size() - at - 15)] = read_lines(folder + name);
+  CHECK(samples.size() == 3);
+  for (const auto& [task, lines] : samples) {
+    CAPTURE(task);
+    CHECK(results.at("n-samples").at(task).at("effective").as_int() == std::ssize(lines));
+    for (std::size_t i = 0; i < lines.size(); ++i)
+      CHECK(lines[i].at("doc_id").as_int() == static_cast<std::int64_t>(i));
+  }
+  CHECK(samples["ov_chart_local"][0].at("score").as_double() == 1);
+  CHECK(samples["ov_doc_local"][0].at("failed").as_string() == "status 400: too large");
+  CHECK(samples["ov_doc_local"][1].at("prediction").as_string() == "");
+  CHECK(results.at("tasks").at("ov_doc_local").at("failed").as_int() == 1);
+  CHECK(contains(score_text(results), "failed: 1"));
+
+  // The samples again: the same scores, and no difference between the two.
+  for (const std::string& name : list_directory(folder))
+    if (name.ends_with("_samples_ov_choice_local.jsonl")) {
+      const Json again =
+          score_file({.file = folder + name, .task = "mmstar", .out = dir / "again", .compare = folder + name});
+      CHECK(again.at("tasks").at("mmstar").at("metrics").dump() ==
+            results.at("tasks").at("ov_choice_local").at("metrics").dump());
+      CHECK(again.at("compare").at("p").as_double() == 1);
+    }
+  options.limit = 2, options.tasks = "chartqa", options.data = "tests/golden/lmms_tasks/data/chart.jsonl";
+  const Json two = ask_tasks(answering(right), options);
+  CHECK(two.at("n-samples").at("chartqa").at("effective").as_int() == 2);
+  CHECK(two.at("n-samples").at("chartqa").at("original").as_int() > 2);
+}
+
+TEST_CASE("public tasks: expressions of RefCOCO are asked one by one, with boxes as shares of the picture") {
+  const ScratchDirectory dir;
+  write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
+  write_durably(dir / "ref.jsonl",
+                R"({"question_id": "1", "image": "p.png", "bbox": [1, 2, 2, 1], "answer": ["left", "right"], )"
+                R"("image_width": 4, "image_height": 4})"
+                "\n");
+  std::vector<std::string> asked;
+  const Json r = ask_tasks(answering([&](const Json& body) {
+                             asked.push_back(said(body));
+                             return reply("[0.25, 0.5, 0.75, 0.75]");
+                           }),
+                           {.tasks = "refcoco_bbox_rec", .data = dir / "ref.jsonl", .split = "", .out = dir / "out"});
+  CHECK(asked.size() == 2);
+  CHECK(asked[0].ends_with("describes: right]"));
+  CHECK(asked[1].ends_with("describes: left]"));
+  CHECK(r.at("results").at("refcoco_bbox_rec").at("refcoco_IoU,none").as_double() == 1);
+}
+
+TEST_CASE("public tasks: what is not there is told before anything is asked (E-18)") {
+  const ScratchDirectory dir;
+  const Asker never = [](std::size_t, const auto&, const auto&) { CHECK(false); };
+  const auto told = [&](const std::string& tasks, const std::string& data) {
+    return thrown([&] { ask_tasks(never, {.tasks = tasks, .data = data, .split = "", .out = dir / "out"}); });
+  };
+  CHECK(contains(told("chatqa", "x"), "unknown task"));
+  CHECK(contains(told("docvqa_test", "x"), "evaluation server"));
+  CHECK(contains(told("mmvet", "x"), "judge"));
+  CHECK(contains(told("wemath", "x"), "not known here"));
+  CHECK(contains(told("chartqa,pope", dir / ""), "chartqa.jsonl"));
+  CHECK(contains(told("chartqa", ""), "--data"));
+  write_durably(dir / "t.json", R"({"tasks": {"own": {"scorer": "chartqa", "data": "d.jsonl", "promt": "ai2d"}}})");
+  CHECK(contains(told(dir / "t.json", ""), "promt"));
+  write_durably(dir / "d.jsonl", "{\"questoin\": \"a\"}\n");
+  const Asker asks = [](std::size_t, const auto& body, const auto&) { body(0); };
+  const std::string message =
+      thrown([&] { ask_tasks(asks, {.tasks = "chartqa", .data = dir / "d.jsonl", .split = "", .out = dir / "out"}); });
+  CHECK(contains(message, "chartqa: document 0"));
+  CHECK(contains(message, "question"));
+}

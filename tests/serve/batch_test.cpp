@@ -1,0 +1,115 @@
+// Files of requests: what becomes of their lines, and of a run that is killed.
+#include "serve/batch.h"
+
+#include "base/io/file.h"
+#include "store/jsonl.h"
+#include "tests/base/kill_at_step.h"
+#include "tests/base/scratch.h"
+#include "tests/check.h"
+#include "tests/serve/served_model.h"
+
+using namespace ov;
+using namespace ov::test;
+
+TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut output is gone on with") {
+  const SmallService small;
+  serve::Service s = small.service();
+  const ScratchDirectory dir;
+  s.media.media_path = dir.path();
+  write_durably(dir / "a.png", read_file("tests/golden/images/tiny.png"));
+  std::string in;
+  for (int i = 0; i < 6; ++i)
+    in += cat(R"({"id":"q)", i, R"(","image":"a.png","prompt":"number )", i, R"(","max_tokens":)", 3 + i,
+              ",\"kept\":true}\n");
+  in += "this is no JSON\n";
+  in += R"({"custom_id":"o1","method":"POST","url":"/v1/chat/completions","body":{"messages":)"
+        R"([{"role":"user","content":"x"}],"max_tokens":4}})"
+        "\n";
+  in += R"({"custom_id":"o2","method":"POST","url":"/v1/chat/completions","body":{"messages":[]}})"
+        "\n";
+  in += R"({"custom_id":"o3","method":"POST","url":"/v1/embeddings","body":{}})"
+        "\n";
+  in += R"({"id":7,"image":"none.png","prompt":"x"})"
+        "\n";
+  in += R"({"prompt":"no id","n":2,"temperature":1,"seed":1,"max_tokens":3})"
+        "\n";
+  write_durably(dir / "in.jsonl", in);
+  const auto run = [&](const std::string& out) {
+    Engine engine(*small.model, small.engine());
+    return run_batch(s, engine, {.in = dir / "in.jsonl", .out = out, .at_once = 5});
+  };
+  const serve::BatchCounts counts = run(dir / "out.jsonl");
+  CHECK(counts.answered == 8);
+  CHECK(counts.failed == 4);
+  std::vector<Json> records;
+  JsonlReader reader(dir / "out.jsonl");
+  for (Json j; reader.next(&j);) records.push_back(j);
+  REQUIRE(records.size() == 12);
+  for (std::size_t i = 0; i < 6; ++i) {
+    CHECK(records[i].at("id").as_string() == cat("q", i));
+    CHECK(records[i].at("kept").as_bool());
+    CHECK(records[i].at("usage").at("completion_tokens").as_int() == static_cast<std::int64_t>(3 + i));
+  }
+  CHECK(records[6].at("error").at("message").as_string() != "");
+  CHECK(records[7].at("response").at("status_code").as_int() == 200);
+  CHECK(records[8].at("response").at("status_code").as_int() == 400);
+  CHECK(records[9].at("response").at("status_code").as_int() == 404);
+  CHECK(records[10].find("output") == nullptr);
+  CHECK(records[11].at("output").size() == 2);
+  // Killed anywhere, also within a line: every line once, and what does not name the moment is the same.
+  const std::string whole = read_file(dir / "out.jsonl");
+  for (const std::size_t cut :
+       {std::size_t{0}, std::size_t{1}, whole.size() / 3, whole.size() / 2, whole.size() - 1, whole.size()}) {
+    write_durably(dir / "cut.jsonl", whole.substr(0, cut));
+    run(dir / "cut.jsonl");
+    JsonlReader again(dir / "cut.jsonl");
+    std::size_t n = 0;
+    for (Json j; again.next(&j); ++n) {
+      REQUIRE(n < records.size());
+      if (records[n].find("output")) CHECK(j.at("output").dump() == records[n].at("output").dump());
+    }
+    CHECK(n == records.size());
+  }
+  write_durably(dir / "other.jsonl", "{\"id\":\"else\"}\n");
+  CHECK(contains(thrown([&] { run(dir / "other.jsonl"); }), "is not an answer to line 1"));
+}
+
+TEST_CASE("batch: killed again and again, at any of its steps, it ends with every line once and the same answers") {
+  const SmallService small;
+  const serve::Service s = small.service();
+  const ScratchDirectory dir;
+  std::string in;
+  for (int i = 0; i < 12; ++i)
+    in += i % 5 == 4 ? "no JSON\n"
+                     : cat(R"({"prompt":"number )", i, R"(","temperature":1,"seed":3,"max_tokens":4})", "\n");
+  write_durably(dir / "in.jsonl", in);
+  const auto run = [&](const char* out) {
+    Engine engine(*small.model, small.engine());
+    run_batch(s, engine, {.in = dir / "in.jsonl", .out = dir / out, .at_once = 3});
+  };
+  run("whole.jsonl");
+  for (int every = 1; every < 8; every += 2) {
+    const std::string name = cat("killed", every, ".jsonl");
+    int code = -1, kills = 0;
+    for (; code != 0 && kills < 100; ++kills) {
+      code = in_child([&] {
+        die_at_step(every + kills % 3);  // of a run: the first few are its opening
+        run(name.c_str());
+      });
+      REQUIRE((code == 0 || code == 128 + SIGKILL));
+    }
+    CHECK(code == 0);
+    CHECK(kills > 1);
+    JsonlReader whole(dir / "whole.jsonl"), killed(dir / name);
+    std::size_t n = 0;
+    for (Json a, b; whole.next(&a); ++n) {
+      REQUIRE(killed.next(&b));
+      CHECK(a.at("id").dump() == b.at("id").dump());
+      for (const char* key : {"output", "error"})
+        CHECK((a.find(key) ? a.at(key).dump() : "") == (b.find(key) ? b.at(key).dump() : ""));
+    }
+    CHECK(n == 12);
+    Json more;
+    CHECK_FALSE(killed.next(&more));
+  }
+}
