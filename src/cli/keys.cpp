@@ -151,6 +151,10 @@ std::vector<Key> rows() {
        "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
        "within rounding",
        Resume::free},
+      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain",
+       "ranks that hold one model together, each some of its layers, the first the tower too; same bits", Resume::free},
+      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
+       "chunks of layers on each of them (interleaved): less waiting, more messages; same bits", Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts balance rl rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},

@@ -183,6 +183,8 @@ TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
   train.tensor = static_cast<int>(config.integer("parallel.tensor"));
+  train.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
+  train.chunks = static_cast<int>(config.integer("parallel.chunks"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   return train;

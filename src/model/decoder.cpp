@@ -76,34 +76,51 @@ MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const 
   return out;
 }
 
-Decoder::Decoder(Parameters& set, const TextConfig& c)
+Decoder::Decoder(Parameters& set, const TextConfig& c, const Chunks& chunks)
     : set(&set),
       config(c),
-      embed_tokens(set.declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding,
-                               Cut::rows)),
+      embed_tokens(set.at(c.tied ? chunks.last() : 0)
+                       .declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding,
+                                Cut::rows)),
       inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim, c.rope_theta))) {
   for (std::int64_t i = 0; i < c.layers; ++i)
-    layers.emplace_back(set, "model.language_model.layers." + std::to_string(i), i, c);
-  norm = RmsNorm(set, "model.language_model.norm", c.hidden, c.norm_eps);
+    layers.emplace_back(set.at(chunks.of(i)), "model.language_model.layers." + std::to_string(i), i, c);
+  norm = RmsNorm(set.at(chunks.last()), "model.language_model.norm", c.hidden, c.norm_eps);
 }
 
-Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
-  const DecoderStep step{std::move(segments), rope_table_1d(positions, *inv_freq, x.value.dtype()), cache, forced};
+DecoderStep Decoder::step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
+                          Dtype dtype) const {
+  return {std::move(segments), rope_table_1d(positions, *inv_freq, dtype)};
+}
+
+Var Decoder::run(const Var& x, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const {
   const bool adapted = set->adapts(Module::language_model) || set->adapts(Module::experts);
   Var h = x;
-  for (const DecoderLayer& layer : layers) {
+  for (std::int64_t i = which.begin; i < which.end; ++i) {
+    const DecoderLayer& layer = layers[static_cast<std::size_t>(i)];
     const auto run = [&layer, step](std::span<const Var> in) {
       const MlpOutput out = layer.forward(in[0], step);
       return out.offsets ? std::vector<Var>{out.y, out.probabilities, {out.offsets}} : std::vector<Var>{out.y};
     };
-    const bool again = recompute_blocks && !cache;
+    const bool again = recompute_blocks && !step.cache;
     const std::vector<Var> out = again ? recompute(run, {h}, layer.qkv_w->trainable || adapted) : run({&h, 1});
     h = out[0];
     if (routers && out.size() > 1) routers->probabilities.push_back(out[1]), routers->offsets.push_back(out[2].value);
   }
+  return h;
+}
+
+Var Decoder::finish(const Var& h, std::int64_t tokens) const {
+  return all_rows(*set, named("model.language_model.norm", norm(h)), tokens);
+}
+
+Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
+                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
+  DecoderStep all = step(positions, std::move(segments), x.value.dtype());
+  all.cache = cache, all.forced = forced;
+  const Var h = run(x, {0, config.layers}, all, recompute_blocks, routers);
   if (cache) cache->advance(x.dim(0));
-  return all_rows(*set, named("model.language_model.norm", norm(h)), positions.numel());
+  return finish(h, positions.numel());
 }
 
 }  // namespace ov

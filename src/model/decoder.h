@@ -4,6 +4,7 @@
 
 #include "model/config.h"
 #include "nn/moe.h"
+#include "parallel/pipeline.h"
 
 namespace ov {
 
@@ -57,11 +58,16 @@ struct DecoderLayer {
 };
 
 struct Decoder {
-  Decoder(Parameters& set, const TextConfig& config);
+  // `chunks`: of a pipeline, whose ranks each hold what is in theirs; the head's has a tied table.
+  Decoder(Parameters& set, const TextConfig& config, const Chunks& chunks = {});
   // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. `routers`:
   // where they tell, if given. forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
+  // The parts of it, as a pipeline runs them.
+  DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype) const;
+  Var run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
+  Var finish(const Var& h, std::int64_t tokens) const;
 
   const Parameters* set;
   TextConfig config;

@@ -6,13 +6,46 @@
 
 namespace ov {
 
-Onevision::Onevision(const ModelConfig& config, Communicator& tensor) : config_(config), parameters_(tensor) {
+namespace {
+
+// Multiply-adds a token, about: half of the tokens are of pictures, half have a label; without attention's products.
+Chunks divided(const ModelConfig& c, int chunks) {
+  const TextConfig& t = c.text;
+  const VisionConfig& v = c.vision;
+  const auto inner = [](std::int64_t n) { return static_cast<double>(n); };
+  std::vector<double> layers;
+  for (std::int64_t i = 0; i < t.layers; ++i)
+    layers.push_back(inner(t.hidden) *
+                     (inner(2 * (t.heads + t.kv_heads) * t.head_dim) +
+                      3 * inner(t.is_moe(i) ? t.experts_per_token * t.expert_intermediate : t.intermediate)));
+  const double patches = inner(v.merge * v.merge), width = inner(v.hidden), merged = patches * width,
+               tower = patches * inner(v.depth) * width * (4 * width + 2 * inner(v.intermediate)) +
+                       merged * (merged + inner(t.hidden));
+  return Chunks::balanced(layers, c.has_tower ? tower / 2 : 0, inner(t.vocabulary * t.hidden) / 2, chunks);
+}
+
+}  // namespace
+
+Onevision::Onevision(const ModelConfig& config, Communicator& tensor, Communicator& pipe, int chunks)
+    : config_(config),
+      chunks_(divided(config, pipe.ranks() > 1 ? pipe.ranks() * chunks : 1)),
+      parameters_(tensor, pipe) {
   if (config.has_tower) {
     visual_.emplace(parameters_.in(Module::vision_model), config.vision);
     merger_.emplace(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden);
   }
-  language_model_.emplace(parameters_.in(Module::language_model), config.text);
+  language_model_.emplace(parameters_.in(Module::language_model), config.text, chunks_);
   lm_head_ = language_model_->embed_tokens;
+  words_ = parameters_.lent(language_model_->embed_tokens, 0);
+  for (int r = 0; r < pipe.ranks(); ++r) {
+    std::string& holds = parameters_.stages.emplace_back(r == 0 ? config.has_tower ? "tower, words, " : "words, " : "");
+    for (int c = r; c <= chunks_.last(); c += pipe.ranks()) {
+      const Range layers = chunks_.layers[static_cast<std::size_t>(c)];
+      holds +=
+          cat(c > r ? ", " : "", layers.size() > 0 ? cat("layers ", layers.begin, " to ", layers.end - 1) : "no layer");
+    }
+    if (r == pipe.ranks() - 1) holds += ", head";
+  }
   if (config.text.tied) parameters_.alias("lm_head.weight", lm_head_);
   else
     lm_head_ =
@@ -61,15 +94,14 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
 
 }  // namespace
 
-Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache,
-                      Routers* routers) const {
-  Parameter& table = *language_model_->embed_tokens;
+Var Onevision::embed(Tape* tape, const OnevisionInputs& inputs, const Var& features, Var* lent) const {
+  Parameter& table = *words_;
   Device& device = parameters_.device();
   const auto T = static_cast<std::int64_t>(inputs.input_ids.size());
   const auto words = [&] {
-    if (parameters_.tensor().ranks() > 1) return words_of_rank(parameters_, tape, inputs.input_ids, table);
+    if (parameters_.tensor().ranks() > 1) return words_of_rank(parameters_, tape, inputs.input_ids, table, lent);
     const Tensor ids = index_tensor("input_ids", inputs.input_ids, {T}, 0, table.value.dim(0), device);
-    return embedding(ids, tape ? tape->parameter(table) : Var{table.value});
+    return rows_of(tape, ids, table, lent);
   };
   Var h = named("model.language_model.embed_tokens", words(), tape ? tape->tracer() : nullptr);
   if (visual_) {
@@ -79,9 +111,13 @@ Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& feat
     source.resize(inputs.input_ids.size(), -1);  // plan's ids are zeros
     if (features) h = splice(h, features, index_tensor("image sources", source, {T}, -1, rows, device));
   }
-  h = own_rows_of_sum(parameters_, h);
-  return language_model_->forward(h, inputs.positions, inputs.segments, cache, recompute_blocks, routers,
-                                  forced_experts);
+  return own_rows_of_sum(parameters_, h);
+}
+
+Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache,
+                      Routers* routers) const {
+  return language_model_->forward(embed(tape, inputs, features), inputs.positions, inputs.segments, cache,
+                                  recompute_blocks, routers, forced_experts);
 }
 
 Var Onevision::logits(const Var& hidden) const {

@@ -26,7 +26,8 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 
 class Onevision {
  public:
-  explicit Onevision(const ModelConfig& config, Communicator& tensor = one_rank());
+  explicit Onevision(const ModelConfig& config, Communicator& tensor = one_rank(), Communicator& pipe = one_rank(),
+                     int chunks = 1);  // of each rank of the pipeline
   Onevision(const Onevision&) = delete;
 
   // Merged features of all pictures [ΣP/4, H]; of tensor-parallel ranks an addend of them.
@@ -37,11 +38,16 @@ class Onevision {
   Var hidden(Tape* tape, const OnevisionInputs& inputs) const {
     return hidden(tape, inputs, encode_images(tape, inputs));
   }
+  // What the first layer sees: words, and features where pictures stand [T,C]; of tensor-parallel ranks own rows.
+  // words: where the table is lent (parallel/pipeline.h), rows of it go, as an input of the tape.
+  Var embed(Tape* tape, const OnevisionInputs& inputs, const Var& features, Var* words = nullptr) const;
   Var logits(const Var& hidden) const;  // [T,V]; of tensor-parallel ranks own columns
 
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
+  const Decoder& decoder() const { return *language_model_; }
+  const Chunks& chunks() const { return chunks_; }
   const RiceVit& visual() const { return visual_.value(); }
 
   bool recompute_blocks = false;
@@ -51,11 +57,12 @@ class Onevision {
 
  private:
   ModelConfig config_;
+  Chunks chunks_;
   Parameters parameters_;
   std::optional<RiceVit> visual_;
   std::optional<Merger> merger_;
   std::optional<Decoder> language_model_;
-  Parameter* lm_head_;
+  Parameter *lm_head_, *words_;
 };
 
 }  // namespace ov

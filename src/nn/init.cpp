@@ -65,7 +65,7 @@ void initialize(Parameters& parameters, const InitOptions& options, std::uint64_
                 const std::function<bool(const std::string& name)>& which) {
   if (!parameters.device().has_data()) return;
   for (const auto& e : parameters.entries()) {
-    if (which && !which(e.parameter.name)) continue;
+    if (!parameters.holds(e) || (which && !which(e.parameter.name))) continue;
     if (e.shape == e.whole) {
       draw(e.parameter, e.parameter.value, options, seed);
       continue;

@@ -66,6 +66,7 @@ bool Parameters::adapts(Module module) const {
 void Parameters::adapt(const LoraOptions& o) {
   lora_ = o;
   if (o.rank == 0) return;
+  if (pipe_->ranks() > 1) input_error("lora.rank ", o.rank, " with parallel.pipeline ", pipe_->ranks(), ": not built");
   if (tensor_->ranks() > 1)
     input_error("lora.rank ", o.rank, " with parallel.tensor ", tensor_->ranks(), ": not built");
   std::vector<bool> used(o.targets.size());

@@ -23,10 +23,39 @@ Parameter* Parameters::declare(const std::string& name, const Shape& whole, Role
       input_error(name, " of ", whole.str(), " does not divide among ", n, " tensor-parallel ranks");
     shape[axis] /= n;
   }
-  entries_.push_back({{.name = name, .value = {}, .module = module_, .role = role}, shape, total_, whole, cut});
+  const Shape part = shape;
+  const int holder = chunk_ % pipe_->ranks();
+  if (holder != pipe_->rank()) shape[0] = 0;
+  entries_.push_back(
+      {{.name = name, .value = {}, .module = module_, .role = role}, shape, total_, whole, cut, part, holder, chunk_});
   total_ += shape.numel();
   if (!by_name_.emplace(name, &entries_.back().parameter).second) input_error("parameters: two have the name ", name);
   return &entries_.back().parameter;
+}
+
+Parameters::Count Parameters::part_count(int holder) const {
+  Count n;
+  for (const Entry& e : entries_)
+    if (e.holder == holder) n.all += e.part.numel(), n.trained += e.parameter.trainable ? e.part.numel() : 0;
+  return n;
+}
+
+const Parameters::Entry& Parameters::entry_of(const Parameter* p) const {
+  return *std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return &e.parameter == p; });
+}
+
+Parameter* Parameters::lent(Parameter* p, int chunk) {
+  const int from = entry_of(p).holder, to = chunk % pipe_->ranks();
+  if (from == to) return p;
+  lent_.push_back({*p, p, from, to});
+  return &lent_.back().copy;
+}
+
+void Parameters::lend() const {
+  for (const Lent& l : lent_) {
+    if (pipe_->rank() == l.from) pipe_->send(l.of->value, l.to);
+    if (pipe_->rank() == l.to) pipe_->recv(l.copy.value, l.from);
+  }
 }
 
 Parameter* Parameters::fuse(const std::vector<Parameter*>& parts) {
@@ -58,6 +87,8 @@ void Parameters::allocate(Dtype dtype, Device& device) {
     e.parameter.value = values_.slice(0, e.offset, e.offset + e.shape.numel()).view(e.shape);
     by_parameter[&e.parameter] = &e;
   }
+  for (Lent& l : lent_)
+    if (pipe_->rank() == l.to) l.copy.value = Tensor(entry_of(l.of).part, dtype, device, Segment::weights);
   for (Fused& f : fused_) {
     std::int64_t next = by_parameter.at(f.parts.front())->offset, begin = next;
     for (const Parameter* p : f.parts) {

@@ -25,15 +25,20 @@ enum class Cut { none, rows, thirds, columns };
 
 class Parameters {
  public:
-  explicit Parameters(Communicator& tensor = one_rank()) : tensor_(&tensor) {}
-  Communicator& tensor() const { return *tensor_; }  // the ranks that hold one model together
+  explicit Parameters(Communicator& tensor = one_rank(), Communicator& pipe = one_rank())
+      : tensor_(&tensor), pipe_(&pipe) {}
+  Communicator& tensor() const { return *tensor_; }  // the ranks that hold one model together, cut by heads and widths
+  Communicator& pipe() const { return *pipe_; }      // and by layers (parallel/pipeline.h)
 
   struct Entry {
     Parameter parameter;
-    Shape shape;          // of this rank's part
+    Shape shape;          // of this rank's part: of no rows where another rank of the pipeline holds it
     std::int64_t offset;  // elements, into the flat value buffer
     Shape whole;          // of all ranks together
     Cut cut;
+    Shape part;  // as `shape`, on the rank of the pipeline that holds it
+    int holder;  // that rank
+    int chunk;   // of the pipeline
 
     // The whole in memory is blocks of which each rank has an equal stretch; [blocks, stretch] of the whole tensor, and
     // of the rank's own.
@@ -47,6 +52,22 @@ class Parameters {
     module_ = module;
     return *this;
   }
+  // And to that chunk of a pipeline, whose rank alone holds it.
+  Parameters& at(int chunk) {
+    chunk_ = chunk;
+    return *this;
+  }
+  bool holds(const Entry& e) const { return e.holder == pipe_->rank(); }
+  // p as `chunk` reads it: p itself, or a copy of its value where another rank holds it, which lend() fills.
+  Parameter* lent(Parameter* p, int chunk);
+  struct Lent {
+    Parameter copy;
+    Parameter* of;
+    int from, to;  // ranks of the pipeline
+  };
+  const std::deque<Lent>& lent() const { return lent_; }
+  std::vector<std::string> stages;  // by rank of the pipeline, what it holds, in words
+  void lend() const;                // sends the values as they are now; a call of all ranks of the pipeline
   // input_error when the name is taken, or when the ranks cannot divide the whole shape evenly.
   Parameter* declare(const std::string& name, const Shape& whole, Role role, Cut cut = Cut::none);
   // A view over neighbours whose shapes differ in the first axis only.
@@ -82,7 +103,8 @@ class Parameters {
   struct Count {
     std::int64_t all = 0, trained = 0;
   };
-  Count whole_count() const;                        // of all tensor-parallel ranks together
+  Count whole_count() const;                        // of all ranks that hold the model together
+  Count part_count(int holder) const;               // of a rank of the pipeline
   const Tensor& values() const { return values_; }  // [count()]; null after borrow()
   // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
   const Tensor& masters() const { return masters_; }
@@ -101,7 +123,10 @@ class Parameters {
     Parameter parameter;
     std::vector<Parameter*> parts;
   };
-  Communicator* tensor_;
+  const Entry& entry_of(const Parameter* p) const;
+  Communicator *tensor_, *pipe_;
+  int chunk_ = 0;
+  std::deque<Lent> lent_;
   std::deque<Entry> entries_;
   std::deque<Fused> fused_;
   std::deque<Tensor> constants_;

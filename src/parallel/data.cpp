@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "kernels/adamw.h"
+#include "parallel/pipeline.h"
 #include "parallel/zero1.h"
 #include "parallel/zero2.h"
 
@@ -42,20 +44,32 @@ Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
 }
 
 std::string DataParallel::describe(std::int64_t leaves) const {
-  const int t = parameters_.tensor().ranks();
-  std::string text = cat("mesh: dp ", ranks_.ranks(), t > 1 ? cat(" x tp ", t) : "");
-  for (int r = 0; r < ranks_.ranks(); ++r) {
-    const auto all = rounds(leaves, r);
-    std::int64_t runs = 0;
-    for (const Round& round : all) runs += round.own.size();
-    const int last = r * t + t - 1;  // those that hold one model together have the same to say
-    text += cat("\n  ", t > 1 ? cat("ranks ", r * t, " to ", last) : cat("rank ", r), ": ", runs, " of ", leaves,
-                " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
-                all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r).size(), " of ",
-                parameters_.trained(), " parameters",
-                t > 1 ? cat(", holds ", parameters_.count(), " of ", parameters_.whole_count().all) : "");
+  const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks();
+  std::string text = cat("mesh: dp ", ranks_.ranks(), p > 1 ? cat(" x pp ", p) : "", t > 1 ? cat(" x tp ", t) : "");
+  for (int r = 0; r < ranks_.ranks(); ++r)
+    for (int s = 0; s < p; ++s) {
+      const auto all = rounds(leaves, r);
+      std::int64_t runs = 0;
+      for (const Round& round : all) runs += round.own.size();
+      const int first = (r * p + s) * t, last = first + t - 1;  // those that hold one part together say the same
+      const Parameters::Count part = parameters_.part_count(s);
+      text += cat("\n  ", t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
+                  " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
+                  all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r, part.trained).size(),
+                  " of ", part.trained, " parameters",
+                  t * p > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
+                  p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
+    }
+  if (p == 1) return text;
+  int chunks = 1;
+  for (const auto& e : parameters_.entries()) chunks = std::max(chunks, e.chunk + 1);
+  double all = 0, busy = 0;
+  for (const Round& round : rounds(leaves, 0)) {
+    all += static_cast<double>(timetable(p, chunks / p, round.own.size()).size());
+    busy += static_cast<double>(2 * chunks / p * round.own.size());
   }
-  return text;
+  return text + cat("\n  where all chunks take equally long, a rank of a pipeline waits ",
+                    std::lround(100 * (1 - busy / std::max(1.0, all))), " % of a step");
 }
 
 std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters) {

@@ -49,7 +49,9 @@ class DataParallel {
   // over all ranks, as far as this rank updates it: a view of the buffer.
   virtual Tensor sum(const Tensor& gradients, int adding) const;
   // Of the trained parameters, what a rank updates and holds moments of.
-  virtual Range own(int) const { return {0, parameters_.trained()}; }
+  virtual Range own(int, std::int64_t trained) const { return {0, trained}; }
+  virtual bool sharded() const { return false; }
+  Range own(int rank) const { return own(rank, parameters_.trained()); }
   std::vector<Round> rounds(std::int64_t leaves) const { return rounds(leaves, ranks_.rank()); }
   Range own() const { return own(ranks_.rank()); }
   // Squares of the gradients by chunk, those of own() filled in: fills in the others.

@@ -9,17 +9,19 @@ std::vector<int> every(int from, int step, int count) {
   return ranks;
 }
 
-int checked(int ranks, int tensor_ranks) {
-  if (ranks % tensor_ranks != 0)
-    input_error("parallel.tensor ", tensor_ranks, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
-                "; onevision launch -n ", tensor_ranks, " starts as many");
-  return tensor_ranks;
+int checked(int ranks, int t, int p) {
+  if (ranks % (t * p) != 0)
+    input_error(t > 1 ? cat("parallel.tensor ", t) : "", t > 1 && p > 1 ? " x " : "",
+                p > 1 ? cat("parallel.pipeline ", p) : "", ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
+                "; onevision launch -n ", t * p, " starts as many");
+  return t;
 }
 
 }  // namespace
 
-Mesh::Mesh(Communicator& world, int t)
-    : tensor(world, every(world.rank() / checked(world.ranks(), t) * t, 1, t)),
-      data(world, every(world.rank() % t, t, world.ranks() / t)) {}
+Mesh::Mesh(Communicator& world, int t, int p)
+    : tensor(world, every(world.rank() / checked(world.ranks(), t, p) * t, 1, t)),
+      pipe(world, every(world.rank() / (t * p) * (t * p) + world.rank() % t, t, p)),
+      data(world, every(world.rank() % (t * p), t * p, world.ranks() / (t * p))) {}
 
 }  // namespace ov

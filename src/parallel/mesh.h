@@ -1,15 +1,18 @@
-// Which rank does what: dp x tp. Rank d t + i is place i of the t that hold one model together (parallel/tensor.h), in
-// copy d of that model (parallel/data.h). Neighbours share a model: they have the most to say to each other.
+// Which rank does what: dp x pp x tp. Rank (d p + s) t + i is place i of the t that hold a stage together
+// (parallel/tensor.h), stage s of the p that hold one model together (parallel/pipeline.h), in copy d of that model
+// (parallel/data.h). Neighbours have the most to say to each other.
 //
-//   launch -n 4, parallel.tensor 2        tensor: {0, 1} {2, 3}        data: {0, 2} {1, 3}
+//   launch -n 8, parallel.tensor 2, parallel.pipeline 2
+//     tensor: {0, 1} {2, 3} {4, 5} {6, 7}    pipe: {0, 2} {1, 3} {4, 6} {5, 7}    data: {0, 4} {1, 5} {2, 6} {3, 7}
 #pragma once
 #include "comm/group.h"
 
 namespace ov {
 
 struct Mesh {
-  Mesh(Communicator& world, int tensor_ranks);  // input_error unless tensor_ranks divides the ranks
-  Group tensor, data;
+  // input_error unless they divide the ranks.
+  Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1);
+  Group tensor, pipe, data;
 };
 
 }  // namespace ov

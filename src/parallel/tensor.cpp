@@ -5,6 +5,7 @@
 
 #include "autograd/ops.h"
 #include "nn/lora.h"
+#include "parallel/pipeline.h"
 #include "tensor/transfer.h"
 
 namespace ov {
@@ -46,22 +47,28 @@ Var own_rows(const Parameters& set, const Var& x) {
   return take_rows(x, Tensor::of(index, {end - begin}, x.value.device()));
 }
 
-Var words_of_rank(const Parameters& set, Tape* tape, const std::vector<std::int64_t>& ids, Parameter& table) {
-  const auto T = static_cast<std::int64_t>(ids.size());
-  const std::int64_t V = table.value.dim(0), first = set.tensor().rank() * V;
-  Device& device = table.value.device();
-  std::vector<std::int64_t> here, source(ids.size(), -1);
+OwnWords own_words(const Parameters& set, const std::vector<std::int64_t>& ids, std::int64_t V) {
+  const std::int64_t first = set.tensor().rank() * V;
+  OwnWords own{{}, std::vector<std::int64_t>(ids.size(), -1)};
   for (std::size_t i = 0; i < ids.size(); ++i)
     if (ids[i] >= first && ids[i] < first + V) {
-      source[i] = static_cast<std::int64_t>(here.size());
-      here.push_back(ids[i] - first);
+      own.source[i] = static_cast<std::int64_t>(own.here.size());
+      own.here.push_back(ids[i] - first);
     } else if (ids[i] < 0 || ids[i] >= V * set.tensor().ranks()) {
       input_error("input_ids: ", ids[i], " outside of [0, ", V * set.tensor().ranks(), ")");
     }
+  return own;
+}
+
+Var words_of_rank(const Parameters& set, Tape* tape, const std::vector<std::int64_t>& ids, Parameter& table,
+                  Var* lent) {
+  const auto T = static_cast<std::int64_t>(ids.size());
+  Device& device = table.value.device();
+  const OwnWords own = own_words(set, ids, table.value.dim(0));
   const Tensor nothing = Tensor::zeros({T, table.value.dim(1)}, table.value.dtype(), device);
-  const Var words = embedding(Tensor::of(here, {static_cast<std::int64_t>(here.size())}, device),
-                              tape ? tape->parameter(table) : Var{table.value});
-  return splice(tape ? tape->input(nothing) : Var{nothing}, words, Tensor::of(source, {T}, device));
+  const Var words =
+      rows_of(tape, Tensor::of(own.here, {static_cast<std::int64_t>(own.here.size())}, device), table, lent);
+  return splice(tape ? tape->input(nothing) : Var{nothing}, words, Tensor::of(own.source, {T}, device));
 }
 
 void sum_addends(const Parameters& parameters, const Tensor& gradients, Range own) {

@@ -43,8 +43,14 @@ Var all_rows(const Parameters& set, const Var& x, std::int64_t rows);
 Var own_rows_of_sum(const Parameters& set, const Var& x);
 Var own_rows(const Parameters& set, const Var& x);  // of what all ranks hold alike
 
-// [T,C], 0 where ids stand in another rank's rows of the table.
-Var words_of_rank(const Parameters& set, Tape* tape, const std::vector<std::int64_t>& ids, Parameter& table);
+// Of ids, those that stand in this rank's rows of the table, counted from its first; by id, which of them it is, or -1.
+struct OwnWords {
+  std::vector<std::int64_t> here, source;
+};
+OwnWords own_words(const Parameters& set, const std::vector<std::int64_t>& ids, std::int64_t rows);
+// [T,C], 0 where ids stand in another rank's rows of the table. lent: as rows_of (parallel/pipeline.h) says.
+Var words_of_rank(const Parameters& set, Tape* tape, const std::vector<std::int64_t>& ids, Parameter& table,
+                  Var* lent = nullptr);
 
 // After a step's gradients are summed over micro-batches and data-parallel ranks: those of what is not cut, over the
 // tensor-parallel ranks. `gradients` are the range `own` of a gradient buffer.

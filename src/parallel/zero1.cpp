@@ -6,7 +6,7 @@
 
 namespace ov {
 
-Range Zero1::own(int rank) const { return shard_of(parameters_.trained(), rank, ranks_.ranks()); }
+Range Zero1::own(int rank, std::int64_t trained) const { return shard_of(trained, rank, ranks_.ranks()); }
 
 Tensor Zero1::sum(const Tensor& gradients, int adding) const {
   const Parts shards = shards_of(gradients, ranks_.ranks());

@@ -23,7 +23,9 @@ class Zero1 : public DataParallel {
  public:
   using DataParallel::DataParallel;
   Tensor sum(const Tensor& gradients, int adding) const override;
-  Range own(int rank) const override;
+  using DataParallel::own;
+  Range own(int rank, std::int64_t trained) const override;
+  bool sharded() const override { return true; }
   void complete_squares(const Tensor& squares) const override;
   void share_values() const override;
   void share_masters() const override;

@@ -81,11 +81,10 @@ Range overlap(std::int64_t begin, std::int64_t end, Range own) {
   return {std::max(begin, own.begin), std::min(end, own.end)};
 }
 
-// A parameter, or a moment of it, as one rank would hold it: rank 0 of the tensor-parallel ranks puts together what
-// they hold; the others get null.
-Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const Tensor& own) {
+// What tensor-parallel ranks hold of a parameter, or of a moment of it, put together by the first; the others get null.
+Tensor joined_of(const Parameters& parameters, const Parameters::Entry& e, const Tensor& own) {
   Communicator& ranks = parameters.tensor();
-  if (ranks.ranks() == 1 || e.cut == Cut::none) return own;
+  if (ranks.ranks() == 1 || e.cut == Cut::none) return ranks.rank() == 0 ? own : Tensor();
   if (ranks.rank() != 0) {
     ranks.send(own.to(cpu()), 0);
     return {};
@@ -100,12 +99,27 @@ Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const 
   return whole;
 }
 
+// As one rank would hold it: at the first rank of a pipeline; the others get null.
+Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const Tensor& own) {
+  Communicator& pipe = parameters.pipe();
+  const Tensor joined = parameters.holds(e) ? joined_of(parameters, e, own) : Tensor();
+  if (e.holder == 0 || parameters.tensor().rank() != 0) return joined;
+  if (parameters.holds(e)) pipe.send(joined.to(cpu()), 0);
+  if (pipe.rank() != 0) return {};
+  const Tensor whole(e.whole, own.dtype(), cpu(), Segment::workspace);
+  pipe.recv(whole, e.holder);
+  return whole;
+}
+
 // A trained parameter's part of a moment, of which every data-parallel rank holds some: rank 0 puts it together; the
 // others get null.
 Tensor moment_of(const TrainingState& run, const Parameters::Entry& e, const Tensor& moment) {
   const std::int64_t begin = e.parameter.gradient, end = begin + e.shape.numel(), trained = run.parameters.trained();
   const Range all = run.optimizer.own();
-  if (all.size() == trained) return moment.slice(0, begin, end).view(e.shape);
+  // Where all is one chunk, a rank that has all of it cannot tell by that whether the others have it too.
+  const bool one_has_all =
+      run.ranks.ranks() > 1 && shard_of(trained, run.ranks.ranks() - 1, run.ranks.ranks()).size() == trained;
+  if (all.size() == trained && !one_has_all) return moment.slice(0, begin, end).view(e.shape);
   const Tensor together = run.ranks.rank() == 0 ? Tensor(e.shape, moment.dtype(), cpu(), Segment::workspace) : Tensor();
   for (int r = 0; r < run.ranks.ranks(); ++r) {
     const Range part = overlap(begin, end, shard_of(trained, r, run.ranks.ranks()));
@@ -185,7 +199,7 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
-  if (run.ranks.rank() != 0 || run.parameters.tensor().rank() != 0) {
+  if (run.ranks.rank() != 0 || run.parameters.tensor().rank() != 0 || run.parameters.pipe().rank() != 0) {
     write_weights("", run, false);
     return write_moments("", run, false);
   }

@@ -43,10 +43,10 @@ inline std::uint64_t weights_checksum(const Parameters& parameters) {
 }
 
 // Of a flat buffer of all parameters, or of those that are trained, from element `first` on, as part of the same buffer
-// of all tensor-parallel ranks together: theirs add up to the checksum of that.
+// of all ranks that hold a model together: theirs add up to the checksum of that.
 inline std::uint64_t whole_checksum(const Parameters& parameters, const Tensor& t, std::int64_t first, bool trained) {
   const Communicator& ranks = parameters.tensor();
-  if (ranks.ranks() == 1) return tensor_checksum(t, first);
+  if (ranks.ranks() == 1 && parameters.pipe().ranks() == 1) return tensor_checksum(t, first);
   const Tensor here = t.to(cpu());
   std::uint64_t sum = 0;
   std::int64_t own = 0, whole = 0;  // where the entry begins

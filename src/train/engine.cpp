@@ -45,6 +45,13 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
       rounds_([this] { return Tensor::like(optimizer_.first_moment(), Segment::gradients); }) {
   if (options.tensor != tensor().ranks())
     input_error("parallel.tensor ", options.tensor, ": train and pretrain --what text divide a model, others do not");
+  if (options.pipeline != pipe().ranks())
+    input_error("parallel.pipeline ", options.pipeline,
+                ": train and pretrain --what text divide a model, others do not");
+  if (pipe().ranks() > 1) {
+    if (options.floor) input_error("log.floor with parallel.pipeline ", options.pipeline, ": not built");
+    pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
+  }
   options_.schedule.steps = options.steps;
   if (options.floor) floor_ = std::make_unique<Floor>();
 }
@@ -87,7 +94,22 @@ std::int64_t StepEngine::together(std::int64_t left) const {
   return group;
 }
 
+void StepEngine::run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer) {
+  gradients_ = pipeline_->run(
+      begin, end, scalars_.slice(0, 1, scalars_.dim(0)),
+      [&](std::int64_t leaf, const Tape::Products& p) {
+        Tape::Products& all = leaves_[static_cast<std::size_t>(leaf)].products;
+        all.forward += p.forward, all.backward += p.backward, all.recomputed += p.recomputed;
+      },
+      tracer);
+}
+
 const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool prefetch) {
+  if (pipeline_) {
+    run_in_pipeline(begin, end);
+    if (prefetch && done_ + 1 < options_.steps) objective_.prefetch();
+    return gradients_;
+  }
   Device& device = objective_.parameters().device();
   if (options_.tree) tree_.reuse(std::exchange(gradients_, {}));
   else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
@@ -149,6 +171,7 @@ StepReport StepEngine::step() {
   StepReport report;
   const double start = now();
   ranks().at_step(done_ + 1);
+  objective_.parameters().lend();
   prepare();
   report.data_seconds = now() - start;
   sum_gradients();
@@ -166,12 +189,13 @@ StepReport StepEngine::step() {
                                  shard_checksum(sum_, optimizer_.own().begin, parameters.trained(), true), 0};
   const double before_update = now();
   report.lr = options_.schedule.rate(done_);
-  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1), [&](const Tensor& squares) {
-    parallel_->complete_squares(squares);
+  const auto complete = [&](const Tensor& squares) {
+    if (!whole_) parallel_->complete_squares(squares);
     tensor().all_reduce(squares);
-  });
+  };
+  optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1), complete, whole_ ? &*whole_ : nullptr);
   parallel_->share_values();
-  if (ranks().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
+  if (ranks().rank() == 0 && pipe().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
 
   std::vector<double> scalars = scalars_.has_data() ? scalars_.to_vector<double>()
@@ -179,7 +203,7 @@ StepReport StepEngine::step() {
   // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
   std::vector<std::int64_t> bits = {products().forward + products().backward};
   for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
-  sum_over(ranks(), bits);
+  sum_over(ranks(), bits), sum_over(pipe(), bits);
   sum_over(tensor(), std::span(bits).first(1));  // of the products each has made a part
   for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
@@ -195,7 +219,7 @@ StepReport StepEngine::step() {
     std::vector<std::int64_t> sums = {
         static_cast<std::int64_t>(report.checksums->gradients),
         static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel(), bool(parameters.masters())))};
-    sum_over(ranks(), sums), sum_over(tensor(), sums);
+    sum_over(ranks(), sums), sum_over(tensor(), sums), sum_over(pipe(), sums);
     report.checksums->loss = checksum(&report.loss, 1);
     report.checksums->gradients = static_cast<std::uint64_t>(sums[0]);
     report.checksums->parameters = static_cast<std::uint64_t>(sums[1]);
@@ -226,6 +250,18 @@ void StepEngine::restore(const TrainingState& state) {
 // Runs the step again with every activation looked at, to name the first that went wrong.
 void StepEngine::report_not_finite() {
   const std::string where = cat("step ", done_ + 1, ": not a finite number");
+  // In a pipeline the first rank that finds one says so; the others hear it.
+  for (std::int64_t i = 0; pipeline_ && i < data_.leaves; ++i) {
+    FiniteCheck check;
+    run_in_pipeline(i, i + 1, &check);
+    std::vector<std::int64_t> found(static_cast<std::size_t>(pipe().ranks()));
+    found[static_cast<std::size_t>(pipe().rank())] = !check.first.empty();
+    sum_over(pipe(), found);
+    const auto first = std::find(found.begin(), found.end(), 1) - found.begin();
+    if (first == pipe().rank()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
+    if (first < pipe().ranks()) pipe().barrier();
+  }
+  if (pipeline_) machine_error(where, " in a gradient; no activation is");
   const Tensor gradients = objective_.parameters().gradient_buffer();
   for (std::int64_t i = 0; i < data_.leaves; ++i) {
     FiniteCheck check;

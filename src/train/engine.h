@@ -8,10 +8,12 @@
 #include <optional>
 
 #include "parallel/data.h"
+#include "parallel/pipeline.h"
 #include "train/floor.h"
 #include "train/gradient_sum.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
+#include "train/pipeline_run.h"
 #include "train/schedule.h"
 #include "train/step_times.h"
 
@@ -29,7 +31,8 @@ struct StepOptions {
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
-  int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h)
+  int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
+  int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
 };
 
 struct Checksums {
@@ -74,6 +77,7 @@ class StepEngine {
   TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks()}; }
   Communicator& ranks() const { return parallel_->ranks(); }
   Communicator& tensor() const { return objective_.parameters().tensor(); }
+  Communicator& pipe() const { return objective_.parameters().pipe(); }
   const DataParallel& parallel() const { return *parallel_; }
   void restore(const TrainingState& state);
 
@@ -89,13 +93,16 @@ class StepEngine {
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
   void sum_gradients();
+  void run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer = nullptr);
   [[noreturn]] void report_not_finite();
 
   Objective& objective_;
   StepOptions options_;
   std::unique_ptr<DataParallel> parallel_;
   Optimizer optimizer_;
-  TreeSum tree_, rounds_;  // of leaves, and of the rounds that they come in
+  TreeSum tree_, rounds_;                // of leaves, and of the rounds that they come in
+  std::optional<PipelineRun> pipeline_;  // where there is one
+  std::optional<WholeChunks> whole_;
   std::unique_ptr<Floor> floor_;
   StepTimes times_;
   Loaded data_;                   // of the step under way

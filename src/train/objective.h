@@ -7,6 +7,8 @@
 //                          host wants to know goes into the step's scalars, one small tensor on the device
 //   losses(scalars)        of all leaves, when the engine has read them: once, late
 #pragma once
+#include <memory>
+
 #include "autograd/tape.h"
 #include "base/json.h"
 #include "nn/parameters.h"
@@ -26,6 +28,16 @@ struct Losses {
   std::string note;             // beside the progress bar
 };
 
+// One leaf in one chunk of a model that several ranks hold (parallel/pipeline.h). It takes what the step before gave
+// and gives what the next step takes.
+class LeafChunk {
+ public:
+  virtual ~LeafChunk() = default;
+  virtual std::vector<Tensor> forward(const std::vector<Tensor>& from) = 0;
+  virtual std::vector<Tensor> backward(const std::vector<Tensor>& from) = 0;
+  virtual Tape::Products products() const = 0;
+};
+
 class Objective {
  public:
   virtual ~Objective() = default;
@@ -37,6 +49,13 @@ class Objective {
   virtual std::int64_t scalars() const = 0;  // of the prepared step
   // scalars [scalars()] f64, 0 where no leaf has written.
   virtual void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) = 0;
+  // In a pipeline, in place of run(). begin() gives null for a leaf of which there is nothing to do; message() what
+  // step `step` of it is handed, to be filled: null where nothing is; add_lent() makes step 2K (parallel/pipeline.h).
+  virtual std::unique_ptr<LeafChunk> begin(std::int64_t leaf, int chunk, const Tensor& gradients, const Tensor& scalars,
+                                           Tracer* tracer);
+  virtual std::vector<Tensor> message(std::int64_t leaf, int step) const;
+  virtual void add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const;
+  virtual int chunks() const { return 1; }                                     // of the model
   virtual void updated(const Tensor& scalars) { static_cast<void>(scalars); }  // behind the optimiser's step
   virtual Losses losses(std::span<const double> scalars) = 0;
   virtual std::uint64_t batch_checksum() const = 0;  // of the data that prepare() loaded

@@ -29,12 +29,20 @@ void squared_sums(const Tensor& partial, const Tensor& gradients, std::int64_t b
 // Writes the norm, by fixed chunks; returns the factor that clips to `limit`. Both [1] f64. `gradients` are the range
 // that begins at `begin` of `all`.
 Tensor clip_factor(const Tensor& gradients, std::int64_t begin, std::int64_t all, const Optimizer::Complete& complete,
-                   double limit, const Tensor& norm, const std::vector<Range>& elsewhere = {}) {
-  const Tensor partial({chunks_of(all)}, Dtype::f64, gradients.device(), Segment::workspace);
+                   double limit, const Tensor& norm, const std::vector<Range>& elsewhere = {},
+                   const WholeChunks* whole = nullptr) {
+  const std::int64_t most = 256 * kernels::norm_chunk;
+  Tensor partial;
+  if (!whole) {
+    partial = Tensor({chunks_of(all)}, Dtype::f64, gradients.device(), Segment::workspace);
+    const std::int64_t first = chunks_of(begin), own = chunks_of(gradients.numel());
+    if (own > 0) squared_sums(partial.slice(0, first, first + own), gradients, begin, elsewhere, most);
+  } else {
+    partial = whole->squares(gradients, elsewhere, [&](const Tensor& to, std::int64_t from, std::int64_t end) {
+      squared_sums(to, gradients.slice(0, from, end), begin + from, elsewhere, most);
+    });
+  }
   const Tensor clip({1}, Dtype::f64, gradients.device(), Segment::workspace);
-  const std::int64_t first = chunks_of(begin), own = chunks_of(gradients.numel());
-  if (own > 0)
-    squared_sums(partial.slice(0, first, first + own), gradients, begin, elsewhere, 256 * kernels::norm_chunk);
   if (complete) complete(partial);
   kernels::clip_factor({.norm = norm, .clip = clip, .partial = partial, .limit = limit});
   return clip;
@@ -74,9 +82,10 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options, Ra
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
-void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete) {
+void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete,
+                     const WholeChunks* whole) {
   const Tensor clip = clip_factor(gradients, own_.begin, parameters_.trained(), complete, options_.clip_grad, norm,
-                                  counted_elsewhere(parameters_, own_));
+                                  counted_elsewhere(parameters_, own_), whole);
   ++steps_;
   std::vector<Tensor> state = {m_, v_};
   if (parameters_.masters()) state.push_back(parameters_.masters().slice(0, own_.begin, own_.end));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/data.h"
+#include "parallel/pipeline.h"
 
 namespace ov {
 
@@ -30,7 +30,9 @@ class Optimizer {
   // clipping is written there, for the host to read late. Not finite: nothing is changed but the count of steps.
   // `complete`: fills in the squares of other ranges' chunks (parallel/data.h).
   using Complete = std::function<void(const Tensor& squares)>;
-  void step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete = {});
+  // whole: where other ranks hold other parts of the model, in place of chunks of this rank's own.
+  void step(const Tensor& gradients, double lr, const Tensor& norm, const Complete& complete = {},
+            const WholeChunks* whole = nullptr);
 
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t n) { steps_ = n; }

@@ -178,9 +178,9 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   Json sources = facts.sources;
   const Parameters& parameters = engine.state().parameters;
   std::uint64_t starting_weights = whole_checksum(parameters, parameters.values(), 0, false);
-  if (engine.tensor().ranks() > 1) {
+  for (Communicator* parts : {&engine.tensor(), &engine.pipe()}) {
     const Tensor sum = Tensor::of(std::vector<std::int64_t>{static_cast<std::int64_t>(starting_weights)}, {1});
-    engine.tensor().all_reduce(sum);
+    parts->all_reduce(sum);
     starting_weights = static_cast<std::uint64_t>(sum.data<std::int64_t>()[0]);
   }
   sources.set("starting_weights", hex16(starting_weights));

@@ -19,8 +19,8 @@ namespace {
 using std::chrono::milliseconds;
 
 std::vector<Ended> ranks_of(int n, TrainJob job, int zero,
-                            const std::function<void(const std::vector<pid_t>&)>& started = {}) {
-  job.train.zero = zero;
+                            const std::function<void(const std::vector<pid_t>&)>& started = {}, int pipeline = 1) {
+  job.train.zero = zero, job.train.pipeline = pipeline;
   return in_ranks(
       n, 60,
       [job](ProcessRanks& ranks) mutable {
@@ -29,18 +29,6 @@ std::vector<Ended> ranks_of(int n, TrainJob job, int zero,
         ranks.barrier();
       },
       started);
-}
-
-// What a log says of its steps, but for times.
-std::string steps_of(const TrainJob& job) {
-  std::string said;
-  for (Json line : lines_of(job.out + "/run.jsonl"))
-    if (line.at("type").as_string() == "step") {
-      for (const char* time : {"seconds", "data_seconds", "tokens_per_second", "samples_per_second", "mfu"})
-        line.set(time, 0);
-      said += line.dump() + "\n";
-    }
-  return said;
 }
 
 // `kills` times: a rank is killed somewhere; another number of ranks goes on, to the same end.
@@ -70,12 +58,16 @@ void kill_and_resume(int kills, std::uint64_t seed) {
     fs::remove_all(job.out);
     const int n = 2 + static_cast<int>(draw(0, 3)), victim = static_cast<int>(draw(1, static_cast<std::uint64_t>(n))),
               m = 1 + static_cast<int>(draw(2, 4));
-    const auto ended = ranks_of(n, job, static_cast<int>(draw(3, 2)), [&](const std::vector<pid_t>& children) {
-      while (!fs::exists(job.out)) std::this_thread::sleep_for(milliseconds(1));  // made when all have met
-      std::this_thread::sleep_for(std::chrono::microseconds(draw(4, static_cast<std::uint64_t>(took.count()))));
-      ::kill(children[static_cast<std::size_t>(victim)], SIGKILL);
-    });
-    INFO("kill ", k, ": rank ", victim, " of ", n, ", then ", m);
+    const int pipeline = draw(6, 2) ? n : 1;
+    const auto ended = ranks_of(
+        n, job, static_cast<int>(draw(3, 2)),
+        [&](const std::vector<pid_t>& children) {
+          while (!fs::exists(job.out)) std::this_thread::sleep_for(milliseconds(1));  // made when all have met
+          std::this_thread::sleep_for(std::chrono::microseconds(draw(4, static_cast<std::uint64_t>(took.count()))));
+          ::kill(children[static_cast<std::size_t>(victim)], SIGKILL);
+        },
+        pipeline);
+    INFO("kill ", k, ": rank ", victim, " of ", n, " (pp ", pipeline, "), then ", m);
     for (int r = 0; r < n; ++r) {
       const Ended& e = ended[static_cast<std::size_t>(r)];
       CHECK_MESSAGE((e.exit == 0 || e.exit == (r == victim ? -SIGKILL : 3)), e.error);
@@ -194,6 +186,19 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
     CHECK_MESSAGE((last != o.err.npos && contains(o.err.substr(last), expected) && o.err.find(expected) > last), o.err);
     CHECK(one_line(o.err.substr(last)));
   };
+  // The text again, in stages: the same run.
+  Strings staged = kinds[1].first;
+  staged.insert(staged.end(), shared.begin(), shared.end());
+  staged.insert(staged.end(), {"--parallel.pipeline", "2", "--parallel.chunks", "3", "--out", at("staged")});
+  const Outcome in_stages = launch("2", staged);
+  CHECK_MESSAGE(in_stages.exit == 0, in_stages.err);
+  CHECK_MESSAGE(contains(in_stages.err, "mesh: dp 1 x pp 2\n"), in_stages.err);
+  CHECK(contains(in_stages.err, "tower, words, layers 0 to "));
+  CHECK(contains(in_stages.err, ", head"));
+  CHECK(contains(in_stages.err, "waits 14 % of a step"));  // 2 micro-batches through 3 chunks of 2 ranks: 14 slots
+  CHECK(sha256_file(at("staged") + "/model/model.safetensors") ==
+        sha256_file(dir / (kinds[1].first[2] + "1") + "/model/model.safetensors"));
+
   Strings bad = text;
   bad.push_back("--tpyo"), error(bad, 2, "unknown key '--tpyo'");
   bad.back() = "--text", bad.push_back(at("nothing")), error(bad, 2, "nothing: cannot open");
@@ -223,4 +228,50 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
     left += contains({std::istreambuf_iterator<char>(command), {}}, at("run"));
   }
   CHECK(left == 0);
+}
+
+TEST_CASE("configs/slurm.sh: the ranks that srun starts are one run, which is queued again when its time is up") {
+  const ScratchDirectory dir;
+  const auto script = [&](const std::string& name, const std::string& text) {
+    std::ofstream(dir / name) << "#!/bin/sh\n" << text;
+    fs::permissions(dir / name, fs::perms::owner_all);
+  };
+  script("srun",
+         "while case $1 in -*) ;; *) false ;; esac; do shift; done\n"
+         "i=0 ranks= status=0\n"
+         "while [ $i -lt $SLURM_NTASKS ]; do\n"
+         "  SLURM_PROCID=$i SLURM_LOCALID=$i SLURM_STEP_ID=0 SLURM_STEP_NUM_NODES=1 \"$@\" & ranks=\"$ranks $!\"\n"
+         "  i=$((i + 1))\n"
+         "done\n"
+         "[ ! -e stop ] || { while [ ! -e out/checkpoints/step-00000002/DONE ]; do sleep 0.02; done\n"
+         "  kill -TERM $ranks; }\n"
+         "for r in $ranks; do wait $r || status=$?; done\n"
+         "exit $status\n");
+  script("scontrol", "echo $* > queued\n");
+  std::ofstream corpus(dir / "corpus.jsonl");
+  for (int i = 0; i < 20; ++i)
+    corpus << R"({"text": "A corpus of line )" << i << R"(, and of nothing else."})"
+           << "\n";
+  corpus.close();
+  const std::string root = fs::current_path(),
+                    run_of =
+                        "pretrain --what text --config " + root + "/configs/model/mesh.json --tokenizer " + root +
+                        "/data/tokenizer --text corpus.jsonl --train.micro_batches 4 --train.micro_batch_samples 1 "
+                        "--train.save_every 1 --steps ";
+  const auto under_slurm = [&](const std::string& arguments) {
+    const int status = std::system(cat("cd ", dir / "", " && PATH=.:$PATH SLURM_JOB_ID=test", ::getpid(),
+                                       " SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=1 ONEVISION=", program_path(), " sh ", root,
+                                       "/configs/slurm.sh ", run_of, arguments, " 2> errors")
+                                       .c_str());
+    return WEXITSTATUS(status);
+  };
+  CHECK_MESSAGE(under_slurm("4 --out two --parallel.pipeline 2") == 0, read_file(dir / "errors"));
+  CHECK(contains(read_file(dir / "errors"), "2 ranks (SLURM_PROCID, SLURM_NTASKS)"));
+  CHECK(!fs::exists(dir / "queued"));
+  CHECK(std::system(cat("cd ", dir / "", " && ", program_path(), " ", run_of, "4 --out one 2> errors").c_str()) == 0);
+  CHECK(sha256_file(dir / "one/model/model.safetensors") == sha256_file(dir / "two/model/model.safetensors"));
+
+  std::ofstream(dir / "stop") << "";
+  CHECK_MESSAGE(under_slurm("5000 --out out") == 143, read_file(dir / "errors"));
+  CHECK(read_file(dir / "queued") == cat("requeue test", ::getpid(), "\n"));
 }

@@ -8,9 +8,7 @@
 #include "comm/group.h"
 #include "parallel/mesh.h"
 #include "tests/autograd/gradient_check.h"
-#include "tests/cli/program.h"
-#include "tests/comm/forked_ranks.h"
-#include "tests/train/job_world.h"
+#include "tests/parallel/mesh_world.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -79,47 +77,6 @@ double worst_gradient(const OpRow& op, std::uint64_t seed, std::int64_t edge, Co
   return worst;
 }
 
-// The model of configs/model/mesh.json, and pictures with conversations.
-class MeshWorld {
- public:
-  explicit MeshWorld(const Strings& more = {}) {
-    synth::write_lessons({.out_dir = path("data"), .seed = 4, .count = 10, .data_dir = "data/toy_world"});
-    Strings merge = {"merge", "--config",   "configs/model/mesh.json", "--tokenizer", "data/tokenizer",
-                     "--out", path("start")};
-    merge.insert(merge.end(), more.begin(), more.end());
-    REQUIRE(run(merge).exit == 0);
-  }
-  std::string path(const std::string& name) const { return dir_ / name; }
-
-  TrainJob job(const std::string& out, Dtype dtype = Dtype::f32) const {
-    TrainJob j;
-    j.model_dir = path("start");
-    j.out = path(out);
-    j.data.json = path("data/conversations.json");
-    j.data.samples_per_micro_batch = 1;
-    j.data.micro_batches_per_step = 2;
-    j.data.limits.max_pixels = 56 * 56;
-    j.train = short_run(20);
-    j.train.schedule.peak = 1e-3, j.train.schedule.min = 1e-4;
-    j.dtype = dtype;
-    j.config = Json::object({{"train.steps", 20}});
-    return j;
-  }
-
- private:
-  ScratchDirectory dir_;
-};
-
-void in_mesh(int data, int tensor, int zero, TrainJob job) {
-  job.train.tensor = tensor, job.train.zero = zero;
-  for (const Ended& e : in_ranks(data * tensor, 60, [&](ProcessRanks& ranks) {
-         job.ranks = &ranks;
-         quietly(job);
-         ranks.barrier();
-       }))
-    REQUIRE_MESSAGE(e.exit == 0, e.error);
-}
-
 // Largest difference of two runs: of a step's loss, and of a parameter relative to its tensor's largest.
 struct Distance {
   double loss = 0, parameter = 0, largest_loss = 0;
@@ -165,7 +122,7 @@ Distance bound_of(const Distance& rounding, Dtype dtype) {
   return {scale * (2 * rounding.loss + 2 * 0x1p-24 * rounding.largest_loss), scale * 2 * rounding.parameter};
 }
 
-void compare(const MeshWorld& world, const std::vector<std::array<int, 3>>& meshes, bool f64_too) {
+void compare(const MeshWorld& world, const std::vector<Ways>& meshes, bool f64_too) {
   const TrainJob exact = world.job("exact", Dtype::f64), one = world.job("one");
   quietly(exact), quietly(one);
   const Distance rounding = between(one, exact);
@@ -176,14 +133,14 @@ void compare(const MeshWorld& world, const std::vector<std::array<int, 3>>& mesh
   CHECK_MESSAGE(!between(other, exact).within(bound_of(rounding, Dtype::f32)),
                 "the bound lets a learning rate of 1 % more pass");
   int folder = 0;
-  for (const auto& [data, tensor, zero] : meshes)
+  for (const Ways& ways : meshes)
     for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
       if (dtype == Dtype::f64 && !f64_too) continue;
       const TrainJob job = world.job(cat("mesh", folder++), dtype);
-      in_mesh(data, tensor, zero, job);
+      in_mesh(ways, job);
       const Distance d = between(job, exact), bound = bound_of(rounding, dtype);
-      CHECK_MESSAGE(d.within(bound), "dp ", data, " x tp ", tensor, " zero ", zero, " ", std::string(name_of(dtype)),
-                    ": ", said(d), "; bound: ", said(bound));
+      CHECK_MESSAGE(d.within(bound), ways.said(), " ", std::string(name_of(dtype)), ": ", said(d),
+                    "; bound: ", said(bound));
     }
 }
 
@@ -204,12 +161,19 @@ TEST_CASE("every op between ranks: its backward is the derivative of its forward
 }
 
 TEST_CASE("tensor parallel: 20 steps of dp 2 x tp 2 are one rank's within its own rounding") {
-  compare(MeshWorld(), {{2, 2, 1}}, false);
+  compare(MeshWorld(), {{.data = 2, .tensor = 2}}, false);
 }
 
 TEST_CASE("tensor parallel: every mesh of up to eight ranks, dense and with experts, in f32 and f64" *
           doctest::skip()) {
-  const std::vector<std::array<int, 3>> meshes = {{1, 2, 1}, {1, 4, 1}, {2, 2, 0}, {2, 2, 1}, {2, 2, 2}, {2, 4, 1}};
+  const std::vector<Ways> meshes = {{.tensor = 2},
+                                    {.tensor = 4},
+                                    {.data = 2, .tensor = 2, .zero = 0},
+                                    {.data = 2, .tensor = 2},
+                                    {.data = 2, .tensor = 2, .zero = 2},
+                                    {.data = 2, .tensor = 4},
+                                    {.pipeline = 2, .tensor = 2},
+                                    {.data = 2, .pipeline = 2, .tensor = 2}};
   compare(MeshWorld(), meshes, true);
   compare(MeshWorld({"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"}),
           meshes, true);

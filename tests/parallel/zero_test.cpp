@@ -9,8 +9,7 @@
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/comm/forked_ranks.h"
-#include "tests/model/packed_rows.h"
-#include "train/checkpoint.h"
+#include "tests/train/training_run.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -29,16 +28,21 @@ struct Case {
   Dtype dtype = Dtype::f32;
   int zero = 0;
   std::int64_t checksum_every = 1;
+  ModelConfig model = small_config();
+  std::vector<std::string> modules = {"language_model", "vision_model"};  // what is frozen lies between
 };
 
 struct Run {
   HostDevice device{Device::Kind::cpu, "test", cpu().table};
-  Onevision model{small_config()};
+  Onevision model;
   FixedSteps data;
   LanguageObjective objective;
   StepEngine engine;
   Run(const Case& c, Communicator& ranks)
-      : data({step_of(c.leaves)}), objective(allocated(c), data, options(c)), engine(objective, options(c), ranks) {}
+      : model(c.model),
+        data({step_of(c.leaves)}),
+        objective(allocated(c), data, options(c)),
+        engine(objective, options(c), ranks) {}
 
   Onevision& allocated(const Case& c) {
     model.parameters().allocate(c.dtype, device);
@@ -51,7 +55,7 @@ struct Run {
     o.schedule = {.peak = 1e-2, .min = 1e-3, .warmup = 0.1, .first_step = 1};
     o.optimizer.weight_decay = 0.1;
     o.optimizer.clip_grad = 0.1;
-    o.modules = {"language_model", "vision_model"};  // what is frozen lies between
+    o.modules = c.modules;
     o.zero = c.zero;
     o.checksum_every = c.checksum_every;
     return o;
@@ -162,6 +166,25 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
         require(peak(Segment::gradients) == gradients,
                 cat("zero ", zero, ", gradients: ", peak(Segment::gradients), " bytes, expected ", gradients));
       }));
+}
+
+TEST_CASE("a model of less than one chunk is one rank's alone, and its checkpoint one rank's") {
+  const ScratchDirectory dir;
+  const Case least{.leaves = 3, .model = least_config(), .modules = {"language_model"}};
+  Run one(least, one_rank());
+  one.steps(1), one.save(dir / "one");
+  REQUIRE(one.model.parameters().trained() < kernels::norm_chunk);
+  for (const int zero : {0, 1}) {
+    const std::string out = dir / cat(zero);
+    all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+      Case c = least;
+      c.zero = zero;
+      Run run(c, ranks);
+      run.steps(1), run.save(out);
+      ranks.barrier();
+    }));
+    CHECK(files_of(out) == files_of(dir / "one"));
+  }
 }
 
 TEST_CASE("ZeRO 2 of three ranks is refused, since its sums would not be one rank's") {

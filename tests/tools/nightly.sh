@@ -22,7 +22,7 @@ experts    | the recipe with a mixture of experts of equal active FLOPs keeps th
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
-meshes     | tensor parallelism, every mesh of up to eight ranks, dense and with experts: one rank within its own rounding
+meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors within its own rounding
 math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
@@ -57,7 +57,7 @@ run_part() {
       taskset -c 0 sh configs/demo/recipe.sh build/nightly/one && sh tests/tools/demo_result.sh build build/nightly/one/demo/eval.json ;;
     kills) make -s build/onevision && for i in $(seq 1 10); do sh tests/tools/demo_check.sh build || return 1; done ;;
     ranks) make -s build/unit-tests build/onevision && build/unit-tests -tc='runs: 200 such kills' --no-skip ;;
-    meshes) make -s build/unit-tests build/onevision && build/unit-tests -tc='tensor parallel: every mesh*' --no-skip ;;
+    meshes) make -s build/unit-tests build/onevision && build/unit-tests -tc='*every mesh*' --no-skip ;;
     math) make -s test-math ;;
     tsan) make -s tsan ;;
     asan) make -s asan ;;

@@ -72,4 +72,16 @@ inline std::vector<Json> lines_of(const std::string& path) {
   return lines;
 }
 
+// What a log says of its steps, but for times.
+inline std::string steps_of(const TrainJob& job) {
+  std::string said;
+  for (Json line : lines_of(job.out + "/run.jsonl"))
+    if (line.at("type").as_string() == "step") {
+      for (const char* time : {"seconds", "data_seconds", "tokens_per_second", "samples_per_second", "mfu"})
+        line.set(time, 0);
+      said += line.dump() + "\n";
+    }
+  return said;
+}
+
 }  // namespace ov::test

@@ -21,7 +21,7 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool 
                   const LoraAdapter* adapter = nullptr) {
   for (const auto& e : parameters.entries()) {
     const std::string& name = e.parameter.name;
-    if (!lora && is_lora(e.parameter)) continue;
+    if (!parameters.holds(e) || (!lora && is_lora(e.parameter))) continue;
     const Tensor stored = weights.tensor(name);
     const Tensor t = adapter ? adapter->merged(name, stored, parameters.dtype() == Dtype::f64) : stored;
     const Tensor part = e.part_of(t, parameters.tensor().rank());
@@ -127,7 +127,7 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
     weights = CheckpointReader::open(directory);
     if (const std::string fault = tie_to_weights(config.text, *weights, directory); !fault.empty()) input_error(fault);
   }
-  auto model = std::make_unique<Onevision>(config, *options.tensor);
+  auto model = std::make_unique<Onevision>(config, *options.tensor, *options.pipe, options.chunks);
   model->parameters().adapt(options.lora);
   if (data) weights->check_names(expected_names(*model, *weights));
   std::optional<LoraAdapter> adapter;

@@ -17,9 +17,11 @@ struct LoadOptions {
   std::string segments = "reference";            // or per_frame, per_grid_row
   Device* device = &cpu();
   Communicator* tensor = &one_rank();  // the ranks that hold it together: each reads its part (parallel/tensor.h)
-  std::string adapter = {};            // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
-  LoraOptions lora = {};               // what is learnt beside them
-  bool in_place = false;  // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
+  Communicator* pipe = &one_rank();    // and its layers, in as many chunks a rank (parallel/pipeline.h)
+  int chunks = 1;
+  std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
+  LoraOptions lora = {};     // what is learnt beside them
+  bool in_place = false;     // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b);  // wherever they lie; shape and type too

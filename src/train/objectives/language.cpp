@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "kernels/copy.h"
 #include "train/checksums.h"
+#include "train/objectives/language_chunk.h"
 
 namespace ov {
 
@@ -43,25 +44,29 @@ OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& devic
   return in;
 }
 
-namespace {
-
 bool balances(const TextConfig& text) {
   bool any = false;
   for (std::int64_t i = 0; i < text.layers; ++i) any = any || text.is_moe(i);
   return any && text.router_aux_loss_coef > 0;
 }
 
+Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, std::int64_t own_rows,
+                 const LoadBalance& step) {
+  const auto E = static_cast<double>(probabilities.at(0).dim(1));
+  const auto N = static_cast<double>(step.counts.empty() ? own_rows : step.rows);
+  const double share = step.counts.empty() ? static_cast<double>(step.micro_batches) : 1;
+  const Tensor all = step.counts.empty()
+                         ? counts
+                         : Tensor::of(step.counts, {static_cast<std::int64_t>(step.counts.size())}, counts.device());
+  return load_balance_loss(probabilities, all, E / (N * N * share));
+}
+
+namespace {
+
 Var aux_loss(const Routers& routers, const LoadBalance& step) {
   std::int64_t own_rows = 0;
   for (const Var& p : routers.probabilities) own_rows += p.dim(0);
-  const auto E = static_cast<double>(routers.probabilities.at(0).dim(1));
-  const auto N = static_cast<double>(step.counts.empty() ? own_rows : step.rows);
-  const double share = step.counts.empty() ? static_cast<double>(step.micro_batches) : 1;
-  Device& device = routers.offsets[0].device();
-  const Tensor counts = step.counts.empty()
-                            ? expert_counts(routers.offsets)
-                            : Tensor::of(step.counts, {static_cast<std::int64_t>(step.counts.size())}, device);
-  return load_balance_loss(routers.probabilities, counts, E / (N * N * share));
+  return balance_loss(routers.probabilities, expert_counts(routers.offsets), own_rows, step);
 }
 
 // How often each expert is chosen by the tokens of a micro-batch, and by how many rows.
@@ -74,6 +79,15 @@ void count_choices(const Onevision& model, const MicroBatch& batch, LoadBalance&
   if (!counts.has_data()) return;
   const auto own = counts.to_vector<std::int64_t>();
   for (std::size_t e = 0; e < own.size(); ++e) step.counts[e] += own[e];
+}
+
+// The load-balancing losses of layers, added as one op adds them: in the accumulation type, one after another.
+double chained(const double* losses, std::int64_t n, Dtype dtype) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    sum = dtype == Dtype::f64 ? sum + losses[i]
+                              : static_cast<double>(static_cast<float>(sum) + static_cast<float>(losses[i]));
+  return sum;
 }
 
 // The losses of a micro-batch's labelled rows, by the data set that each row's sample comes from.
@@ -97,16 +111,12 @@ void LanguageLoss::backward(Tape& tape) const {
   tape.backward(std::array{loss, aux}, std::array{one, coef});
 }
 
-LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance) {
+HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator) {
   const Dtype dtype = model.parameters().dtype();
   Device& device = model.parameters().device();
   const auto rows = static_cast<std::int64_t>(targets.rows.size());
-  const OnevisionInputs in = model_inputs(batch, dtype, device);
-  Routers routers;
-  const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
   // Only rows that predict a labelled token pass through the language head.
-  const Tensor index = index_tensor("labelled rows", targets.rows, {rows}, 0, batch.tokens(), device);
+  const Tensor index = index_tensor("labelled rows", targets.rows, {rows}, 0, hidden.dim(0), device);
   const Var logits = model.logits(take_rows(hidden, index));
 
   std::vector<std::int64_t> target;
@@ -121,11 +131,20 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
   const Tensor ids = index_tensor("targets", target, {rows}, 0, model.config().text.vocabulary, device);
   const CrossEntropy ce = tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
                                              : cross_entropy(logits, ids, weights, denominator);
-  LanguageLoss out{logits, ce.loss, ce.token_loss, {}};
+  return {logits, ce.loss, ce.token_loss};
+}
+
+LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
+                           double denominator, const LoadBalance& balance) {
+  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device());
+  Routers routers;
+  const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
+  const HeadLoss head = head_loss(model, hidden, targets, denominator);
+  LanguageLoss out{head.logits, head.loss, head.token_loss, {}};
   if (!balances(model.config().text)) return out;
   out.aux = aux_loss(routers, balance);
   // Tensor-parallel ranks route alike, and gradients of what they do alike are added (parallel/tensor.h).
-  out.aux_coef = tensor.rank() == 0 ? model.config().text.router_aux_loss_coef : 0;
+  out.aux_coef = model.parameters().tensor().rank() == 0 ? model.config().text.router_aux_loss_coef : 0;
   return out;
 }
 
@@ -133,7 +152,10 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
     : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
   const bool lora = !model.parameters().adapters().empty();
   model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
-  if (model.parameters().trained() == 0) input_error("train.modules: nothing is trained");
+  if (model.parameters().whole_count().trained == 0) input_error("train.modules: nothing is trained");
+  if (aux_global_ && balances(model.config().text) && model.parameters().pipe().ranks() > 1)
+    input_error("train.aux_scope global with parallel.pipeline ", model.parameters().pipe().ranks(),
+                ": not built; micro_batch is");
 }
 
 Loaded LanguageObjective::prepare(std::int64_t) {
@@ -166,8 +188,38 @@ void LanguageObjective::normalise(const std::vector<std::int64_t>& denominators)
 std::int64_t LanguageObjective::first_scalar(std::size_t leaf) const {
   std::int64_t n = 0;
   for (std::size_t i = 0; i < leaf; ++i)
-    n += (balances(model_.config().text) ? 2 : 1) + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
+    n += 1 + aux_scalars() + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
   return n;
+}
+
+std::int64_t LanguageObjective::aux_scalars() const {
+  const TextConfig& text = model_.config().text;
+  if (!balances(text)) return 0;
+  if (model_.parameters().pipe().ranks() == 1) return 1;
+  std::int64_t n = 0;
+  for (std::int64_t i = 0; i < text.layers; ++i) n += text.is_moe(i);
+  return n;
+}
+
+std::unique_ptr<LeafChunk> LanguageObjective::begin(std::int64_t leaf, int chunk, const Tensor& gradients,
+                                                    const Tensor& scalars, Tracer* tracer) {
+  const auto i = static_cast<std::size_t>(leaf);
+  if (data_.micro_batches[i].tokens() == 0) return nullptr;
+  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), aux = end - aux_scalars();
+  return std::make_unique<LanguageChunk>(
+      model_, chunk,
+      LanguageChunk::Leaf{&data_.micro_batches[i], &targets_.micro_batches[i], targets_.denominator, balance_,
+                          scalars.slice(0, at, at + 1), scalars.slice(0, at + 1, aux), scalars.slice(0, aux, end)},
+      gradients, tracer);
+}
+
+std::vector<Tensor> LanguageObjective::message(std::int64_t leaf, int step) const {
+  return LanguageChunk::message(model_, data_.micro_batches[static_cast<std::size_t>(leaf)], step);
+}
+
+void LanguageObjective::add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const {
+  if (!from.empty())
+    LanguageChunk::add_words(model_, data_.micro_batches[static_cast<std::size_t>(leaf)], from[0], gradient);
 }
 
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
@@ -196,7 +248,7 @@ Losses LanguageObjective::losses(std::span<const double> scalars) {
     sort_by_source(data_.micro_batches[i], targets_.micro_batches[i].rows, next, by_source);
     token_loss.push_back(sum<double>(rows, [&](std::int64_t r) { return next[r]; }));
     next += rows;
-    if (balanced) aux.push_back(*next++);
+    if (balanced) aux.push_back(chained(next, aux_scalars(), model_.parameters().dtype())), next += aux_scalars();
     out.labelled += rows;
   }
   const auto total = [](const std::vector<double>& v) {

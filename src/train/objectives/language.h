@@ -40,6 +40,17 @@ struct LanguageLoss {
   double aux_coef = 0;
   void backward(Tape& tape) const;  // from loss + aux_coef aux
 };
+// From hidden states after the last norm, all rows, on.
+struct HeadLoss {
+  Var logits, loss;
+  Tensor token_loss;
+};
+HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator);
+bool balances(const TextConfig& text);  // has experts, and they are balanced
+// `probabilities` of some layers' routers, own_rows in all layers of the micro-batch; counts: of those, unless the step
+// says others.
+Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, std::int64_t own_rows,
+                 const LoadBalance& step);
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
                            double denominator, const LoadBalance& balance = {});
 
@@ -53,6 +64,11 @@ class LanguageObjective : public Objective {
   void normalise(const std::vector<std::int64_t>& denominators) override;
   std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
+  std::unique_ptr<LeafChunk> begin(std::int64_t leaf, int chunk, const Tensor& gradients, const Tensor& scalars,
+                                   Tracer* tracer) override;
+  std::vector<Tensor> message(std::int64_t leaf, int step) const override;
+  void add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const override;
+  int chunks() const override { return model_.chunks().last() + 1; }
   // Parts: token_loss, the mean over the step's labelled tokens; token_loss_of, the same for each data set by itself,
   // once a run has met two (sixteen at most); aux_loss, before its coefficient.
   Losses losses(std::span<const double> scalars) override;
@@ -65,7 +81,8 @@ class LanguageObjective : public Objective {
   StepTargets targets_;
 
  private:
-  std::int64_t first_scalar(std::size_t leaf) const;  // its loss; those of its labelled tokens follow
+  std::int64_t first_scalar(std::size_t leaf) const;  // its loss; those of its labelled tokens follow, then aux
+  std::int64_t aux_scalars() const;                   // of a leaf: one; in a pipeline one for each layer with experts
   Onevision& model_;
   StepSource& source_;
   NormaliseBy by_;
