@@ -131,10 +131,10 @@ Json curate(const CurateOptions& o) {
   const Json steps = audit.json();
   if (audit.left() == 0) input_error(o.manifest, ": no record is left; most were rejected by ", audit.commonest());
   records.commit(), log.commit();
-  card.write(out.path(), o.out, steps);
+  card.write(out.path(), steps);
   out.commit(DurableDirectory::Flush::file_system);
   blocks.remove();
-  return Json::object({{"in", steps[0].at("in")}, {"out", audit.left()}, {"text", audit.text()}});
+  return Json::object({{"steps", steps}, {"in", steps[0].at("in")}, {"out", audit.left()}, {"text", audit.text()}});
 }
 
 }  // namespace ov::instruct

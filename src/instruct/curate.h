@@ -2,15 +2,14 @@
 //
 //   aggregate     the manifest's sources; what its caps and licences leave out
 //   standardise   eight layouts and more into one record (instruct/standardise.h)
-//   rewrite       stock instructions in other words (instruct/templates.h), or by a language model (instruct/rewrite.h)
-//   bilingual     a share of the English records in Chinese
+//   rewrite       stock instructions in other words (instruct/templates.h)
 //   templates     an instruction for questions that have none
 //   safety        rules for what must not be learnt, with an audit log (instruct/safety.h)
 //   filter        lengths, repetition, language, pictures (instruct/filter.h)
 //   deduplicate   records whose texts and pictures came before
 //   balance       shares of categories and difficulties (instruct/balance.h)
 //
-// The first seven look at one record at a time, in blocks (curate/blocks.h) of 1024; the last two know all of them, by
+// The first six look at one record at a time, in blocks (curate/blocks.h) of 1024; the last two know all of them, by
 // passes over 56 bytes a record on disk. So memory holds one block and one bit a record, whatever the size of the data,
 // and the result is a function of the sources, the rules and the seed.
 //

@@ -39,7 +39,7 @@ FilterRules FilterRules::read(const std::string& path) {
   JsonSection repeated(json.at("repeated"), path + ": repeated");
   f.repeated_words = repeated.integer("words"), f.repeated_from = repeated.integer("from");
   f.repeated_most = repeated.number("most");
-  for (const Json& l : json.at("languages").items()) f.languages.push_back(l.as_string());
+  for (const Json& l : json.at("languages").items()) f.learnt.push_back(l.as_string());
   if (f.same_word < 2 || f.repeated_words < 1)
     input_error(path, ": expected same_word of at least 2, words of at least 1");
   return f;
@@ -93,7 +93,7 @@ void FilterRules::apply(Record& r, Notes&) const {
   if (spoken > record_words) refuse("too_long", spoken, " words, expected at most ", record_words);
   const std::string found = language_of(all);
   if (const std::string& lang = found == "other" ? found : r.lang;
-      std::find(languages.begin(), languages.end(), lang) == languages.end())
+      std::find(learnt.begin(), learnt.end(), lang) == learnt.end())
     refuse("language", "is ", lang);
 
   if (static_cast<std::int64_t>(r.images.size()) > pictures)

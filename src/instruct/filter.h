@@ -9,11 +9,11 @@
 namespace ov::instruct {
 
 struct FilterRules {
-  std::array<std::array<std::int64_t, 2>, languages.size()> caption_characters{};
+  std::array<std::array<std::int64_t, 2>, instruct::languages.size()> caption_characters{};
   std::int64_t same_word = 8, repeated_words = 8, repeated_from = 64, record_words = 8000, pictures = 64;
   std::int64_t most_pixels = 100000000;
   double repeated_most = 0.3;
-  std::vector<std::string> languages;
+  std::vector<std::string> learnt;  // languages
   bool decode = true;
 
   static FilterRules read(const std::string& path);  // throws input_error that names the key

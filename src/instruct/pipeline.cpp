@@ -48,7 +48,7 @@ struct Pipeline::Outcome {
 };
 
 const std::vector<std::string>& Pipeline::step_names() {
-  static const std::vector<std::string> names = {"aggregate", "standardise", "rewrite",     "bilingual", "templates",
+  static const std::vector<std::string> names = {"aggregate", "standardise", "rewrite",     "templates",
                                                  "safety",    "filter",      "deduplicate", "balance"};
   return names;
 }
@@ -63,8 +63,8 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
   const auto bank = std::make_shared<const TemplateBank>(TemplateBank::read(rules("templates.json"), options.seed));
   const SafetyRules safety = SafetyRules::read(rules("safety.json"));
   const FilterRules filter = FilterRules::read(rules("filters.json"));
-  steps_ = {[bank](Record& r, Notes& n) { bank->reword(r, n); }, [](Record&, Notes&) {},
-            [bank](Record& r, Notes& n) { bank->dress(r, n); }, [safety](Record& r, Notes& n) { safety.apply(r, n); },
+  steps_ = {[bank](Record& r, Notes& n) { bank->reword(r, n); }, [bank](Record& r, Notes& n) { bank->dress(r, n); },
+            [safety](Record& r, Notes& n) { safety.apply(r, n); },
             [filter](Record& r, Notes& n) { filter.apply(r, n); }};
 
   for (std::size_t s = 0; s < manifest_.sources.size(); ++s) {

@@ -28,7 +28,7 @@ static_assert(sizeof(Key) == 56);
 
 class Pipeline {
  public:
-  static constexpr std::size_t aggregate = 0, standardise = 1, deduplicate = 7, balance = 8;
+  static constexpr std::size_t aggregate = 0, standardise = 1, deduplicate = 6, balance = 7;
   static const std::vector<std::string>& step_names();
 
   explicit Pipeline(const CurateOptions& options);

@@ -142,7 +142,8 @@ const TemplateBank::Task* TemplateBank::task_of(const Record& r, const std::stri
 
 // Pictures stay where they were, before or behind the question.
 void TemplateBank::put(Record& r, const Task& task, const std::string& question) const {
-  const auto l = static_cast<std::size_t>(std::max(0, place_of(languages, r.lang)));
+  const std::string asked = language_of(question);  // a turn of a mixed record may be in the other language
+  const auto l = static_cast<std::size_t>(std::max(0, place_of(languages, asked == "" ? r.lang : asked)));
   const auto& list = task.wording[l];
   const std::size_t n = drawn(seed_, "instruct template", r.id, list.size());
   std::string text = list[n];

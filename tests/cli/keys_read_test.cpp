@@ -83,6 +83,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("embed", {"--model", clip, "--data", captions, "--out", at("pictures")});
   verbs.run("embed", {"--model", clip, "--concepts", at("concepts.jsonl"), "--out", at("words")});
   verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
+  write_durably(at("manifest.json"), "{\"sources\": [{\"path\": \"lessons/conversations.json\", \"licence\": \"x\"}]}");
+  verbs.run("curate", {"--manifest", at("manifest.json"), "--out", at("curated")});
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
