@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/hash.h"
 #include "base/io/file.h"
 #include "instruct/balance.h"
 #include "instruct/filter.h"

@@ -22,7 +22,8 @@ struct Made {
 
 std::vector<Made> all_of(const std::string& path) {
   const auto source = RawSource::open(path, "");
-  const SourceEntry entry{.name = "set", .licence = "cc0-1.0", .category = "", .lang = "", .image_dir = ""};
+  SourceEntry entry;
+  entry.name = "set", entry.licence = "cc0-1.0";
   std::vector<Made> out;
   for (std::int64_t b = 0; b * block_records < source->size(); ++b)
     source->block(b, [&](RawRecord raw) {

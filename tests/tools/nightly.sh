@@ -33,6 +33,7 @@ devices    | the model, training and the recipe on the foreign and the simulated
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
+curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -70,6 +71,7 @@ run_part() {
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
+    curate) make -s build/onevision && sh tests/tools/curate_check.sh build ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;
