@@ -2,9 +2,9 @@
 //
 //   n_c = min(a_c, λ s_c)     a_c: records that there are of the cell, s_c: its share, λ such that Σ n_c = n
 //
-// A cell that has too few gives all it has and the others share what is missing, as water finds its level. Whole numbers
-// by largest remainder. In a cell the records with the smallest random numbers are kept: exactly n_c, found by passes
-// that refine the border sixteen bits at a time, so that memory does not depend on how many there are.
+// A cell that has too few gives all it has and the others share what is missing, as water finds its level; whole
+// numbers by largest remainder. In a cell the records with the smallest random numbers are kept: exactly n_c, found by
+// passes that refine the border sixteen bits at a time, so that memory does not depend on how many there are.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -1,5 +1,5 @@
-// The data card: what the records that are left are, where they come from and under what licence, and what became of the
-// others. As JSON, and as one page without scripts that shows examples with their pictures.
+// The data card: what the records that are left are, where they come from and under what licence, and what became of
+// the others. As JSON, and as one page without scripts that shows examples with their pictures.
 #pragma once
 #include <array>
 #include <string>

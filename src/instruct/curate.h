@@ -34,8 +34,8 @@ struct CurateOptions {
   Shard shard;
 };
 
-// The card, or null where a shard has made its blocks and others are still to come. Throws input_error as Manifest does,
-// and when no record is left.
+// The card, or null where a shard has made its blocks and others are still to come. Throws input_error as Manifest
+// does, and when no record is left.
 Json curate(const CurateOptions& options);
 
 }  // namespace ov::instruct

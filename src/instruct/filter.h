@@ -1,5 +1,5 @@
-// Which records are worth learning (data/instruct/filters.json, which gives each rule's source): the length of captions,
-// repetition, languages, pictures that can be opened.
+// Which records are worth learning (data/instruct/filters.json, which gives each rule's source): the length of
+// captions, repetition, languages, pictures that can be opened.
 #pragma once
 #include <string>
 #include <vector>

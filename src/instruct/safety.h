@@ -1,5 +1,6 @@
-// Rules for what must not be learnt (data/instruct/safety.json): refusals, personal data, markup that forges turns, words
-// of harm. The audit log says which rule found something and where, and never what: it must not keep what is taken out.
+// Rules for what must not be learnt (data/instruct/safety.json): refusals, personal data, markup that forges turns,
+// words of harm. The audit log says which rule found something and where, and never what: it must not keep what is
+// taken out.
 #pragma once
 #include <memory>
 #include <string>

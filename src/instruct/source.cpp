@@ -178,7 +178,7 @@ class JsonSource : public RawSource {
     return true;
   }
 
-  // {instruction, input, output}, as the original's sft_dataset_config.json maps them, with Alpaca's system and history.
+  // {instruction, input, output}, as the original's sft_dataset_config.json maps them; Alpaca's system and history.
   static Json as_messages(Json record, const std::string& where) {
     if (!record.is_object() || !record.find("instruction") || !record.find("output") || record.find("messages") ||
         record.find("conversations"))
@@ -222,7 +222,7 @@ class NumberedSource : public RawSource {
   void block(std::int64_t b, const std::function<bool(RawRecord)>& f) const override {
     const std::int64_t begin = b * block_records, end = std::min(size(), begin + block_records);
     for (std::int64_t i = begin; i < end; ++i)
-      if (!f({i, 1 << 18, [this, i] { return records_->read(i); }})) return;
+      if (!f({i, 1 << 20, [this, i] { return records_->read(i); }})) return;
   }
 
  private:

@@ -16,7 +16,7 @@ namespace ov::instruct {
 class TemplateBank {
  public:
   static constexpr std::size_t fewest = 20;  // templates of a task and language
-  // Throws input_error that names the entry: too few templates, one twice, a {question} in some of a task's but not all.
+  // Throws input_error that names the entry: too few templates, one twice, {question} in some of a task's but not all.
   static TemplateBank read(const std::string& path, std::uint64_t seed);
 
   void reword(Record& r, Notes& notes) const;

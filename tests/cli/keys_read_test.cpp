@@ -89,6 +89,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
                       "--out", at("merged")});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
   verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));
+  verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", at("curated") + "/records.jsonl", "--out",
+                                      at("curated_run")}));
   verbs.run("train", {"--steps", "1", "--model", at("model"), "--packs", at("packs"), "--out", at("packed")});
   write_durably(at("prompts.jsonl"), "{\"problem\": \"a?\", \"answer\": \"b\"}\n");
   const Strings prompts = {"--model", at("model"),  "--data", at("prompts.jsonl"), "--rl.max_new_tokens",
