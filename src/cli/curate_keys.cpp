@@ -5,7 +5,7 @@ namespace ov::cli {
 
 std::vector<Key> curate_rows() {
   return {
-      {"shard", "", "", any, "embed concepts balance",
+      {"shard", "", "", any, "embed concepts balance curate",
        "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},
       {"data.manifest", "manifest", "", any, "pretrain", "clip: what balance drew of the captions; empty: all",
        Resume::free},

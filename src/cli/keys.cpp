@@ -18,6 +18,8 @@ std::vector<Command> commands() {
       {"embed", "", "pictures, or a vocabulary of concepts, as directions in a CLIP model's space", embed, true},
       {"concepts", "", "a vocabulary of concepts from captions, or a given one counted in them", concepts, true},
       {"balance", "", "draws pictures by the inverse frequency of their concepts: a manifest", balance, true},
+      {"curate", "", "instruction data of many sets as one: standardised, reworded, made safe, filtered, balanced",
+       curate, true},
       {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
       {"train", "", "trains a model directory on conversations and pictures", train, true},
       {"rl-select", "",
@@ -63,7 +65,7 @@ std::vector<Key> rows() {
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,
-       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts balance rl-select",
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts balance curate rl-select",
        "file or directory to write"},
 
       // --- data
@@ -156,7 +158,8 @@ std::vector<Key> rows() {
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
        "chunks of layers on each of them (interleaved): less waiting, more messages; same bits", Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts balance rl rl-select",
+       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts balance curate rl "
+       "rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
@@ -349,7 +352,7 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), rl_rows()})
+    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), rl_rows()})
       all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();

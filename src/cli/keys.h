@@ -10,9 +10,10 @@ const KeyTable& keys();
 inline const Allowed any;
 inline Value whole(std::int64_t v) { return v; }
 
-std::vector<Key> model_rows();   // the part of it in model_keys.cpp
-std::vector<Key> answer_rows();  // in answer_keys.cpp
-std::vector<Key> curate_rows();  // in curate_keys.cpp
-std::vector<Key> rl_rows();      // and in rl_keys.cpp
+std::vector<Key> model_rows();     // the part of it in model_keys.cpp
+std::vector<Key> answer_rows();    // in answer_keys.cpp
+std::vector<Key> curate_rows();    // in curate_keys.cpp
+std::vector<Key> instruct_rows();  // in instruct_keys.cpp
+std::vector<Key> rl_rows();        // and in rl_keys.cpp
 
 }  // namespace ov::cli

@@ -29,6 +29,7 @@ Exit merge(const Config&);
 Exit embed(const Config&);
 Exit concepts(const Config&);
 Exit balance(const Config&);
+Exit curate(const Config&);
 Exit pack(const Config&);
 Exit train(const Config&);
 Exit rl_train(const Config&);

@@ -20,12 +20,13 @@ generate: model text
 data:     store text image
 train:    model data
 curate:   model data
+instruct: curate serve report
 rl:       train generate
 eval:     train generate math
 serve:    rl eval
 report:   rl eval
 audit:    train
-cli:      serve report audit curate
+cli:      audit instruct
 '
 top_level='Makefile README.md LICENSE src kernels data configs tests build'  # and dot-files; build/ is ignored by git
 max_lines=400   # .cpp .h .cu .mk .sh and the Makefile

@@ -36,6 +36,7 @@ real-size  | an 8B model on a small machine: made, planned, converted, merged, a
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
 page       | the page at / in a real browser: a picture in, an answer out
+curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -76,6 +77,7 @@ run_part() {
     fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
     lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;
     page) make -s build/onevision && sh tests/tools/page_check.sh build ;;
+    curate) make -s build/onevision && sh tests/tools/curate_check.sh build ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;

@@ -120,19 +120,23 @@ ConversationFile::ConversationFile(std::shared_ptr<const MappedFile> file, const
   if (size() == 0) input_error(path(), ": no records: expected a JSON array of conversations, or one on each line");
 }
 
-Conversation ConversationFile::read(std::int64_t index) const {
-  const Json record = records_.read(index);
-  std::string where = records_.where(index);
-  if (!record.is_object()) malformed(where, "expected an object, found ", kind_name(record.kind()));
-  where += id_of(record);
+Conversation conversation_of(Json record, const std::string& at, const std::string& image_dir,
+                             const std::string& source) {
+  if (!record.is_object()) malformed(at, "expected an object, found ", kind_name(record.kind()));
+  const std::string where = at + id_of(record);
   for (const char* key : {"video", "videos"})
     if (!absent(record.find(key))) malformed(where, "has a \"", key, "\"; only pictures are read");
 
-  Conversation out{where, images_of(record, image_dir_, where), {}};
+  Conversation out{where, images_of(record, image_dir, where), {}};
   out.turns = turns_of(record, out.images.size(), where);
-  out.source = source_of(record, path());
+  out.source = source_of(record, source);
   place_pictures(out);
+  out.record = std::make_shared<const Json>(std::move(record));
   return out;
+}
+
+Conversation ConversationFile::read(std::int64_t index) const {
+  return conversation_of(records_.read(index), records_.where(index), image_dir_, path());
 }
 
 }  // namespace ov

@@ -34,6 +34,8 @@ struct Conversation {
   std::vector<std::string_view> image_bytes = {};
   std::shared_ptr<const void> memory = nullptr;
   std::string source = "";  // the data set: what the record calls it, else the path it was read from
+  // What else the record says: all that was read but for pictures. Null for an item of a packed sample.
+  std::shared_ptr<const Json> record = nullptr;
 };
 
 // Each throws Rejected (malformed_record; turns_of image_count too) with a message that starts with `where`.
@@ -41,6 +43,11 @@ std::vector<Turn> read_turns(const Json& list, const std::string& where);  // a 
 // Of a record's list, or else of a caption: one that stands beside the record, or in it.
 std::vector<Turn> turns_of(const Json& record, std::size_t pictures, const std::string& where,
                            const std::function<std::string()>& caption = nullptr);
+
+// A record of a JSON file that stands at `where`; `source` is what it is of unless it says so itself. Throws Rejected
+// (malformed_record, image_count).
+Conversation conversation_of(Json record, const std::string& where, const std::string& image_dir,
+                             const std::string& source);
 
 // Puts all pictures in front of the first question when no turn has a tag.
 void place_pictures(Conversation& conversation);

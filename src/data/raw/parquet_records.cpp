@@ -165,6 +165,7 @@ Conversation ParquetRecords::read(std::int64_t index) const {
   out.turns = turns_of(record, out.images.size(), out.where);
   out.source = source_of(record, path_);
   place_pictures(out);
+  out.record = std::make_shared<const Json>(std::move(record));
   return out;
 }
 

@@ -150,7 +150,7 @@ Conversation webdataset_conversation(const std::vector<TarMember>& parts, std::i
   c.where = cat(where, ": sample '", webdataset_key(parts.at(0).name), "'",
                 item < 0 ? std::string() : cat(", conversation ", item + 1));
   const TarMember *json = find(parts, "json"), *caption = find(parts, "txt");
-  const Json record = json ? parse(*json, c.where) : Json::object();
+  Json record = json ? parse(*json, c.where) : Json::object();
   const bool list = record.is_array();
   if (!list && !record.is_object())
     malformed(c.where, "json: expected an object or a list of messages, found ", kind_name(record.kind()));
@@ -172,6 +172,7 @@ Conversation webdataset_conversation(const std::vector<TarMember>& parts, std::i
   }
   if (!list) c.source = source_of(record, "");
   place_pictures(c);
+  if (item < 0) c.record = std::make_shared<const Json>(std::move(record));
   return c;
 }
 

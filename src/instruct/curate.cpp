@@ -1,0 +1,140 @@
+#include "instruct/curate.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "base/hash.h"
+#include "base/io/durable_directory.h"
+#include "base/io/file.h"
+#include "instruct/balance.h"
+#include "instruct/card.h"
+#include "instruct/pipeline.h"
+
+namespace ov::instruct {
+namespace {
+
+constexpr std::int64_t sorted_at_once = 1 << 20;  // digests
+
+// f(key, its place among all that the blocks hold), in the blocks' order.
+template <class F>
+void each_key(const Blocks& blocks, F&& f) {
+  std::int64_t place = 0;
+  for (std::int64_t b = 0; b < blocks.count(); ++b)
+    for (const Key& k : MadeBlock::read(blocks.path(b)).keys) f(k, place++);
+}
+
+// Which records came before, one bit each. Digests are sorted part by part, so that memory holds a part of them.
+std::vector<bool> duplicates(const Blocks& blocks) {
+  std::int64_t all = 0;
+  each_key(blocks, [&](const Key&, std::int64_t) { ++all; });
+  std::vector<bool> out(static_cast<std::size_t>(all));
+  const std::int64_t parts = 1 + all / sorted_at_once;
+  for (std::int64_t p = 0; p < parts; ++p) {
+    std::vector<std::array<std::uint64_t, 3>> list;
+    each_key(blocks, [&](const Key& k, std::int64_t place) {
+      if (k.content[0] % static_cast<std::uint64_t>(parts) == static_cast<std::uint64_t>(p))
+        list.push_back({k.content[0], k.content[1], static_cast<std::uint64_t>(place)});
+    });
+    std::sort(list.begin(), list.end());
+    for (std::size_t i = 1; i < list.size(); ++i)
+      if (list[i][0] == list[i - 1][0] && list[i][1] == list[i - 1][1]) out[list[i][2]] = true;
+  }
+  return out;
+}
+
+// The pictures of a record, each behind its length.
+void store_pictures(std::ifstream& from, const std::string& line, const Key& key, const std::string& directory,
+                    bool keep) {
+  Json record;
+  if (keep) record = Json::parse(line, directory);
+  for (std::size_t k = 0; k < key.pictures; ++k) {
+    std::uint64_t n = 0;
+    from.read(reinterpret_cast<char*>(&n), sizeof n);
+    if (!keep) {
+      from.seekg(static_cast<std::streamoff>(n), std::ios::cur);
+      continue;
+    }
+    std::string bytes(n, '\0');
+    if (!from.read(bytes.data(), static_cast<std::streamsize>(n))) machine_error(directory, ": a block was cut short");
+    const std::string path = directory + "/" + record.at("images")[k].as_string();
+    make_directories(parent_directory(path));
+    std::ofstream file(path, std::ios::binary);
+    if (!file.write(bytes.data(), static_cast<std::streamsize>(n)).flush()) path_error(path, "cannot write");
+  }
+}
+
+// A record's line with its pictures' paths as they are from the output.
+std::string relative_to(const std::string& out, const std::string& line) {
+  Json record = Json::parse(line, out);
+  Json images = Json::array();
+  for (const Json& path : record.at("images").items())
+    images.push(std::filesystem::absolute(path.as_string()).lexically_normal().lexically_relative(out).string());
+  record.set("images", images);
+  return record.dump() + "\n";
+}
+
+}  // namespace
+
+Json curate(const CurateOptions& o) {
+  const Pipeline pipeline(o);
+  const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks());
+  if (!blocks.make(o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); })) return {};
+
+  const std::vector<bool> repeated = duplicates(blocks);
+  const Quotas quotas =
+      Quotas::draw(pipeline.manifest().balance, [&](const std::function<void(const Key&, std::int64_t)>& f) {
+        each_key(blocks, [&](const Key& k, std::int64_t place) {
+          if (!repeated[static_cast<std::size_t>(place)]) f(k, place);
+        });
+      });
+
+  DurableDirectory out(o.out, "curate");
+  DurableWriter records(out.file("records.jsonl")), log(out.file("audit.jsonl"));
+  const std::string here = std::filesystem::weakly_canonical(std::filesystem::absolute(o.out)).string();
+  Audit audit(Pipeline::step_names());
+  Card card(pipeline.manifest());
+  std::int64_t place = 0;
+  for (std::int64_t b = 0; b < blocks.count(); ++b) {
+    const std::string path = blocks.path(b);
+    const MadeBlock block = MadeBlock::read(path);
+    audit.add(block.audit, path);
+    const auto source = static_cast<std::size_t>(pipeline.source_of_block(b));
+    const std::string& name = pipeline.manifest().sources[source].name;
+    std::string lines = read_file(path + ".audit");
+    std::ifstream from(path + ".records", std::ios::binary), pictures(path + ".pictures", std::ios::binary);
+    for (const Key& k : block.keys) {
+      std::string line(k.bytes, '\0');
+      if (!from.read(line.data(), k.bytes)) machine_error(path, ".records: is shorter than its block says");
+      const std::string id = cat(name, ":", k.number);
+      const bool again = repeated[static_cast<std::size_t>(place)], kept = !again && quotas.keeps(k, place);
+      ++place;
+      audit.in(Pipeline::deduplicate);
+      if (again) {
+        const std::string digest = hex16(k.content[0]) + hex16(k.content[1]);
+        audit.rejected(Pipeline::deduplicate, id, {"duplicate", "texts and pictures of an earlier record, " + digest},
+                       &lines);
+      } else {
+        audit.out(Pipeline::deduplicate), audit.in(Pipeline::balance);
+        if (kept) audit.out(Pipeline::balance);
+        else audit.rejected(Pipeline::balance, id, {"over_share", quotas.name(k)}, &lines);
+      }
+      if (k.stored) store_pictures(pictures, line, k, out.path(), kept);
+      if (!kept) continue;
+      if (!k.stored && k.pictures > 0) line = relative_to(here, line);
+      records.write(line);
+      card.add(k, source, line);
+    }
+    log.write(lines);
+  }
+  const Json steps = audit.json();
+  if (audit.left() == 0) input_error(o.manifest, ": no record is left; most were rejected by ", audit.commonest());
+  records.commit(), log.commit();
+  card.write(out.path(), steps);
+  out.commit(DurableDirectory::Flush::file_system);
+  blocks.remove();
+  return Json::object({{"steps", steps}, {"in", steps[0].at("in")}, {"out", audit.left()}, {"text", audit.text()}});
+}
+
+}  // namespace ov::instruct

@@ -1,0 +1,208 @@
+#include "instruct/pipeline.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "base/io/file.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "base/sha256.h"
+#include "base/text.h"
+#include "data/reject.h"
+#include "instruct/filter.h"
+#include "instruct/safety.h"
+#include "instruct/standardise.h"
+
+namespace ov::instruct {
+namespace {
+
+constexpr std::size_t batch_bytes = 64 << 20;  // about what the records of a batch hold
+
+// What the name of a stored picture ends in.
+std::string extension(std::string_view bytes) {
+  const std::string kind = looks_like(bytes.substr(0, 16));
+  return kind.find("PNG") != kind.npos ? ".png" : kind.find("WebP") != kind.npos ? ".webp" : ".jpg";
+}
+
+std::uint64_t word_of(const std::string& digest, std::size_t at) {
+  std::uint64_t v = 0;
+  std::from_chars(digest.data() + at, digest.data() + at + 16, v, 16);
+  return v;
+}
+
+}  // namespace
+
+// One record on its way. `left`: the step that refused it, or as many as there are.
+struct Pipeline::Outcome {
+  RawRecord raw;
+  const SourceEntry* source = nullptr;
+  std::int64_t number = 0;
+  std::string skip;  // the reason why aggregate leaves it out
+  std::size_t left = 0;
+  Refused why;
+  std::vector<std::pair<std::size_t, Note>> notes;
+  Record record;
+  std::string line, store;  // its pictures, each behind its length
+  Key key{};
+};
+
+const std::vector<std::string>& Pipeline::step_names() {
+  static const std::vector<std::string> names = {"aggregate", "standardise", "rewrite",     "templates",
+                                                 "safety",    "filter",      "deduplicate", "balance"};
+  return names;
+}
+
+Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(Manifest::read(options.manifest)) {
+  std::string all = cat("instruct 1 ", sha256(manifest_.text), " ", options.seed);
+  const auto rules = [&](const char* name) {
+    const std::string path = options.rules + "/" + name;
+    all += " " + sha256_file(path);
+    return path;
+  };
+  const auto bank = std::make_shared<const TemplateBank>(TemplateBank::read(rules("templates.json"), options.seed));
+  const SafetyRules safety = SafetyRules::read(rules("safety.json"));
+  const FilterRules filter = FilterRules::read(rules("filters.json"));
+  steps_ = {[bank](Record& r, Notes& n) { bank->reword(r, n); }, [bank](Record& r, Notes& n) { bank->dress(r, n); },
+            [safety](Record& r, Notes& n) { safety.apply(r, n); },
+            [filter](Record& r, Notes& n) { filter.apply(r, n); }};
+
+  for (std::size_t s = 0; s < manifest_.sources.size(); ++s) {
+    std::int64_t first = 0, taken = 0;
+    sizes_.emplace_back();
+    for (std::size_t f = 0; f < manifest_.sources[s].files.size(); ++f) {
+      const SourceFile& file = manifest_.sources[s].files[f];
+      const auto raw = RawSource::open(file.path, manifest_.sources[s].image_dir);
+      all += " " + raw->fingerprint();
+      sizes_.back().push_back(raw->size());
+      for (std::int64_t b = 0; b * block_records < raw->size(); ++b)
+        parts_.push_back({static_cast<std::int64_t>(s), f, b, first});
+      first += raw->size();
+      if (file.refused.empty()) taken += raw->size();
+    }
+    taken_from_.push_back(taken);
+  }
+  made_from_ = all;
+}
+
+std::string Pipeline::made_from() const { return made_from_; }
+
+const RawSource& Pipeline::open(const Part& part) const {
+  const SourceEntry& s = manifest_.sources[static_cast<std::size_t>(part.source)];
+  if (const std::string& path = s.files[part.file].path; open_path_ != path) {
+    open_ = RawSource::open(path, s.image_dir);
+    open_path_ = path;
+  }
+  return *open_;
+}
+
+void Pipeline::run(Outcome& o) const {
+  const auto refused_at = [&](std::size_t step, Refused why) { o.left = step, o.why = std::move(why); };
+  if (!o.skip.empty()) return refused_at(aggregate, {o.skip, ""});
+  std::size_t step = standardise;
+  try {
+    Notes notes;
+    const auto note = [&] {
+      for (Note& n : notes) o.notes.push_back({step, std::move(n)});
+      notes.clear();
+    };
+    o.record = instruct::standardise(o.raw.read(), *o.source, o.number, notes);
+    note();
+    for (const auto& apply : steps_) {
+      ++step;
+      apply(o.record, notes);
+      note();
+    }
+    Record& r = o.record;
+    std::vector<std::string> names = r.images;
+    if (!r.image_bytes.empty())
+      for (std::size_t k = 0; k < names.size(); ++k) {
+        const std::string_view bytes = r.image_bytes[k];
+        names[k] = cat("images/", r.source, "/", o.number / 1000, "/", o.number, "-", k, extension(bytes));
+        const std::uint64_t n = bytes.size();
+        o.store.append(reinterpret_cast<const char*>(&n), sizeof n).append(bytes);
+      }
+    o.line = r.json(names).dump() + "\n";
+    Key& k = o.key;
+    k.content[0] = word_of(r.content, 0), k.content[1] = word_of(r.content, 16);
+    k.draw = Philox(options_.seed, "instruct draw").u64(fnv1a(r.id));
+    k.number = o.number, k.bytes = static_cast<std::uint32_t>(o.line.size());
+    for (const Turn& t : r.turns)
+      (t.role == "assistant" ? k.answer_words : k.question_words) += static_cast<std::uint32_t>(words(t.text).size());
+    k.turns = static_cast<std::uint16_t>(std::min<std::size_t>(r.turns.size(), 0xffff));
+    k.pictures = static_cast<std::uint16_t>(std::min<std::size_t>(names.size(), 0xffff));
+    k.stored = !o.store.empty();
+    k.category = static_cast<std::uint8_t>(place_of(categories, r.category));
+    k.lang = static_cast<std::uint8_t>(place_of(languages, r.lang));
+    k.difficulty = static_cast<std::uint8_t>(r.difficulty - 1);
+    o.left = deduplicate;
+  } catch (const Rejected& e) { refused_at(step, {name_of(e.reason()), e.what()}); } catch (const Refused& e) {
+    refused_at(step, e);
+  }
+  o.record = Record();
+}
+
+void Pipeline::make(std::int64_t block, const std::string& path) const {
+  const Part& part = parts_[static_cast<std::size_t>(block)];
+  const auto s = static_cast<std::size_t>(part.source);
+  const SourceEntry& source = manifest_.sources[s];
+  const std::string& refused = source.files[part.file].refused;
+  const std::int64_t taken = taken_from_[s];
+  const bool capped = source.cap >= 0 && source.cap < taken;
+  // Where a record stands among those that may be taken: the files before it, without the refused ones.
+  std::int64_t before = 0;
+  for (std::size_t f = 0; f < part.file; ++f) before += source.files[f].refused.empty() ? sizes_[s][f] : 0;
+  const Permutation order(std::max<std::int64_t>(1, taken), options_.seed ^ fnv1a(source.name), 0);
+
+  DurableWriter records(path + ".records"), log(path + ".audit"), pictures(path + ".pictures");
+  Audit audit(step_names());
+  std::string keys;
+  std::vector<Outcome> batch;
+  std::size_t held = 0;
+  const auto flush = [&] {
+    parallel_for(static_cast<std::int64_t>(batch.size()),
+                 [&](std::int64_t i) { run(batch[static_cast<std::size_t>(i)]); });
+    for (Outcome& o : batch) {
+      std::string lines;
+      const std::string id = cat(source.name, ":", o.number);
+      for (std::size_t step = 0; step <= std::min(o.left, deduplicate - 1); ++step) {
+        audit.in(step);
+        for (const auto& [at, note] : o.notes)
+          if (at == step) audit.changed(step, id, note, &lines);
+        if (step < o.left) audit.out(step);
+        else audit.rejected(step, id, o.why, &lines);
+      }
+      log.write(lines);
+      if (o.left < deduplicate) continue;
+      keys.append(reinterpret_cast<const char*>(&o.key), sizeof o.key);
+      records.write(o.line), pictures.write(o.store);
+    }
+    batch.clear(), held = 0;
+  };
+  open(part).block(part.block, [&](RawRecord raw) {
+    Outcome o;
+    o.number = part.first + raw.index, o.source = &source;
+    o.skip = !refused.empty() ? refused : capped && order(before + raw.index) >= source.cap ? "over_cap" : "";
+    held += raw.bytes;
+    o.raw = std::move(raw);
+    batch.push_back(std::move(o));
+    if (held > batch_bytes) flush();
+    return true;
+  });
+  flush();
+  records.commit(), log.commit(), pictures.commit();
+  write_durably(path, audit.json().dump() + "\n" + keys);
+}
+
+MadeBlock MadeBlock::read(const std::string& path) {
+  const std::string text = read_file(path);
+  const std::size_t end = text.find('\n');
+  if (end == text.npos || (text.size() - end - 1) % sizeof(Key) != 0)
+    input_error(path, ": is not a block as curate leaves it; remove the directory, and it is made again");
+  MadeBlock b{Json::parse(std::string_view(text).substr(0, end), path), {}};
+  b.keys.resize((text.size() - end - 1) / sizeof(Key));
+  if (!b.keys.empty()) std::memcpy(b.keys.data(), text.data() + end + 1, b.keys.size() * sizeof(Key));
+  return b;
+}
+
+}  // namespace ov::instruct

@@ -1,0 +1,201 @@
+#include "instruct/templates.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/text.h"
+
+namespace ov::instruct {
+namespace {
+
+constexpr std::string_view slot = "{question}";
+constexpr std::size_t short_words = 4, short_characters = 8;  // of a short answer, in words or Chinese characters
+
+std::string folded(std::string_view text) {
+  std::string out = collapsed(text);
+  for (char& c : out)
+    if ('A' <= c && c <= 'Z') c += 'a' - 'A';
+  return out;
+}
+
+// The part of a template beside its slot, "" where it stands on both sides.
+std::string affix(const std::string& text) {
+  const std::size_t at = text.find(slot);
+  const std::string before = folded(text.substr(0, at)), after = folded(text.substr(at + slot.size()));
+  return before.empty() ? after : after.empty() ? before : "";
+}
+
+bool one_of(const std::string& text, std::initializer_list<const char*> list) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+std::string bare(const std::string& answer) {  // without a full stop at its end
+  std::string out = folded(answer);
+  for (const std::string_view stop : {".", "。"})
+    if (out.ends_with(stop)) out.resize(out.size() - stop.size());
+  return out;
+}
+
+bool is_letter(const std::string& answer) {
+  std::string a = bare(answer);
+  if (a.size() == 3 && a.front() == '(' && a.back() == ')') a = a.substr(1, 1);
+  return a.size() == 1 && 'a' <= a[0] && a[0] <= 'h';
+}
+
+// At least two options, "A. ", "B) " or "(C) ", at the start of a line or behind a blank.
+bool lists_options(const std::string& question) {
+  int found = 0;
+  for (const char letter : {'A', 'B'})
+    for (const std::string& mark : {cat(letter, "."), cat(letter, ")"), cat(letter, ":")}) {
+      const std::size_t at = question.find(mark);
+      if (at != question.npos &&
+          (at == 0 || std::string_view(" \n\t(").find(question[at - 1]) != std::string_view::npos))
+        ++found;
+    }
+  return found >= 2;
+}
+
+bool is_number(const std::string& answer) {
+  const std::string a = bare(answer);
+  return !a.empty() && a.size() < 10 && a.find_first_not_of("0123456789") == a.npos;
+}
+
+// Four numbers between commas, in brackets or not.
+bool is_box(const std::string& answer) {
+  const std::string a = bare(answer);
+  if (a.find_first_not_of("0123456789., []()") != a.npos || count(a, ",") != 3) return false;
+  std::size_t numbers = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    numbers += '0' <= a[i] && a[i] <= '9' && (i == 0 || !(('0' <= a[i - 1] && a[i - 1] <= '9') || a[i - 1] == '.'));
+  return numbers == 4;
+}
+
+bool is_short(const std::string& answer) {
+  if (answer.find('\n') != answer.npos) return false;
+  const auto n = words(answer).size();
+  return n > 0 && n <= (language_of(answer) == "zh" ? short_characters : short_words) && answer.size() <= 60;
+}
+
+}  // namespace
+
+TemplateBank TemplateBank::read(const std::string& path, std::uint64_t seed) {
+  TemplateBank bank;
+  bank.seed_ = seed;
+  const Json json = Json::read(path);
+  for (const Json& entry : json.at("tasks").items()) {
+    Task task;
+    task.name = entry.at("task").as_string();
+    const std::string where = cat(path, ": task ", shown(task.name));
+    if (bank.find(task.name)) input_error(where, ": stands there twice");
+    std::set<std::string> seen;
+    std::size_t asking = 0, all = 0;
+    for (std::size_t l = 0; l < languages.size(); ++l) {
+      for (const Json& text : entry.at(languages[l]).items()) {
+        task.wording[l].push_back(text.as_string());
+        const std::string& t = task.wording[l].back();
+        if (!seen.insert(t).second) input_error(where, ": ", shown(t), " stands there twice");
+        if (blank(t) || count(t, slot) > 1)
+          input_error(where, ": expected a text with at most one {question}: ", shown(t));
+        asking += count(t, slot), ++all;
+        const std::string own = count(t, slot) ? affix(t) : folded(t);
+        if (words(own).size() > 1) bank.stock_.push_back({own, bank.tasks_.size()});
+      }
+      if (task.wording[l].size() < fewest)
+        input_error(where, ": ", task.wording[l].size(), " templates in ", languages[l], ", expected at least ",
+                    fewest);
+    }
+    if (asking != 0 && asking != all) input_error(where, ": {question} stands in ", asking, " of ", all, " templates");
+    task.asks = asking > 0;
+    if (const Json* stock = entry.find("stock"))
+      for (const Json& text : stock->items()) bank.stock_.push_back({folded(text.as_string()), bank.tasks_.size()});
+    bank.tasks_.push_back(std::move(task));
+  }
+  std::stable_sort(bank.stock_.begin(), bank.stock_.end(),
+                   [](const Stock& a, const Stock& b) { return a.text.size() > b.text.size(); });
+  return bank;
+}
+
+const TemplateBank::Task* TemplateBank::find(std::string_view name) const {
+  for (const Task& t : tasks_)
+    if (t.name == name) return &t;
+  return nullptr;
+}
+
+// What the answers have the form of; of several turns, all of them.
+const TemplateBank::Task* TemplateBank::task_of(const Record& r, const std::string& question) const {
+  bool letter = true, yes_no = true, box = true, number = true, brief = true;
+  for (const Turn& t : r.turns) {
+    if (t.role != "assistant") continue;
+    letter = letter && is_letter(t.text), box = box && is_box(t.text), number = number && is_number(t.text);
+    yes_no = yes_no && one_of(bare(t.text), {"yes", "no", "是", "否", "不是"});
+    brief = brief && is_short(t.text);
+  }
+  if (question.empty()) return find(r.category == "ocr" ? "ocr" : "caption");
+  if (letter && lists_options(question)) return find("multiple_choice");
+  if (yes_no) return find("yes_no");
+  if (box) return find("grounding");
+  const std::string q = folded(question);
+  const bool counts = q.find("how many") != q.npos || q.find("多少") != q.npos || q.find("几个") != q.npos;
+  if (number && counts) return find("counting");
+  return brief ? find("short_answer") : nullptr;
+}
+
+// Pictures stay where they were, before or behind the question.
+void TemplateBank::put(Record& r, const Task& task, const std::string& question) const {
+  const std::string asked = language_of(question);  // a turn of a mixed record may be in the other language
+  const auto l = static_cast<std::size_t>(std::max(0, place_of(languages, asked == "" ? r.lang : asked)));
+  const auto& list = task.wording[l];
+  const std::size_t n = drawn(seed_, "instruct template", r.id, list.size());
+  std::string text = list[n];
+  if (const std::size_t at = text.find(slot); at != text.npos) text.replace(at, slot.size(), question);
+  std::string& whole = r.first_question()->text;
+  const std::string old = without_tags(whole);
+  const std::size_t at = old.empty() ? whole.npos : whole.find(old);
+  if (at != whole.npos) whole.replace(at, old.size(), text);
+  else whole += (whole.empty() || whole.ends_with("\n") ? "" : "\n") + text;
+  r.meta.set("template", cat(task.name, ".", languages[l], ".", n + 1));
+}
+
+void TemplateBank::reword(Record& r, Notes& notes) const {
+  const Turn* first = r.first_question();
+  if (!first) return;
+  // A tag in the middle of a text: taking a sentence off would move the picture.
+  const std::string question = r.question();
+  if (!question.empty() && first->text.find(question) == std::string::npos) return;
+  const std::string q = folded(question);
+  for (const Stock& s : stock_) {
+    const Task& task = tasks_[s.task];
+    if (!task.asks) {
+      if (q != s.text) continue;
+      put(r, task, "");
+    } else {
+      if (q.size() <= s.text.size() + 1) continue;
+      const bool behind = q.ends_with(s.text) && q[q.size() - s.text.size() - 1] == ' ';
+      const bool before = !behind && q.starts_with(s.text) && (q[s.text.size()] == ' ' || s.text.ends_with(":"));
+      if (!behind && !before) continue;
+      // Where the stock sentence begins or ends in the text as it was, which may have other blanks and capitals.
+      std::size_t cut = behind ? question.size() : 0;
+      while (behind ? folded(question.substr(cut)) != s.text : folded(question.substr(0, cut)) != s.text) {
+        if (behind ? cut == 0 : cut == question.size()) return;
+        behind ? --cut : ++cut;
+      }
+      const std::string core(trimmed(behind ? question.substr(0, cut) : question.substr(cut)));
+      if (core.empty()) continue;
+      put(r, task, core);
+    }
+    notes.push_back({task.name, ""});
+    return;
+  }
+}
+
+void TemplateBank::dress(Record& r, Notes& notes) const {
+  if (!r.first_question() || r.meta.find("template")) return;
+  const std::string question = r.question();
+  if (!question.empty() && r.first_question()->text.find(question) == std::string::npos) return;
+  const Task* task = task_of(r, question);
+  if (!task || (question.empty() && r.images.empty())) return;
+  put(r, *task, question);
+  notes.push_back({task->name, ""});
+}
+
+}  // namespace ov::instruct
