@@ -1,8 +1,8 @@
 #include "report/selection_page.h"
 
-#include <cmath>
 #include <cstdio>
 
+#include "base/error.h"
 #include "base/io/file.h"
 #include "report/html.h"
 #include "report/plot.h"

@@ -1,5 +1,5 @@
-// One page about a selection by discrepancy (rl/selection.h), made from its manifest: rates of every source and template,
-// what guessing earns beside them, how the records' mean rewards are spread, what was dropped.
+// One page about a selection by discrepancy (rl/selection.h), made from its manifest: rates of every source and
+// template, what guessing earns beside them, how the records' mean rewards are spread, what was dropped.
 #pragma once
 #include <string>
 

@@ -40,7 +40,7 @@ std::vector<std::unique_ptr<Group>> RolloutBuffer::take(std::int64_t version, Ro
       fresh.push_back(g.get()), groups_.push_back(std::move(g));
     }
     add(fresh);
-    if (!writer.step()) machine_error("rl: nothing is being written and ", waiting, " groups are finished");
+    writer.step();  // with fewer than b groups finished, the gate always leaves something to write
   }
   std::vector<std::unique_ptr<Group>> taken;
   for (auto at = groups_.begin(); std::ssize(taken) < options_.prompts;) {
@@ -49,12 +49,17 @@ std::vector<std::unique_ptr<Group>> RolloutBuffer::take(std::int64_t version, Ro
       continue;
     }
     taken.push_back(std::move(*at)), at = groups_.erase(at);
-    score(*taken.back(), processor_.tokenizer(), options_.rollouts.style, counts);
   }
+  std::vector<Group*> unread;  // were finished before this step
+  for (const auto& g : taken) {
+    if (g->prompt.input_ids.empty()) unread.push_back(g.get());
+    score(*g, processor_.tokenizer(), options_.rollouts.style, counts);
+  }
+  make_prompts(unread, records_, processor_, options_.rollouts.style, options_.limits);
   const EngineStats stats = writer.stats();
   counts.prompt_tokens = stats.prompt_tokens, counts.shared_tokens = stats.shared_tokens;
   counts.new_tokens = stats.new_tokens;
-  for (const auto& g : groups_) g->prompt.pixel_values = {};  // read again with the next weights
+  for (const auto& g : groups_) g->prompt = {};  // made again when it is needed: pictures are large
   return taken;
 }
 

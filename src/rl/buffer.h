@@ -1,13 +1,13 @@
-// The rollouts under way between the updates of a policy, and the gate that says when a prompt may be begun (AReaL, arXiv
-// 2505.24298). With b prompts a step, v updates done, η steps of staleness allowed:
+// The rollouts under way between the updates of a policy, and the gate that says when a prompt may be begun (AReaL,
+// arXiv 2505.24298). With b prompts a step, v updates done, η steps of staleness allowed:
 //
 //   capacity = min(most - running, (η + v + 1) b - (accepted + running))      groups that may begin
 //
 // accepted: groups that were ever finished. η = 0: the b groups of a step are begun and finished between two updates
-// (mode sync). η > 0 (mode timesliced): a step takes the first b of the finished groups, in the order in which they were
-// begun, while others are half written: after the update these go on from their tokens so far, read again with the new
-// weights. An answer may then hold tokens of several versions; each is stamped. The bound is on when a group begins: a
-// straggler may be taken more than η updates later.
+// (mode sync). η > 0 (mode timesliced): a step takes the first b of the finished groups, in the order in which they
+// were begun, while others are half written: after the update these go on from their tokens so far, read again with
+// the new weights. An answer may then hold tokens of several versions; each is stamped. The bound is on when a group
+// begins: a straggler may be taken more than η updates later.
 //
 // What is taken depends on the weights, the seed and the options alone.
 #pragma once

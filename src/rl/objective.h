@@ -1,4 +1,4 @@
-// GRPO with the decoupled loss as an objective of the engine (train/objective.h), in the modes `sync` and `timesliced`:
+// GRPO with the decoupled loss as an objective of the engine (train/objective.h), in modes `sync` and `timesliced`:
 //
 //   prepare   the groups of the step (rl/buffer.h): G rollouts of each of its prompts, rewards, advantages
 //   run       one micro-batch: the prompt of a group once, as a prefix, and behind it every different rollout of the
@@ -45,9 +45,9 @@ class PolicyObjective : public Objective {
   void normalise(const std::vector<std::int64_t>& denominators) override { tokens_ = denominators.at(0); }
   std::int64_t scalars() const override { return std::ssize(leaves_) * scalars_of_leaf; }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
-  // Parts: reward, length, stopped, entropy, staleness (versions between the weights that drew a token
-  // and those that are trained), lags (tokens by that number), clip, dropped (tokens whose w is above the cap), weight
-  // (w), behaviour_kl, flat_groups, distinct (rollouts that are trained, of all), shared (prompt tokens that the engine did not read again), raised.
+  // Parts: reward, length, stopped, entropy, staleness (updates since the weights that drew a token), lags (tokens by
+  // that number), clip, dropped (tokens whose w is above the cap), weight (w), behaviour_kl, flat_groups, distinct
+  // (rollouts that are trained, of all), shared_tokens (of prompts: the engine did not read them again), raised.
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
   Json state() const override { return Json::object({{"step", steps_}, {"rollouts", buffer_.state()}}); }
@@ -65,8 +65,8 @@ class PolicyObjective : public Objective {
   struct Leaf {
     MicroBatch batch = {};
     std::vector<std::int64_t> rows = {}, targets = {};  // of its branches' tokens
-    // Tokens of the rollouts, equal ones each by itself: the place in `rows`, the version of the weights that drew it and
-    // its log-probability there, advantage.
+    // Tokens of the rollouts, equal ones each by itself: the place in `rows`, the version of the weights that drew it
+    // and its log-probability there, advantage.
     std::vector<std::int64_t> row_of = {}, versions = {};
     std::vector<double> behaviour = {}, advantages = {};
     std::vector<std::int64_t> starts = {0};  // of the rollouts among them
