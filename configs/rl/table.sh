@@ -21,8 +21,8 @@ config=configs/rl
 . configs/demo/stage.sh
 . $config/world.sh
 mkdir -p "$out"
-for start in $starts; do
-  [ -f "$build/$start/instruct/model/DONE" ] || { echo "table.sh: $build/$start/instruct/model is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
+for first in $starts; do
+  [ -f "$build/$first/instruct/model/DONE" ] || { echo "table.sh: $build/$first/instruct/model is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
 done
 worlds 1500 1200
 programs="think think_first think_middle think_last"
@@ -51,23 +51,23 @@ arm() {  # arm NAME ARM MODEL SEED
     "$onevision" "$@" --model "$model" ${steps:+--steps $steps} --out "$out/$name"
 }
 
-for start in $starts; do
-  model=$build/$start/instruct/model
-  ask "$start-before" "$model" "$start"
+for first in $starts; do
+  model=$build/$first/instruct/model
+  ask "$first-before" "$model" "$first"
   for seed in $seeds; do
     for arm in $arms; do
       # shellcheck disable=SC2086  # lists
-      arm "$start-$seed-$arm" $arm "$model" "$seed"
-      ask "$start-$seed-$arm" "$out/$start-$seed-$arm/model" "$start"
+      arm "$first-$seed-$arm" $arm "$model" "$seed"
+      ask "$first-$seed-$arm" "$out/$first-$seed-$arm/model" "$first"
     done
   done
 done
 for arm in $arms; do
   for part in reasoning eval; do
     before= after=
-    for start in $starts; do
+    for first in $starts; do
       for seed in $seeds; do
-        before="$before $out/$start-before-$part/predictions.jsonl" after="$after $out/$start-$seed-$arm-$part/predictions.jsonl"
+        before="$before $out/$first-before-$part/predictions.jsonl" after="$after $out/$first-$seed-$arm-$part/predictions.jsonl"
       done
     done
     printf '\n%s, %s: against the starting models, all runs\n' "$arm" "$part"

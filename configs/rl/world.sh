@@ -10,7 +10,7 @@
 catalog() {
   directory=$1
   shift
-  rm -rf "$directory" && mkdir -p "$directory" && cp data/toy_world/*.json "$directory"
+  rm -rf "$directory" && mkdir -p "$directory" && cp data/toy_world/* "$directory"
   sed -i -e '/"default": {"shapes": 600/{N;s/{.*}/{"values": 1, "three_lines": 1}/}' -e 's/"one_in": 6/"one_in": 1000000/' "$directory/mixtures.json"
   sed -i -e '/"id": "think"/s/"ask": 50/"ask": 100/' "$@" "$directory/templates.json"
 }
