@@ -71,6 +71,9 @@ lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, ans
 rl-demo:  ## reinforcement learning behind make demo: selection, chains rewarded by their answers, before and after
 	@$(build) $(B)/onevision
 	@sh configs/rl/demo.sh $(B)
+rl-table:  ## it beside its controls: two starts, three seeds, with paired standard errors; hours, and it can be cut off
+	@$(build) $(B)/onevision
+	@sh configs/rl/table.sh $(B)
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
@@ -181,6 +184,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo rl-demo test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan tsan-threads bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
+.PHONY: all always demo rl-demo rl-table test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan tsan-threads bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(sort $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(BITS_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)) $(B)/obj/src/cli/main.d

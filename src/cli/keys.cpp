@@ -25,6 +25,7 @@ std::vector<Command> commands() {
       {"rl-select", "",
        "draws answers to every prompt and keeps the records that reinforcement learning can learn from", rl_select},
       {"rl", "", "trains a model directory by reinforcement learning with verified rewards (GRPO)", rl_train, true},
+      {"rl-table", "", "tells how much better one evaluation is than another, with paired standard errors", rl_table},
       {"launch", "-- COMMAND...", "runs train, pretrain or rl in several ranks, processes of this machine", launch},
       {"generate", "", "answers a question about pictures; the answer goes to stdout", generate},
       {"recall", "", "asks a model the questions of a conversation file; exit 1 unless every answer is the taught one",

@@ -1,10 +1,13 @@
 // `rl` and `rl-select`.
 #include "rl/job.h"
 
+#include <cmath>
 #include <iomanip>
 
 #include "base/progress.h"
 #include "cli/verbs.h"
+#include "report/selection_page.h"
+#include "rl/paired.h"
 #include "rl/select_run.h"
 
 namespace ov::cli {
@@ -30,10 +33,18 @@ Exit rl_train(const Config& config) {
   job.image_dir = config.text("data.image_dir");
   job.templates = config.list("rl.templates");
   job.keep = config.text("rl.keep");
-  job.policy.prompts = config.integer("rl.prompts");
+  rl::OrderOptions& order = job.policy.order;
+  order.prompts = config.integer("rl.prompts");
+  order.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
+  order.by_picture = config.text("rl.order") == "pictures";
+  order.replay = config.list("rl.replay");
+  order.replay_share = config.number("rl.replay_share");
+  if (!job.templates.empty()) job.templates.insert(job.templates.end(), order.replay.begin(), order.replay.end());
+  const std::int64_t ahead = config.integer("rl.staleness");
+  job.policy.staleness = config.text("rl.mode") == "sync" ? 0 : ahead;
+  job.policy.most_groups = config.integer("rl.most_groups");
   job.policy.rollouts = rollout_options(config);
   job.policy.max_tokens = config.integer("train.max_tokens");
-  job.policy.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
   job.policy.drop_flat = config.text("rl.flat_groups") == "drop";
   job.policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
   job.policy.actor.eps = config.number("rl.clip_low");
@@ -69,6 +80,8 @@ Exit rl_select(const Config& config) {
   run.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
   run.limits = picture_options(config);
   run.load = load_options(config);
+  const std::int64_t grey = config.integer("rl.grey");
+  if (config.flag("rl.blind")) run.grey = static_cast<int>(grey);
   rl::SelectionOptions& s = run.selection;
   s.pass_reward = config.number("rl.pass_reward");
   s.task_filter = config.flag("rl.task_filter");
@@ -83,16 +96,31 @@ Exit rl_select(const Config& config) {
   };
   const rl::Selection selection = run_selection(run);
   if (bar) bar->finish();
+  write_selection_page(run.out + "/page.html", selection.manifest);
   const auto table = [](const char* what, const std::map<std::string, rl::PassRates>& all) {
-    print(cat(std::left, std::setw(20), what, "  records  pass@1  pass@n     gap    mean\n"));
-    for (const auto& [name, p] : all)
-      print(cat(std::left, std::setw(20), name, std::right, std::fixed, std::setprecision(1), std::setw(9), p.records,
-                std::setw(8), 100 * p.pass_1, std::setw(8), 100 * p.pass_n, std::setw(8), 100 * (p.pass_n - p.pass_1),
-                std::setw(8), 100 * p.mean_reward, "\n"));
+    print(cat(std::left, std::setw(20), what, "  records  pass@1  pass@n     gap    mean  blind: pass@1  pass@n\n"));
+    for (const auto& [name, p] : all) {
+      print(cat(std::left, std::setw(20), name, std::right, std::fixed, std::setprecision(1), std::setw(9), p.records));
+      for (const double share : {p.pass_1, p.pass_n, p.pass_n - p.pass_1, p.mean_reward})
+        print(cat(std::fixed, std::setprecision(1), std::setw(8), 100 * share));
+      if (!std::isnan(p.blind_1))
+        print(cat(std::fixed, std::setprecision(1), std::setw(15), 100 * p.blind_1, std::setw(8), 100 * p.blind_n));
+      print("\n");
+    }
   };
   table("source", selection.by_source);
   table("template", selection.by_group);
   print(cat(selection.kept.size(), " of ", selection.reasons.size(), " records kept\n"));
+  return Exit::done;
+}
+
+Exit rl_table(const Config& config) {
+  const auto rows = rl::paired_scores(config.list("rl.before"), config.list("rl.after"));
+  print("                                          questions  before   after    change  standard error\n");
+  for (const auto& [name, p] : rows)
+    print(cat(std::left, std::setw(42), name, std::right, std::setw(9), p.questions, std::fixed, std::setprecision(1),
+              std::setw(8), 100 * p.before, std::setw(8), 100 * p.after, std::showpos, std::setw(10),
+              100 * (p.after - p.before), std::noshowpos, std::setw(16), 100 * p.error, "\n"));
   return Exit::done;
 }
 

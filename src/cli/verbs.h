@@ -34,6 +34,7 @@ Exit pack(const Config&);
 Exit train(const Config&);
 Exit rl_train(const Config&);
 Exit rl_select(const Config&);
+Exit rl_table(const Config&);
 Exit launch(const Config&);
 Exit generate(const Config&);
 Exit recall(const Config&);

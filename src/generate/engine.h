@@ -55,6 +55,7 @@ struct Finish {
 
 struct Request {
   std::vector<std::int64_t> prompt;  // with one placeholder for each merged patch
+  std::int64_t written = 0;          // of its last tokens: an answer that was broken off and goes on
   std::vector<Picture> pictures = {};
   Sampling sampling = {};
   std::int64_t max_new_tokens = 128;

@@ -107,7 +107,7 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
       const auto& ids = r.answer->ids;
       const Sampling& s = r.answer->request.sampling;
       r.next = r.token + 1 == std::ssize(ids)
-                   ? sample(z, s, ids, r.answer->prompt)
+                   ? sample(z, s, ids, r.answer->prompt - static_cast<std::size_t>(r.answer->request.written))
                    : told(z, ids[static_cast<std::size_t>(r.token + 1)], std::max<int64_t>(0, s.top_logprobs));
     } catch (...) { r.error = std::current_exception(); }
   });

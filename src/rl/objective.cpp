@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 #include "base/hash.h"
-#include "base/parallel.h"
 #include "base/rng.h"
 #include "base/sum.h"
 #include "rl/losses/policy.h"
@@ -32,43 +32,38 @@ bool all_equal(std::span<const float> values) {
 
 PolicyObjective::PolicyObjective(Onevision& model, const Processor& processor, const RecordFile& records,
                                  const PolicyOptions& options)
-    : model_(model), processor_(processor), records_(records), options_(options) {
-  require_at_least(options.prompts, 1, "rl.prompts");
-  require_at_least(options.rollouts.group, 2, "rl.group");
-  require_at_least(options.rollouts.max_new_tokens, 1, "rl.max_new_tokens");
+    : model_(model),
+      processor_(processor),
+      options_(options),
+      buffer_(model, processor, records, PromptOrder(records, options.order),
+              {.prompts = options.order.prompts,
+               .staleness = options.staleness,
+               .most_groups = options.most_groups,
+               .seed = options.order.seed,
+               .rollouts = options.rollouts,
+               .limits = options.limits}) {
   if (options_.advantages.reward_norm) options_.advantages.reward_norm->group_size = options.rollouts.group;
 }
 
-void PolicyObjective::restore(const Json& state) { steps_ = state.at("step").as_int(); }
+void PolicyObjective::restore(const Json& state) {
+  steps_ = state.at("step").as_int();
+  buffer_.restore(state.at("rollouts"));
+}
 
-Loaded PolicyObjective::prepare(std::int64_t step) {
-  const std::int64_t P = options_.prompts, G = options_.rollouts.group, n = std::ssize(records_.records());
-  std::vector<const Record*> chosen;
-  for (std::int64_t i = step * P; i < (step + 1) * P; ++i) {
-    const std::int64_t at = Permutation(n, options_.seed, static_cast<std::uint64_t>(i / n))(i % n);
-    chosen.push_back(&records_.records()[static_cast<std::size_t>(at)]);
-  }
-  std::vector<Prompt> prompts(chosen.size());
-  parallel_for(P, [&](std::int64_t i) {
-    const auto p = static_cast<std::size_t>(i);
-    prompts[p] =
-        make_prompt(*chosen[p], records_.pictures(*chosen[p]), processor_, options_.rollouts.style, options_.limits);
-  });
-  std::vector<Asked> asked;
-  for (std::int64_t i = 0; i < P; ++i)
-    asked.push_back({chosen[static_cast<std::size_t>(i)], &prompts[static_cast<std::size_t>(i)],
-                     mix64(options_.seed, static_cast<std::uint64_t>(step * P + i))});
-  groups_ = roll_out(model_, processor_.tokenizer(), asked, options_.rollouts, &counts_);
+Loaded PolicyObjective::prepare(std::int64_t step) { return load(step, buffer_.take(step, counts_)); }
 
+Loaded PolicyObjective::load(std::int64_t step, std::vector<std::unique_ptr<Group>> groups) {
+  groups_ = std::move(groups);
+  const std::int64_t P = std::ssize(groups_), G = options_.rollouts.group;
   rewards_.clear();
   std::int64_t longest = 0;
   for (const auto& group : groups_)
-    for (const Rollout& r : group) {
+    for (const Rollout& r : group->rollouts) {
       rewards_.push_back(static_cast<float>(r.reward.reward));
       longest = std::max(longest, std::ssize(r.ids));
     }
   if (options_.shuffle_rewards) {
-    const Permutation order(P * G, options_.seed ^ fnv1a("shuffled rewards"), static_cast<std::uint64_t>(step));
+    const Permutation order(P * G, options_.order.seed ^ fnv1a("shuffled rewards"), static_cast<std::uint64_t>(step));
     const std::vector<float> own = rewards_;
     for (std::int64_t i = 0; i < P * G; ++i)
       rewards_[static_cast<std::size_t>(i)] = own[static_cast<std::size_t>(order(i))];
@@ -87,7 +82,7 @@ Loaded PolicyObjective::prepare(std::int64_t step) {
   std::int64_t tokens = 0, patches = 0;
   for (std::int64_t i = 0; i < P * G; ++i) {
     const auto g = static_cast<std::size_t>(i / G);
-    const Rollout& r = groups_[g][static_cast<std::size_t>(i % G)];
+    const Rollout& r = groups_[g]->rollouts[static_cast<std::size_t>(i % G)];
     if (i % G == 0)
       flat_ += all_equal(
           std::span<const float>(rewards_).subspan(g * static_cast<std::size_t>(G), static_cast<std::size_t>(G)));
@@ -108,8 +103,8 @@ Loaded PolicyObjective::prepare(std::int64_t step) {
   for (std::size_t p = 0; p < groups_.size(); ++p) {
     if (!used[p]) continue;
     const auto size = static_cast<std::size_t>(G * T);
-    add_leaves(prompts[p], groups_[p], std::span<const float>(a.advantages).subspan(p * size, size), T);
-    for (const Rollout& r : groups_[p]) tokens_ += std::ssize(r.ids);
+    add_leaves(*groups_[p], std::span<const float>(a.advantages).subspan(p * size, size), T);
+    for (const Rollout& r : groups_[p]->rollouts) tokens_ += std::ssize(r.ids);
   }
   for (const Leaf& leaf : leaves_) {
     tokens += leaf.batch.tokens();
@@ -122,8 +117,9 @@ Loaded PolicyObjective::prepare(std::int64_t step) {
 }
 
 // `advantages` [G, stride], of the token that comes next.
-void PolicyObjective::add_leaves(const Prompt& prompt, const std::vector<Rollout>& group,
-                                 std::span<const float> advantages, std::int64_t stride) {
+void PolicyObjective::add_leaves(const Group& of, std::span<const float> advantages, std::int64_t stride) {
+  const Prompt& prompt = of.prompt;
+  const std::vector<Rollout>& group = of.rollouts;
   std::vector<std::vector<std::size_t>> equal;  // rollouts, in order of their first
   std::map<std::vector<std::int64_t>, std::size_t> first;
   for (std::size_t i = 0; i < group.size(); ++i) {
@@ -157,6 +153,7 @@ void PolicyObjective::add_leaves(const Prompt& prompt, const std::vector<Rollout
     for (const std::size_t i : same) {
       for (std::int64_t t = 0; t < length; ++t) {
         leaf->row_of.push_back(row + t);
+        leaf->versions.push_back(group[i].versions[static_cast<std::size_t>(t)]);
         leaf->behaviour.push_back(group[i].logprobs[static_cast<std::size_t>(t)]);
         leaf->advantages.push_back(advantages[static_cast<std::size_t>(static_cast<std::int64_t>(i) * stride + t)]);
       }
@@ -190,10 +187,10 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
   }
   if (device.on_host() && dtype != Dtype::bf16)
     for (std::size_t t = 0; t < logprobs.size(); ++t)
-      if (logprobs[t] != leaf.behaviour[t])
+      if (leaf.versions[t] == steps_ - 1 && logprobs[t] != leaf.behaviour[t])
         machine_error("rl: step ", steps_, ", micro-batch ", number, ": the sampler gave a token the log-probability ",
                       leaf.behaviour[t], ", the trainer ", logprobs[t],
-                      "; in mode sync on the CPU both are the same bits");
+                      "; of the same weights on the CPU both are the same bits");
   const std::vector<bool> mask(logprobs.size(), true);
   const ActorLoss loss = actor_loss({.logprobs = logprobs,
                                      .proximal = logprobs,
@@ -209,7 +206,13 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
   const auto count = [](const std::vector<bool>& v, bool what) {
     return static_cast<double>(std::count(v.begin(), v.end(), what));
   };
-  const std::vector<double> told = {loss.loss, entropy, count(loss.clipped, true), count(loss.kept, false)};
+  const auto total = [](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); };
+  const std::vector<double> told = {loss.loss,
+                                    entropy,
+                                    count(loss.clipped, true),
+                                    count(loss.kept, false),
+                                    total(loss.behaviour_weight),
+                                    total(loss.behaviour_kl)};
   const std::int64_t at = number * scalars_of_leaf;
   scalars.slice(0, at, at + scalars_of_leaf).copy_from(Tensor::of(told, {scalars_of_leaf}).to(device));
   const Var optimised = loss_of_logprobs(logits, leaf.targets, gradient);
@@ -221,13 +224,16 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
     return sum<double>(std::ssize(leaves_),
                        [&](std::int64_t i) { return scalars[static_cast<std::size_t>(i * scalars_of_leaf + of)]; });
   };
-  double reward = 0, length = 0, stopped = 0;
+  double reward = 0, length = 0, stopped = 0, staleness = 0, drawn = 0;
   const auto rollouts = static_cast<double>(rewards_.size());
+  std::map<std::int64_t, std::int64_t> lags;
   for (const auto& group : groups_)
-    for (const Rollout& r : group) {
+    for (const Rollout& r : group->rollouts) {
       reward += r.reward.reward / rollouts;
       length += static_cast<double>(r.ids.size()) / rollouts;
       stopped += (r.stopped ? 1 : 0) / rollouts;
+      for (const std::int64_t v : r.versions)
+        ++lags[steps_ - 1 - v], ++drawn, staleness += static_cast<double>(steps_ - 1 - v);
     }
   const auto tokens = static_cast<double>(std::max<std::int64_t>(tokens_, 1));
   Losses out;
@@ -236,13 +242,18 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
                             {"length", length},
                             {"stopped", stopped},
                             {"entropy", total(1) / tokens},
-                            {"staleness", 0},  // in turns the sampler is the trainer, always
+                            {"staleness", staleness / drawn},
                             {"clip", total(2) / tokens},
                             {"dropped", total(3) / tokens},
+                            {"weight", total(4) / tokens},
+                            {"behaviour_kl", total(5) / tokens},
                             {"flat_groups", static_cast<double>(flat_) / static_cast<double>(groups_.size())},
                             {"distinct", static_cast<double>(distinct_) / rollouts},
                             {"shared_tokens", counts_.shared_tokens},
                             {"raised", counts_.raised}});
+  Json histogram = Json::object();
+  for (const auto& [lag, n] : lags) histogram.set(std::to_string(lag), n);
+  if (options_.staleness > 0) out.parts.set("lags", histogram);
   if (counts_.raised) {
     Json reasons = Json::object();
     for (const auto& [reason, n] : counts_.raised_of) reasons.set(reason, n);
@@ -257,7 +268,7 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
 std::uint64_t PolicyObjective::batch_checksum() const {
   ChecksumOfArrays sum;
   for (const auto& group : groups_)
-    for (const Rollout& r : group) {
+    for (const Rollout& r : group->rollouts) {
       sum.add(r.ids.data(), std::ssize(r.ids));
       sum.add(r.logprobs.data(), std::ssize(r.logprobs));
     }

@@ -1,9 +1,9 @@
 // Rollouts: several answers to each prompt, drawn from the model as it is (temperature 1, nothing cut off), and what
 // they earn. The rollouts of one prompt share its whole pages (64 tokens) and its pictures in the engine.
 //
-// A draw is keyed by seed, the answer's number and the token's place, so what runs beside it changes no bit.
-// Placeholders of pictures and videos are never drawn: nothing would stand there. Log-probabilities are those of the
-// model itself.
+// A draw is keyed by seed, the answer's number and the token's place, so what runs beside it changes no bit, and an
+// answer that was broken off goes on as it would have. Placeholders of pictures and videos are never drawn: nothing
+// would stand there. Log-probabilities are those of the model itself.
 #pragma once
 #include <map>
 
@@ -14,10 +14,23 @@
 namespace ov::rl {
 
 struct Rollout {
-  std::vector<std::int64_t> ids;  // with what ended it
-  std::vector<double> logprobs;   // of the sampler, when each was drawn
-  bool stopped = false;           // by itself, not by its length
+  std::vector<std::int64_t> ids;       // with what ended it
+  std::vector<double> logprobs;        // of the sampler, when each was drawn
+  std::vector<std::int64_t> versions;  // of the weights that drew each: updates before it
+  bool stopped = false;                // by itself, not by its length
+  bool finished = false;
   Reward reward = {};
+};
+
+// The rollouts of one prompt.
+struct Group {
+  const Record* record = nullptr;
+  std::int64_t number = 0;  // in the order in which groups are begun
+  std::uint64_t seed = 0;
+  Prompt prompt = {};
+  std::vector<Rollout> rollouts = {};
+
+  bool finished() const;
 };
 
 struct RolloutOptions {
@@ -26,25 +39,34 @@ struct RolloutOptions {
   std::vector<std::int64_t> stop = {};
 };
 
-struct Asked {
-  const Record* record;
-  const Prompt* prompt;
-  std::uint64_t seed;
-};
-
 struct RolloutCounts {
   std::int64_t prompt_tokens = 0, shared_tokens = 0, new_tokens = 0;
   std::int64_t raised = 0;  // verifiers that gave up: reward 0
   std::map<std::string, std::int64_t> raised_of = {};
 };
 
-// [prompts][group]. Throws what a pass throws.
-std::vector<std::vector<Rollout>> roll_out(const Onevision& model, const Tokenizer& tokenizer,
-                                           std::span<const Asked> prompts, const RolloutOptions& options,
-                                           RolloutCounts* counts = nullptr);
+// Writes the rollouts of groups with the weights as they are. Groups may be added between passes; what is unfinished
+// when the writer goes has its tokens so far, and another writer may go on.
+class RolloutWriter {
+ public:
+  // version: stamped on every token that it draws.
+  RolloutWriter(const Onevision& model, const RolloutOptions& options, std::int64_t version);
+  void add(Group& group);  // which stays where it is as long as the writer lives
+  bool step();             // one pass of the engine; false: nothing left to do. Throws what a pass throws
+  EngineStats stats() const { return engine_.stats(); }
 
-// What a completion earns for a record; with its special tokens, as the original decodes it.
-Reward score(const Tokenizer& tokenizer, const Record& record, const Rollout& rollout, PromptStyle style,
-             bool problem_type = true);
+ private:
+  RolloutOptions options_;
+  std::int64_t version_;
+  Sampling sampling_;
+  std::exception_ptr error_;
+  Engine engine_;  // last: its end calls back
+};
+
+// Prompts of groups, several at once. grey, from 0 to 255: in place of every pixel.
+void make_prompts(std::span<Group* const> groups, const RecordFile& records, const Processor& processor,
+                  PromptStyle style, const PixelLimits& limits, int grey = -1);
+// What the rollouts of a finished group earn.
+void score(Group& group, const Tokenizer& tokenizer, PromptStyle style, RolloutCounts& counts);
 
 }  // namespace ov::rl

@@ -2,7 +2,6 @@
 
 #include "base/hash.h"
 #include "base/io/directory_lock.h"
-#include "base/parallel.h"
 #include "generate/generate.h"
 #include "store/jsonl.h"
 #include "train/checksums.h"
@@ -38,6 +37,7 @@ Selection run_selection(const SelectionRun& o) {
        {"n", rollouts.group},
        {"max_new_tokens", rollouts.max_new_tokens},
        {"plain", rollouts.style == PromptStyle::plain},
+       {"grey", o.grey},
        {"seed", o.seed}});
   const std::string path = o.out + "/rollouts.jsonl";
   std::vector<RolloutRecord> done;
@@ -52,6 +52,7 @@ Selection run_selection(const SelectionRun& o) {
     if (at >= records.size() || line.at("id").as_string() != records[at].id) return false;
     RolloutRecord r{records[at].id, records[at].source, records[at].group, {}};
     for (const Json& reward : line.at("rewards").items()) r.rewards.push_back(reward.as_double());
+    for (const Json& reward : line.at("blind").items()) r.blind.push_back(reward.as_double());
     done.push_back(std::move(r));
     return true;
   });
@@ -60,22 +61,31 @@ Selection run_selection(const SelectionRun& o) {
   while (done.size() < records.size()) {
     const std::size_t first = done.size();
     const auto n = static_cast<std::int64_t>(std::min(static_cast<std::size_t>(o.at_a_time), records.size() - first));
-    std::vector<Prompt> prompts(static_cast<std::size_t>(n));
-    parallel_for(n, [&](std::int64_t i) {
-      const Record& r = records[first + static_cast<std::size_t>(i)];
-      prompts[static_cast<std::size_t>(i)] =
-          make_prompt(r, file.pictures(r), files.processor, rollouts.style, o.limits);
-    });
-    std::vector<Asked> asked;
-    for (std::size_t i = 0; i < prompts.size(); ++i)
-      asked.push_back({&records[first + i], &prompts[i], mix64(o.seed, first + i)});
-    const auto groups = roll_out(*model, files.processor.tokenizer(), asked, rollouts);
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto rewards = [&](int grey) {
+      std::vector<Group> groups(static_cast<std::size_t>(n));
+      std::vector<Group*> all;
+      for (std::size_t i = 0; i < groups.size(); ++i) {
+        groups[i].record = &records[first + i], groups[i].seed = mix64(o.seed, first + i);
+        all.push_back(&groups[i]);
+      }
+      make_prompts(all, file, files.processor, rollouts.style, o.limits, grey);
+      RolloutWriter writer(*model, rollouts, 0);
+      for (Group& g : groups) writer.add(g);
+      while (writer.step()) {}
+      std::vector<std::vector<double>> out;
+      RolloutCounts counts;
+      for (Group& g : groups) {
+        score(g, files.processor.tokenizer(), rollouts.style, counts);
+        for (out.emplace_back(); const Rollout& r : g.rollouts) out.back().push_back(r.reward.accuracy);
+      }
+      return out;
+    };
+    const auto seen = rewards(-1);
+    const auto blind = o.grey < 0 ? std::vector<std::vector<double>>(seen.size()) : rewards(o.grey);
+    for (std::size_t i = 0; i < seen.size(); ++i) {
       const Record& r = records[first + i];
-      RolloutRecord d{r.id, r.source, r.group, {}};
-      for (const Rollout& rollout : groups[i]) d.rewards.push_back(rollout.reward.accuracy);
-      log.write(Json::object({{"id", d.id}, {"rewards", d.rewards}}));
-      done.push_back(std::move(d));
+      log.write(Json::object({{"id", r.id}, {"rewards", seen[i]}, {"blind", blind[i]}}));
+      done.push_back({r.id, r.source, r.group, seen[i], blind[i]});
     }
     if (o.progress) o.progress(std::ssize(done), std::ssize(records));
   }

@@ -1,6 +1,6 @@
 // A selection from a file to a directory: the `rl-select` verb.
 //
-//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards"}
+//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "blind"}
 //   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
 //   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
 //
@@ -19,6 +19,7 @@ struct SelectionRun {
   std::vector<std::string> templates;
   std::int64_t at_a_time = 8;  // records
   RolloutOptions rollouts;     // `group`: N
+  int grey = -1;               // 0 to 255: everything a second time, with this in place of the pictures
   std::uint64_t seed = 219;
   PixelLimits limits = {};
   LoadOptions load;

@@ -23,27 +23,36 @@ struct Sums : PassRates {
     pass_1 += pass_at(n, c, 1), pass_n += pass_at(n, c, n), mean_reward += mean(r.rewards);
     ++histogram[static_cast<std::size_t>(std::clamp(std::floor(mean(r.rewards) * 10 + 1e-9), 0.0, 10.0))];
     ++rolled;
+    if (r.blind.empty()) return;
+    const auto b = std::count_if(r.blind.begin(), r.blind.end(), [&](double x) { return x >= pass_reward; });
+    const auto m = static_cast<std::int64_t>(r.blind.size());
+    unseen_1 += pass_at(m, b, 1), unseen_n += pass_at(m, b, m), ++unseen;
   }
   PassRates rates() const {
     PassRates p = *this;
     const double n = std::max<std::int64_t>(rolled, 1);
     p.pass_1 /= n, p.pass_n /= n, p.mean_reward /= n;
+    if (unseen) p.blind_1 = unseen_1 / unseen, p.blind_n = unseen_n / unseen;
     return p;
   }
   std::int64_t rolled = 0;  // records with at least one rollout
+  double unseen_1 = 0, unseen_n = 0, unseen = 0;
 };
 
 Json rates_json(const std::map<std::string, PassRates>& all) {
   Json out = Json::object();
-  for (const auto& [name, p] : all)
-    out.set(name, Json::object({{"records", p.records},
-                                {"rollouts", p.rollouts},
-                                {"passes", p.passes},
-                                {"pass_1", p.pass_1},
-                                {"pass_n", p.pass_n},
-                                {"gap", p.pass_n - p.pass_1},
-                                {"mean_reward", p.mean_reward},
-                                {"histogram", p.histogram}}));
+  for (const auto& [name, p] : all) {
+    Json of = Json::object({{"records", p.records},
+                            {"rollouts", p.rollouts},
+                            {"passes", p.passes},
+                            {"pass_1", p.pass_1},
+                            {"pass_n", p.pass_n},
+                            {"gap", p.pass_n - p.pass_1},
+                            {"mean_reward", p.mean_reward},
+                            {"histogram", p.histogram}});
+    if (!std::isnan(p.blind_1)) of.set("blind_1", p.blind_1), of.set("blind_n", p.blind_n);
+    out.set(name, std::move(of));
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 //                  published, its numbers are not: ours
 //   reward filter  keep a record when low < mean reward < high, both strictly. Released: (0, 0.6) for most sources
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -20,8 +21,9 @@ double pass_at(std::int64_t n, std::int64_t passes,
                std::int64_t k);  // input_error unless 1 <= k <= n, 0 <= passes <= n
 
 struct RolloutRecord {
-  std::string id, source, group;  // group: its template, or whatever else is to be told apart
-  std::vector<double> rewards;    // of its rollouts
+  std::string id, source, group;   // group: its template, or whatever else is to be told apart
+  std::vector<double> rewards;     // of its rollouts
+  std::vector<double> blind = {};  // of as many from the same seeds with the pictures hidden, or none
 };
 
 struct RewardBand {
@@ -43,6 +45,8 @@ struct SelectionOptions {
 struct PassRates {
   std::int64_t records = 0, rollouts = 0, passes = 0;
   double pass_1 = 0, pass_n = 0, mean_reward = 0;
+  // The same of the rollouts that saw no picture: what guessing earns. Not a number where there are none.
+  double blind_1 = std::nan(""), blind_n = std::nan("");
   std::vector<std::int64_t> histogram =
       std::vector<std::int64_t>(11);  // records by mean reward: [0, 0.1), ... and 1 up
 };

@@ -97,6 +97,9 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
                            "1",       "--rl.group", "2",      "--rl.prompts",      "1"};
   verbs.run("rl-select", with(prompts, {"--out", at("selected")}));
   verbs.run("rl", with(prompts, {"--steps", "1", "--out", at("rl")}));
+  write_durably(at("answers.jsonl"), R"({"id":"a","category":"c","template":"t","question":"?","answer":"1","score":1})"
+                                     "\n");
+  verbs.run("rl-table", {"--before", at("answers.jsonl"), "--after", at("answers.jsonl")});
   verbs.run("generate", {"--model", at("model"), "--prompt", "x", "--max_new_tokens", "1"});
   write_durably(at("asked.jsonl"), "{\"prompt\": \"x\", \"max_tokens\": 1}\n");
   verbs.run("batch", {"--model", at("model"), "--in", at("asked.jsonl"), "--out", at("answered.jsonl")});

@@ -123,7 +123,7 @@ TEST_CASE("rl: advantages equal the original in every variant") {
   check_advantages(compute_advantages(rollouts(large, false, false), {}), large, "out.");
 }
 
-TEST_CASE("rl: advantages have the digits of the specification, and equal rewards move the policy (G2, G6)") {
+TEST_CASE("rl, G2 and G6: advantages have the digits of the specification, and equal rewards move the policy") {
   const std::vector<double> rewards = {1, 0, 0, 0, 1, 1, 1, 1, .25, .75, 1.5, .5};
   const std::vector<std::int64_t> lengths = {6, 1, 2, 1, 3, 2, 4, 1, 2, 5, 3, 1};
   const std::vector<double> want = {1.499173, -.969692, -.969692,  -.969692, -.352476, -.352476,
@@ -141,8 +141,16 @@ TEST_CASE("rl: advantages have the digits of the specification, and equal reward
   const Advantages a = compute_advantages(b, o);
   for (std::size_t i = 0; i < 12; ++i)
     for (std::int64_t t = 0; t < lengths[i]; ++t)
-      CHECK(a.advantages[i * 7 + static_cast<std::size_t>(t)] == doctest::Approx(want[i]).epsilon(1e-6));
+      CHECK(std::abs(a.advantages[i * 7 + static_cast<std::size_t>(t)] - want[i]) < 1e-6);
   CHECK(a.advantages[6] == 0);
+  // z stands on the prediction of the last response token.
+  const std::vector<double> z = {1.499997, -.499999, -.499999, -.499999, 0, 0, 0, 0, -.925818, 0, 1.388728, -.462909};
+  for (std::size_t i = 0; i < 12; ++i)
+    CHECK(std::abs(a.tot_rewards[i * 7 + static_cast<std::size_t>(lengths[i]) - 1] - z[i]) < 1e-6);
+  // Two rows tell M and S: Adv = (z - M) / (S + 1e-5).
+  const double S = (z[0] - z[1]) / (static_cast<double>(a.advantages[0]) - static_cast<double>(a.advantages[7])) - 1e-5;
+  CHECK(std::abs(S - .81007696) < 1e-6);
+  CHECK(std::abs(-static_cast<double>(a.advantages[28]) * (S + 1e-5) - .28553622) < 1e-6);
 }
 
 TEST_CASE("rl: the decoupled loss and its gradient equal the original in every setting") {
@@ -180,7 +188,7 @@ TEST_CASE("rl: the decoupled loss and its gradient equal the original in every s
   }
 }
 
-TEST_CASE("rl: the loss has the digits of the specification, and finite differences give its gradient (G2)") {
+TEST_CASE("rl, G2: the loss has the digits of the specification, and finite differences give its gradient") {
   std::vector<double> theta = {-.5, -1.2, -.1, -2, -.7, -.9};
   const std::vector<double> p = {-.7, -1.2, -.5, -1.6, -.7, -.4}, b = {-.7, -1, -.55, -1.6, -2.5, -.6},
                             adv = {1, 1, 1, -1, .5, -2};
@@ -191,6 +199,15 @@ TEST_CASE("rl: the loss has the digits of the specification, and finite differen
   const ActorLoss l = loss();
   CHECK(l.loss == doctest::Approx(-.1052526836).epsilon(1e-9));
   CHECK_FALSE(l.kept[4]);
+  const std::vector<double> ratio = {1.221403, 1, 1.491825, .670320, 1, .606531},
+                            weight = {1, .818731, 1.051271, 1, 0, 1.221403},
+                            contribution = {-1.221403, -.818731, -1.345627, .8, 0, 1.954244};
+  for (std::size_t t = 0; t < 6; ++t) {
+    CHECK(std::abs(l.ratio[t] - ratio[t]) < 1e-6);
+    CHECK(std::abs(l.behaviour_weight[t] - weight[t]) < 1e-6);
+    CHECK(std::abs(l.token_loss[t] - contribution[t]) < 1e-6);
+  }
+  CHECK(std::abs(std::exp(p[4] - b[4]) - 6.049647) < 1e-6);  // what is dropped
   for (std::size_t t = 0; t < 6; ++t) CHECK(std::abs(l.gradient[t] - slope[t]) < 1e-6);
   for (const std::size_t t : {0u, 2u, 3u, 4u, 5u}) {  // token 1 lies where two branches meet
     const double at = theta[t], h = 1e-6;
@@ -206,7 +223,7 @@ TEST_CASE("rl: the loss has the digits of the specification, and finite differen
   CHECK(test::contains(test::thrown(loss), "dual_clip: expected more than 1"));
 }
 
-TEST_CASE("rl: on policy the weight is one, nothing is dropped or clipped (G4)") {
+TEST_CASE("rl, G4: on policy the weight is one, nothing is dropped or clipped") {
   const std::vector<double> logp = {-1, -2, -.5}, adv = {1, -1, .25};
   const std::vector<bool> mask = {true, true, true};
   const ActorLoss l = actor_loss({logp, logp, logp, adv, mask}, {.eps_high = .28, .behaviour_cap = 5});
@@ -219,7 +236,7 @@ TEST_CASE("rl: on policy the weight is one, nothing is dropped or clipped (G4)")
   }
 }
 
-TEST_CASE("rl: micro-batches add up to the whole step's gradient, whatever their split (G3)") {
+TEST_CASE("rl, G3: micro-batches add up to the whole step's gradient, whatever their split") {
   const GoldenTensors g("actor_loss");
   const auto logprobs = g.numbers<double>("logprobs"), proximal = g.numbers<double>("proximal_logprobs"),
              behaviour = g.numbers<double>("old_logprobs"), advantages = g.numbers<double>("advantages");
@@ -347,4 +364,26 @@ TEST_CASE("rl: DPO has the loss of the specification, and finite differences giv
   }
   CHECK(preference_loss(std::vector{pair}, {Kind::sigmoid, 1e4, 0}).loss == 0);  // no overflow on either side
   CHECK(preference_loss(std::vector{Preference{-7, -3, -6, -4}}, {Kind::sigmoid, 1e4, 0}).loss == 2e4);
+}
+
+// preference.json: TRL's DPOTrainer.dpo_loss in f64 (make_preference.py).
+TEST_CASE("rl: DPO's loss, gradient, accuracy and margin equal TRL's on fixed log-probabilities") {
+  const Json golden = Json::read("tests/golden/rl/preference.json");
+  REQUIRE(!golden.items().empty());
+  for (const Json& c : golden.items()) {
+    INFO(c.shown(300));
+    const auto of = [&](const char* key) { return numbers<double>(c.at(key)); };
+    const auto a = of("chosen"), b = of("rejected"), ra = of("chosen_reference"), rb = of("rejected_reference");
+    const auto na = numbers<std::int64_t>(c.at("chosen_tokens")), nb = numbers<std::int64_t>(c.at("rejected_tokens"));
+    std::vector<Preference> pairs;
+    for (std::size_t i = 0; i < a.size(); ++i) pairs.push_back({a[i], b[i], ra[i], rb[i], na[i], nb[i]});
+    PreferenceOptions o{.beta = c.at("beta").as_double(), .label_smoothing = c.at("label_smoothing").as_double()};
+    if (c.at("kind").as_string() == "ipo") o.kind = PreferenceOptions::Kind::ipo;
+    const PreferenceLoss l = preference_loss(pairs, o);
+    CHECK(l.loss == doctest::Approx(c.at("loss").as_double()).epsilon(1e-12));
+    CHECK(l.accuracy == doctest::Approx(c.at("accuracy").as_double()).epsilon(1e-12));
+    CHECK(l.margin == doctest::Approx(c.at("margin").as_double()).epsilon(1e-12));
+    CHECK(apart(l.by_chosen, of("by_chosen")) <= 1e-12);
+    CHECK(apart(l.by_rejected, of("by_rejected")) <= 1e-12);
+  }
 }

@@ -3,84 +3,16 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "base/parallel.h"
-#include "rl/job.h"
+#include "report/selection_page.h"
+#include "rl/paired.h"
 #include "rl/select_run.h"
-#include "store/jsonl.h"
-#include "tests/base/kill_at_step.h"
-#include "tests/data/loader_fixture.h"
-#include "tests/train/training_run.h"
+#include "tests/rl/policy_world.h"
 #include "text/chat.h"
-#include "train/stages/job.h"
 
 namespace ov::test {
-namespace {
-
-using namespace rl;
-
-// Pictures with questions, and a random model. Bytes that it writes are letters often enough to be like one of the
-// answers, so that groups of different and of equal rewards both come up.
-class Lessons {
- public:
-  Lessons() {
-    export_model(path("start"), *random_model(byte_config()), loader_test::small_processor());
-    std::string lines;
-    std::vector<std::string> letters;
-    for (char c = 'a'; c <= 'z'; ++c) letters.push_back(std::string(1, c));
-    for (int i = 0; i < 12; ++i)
-      lines += Json::object({{"id", cat("r", i)},
-                             {"images", std::vector<std::string>{"tiny.png"}},
-                             {"problem", cat("<image>\nwhat is ", i, " ?")},
-                             {"answer", letters},
-                             {"answer_type", "ocrtext"}})
-                   .dump() +
-               "\n";
-    write_durably(path("records.jsonl"), lines);
-    std::filesystem::copy_file("tests/golden/images/tiny.png", path("tiny.png"));
-  }
-  std::string path(const std::string& name) const { return dir_ / name; }
-
-  RlJob job(const std::string& out, std::int64_t steps = 4) const {
-    RlJob j;
-    j.model_dir = path("start"), j.out = path(out);
-    j.records = path("records.jsonl");
-    j.policy.prompts = 3;
-    j.policy.rollouts = {.group = 4, .max_new_tokens = 6, .style = PromptStyle::plain};
-    j.train = short_run(steps);
-    j.save_every = 1;
-    j.config = Json::object({{"train.steps", steps}});
-    return j;
-  }
-
- private:
-  ScratchDirectory dir_;
-};
-
-struct Prepared {
-  explicit Prepared(const Lessons& lessons, std::int64_t group = 6, std::int64_t tokens = 2)
-      : records(lessons.path("records.jsonl"), "") {
-    options.prompts = 3, options.rollouts = {.group = group, .max_new_tokens = tokens, .style = PromptStyle::plain};
-    options.rollouts.stop = {265};
-    model->parameters().train(trainable({"language_model", "adapter", "vision_model"}, true));
-  }
-  PolicyObjective objective() { return {*model, processor, records, options}; }
-  std::unique_ptr<Onevision> model = random_model(byte_config());
-  Processor processor = loader_test::small_processor();
-  RecordFile records;
-  PolicyOptions options;
-};
-
-double relative_gap(const std::vector<float>& a, const std::vector<float>& b) {  // |a - b| / |b|
-  double difference = 0, length = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-    difference += d * d, length += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  return std::sqrt(difference / length);
-}
-
-}  // namespace
 
 TEST_CASE("rl: prompts are the release's, byte for byte") {
   Record r{.problem = "<image>How many?", .prompt_type = "normal"};
@@ -136,6 +68,92 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
             .find("the id 'a' stands twice") != std::string::npos);
 }
 
+TEST_CASE("rl: the same records from Parquet, with their pictures inside") {
+  const ScratchDirectory dir;
+  const RecordFile records("tests/golden/rl/records.parquet", "");
+  const RecordFile lines("tests/golden/rl/records.jsonl", "tests/golden/images");
+  REQUIRE(records.records().size() == lines.records().size());
+  for (std::size_t i = 0; i < records.records().size(); ++i) {
+    const Record &a = records.records()[i], &b = lines.records()[i];
+    INFO(b.where);
+    CHECK(a.where == cat("tests/golden/rl/records.parquet: row ", i + 1));
+    for (const auto& field : {&Record::id, &Record::source, &Record::group, &Record::problem, &Record::answer_type,
+                              &Record::problem_type, &Record::prompt_type})
+      CHECK(a.*field == b.*field);
+    CHECK(a.answer.dump() == b.answer.dump());
+    CHECK(a.format_guidance == b.format_guidance);
+    CHECK(records.pictures(a) == lines.pictures(b));
+  }
+}
+
+TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their share of another stage's") {
+  const ScratchDirectory dir;
+  std::string lines;
+  for (int i = 0; i < 7; ++i) {
+    lines += cat(R"({"id":"c)", i, R"(","templates":["a","b","old"],"conversations":[)");
+    for (const char* q : {"a?", "b?", "old?"})
+      lines += cat(q[0] == 'a' ? "" : ",", R"({"from":"human","value":")", q, R"("},{"from":"gpt","value":"1"})");
+    lines += "]}\n";
+  }
+  write_durably(dir / "records.jsonl", lines);
+  const RecordFile records(dir / "records.jsonl", "");
+  REQUIRE(records.records().size() == 21);
+  PromptOrder order(records, {.prompts = 5, .by_picture = true, .replay = {"old"}, .replay_share = 0.2});
+  std::vector<const Record*> trained;
+  std::set<std::string> repeated;
+  for (std::int64_t i = 0; i < 35; ++i) {
+    const Record& r = order.at(i);
+    CHECK((r.group == "old") == (i % 5 == 4));  // one in five
+    if (r.group == "old") repeated.insert(r.id);
+    else trained.push_back(&r);
+  }
+  CHECK(repeated.size() == 7);
+  for (std::size_t i = 0; i < trained.size(); i += 2) CHECK(trained[i]->where == trained[i + 1]->where);
+  CHECK(std::set<const Record*>(trained.begin(), trained.begin() + 14).size() == 14);  // every one before any again
+  PromptOrder again(records, {.prompts = 5, .by_picture = true, .replay = {"old"}, .replay_share = 0.2});
+  CHECK(&again.at(33) == &order.at(33));  // from any place
+  CHECK(test::contains(thrown([&] { PromptOrder(records, {.replay = {"none"}}); }, Exit::wrong_input), "rl.replay"));
+  CHECK(test::contains(thrown(
+                           [&] {
+                             PromptOrder(records, {.replay = {"a", "b", "old"}});
+                           },
+                           Exit::wrong_input),
+                       "none is left"));
+}
+
+TEST_CASE("rl-table: paired differences and their standard errors, pooled; other questions are refused") {
+  const ScratchDirectory dir;
+  const auto file = [&](const char* name, std::vector<double> scores) {
+    std::string lines;
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      lines += Json::object({{"id", cat("q", i)},
+                             {"category", i < 2 ? "c" : "d"},
+                             {"template", "t"},
+                             {"question", "?"},
+                             {"score", scores[i]}})
+                   .dump() +
+               "\n";
+    write_durably(dir / name, lines);
+    return std::string(dir / name);
+  };
+  const std::string before = file("before", {0, 1, 0, 0}), after = file("after", {1, 1, 0, 1});
+  const auto rows = paired_scores({before, before}, {after, after});
+  const Paired& all = rows.at("all categories");
+  CHECK(all.questions == 8);
+  CHECK(all.before == .25);
+  CHECK(all.after == .75);
+  CHECK(all.error == doctest::Approx(std::sqrt(8 * .25 / 7 / 8)));
+  CHECK(rows.at("c").after == 1);
+  CHECK(rows.at("d, t").error == doctest::Approx(std::sqrt(4 * .25 / 3 / 4)));
+  CHECK(test::contains(thrown([&] { paired_scores({before}, {}); }, Exit::wrong_input), "as many files"));
+  CHECK(test::contains(thrown(
+                           [&] {
+                             paired_scores({before}, {file("short", {1, 1, 0})});
+                           },
+                           Exit::wrong_input),
+                       "expected the questions of"));
+}
+
 TEST_CASE(
     "rl, G4: in mode sync the sampler and the trainer give a token the same bits; nothing is clipped or dropped") {
   const Lessons lessons;
@@ -147,8 +165,8 @@ TEST_CASE(
   CHECK(report.parts.at("dropped").as_double() == 0);
   CHECK(report.parts.at("staleness").as_double() == 0);
   std::int64_t tokens = 0;
-  for (const auto& group : objective.rollouts())
-    for (const Rollout& r : group) tokens += std::ssize(r.ids);
+  for (const auto& group : objective.groups())
+    for (const Rollout& r : group->rollouts) tokens += std::ssize(r.ids);
   CHECK(report.labelled == tokens);
 }
 
@@ -174,7 +192,7 @@ TEST_CASE("rl, G3: equal rollouts are trained once with the sum of their advanta
   const auto whole = [](PolicyObjective& o) {
     StepEngine engine(o, short_run(2));
     engine.prepare();
-    const std::int64_t leaves = o.scalars() / 4;
+    const std::int64_t leaves = o.scalars() / PolicyObjective::scalars_of_leaf;
     std::vector<float> g = engine.accumulate(0, leaves, false).to_vector<float>();
     return std::pair(leaves, g);
   };
@@ -191,13 +209,13 @@ TEST_CASE("rl, G3: equal rollouts are trained once with the sum of their advanta
 TEST_CASE("rl, G6: groups of equal rewards move the policy, and are left out on request") {
   const Lessons lessons;
   Prepared world(lessons, 3);
-  world.options.prompts = 12;
+  world.options.order.prompts = 12;
   PolicyObjective keeps = world.objective();
   StepEngine engine(keeps, short_run(2));
   engine.prepare();
   std::int64_t flat = 0, moved = 0;
   for (std::int64_t p = 0; p < 12; ++p) {
-    const auto& group = keeps.rollouts()[static_cast<std::size_t>(p)];
+    const auto& group = keeps.groups()[static_cast<std::size_t>(p)]->rollouts;
     const auto same = [&](const Rollout& r) { return r.reward.reward == group[0].reward.reward; };
     if (!std::all_of(group.begin(), group.end(), same)) continue;
     ++flat;
@@ -211,49 +229,24 @@ TEST_CASE("rl, G6: groups of equal rewards move the policy, and are left out on 
   CHECK(drops.prepare(0).leaves == 12 - flat);
 }
 
-TEST_CASE("rl, G9: any threads, and a run that goes on from any step, end in the same bits") {
-  const Lessons lessons;
-  const auto checksums = [&](const std::string& out) {
-    std::vector<std::string> all;
-    JsonlReader lines(lessons.path(out) + "/run.jsonl");
-    for (Json line; lines.next(&line);)
-      if (line.at("type").as_string() == "step") all.push_back(line.at("checksums").dump());
-    return all;
-  };
-  const auto run = [&](const RlJob& job) { silently([&] { return run_rl(job); }); };
-  run(lessons.job("whole"));
-  const auto expected = checksums("whole");
-  REQUIRE(expected.size() == 4);
-  {
-    const Threads three(3);
-    run(lessons.job("threads"));
-  }
-  CHECK(checksums("threads") == expected);
-  for (std::int64_t stop = 1; stop < 4; ++stop) {
-    RlJob first = lessons.job(cat("part", stop));
-    run(first);
-    const auto all = checkpoints(first.out);
-    CHECK(!all.empty());
-    std::filesystem::remove_all(first.out + "/model");
-    for (const std::string& c : all)
-      if (std::stoll(c.substr(c.find_last_not_of("0123456789") + 1)) > stop) std::filesystem::remove_all(c);
-    run(first);
-    CHECK(checksums(cat("part", stop)) == expected);
-  }
-}
-
 TEST_CASE("rl-select: rates, a manifest, and a run that was cut off goes on to the same bytes") {
   const Lessons lessons;
   SelectionRun run;
   run.model_dir = lessons.path("start"), run.records = lessons.path("records.jsonl");
   run.out = lessons.path("selected");
   run.rollouts = {.group = 3, .max_new_tokens = 2, .style = PromptStyle::plain};
-  run.at_a_time = 2;
+  run.at_a_time = 2, run.grey = 128;
   run.selection.task_filter = run.selection.reward_filter = false;
   const Selection all = run_selection(run);
   const auto read = [&](const char* name) { return std::string(MappedFile::open(run.out + "/" + name)->text()); };
   const std::string rollouts = read("rollouts.jsonl"), manifest = read("manifest.json"), kept = read("kept.jsonl");
   CHECK(all.kept.size() == all.reasons.size());
+  CHECK(!std::isnan(all.by_source.begin()->second.blind_1));
+  write_selection_page(run.out + "/page.html", all.manifest);
+  const std::string page = read("page.html");
+  CHECK(test::contains(page, "<svg"));
+  CHECK(test::contains(page, "blind pass@1"));
+  CHECK(!test::contains(page, "–"));
   for (std::size_t cut : {rollouts.size() / 3, rollouts.size() / 2 + 1}) {
     write_durably(run.out + "/rollouts.jsonl", rollouts.substr(0, cut));
     run.at_a_time = 5;

@@ -50,6 +50,14 @@ TEST_CASE("rl: selection keeps sources with latent ability and records inside th
   CHECK(s.manifest.at("by_source").at("latent").at("gap").as_double() == doctest::Approx(.75 - 1.75 / 4));
   CHECK(s.manifest.at("kept").as_int() == 4);
   CHECK(s.manifest.at("dropped").at("source: too hard").as_int() == 1);
+  CHECK(std::isnan(p.blind_1));
+  records.push_back({"b1", "blind", "t", {1, 0, 1, 0}, {1, 0, 0, 0}});
+  records.push_back({"b2", "blind", "t", {1, 0, 1, 0}, {0, 0, 0, 0}});
+  const Selection seen = select(records, o);
+  CHECK(seen.by_source.at("blind").blind_1 == .125);
+  CHECK(seen.by_source.at("blind").blind_n == .5);
+  CHECK(seen.by_group.at("t").blind_n == .5);  // of the records that have such rollouts
+  records.resize(records.size() - 2);
   std::int64_t in_histogram = 0;
   for (const std::int64_t n : p.histogram) in_histogram += n;
   CHECK(in_histogram == p.records);

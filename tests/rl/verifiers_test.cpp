@@ -38,7 +38,7 @@ void check_case(const Json& c, const std::string& type) {
 
 }  // namespace
 
-TEST_CASE("rl: verifiers equal the original in every case") {
+TEST_CASE("rl, G1: verifiers equal the original in every case") {
   std::size_t seen = 0;
   for (const auto& [type, list] : cases().members()) {
     if (list.size() == 0 || !list[0].find("answer") || list[0].find("answer_type")) continue;

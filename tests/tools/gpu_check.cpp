@@ -17,6 +17,7 @@
 #include "model/files/hf_directory.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/edge_example.h"
+#include "tests/rl/policy_world.h"
 #include "tests/train/training_run.h"
 #include "train/checksums.h"
 
@@ -256,6 +257,13 @@ TEST_CASE("twenty times over, training has the same bits") {
     const std::string first = trained(dtype);
     for (int i = 1; i < (simulated ? 2 : 20); ++i) CHECK(trained(dtype) == first);
   }
+}
+
+TEST_CASE("rl, G7: a step in bf16 has the loss and the gradient of the CPU's in f32") {
+  const Lessons lessons;
+  const auto [loss, cosine] = bf16_step_beside_f32(lessons, the_gpu());
+  CHECK(std::abs(loss) < 1e-2);
+  CHECK(cosine > 0.99);
 }
 
 int main(int argc, char** argv) {

@@ -1,0 +1,77 @@
+#!/bin/sh
+# Stage 2 of RL beside its controls: two starting models (seeds of `make demo`), three seeds each; every run is a stage, so a night that
+# was cut goes on. The table pools the runs of an arm: paired differences to the starting model, question by question.
+#
+#   thinking   RL on chains, rewarded by the answer alone
+#   shuffled   the same with the rewards of a step in another order: must not rise
+#   answers-rl RL without chains: the normal questions alone
+#   answers    supervised: the same pictures' normal questions with their answers, as many prompts in as many steps
+#   chains     supervised: the same pictures' thinking questions with gold chains, the upper reference
+#
+#   table.sh [BUILD [STARTS [SEEDS [STEPS]]]]      STARTS: directories of `make demo` under BUILD
+set -eu
+build=${1:-build}
+starts=${2:-"demo demo-seed2"}
+seeds=${3:-"219 220 221"}
+steps=${4:-}
+onevision=$build/onevision
+out=$build/rl-table
+world=$out
+config=configs/rl
+. configs/demo/stage.sh
+. $config/world.sh
+mkdir -p "$out"
+for first in $starts; do
+  [ -f "$build/$first/instruct/model/DONE" ] || { echo "table.sh: $build/$first/instruct/model is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
+done
+worlds 1500 1200
+programs="think think_first think_middle think_last"
+normal="three_first three_middle three_last variable_value variable_sum"
+arms="thinking shuffled answers-rl answers chains"
+
+ask() {  # ask NAME MODEL START
+  stage "$1-reasoning" "$2/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
+    "$onevision" eval --model "$2" --data "$out/held-out/reasoning" --tasks configs/demo/reasoning.json --out "$out/$1-reasoning"
+  stage "$1-eval" "$2/model.safetensors configs/demo/eval.json" \
+    "$onevision" eval --model "$2" --data "$build/$3/world/test" --tasks configs/demo/eval.json --out "$out/$1-eval"
+}
+arm() {  # arm NAME ARM MODEL SEED
+  both="--config $config/prompts.json --config $config/thinking.json --data $out/both/instruct/conversations.json --rl.seed $4"
+  taught="--config $config/taught.json --seed $4 --data"
+  case $2 in
+    thinking) set -- "$@" rl $both --templates $programs ;;
+    shuffled) set -- "$@" rl $both --templates $programs --rl.shuffle_rewards true ;;
+    answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 ;;
+    answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" ;;
+    chains) set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
+  esac
+  name=$1 model=$3
+  shift 4
+  stage "$name" "$model/model.safetensors $config/prompts.json $config/thinking.json $config/taught.json" \
+    "$onevision" "$@" --model "$model" ${steps:+--steps $steps} --out "$out/$name"
+}
+
+for first in $starts; do
+  model=$build/$first/instruct/model
+  ask "$first-before" "$model" "$first"
+  for seed in $seeds; do
+    for arm in $arms; do
+      # shellcheck disable=SC2086  # lists
+      arm "$first-$seed-$arm" $arm "$model" "$seed"
+      ask "$first-$seed-$arm" "$out/$first-$seed-$arm/model" "$first"
+    done
+  done
+done
+for arm in $arms; do
+  for part in reasoning eval; do
+    before= after=
+    for first in $starts; do
+      for seed in $seeds; do
+        before="$before $out/$first-before-$part/predictions.jsonl" after="$after $out/$first-$seed-$arm-$part/predictions.jsonl"
+      done
+    done
+    printf '\n%s, %s: against the starting models, all runs\n' "$arm" "$part"
+    # shellcheck disable=SC2086
+    "$onevision" rl-table --before $before --after $after
+  done
+done
