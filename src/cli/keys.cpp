@@ -73,6 +73,12 @@ std::vector<Key> rows() {
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
+      {"pack.balance", "", "shuffle", "shuffle patches", "pack",
+       "of samples as long as each other, which goes where: drawn, or evening out the packs' patches"},
+      {"pack.lengths", "lengths", "", any, "pack",
+       "instead of data: lengths, one a line of a file, or the release's, \"released\" or \"captions\"; writes "
+       "nothing"},
+      {"pack.samples", "", whole(1000000), at_least(1), "pack", "how many lengths are drawn of the release's"},
       {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
       {"data.image_dir", "", "", any, "train recall pack pretrain embed rl rl-select",
        "where its pictures are; empty: beside the file"},

@@ -32,6 +32,7 @@ mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
+packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
@@ -69,6 +70,8 @@ run_part() {
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
+    packing) make -s build/onevision && for lengths in released captions; do
+        build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
