@@ -16,7 +16,7 @@ FLAGS     = -std=c++20 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -
 # OPT= sets one level for all. Else: what computes is optimised most; tests compile in half the time without, and the bits are the same.
 level     = $(or $(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
 CXXFLAGS += $(FLAGS) $(level) $(ARCH) $(SAN)
-LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lpthread
+LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lyaml-cpp -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
 LIB_SRC   := $(filter-out src/cli/main.cpp,$(call find,src,*.cpp)) $(filter-out kernels/sim/%,$(call find,kernels,*.cpp))

@@ -82,6 +82,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("concepts", {"--data", captions, "--min_count", "1", "--out", at("concepts.jsonl")});
   verbs.run("embed", {"--model", clip, "--data", captions, "--out", at("pictures")});
   verbs.run("embed", {"--model", clip, "--concepts", at("concepts.jsonl"), "--out", at("words")});
+  verbs.run("dedup", {"--data", captions, "--out", at("unique")});
   verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});

@@ -17,6 +17,7 @@
 #include "image/patches.h"
 #include "model/config.h"
 #include "store/energon.h"
+#include "store/energon_blend.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
 #include "store/safetensors.h"
@@ -101,6 +102,11 @@ void energon(std::string_view bytes) {  // the first byte chooses the file
     ~Remove() { std::filesystem::remove(path); }
   } remove{path};
   read_energon_meta(std::filesystem::path(path).parent_path().parent_path());
+}
+
+void blend(std::string_view bytes) {
+  as_file(bytes, "inner.yaml");
+  read_energon_blend(as_file(bytes, "blend.yaml"));
 }
 
 void tar_index(std::string_view bytes) {
@@ -199,6 +205,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"parquet", parquet},
                                                   {"tar", tar},
                                                   {"energon", energon},
+                                                  {"blend", blend},
                                                   {"tar_index", tar_index},
                                                   {"tokenizer", tokenizer},
                                                   {"text", text},

@@ -38,7 +38,8 @@ struct Packs {
 };
 
 // Every sample once, no pack above the capacity. A function of its arguments, whatever the number of threads; memory
-// beside the result is 8 bytes a sample, 4 a pack and O(longest length). Throws input_error for a length below 1 or above the capacity, and for 2^32 samples or more.
+// beside the result is 8 bytes a sample, 4 a pack and O(longest length). Throws input_error for a length below 1 or
+// above the capacity, and for 2^32 samples or more.
 Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity, std::uint64_t seed);
 
 // The same packs of lengths with other samples in their places. Samples of one room and one number of tokens may change

@@ -7,8 +7,8 @@
 namespace ov {
 namespace {
 
-// least, mean, largest, standard deviation, and how many packs fall into each of at most 32 bins of equal width: bin k counts values from
-// first + k · width on.
+// least, mean, largest, standard deviation, and how many packs fall into each of at most 32 bins of equal width: bin k
+// counts values from first + k · width on.
 Json distribution(const std::vector<std::int64_t>& values) {
   const auto [least, largest] = std::minmax_element(values.begin(), values.end());
   const std::int64_t sum = std::accumulate(values.begin(), values.end(), std::int64_t{0});
