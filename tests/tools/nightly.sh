@@ -21,6 +21,7 @@ seed-3     | and from seed 3
 experts    | the recipe with a mixture of experts of equal active FLOPs keeps the README's promise; beside the dense model
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
+verb-kills | concepts, embed, dedup and balance killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
 meshes     | tensor parallelism, every mesh of up to eight ranks, dense and with experts: one rank within its own rounding
 math       | our float functions on all 2^32 inputs
@@ -54,6 +55,7 @@ run_part() {
     one-thread) make -s build/onevision && rm -rf build/nightly/one && mkdir -p build/nightly/one && cp build/onevision build/nightly/one/ &&
       taskset -c 0 sh configs/demo/recipe.sh build/nightly/one && sh tests/tools/demo_result.sh build build/nightly/one/demo/eval.json ;;
     kills) make -s build/onevision && for i in $(seq 1 10); do sh tests/tools/demo_check.sh build || return 1; done ;;
+    verb-kills) make -s build/onevision && sh tests/tools/verb_kills.sh build 20 ;;
     ranks) make -s build/unit-tests build/onevision && build/unit-tests -tc='runs: 200 such kills' --no-skip ;;
     meshes) make -s build/unit-tests build/onevision && build/unit-tests -tc='tensor parallel: every mesh*' --no-skip ;;
     math) make -s test-math ;;
