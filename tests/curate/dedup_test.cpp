@@ -218,8 +218,7 @@ TEST_CASE("dedup: shards, threads and kills never change the manifest; a broken 
   set_threads(2);
 }
 
-TEST_CASE(
-    "dedup: hashes that differ in few bits are found whichever bits they are") {
+TEST_CASE("dedup: hashes that differ in few bits are found whichever bits they are") {
   const Philox r(4, "hashes");
   std::vector<std::uint64_t> hash;
   for (std::uint64_t i = 0; i < 300; ++i) hash.push_back(r.u64(i));
