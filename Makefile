@@ -20,7 +20,7 @@ level     = $(or $(if $(filter tests/%,$<),$(TEST_OPT)),$(OPT),$(if $(filter ker
 # A check that throws ends its test either way; without a handler around each, tests compile in four fifths of the time.
 quick     = $(if $(filter tests/%,$<),-DDOCTEST_CONFIG_SUPER_FAST_ASSERTS)
 CXXFLAGS += $(FLAGS) $(level) $(quick) $(ARCH) $(SAN)
-LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lpthread
+LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lyaml-cpp -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)
 LIB_SRC   := $(filter-out src/cli/main.cpp,$(call find,src,*.cpp)) $(filter-out kernels/sim/%,$(call find,kernels,*.cpp))

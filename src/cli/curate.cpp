@@ -1,6 +1,7 @@
 #include "cli/verbs.h"
 #include "curate/balance.h"
 #include "curate/concepts.h"
+#include "curate/dedup.h"
 #include "curate/embed.h"
 
 namespace ov::cli {
@@ -43,6 +44,22 @@ Exit concepts(const Config& config) {
   o.shard = Shard::parse(config.text("shard"));
   o.out = output(config, "\"captions\"");
   return tell_counts(ov::concepts(o), o.out);
+}
+
+Exit dedup(const Config& config) {
+  use_threads(config);
+  DedupOptions o;
+  o.sources = config.list("dedup.data"), o.against = config.list("dedup.against");
+  if (o.sources.empty()) config.required("dedup.data");
+  o.image_dir = config.text("data.image_dir");
+  o.embeddings = config.list("dedup.embeddings");
+  o.of_bytes = config.text("dedup.exact") == "bytes";
+  o.distance = static_cast<int>(config.integer("dedup.distance"));
+  o.cosine = config.number("dedup.cosine"), o.against_cosine = config.number("dedup.against_cosine");
+  o.max_rejects = config.integer("data.max_rejects");
+  o.shard = Shard::parse(config.text("shard"));
+  o.out = output(config, "PAR1");
+  return tell_counts(ov::dedup(o), o.out);
 }
 
 Exit balance(const Config& config) {

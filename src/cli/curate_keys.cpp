@@ -5,7 +5,7 @@ namespace ov::cli {
 
 std::vector<Key> curate_rows() {
   return {
-      {"shard", "", "", any, "embed concepts balance curate",
+      {"shard", "", "", any, "embed concepts dedup balance curate",
        "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},
       {"data.manifest", "manifest", "", any, "pretrain", "clip: what balance drew of the captions; empty: all",
        Resume::free},
@@ -18,6 +18,14 @@ std::vector<Key> curate_rows() {
       {"concepts.min_count", "min_count", whole(2), at_least(1), "concepts", "captions that a learnt concept has"},
       {"concepts.pairs", "", true, any, "concepts", "learn pairs of words too"},
       {"concepts.min_pmi", "", 3.0, any, "concepts", "pointwise mutual information of a pair, in bits"},
+      {"dedup.data", "data", Strings{}, any, "dedup", "data sets whose pictures are compared"},
+      {"dedup.against", "against", Strings{}, any, "dedup", "evaluations: what shows their pictures is left out"},
+      {"dedup.embeddings", "embeddings", Strings{}, any, "dedup", "what embed wrote of both; none: not compared"},
+      {"dedup.exact", "", "pixels", "pixels bytes", "dedup", "what makes pictures equal: decoded, or as stored"},
+      {"dedup.distance", "distance", whole(3), Allowed(-1, 3), "dedup",
+       "bits of 64 in which perceptual hashes of near duplicates differ at most; -1: not compared"},
+      {"dedup.cosine", "cosine", 0.96, Allowed(-1, 1), "dedup", "of embeddings of near duplicates, at least"},
+      {"dedup.against_cosine", "", 0.95, Allowed(-1, 1), "dedup", "towards an evaluation's picture"},
       {"balance.pictures", "pictures", Strings{}, any, "balance", "embedded pictures, as embed writes them"},
       {"balance.concepts", "concepts", "", any, "balance", "the embedded vocabulary"},
       {"balance.k", "k", whole(10), Allowed(1, 1024), "balance", "nearest concepts of a picture"},

@@ -17,6 +17,7 @@ std::vector<Command> commands() {
        merge, true},
       {"embed", "", "pictures, or a vocabulary of concepts, as directions in a CLIP model's space", embed, true},
       {"concepts", "", "a vocabulary of concepts from captions, or a given one counted in them", concepts, true},
+      {"dedup", "", "leaves out records whose pictures are the same, nearly, or an evaluation's", dedup, true},
       {"balance", "", "draws pictures by the inverse frequency of their concepts: a manifest", balance, true},
       {"curate", "", "instruction data of many sets as one: standardised, reworded, made safe, filtered, balanced",
        curate, true},
@@ -66,7 +67,7 @@ std::vector<Key> rows() {
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,
-       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts balance curate rl-select",
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance curate rl-select",
        "file or directory to write"},
 
       // --- data
@@ -76,12 +77,18 @@ std::vector<Key> rows() {
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
+      {"pack.balance", "", "shuffle", "shuffle patches", "pack",
+       "of samples as long as each other, which goes where: drawn, or evening out the packs' patches"},
+      {"pack.lengths", "lengths", "", any, "pack",
+       "instead of data: lengths, one a line of a file, or the release's, \"released\" or \"captions\"; writes "
+       "nothing"},
+      {"pack.samples", "", whole(1000000), at_least(1), "pack", "how many lengths are drawn of the release's"},
       {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
-      {"data.image_dir", "", "", any, "train recall pack pretrain embed rl rl-select",
+      {"data.image_dir", "", "", any, "train recall pack pretrain embed dedup rl rl-select",
        "where its pictures are; empty: beside the file"},
       {"data.turns", "", "conversation", "conversation shared_prefix", "train pack",
        "several turns: one causal conversation, or one question each on a shared picture"},
-      {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval embed concepts",
+      {"data.max_rejects", "", whole(0), at_least(0), "train pack pretrain eval embed concepts dedup",
        "samples that may be skipped for faults before the run ends", Resume::free},
       {"data.seed", "seed", whole(1234), at_least(0), "train", "order of the samples"},
       {"data.min_pixels", "min_pixels", whole(0), at_least(0),
@@ -159,7 +166,7 @@ std::vector<Key> rows() {
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
        "chunks of layers on each of them (interleaved): less waiting, more messages; same bits", Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts balance curate rl "
+       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate rl "
        "rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 

@@ -28,6 +28,7 @@ Exit pretrain(const Config&);
 Exit merge(const Config&);
 Exit embed(const Config&);
 Exit concepts(const Config&);
+Exit dedup(const Config&);
 Exit balance(const Config&);
 Exit curate(const Config&);
 Exit pack(const Config&);

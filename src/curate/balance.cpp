@@ -13,31 +13,8 @@
 namespace ov {
 namespace {
 
-constexpr std::int64_t block_rows = 16384;
-
-// The pool: rows of several files, one behind the other, cut into blocks that do not cross from file to file.
-struct Pool {
-  struct Part {
-    std::size_t file;
-    std::int64_t begin, end, first;  // rows of the file; first: the row of the pool that `begin` is
-  };
-  std::vector<Embeddings> files;
-  std::vector<Part> parts;
-  std::int64_t size = 0;
-
-  explicit Pool(const std::vector<std::string>& paths) {
-    for (const std::string& path : paths) files.push_back(Embeddings::open(path));
-    for (std::size_t f = 0; f < files.size(); ++f)
-      for (std::int64_t begin = 0; begin < files[f].size(); begin += block_rows) {
-        const std::int64_t end = std::min(begin + block_rows, files[f].size());
-        parts.push_back({f, begin, end, size});
-        size += end - begin;
-      }
-  }
-};
-
 // Two records of one id would be drawn together, always.
-void check_ids(const Pool& pool) {
+void check_ids(const EmbeddingPool& pool) {
   std::vector<std::pair<std::uint64_t, std::int64_t>> seen;
   for (const auto& p : pool.parts)
     for (std::int64_t i = p.begin; i < p.end; ++i)
@@ -107,7 +84,7 @@ ParquetField list_of(const std::string& name, ParquetField::Kind kind) {
 }  // namespace
 
 Json balance(const BalanceOptions& o) {
-  const Pool pool(o.pictures);
+  const EmbeddingPool pool(o.pictures);
   const Embeddings vocabulary = Embeddings::open(o.concepts);
   for (const Embeddings& f : pool.files)
     if (f.width() != vocabulary.width())
@@ -120,7 +97,7 @@ Json balance(const BalanceOptions& o) {
   if (o.weight == ConceptWeight::metaclip && o.cap > 0)
     input_error("balance.cap has no effect with balance.weight metaclip, whose threshold is a cap already");
 
-  std::string made_from = cat("nearest ", k, " ", block_rows, " ", vocabulary.made_from());
+  std::string made_from = cat("nearest ", k, " ", EmbeddingPool::part_rows, " ", vocabulary.made_from());
   for (const Embeddings& f : pool.files) made_from += cat(" ", f.made_from(), " ", f.size());
   const Blocks blocks(o.out, made_from, static_cast<std::int64_t>(pool.parts.size()));
   Tensor directions;

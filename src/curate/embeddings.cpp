@@ -1,5 +1,6 @@
 #include "curate/embeddings.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/json.h"
@@ -76,6 +77,16 @@ Tensor Embeddings::directions(std::int64_t begin, std::int64_t end) const {
     for (std::int64_t c = 0; c < width(); ++c) x[c] = static_cast<float>(x[c] / length);
   }
   return rows;
+}
+
+EmbeddingPool::EmbeddingPool(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) files.push_back(Embeddings::open(path));
+  for (std::size_t f = 0; f < files.size(); ++f)
+    for (std::int64_t begin = 0; begin < files[f].size(); begin += part_rows) {
+      const std::int64_t end = std::min(begin + part_rows, files[f].size());
+      parts.push_back({f, begin, end, size});
+      size += end - begin;
+    }
 }
 
 void EmbeddingRows::write(const std::string& path, std::int64_t width, Metadata metadata) const {

@@ -38,6 +38,20 @@ class Embeddings {
   std::vector<std::string> sources_;
 };
 
+// Rows of several files, one behind the other, cut into parts that do not cross from file to file.
+struct EmbeddingPool {
+  struct Part {
+    std::size_t file;
+    std::int64_t begin, end, first;  // rows of the file; first: the row of the pool that `begin` is
+  };
+  std::vector<Embeddings> files;
+  std::vector<Part> parts;
+  std::int64_t size = 0;
+
+  static constexpr std::int64_t part_rows = 16384;
+  explicit EmbeddingPool(const std::vector<std::string>& paths);
+};
+
 // What is known of some rows; `write` puts it into a file of the form above.
 struct EmbeddingRows {
   std::vector<float> values;  // [N,E]

@@ -9,97 +9,10 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "store/tar.h"
+#include "store/yaml.h"
 
 namespace ov {
 namespace {
-
-// One line of the file: "a: b", "a:", "- b" or "- a: b" without what its indentation and comment say.
-struct YamlLine {
-  std::size_t number = 0, indent = 0;
-  bool item = false;       // began with "- "
-  std::string key, value;  // key "" in a list
-};
-
-class Yaml {
- public:
-  explicit Yaml(const std::string& path) : path_(path) {
-    const std::string text = read_file(path);
-    std::size_t number = 0;
-    for (std::size_t at = 0; at < text.size(); ++number) {
-      const std::size_t newline = std::min(text.find('\n', at), text.size());
-      add(std::string_view(text).substr(at, newline - at), number + 1);
-      at = newline + 1;
-    }
-  }
-
-  // The lines below `key`: deeper ones, and list items at its own depth.
-  std::vector<YamlLine> under(const std::vector<YamlLine>& lines, const std::string& key) const {
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-      if (lines[i].key != key || lines[i].item) continue;
-      std::vector<YamlLine> out;
-      if (!lines[i].value.empty()) out.push_back({lines[i].number, lines[i].indent + 1, false, "", lines[i].value});
-      for (std::size_t k = i + 1; k < lines.size(); ++k) {
-        if (lines[k].indent < lines[i].indent || (lines[k].indent == lines[i].indent && !lines[k].item)) break;
-        out.push_back(lines[k]);
-      }
-      return out;
-    }
-    return {};
-  }
-  const std::vector<YamlLine>& all() const { return lines_; }
-
-  std::vector<std::string> list(const std::vector<YamlLine>& lines) const {
-    std::vector<std::string> out;
-    for (const YamlLine& line : lines) {
-      if (line.item) {
-        out.push_back(word(line.value, line.number));
-      } else if (line.key.empty() && line.value.size() > 1 && line.value.front() == '[' && line.value.back() == ']') {
-        std::string_view rest = std::string_view(line.value).substr(1, line.value.size() - 2);
-        while (!trimmed(rest).empty()) {
-          rest = trimmed(rest);
-          const bool quoted = rest[0] == '"' || rest[0] == '\'';
-          const std::size_t comma = std::min(rest.find(',', quoted ? rest.find(rest[0], 1) : 0), rest.size());
-          out.push_back(word(trimmed(rest.substr(0, comma)), line.number));
-          rest.remove_prefix(std::min(comma + 1, rest.size()));
-        }
-      } else {
-        input_error(path_, ":", line.number, ": expected a list, found '", line.value, "'");
-      }
-    }
-    return out;
-  }
-
-  std::string word(std::string_view s, std::size_t line) const {
-    if (s.size() > 1 && (s[0] == '"' || s[0] == '\'') && s.back() == s[0])
-      return std::string(s.substr(1, s.size() - 2));
-    if (s.find_first_of("{}[]&*!|>\"'%@`") == 0 || s.find_first_of("[]\"'") != s.npos)
-      input_error(path_, ":", line, ": expected a plain word, found '", s, "'");
-    return std::string(s);
-  }
-
- private:
-  void add(std::string_view text, std::size_t number) {
-    YamlLine line{number, 0, false, "", ""};
-    const std::size_t comment = text.starts_with("#") ? 0 : text.find(" #");
-    text = text.substr(0, comment);
-    line.indent = text.find_first_not_of(' ');
-    text = trimmed(text);
-    if (text.empty() || text == "---") return;
-    if (text == "-" || text.starts_with("- ")) {
-      line.item = true;
-      line.value = std::string(trimmed(text.substr(1)));
-    } else {
-      const std::size_t colon = text.ends_with(":") && text.find(": ") == text.npos ? text.size() - 1 : text.find(": ");
-      if (colon == text.npos) input_error(path_, ":", number, ": expected 'key: value', found '", text, "'");
-      line.key = word(trimmed(text.substr(0, colon)), number);
-      line.value = std::string(trimmed(text.substr(colon + 1)));
-    }
-    lines_.push_back(line);
-  }
-
-  std::string path_;
-  std::vector<YamlLine> lines_;
-};
 
 std::int64_t samples(const std::string& text, const std::string& where) {
   if (text.empty() || text.size() > 18 || text.find_first_not_of("0123456789") != text.npos)
@@ -151,10 +64,10 @@ std::vector<std::string> expanded(const std::string& name, const std::string& wh
 // The lists of split.yaml or split.json, names expanded.
 struct Split {
   std::string file;
-  std::vector<std::string> train, others, exclude;
+  std::vector<std::string> shards, others, exclude;
 };
 
-Split read_split(const std::string& meta) {
+Split read_split(const std::string& meta, const std::string& part) {
   Split out;
   const auto add = [&](std::vector<std::string>& list, const std::vector<std::string>& names) {
     for (const std::string& name : names)
@@ -162,13 +75,10 @@ Split read_split(const std::string& meta) {
   };
   out.file = meta + "split.yaml";
   if (path_exists(out.file)) {
-    const Yaml yaml(out.file);
-    const std::vector<YamlLine> parts = yaml.under(yaml.all(), "split_parts");
-    add(out.exclude, yaml.list(yaml.under(yaml.all(), "exclude")));
-    add(out.train, yaml.list(yaml.under(parts, "train")));
-    for (const YamlLine& line : parts)
-      if (!line.item && !line.key.empty() && line.key != "train")
-        add(out.others, yaml.list(yaml.under(parts, line.key)));
+    const Yaml yaml = Yaml::read(out.file);
+    add(out.exclude, yaml["exclude"].words());
+    for (const auto& [name, list] : yaml["split_parts"].members())
+      add(name == part ? out.shards : out.others, list.words());
     return out;
   }
   out.file = meta + "split.json";
@@ -184,15 +94,15 @@ Split read_split(const std::string& meta) {
       return texts;
     };
     if (const Json* exclude = json.find("exclude")) add(out.exclude, names(*exclude));
-    for (const auto& [part, list] : json.at("split_parts").members())
-      add(part == "train" ? out.train : out.others, names(list));
+    for (const auto& [name, list] : json.at("split_parts").members())
+      add(name == part ? out.shards : out.others, names(list));
   } catch (const Error& e) { input_error(out.file, ": ", e.what()); }
   return out;
 }
 
 // What is excluded is taken out; a name that excludes nothing is a mistake, and what it meant would be learnt.
 void exclude(const Split& split, EnergonMeta& meta) {
-  const std::set<std::string> train(split.train.begin(), split.train.end());
+  const std::set<std::string> train(split.shards.begin(), split.shards.end());
   std::vector<std::string> known(split.others);
   known.insert(known.end(), train.begin(), train.end());
   std::sort(known.begin(), known.end());
@@ -209,40 +119,37 @@ void exclude(const Split& split, EnergonMeta& meta) {
     if (end == name.size()) out.insert(name);
     else if (train.contains(shard)) meta.excluded_samples[shard].insert(name.substr(end + 1));
   }
-  for (const std::string& shard : split.train)
+  for (const std::string& shard : split.shards)
     if (!out.contains(shard)) meta.train.push_back(shard);
   for (const std::string& shard : out) meta.excluded_samples.erase(shard);
 }
 
 // A map of other parts than those that are read here (data/raw/webdataset.h) would be another data set.
-void check_field_map(const Yaml& yaml, const std::string& file) {
+void check_field_map(const Yaml& yaml) {
   static const std::set<std::string> known = {"image: jpg",  "image: jpeg",  "image: png",
                                               "image: webp", "caption: txt", "caption: json[caption]"};
-  for (const YamlLine& line : yaml.under(yaml.all(), "field_map"))
-    if (const std::string entry = line.key + ": " + line.value; !known.contains(entry) && entry != ": {}")
-      input_error(file, ":", line.number, ": field_map: '", shown(entry),
+  for (const auto& [field, part] : yaml["field_map"].members())
+    if (const std::string entry = field + ": " + part.word(); !known.contains(entry))
+      input_error(part.where(), ": field_map: '", shown(entry),
                   "' is not read: expected image: jpg, jpeg, png or webp, and caption: txt or json[caption]");
 }
 
 }  // namespace
 
-std::optional<EnergonMeta> read_energon_meta(const std::string& directory) {
+std::optional<EnergonMeta> read_energon_meta(const std::string& directory, const std::string& part) {
   const std::string meta = directory + "/.nv-meta/";
   if (!path_exists(meta)) return std::nullopt;
   EnergonMeta out;
   if (path_exists(meta + "dataset.yaml")) {
-    const Yaml yaml(meta + "dataset.yaml");
-    for (const YamlLine& line : yaml.under(yaml.all(), "sample_type"))
-      if (line.key == "__class__") out.sample_class = yaml.word(line.value, line.number);
-    check_field_map(yaml, meta + "dataset.yaml");
+    const Yaml yaml = Yaml::read(meta + "dataset.yaml");
+    out.sample_class = yaml["sample_type"]["__class__"].word();
+    check_field_map(yaml);
   }
-  exclude(read_split(meta), out);
+  exclude(read_split(meta, part), out);
   std::string file = meta + ".info.yaml";
   if (path_exists(file)) {
-    const Yaml yaml(file);
-    for (const YamlLine& line : yaml.under(yaml.all(), "shard_counts"))
-      if (!line.key.empty())
-        out.shard_samples[line.key] = samples(line.value, cat(file, ":", line.number, ": ", line.key));
+    for (const auto& [shard, n] : Yaml::read(file)["shard_counts"].members())
+      out.shard_samples[shard] = samples(n.word(), cat(n.where(), ": ", shard));
   } else if (path_exists(file = meta + ".info.json")) {
     const Json info = Json::read(file);
     try {

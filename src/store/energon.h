@@ -6,8 +6,7 @@
 //   <dir>/.nv-meta/.info.yaml     shard_counts: {shard: samples}; newer versions write .info.json in its place
 //   <dir>/<shard>.idx             u64 little endian: where every sample starts, then where the last one ends
 //
-// The YAML is read as far as these keys need it: block mappings and lists, [] and {} and lists in one line, plain and
-// quoted words, comments. The Python is never run: the sample class says how to read (data/webdataset.h).
+// The Python is never run: the sample class says how to read (data/webdataset.h).
 #pragma once
 #include <cstdint>
 #include <map>
@@ -19,15 +18,15 @@
 namespace ov {
 
 struct EnergonMeta {
-  std::string sample_class;                           // "MultiMixQASample"; "" where dataset.yaml is missing
-  std::vector<std::string> train;                     // shards, relative to the directory; excluded ones left out
-  std::map<std::string, std::int64_t> shard_samples;  // empty where neither .info file is there
+  std::string sample_class;        // "MultiMixQASample"; "" where dataset.yaml is missing
+  std::vector<std::string> train;  // shards of the part, relative to the directory; excluded ones left out
+  std::map<std::string, std::int64_t> shard_samples;                   // empty where neither .info file is there
   std::map<std::string, std::set<std::string>> excluded_samples = {};  // of the shards in `train`: their keys
 };
 
 // Nothing when the directory has no .nv-meta. Throws input_error that names the file for what cannot be read, for an
 // excluded name that no shard has, and for a count that the shard's size cannot hold.
-std::optional<EnergonMeta> read_energon_meta(const std::string& directory);
+std::optional<EnergonMeta> read_energon_meta(const std::string& directory, const std::string& part = "train");
 
 // `exclude` stays empty. sample_loader.py is the text of what energon itself runs to build a sample. The directory must
 // exist.

@@ -11,16 +11,18 @@ PackIndex small_index() {
   index.capacity = 10;
   index.max_patches = 8;
   index.seed = 3;
-  index.turns = TurnLayout::shared_prefix;
+  index.turn_layout = TurnLayout::shared_prefix;
   index.literal_tokens = LiteralTokens::as_text;
   index.processor = "p";
   index.data = "d";
-  index.sources = {{"a.json", "pictures"}, {"w", ""}};
+  index.sources = {{"a.json", "pictures", 5}, {"w", ""}};
   index.record = {0, 2, 3, 7};
   index.tokens = {4, 6, 5, 5};
   index.labels = {1, 2, 3, 1};
   index.patches = {4, 4, 0, 8};
-  index.packs = {{0, 2, 4}, {1, 0, 3, 2}};
+  index.turns = {2, 4, 2, 3};
+  index.images = {1, 1, 0, 2};
+  index.packs = Packs{{0, 2, 4}, {1, 0, 3, 2}};
   return index;
 }
 
@@ -35,17 +37,20 @@ TEST_CASE("pack index: all that is written is read back (R-15)") {
   CHECK(back.capacity == 10);
   CHECK(back.max_patches == 8);
   CHECK(back.seed == 3);
-  CHECK(back.turns == TurnLayout::shared_prefix);
+  CHECK(back.turn_layout == TurnLayout::shared_prefix);
   CHECK(back.literal_tokens == LiteralTokens::as_text);
   CHECK(back.processor == "p");
   CHECK(back.data == "d");
   REQUIRE(back.sources.size() == 2);
   CHECK(back.sources[0].path == "a.json");
   CHECK(back.sources[0].image_dir == "pictures");
+  CHECK(back.sources[0].records == 5);
   CHECK(back.record == index.record);
   CHECK(back.tokens == index.tokens);
   CHECK(back.labels == index.labels);
   CHECK(back.patches == index.patches);
+  CHECK(back.turns == index.turns);
+  CHECK(back.images == index.images);
   CHECK(back.packs.begin == index.packs.begin);
   CHECK(back.packs.item == index.packs.item);
   CHECK(back.sample_options().max_tokens == 10);
@@ -60,15 +65,15 @@ TEST_CASE("pack index: a contradiction is refused with the pack or sample that h
     return message_of([&] { PackIndex::read(d.path("i")); });
   };
   CHECK(refused([](PackIndex&) {}) == "");
-  CHECK(contains(refused([](PackIndex& i) { i.tokens[0] = 5; }), "pack 0: 11 tokens, more than 10"));
-  CHECK(contains(refused([](PackIndex& i) { i.patches[2] = 1; }), "pack 1: 9 patches, more than 8"));
+  CHECK(contains(refused([](PackIndex& i) { i.tokens = {5, 6, 5, 5}; }), "pack 0: 11 tokens, more than 10"));
+  CHECK(contains(refused([](PackIndex& i) { i.patches = {4, 4, 1, 8}; }), "pack 1: 9 patches, more than 8"));
   CHECK(contains(refused([](PackIndex& i) { i.packs.item = {1, 0, 3, 1}; }), "pack 1: sample 1 occurs twice"));
-  CHECK(contains(refused([](PackIndex& i) { i.packs.item[2] = 4; }), "pack 1: sample 4 of 4"));
-  CHECK(contains(refused([](PackIndex& i) { i.packs.item[2] = -1; }), "pack 1: sample -1 of 4"));
+  CHECK(contains(refused([](PackIndex& i) { i.packs.item = {1, 0, 4, 2}; }), "pack 1: sample 4 of 4"));
+  CHECK(contains(refused([](PackIndex& i) { i.packs.item = {1, 0, -1, 2}; }), "pack 1: sample -1 of 4"));
   CHECK(contains(refused([](PackIndex& i) { i.packs.begin = {0, 2, 3}; }), "packs hold 3 samples, expected 4"));
   CHECK(contains(refused([](PackIndex& i) { i.packs.begin = {0, 5, 4}; }), "pack 0: begin does not ascend"));
   CHECK(contains(refused([](PackIndex& i) { i.packs.begin = {0, 4, 4}; }), "more than"));
-  CHECK(contains(refused([](PackIndex& i) { i.record[1] = 0; }), "sample 1: records do not ascend"));
+  CHECK(contains(refused([](PackIndex& i) { i.record = {0, 0, 3, 7}; }), "sample 1: records do not ascend"));
 }
 
 TEST_CASE("pack index: a damaged file is refused: every byte counts, and so does every missing one") {

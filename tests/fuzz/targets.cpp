@@ -19,6 +19,7 @@
 #include "serve/api.h"
 #include "serve/sse.h"
 #include "store/energon.h"
+#include "store/energon_blend.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
 #include "store/safetensors.h"
@@ -103,6 +104,11 @@ void energon(std::string_view bytes) {  // the first byte chooses the file
     ~Remove() { std::filesystem::remove(path); }
   } remove{path};
   read_energon_meta(std::filesystem::path(path).parent_path().parent_path());
+}
+
+void blend(std::string_view bytes) {
+  as_file(bytes, "inner.yaml");
+  read_energon_blend(as_file(bytes, "blend.yaml"));
 }
 
 void tar_index(std::string_view bytes) {
@@ -261,6 +267,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"parquet", parquet},
                                                   {"tar", tar},
                                                   {"energon", energon},
+                                                  {"blend", blend},
                                                   {"tar_index", tar_index},
                                                   {"tokenizer", tokenizer},
                                                   {"text", text},

@@ -21,6 +21,7 @@ libzstd-dev         | zstd.h             | zstd
 liblz4-dev          | lz4.h              | lz4
 libbrotli-dev       | brotli/decode.h    | brotli
 libpcre2-dev        | pcre2.h            | regular expressions of the public scorers
+libyaml-cpp-dev     | yaml-cpp/yaml.h    | metadata and mixtures of energon
 libcpp-httplib-dev  | httplib.h          | HTTP of serve
 libssl-dev          | openssl/ssl.h      | its TLS
 clang               | clang++            | the second compiler of test-bits

@@ -22,6 +22,7 @@ experts    | the recipe with a mixture of experts of equal active FLOPs keeps th
 rl-table   | reinforcement learning beside its controls: two starts, three seeds
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
+verb-kills | concepts, embed, dedup and balance killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors within its own rounding
 math       | our float functions on all 2^32 inputs
@@ -33,6 +34,7 @@ mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
+packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
@@ -59,6 +61,7 @@ run_part() {
     one-thread) make -s build/onevision && rm -rf build/nightly/one && mkdir -p build/nightly/one && cp build/onevision build/nightly/one/ &&
       taskset -c 0 sh configs/demo/recipe.sh build/nightly/one && sh tests/tools/demo_result.sh build build/nightly/one/demo/eval.json ;;
     kills) make -s build/onevision && for i in $(seq 1 10); do sh tests/tools/demo_check.sh build || return 1; done ;;
+    verb-kills) make -s build/onevision && sh tests/tools/verb_kills.sh build 20 ;;
     ranks) make -s build/unit-tests build/onevision && build/unit-tests -tc='runs: 200 such kills' --no-skip ;;
     meshes) make -s build/unit-tests build/onevision && build/unit-tests -tc='*every mesh*' --no-skip ;;
     math) make -s test-math ;;
@@ -75,6 +78,8 @@ run_part() {
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
+    packing) make -s build/onevision && for lengths in released captions; do
+        build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
     fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
     lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;

@@ -20,6 +20,7 @@ class Conversations : public SampleSource {
   std::int64_t size() const override { return records_->size(); }
   Sample sample(std::int64_t index) const override { return make_sample(records_->read(index), processor_, options_); }
   std::string fingerprint() const override { return records_->fingerprint(); }
+  std::shared_ptr<const Mixture> mixture() const override { return records_->mixture(); }
 
  private:
   const Processor processor_;
@@ -33,7 +34,8 @@ Loader::Loader(LoaderOptions options, const Processor& processor)
     : Loader(options, processor, std::make_unique<Conversations>(options, processor)) {}
 
 Loader::Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source)
-    : StepLoader({source->size(), options.seed, options.samples_per_micro_batch, options.micro_batches_per_step},
+    : StepLoader({source->size(), options.seed, options.samples_per_micro_batch, options.micro_batches_per_step,
+                  source->mixture()},
                  source->fingerprint(), source->path(), source->size(), "records",
                  {options.max_rejects, options.rejects_path}, options.prefetch),
       processor_(processor.with_limits(options.limits)),

@@ -40,6 +40,7 @@ class SampleSource {
   // 0 <= index < size(). Throws Rejected. Safe from several threads.
   virtual Sample sample(std::int64_t index) const = 0;
   virtual std::string fingerprint() const = 0;  // as data/raw/records.h
+  virtual std::shared_ptr<const Mixture> mixture() const { return nullptr; }
 };
 
 // next() and micro_batch() throw machine_error when a file cannot be read.

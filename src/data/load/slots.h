@@ -3,11 +3,14 @@
 //   epoch e, position p     ->   record Permutation(n, seed, e)(p)              slot e · n + p
 //   step t, micro-batch m   ->   slots (t · M + m) · B  up to  (t · M + m + 1) · B
 //
+// or, of a mixture, what data/mixture.h says stands at the place of that number.
+//
 // B slots make a micro-batch, M micro-batches a step; epochs follow one another without a seam. A slot belongs to its
 // record for good: one that proves faulty leaves its slot empty, and no other moves up. So a micro-batch is a function
 // of (t, m): whoever works on it makes it alone, and a run is resumed by the number of its next step.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace ov {
@@ -23,10 +26,13 @@ struct MicroBatchPlan {
   std::int64_t tokens = 0, labels = 0;  // known of packs alone, else 0
 };
 
+class Mixture;
+
 class SlotOrder {
  public:
   // Throws input_error: no record, a seed below 0, B or M below 1, more than 2^20 slots in a step.
-  SlotOrder(std::int64_t records, std::int64_t seed, std::int64_t per_micro_batch, std::int64_t micro_batches);
+  SlotOrder(std::int64_t records, std::int64_t seed, std::int64_t per_micro_batch, std::int64_t micro_batches,
+            std::shared_ptr<const Mixture> mixture = nullptr);
 
   // 0 <= m < micro_batches(). Throws input_error beyond 2^62 slots.
   std::vector<Slot> slots(std::int64_t step, std::int64_t m) const;
@@ -39,6 +45,7 @@ class SlotOrder {
 
  private:
   std::int64_t records_, seed_, per_micro_batch_, micro_batches_;
+  std::shared_ptr<const Mixture> mixture_;
 };
 
 }  // namespace ov

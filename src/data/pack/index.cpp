@@ -17,7 +17,11 @@ const char* name_of(LiteralTokens l) { return l == LiteralTokens::as_tokens ? "a
 
 std::string sources_json(const std::vector<PackSource>& sources) {
   Json list = Json::array();
-  for (const PackSource& s : sources) list.push(Json::object({{"path", s.path}, {"image_dir", s.image_dir}}));
+  for (const PackSource& s : sources) {
+    Json source = Json::object({{"path", s.path}, {"image_dir", s.image_dir}});
+    if (s.records > 0) source.set("records", s.records);
+    list.push(std::move(source));
+  }
   return list.dump();
 }
 
@@ -35,13 +39,13 @@ std::int64_t number(const Safetensors& file, const char* key) {
 }
 
 template <class T>
-std::vector<T> column(const Safetensors& file, const char* name, std::int64_t size) {
+PackColumn<T> column(const Safetensors& file, const char* name, std::int64_t size) {
   const Tensor t = file.tensor(name);
   if (t.dtype() != dtype_of<T>() || t.rank() != 1 || (size >= 0 && t.dim(0) != size))
     input_error(file.path(), ": tensor '", name, "': expected ", ov::name_of(dtype_of<T>()), " of ",
                 size >= 0 ? cat("[", size, "]") : cat("one axis"), ", found ", ov::name_of(t.dtype()), " of ",
                 t.shape().str());
-  return t.to_vector<T>();
+  return PackColumn<T>(t);
 }
 
 void check(const PackIndex& index, const std::string& path) {
@@ -49,9 +53,9 @@ void check(const PackIndex& index, const std::string& path) {
   for (std::int64_t i = 1; i < samples; ++i)
     if (index.record[static_cast<std::size_t>(i)] <= index.record[static_cast<std::size_t>(i - 1)])
       input_error(path, ": sample ", i, ": records do not ascend");
-  const std::vector<std::int64_t>& begin = index.packs.begin;
-  if (begin.front() != 0 || begin.back() != samples)
-    input_error(path, ": packs hold ", begin.back() - begin.front(), " samples, expected ", samples);
+  const PackColumn<std::int64_t>& begin = index.packs.begin;
+  if (begin[0] != 0 || begin.back() != samples)
+    input_error(path, ": packs hold ", begin.back() - begin[0], " samples, expected ", samples);
   std::vector<bool> seen(static_cast<std::size_t>(samples));
   for (std::int64_t p = 0; p < index.packs.size(); ++p) {
     if (begin[static_cast<std::size_t>(p) + 1] <= begin[static_cast<std::size_t>(p)] ||
@@ -71,10 +75,18 @@ void check(const PackIndex& index, const std::string& path) {
   }
 }
 
+// Over turns and images, which `checksum` leaves out so that a run of an older file goes on.
+std::string described_checksum(const PackIndex& index) {
+  const auto sum = [](const auto& column) {
+    return ov::checksum(column.data(), static_cast<std::int64_t>(column.size()));
+  };
+  return hex16(mix64(sum(index.turns), sum(index.images)));
+}
+
 }  // namespace
 
 std::string PackIndex::checksum() const {
-  std::uint64_t sum = fnv1a(cat(capacity, " ", max_patches, " ", seed, " ", name_of(turns), " ",
+  std::uint64_t sum = fnv1a(cat(capacity, " ", max_patches, " ", seed, " ", name_of(turn_layout), " ",
                                 name_of(literal_tokens), " ", processor, " ", data));
   const auto add = [&](const auto& column) {
     sum = mix64(sum, ov::checksum(column.data(), static_cast<std::int64_t>(column.size())));
@@ -89,24 +101,24 @@ std::string PackIndex::checksum() const {
 }
 
 void PackIndex::write(const std::string& path) const {
-  const Shape samples_shape({samples()});
-  write_safetensors(path,
-                    {{"sample.record", Tensor::of(record, samples_shape)},
-                     {"pack.begin", Tensor::of(packs.begin, {packs.size() + 1})},
-                     {"pack.item", Tensor::of(packs.item, samples_shape)},
-                     {"sample.tokens", Tensor::of(tokens, samples_shape)},
-                     {"sample.labels", Tensor::of(labels, samples_shape)},
-                     {"sample.patches", Tensor::of(patches, samples_shape)}},
-                    {{"format", format},
-                     {"capacity", std::to_string(capacity)},
-                     {"max_patches", std::to_string(max_patches)},
-                     {"seed", std::to_string(seed)},
-                     {"turns", name_of(turns)},
-                     {"literal_tokens", name_of(literal_tokens)},
-                     {"processor", processor},
-                     {"data", data},
-                     {"sources", sources_json(sources)},
-                     {"checksum", checksum()}});
+  std::vector<NamedTensor> tensors = {{"sample.record", record.tensor()}, {"pack.begin", packs.begin.tensor()},
+                                      {"pack.item", packs.item.tensor()}, {"sample.tokens", tokens.tensor()},
+                                      {"sample.labels", labels.tensor()}, {"sample.patches", patches.tensor()}};
+  Metadata metadata = {{"format", format},
+                       {"capacity", std::to_string(capacity)},
+                       {"max_patches", std::to_string(max_patches)},
+                       {"seed", std::to_string(seed)},
+                       {"turns", name_of(turn_layout)},
+                       {"literal_tokens", name_of(literal_tokens)},
+                       {"processor", processor},
+                       {"data", data},
+                       {"sources", sources_json(sources)},
+                       {"checksum", checksum()}};
+  if (turns.size() > 0) {
+    tensors.push_back({"sample.turns", turns.tensor()}), tensors.push_back({"sample.images", images.tensor()});
+    metadata["described"] = described_checksum(*this);
+  }
+  write_safetensors(path, std::move(tensors), metadata);
 }
 
 PackIndex PackIndex::read(const std::string& path) {
@@ -117,13 +129,14 @@ PackIndex PackIndex::read(const std::string& path) {
   index.capacity = number(file, "capacity");
   index.max_patches = number(file, "max_patches");
   index.seed = number(file, "seed");
-  index.turns = turn_layout(value(file, "turns"));
+  index.turn_layout = ov::turn_layout(value(file, "turns"));
   index.literal_tokens = value(file, "literal_tokens") == "as_text" ? LiteralTokens::as_text : LiteralTokens::as_tokens;
   index.processor = value(file, "processor");
   index.data = value(file, "data");
   const Json sources = Json::parse(value(file, "sources"), cat(path, ": sources"));
   for (const Json& s : sources.items())
-    index.sources.push_back({s.at("path").as_string(), s.at("image_dir").as_string()});
+    index.sources.push_back(
+        {s.at("path").as_string(), s.at("image_dir").as_string(), s.find("records") ? s.at("records").as_int() : 0});
   index.record = column<std::int64_t>(file, "sample.record", -1);
   index.tokens = column<std::int32_t>(file, "sample.tokens", index.samples());
   index.labels = column<std::int32_t>(file, "sample.labels", index.samples());
@@ -133,6 +146,11 @@ PackIndex PackIndex::read(const std::string& path) {
   if (index.packs.size() < 1) input_error(path, ": holds no pack");
   if (index.checksum() != value(file, "checksum"))
     input_error(path, ": damaged: checksum ", index.checksum(), ", expected ", value(file, "checksum"));
+  if (file.find("sample.turns") || file.metadata().contains("described")) {
+    index.turns = column<std::int32_t>(file, "sample.turns", index.samples());
+    index.images = column<std::int32_t>(file, "sample.images", index.samples());
+    if (described_checksum(index) != value(file, "described")) input_error(path, ": damaged: sample.turns or images");
+  }
   check(index, path);
   return index;
 }

@@ -6,14 +6,22 @@
 //   sample.tokens   i32 [S]      length, all segments and image tokens
 //   sample.labels   i32 [S]      labelled tokens among them
 //   sample.patches  i32 [S]      of its pictures
+//   sample.turns    i32 [S]      messages, and
+//   sample.images   i32 [S]      pictures; older files have neither
 //   pack.begin      i64 [P + 1]  pack p is item[begin[p]] .. item[begin[p + 1] - 1]
 //   pack.item       i64 [S]      indices of samples, each once
-// and in __metadata__ all other fields of PackIndex and a checksum over everything.
+// and in __metadata__ all other fields of PackIndex and a checksum over everything. Source and place of a sample follow
+// from its record: sources stand with their numbers of records. Reading maps the file, so that its pages are shared by
+// all that train from it and given back when memory is short.
 //
 // The lengths hold for one tokenizer, one set of pixel limits, one layout of turns and one state of the data; both
 // fingerprints are compared when training starts.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,24 +29,68 @@
 #include "data/pack/sources.h"
 #include "data/sample/processor.h"
 #include "data/sample/sample.h"
+#include "tensor/tensor.h"
 
 namespace ov {
+
+// Numbers that are one's own or lie in a mapped file.
+template <class T>
+class PackColumn {
+ public:
+  PackColumn() = default;
+  PackColumn(std::vector<T> values) {
+    const auto own = std::make_shared<const std::vector<T>>(std::move(values));
+    values_ = *own;
+    tensor_ = Tensor::borrowed(own->data(), {static_cast<std::int64_t>(size())}, dtype_of<T>(), own);
+  }
+  PackColumn(std::initializer_list<T> values) : PackColumn(std::vector<T>(values)) {}
+  explicit PackColumn(const Tensor& t) : tensor_(t), values_(t.data<T>(), static_cast<std::size_t>(t.numel())) {}
+
+  std::size_t size() const { return values_.size(); }
+  const T* data() const { return values_.data(); }
+  const T& operator[](std::size_t i) const { return values_[i]; }
+  auto begin() const { return values_.begin(); }
+  auto end() const { return values_.end(); }
+  const T& back() const { return values_.back(); }
+  const Tensor& tensor() const { return tensor_; }
+  operator std::span<const T>() const { return values_; }
+  bool operator==(const PackColumn& o) const { return std::equal(begin(), end(), o.begin(), o.end()); }
+
+ private:
+  Tensor tensor_;  // [size], whose memory the span is
+  std::span<const T> values_;
+};
+
+// Packs as they stand in an index.
+struct PackTable {
+  PackColumn<std::int64_t> begin, item;
+
+  PackTable() = default;
+  PackTable(Packs packs) : begin(std::move(packs.begin)), item(std::move(packs.item)) {}
+  std::int64_t size() const { return static_cast<std::int64_t>(begin.size()) - 1; }
+  std::span<const std::int64_t> operator[](std::int64_t p) const {
+    const auto first = static_cast<std::size_t>(begin[static_cast<std::size_t>(p)]);
+    const auto end = static_cast<std::size_t>(begin[static_cast<std::size_t>(p) + 1]);
+    return {item.data() + first, end - first};
+  }
+};
 
 struct PackIndex {
   std::int64_t capacity = 0;     // tokens of a pack
   std::int64_t max_patches = 0;  // of a pack; 0: no limit
   std::int64_t seed = 0;
-  TurnLayout turns = TurnLayout::conversation;
+  TurnLayout turn_layout = TurnLayout::conversation;
   LiteralTokens literal_tokens = LiteralTokens::as_tokens;
   std::string processor, data;      // fingerprints
   std::vector<PackSource> sources;  // as they were given
-  std::vector<std::int64_t> record;
-  std::vector<std::int32_t> tokens, labels, patches;
-  Packs packs;
+  PackColumn<std::int64_t> record;
+  PackColumn<std::int32_t> tokens, labels, patches;
+  PackColumn<std::int32_t> turns, images;  // empty: the file is an older one
+  PackTable packs;
 
   std::int64_t samples() const { return static_cast<std::int64_t>(record.size()); }
-  SampleOptions sample_options() const { return {turns, capacity, literal_tokens, "pack.capacity"}; }
-  // 16 hex digits, over all fields but sources.
+  SampleOptions sample_options() const { return {turn_layout, capacity, literal_tokens, "pack.capacity"}; }
+  // 16 hex digits, over all that decides what is trained on: all fields but sources, turns and images.
   std::string checksum() const;
 
   void write(const std::string& path) const;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/parallel.h"
 #include "base/rng.h"
 
 namespace ov {
@@ -198,35 +199,59 @@ class Packer {
   std::vector<Histogram::Pair> pairs_;
 };
 
-// Calls pack(lengths) for one pack after the other.
-template <class F>
-void for_each_pack(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed, F&& pack) {
+// What was drawn: the packs' lengths one behind the other, and how many each pack has.
+struct Drawn {
+  std::vector<std::uint32_t> length, size;
+};
+
+Drawn drawn(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed) {
   Packer packer(lengths, capacity, seed);
+  Drawn out;
+  out.length.reserve(lengths.size());
   for (;;) {
     const std::vector<Length>& chosen = packer.next();
-    if (chosen.empty()) return;
-    pack(chosen);
+    if (chosen.empty()) return out;
+    for (const Length l : chosen) out.length.push_back(static_cast<std::uint32_t>(l));
+    out.size.push_back(static_cast<std::uint32_t>(chosen.size()));
   }
 }
 
-// The seed of the draw whose packs are fewest, of up to 32 that together draw about a million samples; the first that
-// comes within one pack of the bound will do. With more samples the end, where draws differ, is too small a part.
-std::uint64_t best_draw(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed) {
-  std::uint64_t best = mix64(seed, 3);
-  std::int64_t fewest = -1;
+// The draw whose packs are fewest, of up to 32 that together draw about a million samples; the first that comes within
+// one pack of the bound will do. With more samples the end, where draws differ, is too small a part.
+Drawn best_draw(std::span<const std::int32_t> lengths, Length capacity, std::uint64_t seed) {
+  Drawn best = drawn(lengths, capacity, mix64(seed, 3));
+  const auto enough = static_cast<std::size_t>(fewest_packs(lengths, capacity)) + 1;
   const std::uint64_t most = std::clamp<std::uint64_t>(1000000 / std::max<std::size_t>(lengths.size(), 1), 1, 32);
-  for (std::uint64_t tries = 0; tries < most; ++tries) {
-    std::int64_t packs = 0;
-    for_each_pack(lengths, capacity, mix64(seed, 3 + tries), [&](const std::vector<Length>&) { ++packs; });
-    if (fewest >= 0 && packs >= fewest) continue;
-    fewest = packs;
-    best = mix64(seed, 3 + tries);
-    if (packs <= fewest_packs(lengths, capacity) + 1) break;
-  }
+  for (std::uint64_t tries = 1; tries < most && best.size.size() > enough; ++tries)
+    if (Drawn other = drawn(lengths, capacity, mix64(seed, 3 + tries)); other.size.size() < best.size.size())
+      best = std::move(other);
   return best;
 }
 
-constexpr std::uint64_t low_half = 0xffffffffu;
+// Samples in ascending order of length, each length's shuffled; `work` has room for as many and is overwritten.
+std::vector<std::uint32_t> sorted_samples(std::span<const std::int32_t> lengths, const std::vector<std::int64_t>& first,
+                                          std::uint64_t seed, std::vector<std::int64_t>& work) {
+  std::vector<std::int64_t> used(first.begin(), first.end() - 1);
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    work[static_cast<std::size_t>(used[static_cast<std::size_t>(lengths[i])]++)] = static_cast<std::int64_t>(i);
+  std::vector<std::uint32_t> sorted(lengths.size());
+  const auto of_length = [&](std::size_t l, std::int64_t from, std::int64_t upto) {
+    const Permutation shuffle(first[l + 1] - first[l], seed, l);
+    for (std::int64_t b = std::max(from, first[l]); b < std::min(upto, first[l + 1]); ++b)
+      sorted[static_cast<std::size_t>(first[l] + shuffle(b - first[l]))] =
+          static_cast<std::uint32_t>(work[static_cast<std::size_t>(b)]);
+  };
+  constexpr std::int64_t chunk = 65536;  // a length may be most of them
+  parallel_for((first.back() + chunk - 1) / chunk, [&](std::int64_t c) {
+    const std::int64_t from = c * chunk, upto = std::min(from + chunk, first.back());
+    auto l = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), from) - first.begin()) - 1;
+    for (; l + 1 < first.size() && first[l] < upto; ++l)
+      if (first[l + 1] > first[l]) of_length(l, from, upto);
+  });
+  return sorted;
+}
+
+constexpr std::size_t most_samples = 0xffffffffu;
 
 }  // namespace
 
@@ -237,55 +262,45 @@ std::int64_t fewest_packs(std::span<const std::int32_t> lengths, std::int64_t ca
 
 Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity, std::uint64_t seed) {
   if (capacity < 1 || capacity > 0x7fffffff) input_error("pack: capacity ", capacity, ", expected 1 to 2^31 - 1");
-  if (lengths.size() > low_half) input_error("pack: ", lengths.size(), " samples, expected fewer than 2^32");
+  if (lengths.size() > most_samples) input_error("pack: ", lengths.size(), " samples, expected fewer than 2^32");
   for (std::size_t i = 0; i < lengths.size(); ++i)
     if (lengths[i] < 1 || lengths[i] > capacity)
       input_error("pack: sample ", i, " has length ", lengths[i], ", expected 1 to ", capacity);
 
-  // The packs are made again for their number, their sizes and their lengths: with the first two, each goes to its
-  // place in the shuffled order at once, and no second array of samples is needed.
   Packs out;
   out.begin = {0};
   if (lengths.empty()) return out;
-  const std::uint64_t draw = best_draw(lengths, capacity, seed);
-  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>&) { out.begin.push_back(0); });
-  const Permutation order(out.size(), mix64(seed, 1), 0);
-  std::int64_t made = 0;
-  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>& pack) {
-    out.begin[static_cast<std::size_t>(order(made++)) + 1] = static_cast<std::int64_t>(pack.size());
-  });
+  Drawn draw = best_draw(lengths, capacity, seed);
+  const auto packs = static_cast<std::int64_t>(draw.size.size());
+  const Permutation order(packs, mix64(seed, 1), 0);
+  out.begin.resize(draw.size.size() + 1);
+  for (std::int64_t p = 0; p < packs; ++p)
+    out.begin[static_cast<std::size_t>(order(p)) + 1] = draw.size[static_cast<std::size_t>(p)];
   std::partial_sum(out.begin.begin(), out.begin.end(), out.begin.begin());
 
-  // Samples sorted by length, each length's shuffled: sorted[b]. The upper half of item[b] holds it, the lower half of
-  // item[k] which b the k-th place of the packs takes.
   const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
-  std::vector<std::int64_t> first(longest + 2);
+  std::vector<std::int64_t> first(longest + 2);  // of each length, among the samples sorted by it
   for (const std::int32_t l : lengths) ++first[static_cast<std::size_t>(l) + 1];
-  std::vector<Permutation> shuffle;
-  for (std::size_t l = 0; l <= longest; ++l)
-    shuffle.emplace_back(std::max<std::int64_t>(first[l + 1], 1), mix64(seed, 2), l);
   std::partial_sum(first.begin(), first.end(), first.begin());
-  std::vector<std::int64_t> used(first.size());
   out.item.resize(lengths.size());
-  for (std::size_t i = 0; i < lengths.size(); ++i) {
-    const auto l = static_cast<std::size_t>(lengths[i]);
-    out.item[static_cast<std::size_t>(first[l] + shuffle[l](used[l]++))] = static_cast<std::int64_t>(i << 32);
+  const std::vector<std::uint32_t> sorted = sorted_samples(lengths, first, mix64(seed, 2), out.item);
+
+  // Each drawn length becomes the place of its sample in `sorted`, then goes to the pack's place in the shuffled order.
+  for (std::uint32_t& l : draw.length) l = static_cast<std::uint32_t>(first[l]++);
+  constexpr std::int64_t chunk = 4096;  // packs
+  std::vector<std::int64_t> chunk_begin = {0};
+  for (std::int64_t p = 0, samples = 0; p < packs; ++p) {
+    samples += draw.size[static_cast<std::size_t>(p)];
+    if ((p + 1) % chunk == 0) chunk_begin.push_back(samples);
   }
-  std::fill(used.begin(), used.end(), 0);
-  made = 0;
-  for_each_pack(lengths, capacity, draw, [&](const std::vector<Length>& pack) {
-    auto k = static_cast<std::size_t>(out.begin[static_cast<std::size_t>(order(made++))]);
-    for (const Length length : pack) {
-      const auto l = static_cast<std::size_t>(length);
-      out.item[k++] |= first[l] + used[l]++;
+  parallel_for((packs + chunk - 1) / chunk, [&](std::int64_t c) {
+    auto at = static_cast<std::size_t>(chunk_begin[static_cast<std::size_t>(c)]);
+    for (std::int64_t p = c * chunk; p < std::min((c + 1) * chunk, packs); ++p) {
+      auto k = static_cast<std::size_t>(out.begin[static_cast<std::size_t>(order(p))]);
+      for (std::uint32_t i = 0; i < draw.size[static_cast<std::size_t>(p)]; ++i)
+        out.item[k++] = sorted[draw.length[at++]];
     }
   });
-  const auto sorted = [&](std::uint64_t b) { return static_cast<std::uint64_t>(out.item[b]) >> 32; };
-  for (std::int64_t& place : out.item) {
-    const auto both = static_cast<std::uint64_t>(place);
-    place = static_cast<std::int64_t>((both & ~low_half) | sorted(both & low_half));
-  }
-  for (std::int64_t& place : out.item) place = static_cast<std::int64_t>(static_cast<std::uint64_t>(place) & low_half);
   return out;
 }
 

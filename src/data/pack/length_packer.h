@@ -37,9 +37,17 @@ struct Packs {
   }
 };
 
-// Every sample once, no pack above the capacity. A function of its arguments; one thread; memory beside the result is
-// O(longest length). Throws input_error for a length below 1 or above the capacity, and for 2^32 samples or more.
+// Every sample once, no pack above the capacity. A function of its arguments, whatever the number of threads; memory
+// beside the result is 8 bytes a sample, 4 a pack and O(longest length). Throws input_error for a length below 1 or
+// above the capacity, and for 2^32 samples or more.
 Packs pack_lengths(std::span<const std::int32_t> lengths, std::int64_t capacity, std::uint64_t seed);
+
+// The same packs of lengths with other samples in their places. Samples of one room and one number of tokens may change
+// places, whatever else they are: of those, longest first, the one with the most patches goes to the pack that has the
+// fewest so far, and so on. Equal ones keep their shuffled order. A picture costs the tower time that its tokens do not
+// show, and a step waits for its slowest pack.
+Packs evenly_placed(Packs packs, std::span<const std::int32_t> rooms, std::span<const std::int32_t> tokens,
+                    std::span<const std::int32_t> patches);
 
 // ⌈Σ lengths / C⌉: no packing has fewer packs.
 std::int64_t fewest_packs(std::span<const std::int32_t> lengths, std::int64_t capacity);

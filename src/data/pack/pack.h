@@ -23,6 +23,8 @@ struct PackOptions {
   // Patches of a pack, 0: no limit. A sample then takes max(tokens, ⌈patches · capacity / max_patches⌉) of a
   // pack's room, so that both sums stay within their limits; the fill in tokens is lower where patches decide.
   std::int64_t max_patches = 0;
+  // Of samples as long as each other, which goes where: drawn, or what evens out the packs' patches (evenly_placed).
+  bool even_patches = false;
   std::int64_t seed = 1234;
   TurnLayout turns = TurnLayout::conversation;
   LiteralTokens literal_tokens = LiteralTokens::as_tokens;

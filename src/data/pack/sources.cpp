@@ -11,6 +11,8 @@ Sources::Sources(const std::vector<PackSource>& sources) {
   if (sources.empty()) input_error("pack: no data: expected at least one conversation file or webdataset");
   for (const PackSource& s : sources) {
     sets_.push_back(open_records(s.path, s.image_dir));
+    if (sets_.back()->mixture())
+      input_error(s.path, ": is a mixture; a packing holds every record once: give its data sets one by one");
     first_.push_back(first_.back() + sets_.back()->size());
   }
 }

@@ -37,6 +37,7 @@ class CaptionedPictures : public SampleSource {
   // picture, no_answer, image_missing, image_unusable.
   Sample sample(std::int64_t index) const override;
   std::string fingerprint() const override { return records_->fingerprint(); }
+  std::shared_ptr<const Mixture> mixture() const override { return records_->mixture(); }
 
  private:
   const CaptionedOptions options_;

@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "data/raw/blended_records.h"
 #include "data/raw/parquet_records.h"
 #include "data/raw/webdataset.h"
+#include "store/energon_blend.h"
 
 namespace ov {
 namespace {
@@ -23,13 +25,14 @@ class ConversationRecords : public Records {
 
 }  // namespace
 
-std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir) {
+std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir, const std::string& split) {
   struct stat info;
   if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
     if (!path_exists(path + "/.nv-meta") && holds_parquet(path))
       return std::make_unique<ParquetRecords>(path, image_dir);
-    return std::make_unique<Webdataset>(path);
+    return std::make_unique<Webdataset>(path, nullptr, split);
   }
+  if (is_energon_blend(path)) return std::make_unique<BlendedRecords>(path, image_dir);
   auto file = MappedFile::open(path);  // once: a pipe can be read but once
   if (is_tar_name(path) || looks_like(file->text().substr(0, tar_block)) == "a tar archive")
     return std::make_unique<Webdataset>(path, std::move(file));

@@ -8,6 +8,8 @@
 
 namespace ov {
 
+class Mixture;
+
 class Records {
  public:
   virtual ~Records() = default;
@@ -18,11 +20,15 @@ class Records {
   // 64 hex digits that change with the number, order or text of the records. Pictures in files of their own are not
   // read for it, and of a tar shard the members' names and places, of a Parquet file its footer.
   virtual std::string fingerprint() const = 0;
+  // In which order and how often they come (data/mixture.h); null: each once an epoch.
+  virtual std::shared_ptr<const Mixture> mixture() const { return nullptr; }
 };
 
 // Parquet files, or a directory of them, are data/raw/parquet_records.h; another directory or a tar archive is a
 // webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h). Relative image
-// paths start at image_dir; "" is the file's own directory.
-std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "");
+// paths start at image_dir; "" is the file's own directory. A .yaml or .yml is a mixture of such
+// (data/raw/blended_records.h). `split`: which part of a webdataset that has .nv-meta.
+std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "",
+                                      const std::string& split = "train");
 
 }  // namespace ov

@@ -31,13 +31,14 @@ bool is_tar_name(const std::string& path) {
   return false;
 }
 
-Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file) : path_(path) {
+Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file, const std::string& split)
+    : path_(path) {
   struct stat info;
   if (::stat(path.c_str(), &info) != 0) input_error(path, ": no such file or directory");
   if (!S_ISDIR(info.st_mode)) {
     open_shard(path, std::nullopt, std::move(file));
   } else {
-    std::optional<EnergonMeta> meta = read_energon_meta(path);
+    std::optional<EnergonMeta> meta = read_energon_meta(path, split);
     if (!meta) {
       meta.emplace();
       for (const std::string& name : list_directory(path))

@@ -12,8 +12,8 @@
 // Names of parts count in lower case, and members without a key or a part are passed over (webdataset_sample.h). Where
 // no question says where its pictures stand, they stand in front of the first.
 //
-// A path is a directory (its training shards as .nv-meta/split.yaml lists them, else all its .tar files by name) or one
-// shard. <shard>.idx saves the scan; without it the shard is read through once.
+// A path is a directory (the shards of its split, as .nv-meta/split.yaml lists them, else all its .tar files by name)
+// or one shard. <shard>.idx saves the scan; without it the shard is read through once.
 //
 // Faults of single samples are rejects when their record is read: a sample that a cut or overwritten shard does not
 // hold whole, and those behind it as far as .idx or .info.yaml tell how many there were (damaged_shard); a key that
@@ -37,7 +37,8 @@ class Webdataset : public Records {
   // Throws input_error: no such path, no shard or no sample in it, a sample class that is not known here, malformed
   // metadata, an index that is not of its shard.
   // `file`: what `path` names, where it is open already.
-  explicit Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file = nullptr);
+  explicit Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file = nullptr,
+                      const std::string& split = "train");
 
   const std::string& path() const override { return path_; }
   std::int64_t size() const override { return static_cast<std::int64_t>(records_.size()); }

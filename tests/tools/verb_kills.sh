@@ -1,0 +1,56 @@
+#!/bin/sh
+# The commands that make a data set are killed at random times, again and again, until each comes to its end: what it wrote is what an
+# undisturbed run wrote, byte for byte.
+#
+#   sh tests/tools/verb_kills.sh BUILD [ROUNDS]     ROUNDS runs of each, 3 unless given, every one killed up to 20 times
+set -eu
+run=
+program=$1/onevision
+rounds=${2:-3}
+dir=$1/verb-kills
+rm -rf "$dir" && mkdir -p "$dir"
+captions=$dir/world/captions
+quietly() { "$@" >"$dir/log" 2>&1 || { cat "$dir/log" >&2; return 1; }; }
+
+quietly "$program" synth --what world --synth.instruct 3 --synth.captions 1500 --synth.regions 4 --synth.text 20 \
+  --synth.test 40 --out "$dir/world"
+quietly "$program" pretrain --what clip --config configs/model/clip-demo.json --tokenizer data/tokenizer --captions "$captions" \
+  --steps 1 --train.micro_batch_samples 2 --out "$dir/clip"
+
+verb() {  # verb NAME OUT: the arguments of each
+  case $1 in
+    concepts) $run "$program" concepts --data "$captions" --out "$2" ;;
+    embed) $run "$program" embed --model "$dir/clip/model" --data "$captions" --out "$2" ;;
+    words) $run "$program" embed --model "$dir/clip/model" --concepts "$dir/concepts.jsonl" --out "$2" ;;
+    dedup) $run "$program" dedup --data "$captions" --embeddings "$dir/embed" --out "$2" ;;
+    balance) $run "$program" balance --pictures "$dir/embed" --concepts "$dir/words" --k 3 --n 300 --out "$2" ;;
+  esac
+}
+out_of() { if [ "$1" = concepts ]; then echo concepts.jsonl; else echo "$1"; fi; }
+
+kills=0
+for name in concepts embed words dedup balance; do
+  out=$(out_of "$name")
+  start=$(date +%s%N)
+  quietly verb "$name" "$dir/$out"
+  took=$(( ($(date +%s%N) - start) / 1000000 ))
+  for round in $(seq "$rounds"); do
+    again=$dir/again-$out
+    rm -rf "$again" "$again".*
+    for try in $(seq 20); do
+      (run=exec && verb "$name" "$again") >"$dir/log" 2>&1 & child=$!
+      # Anywhere in the time that the undisturbed run took, by a number drawn from the round.
+      sleep "$(awk -v seed="$(printf '%s' "$name$round.$try" | cksum | cut -d' ' -f1)" -v ms="$took" \
+        'BEGIN { printf "%.3f", ms * (seed % 1000) / 1e6 }')"
+      if kill -9 "$child" 2>/dev/null; then kills=$((kills + 1)); fi
+      wait "$child" && break || true
+    done
+    quietly verb "$name" "$again"
+    cmp "$dir/$out" "$again" || { echo "verb_kills: $name, round $round: another result after kills" >&2; exit 1; }
+    cmp "$dir/$out.report.json" "$again.report.json"
+    [ ! -e "$again.blocks" ] || { echo "verb_kills: $name left its blocks" >&2; exit 1; }
+  done
+  echo "$name: $rounds rounds end with the same bytes"
+done
+echo "$kills kills"
+rm -rf "$dir"
