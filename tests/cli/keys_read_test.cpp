@@ -105,8 +105,10 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   };
   chat({"--model", at("model")});
   chat({"--url", "http://127.0.0.1:9/v1"});
-  std::thread stops([] {  // as soon as it listens to signals
-    for (struct sigaction now = {}; now.sa_handler == SIG_DFL;) {
+  struct sigaction before = {};  // the default, or what the test program itself does
+  ::sigaction(SIGTERM, nullptr, &before);
+  std::thread stops([&] {  // as soon as it listens to signals
+    for (struct sigaction now = before; now.sa_handler == before.sa_handler;) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       ::sigaction(SIGTERM, nullptr, &now);
     }
