@@ -11,11 +11,13 @@ std::vector<AdamwRange> ranges_of(const Adamw& a) {
 }
 
 void adamw(const Adamw& a) {
-  const std::string state = a.ranges.empty() ? "E:acc" : "S:acc";
+  const std::string axis = a.ranges.empty() ? "E:" : "S:", state = axis + "acc";
+  const bool narrow = a.m.dtype() == Dtype::bf16;
+  const std::string moment = narrow ? axis + "bf16" : state;
   check("adamw", {{"param", a.param, "E"},
                   {"grad", a.grad, state.c_str()},
-                  {"m", a.m, state.c_str()},
-                  {"v", a.v, state.c_str()},
+                  {"m", a.m, moment.c_str()},
+                  {"v", a.v, moment.c_str()},
                   {"master", a.master, (state + "?").c_str()},
                   {"clip", a.clip, "1:f64"}});
   for (const AdamwRange& r : a.ranges)
@@ -26,6 +28,7 @@ void adamw(const Adamw& a) {
   const bool needed = a.param.dtype() != a.grad.dtype();
   if (needed != static_cast<bool>(a.master))
     input_error("adamw: ", name_of(a.param.dtype()), " parameters ", needed ? "need" : "take no", " master weights");
+  if (a.random && !narrow) input_error("adamw: ", name_of(a.m.dtype()), " moments are not rounded by chance");
   OV_RUN(a.param, adamw, a);
 }
 

@@ -12,14 +12,21 @@
 // which rate and decay, all in one call that equals one call a range; none given: all of them, M = N, by lr and
 // weight_decay. Ranges do not overlap. A clip that is not finite leaves everything as it was.
 //
+// m and v may be kept in bf16; w then sees them before they are rounded. Rounded to the nearest, a v of which β2 takes
+// less than 2^-9 stays where it is for ever. Given `random`, m and v are rounded up in size with the probability of the
+// bits that are cut off, which is right on average: by the lower and the upper half of word `first` + i of it, where i
+// counts the elements of m.
+//
 // squared_sums: partial_k = Σ x² over chunk k of `norm_chunk` elements, each a fixed tree in f64: shards that start on
 // chunk borders and are added chunk by chunk give the same norm bits as the whole buffer.
 //
 // clip_factor: norm = √Σ_k partial_k,  clip = min(1, limit / (norm + 1e-6)), or 1 when limit is 0; NaN when the norm is
 // not finite. Both stay on the device, so that a step does not wait for its norm.
 #pragma once
+#include <optional>
 #include <vector>
 
+#include "base/rng.h"
 #include "tensor/tensor.h"
 
 namespace ov::kernels {
@@ -35,6 +42,8 @@ struct Adamw {
   std::int64_t step;   // t, from 1
   Tensor master = {};  // written too
   std::vector<AdamwRange> ranges = {};
+  std::optional<Philox> random = {};
+  std::uint64_t first = 0;
 };
 struct SquaredSums {
   Tensor partial;  // [⌈N / norm_chunk⌉] f64
@@ -45,6 +54,13 @@ struct ClipFactor {
   Tensor partial;
   double limit;
 };
+
+// x, or where it is finite one of its two neighbours in bf16, by the lower 16 bits of a random word.
+OV_HD inline Bf16 rounded_by_chance(float x, std::uint32_t word) {
+  const auto u = __builtin_bit_cast(std::uint32_t, x);
+  if ((u & 0x7f800000u) == 0x7f800000u) return Bf16(x);
+  return Bf16(__builtin_bit_cast(float, (u + (word & 0xffffu)) & 0xffff0000u));
+}
 
 constexpr std::int64_t norm_chunk = 4096;  // elements
 

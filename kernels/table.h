@@ -5,6 +5,7 @@
 #include "kernels/cluster_loss.h"
 #include "kernels/copy.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/dropout.h"
 #include "kernels/exp_scale.h"
 #include "kernels/experts.h"
 #include "kernels/gelu.h"
@@ -50,6 +51,7 @@
   K(add, Add)                                                \
   K(cross_entropy_forward, CrossEntropyForward)              \
   K(cross_entropy_backward, CrossEntropyBackward)            \
+  K(dropout, Dropout)                                        \
   K(region_attention_forward, RegionAttentionForward)        \
   K(region_attention_backward, RegionAttentionBackward)      \
   K(l2_normalize_forward, L2NormalizeForward)                \

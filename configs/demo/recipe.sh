@@ -2,22 +2,25 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
+#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE [MOMENTS]]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
 #                                     SEED of world, initial values, packing and order; "": the published ones
 #                                     MODEL of configs/model, demo unless named
 #                                     DTYPE of training and answers; f32 without it
+#                                     MOMENTS of the optimiser: f32 without it, bf16 or bf16_stochastic
 set -eu
 build=${1:-build}
 size=${2:-full}
 seed=${3:-}
 model=${4:-demo}
 type=${5:+--dtype $5}
+moments=${6:+--optimizer.moments $6}
 onevision=$build/onevision
 out=$build/demo
 [ "$size" = full ] || out=$build/demo-$size
 [ -z "$seed" ] || out=$out-seed$seed
 [ "$model" = demo ] || out=$out-$model
 [ -z "$type" ] || out=$out-$5
+[ -z "$moments" ] || out=$out-moments-$6
 model=configs/model/$model.json
 config=configs/demo
 . configs/demo/stage.sh
@@ -30,8 +33,8 @@ else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
   expected= short="--steps 6 --train.save_every 3"
 fi
-[ -z "$seed$type" ] && [ "$model" = configs/model/demo.json ] || expected=
-short="$short $type"
+[ -z "$seed$type$moments" ] && [ "$model" = configs/model/demo.json ] || expected=
+short="$short $type $moments"
 w=$out/world
 
 stage world "" "$onevision" synth --what world $world ${seed:+--synth.seed $seed} --out "$w"

@@ -18,7 +18,16 @@ double power(double base, std::int64_t exponent) {
   return result;
 }
 
-template <class T>
+// A moment as it is kept.
+template <class M, bool by_chance, class A>
+M kept(A x, std::uint32_t word) {
+  if constexpr (std::is_same_v<M, A>) return x;
+  else if constexpr (by_chance) return rounded_by_chance(static_cast<float>(x), word);
+  else return M(static_cast<float>(x));
+}
+
+// Moments of type M, rounded by chance or to the nearest.
+template <class T, class M, bool by_chance>
 void update(const Adamw& a, const AdamwRange& r) {
   using A = Accum<T>;
   const double given = a.clip.device_data<double>()[0];
@@ -26,21 +35,31 @@ void update(const Adamw& a, const AdamwRange& r) {
   constexpr bool has_master = !std::is_same_v<T, A>;
   T* p = a.param.device_data<T>() + r.param;
   A* w = has_master ? a.master.device_data<A>() + r.begin : a.param.device_data<A>() + r.param;
-  A *m = a.m.device_data<A>() + r.begin, *v = a.v.device_data<A>() + r.begin;
+  M *m = a.m.device_data<M>() + r.begin, *v = a.v.device_data<M>() + r.begin;
   const A* g = a.grad.device_data<A>() + r.begin;
   const A clip = A(given), b1 = A(a.beta1), b2 = A(a.beta2), c1 = A(1 - a.beta1), c2 = A(1 - a.beta2), eps = A(a.eps);
   const A keep = A(1 - r.lr * r.weight_decay);
   const A step_size = A(r.lr / (1 - power(a.beta1, a.step)));
   const A correction = A(std::sqrt(1 - power(a.beta2, a.step)));
 
+  const Philox random = a.random.value_or(Philox(0, ""));
+  const std::uint64_t first = a.first + static_cast<std::uint64_t>(r.begin);
+
   // By value: what is captured by reference could overlap the arrays, and the loop would not vectorise.
   parallel_ranges(r.count, 16384, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
+    const auto element = [=](std::int64_t i, std::uint32_t word) {
       const A gi = g[i] * clip;
-      m[i] = b1 * m[i] + c1 * gi;
-      v[i] = b2 * v[i] + c2 * (gi * gi);
-      w[i] = w[i] * keep - step_size * (m[i] / (std::sqrt(v[i]) / correction + eps));
+      const A mi = b1 * A(m[i]) + c1 * gi;
+      const A vi = b2 * A(v[i]) + c2 * (gi * gi);
+      w[i] = w[i] * keep - step_size * (mi / (std::sqrt(vi) / correction + eps));
+      m[i] = kept<M, by_chance>(mi, word), v[i] = kept<M, by_chance>(vi, word >> 16);
       if (has_master) p[i] = T(w[i]);
+    };
+    if constexpr (by_chance) {
+      PhiloxWords words(random, first + static_cast<std::uint64_t>(begin));
+      for (std::int64_t i = begin; i < end; ++i) element(i, words());
+    } else {
+      for (std::int64_t i = begin; i < end; ++i) element(i, 0);
     }
   });
 }
@@ -61,7 +80,11 @@ void squares(const SquaredSums& a) {
 
 void adamw(const Adamw& a) {
   by_dtype(a.param.dtype(), [&](auto t) {
-    for (const AdamwRange& r : ranges_of(a)) update<decltype(t)>(a, r);
+    using T = decltype(t);
+    for (const AdamwRange& r : ranges_of(a))
+      if (a.m.dtype() != Dtype::bf16) update<T, Accum<T>, false>(a, r);
+      else if (a.random) update<T, Bf16, true>(a, r);
+      else update<T, Bf16, false>(a, r);
   });
 }
 

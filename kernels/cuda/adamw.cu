@@ -8,7 +8,8 @@
 //   x          | chunk 0: block 0, 4096 elements | chunk 1: block 1 | ...       (kernels/cuda/reduce.h), then one block
 //
 // One launch updates all parameters: what differs between ranges is a table among the kernel's parameters. f32: 16
-// bytes read and 12 written an element, with a bf16 parameter 2 more; about 13 FLOPs, a root and two quotients.
+// bytes read and 12 written an element, with a bf16 parameter 2 more, with moments in bf16 4 less each way; about 13
+// FLOPs, a root and two quotients, and where they are rounded by chance 20 integer operations of Philox.
 // squared_sums: size(x) bytes and 2 f64 FLOPs an element.
 #include "kernels/adamw.h"
 
@@ -34,27 +35,42 @@ struct Ranges {
   Range at[most_ranges];
 };
 
-template <class T>
+// Moments of type M, rounded by chance or to the nearest.
+template <class T, class M, bool by_chance>
 struct Update {
   T* param;
-  float *master, *m, *v;  // master is param where that is f32
+  float* master;  // param where that is f32
+  M *m, *v;
   const float* grad;
   const double* clip;
   float b1, b2, c1, c2, eps, correction;
   bool aligned;  // all of them, for packets
+  Philox random;
+  std::uint64_t first;
 
   // Packet p of `width` elements, counted from element 0 of the range.
   template <int width>
   __device__ void at(const Range& r, float factor, std::int64_t p) const {
     float* const weights = master + (std::is_same_v<T, float> ? r.param : r.begin);
     const auto g = load<width>(grad + r.begin, p);
-    auto mean = load<width>(m + r.begin, p), square = load<width>(v + r.begin, p), w = load<width>(weights, p);
+    auto mean = load<width>(m + r.begin, p), square = load<width>(v + r.begin, p);
+    auto w = load<width>(weights, p);
+    [[maybe_unused]] auto words = [&] {
+      if constexpr (by_chance) return PhiloxWords(random, first + static_cast<std::uint64_t>(r.begin + p * width));
+      else return 0;
+    }();
     UNROLL
     for (int i = 0; i < width; ++i) {
       const float gi = g.at[i] * factor;
-      mean.at[i] = b1 * mean.at[i] + c1 * gi;
-      square.at[i] = b2 * square.at[i] + c2 * (gi * gi);
-      w.at[i] = w.at[i] * r.keep - r.step_size * (mean.at[i] / (std::sqrt(square.at[i]) / correction + eps));
+      const float mi = b1 * float(mean.at[i]) + c1 * gi;
+      const float vi = b2 * float(square.at[i]) + c2 * (gi * gi);
+      w.at[i] = w.at[i] * r.keep - r.step_size * (mi / (std::sqrt(vi) / correction + eps));
+      if constexpr (by_chance) {
+        const std::uint32_t word = words();
+        mean.at[i] = rounded_by_chance(mi, word), square.at[i] = rounded_by_chance(vi, word >> 16);
+      } else {
+        mean.at[i] = M(mi), square.at[i] = M(vi);
+      }
     }
     store<width>(m + r.begin, p, mean);
     store<width>(v + r.begin, p, square);
@@ -68,8 +84,8 @@ struct Update {
   }
 };
 
-template <class T>
-__global__ void update(const Update<T> u, const __grid_constant__ Ranges ranges) {
+template <class U>
+__global__ void update(const U u, const __grid_constant__ Ranges ranges) {
   if (!std::isfinite(*u.clip)) return;
   int first = 0;  // the last range that begins at this block or before
   for (int count = ranges.count; count > 1;) {
@@ -111,48 +127,58 @@ __global__ void clip_of(double* norm, double* clip, const double* partial, std::
   *clip = !std::isfinite(total) ? double(NAN) : limit > 0 && factor < 1 ? factor : 1.0;
 }
 
+template <class T, class M, bool by_chance>
+void run(const Adamw& a, gpu::Stream stream) {
+  T* const param = a.param.device_data<T>();
+  float* master = nullptr;
+  if constexpr (std::is_same_v<T, float>) master = param;
+  else master = a.master.device_data<float>();
+  const auto in_packets = [](const Tensor& t) {
+    return !t || reinterpret_cast<std::uintptr_t>(t.device_bytes()) % (update_width * size_of(t.dtype())) == 0;
+  };
+  using U = Update<T, M, by_chance>;
+  const U of_all{.param = param,
+                 .master = master,
+                 .m = a.m.device_data<M>(),
+                 .v = a.v.device_data<M>(),
+                 .grad = a.grad.device_data<float>(),
+                 .clip = a.clip.device_data<double>(),
+                 .b1 = float(a.beta1),
+                 .b2 = float(a.beta2),
+                 .c1 = float(1 - a.beta1),
+                 .c2 = float(1 - a.beta2),
+                 .eps = float(a.eps),
+                 .correction = float(std::sqrt(1 - power(a.beta2, a.step))),
+                 .aligned = in_packets(a.param) && in_packets(a.master) && in_packets(a.m) && in_packets(a.v) &&
+                            in_packets(a.grad),
+                 .random = a.random.value_or(Philox(0, "")),
+                 .first = a.first};
+  const double by_step = 1 - power(a.beta1, a.step);
+  Ranges ranges{};
+  std::int64_t blocks = 0;
+  const auto go = [&] {
+    if (blocks > 0)
+      launch(update<U>, dim3(static_cast<unsigned>(blocks)), dim3(update_threads), 0, stream, of_all, ranges);
+    ranges.count = 0, blocks = 0;
+  };
+  for (const AdamwRange& r : ranges_of(a)) {
+    if (r.count == 0) continue;
+    ranges.at[ranges.count++] = {
+        blocks, r.param, r.begin, r.count, float(1 - r.lr * r.weight_decay), float(r.lr / by_step)};
+    blocks += (r.count + of_block - 1) / of_block;
+    if (ranges.count == most_ranges) go();
+  }
+  go();
+}
+
 }  // namespace
 
 void adamw(const Adamw& a, gpu::Stream stream) {
   by_cuda_dtype(a.param.dtype(), [&](auto t) {
     using T = decltype(t);
-    T* const param = a.param.device_data<T>();
-    float* master = nullptr;
-    if constexpr (std::is_same_v<T, float>) master = param;
-    else master = a.master.device_data<float>();
-    const auto in_packets = [](const Tensor& t) {
-      return !t || reinterpret_cast<std::uintptr_t>(t.device_bytes()) % (update_width * size_of(t.dtype())) == 0;
-    };
-    const Update<T> of_all{.param = param,
-                           .master = master,
-                           .m = a.m.device_data<float>(),
-                           .v = a.v.device_data<float>(),
-                           .grad = a.grad.device_data<float>(),
-                           .clip = a.clip.device_data<double>(),
-                           .b1 = float(a.beta1),
-                           .b2 = float(a.beta2),
-                           .c1 = float(1 - a.beta1),
-                           .c2 = float(1 - a.beta2),
-                           .eps = float(a.eps),
-                           .correction = float(std::sqrt(1 - power(a.beta2, a.step))),
-                           .aligned = in_packets(a.param) && in_packets(a.master) && in_packets(a.m) &&
-                                      in_packets(a.v) && in_packets(a.grad)};
-    const double by_step = 1 - power(a.beta1, a.step);
-    Ranges ranges{};
-    std::int64_t blocks = 0;
-    const auto go = [&] {
-      if (blocks > 0)
-        launch(update<T>, dim3(static_cast<unsigned>(blocks)), dim3(update_threads), 0, stream, of_all, ranges);
-      ranges.count = 0, blocks = 0;
-    };
-    for (const AdamwRange& r : ranges_of(a)) {
-      if (r.count == 0) continue;
-      ranges.at[ranges.count++] = {
-          blocks, r.param, r.begin, r.count, float(1 - r.lr * r.weight_decay), float(r.lr / by_step)};
-      blocks += (r.count + of_block - 1) / of_block;
-      if (ranges.count == most_ranges) go();
-    }
-    go();
+    if (a.m.dtype() != Dtype::bf16) run<T, float, false>(a, stream);
+    else if (a.random) run<T, Bf16, true>(a, stream);
+    else run<T, Bf16, false>(a, stream);
   });
 }
 

@@ -14,11 +14,13 @@ const char* module_of(const Parameter& p) {
   if (p.module == Module::vision_model) return "vision tower";
   if (p.module == Module::adapter) return "merger";
   if (p.module == Module::experts) return "experts";
+  if (p.module == Module::region_head) return p.role == Role::embedding ? "class centres" : "region head";
   return p.role == Role::embedding ? "embedding" : p.role == Role::head ? "head" : "decoder";
 }
 
 void count_parameters(const Parameters& parameters, Plan& plan) {
-  for (const char* name : {"vision tower", "merger", "embedding", "decoder", "experts", "head", "LoRA"})
+  for (const char* name :
+       {"vision tower", "merger", "embedding", "decoder", "experts", "head", "LoRA", "region head", "class centres"})
     plan.modules.push_back({name});
   for (const auto& e : parameters.entries()) {
     for (Plan::Module& m : plan.modules) {
@@ -169,6 +171,79 @@ Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
 
 namespace {
 
+// The same annotated pictures again and again.
+class SameRegions : public RegionSource {
+ public:
+  explicit SameRegions(RegionStep step) : step_(std::move(step)) {}
+  RegionStep next() override { return step_; }
+  const RegionLoaderState& state() const override { return state_; }
+  void restore(const RegionLoaderState&) override {}
+  std::string path() const override { return "plan"; }
+  std::string labels() const override { return ""; }
+
+ private:
+  RegionStep step_;
+  RegionLoaderState state_;
+};
+
+RegionStep region_step(const RegionPlan& rice, const PlanOptions& options, std::int64_t patches, Device& outside) {
+  RegionStep step;
+  std::int64_t object = 0, character = 0;
+  for (std::int64_t m = 0; m < options.micro_batches; ++m) {
+    RegionBatch batch;
+    batch.pixel_values = Tensor({patches, rice.vision.patch_values()}, Dtype::f32, outside);
+    for (std::size_t p = 0; p < options.grids.size(); ++p) {
+      const Grid& g = options.grids[p];
+      batch.grids.push_back({g.t, g.h, g.w});
+      for (std::int64_t slot = 0; slot < rice.regions; ++slot) {
+        Region region{.picture = static_cast<std::int64_t>(p),
+                      .slot = slot,
+                      .box = {0, 0, static_cast<double>(g.w), static_cast<double>(g.h)},
+                      .label = {}};
+        const bool text = slot < rice.strings;
+        if (!text) region.label.object = object++ % rice.head.classes;
+        for (std::int64_t k = 0; text && k < rice.labels; ++k)
+          region.label.characters.push_back(character++ % rice.head.characters);
+        batch.regions.push_back(region);
+      }
+    }
+    step.micro_batches.push_back(std::move(batch));
+  }
+  step.pictures = options.micro_batches * static_cast<std::int64_t>(options.grids.size());
+  step.patches = options.micro_batches * patches;
+  step.texts = step.pictures * rice.strings, step.objects = step.pictures * (rice.regions - rice.strings);
+  return step;
+}
+
+}  // namespace
+
+Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
+  rice.vision.check();
+  if (options.grids.empty() || rice.regions < 1) input_error("plan: a micro-batch without regions");
+  if (rice.strings < 0 || rice.strings > rice.regions)
+    input_error("plan: ", rice.strings, " strings among ", rice.regions, " regions of a picture");
+  if (rice.strings < rice.regions && rice.head.classes < 1) input_error("plan.classes: objects need at least 1");
+  if (rice.strings > 0 && (rice.head.characters < 1 || rice.labels < 1))
+    input_error("plan.characters: strings need at least 1, and data.labels_per_text a number");
+  Rehearsal on(options);
+  Plan plan;
+  for (const Grid& g : options.grids) plan.patches += g.patches();
+  plan.labelled = static_cast<std::int64_t>(options.grids.size()) * rice.regions;
+
+  RiceModel model(rice.vision, rice.head);
+  model.recompute_blocks = options.recompute;
+  model.parameters().allocate(options.dtype, on.device);
+  SameRegions source(region_step(rice, options, plan.patches, on.outside));
+  RegionTrainOptions train;
+  static_cast<StepOptions&>(train) = on.train;
+  train.objects = rice.objects, train.characters = rice.characters;
+  RegionObjective objective(model, source, train);
+  on.step(objective, options, plan);
+  return plan;
+}
+
+namespace {
+
 // 123456 -> "123 456".
 std::string grouped(std::int64_t n) {
   std::string digits = std::to_string(n);
@@ -189,8 +264,9 @@ std::string Plan::report() const {
          cat("  in ", m.tensors, " tensors", m.trained == m.parameters ? "" : ", trained " + grouped(m.trained)));
   line("all", grouped(parameters),
        cat("  in ", tensors, " tensors", trained == parameters ? "" : ", trained " + grouped(trained)));
-  const std::string step = cat(micro_batches == 1 ? "one micro-batch" : cat(micro_batches, " micro-batches"), " of ",
-                               tokens, " tokens (", patches, " patches)");
+  const std::string step = cat(
+      micro_batches == 1 ? "one micro-batch" : cat(micro_batches, " micro-batches"), " of ",
+      tokens > 0 ? cat(tokens, " tokens (", patches, " patches)") : cat(labelled, " regions (", patches, " patches)"));
   out << "bytes at their highest, a step of " << step << "\n";
   for (int s = 0; s < segment_count; ++s)
     line(name_of(static_cast<Segment>(s)), grouped(memory.peak[static_cast<std::size_t>(s)]));
@@ -201,7 +277,8 @@ std::string Plan::report() const {
     s << std::fixed << std::setprecision(6) << flops / 1e12;
     return s.str();
   };
-  out << "TFLOP of that step, products and attention only, " << labelled << " rows through the head\n";
+  out << "TFLOP of that step, products and attention only, " << labelled
+      << (tokens > 0 ? " rows through the head\n" : " regions\n");
   line("forward", teraflops(forward_flops));
   line("backward", teraflops(backward_flops));
   if (recomputed_flops > 0) line("recomputed", teraflops(recomputed_flops));

@@ -10,6 +10,7 @@
 
 #include "train/objectives/contrastive.h"
 #include "train/objectives/language.h"
+#include "train/objectives/region.h"
 
 namespace ov {
 
@@ -30,7 +31,7 @@ struct Plan {
     std::string name;
     std::int64_t tensors = 0, parameters = 0, trained = 0;
   };
-  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, experts, head, LoRA
+  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, ...
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
@@ -45,6 +46,17 @@ struct Plan {
 
 // Throws input_error when sizes do not fit the model.
 Plan plan_model(const ModelConfig& config, const PlanOptions& options);
+// RICE's step of region cluster discrimination: options.grids are the pictures of a micro-batch. Boxes are not known
+// beforehand: each is as large as its picture, and all regions of a step differ in class as far as there are classes,
+// which is the most that a step takes.
+struct RegionPlan {
+  VisionConfig vision;
+  RegionHeadConfig head;  // with the sizes of its tables
+  ClusterOptions objects = {}, characters = {};
+  std::int64_t regions = 10, strings = 0;  // of a picture; how many of them are strings
+  std::int64_t labels = 10;                // of a string
+};
+Plan plan_region(const RegionPlan& rice, const PlanOptions& options);
 // CLIP's step: a picture and a text of `text_tokens`, as many as the model has positions for, a pair.
 Plan plan_clip(const ClipConfig& config, const PlanOptions& options);
 

@@ -71,12 +71,14 @@ DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOpt
   if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
   DevicePlan::Step s{.plan = plan(options)};
   s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
+  const bool full = options.train.optimizer.moments == Moments::full;
   if (mfu == 0) s.seconds = s.plan.floor_seconds;
   else
-    s.seconds = (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
-                    (mfu * device.peak.at(name_of(options.dtype))) +
-                update_bytes(s.plan.trained, options.micro_batches) / device.bandwidth +
-                2 * static_cast<double>(s.plan.host.total_peak) / device.link;
+    s.seconds =
+        (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
+            (mfu * device.peak.at(name_of(options.dtype))) +
+        update_bytes(s.plan.trained, options.micro_batches, full ? sizeof(float) : sizeof(Bf16)) / device.bandwidth +
+        2 * static_cast<double>(s.plan.host.total_peak) / device.link;
   return s;
 }
 
@@ -103,6 +105,8 @@ DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOpt
   };
   help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
   help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
+  help("--optimizer.moments=bf16_stochastic", options.train.optimizer.moments == Moments::full,
+       [](PlanOptions& o) { o.train.optimizer.moments = Moments::bf16_stochastic; });
   help("--train.offload_optimizer", !options.train.optimizer.state_on,
        [](PlanOptions& o) { o.train.optimizer.state_on = &cpu(); });
   if (p.remedies.size() > 1) add(keys, all);
@@ -119,8 +123,10 @@ std::string DevicePlan::report() const {
     const double model = s.plan.forward_flops + s.plan.backward_flops;
     const double peak = s.seconds * device.peak.at(name_of(s.plan.dtype));
     char text[96];
-    std::snprintf(text, sizeof text, "%.4g s a step, %.0f tokens/s, MFU %.0f %%", s.seconds,
-                  static_cast<double>(s.plan.tokens * s.plan.micro_batches) / s.seconds, 100 * model / peak);
+    const bool words = s.plan.tokens > 0;
+    std::snprintf(text, sizeof text, "%.4g s a step, %.0f %s/s, MFU %.0f %%", s.seconds,
+                  static_cast<double>((words ? s.plan.tokens : s.plan.patches) * s.plan.micro_batches) / s.seconds,
+                  words ? "tokens" : "patches", 100 * model / peak);
     return std::string(text);
   };
   std::string out = cat("on ", device.about, ", ", gigabytes(device.memory), " for a run, ",

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "autograd/tape.h"
+#include "base/rng.h"
 #include "comm/communicator.h"
 #include "kernels/attention.h"
 #include "kernels/gelu.h"
@@ -19,6 +20,9 @@ Var rms_norm(const Var& x, const Var& w, double eps);                  // x [..,
 Var gelu(const Var& x, kernels::GeluForm form = kernels::GeluForm::exact);
 Var swiglu(const Var& gate, const Var& up);  // silu(gate) up
 Var add(const Var& a, const Var& b);
+Var scale(const Var& x, double factor);  // x [N,C]
+// x [N,C], a `share` of it zero and the rest divided by 1 - share: element n C + c as number first + n C + c decides.
+Var dropout(const Var& x, double share, const Philox& random, std::uint64_t first = 0);
 inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
 
 // x [T,H,D] rotated by the tables [T,D/2].

@@ -1,5 +1,6 @@
 // A trainable array of the model: a view into the flat buffer that holds all parameters in the order of the name table.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -38,10 +39,12 @@ struct Parameter {
   std::vector<const LowRank*> beside = {};  // nn/lora.h: by part of a fused product, null where there is none
 };
 
-// What is learnt beside a matrix that stays as it is: scale b a, with a [r,C] and b [F,r].
+// What is learnt beside a matrix that stays as it is: scale b a, with a [r,C] and b [F,r]. While it is learnt, a share
+// of what a reads is dropped.
 struct LowRank {
   Parameter *a, *b;
-  double scale;
+  double scale, dropout = 0;
+  std::uint64_t seed = 0;
 };
 
 // The slice of a flat buffer of all gradients (or moments, or master weights) that belongs to p; null when it has none.

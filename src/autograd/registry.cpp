@@ -4,11 +4,11 @@
 
 namespace ov {
 
-extern const OpRow add_row, attention_row, cluster_loss_row, combine_experts_row, cross_entropy_row, embedding_row,
-    exp_scale_row, expert_rows_row, gather_rows_row, gelu_row, grouped_linear_row, insert_class_tokens_row,
-    l2_normalize_row, layer_norm_row, linear_row, load_balance_loss_row, margin_logits_row, recompute_row,
-    reduce_rows_row, region_attention_row, rms_norm_row, rope_row, rope_table_2d_row, route_row, splice_row, split_row,
-    swiglu_row, take_rows_row, view_row, vocabulary_cross_entropy_row;
+extern const OpRow add_row, attention_row, cluster_loss_row, combine_experts_row, cross_entropy_row, dropout_row,
+    embedding_row, exp_scale_row, expert_rows_row, gather_rows_row, gelu_row, grouped_linear_row,
+    insert_class_tokens_row, l2_normalize_row, layer_norm_row, linear_row, load_balance_loss_row, margin_logits_row,
+    recompute_row, reduce_rows_row, region_attention_row, rms_norm_row, rope_row, rope_table_2d_row, route_row,
+    splice_row, split_row, swiglu_row, take_rows_row, view_row, vocabulary_cross_entropy_row;
 
 namespace {
 
@@ -17,6 +17,7 @@ constexpr std::array table = {&add_row,
                               &cluster_loss_row,
                               &combine_experts_row,
                               &cross_entropy_row,
+                              &dropout_row,
                               &embedding_row,
                               &exp_scale_row,
                               &expert_rows_row,

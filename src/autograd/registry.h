@@ -16,6 +16,7 @@ enum class Op : int {
   cluster_loss,
   combine_experts,
   cross_entropy,
+  dropout,
   embedding,
   exp_scale,
   expert_rows,

@@ -172,6 +172,7 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
 std::vector<Tensor> Tape::backward_again(const Block& block, const std::vector<Tensor>& inputs,
                                          const std::vector<bool>& wanted, std::span<const Tensor> seeds) {
   Tape inner(sums_);
+  inner.draw(draws_);
   inner.measure(times_);
   if (times_) times_->start();
   std::vector<Var> again;

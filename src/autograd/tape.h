@@ -104,6 +104,14 @@ class Tape {
 
   bool wants(const Var& v) const { return v.edge >= 0 && edges_[static_cast<std::size_t>(v.edge)].wanted; }
   Tracer* tracer() const { return tracer_; }
+  // What random draws of a training step depend on besides their seed; dropout happens on such a tape alone. leaf: the
+  // micro-batch's number within the whole step, on whatever rank it runs.
+  struct Draws {
+    bool on = false;
+    std::uint64_t step = 0, leaf = 0;
+  };
+  void draw(const Draws& draws) { draws_ = draws; }
+  const Draws& draws() const { return draws_; }
   void measure(OpTimes* times) { times_ = times; }  // autograd/op_times.h; null: not measured
   std::span<const Node> nodes() const { return nodes_; }
   // Multiply-adds so far, as the rows' costs say (autograd/cost.h).
@@ -140,6 +148,7 @@ class Tape {
   Tensor sums_;  // of parameters' gradients
   Tracer* tracer_;
   OpTimes* times_ = nullptr;
+  Draws draws_;
   Products products_;
 };
 

@@ -42,7 +42,7 @@ class Philox {
     if (step >> 32) input_error("Philox: step is ", step, ", expected below 2^32");
   }
 
-  constexpr PhiloxBlock block(std::uint64_t b) const {
+  OV_HD constexpr PhiloxBlock block(std::uint64_t b) const {
     return encrypt({{static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), step_, purpose_}});
   }
 
@@ -82,12 +82,33 @@ class Philox {
   static constexpr std::uint64_t pair(const PhiloxBlock& b, int half) {
     return b.word[2 * half] | static_cast<std::uint64_t>(b.word[2 * half + 1]) << 32;
   }
-  constexpr PhiloxBlock encrypt(const PhiloxBlock& counter) const {
+  OV_HD constexpr PhiloxBlock encrypt(const PhiloxBlock& counter) const {
     return philox4x32_10(counter, static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32));
   }
 
   std::uint64_t seed_;
   std::uint32_t step_, purpose_;
+};
+
+// Words of a stream one after another, from element `first` on: a block is made for each four.
+class PhiloxWords {
+ public:
+  OV_HD constexpr PhiloxWords(const Philox& random, std::uint64_t first)
+      : random_(random), next_(first), block_(random.block(first / 4)) {}
+  OV_HD constexpr std::uint32_t operator()() {
+    const auto k = next_ % 4;  // a GPU keeps the block in registers, which have no index
+    const std::uint32_t word = k == 0   ? block_.word[0]
+                               : k == 1 ? block_.word[1]
+                               : k == 2 ? block_.word[2]
+                                        : block_.word[3];
+    if (++next_ % 4 == 0) block_ = random_.block(next_ / 4);
+    return word;
+  }
+
+ private:
+  Philox random_;
+  std::uint64_t next_;
+  PhiloxBlock block_;
 };
 
 // A seeded permutation of [0, n) that is computed, not stored: position i of epoch e reads record Permutation(n,

@@ -6,6 +6,18 @@
 
 namespace ov::cli {
 
+namespace {
+
+std::vector<Grid> picture_grids(const Config& config, const VisionConfig& vision) {
+  ProcessorConfig images;
+  images.patch = vision.patch;
+  images.merge = vision.merge;
+  const auto grid = patch_grid({config.integer("plan.width"), config.integer("plan.height")}, images);
+  return std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images")), {grid[0], grid[1], grid[2]});
+}
+
+}  // namespace
+
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
   PlanOptions options{.grids = {},
                       .text_tokens = config.integer("plan.text_tokens"),
@@ -19,15 +31,12 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
     options.train.modules = {"language_model"};
     return options;
   }
-  ProcessorConfig images;
-  images.patch = vision.patch;
-  images.merge = vision.merge;
-  const auto grid = patch_grid({config.integer("plan.width"), config.integer("plan.height")}, images);
-  options.grids.assign(static_cast<std::size_t>(config.integer("plan.images")), {grid[0], grid[1], grid[2]});
+  options.grids = picture_grids(config, vision);
   options.train.modules = config.list("train.modules");
   options.train.train_class_params = class_params_option(config);
   options.lora = {.rank = config.integer("lora.rank"),
                   .targets = config.list("lora.targets"),
+                  .dropout = config.number("lora.dropout"),
                   .where = trainable(options.train.modules, false)};
   return options;
 }
@@ -61,13 +70,32 @@ Exit clip(const Config& config, const std::string& directory) {
   return show(config, options, [&](const PlanOptions& o) { return plan_clip(model, o); });
 }
 
+Exit vision(const Config& config) {
+  RegionPlan rice{.vision = described_vision(config),
+                  .head = region_head(config),
+                  .objects = cluster_options(config, "objects"),
+                  .characters = cluster_options(config, "characters"),
+                  .regions = config.integer("data.regions_per_picture"),
+                  .strings = config.integer("plan.strings"),
+                  .labels = config.integer("data.labels_per_text")};
+  rice.head.classes = config.integer("plan.classes");
+  rice.head.characters = config.integer("plan.characters");
+  PlanOptions options{.grids = picture_grids(config, rice.vision),
+                      .micro_batches = config.integer("train.micro_batches"),
+                      .dtype = dtype_option(config),
+                      .recompute = config.flag("train.recompute"),
+                      .train = {}};
+  sum_options(config, options.train);
+  return show(config, options, [&](const PlanOptions& o) { return plan_region(rice, o); });
+}
+
 }  // namespace
 
 Exit plan(const Config& config) {
   use_threads(config);
   const std::string &directory = config.text("model.dir"), &what = config.text("pretrain.what");
   if (what == "clip" || (!directory.empty() && is_clip(directory))) return clip(config, directory);
-  if (what == "vision") input_error("plan: what is vision; what is planned is text, clip, or with none a whole model");
+  if (what == "vision") return vision(config);
   ModelConfig model;
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);

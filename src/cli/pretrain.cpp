@@ -5,9 +5,6 @@
 #include "train/stages/pretrain_vision.h"
 
 namespace ov::cli {
-namespace {
-
-std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(config.integer("pretrain.seed")); }
 
 // --- vision
 
@@ -37,6 +34,10 @@ RegionHeadConfig region_head(const Config& config) {
   return head;
 }
 
+namespace {
+
+std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(config.integer("pretrain.seed")); }
+
 RegionLoaderOptions region_data(const Config& config) {
   RegionLoaderOptions data;
   data.regions = config.required("data.regions");
@@ -64,6 +65,7 @@ void vision(const Config& config, Communicator& ranks) {
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);
+  run.recompute = config.flag("train.recompute");
   run.dtype = dtype_option(config);
   config.refuse_unread("with --what vision");
   pretrain_vision(run);

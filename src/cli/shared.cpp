@@ -145,6 +145,7 @@ LoraOptions lora_options(const Config& config) {
           .alpha = config.number("lora.alpha"),
           .rslora = config.flag("lora.rslora"),
           .targets = config.list("lora.targets"),
+          .dropout = config.number("lora.dropout"),
           .seed = static_cast<std::uint64_t>(config.integer("lora.seed")),
           .start = config.text("lora.start")};
 }
@@ -153,6 +154,10 @@ void sum_options(const Config& config, StepOptions& step) {
   step.tree = config.text("train.grad_sum") == "tree";
   step.memory_budget = static_cast<std::int64_t>(1e9 * config.number("train.memory_budget"));
   if (config.flag("train.offload_optimizer")) step.optimizer.state_on = &cpu();
+  const std::string& moments = config.text("optimizer.moments");
+  step.optimizer.moments = moments == "f32"    ? Moments::full
+                           : moments == "bf16" ? Moments::bf16
+                                               : Moments::bf16_stochastic;
 }
 
 void step_options(const Config& config, StepOptions& step) {
@@ -172,11 +177,17 @@ void step_options(const Config& config, StepOptions& step) {
                     .eps = config.number("optimizer.eps"),
                     .weight_decay = config.number("optimizer.weight_decay"),
                     .clip_grad = config.number("optimizer.clip_grad"),
+                    .seed = static_cast<std::uint64_t>(config.integer("optimizer.seed")),
                     .no_decay = config.list("optimizer.no_decay")};
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
   step.zero = static_cast<int>(config.integer("parallel.zero"));
   sum_options(config, step);
+  // The step of bf16 is at most 2^-7 of a number, and half of that is lost to the nearest.
+  for (const char* beta : {"optimizer.beta1", "optimizer.beta2"})
+    if (const double b = config.number(beta); step.optimizer.moments == Moments::bf16 && 1 - b <= 0x1p-8)
+      input_error("optimizer.moments is bf16, and ", beta, " ", b, ": a step changes a moment by ", 1 - b,
+                  " of it, which rounding to the nearest may lose for ever; choose bf16_stochastic");
 }
 
 TrainOptions train_options(const Config& config) {

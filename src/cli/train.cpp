@@ -37,8 +37,6 @@ Exit train(const Config& config) {
   job.recompute = config.flag("train.recompute");
   job.untied_head = config.flag("export.untied_head");
   job.lora = lora_options(config);
-  if (const double dropout = config.number("lora.dropout"); dropout != 0)
-    input_error("lora.dropout is ", dropout, "; only 0 is built");
   job.merged_model = config.flag("lora.merged_model");
   in_ranks(config, [&](Communicator& ranks) {
     config.refuse_unread("beside data.packs, whose index holds what was packed");

@@ -15,7 +15,9 @@
 #include "train/run_loop.h"
 
 namespace ov {
+struct ClusterOptions;
 struct PlanOptions;
+struct RegionHeadConfig;
 struct EngineOptions;
 struct Sampling;
 }  // namespace ov
@@ -68,12 +70,14 @@ LoadOptions load_options(const Config&);          // dtype, device, numerics.*, 
 VisionConfig described_vision(const Config&);     // vision.*
 TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
-InitOptions init_options(const Config&);          // init.*
+RegionHeadConfig region_head(const Config&);      // rice.*, but for the tables' sizes
+ClusterOptions cluster_options(const Config&, const std::string& table);  // rice.objects or rice.characters
+InitOptions init_options(const Config&);                                  // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");
 bool class_params_option(const Config&);        // train.train_class_params, numerics.reference
 RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
 LoraOptions lora_options(const Config&);        // lora.*
-void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer
+void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer, optimizer.moments
 // The same, train.steps, parallel, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
 TrainOptions train_options(const Config&);                     // the same, loss

@@ -84,6 +84,8 @@ class RiceModel {
   const RiceVit& tower() const { return tower_; }
   const RegionHead& head() const { return head_; }
 
+  bool recompute_blocks = false;  // of the tower: activations within a block are not kept (autograd/ops.h, recompute)
+
  private:
   Parameters parameters_;
   RiceVit tower_;

@@ -1,26 +1,14 @@
 #include "nn/lora.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/text.h"
-#include "tensor/transfer.h"
 
 namespace ov {
 namespace {
 
-// s z in the accumulation type, rounded once: each row as a mixture of one, itself with weight s.
-Var scaled(const Var& z, double s) {
-  const std::int64_t T = z.dim(0);
-  Device& device = z.value.device();
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(T));
-  std::iota(rows.begin(), rows.end(), 0);
-  const Tensor weights({T, 1}, accum_dtype(z.value.dtype()), device);
-  weights.fill(s);
-  return combine_experts(z, Var{weights}, index_tensor("rows", rows, {T, 1}, 0, T, device));
-}
-
 constexpr std::string_view weight = ".weight";
+constexpr int most_elements = 40;  // log2: of x in a micro-batch, so that two of them never draw the same
 
 std::string module_of(const Parameter& p) { return p.name.substr(0, p.name.size() - weight.size()); }
 
@@ -54,7 +42,11 @@ Var adapted(const Var& y, const Var& x, const Parameter* w, std::size_t part, co
   const LowRank& l = *w->beside[part];
   const Var a = on_tape_of(x, l.a), b = on_tape_of(x, l.b);
   const bool wide = y.value.dtype() != x.value.dtype();
-  const Var s = scaled(offsets ? grouped_linear(x, a, offsets) : linear(x, a), l.scale);
+  const Tape::Draws draws = x.tape ? x.tape->draws() : Tape::Draws();
+  const Var seen = l.dropout > 0 && draws.on ? dropout(x, l.dropout, Philox(l.seed, "dropout " + l.a->name, draws.step),
+                                                       draws.leaf << most_elements)
+                                             : x;
+  const Var s = scale(offsets ? grouped_linear(seen, a, offsets) : linear(seen, a), l.scale);
   const Var d = offsets ? grouped_linear(s, b, offsets) : linear(s, b, {}, wide);
   return y + view(d, y.shape());
 }
@@ -119,7 +111,8 @@ void Parameters::adapt(const LoraOptions& o) {
           (is_a ? a : b).push_back(declare(name, shape, is_a ? Role::lora_a : Role::lora_b));
         }
       for (std::size_t i = 0; i < part.size(); ++i) adapters_.push_back({&entries_[part[i]].parameter, a[i], b[i]});
-      low_rank_.push_back({part.size() == 1 ? a[0] : fuse(a), part.size() == 1 ? b[0] : fuse(b), o.scale()});
+      low_rank_.push_back(
+          {part.size() == 1 ? a[0] : fuse(a), part.size() == 1 ? b[0] : fuse(b), o.scale(), o.dropout, o.seed});
       product.beside.resize(parts.size());
       product.beside[k] = &low_rank_.back();
     }

@@ -1,7 +1,9 @@
 // LoRA (Hu et al. 2021): a matrix stays as it is, and the product of two narrow ones is learnt beside it.
 //
-//   y = x Wᵀ + b + s (x Aᵀ) Bᵀ      A [r,C], B [F,r];  s = alpha / r, or alpha / √r (rslora)
+//   y = x Wᵀ + b + s (dropout(x) Aᵀ) Bᵀ      A [r,C], B [F,r];  s = alpha / r, or alpha / √r (rslora)
 //
+// Dropout (PEFT's lora_dropout) is drawn for each adapter by itself, in training steps alone (Tape::draws): by seed,
+// the adapter's name, step, micro-batch and element, so it is the same for any threads, ranks, recomputed or resumed.
 // A begins uniform within ±1/√C (PEFT: kaiming_uniform with a = √5), and B is zero: the model begins as it was.
 // A product that serves several matrices (q|k|v) stays one product; what is beside each is added to its part.
 #pragma once

@@ -17,7 +17,8 @@ struct LoraOptions {
   // Modules, as PEFT matches them: a whole name or its end behind a dot; "all-linear", every matrix but the head; with
   // "*" for any letters, as AutoModel does.
   std::vector<std::string> targets = {};
-  std::uint64_t seed = 1;                            // of A
+  double dropout = 0;                                // share of x that A does not see in training
+  std::uint64_t seed = 1;                            // of A and of what is dropped
   std::string start = {};                            // directory of an adapter to go on from
   std::function<bool(const Parameter&)> where = {};  // the matrices to choose from; none: all
   double scale() const {

@@ -266,7 +266,8 @@ void load_checkpoint(const std::string& directory, const Json& checked, Training
     const Shape whole{run.parameters.whole_count().trained};
     if (from.shape() != whole || from.dtype() != to.dtype())
       input_error(moments.path(), ": ", name, " holds ", name_of(from.dtype()), " ", from.shape().str(),
-                  ", this run has ", name_of(to.dtype()), " ", whole.str());
+                  ", this run has ", name_of(to.dtype()), " ", whole.str(),
+                  from.dtype() != to.dtype() ? "; dtype or optimizer.moments is another" : "");
     const Range own = run.optimizer.own();
     std::int64_t at = 0;
     for (const auto& e : run.parameters.entries()) {

@@ -42,7 +42,10 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
       parallel_(data_parallel(options.zero, ranks, objective.parameters())),
       optimizer_(objective.parameters(), options.optimizer, parallel_->own()),
       tree_([&p = objective.parameters()] { return p.gradient_buffer(); }),
-      rounds_([this] { return Tensor::like(optimizer_.first_moment(), Segment::gradients); }) {
+      rounds_([this] {
+        return Tensor({optimizer_.own().size()}, accum_dtype(objective_.parameters().dtype()),
+                      objective_.parameters().device(), Segment::gradients);
+      }) {
   if (options.tensor != tensor().ranks())
     input_error("parallel.tensor ", options.tensor, ": train and pretrain --what text divide a model, others do not");
   if (options.pipeline != pipe().ranks())
@@ -65,8 +68,13 @@ void StepEngine::prepare() {
       Tensor::zeros({1 + objective_.scalars()}, Dtype::f64, objective_.parameters().device(), Segment::workspace);
 }
 
+Tape::Draws StepEngine::draws(std::int64_t leaf) const {
+  return {.on = true, .step = static_cast<std::uint64_t>(done_), .leaf = static_cast<std::uint64_t>(leaf)};
+}
+
 void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
   Tape tape(gradients);
+  tape.draw(draws(leaf));
   OpTimes times;
   if (floor_) tape.measure(&times);
   objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
@@ -234,9 +242,10 @@ StepReport StepEngine::step() {
   if (floor_) {
     std::vector<BatchTimes> times;
     for (const Leaf& leaf : leaves_) times.push_back(leaf.times);
-    const StepTimes::Floors floor = times_.add(
-        {report.seconds, report.data_seconds, update_seconds, floor_->update(parameters.trained(), data_.leaves)},
-        times);
+    const StepTimes::Floors floor =
+        times_.add({report.seconds, report.data_seconds, update_seconds,
+                    floor_->update(parameters.trained(), data_.leaves, size_of(optimizer_.first_moment().dtype()))},
+                   times);
     report.floor_seconds = floor.seconds, report.plain_floor_seconds = floor.plain;
   }
   return report;
@@ -267,6 +276,7 @@ void StepEngine::report_not_finite() {
     FiniteCheck check;
     gradients.zero();
     Tape tape(gradients, &check);
+    tape.draw(draws(i));
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     for (const auto& e : objective_.parameters().entries()) {

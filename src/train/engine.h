@@ -90,6 +90,7 @@ class StepEngine {
     Tape::Products products;
     BatchTimes times;
   };
+  Tape::Draws draws(std::int64_t leaf) const;
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
   void sum_gradients();

@@ -101,13 +101,14 @@ Floor::Leaf Floor::leaf(std::span<const OpTimes::Done> done) {
   return all;
 }
 
-double update_bytes(std::int64_t trained, std::int64_t leaves) {
-  return static_cast<double>(trained) * sizeof(float) * static_cast<double>(leaves + 3 * (leaves - 1) + 1 + 7);
+double update_bytes(std::int64_t trained, std::int64_t leaves, std::size_t moment_bytes) {
+  const double buffers = sizeof(float) * static_cast<double>(leaves + 3 * (leaves - 1) + 1 + 3);
+  return static_cast<double>(trained) * (buffers + 4 * static_cast<double>(moment_bytes));
 }
 
-double Floor::update(std::int64_t trained, std::int64_t leaves) {
+double Floor::update(std::int64_t trained, std::int64_t leaves, std::size_t moment_bytes) {
   const std::lock_guard lock(mutex_);
-  return update_bytes(trained, leaves) / bandwidth() / threads();
+  return update_bytes(trained, leaves, moment_bytes) / bandwidth() / threads();
 }
 
 }  // namespace ov

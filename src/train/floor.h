@@ -34,8 +34,8 @@ struct Machine {
 Machine measured_machine();
 
 // Bytes that an update moves: `leaves` gradient buffers of `trained` f32 elements zeroed and added, and the optimiser's
-// pass.
-double update_bytes(std::int64_t trained, std::int64_t leaves);
+// pass over gradients, weights and two moments of `moment_bytes` an element.
+double update_bytes(std::int64_t trained, std::int64_t leaves, std::size_t moment_bytes = sizeof(float));
 
 class Floor {
  public:
@@ -45,7 +45,8 @@ class Floor {
   };
   // Seconds on one thread of what a tape did, by operation.
   Leaf leaf(std::span<const OpTimes::Done> done);
-  double update(std::int64_t trained, std::int64_t leaves);  // seconds on all threads
+  double update(std::int64_t trained, std::int64_t leaves,
+                std::size_t moment_bytes = sizeof(float));  // seconds on all threads
 
  private:
   using Shape3 = std::array<std::int64_t, 3>;

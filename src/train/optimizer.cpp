@@ -78,7 +78,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options, Ra
     else groups_.push_back(g);
   }
   Device& home = options.state_on ? *options.state_on : parameters.device();
-  m_ = Tensor::zeros({own.size()}, accum_dtype(parameters.dtype()), home, Segment::optimizer);
+  const Dtype kept = options.moments == Moments::full ? accum_dtype(parameters.dtype()) : Dtype::bf16;
+  m_ = Tensor::zeros({own.size()}, kept, home, Segment::optimizer);
   v_ = Tensor::zeros(m_.shape(), m_.dtype(), m_.device(), Segment::optimizer);
 }
 
@@ -94,7 +95,12 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
   const std::int64_t most = away ? std::min(options_.range, m_.numel()) : m_.numel();
   std::vector<Tensor> brought;
   for (std::size_t i = 0; away && i < state.size(); ++i)
-    brought.emplace_back(Shape{most}, m_.dtype(), device, Segment::workspace);
+    brought.emplace_back(Shape{most}, state[i].dtype(), device, Segment::workspace);
+
+  // By step and by the element's place among all that are trained, so that ranks and ranges round alike.
+  std::optional<Philox> random;
+  if (options_.moments == Moments::bf16_stochastic)
+    random.emplace(options_.seed, "moments", static_cast<std::uint64_t>(steps_));
 
   const auto call = [&](const std::vector<Tensor>& here) {
     return kernels::Adamw{.param = parameters_.values(),
@@ -106,7 +112,10 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
                           .beta2 = options_.beta2,
                           .eps = options_.eps,
                           .step = steps_,
-                          .master = here.size() > 2 ? here[2] : Tensor()};
+                          .master = here.size() > 2 ? here[2] : Tensor(),
+                          .ranges = {},
+                          .random = random,
+                          .first = static_cast<std::uint64_t>(own_.begin)};
   };
   if (!away) {
     kernels::Adamw all = call(state);
@@ -130,6 +139,7 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
       kernels::Adamw part = call(here);
       part.param = range(part.param, g.begin), part.grad = range(part.grad, first);
       part.lr = lr * g.lr_scale, part.weight_decay = g.weight_decay;
+      part.first += static_cast<std::uint64_t>(first + begin);
       kernels::adamw(part);
       for (std::size_t i = 0; i < state.size(); ++i) range(state[i], first).copy_from(here[i]);
     }

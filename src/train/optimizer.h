@@ -1,8 +1,8 @@
 // AdamW over the flat buffers, with global gradient clipping.
 //
 // Moments and masters lie with the parameters, or on another device, the host (train.offload_optimizer). An update then
-// brings them over range by range, through one buffer: 12 bytes for each parameter of a range (f32, masters included)
-// take the place of 12 for each that is trained. Elements do not see each other, so the bits are the same.
+// brings them over range by range, through one buffer: 12 bytes for each parameter of a range (f32 with masters; 8 with
+// moments in bf16) take the place of as many for each that is trained. Elements do not see each other: same bits.
 #pragma once
 #include <string>
 #include <vector>
@@ -11,9 +11,15 @@
 
 namespace ov {
 
+// What the moments are kept in (kernels/adamw.h): the type of the gradients' sums; or bf16, a half of that or less,
+// rounded to the nearest or by chance.
+enum class Moments { full, bf16, bf16_stochastic };
+
 struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-5, weight_decay = 0;
-  double clip_grad = 1;               // global L2 limit; 0 turns it off
+  double clip_grad = 1;  // global L2 limit; 0 turns it off
+  Moments moments = Moments::full;
+  std::uint64_t seed = 1;             // of moments that are rounded by chance
   std::vector<std::string> no_decay;  // parts of names, besides biases and one-dimensional parameters
   double visual_lr_scale = 1;         // of the vision model's learning rate
   Device* state_on = nullptr;         // where moments and masters lie; null: where the parameters are

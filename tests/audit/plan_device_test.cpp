@@ -69,8 +69,7 @@ TEST_CASE("plan: every machine, model and stage: the step's time and room, and r
           const DevicePlan on = plan_on(device, p.model, p.options, mfu);
           const Plan& plan = on.step.plan;
           CHECK(on.step.missing == bytes(plan) - static_cast<std::int64_t>(device.memory));
-          const bool no_more = device.measured && p.options.recompute && !p.options.train.tree;
-          CHECK(on.remedies.empty() == (on.step.missing <= 0 || no_more));
+          CHECK(on.remedies.empty() == (on.step.missing <= 0));
           const double peak = device.peak.at(name_of(p.options.dtype));
           const double all = plan.forward_flops + plan.backward_flops + plan.recomputed_flops;
           CHECK(on.step.seconds == doctest::Approx(all / ((mfu > 0 ? mfu : device.mfu) * peak) +

@@ -251,6 +251,36 @@ TEST_CASE("plan: pre-training of the language model is a step of text alone, its
   CHECK_THROWS_WITH_AS(cli::plan(pictures), doctest::Contains("plan.images"), Error);
 }
 
+TEST_CASE("plan: RICE at the paper's size: the tower's parameters, a million centres, and the products of its parts") {
+  const Config config = Config::parse(
+      cli::keys(), "plan",
+      {"--config", "configs/model/rice-vit-l.json", "configs/recipe/rice-pretrain.json", "--train.micro_batches", "1"});
+  RegionPlan rice{.vision = cli::described_vision(config),
+                  .head = cli::region_head(config),
+                  .objects = cli::cluster_options(config, "objects"),
+                  .characters = cli::cluster_options(config, "characters")};
+  rice.head.classes = 1000000;
+  PlanOptions options;
+  options.grids = std::vector<Grid>(8, {1, 16, 16});
+  const Plan plan = plan_region(rice, options);
+  CHECK(parameters_of(plan, "vision tower") == 302914592);
+  CHECK(parameters_of(plan, "class centres") == 768000000);
+  CHECK(plan.trained == plan.parameters);
+  const double C = 1024, F = 4096, rows = 8 * 257, regions = 8 * 10, pairs = 8 * 257.0 * 257, seen = regions * 256;
+  const double tower = 2 * 588 * C * 8 * 256 + 24 * (2 * (4 * C * C + 2 * C * F) * rows + 4 * C * pairs);
+  // Keys and values of every row, of each region its query, two projections and the MLP; an embedding; its cosines.
+  const double layers = 2 * (2 * 2 * C * C * rows + 2 * (2 * C * C + 2 * C * F) * regions + 4 * C * seen);
+  CHECK(plan.forward_flops == tower + layers + 2 * C * 768 * regions + 2 * 768.0 * 100000 * regions);
+  rice.head.classes = 1000;
+  const std::int64_t kept = plan_region(rice, options).memory.total_peak;
+  options.recompute = true;
+  CHECK(plan_region(rice, options).memory.total_peak < kept);
+  rice.strings = 3;
+  CHECK_THROWS_WITH_AS(plan_region(rice, options), doctest::Contains("plan.characters"), Error);
+  rice.strings = 11;
+  CHECK_THROWS_WITH_AS(plan_region(rice, options), "plan: 11 strings among 10 regions of a picture", Error);
+}
+
 TEST_CASE("plan: CLIP ViT-B/32 has the published parameters and the step of its pairs") {
   const Config config = Config::parse(cli::keys(), "plan", {"--config", "configs/model/clip-b.json", "--what", "clip"});
   const ClipConfig clip = cli::described_clip(config);

@@ -148,6 +148,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("plan", {"--config", tiny, "--plan.device", "h100"});
   verbs.run("plan", {"--model", at("model")});
   verbs.run("plan", {"--what", "text", "--config", tiny});
+  verbs.run("plan", {"--what", "vision", "--config", tiny, "--plan.classes", "10"});
   verbs.run("plan", {"--what", "clip", "--config", "configs/model/clip-demo.json", "--text.vocabulary", "300"});
   verbs.run("bench", {"--bench.repeats", "1"});
   verbs.run("launch", {"-n", "1", "--", "train", "--help"});  // starts this program, which shows its help

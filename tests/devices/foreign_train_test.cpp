@@ -38,6 +38,7 @@ std::string run_on(Device& device, bool tree, Dtype dtype = Dtype::f32, std::arr
   TrainOptions options = short_run(4);
   options.tree = tree;
   options.optimizer.range = 100;
+  if (dtype == Dtype::bf16) options.optimizer.moments = Moments::bf16_stochastic;
   options.optimizer.state_on = state_on[0];
   const ScratchDirectory dir;
   std::string said;

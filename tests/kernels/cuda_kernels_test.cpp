@@ -108,14 +108,23 @@ TEST_CASE("rope: the CUDA twin rotates heads inside a fused product, by tables o
 }
 
 TEST_CASE("adamw: the CUDA twins update any range, and their norm is the CPU's") {
+  struct Case {
+    std::int64_t n;
+    Dtype moments = Dtype::f32;
+    bool by_chance = false;
+  };
+  std::vector<Case> cases;
+  for (const std::int64_t n : {1, 3, 4, 257, 4096, 4097, 12289}) cases.push_back({n});
+  for (const std::int64_t n : {1, 4, 257, 1031})
+    for (const bool by_chance : {false, true}) cases.push_back({n, Dtype::bf16, by_chance});
   for (const Dtype dtype : floats)
-    for (const std::int64_t n : {1, 3, 4, 257, 4096, 4097, 12289})
-      same_everywhere(cat(n, " parameters"), [&](Device& d) {
+    for (const auto& [n, moments, by_chance] : cases)
+      same_everywhere(cat(n, " parameters"), [&, n = n, moments = moments, by_chance = by_chance](Device& d) {
         const std::int64_t all = n + 3, from = n % 2;  // a range that starts on no packet, and one that does
         const auto part = [&](const Tensor& t) { return t.slice(0, from, from + n); };
         const Tensor master = numbers(d, Dtype::f32, {all}, 1), param = master.to(dtype);
-        const Tensor m = numbers(d, Dtype::f32, {all}, 2), grad = numbers(d, Dtype::f32, {all}, 3);
-        const Tensor v = Tensor::zeros({all}, Dtype::f32, d);
+        const Tensor m = numbers(d, moments, {all}, 2), grad = numbers(d, Dtype::f32, {all}, 3);
+        const Tensor v = Tensor::zeros({all}, moments, d);
         const Tensor partial({(n + norm_chunk - 1) / norm_chunk}, Dtype::f64, d), of_params = Tensor::like(partial);
         const Tensor norm({1}, Dtype::f64, d), clip = Tensor::like(norm), unlimited = Tensor::like(norm);
         squared_sums({.partial = partial, .x = part(grad)});
@@ -134,7 +143,11 @@ TEST_CASE("adamw: the CUDA twins update any range, and their norm is the CPU's")
                  .eps = 1e-8,
                  .weight_decay = 0.1,
                  .step = step,
-                 .master = dtype == Dtype::f32 ? Tensor() : part(master)});
+                 .master = dtype == Dtype::f32 ? Tensor() : part(master),
+                 .ranges = {},
+                 .random =
+                     by_chance ? std::optional(Philox(5, "moments", static_cast<std::uint64_t>(step))) : std::nullopt,
+                 .first = static_cast<std::uint64_t>(3 + from)});
         return Made{param, master, m, v, partial, of_params, norm, clip, unlimited};
       });
 }

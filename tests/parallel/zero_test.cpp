@@ -57,6 +57,7 @@ struct Run {
     o.optimizer.clip_grad = 0.1;
     o.modules = c.modules;
     o.zero = c.zero;
+    if (c.dtype == Dtype::bf16) o.optimizer.moments = Moments::bf16_stochastic;
     o.checksum_every = c.checksum_every;
     return o;
   }

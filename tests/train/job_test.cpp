@@ -242,6 +242,9 @@ TEST_CASE("a job that cannot be is refused with the file or the key that is wron
       "done", [](TrainJob& j) { j.resume = false; }, "done/checkpoints/step-00000006: a checkpoint of an earlier run");
   says(
       "done", [](TrainJob& j) { j.train.modules = {"adapter"}; }, "holds the moments of model.visual.class_embedding");
+  says(
+      "done", [](TrainJob& j) { j.train.optimizer.moments = Moments::bf16; },
+      "; dtype or optimizer.moments is another");
   CHECK(model_sha(done) == sha);
   CHECK(lines_of(done.out + "/run.jsonl").size() == lines);
 }

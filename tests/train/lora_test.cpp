@@ -6,6 +6,7 @@
 #include "model/files/hf_directory.h"
 #include "model/files/lora.h"
 #include "tests/base/scratch.h"
+#include "tests/comm/forked_ranks.h"
 #include "tests/train/job_world.h"
 
 using namespace ov;
@@ -30,12 +31,14 @@ struct Trained {
   std::string sha;
   std::unique_ptr<Onevision> model;
 };
-Trained train(int threads, bool recompute, bool resumed, Dtype dtype = Dtype::f32) {
+Trained train(int threads, bool recompute, bool resumed, Dtype dtype = Dtype::f32, double dropout = 0) {
   const int before = ov::threads();
   set_threads(threads);
   const std::vector<GlobalStep> steps = {as_step({mixed_row(1), mixed_row(2), mixed_row(3)}), as_step({mixed_row(4)})};
   const ScratchDirectory dir;
   Trained out;
+  LoraOptions every = ::every;
+  every.dropout = dropout;
   for (int part = resumed ? 0 : 1; part < 2; ++part) {
     out.model = adapted_model(every, dtype);
     out.model->recompute_blocks = recompute;
@@ -58,6 +61,35 @@ TEST_CASE("lora: five steps have the same bits for any threads, recomputed or no
   CHECK(train(2, true, false).sha == one);
   CHECK(train(2, false, true).sha == one);
   CHECK(train(3, true, true).sha == one);
+  const std::string dropped = train(1, false, false, Dtype::f32, 0.3).sha;
+  CHECK(dropped != one);
+  CHECK(train(2, true, false, Dtype::f32, 0.3).sha == dropped);
+  CHECK(train(3, true, true, Dtype::f32, 0.3).sha == dropped);
+}
+
+TEST_CASE("lora dropout: two and four ranks, with ZeRO too, drop what one rank drops") {
+  const auto steps = [](Communicator& ranks, int zero) {
+    LoraOptions lora = every;
+    lora.dropout = 0.3;
+    const auto model = adapted_model(lora);
+    FixedSteps data({as_step({mixed_row(1), mixed_row(2), mixed_row(3), mixed_row(4)})});
+    TrainOptions options = short_run(3);
+    options.zero = zero;
+    LanguageObjective objective(*model, data, options);
+    StepEngine engine(objective, options, ranks);
+    std::string said;
+    for (int i = 0; i < 3; ++i) {
+      const Checksums sums = *engine.step().checksums;
+      said += cat(sums.loss, " ", sums.gradients, " ", sums.parameters, "\n");
+    }
+    return said;
+  };
+  const std::string one = steps(one_rank(), 0);
+  for (const auto& [n, zero] : {std::pair{2, 0}, {4, 1}, {2, 2}})
+    for (const Ended& e : in_ranks(n, 60, [&, zero = zero](ProcessRanks& ranks) {
+           if (steps(ranks, zero) != one) input_error("other bits");
+         }))
+      CHECK_MESSAGE(e.exit == 0, e.error);
 }
 
 TEST_CASE("lora: base weights keep their bits and have neither masters nor moments; every A and B has learnt") {

@@ -17,6 +17,7 @@ struct Case {
   std::int64_t budget = 0;
   bool recompute = false, offload = false;
   Dtype dtype = Dtype::f32;
+  Moments moments = Moments::full;
 };
 
 GlobalStep step_of(std::int64_t micro_batches) {
@@ -29,6 +30,7 @@ TrainOptions options_of(const Case& c, Device& host) {
   TrainOptions o;
   if (c.offload) o.optimizer.state_on = &host;
   o.optimizer.range = 1000;
+  o.optimizer.moments = c.moments;
   o.tree = c.tree;
   o.memory_budget = c.budget;
   return o;
@@ -104,6 +106,74 @@ TEST_CASE(
     for (const bool tree : {true, false})
       check_agree({.micro_batches = 3, .tree = tree, .threads = n, .dtype = Dtype::bf16});
   check_agree({.micro_batches = 5, .threads = 3, .recompute = true, .dtype = Dtype::bf16});
+  const auto optimizer = static_cast<std::size_t>(Segment::optimizer);
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const bool offload : {false, true}) {
+      const Case c{.micro_batches = 3, .threads = 2, .offload = offload, .dtype = dtype, .moments = Moments::bf16};
+      check_agree(c);
+      const Plan plan = planned(c);
+      const std::int64_t masters = offload && dtype == Dtype::bf16 ? 4 : 0;
+      if (offload) CHECK(plan.host.total_peak == (2 * 2 + masters) * plan.trained);
+      else CHECK(plan.memory.peak[optimizer] == 2 * 2 * plan.trained);
+    }
+}
+
+TEST_CASE("plan and a real step of region cluster discrimination agree to the byte, by segment") {
+  struct Source : RegionSource {
+    RegionStep step;
+    RegionLoaderState at;
+    RegionStep next() override { return step; }
+    const RegionLoaderState& state() const override { return at; }
+    void restore(const RegionLoaderState&) override {}
+    std::string path() const override { return "test"; }
+    std::string labels() const override { return ""; }
+  };
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const bool recompute : {false, true})
+      for (const bool softmax : {false, true})
+        for (const std::int64_t strings : {0, 1}) {
+          RegionPlan rice{.vision = small_config().vision, .head = {}, .regions = 3, .strings = strings, .labels = 2};
+          rice.head.classes = 40, rice.head.characters = strings > 0 ? 30 : 0;
+          rice.objects = rice.characters = {.softmax = softmax, .margin = {}, .density = 0.5};
+          PlanOptions o{
+              .grids = {{1, 4, 6}, {1, 4, 4}}, .micro_batches = 2, .dtype = dtype, .recompute = recompute, .train = {}};
+          o.train.tree = false;
+          const Plan plan = plan_region(rice, o);
+
+          HostDevice device(Device::Kind::cpu, "test", cpu().table);
+          RiceModel model(rice.vision, rice.head);
+          model.recompute_blocks = recompute;
+          model.parameters().allocate(dtype, device);
+          initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
+          Source source;
+          std::int64_t object = 0, character = 0;
+          for (int m = 0; m < 2; ++m) {
+            RegionBatch batch;
+            batch.pixel_values = Tensor::zeros({4 * 6 + 4 * 4, rice.vision.patch_values()}, Dtype::f32, cpu());
+            batch.grids = {{1, 4, 6}, {1, 4, 4}};
+            for (const std::int64_t picture : {0, 1})
+              for (std::int64_t slot = 0; slot < 3; ++slot) {
+                Region r{.picture = picture, .slot = slot, .box = {0, 0, picture == 0 ? 6.0 : 4.0, 4}, .label = {}};
+                if (slot >= strings) r.label.object = object++;
+                else r.label.characters = {character, character + 1}, character += 2;
+                batch.regions.push_back(r);
+              }
+            source.step.micro_batches.push_back(batch);
+          }
+          source.step.pictures = 4, source.step.patches = 2 * 40;
+          source.step.objects = object, source.step.texts = character / 2;
+          RegionTrainOptions train;
+          static_cast<StepOptions&>(train) = o.train;
+          train.objects = rice.objects, train.characters = rice.characters;
+          train.steps = 1, train.checksum_every = 0;
+          RegionObjective objective(model, source, train);
+          StepEngine engine(objective, train, one_rank());
+          const StepReport report = engine.step();
+          CHECK(plan.memory.peak == device.memory().peak);
+          CHECK(plan.memory.total_peak == device.memory().total_peak);
+          CHECK(2.0 * static_cast<double>(report.products) == plan.forward_flops + plan.backward_flops);
+          CHECK((plan.recomputed_flops > 0) == recompute);
+        }
 }
 
 TEST_CASE("an optimiser on the host: to the byte as planned, on both sides, and the same bits") {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "kernels/adamw.h"
 #include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/objectives/language.h"
@@ -154,6 +155,107 @@ TEST_CASE("twin: leaving out any rule of AdamW is noticed") {
   CHECK(without([](OptimizerOptions& o) { o.weight_decay = 0; }) > 1e-6);
   CHECK(without([](OptimizerOptions& o) { o.eps = 1e-8; }) > 1e-6);
   CHECK(without([](OptimizerOptions& o) { o.beta2 = 0.999; }) > 1e-6);
+}
+
+TEST_CASE("moments in bf16 are the textbook's, each rounded when it is kept, and the update sees them before that") {
+  // By hand in f64: of every element two candidates, the neighbours of what the textbook has.
+  for (const Moments moments : {Moments::bf16, Moments::bf16_stochastic}) {
+    Kinds kinds;
+    OptimizerOptions o{.clip_grad = 0, .moments = moments, .no_decay = {}};
+    Optimizer optimizer(kinds.set, o);
+    CHECK(optimizer.first_moment().dtype() == Dtype::bf16);
+    const auto kept = [](const Tensor& t) { return t.to(Dtype::f64).to_vector<double>(); };
+    std::int64_t nearest = 0, all = 0;
+    for (std::uint64_t s = 1; s <= 4; ++s) {
+      const auto m = kept(optimizer.first_moment()), v = kept(optimizer.second_moment()), p = values(kinds.set);
+      const Tensor g = gradients(kinds.set, s, 1);
+      step(optimizer, g, 1e-2);
+      const auto m2 = kept(optimizer.first_moment()), v2 = kept(optimizer.second_moment()), p2 = values(kinds.set);
+      for (std::size_t i = 0; i < m.size(); ++i) {
+        const double x = g.data<double>()[i], exact_m = o.beta1 * m[i] + (1 - o.beta1) * x,
+                     exact_v = o.beta2 * v[i] + (1 - o.beta2) * (x * x), t = static_cast<double>(s);
+        const double update =
+            exact_m / (1 - std::pow(o.beta1, t)) / (std::sqrt(exact_v / (1 - std::pow(o.beta2, t))) + o.eps);
+        CHECK(p2[i] == doctest::Approx(p[i] - 1e-2 * update).epsilon(1e-12));
+        for (const auto& [exact, got] : {std::pair{exact_m, m2[i]}, {exact_v, v2[i]}}) {
+          const auto up = static_cast<double>(static_cast<float>(Bf16(static_cast<float>(exact))));
+          CHECK(std::abs(got - exact) <= std::abs(exact) * 0x1p-7);
+          nearest += got == up, ++all;
+        }
+      }
+    }
+    CHECK((nearest == all) == (moments == Moments::bf16));
+  }
+}
+
+TEST_CASE("bf16 moments rounded by chance are right on average, where the nearest keeps a v that should decay") {
+  constexpr std::int64_t n = 20000;
+  Parameters set;
+  set.in(Module::language_model).declare("w", {n}, Role::norm_weight);
+  set.allocate(Dtype::f32, cpu());
+  set.train([](const Parameter&) { return true; });
+  const auto mean_v = [&](Moments moments) {
+    Optimizer optimizer(set, {.beta2 = 0.999, .clip_grad = 0, .moments = moments, .no_decay = {}});
+    const Tensor g({n}, Dtype::f32, cpu());
+    g.fill(1);
+    step(optimizer, g, 0);  // v = 0.001 or a neighbour
+    g.fill(0);
+    const auto mean = [&] {
+      double sum = 0;
+      for (const float v : optimizer.second_moment().to(Dtype::f32).to_vector<float>()) sum += v;
+      return sum / n;
+    };
+    const double before = mean();
+    for (int s = 0; s < 100; ++s) step(optimizer, g, 0);
+    return mean() / before;
+  };
+  // A step of bf16 there is 2^-7 to 2^-8 of v: 101 roundings of n elements, each of at most half of it in deviation.
+  const double exact = std::pow(0.999, 100), bound = 5 * 0x1p-8 * std::sqrt(101.0 / n);
+  CHECK(mean_v(Moments::full) == doctest::Approx(exact).epsilon(1e-4));
+  CHECK(std::abs(mean_v(Moments::bf16_stochastic) - exact) < bound);
+  CHECK(mean_v(Moments::bf16) == 1);
+}
+
+TEST_CASE(
+    "moments rounded by chance have the same bits by ranges, of parts and for any threads; another seed's differ") {
+  const auto run = [](int n, std::int64_t range, bool parts, std::uint64_t seed, Moments moments) {
+    const Threads scope(n);
+    Kinds kinds(Dtype::f32);
+    HostDevice host(Device::Kind::cpu, "host", cpu().table);
+    OptimizerOptions o = all_rules();
+    o.moments = moments, o.seed = seed, o.range = range;
+    o.clip_grad = 0;
+    if (range > 0) o.state_on = &host;
+    const std::int64_t all = kinds.set.trained(), half = kernels::norm_chunk;
+    std::vector<std::unique_ptr<Optimizer>> optimizers;
+    if (parts) {
+      optimizers.push_back(std::make_unique<Optimizer>(kinds.set, o, Range{0, half}));
+      optimizers.push_back(std::make_unique<Optimizer>(kinds.set, o, Range{half, all}));
+    } else {
+      optimizers.push_back(std::make_unique<Optimizer>(kinds.set, o));
+    }
+    std::vector<double> said;
+    for (std::uint64_t s = 1; s <= 3; ++s)
+      for (const auto& optimizer : optimizers) {
+        const Tensor g = gradients(kinds.set, s, 1), norm({1}, Dtype::f64, cpu());
+        optimizer->step(g.slice(0, optimizer->own().begin, optimizer->own().end), 1e-2, norm,
+                        [](const Tensor& squares) { squares.fill(1); });  // nothing is clipped
+      }
+    for (const bool second : {false, true})
+      for (const auto& optimizer : optimizers)
+        for (const double x :
+             (second ? optimizer->second_moment() : optimizer->first_moment()).to(Dtype::f64).to_vector<double>())
+          said.push_back(x);
+    for (const double x : values(kinds.set)) said.push_back(x);
+    return said;
+  };
+  const auto expected = run(1, 0, false, 1, Moments::bf16_stochastic);
+  CHECK(run(3, 0, false, 1, Moments::bf16_stochastic) == expected);
+  CHECK(run(1, 333, false, 1, Moments::bf16_stochastic) == expected);
+  CHECK(run(2, 0, true, 1, Moments::bf16_stochastic) == expected);
+  CHECK(run(2, 1000, true, 1, Moments::bf16_stochastic) == expected);
+  CHECK(run(1, 0, false, 2, Moments::bf16_stochastic) != expected);
+  CHECK(run(1, 0, false, 1, Moments::bf16) != expected);
 }
 
 TEST_CASE("the norm of the gradients is the root of the sum of squares, over chunks and their remainder") {

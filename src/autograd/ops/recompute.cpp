@@ -11,11 +11,14 @@ std::vector<Var> recompute(const Block& block, const std::vector<Var>& inputs, b
   for (const Var& v : inputs) backward_comes = backward_comes || (v.tape && v.tape->wants(v));
   if (!tape || !backward_comes) return block(inputs);  // nothing would be kept anyway
 
-  // The first pass runs without a tape: parameters need none to be read. What the block captures lives until backward,
-  // and memory accounting does not see it: layers, which outlive the tape, and the tables of the batch.
+  // The first pass runs on a tape of which nobody wants gradients: it records nothing, and draws what the second one
+  // will. What the block captures lives until backward, and memory accounting does not see it: layers, that outlive the
+  // tape, and the tables of the batch.
+  Tape quiet;
+  quiet.draw(tape->draws());
   std::vector<Var> plain;
   std::vector<Tensor> saved, outputs;
-  for (const Var& v : inputs) plain.push_back({v.value, nullptr, -1}), saved.push_back(v.value);
+  for (const Var& v : inputs) plain.push_back(quiet.input(v.value)), saved.push_back(v.value);
   for (const Var& y : block(plain)) outputs.push_back(y.value);
 
   return record_all({.op = Op::recompute,

@@ -1,5 +1,6 @@
 #include "data/load/region_loader.h"
 
+#include "base/hash.h"
 #include "base/parallel.h"
 #include "data/raw/picture_file.h"
 #include "data/sample/processor.h"
@@ -28,6 +29,13 @@ RegionLoader::RegionLoader(RegionLoaderOptions options)
       cache_(options_.cache_bytes) {
   require_draws(options_.regions_per_picture, "data.regions_per_picture");
   require_draws(options_.labels_per_text, "data.labels_per_text");
+}
+
+std::string RegionLoader::labels() const {
+  std::uint64_t hash = fnv1a("regions");
+  for (const auto* names : {&file_.classes(), &file_.characters()})
+    for (const std::string& name : *names) hash = fnv1a(name, fnv1a("\n", hash));
+  return hex16(hash);
 }
 
 void RegionLoader::restore(const RegionLoaderState& state) {

@@ -37,7 +37,18 @@ struct LoadedRegionBatch {
   std::vector<Fault> faults;  // in the order of the slots
 };
 
-class RegionLoader {
+// Annotated pictures, a step at a time.
+class RegionSource {
+ public:
+  virtual ~RegionSource() = default;
+  virtual RegionStep next() = 0;
+  virtual const RegionLoaderState& state() const = 0;
+  virtual void restore(const RegionLoaderState& state) = 0;
+  virtual std::string path() const = 0;
+  virtual std::string labels() const = 0;  // a fingerprint of the names of classes and characters
+};
+
+class RegionLoader : public RegionSource {
  public:
   // Throws input_error: the file (data/raw/regions.h), a count out of range.
   explicit RegionLoader(RegionLoaderOptions options);
@@ -47,13 +58,15 @@ class RegionLoader {
   // pixels. Safe from several threads.
   LoadedRegionBatch micro_batch(std::int64_t step, std::int64_t m) const;
   // Throws input_error when more than max_rejects records are rejected, or all of them.
-  RegionStep next();
+  RegionStep next() override;
 
   const RegionFile& file() const { return file_; }
-  const RegionLoaderState& state() const { return state_; }
+  std::string path() const override { return file_.path(); }
+  std::string labels() const override;
+  const RegionLoaderState& state() const override { return state_; }
   // Continues exactly as the loader whose state this was. Throws input_error when it belongs to other data, another
   // seed or other steps.
-  void restore(const RegionLoaderState& state);
+  void restore(const RegionLoaderState& state) override;
 
  private:
   struct Picture {

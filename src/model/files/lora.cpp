@@ -154,7 +154,7 @@ void write_adapter(const std::string& directory, const Parameters& parameters, b
                     {"base_model_name_or_path", Json()},
                     {"r", lora.rank},
                     {"lora_alpha", whole ? Json(static_cast<std::int64_t>(lora.alpha)) : Json(lora.alpha)},
-                    {"lora_dropout", 0.0},
+                    {"lora_dropout", lora.dropout},
                     {"use_rslora", lora.rslora},
                     {"bias", "none"},
                     {"fan_in_fan_out", false},

@@ -101,10 +101,11 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
   namespace role = kernels::role;
   const auto S = static_cast<std::int64_t>(draw.classes.size());
   const Tensor roles({static_cast<std::int64_t>(rows.size()), S}, Dtype::u8, cpu(), Segment::data);
+  std::vector<std::uint8_t> of_all;
+  for (const bool negative : draw.negative) of_all.push_back(negative ? role::negative : role::none);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::uint8_t* r = roles.row<std::uint8_t>(static_cast<std::int64_t>(i));
-    for (std::int64_t s = 0; s < S; ++s)
-      r[s] = draw.negative[static_cast<std::size_t>(s)] ? role::negative : role::none;
+    std::copy(of_all.begin(), of_all.end(), r);
     for (const std::int64_t label : rows[i]->positives) {
       std::uint8_t& at = r[column_of(draw, label)];
       at = at < role::positive ? role::positive : static_cast<std::uint8_t>(std::min<int>(at + 1, role::most));

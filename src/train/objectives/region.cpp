@@ -2,26 +2,17 @@
 
 #include <cstdio>
 
-#include "base/hash.h"
 #include "base/sum.h"
 #include "train/checksums.h"
-#include "train/run_log.h"
 
 namespace ov {
 namespace {
-
-std::string fingerprint(const RegionFile& file) {
-  std::uint64_t hash = fnv1a("regions");
-  for (const auto* names : {&file.classes(), &file.characters()})
-    for (const std::string& name : *names) hash = fnv1a(name, fnv1a("\n", hash));
-  return hex16(hash);
-}
 
 double ratio(double part, std::int64_t whole) { return whole > 0 ? part / static_cast<double>(whole) : 0; }
 
 }  // namespace
 
-RegionObjective::RegionObjective(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options)
+RegionObjective::RegionObjective(RiceModel& model, RegionSource& data, const RegionTrainOptions& options)
     : model_(model), source_(data), options_(options), after_(data.state()) {
   model.parameters().train([](const Parameter&) { return true; }, options.optimizer.state_on);
 }
@@ -157,13 +148,11 @@ std::uint64_t RegionObjective::batch_checksum() const {
   return sum.value;
 }
 
-Json RegionObjective::state() const {
-  return Json::object({{"loader", after_.json()}, {"labels", fingerprint(source_.file())}});
-}
+Json RegionObjective::state() const { return Json::object({{"loader", after_.json()}, {"labels", source_.labels()}}); }
 
 void RegionObjective::restore(const Json& state) {
-  if (state.at("labels").as_string() != fingerprint(source_.file()))
-    input_error(source_.file().path(), ": its classes or characters are not those of the checkpoint");
+  if (state.at("labels").as_string() != source_.labels())
+    input_error(source_.path(), ": its classes or characters are not those of the checkpoint");
   after_ = RegionLoaderState::from_json(state.at("loader"), "loader state");
   source_.restore(after_);
   ahead_.reset();

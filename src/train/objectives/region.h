@@ -18,7 +18,7 @@ struct RegionTrainOptions : StepOptions {
 
 class RegionObjective : public Objective {
  public:
-  RegionObjective(RiceModel& model, RegionLoader& data, const RegionTrainOptions& options);
+  RegionObjective(RiceModel& model, RegionSource& data, const RegionTrainOptions& options);
 
   Parameters& parameters() const override { return model_.parameters(); }
   Loaded prepare(std::int64_t step) override;
@@ -52,7 +52,7 @@ class RegionObjective : public Objective {
   Table table(bool text, std::int64_t classes, const ClusterOptions& options, std::int64_t step) const;
 
   RiceModel& model_;
-  RegionLoader& source_;
+  RegionSource& source_;
   RegionTrainOptions options_;
   std::optional<Prepared> ahead_;  // the step to come
   RegionStep data_;                // the step under way

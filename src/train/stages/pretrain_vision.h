@@ -17,6 +17,7 @@ struct VisionPretraining : RunOptions {  // leaves out/tower (export_tower)
   InitOptions init;       // embedding_std is that of the class centres; the public code has 0.01
   std::uint64_t init_seed = 1;
   RegionTrainOptions train;
+  bool recompute = false;
   Dtype dtype = Dtype::f32;
 };
 
