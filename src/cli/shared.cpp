@@ -185,6 +185,7 @@ TrainOptions train_options(const Config& config) {
   train.tensor = static_cast<int>(config.integer("parallel.tensor"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
+  train.loss_rows = config.integer("train.loss_rows");
   return train;
 }
 

@@ -43,7 +43,7 @@ struct DecoderStep {
 struct DecoderLayer {
   DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& config);
   Var attention(const Var& u_TC, const DecoderStep& step) const;
-  MlpOutput forward(const Var& h_TC, const DecoderStep& step) const;
+  MlpOutput forward(Residual& stream_TC, const DecoderStep& step) const;  // y is in the stream
 
   const Parameters* set;
   std::string name;

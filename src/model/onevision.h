@@ -42,6 +42,7 @@ class Onevision {
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
+  Parameter& head() const { return *lm_head_; }
   const RiceVit& visual() const { return visual_.value(); }
 
   bool recompute_blocks = false;

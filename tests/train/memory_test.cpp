@@ -17,6 +17,7 @@ struct Case {
   std::int64_t budget = 0;
   bool recompute = false, offload = false;
   Dtype dtype = Dtype::f32;
+  std::int64_t loss_rows = 0;
 };
 
 GlobalStep step_of(std::int64_t micro_batches) {
@@ -31,6 +32,7 @@ TrainOptions options_of(const Case& c, Device& host) {
   o.optimizer.range = 1000;
   o.tree = c.tree;
   o.memory_budget = c.budget;
+  o.loss_rows = c.loss_rows;
   return o;
 }
 
@@ -104,6 +106,8 @@ TEST_CASE(
     for (const bool tree : {true, false})
       check_agree({.micro_batches = 3, .tree = tree, .threads = n, .dtype = Dtype::bf16});
   check_agree({.micro_batches = 5, .threads = 3, .recompute = true, .dtype = Dtype::bf16});
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    check_agree({.micro_batches = 3, .threads = 2, .dtype = dtype, .loss_rows = 384});
 }
 
 TEST_CASE("an optimiser on the host: to the byte as planned, on both sides, and the same bits") {

@@ -98,7 +98,7 @@ void LanguageLoss::backward(Tape& tape) const {
 }
 
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance) {
+                           double denominator, const LoadBalance& balance, std::int64_t loss_rows) {
   const Dtype dtype = model.parameters().dtype();
   Device& device = model.parameters().device();
   const auto rows = static_cast<std::int64_t>(targets.rows.size());
@@ -107,7 +107,7 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
   const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
   // Only rows that predict a labelled token pass through the language head.
   const Tensor index = index_tensor("labelled rows", targets.rows, {rows}, 0, batch.tokens(), device);
-  const Var logits = model.logits(take_rows(hidden, index));
+  const Var h = take_rows(hidden, index), logits = loss_rows ? Var{} : model.logits(h);
 
   std::vector<std::int64_t> target;
   std::vector<double> weight;
@@ -119,8 +119,10 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
   const Tensor weights = Tensor::of(weight, {rows}).to(accum_dtype(dtype), Segment::data).to(device);
   Communicator& tensor = model.parameters().tensor();
   const Tensor ids = index_tensor("targets", target, {rows}, 0, model.config().text.vocabulary, device);
-  const CrossEntropy ce = tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
-                                             : cross_entropy(logits, ids, weights, denominator);
+  const CrossEntropy ce =
+      loss_rows            ? linear_cross_entropy(h, on_tape_of(h, &model.head()), ids, weights, denominator, loss_rows)
+      : tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
+                           : cross_entropy(logits, ids, weights, denominator);
   LanguageLoss out{logits, ce.loss, ce.token_loss, {}};
   if (!balances(model.config().text)) return out;
   out.aux = aux_loss(routers, balance);
@@ -130,10 +132,23 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
 }
 
 LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
-    : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
+    : model_(model),
+      source_(data),
+      by_(options.normalise_by),
+      aux_global_(options.aux_global),
+      loss_rows_(options.loss_rows) {
   const bool lora = !model.parameters().adapters().empty();
   model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
   if (model.parameters().trained() == 0) input_error("train.modules: nothing is trained");
+  if (!loss_rows_) return;
+  if (loss_rows_ % linear_cross_entropy_rows)
+    input_error("train.loss_rows is ", loss_rows_, ", no multiple of ", linear_cross_entropy_rows,
+                ", at which the bits of a run do not depend on it");
+  if (model.parameters().tensor().ranks() > 1)
+    input_error("train.loss_rows is ", loss_rows_, " with parallel.tensor, whose ranks share the vocabulary; give one");
+  for (const auto& a : model.parameters().adapters())
+    if (a.w == &model.head())
+      input_error("train.loss_rows is ", loss_rows_, " and lora.targets has the head; give one");
 }
 
 Loaded LanguageObjective::prepare(std::int64_t) {
@@ -173,8 +188,8 @@ std::int64_t LanguageObjective::first_scalar(std::size_t leaf) const {
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return;  // every record of it is faulty
-  const LanguageLoss l =
-      language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i], targets_.denominator, balance_);
+  const LanguageLoss l = language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i],
+                                       targets_.denominator, balance_, loss_rows_);
   const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), rows = l.token_loss.numel();
   kernels::copy({.y = scalars.slice(0, at, at + 1), .x = l.loss.value});
   kernels::copy({.y = scalars.slice(0, at + 1, at + 1 + rows), .x = l.token_loss});
