@@ -25,4 +25,9 @@ void cross_entropy_backward(const CrossEntropyBackward& a) {
   OV_RUN(a.logits, cross_entropy_backward, a);
 }
 
+void weighted_mean(const WeightedMean& a) {
+  check("weighted_mean", {{"values", a.values, "M:acc"}, {"weights", a.weights, "M"}, {"mean", a.mean, "1"}});
+  OV_RUN(a.values, weighted_mean, a);
+}
+
 }  // namespace ov::kernels

@@ -12,6 +12,8 @@
 //
 // logits z dz [N,V]; targets [N] i64; lse [N,2] holds m and s; lse, weights and token_loss [N], loss and dloss [1] are
 // f32 (f64 when z is f64). dz is overwritten.
+//
+// weighted_mean is the loss alone, Σ_n w_n v_n / D, for a caller that gets ce_n piece by piece; the same bits.
 #pragma once
 #include "tensor/tensor.h"
 
@@ -27,8 +29,14 @@ struct CrossEntropyBackward {
   Tensor dloss, logits, targets, weights, lse;
   double denominator;
 };
+struct WeightedMean {
+  Tensor mean;  // [1]
+  Tensor values, weights;
+  double denominator;
+};
 
 void cross_entropy_forward(const CrossEntropyForward&);
 void cross_entropy_backward(const CrossEntropyBackward&);
+void weighted_mean(const WeightedMean&);
 
 }  // namespace ov::kernels

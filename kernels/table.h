@@ -1,6 +1,7 @@
 // A device's kernels: one function pointer per kernel of the contract headers. The list below is the only one.
 #pragma once
 #include "kernels/adamw.h"
+#include "kernels/add_rmsnorm.h"
 #include "kernels/attention.h"
 #include "kernels/cluster_loss.h"
 #include "kernels/copy.h"
@@ -13,6 +14,7 @@
 #include "kernels/l2_normalize.h"
 #include "kernels/layernorm.h"
 #include "kernels/margin_logits.h"
+#include "kernels/norm_rope.h"
 #include "kernels/region_attention.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
@@ -29,12 +31,16 @@
   K(layernorm_backward, LayernormBackward)                   \
   K(rmsnorm_forward, RmsnormForward)                         \
   K(rmsnorm_backward, RmsnormBackward)                       \
+  K(add_rmsnorm_forward, AddRmsnormForward)                  \
+  K(add_rmsnorm_backward, AddRmsnormBackward)                \
   K(gelu_forward, GeluForward)                               \
   K(gelu_backward, GeluBackward)                             \
   K(swiglu_forward, SwigluForward)                           \
   K(swiglu_backward, SwigluBackward)                         \
   K(rope_forward, RopeForward)                               \
   K(rope_backward, RopeBackward)                             \
+  K(norm_rope_forward, NormRopeForward)                      \
+  K(norm_rope_backward, NormRopeBackward)                    \
   K(rope_table_1d, RopeTable1d)                              \
   K(rope_table_2d_forward, RopeTable2dForward)               \
   K(rope_table_2d_backward, RopeTable2dBackward)             \
@@ -52,6 +58,7 @@
   K(cross_entropy_forward, CrossEntropyForward)              \
   K(cross_entropy_backward, CrossEntropyBackward)            \
   K(dropout, Dropout)                                        \
+  K(weighted_mean, WeightedMean)                             \
   K(region_attention_forward, RegionAttentionForward)        \
   K(region_attention_backward, RegionAttentionBackward)      \
   K(l2_normalize_forward, L2NormalizeForward)                \

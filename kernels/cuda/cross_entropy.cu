@@ -82,4 +82,9 @@ void cross_entropy_backward(const CrossEntropyBackward& a, gpu::Stream stream) {
   });
 }
 
+void weighted_mean(const WeightedMean& a, gpu::Stream stream) {
+  weighted_mean(a.mean, a.weights.device_data<float>(), a.values.device_data<float>(), a.values.numel(), a.denominator,
+                stream);
+}
+
 }  // namespace ov::kernels::OV_CUDA

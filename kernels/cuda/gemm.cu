@@ -1,6 +1,7 @@
 // C (+)= op(A) op(B) (+ bias): which product runs (kernels/gemm.h).
 //
-//   y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: bits that do not depend on the number of rows
+//   y = x wᵀ for generation     kernels/cuda/gemm_chunk.cu: bits that do not depend on the number of rows
+//   y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: nor do these
 //   else                        cuBLASLt (kernels/gpu/cublaslt.h)
 //
 // What the library does not do is here, each one pass over small arrays: a product whose sum has no terms, and a bias
@@ -11,6 +12,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/gpu/cublaslt.h"
+#include "kernels/row_products.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
@@ -52,7 +54,10 @@ void gemm(const Gemm& g, gpu::Stream stream) {
       launch(without_terms<T, C>, dim3(ceil_div(M * N, threads)), dim3(threads), 0, stream, rows_of<C>(g.c),
              g.bias ? g.bias.device_data<T>() : nullptr, M, N, g.accumulate);
     });
-  if (g.trans_b && !g.trans_a && !g.accumulate && M <= few_rows) return gemm_of_rows(g, stream);
+  if (g.trans_b && !g.trans_a && !g.accumulate) {
+    if (RowProducts::wanted()) return gemm_of_chunk(g, stream);
+    if (M <= few_rows) return gemm_of_rows(g, stream);
+  }
 
   Gemm with = g;
   const bool aligned = g.bias && reinterpret_cast<std::uintptr_t>(g.bias.device_bytes()) % 16 == 0;

@@ -104,6 +104,7 @@ DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOpt
     keys += (keys.empty() ? "" : " ") + std::string(name);
   };
   help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
+  help("--train.loss_rows=1536", !options.train.loss_rows, [](PlanOptions& o) { o.train.loss_rows = 1536; });
   help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
   help("--optimizer.moments=bf16_stochastic", options.train.optimizer.moments == Moments::full,
        [](PlanOptions& o) { o.train.optimizer.moments = Moments::bf16_stochastic; });

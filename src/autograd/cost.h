@@ -27,7 +27,7 @@ struct Values {
 struct Cost {
   std::int64_t forward_bytes = 0, backward_bytes = 0;  // of arrays read or written, each once
   Values forward_values, backward_values;
-  std::array<Product, 3> products{};
+  std::array<Product, 4> products{};
 
   std::int64_t multiply_adds(Pass pass) const {
     std::int64_t n = 0;

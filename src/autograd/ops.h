@@ -23,6 +23,11 @@ Var add(const Var& a, const Var& b);
 Var scale(const Var& x, double factor);  // x [N,C]
 // x [N,C], a `share` of it zero and the rest divided by 1 - share: element n C + c as number first + n C + c decides.
 Var dropout(const Var& x, double share, const Philox& random, std::uint64_t first = 0);
+// h = a + b and y = rms_norm(h, w, eps): the two ops in one pass over memory, with their bits.
+struct AddRmsNorm {
+  Var h, y;
+};
+AddRmsNorm add_rms_norm(const Var& a, const Var& b, const Var& w, double eps);
 inline Var operator+(const Var& a, const Var& b) { return add(a, b); }
 
 // x [T,H,D] rotated by the tables [T,D/2].
@@ -30,6 +35,8 @@ struct RopeTable {
   Var cos, sin;
 };
 Var rope(const Var& x, const RopeTable& table);
+// rope(rms_norm(x, w, eps), table), likewise; the table has no gradient.
+Var norm_rope(const Var& x, const Var& w, double eps, const RopeTable& table);
 // positions [T] i64. No gradient. The table has the accumulation dtype of `dtype`.
 RopeTable rope_table_1d(const Tensor& positions, const Tensor& inv_freq, Dtype dtype);
 // positions [T,2] i64 (row, column), row -1 for a class token, whose angles are class_angles [D/2].
@@ -59,6 +66,12 @@ struct CrossEntropy {
 };
 // logits [N,V], targets [N] i64, weights [N] of the accumulation dtype; Σ w ce / denominator
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, const Tensor& weights, double denominator);
+// cross_entropy(linear(x, w), ...), of which at most `chunk` rows of logits are in memory at a time; backward makes
+// them once more. On the CPU the bits are the same where `chunk` is a multiple of linear_cross_entropy_rows, the block
+// of a product's sum (kernels/cpu/gemm.h).
+constexpr std::int64_t linear_cross_entropy_rows = 384;
+CrossEntropy linear_cross_entropy(const Var& x, const Var& w, const Tensor& targets, const Tensor& weights,
+                                  double denominator, std::int64_t chunk);
 
 // Between ranks that hold one model together (parallel/tensor.h). Rank r has rows [N r/R, N (r+1)/R) of N.
 Tensor rows_of_rank(const Tensor& whole, const Communicator& ranks, int rank);

@@ -12,6 +12,7 @@ namespace ov {
 
 enum class Op : int {
   add,
+  add_rms_norm,
   attention,
   cluster_loss,
   combine_experts,
@@ -27,8 +28,10 @@ enum class Op : int {
   l2_normalize,
   layer_norm,
   linear,
+  linear_cross_entropy,
   load_balance_loss,
   margin_logits,
+  norm_rope,
   recompute,
   reduce_rows,
   region_attention,

@@ -131,6 +131,9 @@ std::vector<Key> rows() {
        Resume::free},
       {"train.recompute", "", false, any, "train pretrain plan",
        "keep no activations within blocks; run them again in backward", Resume::free},
+      {"train.loss_rows", "", whole(0), at_least(0), "train pretrain plan",
+       "labelled rows that pass through the head at a time, a multiple of 384: logits never exist whole, for one more "
+       "product in backward; 0: all at once"},
       {"train.offload_optimizer", "", false, any, "train pretrain plan rl",
        "moments and masters lie in the host's memory and are brought to the device range by range; same bits",
        Resume::free},

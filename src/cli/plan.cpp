@@ -27,6 +27,7 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
                       .recompute = config.flag("train.recompute"),
                       .train = {}};
   sum_options(config, options.train);
+  options.train.loss_rows = config.integer("train.loss_rows");
   if (config.text("pretrain.what") == "text") {  // no pictures, and the keys of pre-training alone
     options.train.modules = {"language_model"};
     return options;

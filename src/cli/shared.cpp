@@ -198,6 +198,7 @@ TrainOptions train_options(const Config& config) {
   train.chunks = static_cast<int>(config.integer("parallel.chunks"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
+  train.loss_rows = config.integer("train.loss_rows");
   return train;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "generate/answer.h"
+#include "kernels/row_products.h"
 
 namespace ov {
 namespace {
@@ -58,6 +59,7 @@ int64_t Engine::readable(Answer& a, int64_t budget) {
 }
 
 std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts, std::span<Answer* const> answers) {
+  const kernels::RowProducts alone;  // whatever else is in this pass
   Device& device = model_.parameters().device();
   OnevisionInputs inputs;
   std::vector<int64_t> positions, wanted;

@@ -57,22 +57,28 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
                              {{heads, head_dim}, {kv_heads, head_dim}, {kv_heads, head_dim}});
   const auto part = [&](std::size_t i) { return adapted(qkv_THD[i], u_TC, qkv_w, i); };
   Var q = named(at + ".q_proj", part(0)), k = named(at + ".k_proj", part(1)), v = named(at + ".v_proj", part(2));
-  if (q_norm)
+  if (q_norm && !fuses(q))
     q = named(at + ".q_norm", (*q_norm)(q)), k = named(at + ".k_norm", (*k_norm)(k));  // per head, before the rotation
-  q = rope(q, step.rope), k = rope(k, step.rope);
+  const auto turned = [&](const Var& x, const std::optional<RmsNorm>& norm) {
+    if (!norm || !fuses(x)) return rope(x, step.rope);
+    return norm_rope(x, on_tape_of(x, norm->w), norm->eps, step.rope);
+  };
+  q = turned(q, q_norm), k = turned(k, k_norm);
   if (step.cache)
     k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
   const Var o_THD = ov::attention(q, k, v, {step.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
 
-MlpOutput DecoderLayer::forward(const Var& h_TC, const DecoderStep& step) const {
+MlpOutput DecoderLayer::forward(Residual& stream_TC, const DecoderStep& step) const {
   const std::int64_t T = step.rope.cos.dim(0);
   const auto whole = [&](const char* norm, const Var& x) { return all_rows(*set, named(name + norm, x), T); };
-  const Var h = h_TC + own_rows_of_sum(*set, attention(whole(".input_layernorm", input_layernorm(h_TC)), step));
-  MlpOutput out = (*mlp)(whole(".post_attention_layernorm", post_attention_layernorm(h)),
+  const AddRmsNorm in = stream_TC.normed(input_layernorm);
+  const Residual attended{in.h, own_rows_of_sum(*set, attention(whole(".input_layernorm", in.y), step))};
+  const AddRmsNorm mid = attended.normed(post_attention_layernorm);
+  MlpOutput out = (*mlp)(whole(".post_attention_layernorm", mid.y),
                          step.forced.empty() ? Tensor() : step.forced[static_cast<std::size_t>(index)]);
-  out.y = named(name, h + own_rows_of_sum(*set, out.y));
+  stream_TC = {mid.h, own_rows_of_sum(*set, out.y), name};
   return out;
 }
 
@@ -93,34 +99,45 @@ DecoderStep Decoder::step(const Tensor& positions, std::shared_ptr<const kernels
   return {std::move(segments), rope_table_1d(positions, *inv_freq, dtype)};
 }
 
-Var Decoder::run(const Var& x, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const {
+Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool recompute_blocks,
+                      Routers* routers) const {
   const bool adapted = set->adapts(Module::language_model) || set->adapts(Module::experts);
-  Var h = x;
+  Residual stream{x};
+  const auto tell = [&](const Var& probabilities, const Tensor& offsets) {
+    if (routers && offsets) routers->probabilities.push_back(probabilities), routers->offsets.push_back(offsets);
+  };
   for (std::int64_t i = which.begin; i < which.end; ++i) {
     const DecoderLayer& layer = layers[static_cast<std::size_t>(i)];
+    if (!recompute_blocks || step.cache) {
+      const MlpOutput out = layer.forward(stream, step);
+      tell(out.probabilities, out.offsets);
+      continue;
+    }
+    // What is kept between two blocks is one tensor, so that a block ends with its sum.
     const auto run = [&layer, step](std::span<const Var> in) {
-      const MlpOutput out = layer.forward(in[0], step);
-      return out.offsets ? std::vector<Var>{out.y, out.probabilities, {out.offsets}} : std::vector<Var>{out.y};
+      Residual inner{in[0]};
+      const MlpOutput out = layer.forward(inner, step);
+      const Var h = inner.sum();
+      return out.offsets ? std::vector<Var>{h, out.probabilities, {out.offsets}} : std::vector<Var>{h};
     };
-    const bool again = recompute_blocks && !step.cache;
-    const std::vector<Var> out = again ? recompute(run, {h}, layer.qkv_w->trainable || adapted) : run({&h, 1});
-    h = out[0];
-    if (routers && out.size() > 1) routers->probabilities.push_back(out[1]), routers->offsets.push_back(out[2].value);
+    const std::vector<Var> out = recompute(run, {stream.h}, layer.qkv_w->trainable || adapted);
+    stream = {out[0]};
+    if (out.size() > 1) tell(out[1], out[2].value);
   }
-  return h;
+  return stream;
 }
 
-Var Decoder::finish(const Var& h, std::int64_t tokens) const {
-  return all_rows(*set, named("model.language_model.norm", norm(h)), tokens);
+Var Decoder::finish(const Residual& stream, std::int64_t tokens) const {
+  return all_rows(*set, named("model.language_model.norm", stream.normed(norm).y), tokens);
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
                      KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
   DecoderStep all = step(positions, std::move(segments), x.value.dtype());
   all.cache = cache, all.forced = forced;
-  const Var h = run(x, {0, config.layers}, all, recompute_blocks, routers);
+  const Residual stream = run(x, {0, config.layers}, all, recompute_blocks, routers);
   if (cache) cache->advance(x.dim(0));
-  return finish(h, positions.numel());
+  return finish(stream, positions.numel());
 }
 
 }  // namespace ov

@@ -44,7 +44,7 @@ struct DecoderStep {
 struct DecoderLayer {
   DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& config);
   Var attention(const Var& u_TC, const DecoderStep& step) const;
-  MlpOutput forward(const Var& h_TC, const DecoderStep& step) const;
+  MlpOutput forward(Residual& stream_TC, const DecoderStep& step) const;  // y is in the stream
 
   const Parameters* set;
   std::string name;
@@ -66,8 +66,8 @@ struct Decoder {
               bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
   // The parts of it, as a pipeline runs them.
   DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype) const;
-  Var run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
-  Var finish(const Var& h, std::int64_t tokens) const;
+  Residual run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
+  Var finish(const Residual& stream, std::int64_t tokens) const;
 
   const Parameters* set;
   TextConfig config;

@@ -48,6 +48,7 @@ class Onevision {
   const Parameters& parameters() const { return parameters_; }
   const Decoder& decoder() const { return *language_model_; }
   const Chunks& chunks() const { return chunks_; }
+  Parameter& head() const { return *lm_head_; }
   const RiceVit& visual() const { return visual_.value(); }
 
   bool recompute_blocks = false;

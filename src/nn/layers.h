@@ -40,4 +40,26 @@ struct RmsNorm {
   Var operator()(const Var& x) const { return rms_norm(x, on_tape_of(x, w), eps); }
 };
 
+inline bool traced(const Var& x) { return x.tape && x.tape->tracer(); }
+// Two ops in one pass over memory pay where the bytes decide, on a GPU; the bits are the same. On the CPU each op alone
+// is as fast, and `plan` counts what the CPU keeps.
+inline bool fuses(const Var& x) { return !traced(x) && x.value.device().has_data() && !x.value.device().on_host(); }
+
+// The residual stream: h and what the layer before adds to it, if any.
+struct Residual {
+  Var h, addend = {};
+  std::string name = {};  // of the sum
+  Var sum() const {
+    if (!addend) return h;
+    const Var sum = h + addend;
+    return name.empty() ? sum : named(name, sum);
+  }
+  // h + addend and its norm, in one pass over memory. A trace gets them one by one.
+  AddRmsNorm normed(const RmsNorm& norm) const {
+    if (addend && fuses(h)) return add_rms_norm(h, addend, on_tape_of(h, norm.w), norm.eps);
+    const Var all = sum();
+    return {all, norm(all)};
+  }
+};
+
 }  // namespace ov

@@ -165,6 +165,32 @@ TEST_CASE("plan: recomputation trades activations for a second pass of the block
   }
 }
 
+TEST_CASE("plan: a loss over parts of the rows takes the memory of one part's logits, for one more product") {
+  ModelConfig config = described("configs/model/tiny.json");
+  config.text.vocabulary = 20000;
+  PlanOptions options;
+  options.text_tokens = 8192 - 400;
+  const Plan whole = plan_model(config, options);
+  const auto planned = [&](std::int64_t rows) {
+    options.train.loss_rows = rows;
+    return plan_model(config, options);
+  };
+  const auto workspace = [](const Plan& p) { return p.memory.peak[static_cast<std::size_t>(Segment::workspace)]; };
+  const Plan least = planned(384);
+  std::int64_t last = whole.memory.total_peak;
+  for (const std::int64_t rows : {3072, 1536, 384}) {
+    const Plan parts = planned(rows);
+    CHECK(parts.memory.total_peak < last);
+    last = parts.memory.total_peak;
+    CHECK(workspace(parts) - workspace(least) == 2 * 4 * (rows - 384) * 20000);  // logits and their gradient
+    CHECK(parts.forward_flops == whole.forward_flops);
+    CHECK(parts.backward_flops == whole.backward_flops);
+  }
+  options.train.loss_rows = 100;
+  CHECK_THROWS_WITH_AS(plan_model(config, options), doctest::Contains("train.loss_rows is 100, no multiple of 384"),
+                       Error);
+}
+
 TEST_CASE("plan: training the merger alone needs no gradients of weights elsewhere and no backward through the tower") {
   const ModelConfig config = described("configs/model/4b.json");
   PlanOptions options;

@@ -3,122 +3,18 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
-#include <memory>
-
-#include "base/rng.h"
 #include "generate/generate.h"
-#include "nn/init.h"
 #include "tests/check.h"
+#include "tests/generate/questions.h"
 
 using namespace ov;
 using namespace ov::test;
-
-namespace {
-
-std::unique_ptr<Onevision> small_model(bool mixture, Dtype dtype = Dtype::f32) {
-  ModelConfig c;
-  c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
-  c.text = {.vocabulary = 96,
-            .hidden = 32,
-            .intermediate = 48,
-            .layers = 2,
-            .heads = 4,
-            .kv_heads = 2,
-            .head_dim = 8,
-            .max_positions = 2048,
-            .rope_theta = 1e4};
-  c.text.tied = true;
-  if (mixture) c.text.experts = 4, c.text.experts_per_token = 2, c.text.expert_intermediate = 24;
-  c.image_token = 90;
-  auto m = std::make_unique<Onevision>(c);
-  m->parameters().allocate(dtype, cpu());
-  initialize(m->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
-  return m;
-}
-
-// What came of a request. Bits, so log-probabilities are compared as such.
-struct Answer {
-  std::vector<std::int64_t> ids;
-  std::vector<double> logprobs;
-  Finish finish;
-  int ended = 0;
-  bool operator==(const Answer& o) const {
-    return ids == o.ids && logprobs.size() == o.logprobs.size() && finish.why == o.finish.why &&
-           std::memcmp(logprobs.data(), o.logprobs.data(), logprobs.size() * sizeof(double)) == 0;
-  }
-};
-
-// Questions on five pictures with a long system text in common: prompts of 3 to 400 tokens, half of them sampled.
-class Questions {
- public:
-  explicit Questions(const Onevision& model, int n) {
-    const Philox random(11, "questions");
-    std::uint64_t at = 0;
-    for (int i = 0; i < 5; ++i) {
-      const Grid grid{1, 4 + 2 * (i % 3), 4 + 2 * (i / 2)};
-      const Tensor pixels({grid.patches(), model.config().vision.patch_values()}, Dtype::f32, cpu());
-      for (std::int64_t k = 0; k < pixels.numel(); ++k) pixels.data<float>()[k] = random.normal(at++);
-      pictures_.push_back({.pixel_values = pixels, .grid = grid});
-    }
-    const auto word = [&] { return static_cast<std::int64_t>(random.below(at++, 90)); };
-    std::vector<std::int64_t> system;
-    for (int i = 0; i < 150; ++i) system.push_back(word());
-    for (int i = 0; i < n; ++i) {
-      Request r{.prompt = i % 5 == 4 ? std::vector<std::int64_t>{word()} : system, .max_new_tokens = 1 + i % 13};
-      for (int p = 0; p < i % 3; ++p) {
-        r.pictures.push_back(pictures_[static_cast<std::size_t>(i / 3 + p) % 5]);
-        r.prompt.insert(r.prompt.end(), static_cast<std::size_t>(r.pictures.back().grid.patches() / 4), 90);
-        r.prompt.push_back(word());
-      }
-      const std::uint64_t more = random.below(at++, 160);
-      for (std::uint64_t k = 0; k < more; ++k) r.prompt.push_back(word());
-      r.sampling.top_logprobs = 2;
-      if (i % 2)
-        r.sampling = {.temperature = 1.3,
-                      .top_k = 40,
-                      .top_p = 0.95,
-                      .repetition_penalty = 1.1,
-                      .seed = 5 + i % 4u,
-                      .top_logprobs = 2};
-      r.stop = {7};
-      all_.push_back(std::move(r));
-    }
-  }
-  const std::vector<Request>& all() const { return all_; }
-
- private:
-  std::vector<Picture> pictures_;
-  std::vector<Request> all_;
-};
-
-std::uint64_t ask(Engine& engine, Request r, Answer& answer) {
-  r.token = [&answer](const Token& t) {
-    answer.ids.push_back(t.id), answer.logprobs.push_back(t.logprob);
-    for (const auto& [id, logprob] : t.top) answer.logprobs.push_back(logprob);
-    return true;
-  };
-  r.done = [&answer](const Finish& f) { answer.finish = f, ++answer.ended; };
-  return engine.submit(std::move(r));
-}
-
-std::vector<Answer> one_by_one(const Onevision& model, const std::vector<Request>& requests) {
-  std::vector<Answer> answers(requests.size());
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    Engine engine(model, {.max_running = 1, .share = false});
-    ask(engine, requests[i], answers[i]);
-    engine.run();
-  }
-  return answers;
-}
-
-}  // namespace
 
 TEST_CASE(
     "engine: an answer's bits are those of the request alone: batch, arrival, cancelled neighbours, chunk, "
     "sharing, threads") {
   for (const bool mixture : {false, true}) {
-    const auto model = small_model(mixture);
+    const auto model = engine_model(mixture);
     const Questions questions(*model, mixture ? 12 : 36);
     const std::vector<Answer> alone = one_by_one(*model, questions.all());
     const std::size_t n = alone.size();
@@ -172,7 +68,7 @@ TEST_CASE(
 }
 
 TEST_CASE("engine: bf16 answers too") {
-  const auto model = small_model(false, Dtype::bf16);
+  const auto model = engine_model(false, Dtype::bf16);
   const Questions questions(*model, 10);
   const std::vector<Answer> alone = one_by_one(*model, questions.all());
   Engine engine(*model, {.chunk = 48});
@@ -184,7 +80,7 @@ TEST_CASE("engine: bf16 answers too") {
 
 TEST_CASE(
     "engine: a prefix is computed once, also by requests that arrive together; its pages are evicted for others") {
-  const auto model = small_model(false);
+  const auto model = engine_model(false);
   std::vector<std::int64_t> prompt(200);
   for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<std::int64_t>(i * 7 % 90);
   const std::int64_t page = PagePool::page_bytes(model->config().text, Dtype::f32);
@@ -216,7 +112,7 @@ TEST_CASE(
 }
 
 TEST_CASE("engine: whoever waits for a page goes on when the one that computes it is cancelled") {
-  const auto model = small_model(false);
+  const auto model = engine_model(false);
   const std::vector<std::int64_t> prompt(300, 4);
   Engine engine(*model, {.chunk = 40});
   Answer first, second, alone;
@@ -234,7 +130,7 @@ TEST_CASE("engine: whoever waits for a page goes on when the one that computes i
 }
 
 TEST_CASE("engine: equal placeholders with other pictures share nothing beyond what is equal") {
-  const auto model = small_model(false);
+  const auto model = engine_model(false);
   const Questions questions(*model, 12);
   Request r = questions.all()[1];
   r.prompt.insert(r.prompt.end(), 200, 3);
@@ -258,7 +154,7 @@ TEST_CASE("engine: equal placeholders with other pictures share nothing beyond w
 }
 
 TEST_CASE("engine: what can never be answered is refused with numbers, and waiting is bounded") {
-  const auto model = small_model(false);
+  const auto model = engine_model(false);
   const std::int64_t page = PagePool::page_bytes(model->config().text, Dtype::f32);
   Engine engine(*model, {.max_running = 1, .max_waiting = 2, .cache_bytes = 3 * page, .fitted = false});
   Answer a[4];
@@ -283,7 +179,7 @@ TEST_CASE("engine: what can never be answered is refused with numbers, and waiti
 
 TEST_CASE(
     "engine: log-probabilities of a prompt are those of its tokens as answers; a callback that throws ends its own") {
-  const auto model = small_model(false);
+  const auto model = engine_model(false);
   Answer written, read, thrown_at, beside;
   Engine engine(*model, {.chunk = 16});
   ask(engine, {.prompt = {1, 2, 3}, .sampling = {.top_logprobs = 0}, .max_new_tokens = 40}, written);

@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/gemm_rows.h"
 #include "kernels/gpu/cublaslt.h"
+#include "kernels/row_products.h"
 #include "kernels/sim/cublaslt_stand_in.h"
 #include "tests/kernels/cuda_twins.h"
 #include "tests/kernels/sim_schedules.h"
@@ -130,6 +131,60 @@ TEST_CASE(
       }
   CHECK(same_bits(rows_on(sim_device(), Dtype::bf16, 65, 0, Dtype::bf16),
                   rows_on(cpu(), Dtype::bf16, 65, 0, Dtype::bf16)));
+}
+
+TEST_CASE(
+    "gemm: for generation a row's bits do not depend on the rows beside it, in either type and whatever the shape") {
+  const std::int64_t most = 70;
+  const Mode mode({.order_depends_on_rows = true});
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const std::int64_t gap : {0, 8, 3})  // 3: no packets, no tensor cores
+      for (const auto& [F, C] : std::vector<std::array<std::int64_t, 2>>{{1, 8}, {64, 72}, {65, 8 * 40}, {13, 777}}) {
+        CAPTURE(name_of(dtype));
+        CAPTURE(gap);
+        CAPTURE(C);
+        const Tensor x = matrix(sim_device(), dtype, most, C, 1, gap), w = matrix(sim_device(), dtype, F, C, 2, gap);
+        const Tensor bias = Tensor::of(drawn(F, 4), {F}).to(dtype).to(sim_device());
+        const auto rows = [&](std::int64_t first, std::int64_t n, Dtype stored) {
+          const RowProducts alone;
+          const Tensor y({n, F}, stored, sim_device());
+          y.fill(NAN);
+          gemm({.c = y, .a = x.slice(0, first, first + n), .b = w, .trans_b = true, .bias = bias});
+          return y;
+        };
+        const Tensor together = rows(0, most, Dtype::f32);
+        for (const sim::Order order : {sim::Order::reverse, sim::Order::random}) {
+          const sim::ScheduleScope scope({order, 1});
+          for (const std::int64_t n : {1, 16, 17, 33})
+            for (const std::int64_t first : {std::int64_t{0}, most - n})
+              CHECK(same_bits(rows(first, n, Dtype::f32), together.slice(0, first, first + n)));
+        }
+        if (dtype == Dtype::bf16) CHECK(same_bits(rows(0, most, dtype), together.to(dtype)));
+        // The right numbers: C roundings, each of at most 2^-24 of the sum of magnitudes, and that of the bias.
+        const auto f64 = [](const Tensor& t) { return t.to(cpu()).to(Dtype::f64).to_vector<double>(); };
+        const auto got = f64(together), of_x = f64(x.contiguous_copy()), of_w = f64(w.contiguous_copy()), b = f64(bias);
+        double worst = 0;
+        for (std::int64_t n = 0; n < most; ++n)
+          for (std::int64_t f = 0; f < F; ++f) {
+            double sum = b[std::size_t(f)], size = std::abs(sum);
+            for (std::int64_t c = 0; c < C; ++c) {
+              const double term = of_x[std::size_t(n * C + c)] * of_w[std::size_t(f * C + c)];
+              sum += term, size += std::abs(term);
+            }
+            worst = std::max(worst, std::abs(got[std::size_t(n * F + f)] - sum) / (double(C + 1) * 0x1p-24 * size));
+          }
+        CHECK(worst <= 1);
+      }
+  // Elsewhere the library chooses by the number of rows, and it shows.
+  const auto rows = [](std::int64_t n) {
+    const Tensor y({n, 13}, Dtype::bf16, sim_device()), wide({n, 13}, Dtype::f32, sim_device());
+    gemm({.c = wide,
+          .a = matrix(sim_device(), Dtype::bf16, 40, 777, 1, 0).slice(0, 0, n),
+          .b = matrix(sim_device(), Dtype::bf16, 13, 777, 2, 0),
+          .trans_b = true});
+    return wide;
+  };
+  CHECK_FALSE(same_bits(rows(18).slice(0, 0, 17), rows(17)));
 }
 
 TEST_CASE("gemm: an algorithm is chosen once a shape, and every descriptor is given back (G-36)") {

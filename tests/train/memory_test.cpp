@@ -18,6 +18,7 @@ struct Case {
   bool recompute = false, offload = false;
   Dtype dtype = Dtype::f32;
   Moments moments = Moments::full;
+  std::int64_t loss_rows = 0;
 };
 
 GlobalStep step_of(std::int64_t micro_batches) {
@@ -33,6 +34,7 @@ TrainOptions options_of(const Case& c, Device& host) {
   o.optimizer.moments = c.moments;
   o.tree = c.tree;
   o.memory_budget = c.budget;
+  o.loss_rows = c.loss_rows;
   return o;
 }
 
@@ -106,6 +108,8 @@ TEST_CASE(
     for (const bool tree : {true, false})
       check_agree({.micro_batches = 3, .tree = tree, .threads = n, .dtype = Dtype::bf16});
   check_agree({.micro_batches = 5, .threads = 3, .recompute = true, .dtype = Dtype::bf16});
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    check_agree({.micro_batches = 3, .threads = 2, .dtype = dtype, .loss_rows = 384});
   const auto optimizer = static_cast<std::size_t>(Segment::optimizer);
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const bool offload : {false, true}) {

@@ -111,13 +111,14 @@ void LanguageLoss::backward(Tape& tape) const {
   tape.backward(std::array{loss, aux}, std::array{one, coef});
 }
 
-HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator) {
+HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator,
+                   std::int64_t loss_rows) {
   const Dtype dtype = model.parameters().dtype();
   Device& device = model.parameters().device();
   const auto rows = static_cast<std::int64_t>(targets.rows.size());
   // Only rows that predict a labelled token pass through the language head.
   const Tensor index = index_tensor("labelled rows", targets.rows, {rows}, 0, hidden.dim(0), device);
-  const Var logits = model.logits(take_rows(hidden, index));
+  const Var h = take_rows(hidden, index), logits = loss_rows ? Var{} : model.logits(h);
 
   std::vector<std::int64_t> target;
   std::vector<double> weight;
@@ -129,17 +130,19 @@ HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets&
   const Tensor weights = Tensor::of(weight, {rows}).to(accum_dtype(dtype), Segment::data).to(device);
   Communicator& tensor = model.parameters().tensor();
   const Tensor ids = index_tensor("targets", target, {rows}, 0, model.config().text.vocabulary, device);
-  const CrossEntropy ce = tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
-                                             : cross_entropy(logits, ids, weights, denominator);
+  const CrossEntropy ce =
+      loss_rows            ? linear_cross_entropy(h, on_tape_of(h, &model.head()), ids, weights, denominator, loss_rows)
+      : tensor.ranks() > 1 ? vocabulary_cross_entropy(logits, ids, weights, denominator, tensor)
+                           : cross_entropy(logits, ids, weights, denominator);
   return {logits, ce.loss, ce.token_loss};
 }
 
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance) {
+                           double denominator, const LoadBalance& balance, std::int64_t loss_rows) {
   const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device());
   Routers routers;
   const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
-  const HeadLoss head = head_loss(model, hidden, targets, denominator);
+  const HeadLoss head = head_loss(model, hidden, targets, denominator, loss_rows);
   LanguageLoss out{head.logits, head.loss, head.token_loss, {}};
   if (!balances(model.config().text)) return out;
   out.aux = aux_loss(routers, balance);
@@ -149,13 +152,26 @@ LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch&
 }
 
 LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
-    : model_(model), source_(data), by_(options.normalise_by), aux_global_(options.aux_global) {
+    : model_(model),
+      source_(data),
+      by_(options.normalise_by),
+      aux_global_(options.aux_global),
+      loss_rows_(options.loss_rows) {
   const bool lora = !model.parameters().adapters().empty();
   model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
   if (model.parameters().whole_count().trained == 0) input_error("train.modules: nothing is trained");
   if (aux_global_ && balances(model.config().text) && model.parameters().pipe().ranks() > 1)
     input_error("train.aux_scope global with parallel.pipeline ", model.parameters().pipe().ranks(),
                 ": not built; micro_batch is");
+  if (!loss_rows_) return;
+  if (loss_rows_ % linear_cross_entropy_rows)
+    input_error("train.loss_rows is ", loss_rows_, ", no multiple of ", linear_cross_entropy_rows,
+                ", at which the bits of a run do not depend on it");
+  if (model.parameters().tensor().ranks() > 1)
+    input_error("train.loss_rows is ", loss_rows_, " with parallel.tensor, whose ranks share the vocabulary; give one");
+  for (const auto& a : model.parameters().adapters())
+    if (a.w == &model.head())
+      input_error("train.loss_rows is ", loss_rows_, " and lora.targets has the head; give one");
 }
 
 Loaded LanguageObjective::prepare(std::int64_t) {
@@ -209,7 +225,8 @@ std::unique_ptr<LeafChunk> LanguageObjective::begin(std::int64_t leaf, int chunk
   return std::make_unique<LanguageChunk>(
       model_, chunk,
       LanguageChunk::Leaf{&data_.micro_batches[i], &targets_.micro_batches[i], targets_.denominator, balance_,
-                          scalars.slice(0, at, at + 1), scalars.slice(0, at + 1, aux), scalars.slice(0, aux, end)},
+                          loss_rows_, scalars.slice(0, at, at + 1), scalars.slice(0, at + 1, aux),
+                          scalars.slice(0, aux, end)},
       gradients, tracer);
 }
 
@@ -225,8 +242,8 @@ void LanguageObjective::add_lent(std::int64_t leaf, const std::vector<Tensor>& f
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return;  // every record of it is faulty
-  const LanguageLoss l =
-      language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i], targets_.denominator, balance_);
+  const LanguageLoss l = language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i],
+                                       targets_.denominator, balance_, loss_rows_);
   const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), rows = l.token_loss.numel();
   kernels::copy({.y = scalars.slice(0, at, at + 1), .x = l.loss.value});
   kernels::copy({.y = scalars.slice(0, at + 1, at + 1 + rows), .x = l.token_loss});

@@ -14,6 +14,7 @@ struct TrainOptions : StepOptions {
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
   bool train_class_params = true;  // the original keeps class_embedding and class_pos_emb frozen
   bool aux_global = false;         // the load-balancing loss is of the whole step, not of each micro-batch
+  std::int64_t loss_rows = 0;      // that pass through the head at a time, a multiple of 384; 0: all at once
 };
 
 // Which parameters a freeze set trains: names as the original's --trainable-modules. lora: what is learnt beside them
@@ -33,7 +34,7 @@ struct LoadBalance {
 };
 
 struct LanguageLoss {
-  Var logits;         // [rows with a target, V]
+  Var logits;         // [rows with a target, V]; null where they pass through the head in parts
   Var loss;           // [1], Σ w ce / D: this micro-batch's part of what is optimised
   Tensor token_loss;  // [rows with a target], ce
   Var aux;            // [1], this micro-batch's part of the load-balancing loss; null where there is none
@@ -45,14 +46,15 @@ struct HeadLoss {
   Var logits, loss;
   Tensor token_loss;
 };
-HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator);
+HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets& targets, double denominator,
+                   std::int64_t loss_rows = 0);
 bool balances(const TextConfig& text);  // has experts, and they are balanced
 // `probabilities` of some layers' routers, own_rows in all layers of the micro-batch; counts: of those, unless the step
 // says others.
 Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, std::int64_t own_rows,
                  const LoadBalance& step);
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance = {});
+                           double denominator, const LoadBalance& balance = {}, std::int64_t loss_rows = 0);
 
 class LanguageObjective : public Objective {
  public:
@@ -87,6 +89,7 @@ class LanguageObjective : public Objective {
   StepSource& source_;
   NormaliseBy by_;
   bool aux_global_;
+  std::int64_t loss_rows_;
   static constexpr std::size_t most_sources = 16;
   std::set<std::string> sources_;  // that labelled tokens came from so far
   LoadBalance balance_;

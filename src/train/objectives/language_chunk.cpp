@@ -72,17 +72,18 @@ std::vector<Tensor> LanguageChunk::forward(const std::vector<Tensor>& from) {
   }
   const Decoder& decoder = model_.decoder();
   const Range layers = model_.chunks().layers[static_cast<std::size_t>(chunk_)];
-  h = decoder.run(h, layers, decoder.step(in.positions, in.segments, h.value.dtype()), model_.recompute_blocks,
-                  &routers_);
+  const Residual stream = decoder.run(h, layers, decoder.step(in.positions, in.segments, h.value.dtype()),
+                                      model_.recompute_blocks, &routers_);
   if (balanced) {
     counts_ = chunk_ > 0 ? from[1] : Tensor::zeros({model_.config().text.experts}, Dtype::i64, p.device());
     if (!routers_.offsets.empty()) add_to(counts_, expert_counts(routers_.offsets));
   }
   if (chunk_ < model_.chunks().last()) {
-    out_ = h;
-    return balanced ? std::vector<Tensor>{h.value, counts_} : std::vector<Tensor>{h.value};
+    out_ = stream.sum();
+    return balanced ? std::vector<Tensor>{out_.value, counts_} : std::vector<Tensor>{out_.value};
   }
-  const HeadLoss l = head_loss(model_, decoder.finish(h, leaf_.batch->tokens()), *leaf_.targets, leaf_.denominator);
+  const HeadLoss l = head_loss(model_, decoder.finish(stream, leaf_.batch->tokens()), *leaf_.targets, leaf_.denominator,
+                               leaf_.loss_rows);
   kernels::copy({.y = leaf_.loss, .x = l.loss.value});
   kernels::copy({.y = leaf_.token_loss, .x = l.token_loss});
   out_ = l.loss;

@@ -15,6 +15,7 @@ class LanguageChunk : public LeafChunk {
     const LossTargets* targets;
     double denominator;
     LoadBalance balance;
+    std::int64_t loss_rows;
     Tensor loss, token_loss, aux;  // where those go; aux [layers with experts], of all chunks
   };
   LanguageChunk(const Onevision& model, int chunk, const Leaf& leaf, const Tensor& gradients, Tracer* tracer);
