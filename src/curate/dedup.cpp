@@ -52,7 +52,8 @@ Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const De
   for (std::size_t q = block; q < rows.pool.parts.size(); ++q) {
     const auto& other = rows.pool.parts[q];
     const Tensor b = q == block ? a : rows.pool.files[other.file].directions(other.begin, other.end);
-    Groups connected(rows.pool.size);
+    const std::int64_t behind = q == block ? 0 : a.dim(0);  // where the other part's rows are numbered from
+    Groups connected(behind + b.dim(0));
     std::vector<std::int64_t> open(static_cast<std::size_t>(a.dim(0)));  // rows whose list may be too short
     std::iota(open.begin(), open.end(), 0);
     for (std::int64_t k = std::min<std::int64_t>(16, b.dim(0)); !open.empty();
@@ -73,7 +74,8 @@ Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const De
                              y = rows.record[static_cast<std::size_t>(to)];
           const bool both_data = x < data && y < data;
           if (x == y || (x >= data && y >= data)) continue;
-          if (cosines.row<float>(i)[j] >= (both_data ? o.cosine : o.against_cosine) && connected.join(row, to))
+          if (cosines.row<float>(i)[j] >= (both_data ? o.cosine : o.against_cosine) &&
+              connected.join(row - mine.first, behind + to - other.first))
             edges.push_back(x), edges.push_back(y);
         }
         if (k < b.dim(0) && cosines.row<float>(i)[k - 1] >= least) longer.push_back(open[static_cast<std::size_t>(i)]);
