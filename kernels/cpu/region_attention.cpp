@@ -33,9 +33,9 @@ template <class T, class P = T>
 void forward(const RegionAttentionForward& a) {
   const auto [R, H, D] = a.q.dims<3>();
   const T scale = T(a.scale);
-  const std::int64_t pairs = a.rows.numel() / std::max<std::int64_t>(1, R) + 1;
+  const std::int64_t rows_per_region = a.rows.numel() / std::max<std::int64_t>(1, R) + 1;
 
-  parallel_ranges(R * H, grain(4 * D * pairs), [&, H = H, D = D](std::int64_t first, std::int64_t last) {
+  parallel_ranges(R * H, grain(4 * D * rows_per_region), [&, H = H, D = D](std::int64_t first, std::int64_t last) {
     std::vector<T> p;
     for (std::int64_t i = first; i < last; ++i) {
       const std::int64_t r = i / H, h = i % H;

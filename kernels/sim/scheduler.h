@@ -55,7 +55,7 @@ struct Extent3 {
 // Runs `body` once for every thread of every block. Throws KernelFault, or what the body throws.
 void run(Extent3 grid, Extent3 block, std::size_t dynamic_shared_bytes, const std::function<void()>& body);
 
-// --- Called by a kernel, through kernels/sim/cuda.h ------------------------------------------------------------------
+// --- Called by a kernel, through kernels/cuda/language.h ------------------------------------------------------------
 
 constexpr unsigned warp_lanes = 32;
 

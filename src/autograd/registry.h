@@ -1,4 +1,4 @@
-// One row per op: what checks, counters and documentation know about it. An op without a row cannot be recorded.
+// One row per op: what checks and counters know about it. An op without a row cannot be recorded.
 #pragma once
 #include <algorithm>
 #include <array>

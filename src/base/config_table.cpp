@@ -1,4 +1,4 @@
-// What the table says to people: help and README.
+// What the table says to people: help, and the same as a table of Markdown.
 #include <algorithm>
 #include <sstream>
 

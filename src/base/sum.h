@@ -1,4 +1,4 @@
-// Every sum on the CPU that is not a matrix product.
+// Sums along a row on the CPU, where no matrix product makes them.
 //
 // 16 interleaved lanes, then a fixed tree: it vectorises, and gives the same bits on every instruction set and
 // compiler. Adding terms that are exactly zero at the end does not change the result.

@@ -67,11 +67,12 @@ std::vector<Key> rows() {
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,
-       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance curate rl-select",
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance curate "
+       "rl-select",
        "file or directory to write"},
 
       // --- data
-      {"data.json", "data", "", any, "train recall", "conversations in LLaVA's format (README, \"Your own data\")",
+      {"data.json", "data", "", any, "train recall", "conversations: LLaVA's format, Parquet or webdataset (README)",
        Resume::free},
       {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json", Resume::free},
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
@@ -169,7 +170,8 @@ std::vector<Key> rows() {
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
        "chunks of layers on each of them (interleaved): less waiting, more messages; same bits", Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate rl "
+       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "
+       "rl "
        "rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
@@ -270,7 +272,7 @@ std::vector<Key> rows() {
        "the head of a language model without one stays its embedding; else it becomes a copy that is trained by "
        "itself"},
 
-      // --- region cluster discrimination (model/region_head.h, train/cluster_discrimination.h)
+      // --- region cluster discrimination (model/region_head.h, train/objectives/cluster_discrimination.h)
       {"rice.layers", "", whole(2), Allowed(1, 256), "pretrain plan", "region layers behind the tower"},
       {"rice.embedding", "", whole(0), Allowed(0, 1 << 20), "pretrain plan",
        "width of a region's embedding; 0: the tower's"},

@@ -20,7 +20,7 @@ struct ReportOptions {
   std::vector<NamedFile> packs;   // data/pack/report.h: members with a "histogram" are drawn, plain ones listed
   std::int64_t pictures = 16;     // two of each category where there are eight: one answered wrongly, one rightly
   std::string out;
-  std::string strip;  // a directory to fill with what a README shows (report/strip.cpp); empty: none
+  std::string strip;  // a directory to fill with what a README shows (report/pictures.cpp); empty: none
 };
 
 // Writes options.out durably. Throws input_error that names the file (and line) which is missing or damaged.

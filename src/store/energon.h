@@ -6,7 +6,7 @@
 //   <dir>/.nv-meta/.info.yaml     shard_counts: {shard: samples}; newer versions write .info.json in its place
 //   <dir>/<shard>.idx             u64 little endian: where every sample starts, then where the last one ends
 //
-// The Python is never run: the sample class says how to read (data/webdataset.h).
+// The Python is never run: the sample class says how to read (data/raw/webdataset.h).
 #pragma once
 #include <cstdint>
 #include <map>

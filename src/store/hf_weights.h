@@ -63,7 +63,7 @@ struct CheckpointOptions {
 
 // Writes the tensors in the given order, under their names on disk, with metadata {"format": "pt"}. A directory that
 // already holds weights is refused, since a kill half-way would mix two models: write into a DurableDirectory
-// (base/durable_directory.h) to replace one. Returns the names of the files written.
+// (base/io/durable_directory.h) to replace one. Returns the names of the files written.
 std::vector<std::string> write_checkpoint(const std::string& directory, const std::vector<NamedTensor>& tensors,
                                           const CheckpointOptions& options = {});
 // The same with tensors that are made one at a time: tensor(i) is asked for in order, each once.

@@ -3,6 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
+#include <string>
+
 #include "autograd/op_times.h"
 #include "tests/autograd/gradient_check.h"
 
@@ -21,6 +24,14 @@ Tape::Products products_of(const std::function<Var(Tape&)>& op) {
 }
 
 }  // namespace
+
+TEST_CASE("every row stands at its op's place, under a name of its own") {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < rows().size(); ++i) {
+    CHECK(rows()[i]->op == static_cast<Op>(i));
+    CHECK(names.insert(rows()[i]->name).second);
+  }
+}
 
 TEST_CASE("attention: the kernel computes all three gradients or none, so any one of them costs as much as all") {
   const std::int64_t T = 6, H = 4, K = 2, D = 8, pairs = 2 * (3 * 4 / 2);

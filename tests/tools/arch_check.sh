@@ -82,6 +82,7 @@ check() {
           fault(file ":" n, "device memory outside of kernels: the host reads a tensor through to_vector or to(cpu())")
         if (file !~ gpu_room && line ~ gpu_door && line !~ /^[ \t]*\/\//)
           fault(file ":" n, "a call of CUDA outside of kernels/gpu, whose runtime.h is the door to it")
+        if (line ~ /\/\/.*\/.*\./) read_comment(line, file, n)
         if (line !~ /^[ \t]*#[ \t]*include/) continue
         path = line
         if (!sub(/^[^"<]*["<]/, "", path) || !sub(/[">].*$/, "", path)) {
@@ -93,6 +94,20 @@ check() {
       }
       close(file)
       if (n > max_lines) fault(file ":" n, n " lines, at most " max_lines)
+    }
+
+    # Files that comments speak of: under a room, by their path from src/ or from the root.
+    function read_comment(line, file, n, path) {
+      sub(/^.*\/\/ ?/, "", line)
+      while (match(line, /[A-Za-z0-9_]+(\/[A-Za-z0-9_]+)+\.(h|cpp|cu)/)) {
+        path = substr(line, RSTART, RLENGTH); line = substr(line, RSTART + RLENGTH)
+        ++said; said_path[said] = path; said_at[said] = file ":" n
+      }
+    }
+    function check_said(i, path, first) {
+      path = said_path[i]; first = path; sub(/\/.*/, "", first)
+      if (path in code || ("src/" path) in code || !(first in direct || first ~ /^(src|kernels|tests)$/)) return
+      fault(said_at[i], "the comment names " path ", which is not there")
     }
 
     function check_edge(e, file, place, path, target, from, to) {
@@ -140,6 +155,7 @@ check() {
     END {
       for (room in direct) close_over(room, room)
       for (e = 1; e <= edges; ++e) check_edge(e)
+      for (i = 1; i <= said; ++i) check_said(i)
       for (i = 1; i <= files; ++i) if (!(order[i] in state)) walk(order[i])
       if (wrappers == 0) fault("src", "no .cpp includes <" one_cpp "...>; correct the table if it is no longer used")
       for (i = 1; i <= wrappers; ++i) {
@@ -219,6 +235,8 @@ self_test() {
   expect 1 'tests/long.mk:401: 401 lines, at most 400'
   put kernels/cuda/wide.cu "\n// $(repeat 118 'Σ')\n"
   expect 1 'kernels/cuda/wide.cu:2: 121 columns, at most 120'
+  put src/model/vit.h '\n// The order of data/pack.h, not of data/packs.h or linux/magic.h.\n'
+  expect 1 'src/model/vit.h:2: the comment names data/packs.h, which is not there'
   put scripts/run.h ''
   expect 1 'scripts: does not belong at the top level'
   put src/util/misc.h ''

@@ -3,7 +3,7 @@
 // A durable write goes to "<path>.partial" in the same directory, is fsynced, renamed over <path>, and the directory is
 // fsynced: whoever opens <path> sees the old content or the new one, never a mixture. When any step fails the temporary
 // is removed and the old file is untouched. One writer per path at a time; what a killed writer left is overwritten.
-// Files that belong together: base/durable_directory.h.
+// Files that belong together: base/io/durable_directory.h.
 //
 // Errors: machine_error "path: cannot write: No space left on device" for what the machine refuses (ENOSPC, EFBIG,
 // EACCES, EIO ...), input_error where the path itself is wrong (no such file, a directory where a file is meant).
@@ -62,7 +62,7 @@ using FileStepHook = void (*)(const char* what, const std::string& path, bool af
 void set_file_step_hook(FileStepHook hook);
 void file_step(const char* what, const std::string& path, bool after);
 
-// One step each, for base/durable_directory.cpp. `shown` is the path that an error names.
+// One step each, for base/io/durable_directory.cpp. `shown` is the path that an error names.
 void rename_path(const std::string& from, const std::string& to, const std::string& shown);
 void sync_path(const std::string& path, bool directory, const std::string& shown);
 void make_directory(const std::string& path, const std::string& shown);

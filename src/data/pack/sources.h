@@ -10,7 +10,7 @@
 namespace ov {
 
 struct PackSource {
-  std::string path;          // conversation file, webdataset directory or shard: data/records.h
+  std::string path;          // conversation file, webdataset directory or shard: data/raw/records.h
   std::string image_dir;     // where relative image paths of a conversation file start; "": beside it
   std::int64_t records = 0;  // in an index: how many it holds; 0 in older ones
 };

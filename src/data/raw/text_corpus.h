@@ -5,7 +5,7 @@
 //                                                                       where a picture would; "text" may stand beside
 //
 // plain   [ text <|endoftext|> ]; every token is learnt but the first, which nothing predicts
-// chat    the layout of single turns on one picture (data/sample.h, shared_prefix), the description in its place:
+// chat    single turns on one picture (data/sample/sample.h, shared_prefix), the description in its place:
 //         [ system turn, <|im_start|>user\n, prefix ] [ \n question 1, answer 1 ] [ \n question 2, answer 2 ] ...
 //         Answers are learnt as in text/conversation.h, and the description itself as `learn_prefix` says. With an
 //         empty prefix there is no line end before the questions.

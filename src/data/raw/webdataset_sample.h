@@ -1,4 +1,4 @@
-// One sample of a webdataset, the members of its key, as a conversation: the layouts that data/webdataset.h lists.
+// One sample of a webdataset, the members of its key, as a conversation: the layouts that data/raw/webdataset.h lists.
 #pragma once
 #include <cstdint>
 #include <optional>

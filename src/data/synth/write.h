@@ -12,7 +12,7 @@
 //   world.json                     seed, counts, mixture, and the families whose descriptions both splits share
 //
 // Pictures are JPEG (quality 95, 4:4:4) and PNG in turn. The same options give the same bytes, whatever the number of
-// threads. The directory appears when it is complete (base/durable_directory.h).
+// threads. The directory appears when it is complete (base/io/durable_directory.h).
 #pragma once
 #include <cstdint>
 #include <functional>

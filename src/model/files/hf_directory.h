@@ -1,5 +1,5 @@
 // Models in and out of Hugging Face directories: config.json, generation_config.json and the weights. Tokenizer and
-// image processor files are the matter of export_model (train/job.h).
+// image processor files are the matter of export_model (train/stages/job.h).
 #pragma once
 #include <memory>
 #include <string>

@@ -1,6 +1,6 @@
 // Pre-training of the vision tower by region cluster discrimination: `pretrain --what vision`.
 //
-// From a file of annotated pictures (data/regions.h) to a tower (model/region_head.h, export_tower).
+// From a file of annotated pictures (data/raw/regions.h) to a tower (model/region_head.h, export_tower).
 #pragma once
 #include <string>
 
