@@ -19,14 +19,14 @@ struct Product {
   std::int64_t multiply_adds;
 };
 
-// Values that are computed of functions.
-struct Values {
+// How many values of functions are computed.
+struct FunctionCounts {
   std::int64_t exp = 0, erf = 0;
 };
 
 struct Cost {
   std::int64_t forward_bytes = 0, backward_bytes = 0;  // of arrays read or written, each once
-  Values forward_values, backward_values;
+  FunctionCounts forward_values, backward_values;
   std::array<Product, 4> products{};
 
   std::int64_t multiply_adds(Pass pass) const {

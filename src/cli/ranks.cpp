@@ -4,7 +4,7 @@
 #include "cli/keys.h"
 #include "cli/verbs.h"
 #include "comm/launcher.h"
-#include "comm/place.h"
+#include "comm/rank_in_job.h"
 #include "comm/process_ranks.h"
 
 namespace ov::cli {
@@ -12,7 +12,7 @@ namespace ov::cli {
 // The first that fails says why. The others, which learn it from that one, end with the same code and in silence.
 void in_ranks(const Config& config, const std::function<void(Communicator&)>& work) {
   const double timeout = config.number("comm.timeout");
-  const Place place = place_of_process();
+  const RankInJob place = rank_of_process();
   if (place.ranks == 1) return work(one_rank());
   if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks));
   if (place.rank == 0) tell(cat(place.ranks, " ranks (", place.source, ")"));
@@ -34,7 +34,7 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
 
 bool first_rank() {
   try {
-    return place_of_process().rank == 0;
+    return rank_of_process().rank == 0;
   } catch (const Error&) { return true; }  // the verb says it
 }
 

@@ -54,7 +54,7 @@ Exit plan(const Config&);
 Exit bench(const Config&);
 Exit help(const Config&);
 
-// `work` as one of the ranks that this process is one of, or alone (comm/place.h): comm.timeout, threads.
+// `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
 bool first_rank();  // or the only one: who shows what it was told
 

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "comm/meeting.h"
-#include "comm/place.h"
+#include "comm/rank_in_job.h"
 
 namespace ov {
 namespace {

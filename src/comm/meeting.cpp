@@ -93,7 +93,7 @@ bool answer(int fd, const std::string& refusal, int memory = -1) {
 
 std::string waited(double seconds) { return cat(" within ", seconds, " s (comm.timeout)"); }
 
-Meeting receive_all(const Place& place, double seconds) {
+Meeting receive_all(const RankInJob& place, double seconds) {
   const Address address(place.job);
   const Descriptor door = new_socket();
   if (::bind(door.get(), address.get(), address.length) != 0) {
@@ -156,7 +156,7 @@ Meeting receive_all(const Place& place, double seconds) {
   return m;
 }
 
-Meeting go_to_rank_0(const Place& place, double seconds) {
+Meeting go_to_rank_0(const RankInJob& place, double seconds) {
   const Address address(place.job);
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   Descriptor fd = new_socket();
@@ -205,7 +205,7 @@ Meeting go_to_rank_0(const Place& place, double seconds) {
 
 }  // namespace
 
-Meeting meet(const Place& place, double seconds) {
+Meeting meet(const RankInJob& place, double seconds) {
   return place.rank == 0 ? receive_all(place, seconds) : go_to_rank_0(place, seconds);
 }
 

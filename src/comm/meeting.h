@@ -28,8 +28,8 @@ class Descriptor {
   int fd_;
 };
 
-// Which of how many this process is, and in which job (comm/place.h).
-struct Place {
+// Which of how many this process is, and in which job (comm/rank_in_job.h).
+struct RankInJob {
   int rank = 0, ranks = 1;
   std::string job;     // the same for all ranks, and for nobody else on this machine at this time
   std::string source;  // where that stands, for errors: "SLURM_PROCID, SLURM_NTASKS"
@@ -42,6 +42,6 @@ struct Meeting {
 
 // machine_error that names the ranks which have not come within `seconds`; input_error when two say the same rank, or
 // say another number of ranks.
-Meeting meet(const Place& place, double seconds);
+Meeting meet(const RankInJob& place, double seconds);
 
 }  // namespace ov

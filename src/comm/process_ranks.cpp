@@ -41,9 +41,10 @@ std::string shown(Dtype dtype, std::uint64_t bytes) {
 
 }  // namespace
 
-ProcessRanks::ProcessRanks(const Place& place, double timeout) : ProcessRanks(place, meet(place, timeout), timeout) {}
+ProcessRanks::ProcessRanks(const RankInJob& place, double timeout)
+    : ProcessRanks(place, meet(place, timeout), timeout) {}
 
-ProcessRanks::ProcessRanks(const Place& place, Meeting meeting, double timeout)
+ProcessRanks::ProcessRanks(const RankInJob& place, Meeting meeting, double timeout)
     : Communicator(place.rank, place.ranks),
       timeout_(timeout),
       meeting_(std::move(meeting)),

@@ -25,7 +25,7 @@ class PeerFailed : public Error {
 class ProcessRanks : public Communicator {
  public:
   // Returns when all ranks have met. `timeout`: seconds, here and in every call.
-  ProcessRanks(const Place& place, double timeout);
+  ProcessRanks(const RankInJob& place, double timeout);
   ~ProcessRanks() override;
 
   void at_step(std::int64_t step) override;
@@ -41,7 +41,7 @@ class ProcessRanks : public Communicator {
 
  private:
   struct Flow;
-  ProcessRanks(const Place& place, Meeting meeting, double timeout);
+  ProcessRanks(const RankInJob& place, Meeting meeting, double timeout);
   bool advance(Flow& flow, Call call);
   void listen();
   void throw_failure() const;

@@ -31,13 +31,13 @@ Json in_our_words(const Json& line) {
   return out;
 }
 
-struct Place {
+struct SourcedLine {
   std::string where;
   Json line;
 };
 
-std::vector<Place> read_places(const std::string& path) {
-  std::vector<Place> out;
+std::vector<SourcedLine> read_places(const std::string& path) {
+  std::vector<SourcedLine> out;
   const auto file = MappedFile::open(path);
   Json whole;
   try {  // lines of JSON are no JSON together
@@ -92,7 +92,7 @@ std::string id_of(const Json& line, std::size_t place) {
 
 Lines read_lines(const std::string& path) {
   Lines out;
-  for (Place& place : read_places(path)) out.push_back(in_our_words(place.line));
+  for (SourcedLine& place : read_places(path)) out.push_back(in_our_words(place.line));
   return out;
 }
 
@@ -170,7 +170,7 @@ Json score_file(const ScoreFileOptions& options) {
   ScoredTask scored{.name = options.task, .task = &task_named(options.task), .lines = {}};
   Lines& lines = scored.lines;
   std::string written;
-  for (const Place& place : read_places(options.file)) {
+  for (const SourcedLine& place : read_places(options.file)) {
     try {
       if (!place.line.is_object()) input_error("expected an object, found ", kind_name(place.line.kind()));
       lines.push_back(score_line(*scored.task, in_our_words(place.line), options.compat));

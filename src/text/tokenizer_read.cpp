@@ -22,11 +22,11 @@ bool is_file(const std::string& path) { return std::filesystem::is_regular_file(
 }
 
 // A value and the place it stands at, so that an error can name both: "dir/tokenizer.json: model.vocab".
-struct Place {
+struct JsonAt {
   const Json& json;
   std::string where;
 
-  Place key(const std::string& name) const {
+  JsonAt key(const std::string& name) const {
     const Json* v = find(name);
     if (!v) input_error(where, ": key '", name, "' is missing");
     return {*v, where + separator() + name};
@@ -56,7 +56,7 @@ struct Place {
   std::string separator() const { return where.ends_with(".json") ? ": " : "."; }
 };
 
-std::vector<Bpe::Entry> read_vocabulary(const Place& vocab) {
+std::vector<Bpe::Entry> read_vocabulary(const JsonAt& vocab) {
   if (!vocab.json.is_object()) wrong(vocab.where, "an object of symbol: id", vocab.json);
   std::vector<Bpe::Entry> entries;
   for (const auto& [text, id] : vocab.json.members()) {
@@ -93,7 +93,7 @@ std::vector<Merge> read_merges_file(const std::string& path) {
 }
 
 // model.merges: "left right", or ["left", "right"] as tokenizers 0.20 and later write it.
-std::vector<Merge> read_merges(const Place& list) {
+std::vector<Merge> read_merges(const JsonAt& list) {
   std::vector<Merge> merges;
   for (const Json& item : list.items()) {
     const std::string where = cat(list.where, "[", merges.size(), "]");
@@ -143,7 +143,7 @@ std::vector<Json> parts_of(const Json* part, const char* list) {
 }
 
 // One entry of tokenizer.json's added_tokens or of tokenizer_config.json's added_tokens_decoder.
-AddedToken read_added(const Place& token, std::int64_t id) {
+AddedToken read_added(const JsonAt& token, std::int64_t id) {
   if (const std::string fault = difference(token.json, {{"id", {}},
                                                         {"content", {}},
                                                         {"special", {}},
@@ -166,11 +166,11 @@ AddedToken read_added(const Place& token, std::int64_t id) {
 
 // Everything in the file either has the one meaning that is implemented or is refused by name: another split of the
 // text, another model or a token put in front would give other ids without a word of warning.
-void refuse_other_parts(const Place& file) {
+void refuse_other_parts(const JsonAt& file) {
   const auto refuse = [&](const char* key, const std::string& expected, const std::string& fault) {
     if (!fault.empty()) input_error(file.where, ": ", key, ": expected ", expected, "; ", fault);
   };
-  const Place model = file.key("model");
+  const JsonAt model = file.key("model");
   if (const Json* type = model.find("type"); type && !(type->is_string() && type->as_string() == "BPE"))
     input_error(model.where, ".type: expected \"BPE\", found ", type->shown());
   for (const char* flag : {"ignore_merges", "byte_fallback"})
@@ -228,7 +228,7 @@ void refuse_other_parts(const Place& file) {
     refuse("decoder", "ByteLevel", difference(part, any_bytes));
 }
 
-bool reads_nfc(const Place& file) {
+bool reads_nfc(const JsonAt& file) {
   const std::vector<Json> parts = parts_of(file.find("normalizer"), "normalizers");
   for (const Json& part : parts)
     if (const std::string fault = difference(part, {{"type", {"\"NFC\""}}}); !fault.empty())
@@ -237,7 +237,7 @@ bool reads_nfc(const Place& file) {
 }
 
 // "<|im_end|>", or an object whose "content" is that, or null.
-std::string token_name(const Place& file, const char* key) {
+std::string token_name(const JsonAt& file, const char* key) {
   const Json* v = file.find(key);
   if (!v || v->is_null()) return "";
   return v->is_object() ? file.key(key).key("content").string() : file.key(key).string();
@@ -245,21 +245,21 @@ std::string token_name(const Place& file, const char* key) {
 
 void read_tokenizer_json(const std::string& path, Tokenizer::Parts& parts) {
   const Json json = Json::read(path);
-  const Place file{json, path};
+  const JsonAt file{json, path};
   refuse_other_parts(file);
   parts.normalise = reads_nfc(file);
   parts.vocabulary = read_vocabulary(file.key("model").key("vocab"));
   parts.merges = read_merges(file.key("model").key("merges"));
   if (!file.find("added_tokens")) return;
-  const Place list = file.key("added_tokens");
+  const JsonAt list = file.key("added_tokens");
   for (std::size_t i = 0; i < list.items().size(); ++i) {
-    const Place token{list.json[i], cat(list.where, "[", i, "]")};
+    const JsonAt token{list.json[i], cat(list.where, "[", i, "]")};
     parts.added.push_back(read_added(token, token.key("id").integer()));
   }
 }
 
 // tokenizer_config.json's table: {"151643": {"content": "<|endoftext|>", ...}, ...}.
-void read_added_tokens_decoder(const Place& table, Tokenizer::Parts& parts) {
+void read_added_tokens_decoder(const JsonAt& table, Tokenizer::Parts& parts) {
   if (!table.json.is_object()) wrong(table.where, "an object of id: token", table.json);
   for (const auto& [key, token] : table.json.members()) {
     if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos)
@@ -269,7 +269,7 @@ void read_added_tokens_decoder(const Place& table, Tokenizer::Parts& parts) {
 }
 
 // Where tokenizer.json and tokenizer_config.json both list a token, they must say the same of it.
-void compare_added(const Place& table, const Tokenizer::Parts& parts) {
+void compare_added(const JsonAt& table, const Tokenizer::Parts& parts) {
   Tokenizer::Parts other;
   read_added_tokens_decoder(table, other);
   for (const AddedToken& t : other.added) {
@@ -286,18 +286,18 @@ void read_added_tokens_json(const std::string& directory, Tokenizer::Parts& part
   std::set<std::string> special;
   const std::string map_path = directory + "/special_tokens_map.json";
   const Json map = is_file(map_path) ? Json::read(map_path) : Json::object();
-  const Place map_file{map, map_path};
+  const JsonAt map_file{map, map_path};
   for (const char* key : {"bos_token", "eos_token", "pad_token", "unk_token"})
     special.insert(token_name(map_file, key));
   if (map_file.find("additional_special_tokens"))
     for (const Json& t : map_file.key("additional_special_tokens").items())
-      special.insert(t.is_object() ? Place{t, map_path}.key("content").string() : Place{t, map_path}.string());
+      special.insert(t.is_object() ? JsonAt{t, map_path}.key("content").string() : JsonAt{t, map_path}.string());
 
   const std::string path = directory + "/added_tokens.json";
   const Json json = Json::read(path);
   if (!json.is_object()) wrong(path, "an object of token: id", json);
   for (const auto& [text, id] : json.members())
-    parts.added.push_back({Place{id, path + ": '" + text + "'"}.integer(), text, special.count(text) > 0});
+    parts.added.push_back({JsonAt{id, path + ": '" + text + "'"}.integer(), text, special.count(text) > 0});
 }
 
 }  // namespace
@@ -318,7 +318,7 @@ Tokenizer Tokenizer::read(const std::string& directory) {
   }
   const bool has_config = is_file(path("tokenizer_config.json"));
   const Json config = has_config ? Json::read(path("tokenizer_config.json")) : Json::object();
-  const Place config_file{config, path("tokenizer_config.json")};
+  const JsonAt config_file{config, path("tokenizer_config.json")};
   if (!whole && config_file.find("added_tokens_decoder"))
     read_added_tokens_decoder(config_file.key("added_tokens_decoder"), parts);
   else if (!whole && is_file(path("added_tokens.json"))) read_added_tokens_json(directory, parts);

@@ -90,7 +90,7 @@ Floor::Leaf Floor::leaf(std::span<const OpTimes::Done> done) {
     for (const Product& p : cost.products)
       if ((p.pass == Pass::forward) == (pass == Pass::forward)) products += product_seconds(p);
     const bool forward = pass == Pass::forward, any = cost.products[0].multiply_adds > 0;
-    const Values values = forward ? cost.forward_values : cost.backward_values;
+    const FunctionCounts values = forward ? cost.forward_values : cost.backward_values;
     double functions = 0;
     if (values.exp > 0) functions += static_cast<double>(values.exp) / fresh(exp_, machine_.exp_rate);
     if (values.erf > 0) functions += static_cast<double>(values.erf) / fresh(erf_, machine_.erf_rate);

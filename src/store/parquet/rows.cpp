@@ -123,7 +123,7 @@ class ParquetRows::Row {
         const ParquetColumn& c = column(l);
         const auto r = static_cast<std::size_t>(row - c.first_row);
         if (row < c.first_row || row - c.first_row >= c.rows) input_error("has not been read");
-        Place& p = at(l);
+        Cursor& p = at(l);
         p.entry = c.row_entry.empty() ? r : c.row_entry[r];
         p.end = c.row_entry.empty() ? r + 1 : c.row_entry[r + 1];
         p.value = c.row_value.empty() ? r : c.row_value[r];
@@ -141,11 +141,11 @@ class ParquetRows::Row {
   }
 
  private:
-  struct Place {
+  struct Cursor {
     std::size_t entry = 0, end = 0, value = 0;
   };
 
-  Place& at(int leaf) { return at_[static_cast<std::size_t>(leaf)]; }
+  Cursor& at(int leaf) { return at_[static_cast<std::size_t>(leaf)]; }
   const ParquetColumn& column(int leaf) const { return rows_.columns_[static_cast<std::size_t>(leaf)]; }
 
   [[noreturn]] void disagree(int leaf) const {
@@ -215,7 +215,7 @@ class ParquetRows::Row {
 
   void leaf(int l) {
     const ParquetLeaf& leaf = leaves_[static_cast<std::size_t>(l)];
-    Place& p = at(l);
+    Cursor& p = at(l);
     if (p.entry >= p.end || (leaf.max_definition && defined(l) != leaf.max_definition)) disagree(l);
     const ParquetValues& values = column(l).values;
     const std::size_t i = p.value++;
@@ -244,7 +244,7 @@ class ParquetRows::Row {
   const std::vector<ParquetLeaf>& leaves_;
   const Binary& binary_;
   std::string& out_;
-  std::vector<Place> at_;
+  std::vector<Cursor> at_;
 };
 
 ParquetRows::ParquetRows(const ParquetFile& file, std::size_t group, const std::vector<std::string>& names,

@@ -14,8 +14,8 @@ namespace ov {
 // One rank where there is none of them. input_error names the variable that is wrong or missing, and refuses ranks on
 // several machines.
 using Variables = std::function<const char*(const char*)>;
-Place place_of(const Variables& variable);
-Place place_of_process();
+RankInJob rank_of(const Variables& variable);
+RankInJob rank_of_process();
 const char* variable_of_process(const char* name);
 
 constexpr const char* job_variable = "ONEVISION_JOB";        // set by `launch`: the name of its job

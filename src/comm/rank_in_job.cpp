@@ -1,4 +1,4 @@
-#include "comm/place.h"
+#include "comm/rank_in_job.h"
 
 #include <array>
 #include <charconv>
@@ -50,14 +50,14 @@ int number(const Variables& variable, const char* name, int least) {
 
 }  // namespace
 
-Place place_of(const Variables& variable) {
+RankInJob rank_of(const Variables& variable) {
   for (const Family& f : families) {
     const bool rank = variable(f.rank), size = variable(f.size);
     if (!rank && (f.needs_rank || !size)) continue;
     if (!rank || !size)
       input_error(rank ? f.rank : f.size, " is set and ", rank ? f.size : f.rank,
                   " is missing: both say which rank this process is");
-    Place place{number(variable, f.rank, 0), number(variable, f.size, 1), "", cat(f.rank, ", ", f.size)};
+    RankInJob place{number(variable, f.rank, 0), number(variable, f.size, 1), "", cat(f.rank, ", ", f.size)};
     if (place.rank >= place.ranks)
       input_error(f.rank, " is ", place.rank, " and ", f.size, " ", place.ranks, ": expected a rank below it");
     const auto smaller = [&](const char* name, const char* than, int most, int least) {
@@ -83,6 +83,6 @@ Place place_of(const Variables& variable) {
 
 const char* variable_of_process(const char* name) { return std::getenv(name); }
 
-Place place_of_process() { return place_of(variable_of_process); }
+RankInJob rank_of_process() { return rank_of(variable_of_process); }
 
 }  // namespace ov

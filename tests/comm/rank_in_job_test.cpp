@@ -1,4 +1,4 @@
-#include "comm/place.h"
+#include "comm/rank_in_job.h"
 
 #include <doctest/doctest.h>
 
@@ -13,8 +13,8 @@ namespace {
 
 using Set = std::map<std::string, std::string>;
 
-Place place(const Set& variables) {
-  return place_of([&](const char* name) -> const char* {
+RankInJob place(const Set& variables) {
+  return rank_of([&](const char* name) -> const char* {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
   });
@@ -34,7 +34,7 @@ TEST_CASE("ranks: each way of starting says which rank a process is, and jobs ar
       {{"PMI_RANK", "2"}, {"PMI_SIZE", "4"}},
       {{"SLURM_PROCID", "2"}, {"SLURM_NTASKS", "4"}, {"SLURM_STEP_NUM_NODES", "1"}, {"SLURM_JOB_ID", "7"}}};
   for (const Set& variables : all) {
-    const Place p = place(variables);
+    const RankInJob p = place(variables);
     CHECK(p.rank == 2);
     CHECK(p.ranks == 4);
     CHECK(variables.count(p.source.substr(0, p.source.find(','))) == 1);
