@@ -247,7 +247,7 @@ TEST_CASE("no variable of the environment decides how samples are packed (T-18)"
 }
 
 // kernels/gpu/cublaslt.* takes away the variables that the vendor's library would ask for, and may do no more.
-// src/comm/place.cpp asks which rank a process is, which changes no bit.
+// src/comm/rank_in_job.cpp asks which rank a process is, which changes no bit.
 TEST_CASE("the library asks for no variable of the environment, but for a process's rank (T-03, T-18)") {
   const auto asks = [](const std::string& text) {
     for (const char* word : {"getenv", "environ"})
@@ -268,7 +268,7 @@ TEST_CASE("the library asks for no variable of the environment, but for a proces
       const bool removes = path.starts_with("kernels/gpu/cublaslt.") &&
                            uses("getenv(name)) continue;") == uses("getenv") &&
                            uses("unsetenv(name);") == uses("getenv(name)) continue;");
-      const bool rank = path == "src/comm/place.cpp" && uses("return std::getenv(name);") == uses("getenv");
+      const bool rank = path == "src/comm/rank_in_job.cpp" && uses("return std::getenv(name);") == uses("getenv");
       CHECK_MESSAGE((removes || rank || !asks(text)), path);
     }
   CHECK(files > 100);
