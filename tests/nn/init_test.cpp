@@ -44,11 +44,11 @@ Parameters initialized(const InitOptions& options, std::uint64_t seed, Dtype dty
 
 std::vector<float> values(Parameters& set, const char* name) { return set.find(name)->value.to_vector<float>(); }
 
-struct Moments {
+struct MeanAndSpread {
   double mean = 0, std = 0, largest = 0;
 };
-Moments moments(const std::vector<float>& x) {
-  Moments m;
+MeanAndSpread moments(const std::vector<float>& x) {
+  MeanAndSpread m;
   for (const float v : x) m.mean += v, m.largest = std::max(m.largest, std::abs(static_cast<double>(v)));
   m.mean /= static_cast<double>(x.size());
   for (const float v : x) m.std += (v - m.mean) * (v - m.mean);
@@ -59,7 +59,7 @@ Moments moments(const std::vector<float>& x) {
 // Of n normal values the mean is within 5 σ/√n and the deviation within 5 σ/√(2n): missed once in two million
 // times.
 void check_normal(const std::vector<float>& x, double sigma) {
-  const Moments m = moments(x);
+  const MeanAndSpread m = moments(x);
   const auto n = static_cast<double>(x.size());
   CHECK(std::abs(m.mean) <= 5 * sigma / std::sqrt(n));
   CHECK(std::abs(m.std - sigma) <= 5 * sigma / std::sqrt(2 * n));
@@ -88,7 +88,7 @@ TEST_CASE("every role gets its distribution") {
   Parameters uniform = initialized(fan_in, 1);
   for (const char* name : {"matrix", "out"}) {
     const double bound = 1 / std::sqrt(200.0);
-    const Moments m = moments(values(uniform, name));
+    const MeanAndSpread m = moments(values(uniform, name));
     CHECK(m.largest <= bound * (1 + 1e-7));
     CHECK(m.largest > 0.999 * bound);
     CHECK(std::abs(m.std - bound / std::sqrt(3.0)) <= 0.01 * bound);
