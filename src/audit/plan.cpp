@@ -123,6 +123,15 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
   plan.tokens = image_tokens + options.text_tokens;
+  // Products are counted in 64 bits; a row attends to itself as one segment here.
+  double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.tokens) *
+                 static_cast<double>(config.text.layers * config.text.heads * config.text.head_dim);
+  for (const Grid& g : options.grids)
+    pairs += static_cast<double>(g.patches()) * static_cast<double>(g.patches()) *
+             static_cast<double>(config.vision.depth * config.vision.hidden);
+  if (pairs * 16 * static_cast<double>(options.micro_batches) > 0x1p62)
+    input_error("plan: rows of ", plan.tokens,
+                " tokens need more products than are counted in 64 bits; plan shorter ones");
   plan.labelled = options.labelled > 0 ? options.labelled : plan.tokens;
   if (plan.tokens < 1) input_error("plan: a row without tokens");
   if (plan.labelled > plan.tokens) input_error("plan: ", plan.labelled, " labelled of ", plan.tokens, " tokens");

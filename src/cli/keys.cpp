@@ -83,7 +83,8 @@ std::vector<Key> rows() {
       {"pack.lengths", "lengths", "", any, "pack",
        "instead of data: lengths, one a line of a file, or the release's, \"released\" or \"captions\"; writes "
        "nothing"},
-      {"pack.samples", "", whole(1000000), at_least(1), "pack", "how many lengths are drawn of the release's"},
+      {"pack.samples", "", whole(1000000), Allowed(1, 200000000), "pack",
+       "how many lengths are drawn of the release's"},
       {"pack.seed", "seed", whole(1234), at_least(0), "pack", "of the packs' composition and order"},
       {"data.image_dir", "", "", any, "train recall pack pretrain embed dedup rl rl-select",
        "where its pictures are; empty: beside the file"},
@@ -110,7 +111,7 @@ std::vector<Key> rows() {
       {"data.regions", "regions", "", any, "pretrain", "pictures with annotated regions, JSON lines", Resume::free},
       {"data.captions", "captions", "", any, "pretrain",
        "pictures with captions: conversations or webdataset shards, of which the first answers count", Resume::free},
-      {"data.regions_per_picture", "", whole(10), at_least(0), "pretrain plan",
+      {"data.regions_per_picture", "", whole(10), Allowed(0, 65536), "pretrain plan",
        "regions of a picture in a step; 0: all of them"},
       {"data.labels_per_text", "", whole(10), at_least(0), "pretrain plan", "characters of a string in a step; 0: all"},
 
@@ -219,7 +220,7 @@ std::vector<Key> rows() {
       {"lora.rslora", "", false, any, "train", "its factor is alpha / sqrt(rank)"},
       {"lora.targets", "", Strings{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, any,
        "train plan", "the matrices: names or their ends behind a dot, all-linear, * for any letters"},
-      {"lora.dropout", "", 0.0, Allowed(0, 1), "train plan",
+      {"lora.dropout", "", 0.0, Allowed(0, 0.999999), "train plan",
        "share of the input that an adapter does not see in a step"},
       {"lora.seed", "", whole(1), at_least(0), "train", "of its initial values and of what is dropped"},
       {"lora.start", "", "", any, "train", "directory of an adapter (PEFT) to go on from; empty: a new one",

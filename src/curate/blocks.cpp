@@ -1,5 +1,7 @@
 #include "curate/blocks.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <cstdio>
 
@@ -10,6 +12,16 @@
 #include "base/text.h"
 
 namespace ov {
+namespace {
+
+constexpr std::int64_t most_shards = 1000000;
+
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+}  // namespace
 
 Shard Shard::parse(const std::string& text) {
   if (text.empty()) return {};
@@ -19,13 +31,16 @@ Shard Shard::parse(const std::string& text) {
   const auto first = std::from_chars(text.data(), end, s.index);
   if (first.ec == std::errc() && first.ptr != end && *first.ptr == '/') {
     const auto second = std::from_chars(first.ptr + 1, end, s.count);
-    if (second.ec == std::errc() && second.ptr == end && 1 <= s.index && s.index <= s.count) return --s.index, s;
+    if (second.ec == std::errc() && second.ptr == end && 1 <= s.index && s.index <= s.count && s.count <= most_shards)
+      return --s.index, s;
   }
-  input_error("shard: expected i/n with 1 <= i <= n, as 3/8, or merge; found ", shown(text));
+  input_error("shard: expected i/n with 1 <= i <= n <= ", most_shards, ", as 3/8, or merge; found ", shown(text));
 }
 
 Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count)
-    : directory_(out + ".blocks"), prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"), count_(count) {}
+    : directory_(without_slash(out) + ".blocks"),
+      prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
+      count_(count) {}
 
 std::string Blocks::path(std::int64_t block) const {
   char number[24];
@@ -54,6 +69,10 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
   return shard.joins;
 }
 
-void Blocks::remove() const noexcept { remove_tree(directory_); }
+void Blocks::remove() const noexcept {
+  for (std::int64_t b = 0; b < count_; ++b)
+    for (const char* end : {"", ".partial"}) ::unlink((path(b) + end).c_str());
+  ::rmdir(directory_.c_str());  // unless others lie there
+}
 
 }  // namespace ov

@@ -1,5 +1,7 @@
 #include "rl/select_run.h"
 
+#include <filesystem>
+
 #include "base/hash.h"
 #include "base/io/directory_lock.h"
 #include "generate/generate.h"
@@ -18,6 +20,13 @@ Selection run_selection(const SelectionRun& o) {
   const auto& records = file.records();
   make_directories(o.out);
   const DirectoryLock lock(o.out);
+  const std::string path = o.out + "/rollouts.jsonl";
+  for (const char* name : {"kept.jsonl", "manifest.json", "page.html"}) {  // written at the end
+    const std::string made = o.out + "/" + name;
+    std::error_code other;
+    if (path_exists(made) && (!path_exists(path) || std::filesystem::equivalent(made, o.records, other)))
+      input_error(made, ": is not what this command made, or what it reads, and would be replaced; give another out");
+  }
   const auto model = load_model(files.config, o.model_dir, o.load);
   RolloutOptions rollouts = o.rollouts;
   rollouts.stop = read_stop_ids(o.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
@@ -39,7 +48,6 @@ Selection run_selection(const SelectionRun& o) {
        {"plain", rollouts.style == PromptStyle::plain},
        {"grey", o.grey},
        {"seed", o.seed}});
-  const std::string path = o.out + "/rollouts.jsonl";
   std::vector<RolloutRecord> done;
   bool begun = false;
   auto log = JsonlWriter::resume(path, [&](const Json& line) {

@@ -23,6 +23,9 @@ std::int64_t samples(const std::string& text, const std::string& where) {
 // Names for the braces in one, as Python's braceexpand gives them: {a,b}, {1..8}, {08..11} with its zeros, several in a
 // name. A brace that is neither stays as it is.
 std::vector<std::string> expanded(const std::string& name, const std::string& where) {
+  constexpr std::ptrdiff_t most_braces = 16;
+  if (std::count(name.begin(), name.end(), '{') > most_braces)
+    input_error(where, ": '", shown(name.substr(0, 60)), "...' has more than ", most_braces, " braces");
   const std::size_t open = name.find('{'), close = name.find('}', open);
   if (open == name.npos || close == name.npos) return {name};
   const std::string inside = name.substr(open + 1, close - open - 1);
@@ -54,8 +57,8 @@ std::vector<std::string> expanded(const std::string& name, const std::string& wh
     middles.push_back("{" + inside + "}");
   }
   const std::vector<std::string> rests = expanded(name.substr(close + 1), where);
-  if (middles.size() * rests.size() > 1000000)
-    input_error(where, ": '", shown(name), "' stands for more than a million names");
+  if (middles.size() * rests.size() * (name.size() + 1) > 64 << 20 || middles.size() * rests.size() > 1000000)
+    input_error(where, ": '", shown(name), "' stands for more than a million names, or for more than 64 MB of them");
   for (const std::string& middle : middles)  // the first brace turns slowest
     for (const std::string& rest : rests) out.push_back(name.substr(0, open) + middle + rest);
   return out;
@@ -69,9 +72,14 @@ struct Split {
 
 Split read_split(const std::string& meta, const std::string& part) {
   Split out;
+  std::int64_t shards = 1000000, bytes = 64 << 20;  // that the whole file may name
   const auto add = [&](std::vector<std::string>& list, const std::vector<std::string>& names) {
     for (const std::string& name : names)
-      for (std::string& one : expanded(name, out.file)) list.push_back(std::move(one));
+      for (std::string& one : expanded(name, out.file)) {
+        if (--shards < 0 || (bytes -= std::ssize(one)) < 0)
+          input_error(out.file, ": its lists stand for more than a million names, or for more than 64 MB of them");
+        list.push_back(std::move(one));
+      }
   };
   out.file = meta + "split.yaml";
   if (path_exists(out.file)) {

@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
+#include <set>
 
 #include "base/error.h"
 #include "base/io/file.h"
@@ -14,10 +15,20 @@ struct Yaml::Node {
   YAML::Node is;
 };
 
+namespace {
+
+YAML::Node only(const std::vector<YAML::Node>& documents, const std::string& path) {
+  if (documents.size() > 1)
+    input_error(path, ":", documents[1].Mark().line + 1, ": a second document; a file holds one here");
+  return documents.empty() ? YAML::Node() : documents[0];
+}
+
+}  // namespace
+
 Yaml Yaml::read(const std::string& path) {
   const std::string text = read_file(path);
   try {
-    return {path, std::make_shared<const Node>(Node{YAML::Load(text)})};
+    return {path, std::make_shared<const Node>(Node{only(YAML::LoadAll(text), path)})};
   } catch (const YAML::Exception& e) { input_error(path, ":", e.mark.line + 1, ": malformed YAML: ", shown(e.msg)); }
 }
 
@@ -53,9 +64,12 @@ std::vector<std::pair<std::string, Yaml>> Yaml::members() const {
   if (!*this) return out;
   if (!is_map())
     input_error(where(), ": expected 'key: value', found ", is_list() ? "a list" : cat("'", shown(word()), "'"));
-  for (const auto& entry : node_->is)
-    out.push_back({Yaml(path_, std::make_shared<const Node>(Node{entry.first})).word(),
-                   Yaml(path_, std::make_shared<const Node>(Node{entry.second}))});
+  std::set<std::string> keys;
+  for (const auto& entry : node_->is) {
+    const Yaml key(path_, std::make_shared<const Node>(Node{entry.first}));
+    if (!keys.insert(key.word()).second) input_error(key.where(), ": '", shown(key.word()), "' stands there twice");
+    out.push_back({key.word(), Yaml(path_, std::make_shared<const Node>(Node{entry.second}))});
+  }
   return out;
 }
 

@@ -35,6 +35,24 @@ void clear(const std::string& path) {
 
 }  // namespace
 
+TEST_CASE("what stands where a directory is prepared, and is the user's, stays") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "out";
+  for (const char* suffix : {".partial", ".old"})
+    for (const bool file : {false, true}) {
+      clear(path);
+      const std::string theirs = path + suffix, mine = file ? theirs : theirs + "/mine";
+      if (!file) std::filesystem::create_directory(theirs);
+      write_durably(mine, "mine");
+      CHECK(contains(thrown([&] { save(path, "new"); }), theirs + ": stands where"));
+      CHECK(read_file(mine) == "mine");
+      CHECK(!std::filesystem::exists(path));
+    }
+  clear(path);
+  save(path, "old"), save(path, "new");
+  CHECK(list_directory(path) == std::vector<std::string>{"DONE", "a", "inside"});
+}
+
 TEST_CASE("a first directory killed at every step appears whole or not at all") {
   const ScratchDirectory dir;
   const std::string path = dir / "step-1";

@@ -12,8 +12,10 @@
 #include "curate/embeddings.h"
 #include "store/parquet/rows.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 
 using namespace ov;
+using test::contains, test::thrown;
 
 namespace {
 
@@ -66,6 +68,21 @@ struct Setup {
 };
 
 }  // namespace
+
+TEST_CASE("shards: counts that cannot be stepped by are refused; what others put beside blocks stays") {
+  for (const char* text : {"0/3", "3/2", "0/0", "1/1000001", "2/9223372036854775807", "1/", "a/b", "-1/2"})
+    CHECK(contains(thrown([&] { Shard::parse(text); }), "shard: expected i/n"));
+  const ScratchDirectory dir;
+  const Blocks blocks(dir / "out/", "inputs", 2), others(dir / "out", "other inputs", 2);
+  for (const Blocks* made : {&blocks, &others})
+    made->make({}, "test", [&](std::int64_t b) { write_durably(made->path(b), "x"); });
+  write_durably(dir / "out.blocks/mine", "mine");
+  blocks.remove();
+  CHECK(!path_exists(blocks.path(0)));
+  CHECK(path_exists(others.path(1)));
+  others.remove();
+  CHECK(read_file(dir / "out.blocks/mine") == "mine");
+}
 
 TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and how it was drawn") {
   Setup s;

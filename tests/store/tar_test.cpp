@@ -272,6 +272,16 @@ TEST_CASE("energon: metadata in other spellings of the same YAML, excluded shard
   CHECK(contains(refused("split.yaml", "split_parts:\n  train:\n    - {a: b}\n"), "split.yaml:3: expected a plain"));
   CHECK(contains(refused("split.yaml", "split_parts:\n  train: a.tar\n"), "split.yaml:2: expected a list"));
   CHECK(contains(refused("split.yaml", "what is this\n"), "split.yaml:1: expected 'key: value'"));
+  std::string braces, many = "split_parts:\n  train:\n";
+  for (int i = 0; i < 20000; ++i) braces += "{}";
+  for (int i = 0; i < 30; ++i) many += "    - \"a{0..99999}.tar\"\n";
+  CHECK(contains(refused("split.yaml", "split_parts:\n  train: [\"" + braces + "\"]\n"), "more than 16 braces"));
+  CHECK(contains(refused("split.yaml", many), "more than a million names"));
+  const std::string wide(100000, 'a');
+  CHECK(contains(refused("split.yaml", "split_parts:\n  train: [\"{0..99999}" + wide + "\"]\n"), "64 MB"));
+  CHECK(contains(refused("split.yaml", "split_parts:\n  train: [a.tar]\n  train: [b.tar]\n"),
+                 "split.yaml:3: 'train' stands there twice"));
+  CHECK(contains(refused("split.yaml", "a: 1\n---\nb: 2\n"), "a second document"));
 }
 
 TEST_CASE("energon: names with braces, excluded samples, split.json, and what cannot be") {

@@ -57,10 +57,29 @@ void sync_file_system(const std::string& path, const std::string& shown) {
   file_step("syncfs", path, true);
 }
 
-// The marker goes first: what is half removed must not look complete.
-void discard(const std::string& path) {
-  remove_tree(path + "/" + DurableDirectory::marker);
+// Stands in what is half written or half removed, so that it is told from a directory of the user's with that name.
+constexpr const char* unfinished = ".unfinished";
+
+// What is half removed must not look complete, and must still be known.
+void discard(const std::string& path) noexcept {
+  try {
+    if (DurableDirectory::complete(path))
+      rename_path(path + "/" + DurableDirectory::marker, path + "/" + unfinished, path);
+    for (const std::string& name : list_directory(path))
+      if (name != unfinished) remove_tree(path + "/" + name);
+  } catch (const Error&) {  // what cannot be removed stays
+  }
   remove_tree(path);
+}
+
+void discard_own(const std::string& path, const std::string& shown) {
+  if (!exists(path)) return;
+  bool own = is_directory(path);
+  if (own && !DurableDirectory::complete(path) && !exists(path + "/" + unfinished))
+    for (const std::string& name : list_directory(path)) own &= name == std::string(unfinished) + ".partial";
+  if (!own)
+    input_error(path, ": stands where ", shown, " is prepared, and is not what a run that was cut left; move it away");
+  discard(path);
 }
 
 fs::file_type type_of(const std::string& path) {
@@ -81,7 +100,7 @@ void list_files(const std::string& path, const std::string& inside, std::vector<
 std::vector<std::string> files_in(const std::string& path) {
   std::vector<std::string> files;
   list_files(path, "", files);
-  std::erase(files, DurableDirectory::marker);
+  std::erase_if(files, [](const std::string& name) { return name == DurableDirectory::marker || name == unfinished; });
   return files;
 }
 
@@ -164,10 +183,11 @@ DurableDirectory::DurableDirectory(const std::string& path, std::string command)
       old_(target_ + ".old") {
   recover(target_);
   check(path_, command_);
-  discard(partial_);
-  discard(old_);
+  discard_own(partial_, path_);
+  discard_own(old_, path_);
   make_directory(partial_, path_);
   pending_ = true;
+  write_durably(file(unfinished), "");
 }
 
 void DurableDirectory::check(const std::string& path, const std::string& command) {
@@ -225,6 +245,7 @@ void DurableDirectory::commit(Flush flush) {
   pending_ = false;  // from here a failure must leave both for recover()
   rename_path(partial_, target_, path_);
   sync_path(parent_directory(target_), true, path_);
+  remove_tree(target_ + "/" + unfinished);
   if (replaces) discard(old_);
 }
 
@@ -240,6 +261,7 @@ void DurableDirectory::recover(const std::string& path) {
     if (!complete(target + suffix)) continue;
     rename_path(target + suffix, target, path);
     sync_path(parent_directory(target), true, path);
+    remove_tree(target + "/" + unfinished);
     return;
   }
 }
