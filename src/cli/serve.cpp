@@ -1,5 +1,3 @@
-#include <malloc.h>
-
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -13,9 +11,7 @@
 namespace ov::cli {
 
 Exit serve(const Config& config) {
-  // Bodies and pictures go back to the system when they are freed. Else glibc keeps the largest that each of eight
-  // arenas a core ever held, and a server that was never asked for much at once grows for days.
-  ::mallopt(M_ARENA_MAX, 4), ::mallopt(M_MMAP_THRESHOLD, 1 << 20), ::mallopt(M_TRIM_THRESHOLD, 1 << 22);
+  ov::serve::give_memory_back();
   use_threads(config);
   ov::serve::ServerOptions options{.host = config.text("serve.host"),
                                    .port = config.integer("serve.port"),
