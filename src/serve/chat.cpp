@@ -74,6 +74,13 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
           if (!take_event(event, piece, reason)) return !(left = true);
           return whole |= trimmed(event) == "[DONE]" || !reason.empty(), true;
         };
+        const auto last =
+            [&](std::string_view event) {  // half an event, where only the end of the connection tells the end
+              try {
+                if (trimmed(event) != "[DONE]") Json::parse(event, "");
+              } catch (const ov::Error&) { return true; }
+              return take(event);
+            };
         request.response_handler = [&](const httplib::Response& r) { return status = r.status, true; };
         request.content_receiver = [&](const char* data, std::size_t n, std::uint64_t, std::uint64_t) {
           if (status != 200) return refusal.append(data, n), refusal.size() < 1u << 20;
@@ -82,7 +89,7 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
           } catch (...) { return error = std::current_exception(), false; }
         };
         const auto result = client.send(request);
-        if (result && !left && status == 200) events.end(take);
+        if (result && !left && status == 200) events.end(last);
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
         if (status == 0) input_error("cannot reach ", origin, ": ", to_string(result.error()));
