@@ -11,6 +11,7 @@
 namespace ov::cli {
 
 Exit serve(const Config& config) {
+  ov::serve::give_memory_back();
   use_threads(config);
   ov::serve::ServerOptions options{.host = config.text("serve.host"),
                                    .port = config.integer("serve.port"),

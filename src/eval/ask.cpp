@@ -47,6 +47,10 @@ std::unique_ptr<AskedTask> asked_task(const std::string& name, const std::string
 // A task of the file: its keys, none of them misspelt.
 std::unique_ptr<AskedTask> described_task(const std::string& name, const Json& own, const std::string& file,
                                           const AskOptions& o) {
+  // The name is part of a file's.
+  if (name.empty() || name.size() > 200 ||
+      std::any_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < 32 || c == 127; }))
+    input_error(file, ": tasks: expected a name of at most 200 bytes without /, found ", shown(name));
   static const std::vector<std::string> known = {"data", "split", "scorer", "prompt", "interleave", "max_tokens"};
   for (const auto& [key, value] : own.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
@@ -59,7 +63,7 @@ std::unique_ptr<AskedTask> described_task(const std::string& name, const Json& o
   const std::string data = o.data.empty() ? parent_directory(file) + "/" + own.at("data").as_string() : o.data;
   auto task = asked_task(name, scorer, text("prompt", scorer), data, text("split", o.split), o.limit);
   if (!task->prompt.explode) task->prompt.pictures = pictures_of;
-  if (const Json* in = own.find("interleave"); in && in->as_bool()) task->prompt.place = Place::left_first;
+  if (const Json* in = own.find("interleave"); in && in->as_bool()) task->prompt.placement = ImagePlacement::left_first;
   if (const Json* most = own.find("max_tokens")) task->prompt.max_tokens = most->as_int();
   return task;
 }
@@ -89,6 +93,8 @@ std::vector<std::unique_ptr<AskedTask>> read_tasks(const AskOptions& o) {
       at = end + 1;
     }
     for (const std::string& name : names) {
+      if (std::count(names.begin(), names.end(), name) > 1)
+        input_error("--tasks: ", shown(name), " stands there twice");
       task_named(name), prompt_named(name);  // before any data is looked for
       out.push_back(asked_task(name, name, name, names.size() == 1 ? o.data : data_of(o.data, name), o.split, o.limit));
     }
@@ -126,22 +132,37 @@ Json without_pictures(const Json& doc) {
   return out;
 }
 
+// What an answer of the API says. One without a reply is `failed`: it ends no evaluation.
+struct Told {
+  std::string reply, failed;
+  Json counts = Json::object();
+};
+
+Told told_by(const Json& answer) {
+  Told told;
+  try {
+    if (const Json* error = answer.find("error"); error && !error->is_null()) {
+      const Json* message = error->is_object() ? error->find("message") : nullptr;
+      const bool words = message && message->is_string() && !message->as_string().empty();
+      told.failed = words ? message->as_string() : error->shown();
+      return told;
+    }
+    const Json& content = answer.at("choices")[0].at("message").at("content");
+    told.reply = content.is_null() ? "" : content.as_string();
+    const Json* usage = answer.find("usage");
+    if (!usage || !usage->is_object()) return told;
+    const Json *input = usage->find("prompt_tokens"), *output = usage->find("completion_tokens");
+    if (input && output && input->is_integer() && output->is_integer())
+      told.counts = Json::object({{"input_tokens", *input}, {"output_tokens", *output}, {"reasoning_tokens", 0}});
+  } catch (const Error& e) { told.failed = cat("an answer without a reply: ", e.what(), ": ", answer.shown()); }
+  return told;
+}
+
 void take_answer(const AskedTask& task, std::size_t i, const Json& answer, Compat compat, Json& line) {
   Json doc = document(task, i);
   Json in = Json::object({{"id", i}, {"doc_id", i}, {"input", task.prompt.text(doc)}});
   const Json gold = task.prompt.gold(doc);
-  std::string reply, failed;
-  Json counts = Json::object();
-  if (const Json* error = answer.find("error")) {
-    failed = error->is_object() && error->find("message") ? error->at("message").as_string() : error->shown();
-  } else {
-    const Json& content = answer.at("choices")[0].at("message").at("content");
-    reply = content.is_null() ? "" : content.as_string();
-    if (const Json* usage = answer.find("usage"); usage && usage->is_object())
-      counts = Json::object({{"input_tokens", usage->at("prompt_tokens")},
-                             {"output_tokens", usage->at("completion_tokens")},
-                             {"reasoning_tokens", 0}});
-  }
+  const auto [reply, failed, counts] = told_by(answer);
   in.set("target", gold.is_string() ? gold : Json(gold.dump()));
   in.set("answer", gold);
   in.set("prediction", reply);
@@ -176,11 +197,11 @@ Json request_body(const Prompt& prompt, const Json& doc, const std::string& mode
         {{"type", "image_url"}, {"image_url", Json::object({{"url", "data:image/png;base64," + picture(p)}})}}));
   Json content = Json::array();
   std::size_t next = 0;
-  if (prompt.place == Place::before) {
+  if (prompt.placement == ImagePlacement::before) {
     for (const Json& p : pictures) content.push(p);
     content.push(text_part(text));
   } else {
-    const bool left_first = prompt.place == Place::left_first;
+    const bool left_first = prompt.placement == ImagePlacement::left_first;
     for (int i = 1; i <= 7; ++i) {
       const std::string tag = cat("<image ", i, ">");
       for (std::size_t at = 0; !left_first && (at = text.find(tag, at)) != text.npos;)
@@ -219,6 +240,16 @@ Json ask_tasks(const Asker& asker, const AskOptions& options) {
   for (const auto& task : tasks)
     for (std::size_t i = 0; i < task->rows.size(); ++i) all.emplace_back(task.get(), i);
   if (!options.compare.empty() && tasks.size() > 1) input_error("--compare: expected one task, found ", tasks.size());
+  // What can be told without an answer is told before the first is paid for.
+  Lines other;
+  if (!options.compare.empty()) {
+    other = read_lines(options.compare);
+    Lines asked;
+    for (std::size_t i = 0; i < all.size(); ++i) asked.push_back(Json::object({{"id", i}, {"score", 0}}));
+    compare_runs(asked, other, options.compare);
+  }
+  const std::string directory = options.out + "/" + sanitised(options.model);
+  make_directories(directory);
   const auto named = [&](std::size_t n, auto&& f) {
     const auto& [task, i] = all[n];
     try {
@@ -243,8 +274,7 @@ Json ask_tasks(const Asker& asker, const AskOptions& options) {
         if (options.progress) options.progress(++done, std::ssize(all));
       });
 
-  const std::string directory = options.out + "/" + sanitised(options.model), head = directory + "/" + time_stamp();
-  make_directories(directory);
+  const std::string head = directory + "/" + time_stamp();
   std::vector<ScoredTask> scored;
   for (const auto& task : tasks) {
     std::string written;
@@ -253,8 +283,7 @@ Json ask_tasks(const Asker& asker, const AskOptions& options) {
     scored.push_back({task->name, task->scorer, std::move(task->lines), task->documents->size()});
   }
   Json results = results_json(scored, options.compat);
-  if (!options.compare.empty())
-    results.set("compare", compare_runs(scored[0].lines, read_lines(options.compare), options.compare));
+  if (!options.compare.empty()) results.set("compare", compare_runs(scored[0].lines, other, options.compare));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   results.set("config", Json::object({{"model", options.model},
                                       {"limit", options.limit ? Json(options.limit) : Json()},

@@ -25,15 +25,21 @@ std::string split_of(const fs::path& file) {
 
 std::vector<std::string> files_in(const std::string& directory, const std::string& split) {
   std::map<std::string, std::map<std::string, std::vector<std::string>>> found;  // by kind and split
-  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
-    const std::string kind = entry.path().extension();
-    if (!entry.is_regular_file() || (kind != ".parquet" && kind != ".jsonl" && kind != ".json")) continue;
-    const bool folder = entry.path().filename() == "metadata.jsonl";
-    const bool top = entry.path().parent_path() == fs::path(directory);
-    if (!folder && !top && kind != ".parquet") continue;
-    std::string of = folder && top ? "" : split_of(entry.path());
-    if (!split.empty() && entry.path().parent_path().filename() == split) of = split;
-    found[folder ? "folder" : kind == ".parquet" ? "parquet" : "json"][of].push_back(entry.path());
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+      const std::string kind = entry.path().extension();
+      if (!entry.is_regular_file() || (kind != ".parquet" && kind != ".jsonl" && kind != ".json")) continue;
+      const bool folder = entry.path().filename() == "metadata.jsonl";
+      const bool top = entry.path().parent_path() == fs::path(directory);
+      if (!folder && !top && kind != ".parquet") continue;
+      std::string of = folder && top ? "" : split_of(entry.path());
+      if (!split.empty() && entry.path().parent_path().filename() == split) of = split;
+      found[folder ? "folder" : kind == ".parquet" ? "parquet" : "json"][of].push_back(entry.path());
+    }
+  } catch (const fs::filesystem_error& e) {
+    const bool denied = e.code() == std::errc::permission_denied;
+    throw Error(denied ? Exit::machine_failed : Exit::wrong_input,
+                cat(directory, ": cannot read ", e.path1().string(), ": ", e.code().message()));
   }
   for (const char* kind : {"folder", "parquet", "json"}) {
     const auto& splits = found[kind];

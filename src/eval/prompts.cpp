@@ -45,8 +45,12 @@ std::vector<std::string> texts(const Json* list) {
 std::string letters_of(const Json& doc) {  // "A, B, C", as many as there are choices
   std::string out;
   const Json& choices = doc.at("choices");
-  const std::size_t n = choices.is_integer() ? static_cast<std::size_t>(choices.as_int()) : choices.size();
-  for (std::size_t i = 0; i < n; ++i) out += (i ? ", " : "") + letter(i);
+  const std::int64_t n = choices.is_integer() ? choices.as_int()
+                         : choices.is_array() ? std::ssize(choices.items())
+                                              : -1;
+  if (n < 0 || n > 26)
+    input_error("choices: expected 0 to 26, found ", choices.is_array() ? cat("a list of ", n) : choices.shown(40));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) out += (i ? ", " : "") + letter(i);
   return out;
 }
 
@@ -290,7 +294,7 @@ const std::vector<Prompt>& prompts() {
       {{"mmbench_cn_dev_static", "mmbench_cn_dev"}, mmbench<true>, answer, image, 1024, true},
       {{"seedbench"}, seedbench, answer, image},
       {{"seedbench_2_plus", "seedbench-2-plus"}, seedbench_2_plus, answer, image, 16},
-      {{"mmmu_val", "mmmu"}, mmmu, answer, named, 128, false, Place::in_order},
+      {{"mmmu_val", "mmmu"}, mmmu, answer, named, 128, false, ImagePlacement::in_order},
       {{"mmmu_pro_standard", "mmmu_pro_vision"}, mmmu_pro, answer, named, 256},
       {{"mmerealworld", "mmerealworld_lite", "mme_realworld"}, mme_realworld<false>, answer, image, 16, true},
       {{"mmerealworld_cn"}, mme_realworld<true>, answer, image, 16, true},
@@ -302,10 +306,10 @@ const std::vector<Prompt>& prompts() {
        image,
        1024,
        false,
-       Place::before,
+       ImagePlacement::before,
        true,
        true},
-      {{"refcoco_grounding"}, grounding, first_of<bbox_key>, image, 512, true, Place::before, true},
+      {{"refcoco_grounding"}, grounding, first_of<bbox_key>, image, 512, true, ImagePlacement::before, true},
       {{"coco2014_cap_val", "coco2017_cap_val", "coco_cap"},
        [](const Json&) { return std::string("Provide a one-sentence caption for the provided image."); },
        answer,

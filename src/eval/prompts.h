@@ -8,7 +8,7 @@
 
 namespace ov::public_tasks {
 
-enum class Place {
+enum class ImagePlacement {
   before,     // pictures, then the text
   in_order,   // the next picture at each <image> or <image 1>, what is left before the last text; texts lose their
               // outer blanks
@@ -22,7 +22,7 @@ struct Prompt {
   std::vector<Json> (*pictures)(const Json& doc);  // as the document has them
   std::int64_t max_tokens = 1024;
   bool top_p = false;  // the request says top_p: 1, as the task does
-  Place place = Place::before;
+  ImagePlacement placement = ImagePlacement::before;
   bool sizes = false;    // the scorer needs image_width and image_height of the picture
   bool explode = false;  // a document for each of its answers
 };

@@ -36,7 +36,7 @@ struct SourcedLine {
   Json line;
 };
 
-std::vector<SourcedLine> read_places(const std::string& path) {
+std::vector<SourcedLine> read_sourced(const std::string& path) {
   std::vector<SourcedLine> out;
   const auto file = MappedFile::open(path);
   Json whole;
@@ -83,16 +83,20 @@ std::size_t lines_with(const Lines& lines, const char* key) {
   return n;
 }
 
-std::string id_of(const Json& line, std::size_t place) {
+std::string id_of(const Json& line, std::size_t index) {
   const Json* id = line.find("id");
-  return id ? id->dump() : cat("#", place);
+  return id ? id->dump() : cat("#", index);
 }
 
 }  // namespace
 
 Lines read_lines(const std::string& path) {
   Lines out;
-  for (SourcedLine& place : read_places(path)) out.push_back(in_our_words(place.line));
+  for (const SourcedLine& sourced : read_sourced(path)) {
+    if (!sourced.line.is_object())
+      input_error(sourced.where, ": expected an object, found ", kind_name(sourced.line.kind()));
+    out.push_back(in_our_words(sourced.line));
+  }
   return out;
 }
 
@@ -170,11 +174,11 @@ Json score_file(const ScoreFileOptions& options) {
   ScoredTask scored{.name = options.task, .task = &task_named(options.task), .lines = {}};
   Lines& lines = scored.lines;
   std::string written;
-  for (const SourcedLine& place : read_places(options.file)) {
+  for (const SourcedLine& sourced : read_sourced(options.file)) {
     try {
-      if (!place.line.is_object()) input_error("expected an object, found ", kind_name(place.line.kind()));
-      lines.push_back(score_line(*scored.task, in_our_words(place.line), options.compat));
-    } catch (const Error& e) { throw Error(e.exit(), cat(place.where, ": ", e.what())); }
+      if (!sourced.line.is_object()) input_error("expected an object, found ", kind_name(sourced.line.kind()));
+      lines.push_back(score_line(*scored.task, in_our_words(sourced.line), options.compat));
+    } catch (const Error& e) { throw Error(e.exit(), cat(sourced.where, ": ", e.what())); }
     written += lines.back().dump() + "\n";
   }
   if (lines.empty()) input_error(options.file, ": expected at least one case, found none");

@@ -194,6 +194,7 @@ Json parse_body(const std::string& body) {
   for (std::size_t i = 0; i < body.size(); ++i) {
     if (body[i] == '"')
       for (++i; i < body.size() && body[i] != '"'; ++i) i += body[i] == '\\';
+    else if (body[i] == '/') wrong("", "body: malformed JSON: a comment, or a slash outside of a string");
     else values += body[i] == ',' || body[i] == '[' || body[i] == '{';
   }
   if (values > most) wrong("", cat("body: more than ", most, " values"));

@@ -103,7 +103,13 @@ Asker asker_at(const std::string& url, const std::string& api_key, std::int64_t 
       }
     };
     std::vector<std::thread> threads;
-    for (std::size_t t = 0; t < std::min(n, static_cast<std::size_t>(at_once)); ++t) threads.emplace_back(work);
+    const std::size_t most = std::min(n, static_cast<std::size_t>(at_once));
+    threads.reserve(most);
+    try {
+      while (threads.size() < most) threads.emplace_back(work);
+    } catch (const std::system_error& e) {  // fewer threads give the same answers
+      if (threads.empty()) machine_error("cannot start a thread that asks: ", e.what());
+    }
     for (auto& t : threads) t.join();
     if (error) std::rethrow_exception(error);
   };

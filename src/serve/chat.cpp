@@ -66,11 +66,21 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
         request.headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}};
         if (!api_key.empty()) request.headers.emplace("Authorization", "Bearer " + api_key);
         int status = 0;
-        bool left = false;
+        bool left = false, whole = false;
         std::string refusal, reason;
         std::exception_ptr error;
         EventReader events;
-        const auto take = [&](std::string_view event) { return take_event(event, piece, reason) || !(left = true); };
+        const auto take = [&](std::string_view event) {
+          if (!take_event(event, piece, reason)) return !(left = true);
+          return whole |= trimmed(event) == "[DONE]" || !reason.empty(), true;
+        };
+        const auto last =
+            [&](std::string_view event) {  // half an event, where only the end of the connection tells the end
+              try {
+                if (trimmed(event) != "[DONE]") Json::parse(event, "");
+              } catch (const ov::Error&) { return true; }
+              return take(event);
+            };
         request.response_handler = [&](const httplib::Response& r) { return status = r.status, true; };
         request.content_receiver = [&](const char* data, std::size_t n, std::uint64_t, std::uint64_t) {
           if (status != 200) return refusal.append(data, n), refusal.size() < 1u << 20;
@@ -79,11 +89,12 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
           } catch (...) { return error = std::current_exception(), false; }
         };
         const auto result = client.send(request);
-        if (!error && !left && status == 200) events.end(take);
+        if (result && !left && status == 200) events.end(last);
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
         if (status == 0) input_error("cannot reach ", origin, ": ", to_string(result.error()));
         if (status != 200) input_error("the server answers ", status, ": ", shown(refusal, 400));
+        if (!whole) input_error("the connection to ", origin, " was lost before the answer's end");
         return reason;
       };
 }

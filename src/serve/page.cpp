@@ -82,6 +82,7 @@ function show(file) {
   if (!file || !file.type.startsWith("image/")) return;
   const reader = new FileReader();
   reader.onload = () => {
+    running?.abort();  // what it would add belongs to the old picture
     picture = reader.result;
     messages = [];
     at("talk").replaceChildren();
@@ -165,7 +166,7 @@ async function ask(question) {
       note.scrollIntoView({block: "nearest"});
     }
     note.textContent = tokens + " tokens in " + ((performance.now() - begin) / 1000).toFixed(1) +
-      " s, mean probability " + (100 * Math.exp(sum / Math.max(1, tokens))).toFixed(0) +
+      " s, geometric mean of their probabilities " + (100 * Math.exp(sum / Math.max(1, tokens))).toFixed(0) +
       " %; marked tokens were less certain, tap one";
     messages = [...asked, {role: "assistant", content: text}];
     turn.dataset.answer = text;

@@ -6,6 +6,7 @@
 #include <poll.h>
 
 #include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <semaphore>
 #include <thread>
@@ -320,16 +321,19 @@ struct Server::Inside {
   std::counting_semaphore<> preparing{4};
   std::atomic<bool> draining = false, aborted = false, ended = false;
   std::atomic<int> active = 0;
-  int port = 0;
+  int port = 0, listener = -1;
   std::thread listening, stepping;
 };
+
+// Else glibc keeps the largest that each of eight arenas a core ever held, and a server that was never asked for much
+// at once grows for days.
+void give_memory_back() {
+  ::mallopt(M_ARENA_MAX, 4), ::mallopt(M_MMAP_THRESHOLD, 1 << 20), ::mallopt(M_TRIM_THRESHOLD, 1 << 22);
+}
 
 Server::Server(const Service& service, Engine& engine, const ServerOptions& options)
     : inside_(std::make_unique<Inside>(service, engine, options)) {
   Inside& s = *inside_;
-  // Bodies and pictures go back to the system when they are freed. Else glibc keeps the largest that each of eight
-  // arenas a core ever held, and a server that was never asked for much at once grows for days.
-  ::mallopt(M_ARENA_MAX, 4), ::mallopt(M_MMAP_THRESHOLD, 1 << 20), ::mallopt(M_TRIM_THRESHOLD, 1 << 22);
   s.routes();
   const auto n = static_cast<std::size_t>(options.connections);
   s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
@@ -339,18 +343,18 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
   s.http.set_read_timeout(options.read_timeout_s), s.http.set_write_timeout(options.read_timeout_s);
   s.http.set_tcp_nodelay(true);
   // Without httplib's SO_REUSEPORT: a second server on the same port would get half of the requests.
-  int listener = -1;
-  s.http.set_socket_options([&listener](int socket) {
+  s.http.set_socket_options([&s](int socket) {
     const int yes = 1;
     ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    listener = socket;
+    s.listener = socket;
   });
   const bool any = options.port == 0;
   s.port = any ? s.http.bind_to_any_port(options.host) : static_cast<int>(options.port);
   if (any ? s.port < 0 : !s.http.bind_to_port(options.host, s.port))
     machine_error("serve: cannot listen on ", options.host, " port ", options.port, "; is it in use?");
   // httplib's queue has room for 5 clients that connect at the same time; the sixth would wait a second.
-  ::listen(listener, SOMAXCONN);
+  if (::listen(s.listener, SOMAXCONN) != 0)
+    machine_error("serve: cannot listen on ", options.host, " port ", s.port, ": ", std::strerror(errno));
   s.listening = std::thread([&s] { s.http.listen_after_bind(); });
   s.stepping = std::thread([&s] {
     while (!s.ended)

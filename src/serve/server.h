@@ -25,6 +25,9 @@ struct ServerOptions {
   std::function<void(const std::string& line)> log = {};
 };
 
+// From here on this process gives bodies and pictures back to the system when it frees them.
+void give_memory_back();
+
 class Server {
  public:
   // Listens. Throws machine_error when the address cannot be had.

@@ -95,7 +95,7 @@ TEST_CASE(
              R"({"question": "<image 1> same <image 1>", "question_type": "open", "options": "[]", "image_1": "P"})") ==
         "user:<P>[" + open.substr(2) + "]");
   Prompt own = prompt_named("ai2d");
-  own.place = Place::left_first;
+  own.placement = ImagePlacement::left_first;
   const std::string end = R"(", "options": ["x", "y"], "image": ["P", "Q"], "system": "S"})";
   const std::string ask = "\nA. x\nB. y\nAnswer with the option's letter from the given choices directly.]";
   CHECK(text(own, R"({"question": "a <image> b)" + end) == "system:[S]user:<P>[a]<Q>[b" + ask);
@@ -137,6 +137,9 @@ TEST_CASE(
   CHECK(Documents(dir / "splits", "validation").size() == 1);
   CHECK(contains(thrown([&] { Documents(dir / "splits", "train"); }), "no split train"));
   CHECK(contains(thrown([&] { Documents(dir / "none.jsonl"); }), "none.jsonl"));
+  make_directories(dir / "loop");
+  std::filesystem::create_symlink("round.jsonl", dir / "loop/round.jsonl");
+  CHECK(contains(thrown([&] { Documents(dir / "loop"); }), "loop: cannot read "));
   CHECK(contains(thrown([&] { Documents(dir / "p.png"); }), "p.png"));
   CHECK(contains(thrown([&] { Documents(dir / "x.arrow"); }), "to_parquet"));
   const Documents d(dir / "lines.jsonl");
@@ -205,6 +208,67 @@ TEST_CASE(
   CHECK(two.at("n-samples").at("chartqa").at("original").as_int() > 2);
 }
 
+TEST_CASE(
+    "public tasks: an odd answer is a failed request and ends nothing; null is no error; counts are two integers") {
+  const ScratchDirectory dir;
+  const std::string good = R"("choices": [{"message": {"content": "1"}}])";
+  const std::pair<std::string, bool> answers[] = {
+      // and whether it failed
+      {"[]", true},
+      {"7", true},
+      {"{}", true},
+      {R"({"choices": {}})", true},
+      {R"({"choices": []})", true},
+      {R"({"choices": [{}]})", true},
+      {R"({"choices": [null]})", true},
+      {R"({"choices": [{"message": {}}]})", true},
+      {R"({"choices": [{"message": {"content": [1]}}]})", true},
+      {R"({"choices": [{"message": {"content": 1}}]})", true},
+      {R"({"error": "busy"})", true},
+      {R"({"error": {"message": ""}})", true},
+      {R"({"error": {"message": {}}})", true},
+      {R"({"error": {"code": 1}, )" + good + "}", true},
+      {R"({"error": null, )" + good + "}", false},
+      {R"({"usage": {}, )" + good + "}", false},
+      {R"({"usage": null, )" + good + "}", false},
+      {R"({"usage": [1], )" + good + "}", false},
+      {R"({"usage": {"prompt_tokens": 1, "completion_tokens": null}, )" + good + "}", false},
+      {R"({"usage": {"prompt_tokens": "1", "completion_tokens": 2.5}, )" + good + "}", false}};
+  std::string rows;
+  for (std::size_t i = 0; i < std::size(answers); ++i) rows += "{\"question\": \"q\", \"answer\": \"1\"}\n";
+  write_durably(dir / "d.jsonl", rows);
+  const Asker odd = [&](std::size_t n, const auto&, const auto& take) {
+    for (std::size_t i = 0; i < n; ++i) take(i, Json::parse(answers[i].first, "answer"));
+  };
+  const Json results = ask_tasks(odd, {.tasks = "chartqa", .data = dir / "d.jsonl", .split = "", .out = dir / "out"});
+  std::int64_t failed = 0;
+  for (const std::string& name : list_directory(dir / "out/default"))
+    if (contains(name, "_samples_")) {
+      const Lines lines = read_lines(dir / "out/default/" + name);
+      REQUIRE(lines.size() == std::size(answers));
+      for (std::size_t i = 0; i < lines.size(); ++i) {
+        CAPTURE(answers[i].first);
+        CHECK((lines[i].find("failed") != nullptr) == answers[i].second);
+        CHECK(lines[i].at("prediction").as_string() == (answers[i].second ? "" : "1"));
+        CHECK(lines[i].at("token_counts")[0].size() == 0);
+        failed += answers[i].second;
+      }
+    }
+  CHECK(failed > 0);
+  CHECK(results.at("tasks").at("chartqa").at("failed").as_int() == failed);
+}
+
+TEST_CASE("public prompts: a number of choices that has no letters is refused by its key") {
+  const auto asked = [](const std::string& choices) {
+    return thrown(
+        [&] { prompt_named("cv_bench").text(Json::parse(R"({"prompt": "p", "choices": )" + choices + "}", "doc")); });
+  };
+  for (const char* good : {"0", "26", "[]", "[1, 2]"}) CHECK(asked(good) == "");
+  for (const char* bad : {"-1", "27", "-9223372036854775808", "9223372036854775807"})
+    CHECK(asked(bad) == cat("choices: expected 0 to 26, found ", bad));
+  CHECK(contains(asked("\"AB\""), "choices"));
+}
+
 TEST_CASE("public tasks: expressions of RefCOCO are asked one by one, with boxes as shares of the picture") {
   const ScratchDirectory dir;
   write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
@@ -238,6 +302,28 @@ TEST_CASE("public tasks: what is not there is told before anything is asked (E-1
   CHECK(contains(told("chartqa", ""), "--data"));
   write_durably(dir / "t.json", R"({"tasks": {"own": {"scorer": "chartqa", "data": "d.jsonl", "promt": "ai2d"}}})");
   CHECK(contains(told(dir / "t.json", ""), "promt"));
+  write_durably(dir / "good.jsonl", "{\"question\": \"a\", \"answer\": \"1\"}\n");
+  for (const std::string name : {"a/b", "", "..\\u0000/x", "a\\nb"}) {
+    CAPTURE(name);
+    write_durably(dir / "t.json", R"({"tasks": {")" + name + R"(": {"scorer": "chartqa", "data": "good.jsonl"}}})");
+    CHECK(contains(told(dir / "t.json", ""), "t.json: tasks: expected a name"));
+  }
+  CHECK(contains(told("chartqa,chartqa", dir / ""), "twice"));
+  const auto compared = [&](const std::string& with) {
+    return thrown([&] {
+      ask_tasks(never,
+                {.tasks = "chartqa", .data = dir / "good.jsonl", .split = "", .out = dir / "out", .compare = with});
+    });
+  };
+  CHECK(contains(compared(dir / "none.jsonl"), "none.jsonl"));
+  write_durably(dir / "other.jsonl", "{\"id\": 7, \"score\": 1}\n");
+  CHECK(contains(compared(dir / "other.jsonl"), "no common id"));
+  write_durably(dir / "other.jsonl", "{\"id\": 0, \"score\": 1}\n7\n");
+  CHECK(contains(compared(dir / "other.jsonl"), "other.jsonl:2: expected an object"));
+  CHECK_FALSE(path_exists(dir / "out"));
+  write_durably(dir / "out", "a file");
+  CHECK(contains(told("chartqa", dir / "good.jsonl"), "out"));
+  std::filesystem::remove(dir / "out");
   write_durably(dir / "d.jsonl", "{\"questoin\": \"a\"}\n");
   const Asker asks = [](std::size_t, const auto& body, const auto&) { body(0); };
   const std::string message =

@@ -147,6 +147,7 @@ TEST_CASE("api: what is wrong is refused with 400 and the name of the part") {
   const SmallService small;
   const serve::Service s = small.service();
   const auto chat = [&](const std::string& body) { return refused([&] { read_chat(s, serve::parse_body(body)); }); };
+  CHECK(contains(refused([] { serve::parse_body("//\"\n{}"); }).message, "a comment"));
   struct Case {
     std::string more, param;
   };

@@ -1,6 +1,8 @@
 // Who answers an evaluation's requests: the model here and a server give the same; faults of a server are told.
 #include "serve/askers.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <map>
 
@@ -65,6 +67,32 @@ TEST_CASE("askers: the model in this process and a server give the same answers,
     if (i % 5 == 4) CHECK(there[i].starts_with("error: status 400"));
     else CHECK(own[i] == there[i]);
   }
+}
+
+TEST_CASE("askers: where threads cannot start, fewer do the work; where none can, it is told") {
+  pthread_attr_t usual, none;
+  REQUIRE(::pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(::pthread_attr_init(&none) == 0);
+  REQUIRE(::pthread_attr_setstacksize(&none, std::size_t{1} << 48) == 0);  // more than there are addresses
+  constexpr std::size_t n = 100000;
+  const auto ask = [&](Exit exit) {
+    return thrown(
+        [&] {
+          serve::asker_at("http://127.0.0.1:9/v1", "", n)(
+              n,
+              [&](std::size_t) -> Json {
+                ::pthread_setattr_default_np(&none);
+                input_error("the first ends it");
+              },
+              [](std::size_t, const Json&) {});
+        },
+        exit);
+  };
+  const std::string some = ask(Exit::wrong_input), nobody = ask(Exit::machine_failed);
+  ::pthread_setattr_default_np(&usual);
+  ::pthread_attr_destroy(&none), ::pthread_attr_destroy(&usual);
+  CHECK(some == "the first ends it");
+  CHECK(contains(nobody, "cannot start a thread"));
 }
 
 TEST_CASE("askers: what may pass is tried again, what is refused is not, and an answer that is none is told") {

@@ -91,6 +91,7 @@ std::vector<Bad> bad_requests() {
   std::string values = "{\"a\":[[]";
   while (values.size() < 900000) values += ",[]";
   add(http(values + "]}"));
+  add(http("//\"\n" + values + "]}"));  // a scan that takes the comment for the begin of a string counts nothing
   add(http("{}", "/v1/none"));
   add(http("{\"tokens\":[1,\"2\"]}", "/detokenize"));
   add(http("{\"tokens\":[99999999999]}", "/detokenize"));
@@ -137,6 +138,7 @@ std::string bits(const std::string& body) {
 
 void under_fire(std::size_t requests) {
   constexpr std::size_t clients = 64;
+  serve::give_memory_back();  // as the verb does, whose memory this measures
   const auto start = open_files();
   {
     Running r({.connections = 96, .max_body = 1 << 20, .max_bodies = 4 << 20, .read_timeout_s = 3}, [] {

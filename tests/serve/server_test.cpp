@@ -166,6 +166,49 @@ TEST_CASE(
   CHECK(wrong.messages().size() == 0);
 }
 
+TEST_CASE(
+    "chat: an answer whose connection is cut is told as that, with half an event and without; a whole one is taken") {
+  const std::string piece = R"(data: {"choices":[{"delta":{"content":"x"}}]})"
+                            "\n\n";
+  const std::string end = R"(data: {"choices":[{"delta":{},"finish_reason":"stop"}]})"
+                          "\n\n";
+  std::string sends;
+  bool cut = true, chunked = true;
+  httplib::Server http;
+  http.Post(".*", [&](const httplib::Request&, httplib::Response& res) {
+    const auto provider = [&](std::size_t, httplib::DataSink& sink) {
+      sink.write(sends.data(), sends.size());
+      if (!cut) sink.done();
+      return !cut;
+    };
+    if (chunked) res.set_chunked_content_provider("text/event-stream", provider);
+    else res.set_content_provider("text/event-stream", provider);
+  });
+  const int port = http.bind_to_any_port("127.0.0.1");
+  std::thread thread([&] { http.listen_after_bind(); });
+  const auto told = [&](const std::string& text, bool breaks) {
+    sends = text, cut = breaks;
+    serve::Chat chat(serve::speaker_at(cat("http://127.0.0.1:", port, "/v1"), ""), Json::object(), {});
+    std::string all;
+    chat.line("Hi", [&](const std::string& said) { return all += said, true; });
+    return std::pair(all, chat.messages().size());
+  };
+  for (const std::string& half : {std::string(), std::string("data: {\"choi"), piece.substr(0, piece.size() - 2)}) {
+    for (const bool of : {true, false}) {
+      chunked = of;
+      const auto [all, turns] = told(piece + half, of);
+      CHECK_MESSAGE(contains(all, "was lost"), all);
+      CHECK(turns == 0);
+    }
+  }
+  chunked = true;
+  CHECK(contains(told(piece, false).first, "was lost"));
+  CHECK(told(piece + end, true) == std::pair(std::string("x"), std::size_t{2}));
+  CHECK(told(piece + "data: [DONE]", false) == std::pair(std::string("x"), std::size_t{2}));
+  http.stop();
+  thread.join();
+}
+
 TEST_CASE("server: bodies beyond the budget wait for others, the first never; all are answered") {
   const Running r({.max_bodies = 1 << 16});
   const std::string large = user("\"x\"") + ",\"max_tokens\":2,\"user\":\"" + std::string(50000, 'u') + "\"}";

@@ -117,6 +117,12 @@ for screen, (width, height, phone) in SCREENS.items():
         check(f"{name}: nothing is wider than the screen", browser.value("document.documentElement.scrollWidth <= innerWidth"))
         shot = browser.call("Page.captureScreenshot", format="png")["data"]
         open(f"{out}/{name}.png", "wb").write(base64.b64decode(shot))
+        # Another picture while the answer runs: what the old one would add is not of this talk.
+        browser.value("const file = at('file').files[0]; at('text').value = 'And now?'; at('ask').requestSubmit();"
+                      "at('drop').replaceChildren(); show(file); 1")
+        browser.wait("document.querySelector('#drop img') && !running")
+        talk = browser.value("JSON.stringify([messages, at('talk').children.length, at('send').textContent])")
+        check(f"{name}: a new picture ends the old one's answer: {talk}", talk == '[[],0,"Ask"]')
 for event in browser.events:
     method, params = event.get("method"), event.get("params", {})
     if method == "Runtime.exceptionThrown":
