@@ -170,7 +170,7 @@ TEST_CASE("balance: quotas fill cells that have enough, and what is kept is exac
   BalanceTarget target;
   target.category.assign(categories.size(), 0), target.difficulty.assign(difficulties, 0);
   target.records = 60, target.category[0] = 2, target.category[1] = 1;
-  std::vector<Key> keys(1000);
+  std::vector<RecordSummary> keys(1000);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     keys[i].category = i % 3, keys[i].difficulty = i % 2;
     keys[i].draw = i < 300 ? 7 : mix64(i);  // many equal numbers
