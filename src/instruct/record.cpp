@@ -17,7 +17,9 @@ bool is_latin(char32_t c) {
   return between(c, 'a', 'z') || between(c, 'A', 'Z') || (between(c, 0xc0, 0x24f) && c != 0xd7 && c != 0xf7);
 }
 bool is_kana_or_hangul(char32_t c) { return between(c, 0x3040, 0x30ff) || between(c, 0xac00, 0xd7a3); }
-bool is_greek_to_khmer(char32_t c) { return between(c, 0x370, 0x1fff); }  // and what stands between, up to Greek again
+bool is_greek_to_khmer(char32_t c) {
+  return between(c, 0x370, 0x1fff);
+}  // Cyrillic, Hebrew, Arabic, Indic, Thai between
 bool is_other_letter(char32_t c) { return is_greek_to_khmer(c) || is_kana_or_hangul(c); }
 bool is_word_part(char32_t c) { return is_latin(c) || between(c, '0', '9') || c == '_' || is_greek_to_khmer(c); }
 

@@ -71,8 +71,8 @@ std::string collapsed(std::string_view text);     // blanks and line ends as one
 std::string without_tags(std::string_view text);  // without <image>, trimmed
 std::string lowered(std::string_view text);       // A to Z as a to z
 
-// The words of a text: runs of letters and digits, and each character of Han, kana and Hangul. Thai, which has no blanks
-// between words either, comes as one.
+// The words of a text: runs of letters and digits, and each character of Han, kana and Hangul. Thai, which has no
+// blanks between words either, comes as one.
 std::vector<std::string> words_of(std::string_view text);
 
 // "en", "zh", or "other" for a text mostly in another script; "" where there are no letters.
