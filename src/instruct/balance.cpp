@@ -8,7 +8,7 @@
 namespace ov::instruct {
 namespace {
 
-std::size_t cell_of(const Key& k) { return std::size_t{k.category} * difficulties + k.difficulty; }
+std::size_t cell_of(const RecordSummary& k) { return std::size_t{k.category} * difficulties + k.difficulty; }
 
 }  // namespace
 
@@ -45,11 +45,11 @@ std::vector<std::int64_t> fill(const std::vector<double>& shares, const std::vec
   return out;
 }
 
-Quotas Quotas::draw(const BalanceTarget& target, const EachKey& each) {
+Quotas Quotas::draw(const BalanceTarget& target, const EachRecord& each) {
   Quotas q;
   q.cells_.resize(categories.size() * difficulties);
   std::vector<std::int64_t> available(q.cells_.size(), 0);
-  each([&](const Key& k, std::int64_t) { ++available[cell_of(k)]; });
+  each([&](const RecordSummary& k, std::int64_t) { ++available[cell_of(k)]; });
   const std::int64_t all = std::accumulate(available.begin(), available.end(), std::int64_t{0});
   const auto any = [](const std::vector<double>& v) {
     return std::any_of(v.begin(), v.end(), [](double s) { return s > 0; });
@@ -84,7 +84,7 @@ Quotas Quotas::draw(const BalanceTarget& target, const EachKey& each) {
     for (std::size_t c = 0; c < kept.size(); ++c)
       if (partly(c)) counts[c].resize(1 << 16);
     if (counts.empty()) return q;
-    each([&](const Key& k, std::int64_t) {
+    each([&](const RecordSummary& k, std::int64_t) {
       const std::size_t c = cell_of(k);
       if (partly(c) && (shift == 48 || k.draw >> (shift + 16) == q.cells_[c].border >> (shift + 16)))
         ++counts[c][k.draw >> shift & 0xffff];
@@ -96,20 +96,20 @@ Quotas Quotas::draw(const BalanceTarget& target, const EachKey& each) {
     }
   }
   // Of equal numbers the first ones.
-  each([&](const Key& k, std::int64_t place) {
+  each([&](const RecordSummary& k, std::int64_t place) {
     const std::size_t c = cell_of(k);
     if (partly(c) && k.draw == q.cells_[c].border && below[c] < kept[c]) ++below[c], q.cells_[c].last_place = place;
   });
   return q;
 }
 
-bool Quotas::keeps(const Key& k, std::int64_t place) const {
+bool Quotas::keeps(const RecordSummary& k, std::int64_t place) const {
   const Cell& c = cells_[cell_of(k)];
   if (c.kept == c.available || c.kept == 0) return c.kept > 0;
   return k.draw < c.border || (k.draw == c.border && place <= c.last_place);
 }
 
-std::string Quotas::name(const Key& k) const {
+std::string Quotas::name(const RecordSummary& k) const {
   const Cell& c = cells_[cell_of(k)];
   return cat(categories[k.category], ", difficulty ", k.difficulty + 1, ": ", c.kept, " of ", c.available, " are kept");
 }

@@ -18,11 +18,11 @@ namespace ov::instruct {
 
 class Quotas {
  public:
-  using EachKey = std::function<void(const std::function<void(const Key&, std::int64_t place)>&)>;
-  static Quotas draw(const BalanceTarget& target, const EachKey& each);
+  using EachRecord = std::function<void(const std::function<void(const RecordSummary&, std::int64_t place)>&)>;
+  static Quotas draw(const BalanceTarget& target, const EachRecord& each);
 
-  bool keeps(const Key& k, std::int64_t place) const;
-  std::string name(const Key& k) const;  // "ocr, difficulty 2: 300 of 800 are kept"
+  bool keeps(const RecordSummary& k, std::int64_t place) const;
+  std::string name(const RecordSummary& k) const;  // "ocr, difficulty 2: 300 of 800 are kept"
 
  private:
   struct Cell {

@@ -8,7 +8,6 @@
 #include "base/io/file.h"
 #include "base/text.h"
 #include "report/html.h"
-#include "report/style.h"
 
 namespace ov::instruct {
 namespace {
@@ -21,8 +20,9 @@ using html::text;
 std::size_t octave(std::uint64_t n, std::size_t most) {
   return std::min(static_cast<std::size_t>(std::bit_width(n)), most - 1);
 }
-std::string octave_name(std::size_t o) {
+std::string octave_name(std::size_t o, std::size_t most) {
   const std::uint64_t low = o ? std::uint64_t{1} << (o - 1) : 0;
+  if (o + 1 == most) return cat(low, " and more");
   return low < 2 ? cat(low) : cat(low, " to ", 2 * low - 1);
 }
 
@@ -56,7 +56,7 @@ Json octaves(const std::array<std::int64_t, n>& counts) {
   Json out = Json::object();
   std::size_t last = n;
   while (last > 1 && counts[last - 1] == 0) --last;
-  for (std::size_t o = 0; o < last; ++o) out.set(octave_name(o), counts[o]);
+  for (std::size_t o = 0; o < last; ++o) out.set(octave_name(o, n), counts[o]);
   return out;
 }
 
@@ -87,7 +87,7 @@ std::string step_tables(const Json& steps) {
 
 }  // namespace
 
-void Card::add(const Key& k, std::size_t source, const std::string& line) {
+void Card::add(const RecordSummary& k, std::size_t source, const std::string& line) {
   ++sources_[source], ++category_[k.category], ++lang_[k.lang], ++difficulty_[k.difficulty];
   ++question_[octave(k.question_words, lengths)], ++answer_[octave(k.answer_words, lengths)];
   ++turns_[octave(k.turns, lengths)], ++pictures_[octave(k.pictures, lengths)];
@@ -140,7 +140,11 @@ std::string Card::figure(const Example& example, const std::string& directory) c
     const std::string here = path[0] == '/' ? path : directory + "/" + path;
     try {
       picture = html::empty("img", {{"src", html::data_uri(here)}, {"alt", record.at("id").as_string()}});
-    } catch (const Error&) { picture = element("i", "a picture of another kind"); }
+    } catch (const Error& e) {
+      std::string why = e.what();  // names the directory of this run, which the page must not
+      if (const std::size_t at = why.find(here); at != why.npos) why.replace(at, here.size(), path);
+      picture = text("i", why);
+    }
   }
   for (std::size_t m = 0; m < std::min<std::size_t>(4, record.at("messages").size()); ++m) {
     const Json& message = record.at("messages")[m];
@@ -181,13 +185,7 @@ void Card::write(const std::string& directory, const Json& steps) const {
   for (const auto& of : examples_)
     for (const Example& e : of) figures += figure(e, directory) + "\n";
   body += text("h2", "Examples, drawn by their numbers") + element("div", {{"class", "pictures"}}, figures);
-  const std::string head = html::empty("meta", {{"charset", "utf-8"}}) +
-                           html::empty("meta", {{"name", "viewport"}, {"content", "width=device-width"}}) +
-                           text("title", "Data card") + element("style", cat(plot_style, page_style));
-  write_durably(directory + "/card.html",
-                "<!DOCTYPE html>\n" +
-                    element("html", {{"lang", "en"}}, element("head", head) + element("body", element("main", body))) +
-                    "\n");
+  write_durably(directory + "/card.html", html::page("Data card", body));
 }
 
 }  // namespace ov::instruct

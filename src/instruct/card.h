@@ -14,12 +14,12 @@ namespace ov::instruct {
 class Card {
  public:
   explicit Card(const Manifest& manifest) : manifest_(manifest), sources_(manifest.sources.size()) {}
-  void add(const Key& key, std::size_t source, const std::string& line);
+  void add(const RecordSummary& key, std::size_t source, const std::string& line);
   // card.json and card.html in `directory`, from which the examples' pictures are named.
   void write(const std::string& directory, const Json& steps) const;
 
  private:
-  static constexpr std::size_t lengths = 16, examples = 3;  // halves of a power of two; of each category
+  static constexpr std::size_t lengths = 16, examples = 3;  // octaves, the last open-ended; of each category
   struct Example {
     std::uint64_t draw;
     std::string line;

@@ -19,21 +19,21 @@ constexpr std::int64_t sorted_at_once = 1 << 20;  // digests
 
 // f(key, its place among all that the blocks hold), in the blocks' order.
 template <class F>
-void each_key(const Blocks& blocks, F&& f) {
+void each_record(const Blocks& blocks, F&& f) {
   std::int64_t place = 0;
   for (std::int64_t b = 0; b < blocks.count(); ++b)
-    for (const Key& k : MadeBlock::read(blocks.path(b)).keys) f(k, place++);
+    for (const RecordSummary& k : MadeBlock::read(blocks.path(b)).keys) f(k, place++);
 }
 
 // Which records came before, one bit each. Digests are sorted part by part, so that memory holds a part of them.
 std::vector<bool> duplicates(const Blocks& blocks) {
   std::int64_t all = 0;
-  each_key(blocks, [&](const Key&, std::int64_t) { ++all; });
+  each_record(blocks, [&](const RecordSummary&, std::int64_t) { ++all; });
   std::vector<bool> out(static_cast<std::size_t>(all));
   const std::int64_t parts = 1 + all / sorted_at_once;
   for (std::int64_t p = 0; p < parts; ++p) {
     std::vector<std::array<std::uint64_t, 3>> list;
-    each_key(blocks, [&](const Key& k, std::int64_t place) {
+    each_record(blocks, [&](const RecordSummary& k, std::int64_t place) {
       if (k.content[0] % static_cast<std::uint64_t>(parts) == static_cast<std::uint64_t>(p))
         list.push_back({k.content[0], k.content[1], static_cast<std::uint64_t>(place)});
     });
@@ -45,8 +45,8 @@ std::vector<bool> duplicates(const Blocks& blocks) {
 }
 
 // The pictures of a record, each behind its length.
-void store_pictures(std::ifstream& from, const std::string& line, const Key& key, const std::string& directory,
-                    bool keep) {
+void store_pictures(std::ifstream& from, const std::string& line, const RecordSummary& key,
+                    const std::string& directory, bool keep) {
   Json record;
   if (keep) record = Json::parse(line, directory);
   for (std::size_t k = 0; k < key.pictures; ++k) {
@@ -84,8 +84,8 @@ Json curate(const CurateOptions& o) {
 
   const std::vector<bool> repeated = duplicates(blocks);
   const Quotas quotas =
-      Quotas::draw(pipeline.manifest().balance, [&](const std::function<void(const Key&, std::int64_t)>& f) {
-        each_key(blocks, [&](const Key& k, std::int64_t place) {
+      Quotas::draw(pipeline.manifest().balance, [&](const std::function<void(const RecordSummary&, std::int64_t)>& f) {
+        each_record(blocks, [&](const RecordSummary& k, std::int64_t place) {
           if (!repeated[static_cast<std::size_t>(place)]) f(k, place);
         });
       });
@@ -104,7 +104,7 @@ Json curate(const CurateOptions& o) {
     const std::string& name = pipeline.manifest().sources[source].name;
     std::string lines = read_file(path + ".audit");
     std::ifstream from(path + ".records", std::ios::binary), pictures(path + ".pictures", std::ios::binary);
-    for (const Key& k : block.keys) {
+    for (const RecordSummary& k : block.keys) {
       std::string line(k.bytes, '\0');
       if (!from.read(line.data(), k.bytes)) machine_error(path, ".records: is shorter than its block says");
       const std::string id = cat(name, ":", k.number);

@@ -72,12 +72,11 @@ void FilterRules::apply(Record& r, Notes&) const {
   std::int64_t spoken = 0;
   for (std::size_t t = 0; t < r.turns.size(); ++t) {
     const Turn& turn = r.turns[t];
-    std::vector<std::string> list = words(turn.text);
+    std::vector<std::string> list = words_of(turn.text);
     spoken += static_cast<std::int64_t>(list.size());
     all += without_tags(turn.text) + "\n";
     if (turn.role != "assistant") continue;
-    for (std::string& w : list)
-      for (char& c : w) c = 'A' <= c && c <= 'Z' ? char(c + 32) : c;
+    for (std::string& w : list) w = lowered(w);
     if (const auto run = longest_run(list); run >= same_word)
       refuse("same_word", run, " times in a row in message ", t + 1);
     if (static_cast<std::int64_t>(list.size()) >= repeated_from)

@@ -12,6 +12,8 @@
 namespace ov::instruct {
 namespace {
 
+constexpr std::int64_t most_parts = 100000;
+
 // NAME-part-03-of-10, and the misspelling NAME-part03-of-10, which stands beside the right one in the released set.
 struct PartName {
   std::int64_t number = -1, of = -1;
@@ -29,7 +31,8 @@ struct PartName {
       return;
     }
     p = first.ptr;
-    if (std::string_view(p, static_cast<std::size_t>(end - p)).starts_with("-of-")) std::from_chars(p + 4, end, of);
+    if (!std::string_view(p, static_cast<std::size_t>(end - p)).starts_with("-of-")) return;
+    if (std::from_chars(p + 4, end, of).ec == std::errc::result_out_of_range) of = most_parts + 1;
   }
 };
 
@@ -58,8 +61,10 @@ void expand(SourceEntry& s, const std::string& path, const std::string& where) {
   if (s.files.empty()) input_error(where, ": path: nothing matches ", path);
   taken.erase(-1);
   if (taken.empty()) return;
+  const std::int64_t highest = std::max(of, taken.rbegin()->first);
+  if (highest > most_parts)
+    input_error(where, ": path: the parts' names count to ", highest, ", expected at most ", most_parts);
   const std::int64_t first = taken.contains(0) ? 0 : 1, last = of < 0 ? taken.rbegin()->first : first + of - 1;
-  if (last - first > 100000) input_error(where, ": path: the parts' names count to ", of, ", expected at most 100000");
   for (std::int64_t n = first; n <= last; ++n)
     if (!taken.contains(n)) s.missing_parts.push_back(n);
 }

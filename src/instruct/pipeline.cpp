@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t batch_bytes = 64 << 20;  // about what the records of a batch hold
 
+constexpr std::size_t most_pictures = 0xffff;  // of a record
+
 // What the name of a stored picture ends in.
 std::string extension(std::string_view bytes) {
   const std::string kind = looks_like(bytes.substr(0, 16));
@@ -44,7 +46,7 @@ struct Pipeline::Outcome {
   std::vector<std::pair<std::size_t, Note>> notes;
   Record record;
   std::string line, store;  // its pictures, each behind its length
-  Key key{};
+  RecordSummary key{};
 };
 
 const std::vector<std::string>& Pipeline::step_names() {
@@ -108,6 +110,9 @@ void Pipeline::run(Outcome& o) const {
     };
     o.record = instruct::standardise(o.raw.read(), *o.source, o.number, notes);
     note();
+    // A block counts a record's pictures in 16 bits, and finds those of the next record behind them.
+    if (const std::size_t n = o.record.images.size(); n > most_pictures)
+      refuse("too_many_pictures", n, ", expected at most ", most_pictures);
     for (const auto& apply : steps_) {
       ++step;
       apply(o.record, notes);
@@ -123,14 +128,15 @@ void Pipeline::run(Outcome& o) const {
         o.store.append(reinterpret_cast<const char*>(&n), sizeof n).append(bytes);
       }
     o.line = r.json(names).dump() + "\n";
-    Key& k = o.key;
+    RecordSummary& k = o.key;
     k.content[0] = word_of(r.content, 0), k.content[1] = word_of(r.content, 16);
     k.draw = Philox(options_.seed, "instruct draw").u64(fnv1a(r.id));
     k.number = o.number, k.bytes = static_cast<std::uint32_t>(o.line.size());
     for (const Turn& t : r.turns)
-      (t.role == "assistant" ? k.answer_words : k.question_words) += static_cast<std::uint32_t>(words(t.text).size());
+      (t.role == "assistant" ? k.answer_words : k.question_words) +=
+          static_cast<std::uint32_t>(words_of(t.text).size());
     k.turns = static_cast<std::uint16_t>(std::min<std::size_t>(r.turns.size(), 0xffff));
-    k.pictures = static_cast<std::uint16_t>(std::min<std::size_t>(names.size(), 0xffff));
+    k.pictures = static_cast<std::uint16_t>(names.size());
     k.stored = !o.store.empty();
     k.category = static_cast<std::uint8_t>(place_of(categories, r.category));
     k.lang = static_cast<std::uint8_t>(place_of(languages, r.lang));
@@ -197,11 +203,11 @@ void Pipeline::make(std::int64_t block, const std::string& path) const {
 MadeBlock MadeBlock::read(const std::string& path) {
   const std::string text = read_file(path);
   const std::size_t end = text.find('\n');
-  if (end == text.npos || (text.size() - end - 1) % sizeof(Key) != 0)
+  if (end == text.npos || (text.size() - end - 1) % sizeof(RecordSummary) != 0)
     input_error(path, ": is not a block as curate leaves it; remove the directory, and it is made again");
   MadeBlock b{Json::parse(std::string_view(text).substr(0, end), path), {}};
-  b.keys.resize((text.size() - end - 1) / sizeof(Key));
-  if (!b.keys.empty()) std::memcpy(b.keys.data(), text.data() + end + 1, b.keys.size() * sizeof(Key));
+  b.keys.resize((text.size() - end - 1) / sizeof(RecordSummary));
+  if (!b.keys.empty()) std::memcpy(b.keys.data(), text.data() + end + 1, b.keys.size() * sizeof(RecordSummary));
   return b;
 }
 

@@ -14,7 +14,7 @@
 namespace ov::instruct {
 
 // What the last steps need to know of a record; as it lies on disk.
-struct Key {
+struct RecordSummary {
   std::uint64_t content[2];  // digest of its texts and pictures
   std::uint64_t draw;        // its random number
   std::int64_t number;       // in its source
@@ -24,7 +24,7 @@ struct Key {
   std::uint8_t category, lang, difficulty, stored;  // stored: pictures that lie in the block
   std::uint32_t unused;
 };
-static_assert(sizeof(Key) == 56);
+static_assert(sizeof(RecordSummary) == 56);
 
 class Pipeline {
  public:
@@ -64,7 +64,7 @@ class Pipeline {
 // A block as make() left it.
 struct MadeBlock {
   Json audit;
-  std::vector<Key> keys;
+  std::vector<RecordSummary> keys;
   static MadeBlock read(const std::string& path);
 };
 

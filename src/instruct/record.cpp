@@ -16,11 +16,12 @@ bool is_han(char32_t c) {
 bool is_latin(char32_t c) {
   return between(c, 'a', 'z') || between(c, 'A', 'Z') || (between(c, 0xc0, 0x24f) && c != 0xd7 && c != 0xf7);
 }
-// Letters of the other scripts that are common on the web, from Greek to Hangul.
-bool is_other_letter(char32_t c) {
-  return between(c, 0x370, 0x1fff) || between(c, 0x3040, 0x30ff) || between(c, 0xac00, 0xd7a3);
-}
-bool is_word_part(char32_t c) { return is_latin(c) || between(c, '0', '9') || c == '_' || between(c, 0x370, 0x1fff); }
+bool is_kana_or_hangul(char32_t c) { return between(c, 0x3040, 0x30ff) || between(c, 0xac00, 0xd7a3); }
+bool is_greek_to_khmer(char32_t c) {
+  return between(c, 0x370, 0x1fff);
+}  // Cyrillic, Hebrew, Arabic, Indic, Thai between
+bool is_other_letter(char32_t c) { return is_greek_to_khmer(c) || is_kana_or_hangul(c); }
+bool is_word_part(char32_t c) { return is_latin(c) || between(c, '0', '9') || c == '_' || is_greek_to_khmer(c); }
 
 }  // namespace
 
@@ -61,12 +62,23 @@ std::string collapsed(std::string_view text) {
 }
 
 std::string without_tags(std::string_view text) {
-  std::string out(text);
-  for (std::size_t at; (at = out.find(image_tag)) != out.npos;) out.erase(at, std::string_view(image_tag).size());
+  constexpr std::string_view tag = image_tag;
+  std::string out;
+  for (const char c : text) {
+    out += c;
+    if (c == tag.back() && out.ends_with(tag)) out.resize(out.size() - tag.size());
+  }
   return std::string(trimmed(out));
 }
 
-std::vector<std::string> words(std::string_view text) {
+std::string lowered(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if ('A' <= c && c <= 'Z') c += 'a' - 'A';
+  return out;
+}
+
+std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> out;
   bool open = false;  // the last word may go on
   for (std::size_t at = 0; at < text.size();) {
@@ -76,7 +88,7 @@ std::vector<std::string> words(std::string_view text) {
     if (is_word_part(c)) {
       if (!open) out.emplace_back();
       out.back() += letter;
-    } else if (is_han(c) || is_other_letter(c)) {
+    } else if (is_han(c) || is_kana_or_hangul(c)) {
       out.emplace_back(letter);
     }
     open = is_word_part(c);

@@ -69,9 +69,11 @@ std::size_t drawn(std::uint64_t seed, const char* purpose, const std::string& id
 
 std::string collapsed(std::string_view text);     // blanks and line ends as one blank each, none at the ends
 std::string without_tags(std::string_view text);  // without <image>, trimmed
+std::string lowered(std::string_view text);       // A to Z as a to z
 
-// The words of a text: runs of letters and digits, and each character of a script written without blanks.
-std::vector<std::string> words(std::string_view text);
+// The words of a text: runs of letters and digits, and each character of Han, kana and Hangul. Thai, which has no
+// blanks between words either, comes as one.
+std::vector<std::string> words_of(std::string_view text);
 
 // "en", "zh", or "other" for a text mostly in another script; "" where there are no letters.
 std::string language_of(std::string_view text);

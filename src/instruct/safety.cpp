@@ -9,10 +9,9 @@
 namespace ov::instruct {
 namespace {
 
-// Capitals and curly apostrophes as plain ones, full-width commas as half-width ones.
+// How an answer begins: capitals and curly apostrophes as plain ones, full-width commas as half-width ones.
 std::string opening(const std::string& answer) {
-  std::string out;
-  for (const char c : trimmed(std::string_view(answer).substr(0, 400))) out += 'A' <= c && c <= 'Z' ? char(c + 32) : c;
+  std::string out = lowered(trimmed(answer).substr(0, 400));
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"\xE2\x80\x99", "'"}, {"\xEF\xBC\x8C", ","}})
     for (std::size_t at; (at = out.find(from)) != out.npos;) out.replace(at, from.size(), to);
   return out;
@@ -45,10 +44,12 @@ bool passes_luhn(const std::string& number) {
 }
 
 bool passes_iban(const std::string& account) {
-  const std::string d = digits_of(account), turned = d.substr(4) + d.substr(0, 4);
+  const std::string d = digits_of(account);
+  if (d.size() < 15 || d.size() > 34) return false;
   int rest = 0;
-  for (const char c : turned) rest = c <= '9' ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
-  return d.size() >= 15 && d.size() <= 34 && rest == 1;
+  for (const char c : d.substr(4) + d.substr(0, 4))
+    rest = c <= '9' ? (rest * 10 + c - '0') % 97 : (rest * 100 + c - 'A' + 10) % 97;
+  return rest == 1;
 }
 
 bool passes_gb11643(const std::string& number) {
@@ -90,6 +91,8 @@ SafetyRules SafetyRules::read(const std::string& path) {
     };
     rule->pattern = compile("pattern"), rule->except = compile("except");
     if (!rule->pattern) input_error(where, ": expected a pattern");
+    if (rule->pattern->search(U""))
+      input_error(where, ": the pattern matches an empty text: it would find something in every text");
     out.rules_.push_back(rule);
   }
   return out;
@@ -110,17 +113,22 @@ void SafetyRules::apply(Record& r, Notes& notes) const {
       if (!rule->needs.empty() && turn.text.find_first_of(rule->needs) == std::string::npos) continue;
       if (text.empty()) text = python::text(turn.text);
       try {
-        for (std::size_t from = 0; const auto found = rule->pattern->search(text, from);) {
+        python::Text out;  // what stands before `copied`, masked
+        std::size_t copied = 0;
+        for (std::size_t from = 0; from <= text.size();) {
+          const auto found = rule->pattern->search(text, from);
+          if (!found) break;
           from = std::max(found->end, found->begin + 1);
+          if (rule->mask && found->begin == found->end) continue;  // between two letters, say: nothing to mask
           const python::Text match = text.substr(found->begin, found->end - found->begin);
           if (rule->check && !rule->check(python::utf8(match))) continue;
           if (rule->except && rule->except->search(python::text(python::utf8(python::lower(match))))) continue;
           if (!rule->mask) refuse(rule->name, match.size(), " characters ", place);
-          const python::Text as = python::text(rule->as);
-          text.replace(found->begin, match.size(), as);
-          from = found->begin + as.size(), masked = true;
+          out.append(text, copied, found->begin - copied).append(python::text(rule->as));
+          copied = found->end, masked = true;
           notes.push_back({rule->name, cat(match.size(), " characters ", place, " masked")});
         }
+        if (copied > 0) text = out.append(text, copied);
       } catch (const Error& e) { refuse("too_hard_to_check", "rule ", rule->name, " ", place, ": ", e.what()); }
     }
     if (masked) turn.text = python::utf8(text);

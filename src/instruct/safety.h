@@ -12,7 +12,8 @@ namespace ov::instruct {
 
 class SafetyRules {
  public:
-  // Throws input_error that names the rule: a pattern that cannot be compiled, an unknown check or action.
+  // Throws input_error that names the rule: a pattern that cannot be compiled or matches "", an
+  // unknown check or action.
   static SafetyRules read(const std::string& path);
   // Throws Refused: "refusal", or the name of a rule that rejects. Masks are noted.
   void apply(Record& r, Notes& notes) const;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <optional>
 #include <vector>
@@ -22,12 +23,14 @@ class Bytes {
   Bytes(const std::string& path, std::uint64_t at, Sha256* hash = nullptr) : path_(path), next_(at), hash_(hash) {
     check_path(path);
     fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    if (fd_ < 0 || ::fstat(fd_, &info) != 0) path_error(path, "cannot open");
-    if (!S_ISREG(info.st_mode)) {
-      ::close(fd_);
-      input_error(path, ": expected a file, since a source is read more than once");
-    }
+    struct stat info {};
+    const bool open = fd_ >= 0 && ::fstat(fd_, &info) == 0;
+    if (open && S_ISREG(info.st_mode)) return;
+    const int why = errno;
+    if (fd_ >= 0) ::close(fd_);  // a constructor that throws has no destructor
+    errno = why;
+    if (!open) path_error(path, "cannot open");
+    input_error(path, ": expected a file, since a source is read more than once");
   }
   ~Bytes() { ::close(fd_); }
   Bytes(const Bytes&) = delete;
@@ -82,9 +85,9 @@ class JsonSource : public RawSource {
   std::string fingerprint() const override { return fingerprint_; }
 
   void block(std::int64_t b, const std::function<bool(RawRecord)>& f) const override {
-    const Place& place = places_.at(static_cast<std::size_t>(b));
-    Bytes in(path_, place.begin);
-    std::int64_t index = b * block_records, line = place.line;
+    const BlockStart& start = starts_.at(static_cast<std::size_t>(b));
+    Bytes in(path_, start.begin);
+    std::int64_t index = b * block_records, line = start.line;
     const std::int64_t end = std::min(size_, index + block_records);
     bool more = true;
     for (Piece piece; more && index < end; ++index) {
@@ -107,7 +110,7 @@ class JsonSource : public RawSource {
   }
 
  private:
-  struct Place {
+  struct BlockStart {
     std::uint64_t begin;
     std::int64_t line;
   };
@@ -121,13 +124,13 @@ class JsonSource : public RawSource {
   // Notes where blocks begin. False when what looked like an array has something behind it.
   bool list(std::uint64_t at, bool array) {
     Bytes in(path_, at);
-    places_.clear(), size_ = 0;
+    starts_.clear(), size_ = 0;
     std::int64_t line = 1;
     bool closed = false;
     for (;; ++size_) {
       while (is_blank(in.peek())) line += in.get() == '\n';
       if (in.peek() < 0 || (array && size_ == 0 && in.peek() == ']')) break;
-      if (size_ % block_records == 0) places_.push_back({in.offset(), line});
+      if (size_ % block_records == 0) starts_.push_back({in.offset(), line});
       Piece piece;
       if (!next(in, array, &line, &piece)) break;
       if (piece.last) {
@@ -208,7 +211,7 @@ class JsonSource : public RawSource {
 
   const std::string path_, image_dir_;
   std::string fingerprint_;
-  std::vector<Place> places_;
+  std::vector<BlockStart> starts_;
   std::int64_t size_ = 0;
   bool array_ = false;
 };

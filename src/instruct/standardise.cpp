@@ -46,7 +46,7 @@ int guessed_difficulty(const Record& r) {
   bool worked_out = r.images.size() > 1;
   for (const Turn& t : r.turns) {
     if (t.role != "assistant") continue;
-    longest = std::max(longest, words(t.text).size());
+    longest = std::max(longest, words_of(t.text).size());
     worked_out = worked_out || t.text.find("```") != t.text.npos || t.text.find("<think>") != t.text.npos;
   }
   return worked_out || longest > 100 ? 3 : longest > 5 ? 2 : 1;

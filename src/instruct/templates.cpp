@@ -11,11 +11,27 @@ namespace {
 constexpr std::string_view slot = "{question}";
 constexpr std::size_t short_words = 4, short_characters = 8;  // of a short answer, in words or Chinese characters
 
-std::string folded(std::string_view text) {
-  std::string out = collapsed(text);
-  for (char& c : out)
-    if ('A' <= c && c <= 'Z') c += 'a' - 'A';
-  return out;
+constexpr std::string_view blanks = " \t\r\n";
+
+std::string folded(std::string_view text) { return lowered(collapsed(text)); }
+
+// Where `stock` ends in a text that begins with it when it is folded; both may be read backward.
+template <class It, class Stock>
+It behind_stock(It at, Stock stock, Stock end) {
+  for (; stock != end; ++stock) {
+    if (*stock != ' ') ++at;
+    else
+      while (blanks.find(*at) != blanks.npos) ++at;
+  }
+  return at;
+}
+
+// Where the question without its tags stands in the text that they lead or trail; npos: one stands in the middle.
+std::size_t place_in(std::string_view whole, std::string_view question) {
+  std::size_t at = 0;
+  const auto skip_blanks = [&] { at = std::min(whole.find_first_not_of(blanks, at), whole.size()); };
+  for (skip_blanks(); whole.substr(at).starts_with(image_tag); skip_blanks()) at += std::string_view(image_tag).size();
+  return whole.substr(at).starts_with(question) ? at : whole.npos;
 }
 
 // The part of a template beside its slot, "" where it stands on both sides.
@@ -72,7 +88,7 @@ bool is_box(const std::string& answer) {
 
 bool is_short(const std::string& answer) {
   if (answer.find('\n') != answer.npos) return false;
-  const auto n = words(answer).size();
+  const auto n = words_of(answer).size();
   return n > 0 && n <= (language_of(answer) == "zh" ? short_characters : short_words) && answer.size() <= 60;
 }
 
@@ -98,7 +114,7 @@ TemplateBank TemplateBank::read(const std::string& path, std::uint64_t seed) {
           input_error(where, ": expected a text with at most one {question}: ", shown(t));
         asking += count(t, slot), ++all;
         const std::string own = count(t, slot) ? affix(t) : folded(t);
-        if (words(own).size() > 1) bank.stock_.push_back({own, bank.tasks_.size()});
+        if (words_of(own).size() > 1) bank.stock_.push_back({own, bank.tasks_.size()});
       }
       if (task.wording[l].size() < fewest)
         input_error(where, ": ", task.wording[l].size(), " templates in ", languages[l], ", expected at least ",
@@ -150,7 +166,7 @@ void TemplateBank::put(Record& r, const Task& task, const std::string& question)
   if (const std::size_t at = text.find(slot); at != text.npos) text.replace(at, slot.size(), question);
   std::string& whole = r.first_question()->text;
   const std::string old = without_tags(whole);
-  const std::size_t at = old.empty() ? whole.npos : whole.find(old);
+  const std::size_t at = old.empty() ? whole.npos : place_in(whole, old);
   if (at != whole.npos) whole.replace(at, old.size(), text);
   else whole += (whole.empty() || whole.ends_with("\n") ? "" : "\n") + text;
   r.meta.set("template", cat(task.name, ".", languages[l], ".", n + 1));
@@ -161,7 +177,7 @@ void TemplateBank::reword(Record& r, Notes& notes) const {
   if (!first) return;
   // A tag in the middle of a text: taking a sentence off would move the picture.
   const std::string question = r.question();
-  if (!question.empty() && first->text.find(question) == std::string::npos) return;
+  if (!question.empty() && place_in(first->text, question) == std::string::npos) return;
   const std::string q = folded(question);
   for (const Stock& s : stock_) {
     const Task& task = tasks_[s.task];
@@ -174,12 +190,11 @@ void TemplateBank::reword(Record& r, Notes& notes) const {
       const bool before = !behind && q.starts_with(s.text) && (q[s.text.size()] == ' ' || s.text.ends_with(":"));
       if (!behind && !before) continue;
       // Where the stock sentence begins or ends in the text as it was, which may have other blanks and capitals.
-      std::size_t cut = behind ? question.size() : 0;
-      while (behind ? folded(question.substr(cut)) != s.text : folded(question.substr(0, cut)) != s.text) {
-        if (behind ? cut == 0 : cut == question.size()) return;
-        behind ? --cut : ++cut;
-      }
-      const std::string core(trimmed(behind ? question.substr(0, cut) : question.substr(cut)));
+      const std::string_view rest =
+          behind ? std::string_view(question.begin(),
+                                    behind_stock(question.rbegin(), s.text.rbegin(), s.text.rend()).base())
+                 : std::string_view(behind_stock(question.begin(), s.text.begin(), s.text.end()), question.end());
+      const std::string core(trimmed(rest));
       if (core.empty()) continue;
       put(r, task, core);
     }
@@ -191,7 +206,7 @@ void TemplateBank::reword(Record& r, Notes& notes) const {
 void TemplateBank::dress(Record& r, Notes& notes) const {
   if (!r.first_question() || r.meta.find("template")) return;
   const std::string question = r.question();
-  if (!question.empty() && r.first_question()->text.find(question) == std::string::npos) return;
+  if (!question.empty() && place_in(r.first_question()->text, question) == std::string::npos) return;
   const Task* task = task_of(r, question);
   if (!task || (question.empty() && r.images.empty())) return;
   put(r, *task, question);

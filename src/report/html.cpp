@@ -1,7 +1,9 @@
 #include "report/html.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/io/file.h"
+#include "report/style.h"
 
 namespace ov::html {
 namespace {
@@ -43,18 +45,6 @@ std::string row(std::string_view name, const std::vector<std::string>& cells) {
   return element("tr", out) + "\n";
 }
 
-std::string base64(std::string_view bytes) {
-  static const char* digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    unsigned group = 0;
-    const std::size_t here = std::min<std::size_t>(3, bytes.size() - i);
-    for (std::size_t k = 0; k < 3; ++k) group = group << 8 | (k < here ? static_cast<unsigned char>(bytes[i + k]) : 0);
-    for (std::size_t k = 0; k < 4; ++k) out += k <= here ? digits[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return out;
-}
-
 std::string data_uri(const std::string& path) {
   const auto file = MappedFile::open(path);
   const std::string_view bytes = file->text();
@@ -63,7 +53,15 @@ std::string data_uri(const std::string& path) {
                      : bytes.size() > 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP" ? "webp"
                                                                                                       : nullptr;
   if (!type) input_error(path, ": expected a JPEG, PNG or WebP picture");
-  return cat("data:image/", type, ";base64,", base64(bytes));
+  return cat("data:image/", type, ";base64,", to_base64(bytes));
+}
+
+std::string page(std::string_view title, std::string_view body) {
+  const std::string head = empty("meta", {{"charset", "utf-8"}}) +
+                           empty("meta", {{"name", "viewport"}, {"content", "width=device-width"}}) +
+                           text("title", title) + element("style", cat(plot_style, page_style));
+  return cat("<!DOCTYPE html>\n",
+             element("html", {{"lang", "en"}}, element("head", head) + element("body", element("main", body))), "\n");
 }
 
 }  // namespace ov::html

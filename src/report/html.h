@@ -24,6 +24,8 @@ std::string row(std::string_view name, const std::vector<std::string>& cells);
 
 // A picture inside the page: JPEG, PNG or WebP by its first bytes. input_error that names `path` for anything else.
 std::string data_uri(const std::string& path);
-std::string base64(std::string_view bytes);
+
+// A whole page with the style sheets of report/style.h; `body` is markup.
+std::string page(std::string_view title, std::string_view body);
 
 }  // namespace ov::html

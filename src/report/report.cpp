@@ -7,7 +7,6 @@
 #include "report/html.h"
 #include "report/plot.h"
 #include "report/sections.h"
-#include "report/style.h"
 
 namespace ov {
 namespace {
@@ -93,14 +92,7 @@ void write_report(const ReportOptions& o) {
   }
   body += text("h2", "Which run this was") + naming(o.eval_json, [&] { return hash_table(runs, eval); });
   if (!runs.empty()) body += text("h2", "Configuration") + configuration(runs);
-
-  const std::string head = html::empty("meta", {{"charset", "utf-8"}}) +
-                           html::empty("meta", {{"name", "viewport"}, {"content", "width=device-width"}}) +
-                           text("title", o.title) + element("style", cat(plot_style, page_style));
-  write_durably(o.out,
-                "<!DOCTYPE html>\n" +
-                    element("html", {{"lang", "en"}}, element("head", head) + element("body", element("main", body))) +
-                    "\n");
+  write_durably(o.out, html::page(o.title, body));
 }
 
 }  // namespace ov

@@ -6,7 +6,6 @@
 #include "base/io/file.h"
 #include "report/html.h"
 #include "report/plot.h"
-#include "report/style.h"
 
 namespace ov {
 namespace {
@@ -57,13 +56,7 @@ void write_selection_page(const std::string& path, const Json& manifest) {
   body += element("div", {{"class", "card"}}, element("table", dropped));
   body += element("details", text("summary", "options and what the rollouts were made with") +
                                  text("pre", manifest.at("options").dump(2) + "\n" + manifest.at("rollouts").dump(2)));
-  const std::string head = html::empty("meta", {{"charset", "utf-8"}}) +
-                           html::empty("meta", {{"name", "viewport"}, {"content", "width=device-width"}}) +
-                           text("title", title) + element("style", cat(plot_style, page_style));
-  write_durably(path,
-                "<!DOCTYPE html>\n" +
-                    element("html", {{"lang", "en"}}, element("head", head) + element("body", element("main", body))) +
-                    "\n");
+  write_durably(path, html::page(title, body));
 }
 
 }  // namespace ov

@@ -12,6 +12,7 @@
 #include "base/io/file.h"
 #include "data/raw/records.h"
 #include "image/encode.h"
+#include "instruct/card.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -160,7 +161,8 @@ TEST_CASE("curate: threads, shards and kills leave the same bytes; another seed 
   s.o.shard = Shard::parse("merge");
   CHECK(test::contains(test::thrown([&] { instruct::curate(s.o); }), "blocks are missing"));
   s.o.shard = {}, s.o.out = s.dir / "killed";
-  const test::Threads one(1);             // a child has none of its parent's threads
+  const test::Threads one(1);  // a child has none of its parent's threads
+  // kill_at_every_step would run the whole of curate, pictures and all, once for each of its writes: a few of them do.
   const auto killed_at = [&](int step) {  // true when the run got to its end
     const pid_t child = ::fork();
     if (child == 0) {
@@ -193,20 +195,30 @@ TEST_CASE("curate: threads, shards and kills leave the same bytes; another seed 
 TEST_CASE("curate: every conversation set of the golden folders, pictures inside") {
   const ScratchDirectory dir;
   Json sources = Json::array();
-  const auto add = [&](const std::string& path) {
-    try {
-      open_records(path);
-    } catch (const Error&) { return; }  // its columns hold no conversation
+  // What stands beside a file tells whether it must open: rows, and a column that holds conversations.
+  const auto add = [&](const std::string& path, bool opens) {
+    CAPTURE(path);
+    const std::string why = test::thrown([&] { open_records(path); });
+    CHECK_MESSAGE(why.empty() == opens, why);
+    if (!why.empty()) return;
     sources.push(Json::object({{"name", cat("s", sources.size())},
                                {"path", std::filesystem::absolute(path).string()},
                                {"licence", "cc0-1.0"}}));
   };
   for (const std::string& name : list_directory("tests/golden/parquet"))
-    if (name.ends_with(".parquet")) add("tests/golden/parquet/" + name);
+    if (name.ends_with(".parquet")) {
+      const std::string path = "tests/golden/parquet/" + name;
+      const Json made = Json::read(path.substr(0, path.rfind('.')) + ".json");
+      bool says = false;
+      for (const Json& column : made.at("columns").items())
+        for (const char* known : {"conversations", "messages", "caption"})
+          says = says || column.at("name").as_string() == known;
+      add(path, says && made.at("values").size() > 0);
+    }
   for (const std::string& name : list_directory("tests/golden/webdataset"))
-    if (std::filesystem::is_directory("tests/golden/webdataset/" + name)) add("tests/golden/webdataset/" + name);
+    if (std::filesystem::is_directory("tests/golden/webdataset/" + name)) add("tests/golden/webdataset/" + name, true);
   for (const std::string& name : list_directory("tests/golden/instruct"))
-    if (name.ends_with(".jsonl")) add("tests/golden/instruct/" + name);
+    if (name.ends_with(".jsonl")) add("tests/golden/instruct/" + name, true);
   REQUIRE(sources.size() > 0);
   write_durably(dir / "m.json", Json::object({{"sources", sources}}).dump());
   CurateOptions o;
@@ -232,5 +244,57 @@ TEST_CASE("curate: a manifest's mistakes are named, and so is a set of which not
   CHECK(test::contains(error("{\"sources\": [{\"path\": \"a.jsonl\", \"licence\": \"x\", \"category\": \"ocl\"}]}"),
                        "'ocr'"));
   CHECK(test::contains(error("{\"sources\": [{\"path\": \"a.jsonl\", \"licence\": \"x\"}]}"), "no record is left"));
+  for (const char* part :
+       {"p-part-1-of-9223372036854775807", "p-part-1-of-99999999999999999999", "p-part-9223372036854775807"}) {
+    CAPTURE(part);
+    write_durably(dir / part, "x\n");
+    CHECK(test::contains(error("{\"sources\": [{\"path\": \"p-part*\", \"licence\": \"x\"}]}"),
+                         "expected at most 100000"));
+    std::filesystem::remove(dir / part);
+  }
   CHECK_FALSE(path_exists(o.out));
+}
+
+TEST_CASE("curate: a record of more pictures than a block counts is refused by name") {
+  Setup s;
+  const std::size_t n = 65536;
+  Json images = Json::array(), messages = Json::array();
+  std::string question = "what is it ?";
+  for (std::size_t i = 0; i < n; ++i) images.push("grey.png"), question += "<image>";
+  messages.push(Json::object({{"role", "user"}, {"content", question}}));
+  messages.push(Json::object({{"role", "assistant"}, {"content", "a ring"}}));
+  write_durably(s.dir / "set/a.jsonl", read_file(s.dir / "set/a.jsonl") +
+                                           Json::object({{"images", images}, {"messages", messages}}).dump() + "\n");
+  instruct::curate(s.o);
+  const Json steps = Json::read(s.o.out + "/card.json").at("steps");
+  CHECK(steps[1].at("rejected").at("too_many_pictures").at("n").as_int() == 1);
+}
+
+TEST_CASE("card: the last octave is open, and a picture that is not shown says why, without this run's directory") {
+  const ScratchDirectory dir;
+  instruct::Manifest manifest;
+  manifest.sources.resize(1);
+  instruct::Card card(manifest);
+  instruct::RecordSummary k{};
+  k.question_words = 1 << 20, k.answer_words = 3;
+  const Json message = Json::object({{"role", "user"}, {"content", "a"}});
+  Json images = Json::array(), messages = Json::array(), steps = Json::array();
+  images.push("images/none.png"), messages.push(message);
+  steps.push(
+      Json::object({{"step", "a"}, {"in", 1}, {"out", 1}, {"rejected", Json::object()}, {"changed", Json::object()}}));
+  card.add(k, 0,
+           Json::object({{"id", "x:0"},
+                         {"category", "vqa"},
+                         {"lang", "en"},
+                         {"difficulty", 1},
+                         {"images", images},
+                         {"messages", messages}})
+               .dump());
+  card.write(dir.path(), steps);
+  const Json counts = Json::read(dir / "card.json");
+  CHECK(counts.at("question_words").at("16384 and more").as_int() == 1);
+  CHECK(counts.at("answer_words").at("2 to 3").as_int() == 1);
+  const std::string page = read_file(dir / "card.html");
+  CHECK(test::contains(page, "images/none.png: "));
+  CHECK_FALSE(test::contains(page, dir.path()));
 }

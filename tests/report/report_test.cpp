@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/io/file.h"
 #include "image/encode.h"
@@ -241,8 +242,8 @@ TEST_CASE("report: base64 of RFC 4648's examples, and text that would break a pa
                                                           {"foob", "Zm9vYg=="},
                                                           {"fooba", "Zm9vYmE="},
                                                           {"foobar", "Zm9vYmFy"}};
-  for (const auto& [plain, coded] : examples) CHECK(html::base64(plain) == coded);
-  CHECK(html::base64("\xFF\xFE\xFD") == "//79");
+  for (const auto& [plain, coded] : examples) CHECK(to_base64(plain) == coded);
+  CHECK(to_base64("\xFF\xFE\xFD") == "//79");
   CHECK(html::escape("a<b> & \"c\"\x01") == "a&lt;b&gt; &amp; &quot;c&quot;\xEF\xBF\xBD");
 }
 
