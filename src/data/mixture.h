@@ -17,8 +17,8 @@ namespace ov {
 
 class Mixture {
  public:
-  // sizes: records of each set. Throws input_error: no set, one without records, no share above 0, one above 0 that comes to no
-  // draw (weights below about 2^-21 of their sum, repetitions of less than half a record).
+  // sizes: records of each set. Throws input_error: no set, one without records, no share above 0, one above 0 that
+  // comes to no draw (weights below about 2^-21 of their sum, repetitions of less than half a record).
   static Mixture by_weight(const std::vector<std::int64_t>& sizes, const std::vector<double>& weights);
   static Mixture by_repetitions(const std::vector<std::int64_t>& sizes, const std::vector<double>& repetitions);
 

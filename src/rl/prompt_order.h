@@ -15,7 +15,8 @@ struct OrderOptions {
 
 class PromptOrder {
  public:
-  // input_error for templates of replay without a record, when nothing but them is left, and with them for steps of one prompt.
+  // input_error for templates of replay without a record, when nothing but them is left, and with
+  // them for steps of one prompt.
   PromptOrder(const RecordFile& records, const OrderOptions& options);
   const Record& at(std::int64_t prompt);
 

@@ -12,7 +12,7 @@ namespace ov {
 namespace {
 
 // More than any mixture has. Files that each name the next twice would come to 2^31 sets at the depth that is read.
-constexpr std::size_t most_sets = 1 << 13;
+constexpr std::size_t most_sets = 1 << 12;
 
 enum class Mode { one, weights, repetitions };
 struct Sets {

@@ -130,6 +130,17 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
                        "none is left"));
 }
 
+TEST_CASE("rl: a buffer that may begin nothing says so and does not wait for ever") {
+  const Lessons lessons;
+  Prepared world(lessons);
+  RolloutBuffer buffer(*world.model, world.processor, world.records, PromptOrder(world.records, {.prompts = 3}),
+                       {.prompts = 3, .rollouts = world.options.rollouts});
+  RolloutCounts counts;
+  // Before version 0 the gate is shut: (η + v + 1) b = 0.
+  CHECK(test::contains(thrown([&] { buffer.take(-1, counts); }, Exit::machine_failed), "0 begun, 0 running"));
+  CHECK(buffer.take(0, counts).size() == 3);
+}
+
 TEST_CASE("rl-table: paired differences and their standard errors, pooled; other questions are refused") {
   const ScratchDirectory dir;
   const auto file = [&](const char* name, std::vector<double> scores) {

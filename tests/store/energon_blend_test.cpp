@@ -102,7 +102,7 @@ TEST_CASE("energon mixtures: files that each name the next twice are refused bef
     CHECK_MESSAGE(false, "2^31 sets");
   } catch (const Error& e) {
     CHECK(e.exit() == Exit::wrong_input);
-    CHECK(contains(e.what(), ".yaml:4: with this entry the mixture has more than 8192 data sets"));
+    CHECK(contains(e.what(), ".yaml:4: with this entry the mixture has more than 4096 data sets"));
   }
 }
 
