@@ -133,7 +133,8 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
 TEST_CASE("rl: a buffer that may begin nothing says so and does not wait for ever") {
   const Lessons lessons;
   Prepared world(lessons);
-  RolloutBuffer buffer(*world.model, world.processor, world.records, PromptOrder(world.records, {.prompts = 3}),
+  RolloutBuffer buffer(*world.model, world.processor, world.records,
+                       PromptOrder(world.records, {.prompts = 3, .replay = {}}),
                        {.prompts = 3, .rollouts = world.options.rollouts});
   RolloutCounts counts;
   // Before version 0 the gate is shut: (η + v + 1) b = 0.
