@@ -37,8 +37,6 @@ void forward(const NormRopeForward& a) {
   });
 }
 
-constexpr std::int64_t row_piece = 128;  // columns that add_sum_of_rows takes at once
-
 // du of a row, in memory of the thread that lasts until its next call.
 template <class T>
 const T* turned_back(const T* dy, const Accum<T>* cos, const Accum<T>* sin, std::int64_t R) {
@@ -72,7 +70,7 @@ void backward(const NormRopeBackward& a) {
     for (std::int64_t c = 0; c < D; ++c) dx[c] = T(r * (du[c] * w[c] - x[c] * k));
   };
   // A row of one piece is met once by the sum over rows, which then has its du for dx too.
-  const bool both = a.dx && a.dw && D <= row_piece;
+  const bool both = a.dx && a.dw && D <= columns_at_once;
   if (a.dx && !both) parallel_for(L * H, grain(D), [&](std::int64_t n) { of_x(n, of_normed(n)); });
   if (a.dw)
     add_sum_of_rows(L * H, D, a.dw.device_data<A>(), [&](std::int64_t n) {

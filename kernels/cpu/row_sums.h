@@ -15,6 +15,7 @@
 namespace ov::kernels {
 
 constexpr std::int64_t rows_in_block = 64;
+constexpr std::int64_t columns_at_once = 128;  // of add_sum_of_rows: a row of no more is met once, by one thread
 
 // The sums of the blocks of N rows, C of them each, and their tree, for kernels that add them up on their way.
 template <class A>
@@ -63,7 +64,6 @@ class RowSums {
 // over c vectorises. It is called from several threads and must not read dw.
 template <class A, class F>
 void add_sum_of_rows(std::int64_t N, std::int64_t C, A* dw, F row) {
-  constexpr std::int64_t columns_at_once = 128;
   if (C <= 0) return;
   RowSums<A> all(N, C);
   const std::int64_t chunks = (C + columns_at_once - 1) / columns_at_once;

@@ -79,7 +79,8 @@ std::vector<Key> rows() {
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
       {"pack.balance", "", "shuffle", "shuffle patches", "pack",
-       "of samples as long as each other, which goes where: drawn, or evening out the packs' patches"},
+       "samples of one length may change places between packs: shuffle leaves them as drawn, patches gives every pack "
+       "about as many patches of pictures"},
       {"pack.lengths", "lengths", "", any, "pack",
        "instead of data: lengths, one a line of a file, or the release's, \"released\" or \"captions\"; writes "
        "nothing"},
@@ -127,7 +128,7 @@ std::vector<Key> rows() {
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain rl", "longest row of tokens"},
       {"train.grad_sum", "", "tree", "tree chain", "train pretrain plan rl",
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
-       "after another"},
+       "after another (not in a pipeline that trains tied embeddings)"},
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan rl",
        "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
        Resume::free},
@@ -167,9 +168,12 @@ std::vector<Key> rows() {
        "within rounding",
        Resume::free},
       {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain",
-       "ranks that hold one model together, each some of its layers, the first the tower too; same bits", Resume::free},
+       "ranks that hold one model together, each some of its layers, the first the tower too; same bits. Tied "
+       "embeddings need train.grad_sum tree",
+       Resume::free},
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
-       "chunks of layers on each of them (interleaved): less waiting, more messages; same bits", Resume::free},
+       "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "
        "rl "

@@ -38,10 +38,9 @@ Exit rl_train(const Config& config) {
   order.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
   order.by_picture = config.text("rl.order") == "pictures";
   order.replay = config.list("rl.replay");
-  order.replay_share = config.number("rl.replay_share");
+  if (!order.replay.empty()) order.replay_share = config.number("rl.replay_share");
   if (!job.templates.empty()) job.templates.insert(job.templates.end(), order.replay.begin(), order.replay.end());
-  const std::int64_t ahead = config.integer("rl.staleness");
-  job.policy.staleness = config.text("rl.mode") == "sync" ? 0 : ahead;
+  job.policy.staleness = config.text("rl.mode") == "sync" ? 0 : config.integer("rl.staleness");
   job.policy.most_groups = config.integer("rl.most_groups");
   job.policy.rollouts = rollout_options(config);
   job.policy.max_tokens = config.integer("train.max_tokens");
@@ -61,6 +60,7 @@ Exit rl_train(const Config& config) {
               .pre_norm_eps = config.number("numerics.pre_norm_eps"),
               .merger_norm_eps = config.number("numerics.merger_norm_eps")};
   in_ranks(config, [&](Communicator& ranks) {
+    config.refuse_unread("with this rl.mode and rl.replay");
     job.ranks = &ranks;
     run_rl(job);
   });
@@ -80,8 +80,7 @@ Exit rl_select(const Config& config) {
   run.seed = static_cast<std::uint64_t>(config.integer("rl.seed"));
   run.limits = picture_options(config);
   run.load = load_options(config);
-  const std::int64_t grey = config.integer("rl.grey");
-  if (config.flag("rl.blind")) run.grey = static_cast<int>(grey);
+  if (config.flag("rl.blind")) run.grey = static_cast<int>(config.integer("rl.grey"));
   rl::SelectionOptions& s = run.selection;
   s.pass_reward = config.number("rl.pass_reward");
   s.task_filter = config.flag("rl.task_filter");
@@ -89,6 +88,7 @@ Exit rl_select(const Config& config) {
   const std::string& filter = config.text("rl.reward_filter");
   s.reward_filter = filter != "off", s.released_bands = filter == "released";
   s.band = band_of(config);
+  config.refuse_unread("without rl.blind");
   std::optional<Progress> bar;
   run.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar.emplace("rl-select", total, "record");

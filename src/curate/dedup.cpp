@@ -1,6 +1,7 @@
 #include "curate/dedup.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -44,8 +45,9 @@ Rows rows_of(const DedupOptions& o, const Json& paths, const std::vector<std::in
 }
 
 // Pairs of a part's rows with rows of it and later parts whose cosine is high enough, as records; of pairs that others
-// connect already none.
-Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const DedupOptions& o) {
+// connect already none. Records that do not count connect nothing.
+Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const DedupOptions& o,
+                const std::function<bool(std::int64_t)>& counts) {
   const auto& mine = rows.pool.parts[block];
   const Tensor a = rows.pool.files[mine.file].directions(mine.begin, mine.end);
   Edges edges;
@@ -73,7 +75,7 @@ Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const De
           const std::int64_t x = rows.record[static_cast<std::size_t>(row)],
                              y = rows.record[static_cast<std::size_t>(to)];
           const bool both_data = x < data && y < data;
-          if (x == y || (x >= data && y >= data)) continue;
+          if (x == y || (x >= data && y >= data) || !counts(x) || !counts(y)) continue;
           if (cosines.row<float>(i)[j] >= (both_data ? o.cosine : o.against_cosine) &&
               connected.join(row - mine.first, behind + to - other.first))
             edges.push_back(x), edges.push_back(y);
@@ -112,8 +114,8 @@ Json dedup(const DedupOptions& o) {
   std::partial_sum(first.begin(), first.end(), first.begin());
   const std::int64_t data = first[o.sources.size()];
   const Rows rows = o.embeddings.empty() ? Rows{EmbeddingPool({}), {}} : rows_of(o, pool.paths(), first);
-  std::string made_from =
-      cat("dedup 1 ", pool.made_from(), " ", o.of_bytes, " ", o.sources.size(), " ", o.cosine, " ", o.against_cosine);
+  std::string made_from = cat("dedup 1 ", pool.made_from(), " ", o.of_bytes, " ", o.sources.size(), " ",
+                              Json(o.cosine).dump(), " ", Json(o.against_cosine).dump());
   for (const Embeddings& f : rows.pool.files) made_from += cat(" ", f.made_from(), " ", f.size());
 
   const auto print_block = [&](std::int64_t b) {
@@ -136,7 +138,8 @@ Json dedup(const DedupOptions& o) {
       const auto [digest, numbers, rejects] = print_block(b);
       write_safetensors(blocks.path(b), {{"digest", digest}, {"numbers", numbers}}, {{"rejects", rejects.dump()}});
     } else {
-      const Edges edges = near_rows(rows, static_cast<std::size_t>(b - pool.blocks()), data, o);
+      const Edges edges =
+          near_rows(rows, static_cast<std::size_t>(b - pool.blocks()), data, o, [](auto) { return true; });
       write_safetensors(blocks.path(b), {{"edges", Tensor::of(edges, {static_cast<std::int64_t>(edges.size())})}});
     }
   });
@@ -181,7 +184,11 @@ Json dedup(const DedupOptions& o) {
     near_hashes(r.hash, single, o.distance, [&](std::int64_t i, std::int64_t j) { perceptual.join(i, j); });
   Groups groups = perceptual;
   for (std::int64_t b = pool.blocks(); b < blocks.count(); ++b) {
-    const auto edges = Safetensors::open(blocks.path(b)).tensor("edges").to_vector<std::int64_t>();
+    Edges edges = Safetensors::open(blocks.path(b)).tensor("edges").to_vector<std::int64_t>();
+    // A picture that was embedded and cannot be read any more: what it alone connects, nothing does.
+    if (const auto shows = [&](std::int64_t i) { return at(r.pictures, i) > 0; };
+        !std::all_of(edges.begin(), edges.end(), shows))
+      edges = near_rows(rows, static_cast<std::size_t>(b - pool.blocks()), data, o, shows);
     for (std::size_t e = 0; e < edges.size(); e += 2) groups.join(edges[e], edges[e + 1]);
   }
 

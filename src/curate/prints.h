@@ -1,5 +1,5 @@
-// By what pictures are told apart: of every record a digest of what its pictures are, and of a single picture 64 bits
-// that hardly change when it is stored again, scaled or brightened.
+// What tells pictures apart: a digest of all of a record's pictures; for a record of one picture also 63 bits that
+// hardly change when it is stored again, scaled or brightened.
 //
 //   exact        SHA-256 of the decoded pixels with their sizes, or of the files' bytes
 //   perceptual   the picture in grey at 32 x 32, its discrete cosine transform (type II), of the 8 x 8 lowest

@@ -30,9 +30,14 @@ std::vector<std::int64_t> apportioned(const std::vector<double>& shares, std::in
 
 }  // namespace
 
-Mixture::Mixture(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& draws) : first_{0} {
+Mixture::Mixture(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& draws,
+                 const std::vector<double>& shares, const char* what)
+    : first_{0} {
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     if (sizes[i] < 1) input_error("mixture: set ", i + 1, " holds no record");
+    if (shares[i] > 0 && draws[i] == 0)
+      input_error("mixture: set ", i + 1, " of ", sizes[i], " records would never be drawn: its ", what, " ", shares[i],
+                  " is less than one draw of a period; give it more, or 0");
     first_.push_back(first_.back() + sizes[i]);
     end_.push_back((end_.empty() ? 0 : end_.back()) + draws[i]);
   }
@@ -47,15 +52,15 @@ Mixture Mixture::by_weight(const std::vector<std::int64_t>& sizes, const std::ve
   std::int64_t period = 1;
   const auto fits = [&](double share) {
     const double draws = share * static_cast<double>(period);
-    return std::abs(draws - std::round(draws)) < 1e-9 * std::max(draws, 1.0);
+    return (share == 0 || draws > 0.5) && std::abs(draws - std::round(draws)) < 1e-9 * std::max(draws, 1.0);
   };
   while (period < longest_period && !std::all_of(shares.begin(), shares.end(), fits)) ++period;
   if (period < longest_period) {
     std::vector<std::int64_t> draws;
     for (const double s : shares) draws.push_back(std::llround(s * static_cast<double>(period)));
-    return {sizes, draws};
+    return {sizes, draws, shares, "share"};
   }
-  return {sizes, apportioned(shares, longest_period)};
+  return {sizes, apportioned(shares, longest_period), shares, "share"};
 }
 
 Mixture Mixture::by_repetitions(const std::vector<std::int64_t>& sizes, const std::vector<double>& repetitions) {
@@ -65,7 +70,7 @@ Mixture Mixture::by_repetitions(const std::vector<std::int64_t>& sizes, const st
     if (!(n < 0x1p53)) input_error("mixture: ", repetitions[i], " repetitions of ", sizes[i], " records are too many");
     draws.push_back(std::llround(n));
   }
-  return {sizes, draws};
+  return {sizes, draws, repetitions, "repetitions"};
 }
 
 Slot Mixture::at(std::int64_t place, std::uint64_t seed) const {

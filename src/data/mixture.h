@@ -17,7 +17,8 @@ namespace ov {
 
 class Mixture {
  public:
-  // sizes: records of each set. Throws input_error: no set, one without records, no share above 0.
+  // sizes: records of each set. Throws input_error: no set, one without records, no share above 0, one above 0 that
+  // comes to no draw (weights below about 2^-21 of their sum, repetitions of less than half a record).
   static Mixture by_weight(const std::vector<std::int64_t>& sizes, const std::vector<double>& weights);
   static Mixture by_repetitions(const std::vector<std::int64_t>& sizes, const std::vector<double>& repetitions);
 
@@ -27,7 +28,8 @@ class Mixture {
   Slot at(std::int64_t place, std::uint64_t seed) const;
 
  private:
-  Mixture(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& draws);
+  Mixture(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& draws,
+          const std::vector<double>& shares, const char* what);
   std::vector<std::int64_t> first_;  // [sets + 1] records
   std::vector<std::int64_t> end_;    // [sets] of their draws in a period
 };

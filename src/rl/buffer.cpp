@@ -29,7 +29,7 @@ std::vector<std::unique_ptr<Group>> RolloutBuffer::take(std::int64_t version, Ro
   for (const auto& g : groups_)
     if (!g->finished()) open.push_back(g.get());
   add(open);
-  for (;;) {
+  for (bool more = true;;) {
     const std::int64_t running = std::count_if(groups_.begin(), groups_.end(), [](auto& g) { return !g->finished(); });
     const std::int64_t waiting = std::ssize(groups_) - running, accepted = begun_ - running;
     if (waiting >= options_.prompts) break;
@@ -40,7 +40,11 @@ std::vector<std::unique_ptr<Group>> RolloutBuffer::take(std::int64_t version, Ro
       fresh.push_back(g.get()), groups_.push_back(std::move(g));
     }
     add(fresh);
-    writer.step();  // with fewer than b groups finished, the gate always leaves something to write
+    // With fewer than b groups finished, the gate always leaves something to write.
+    if (!more && fresh.empty())
+      machine_error("rl: before update ", version + 1, " nothing is left to write, with ", waiting, " of ",
+                    options_.prompts, " groups finished: ", begun_, " begun, ", running, " running");
+    more = writer.step();
   }
   std::vector<std::unique_ptr<Group>> taken;
   for (auto at = groups_.begin(); std::ssize(taken) < options_.prompts;) {

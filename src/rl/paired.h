@@ -2,6 +2,9 @@
 // difference. From predictions.jsonl of `eval`; several pairs (starts, seeds) are pooled, question by question.
 //
 //   d_i = score_i of the second - score_i of the first       mean d, standard error sqrt(Σ (d - mean)² / (n - 1) / n)
+//
+// n counts answers: where pairs are pooled, the answers of several seeds to one question count as independent, which
+// they are not. Their errors go together, and the true error is larger.
 #pragma once
 #include <cstdint>
 #include <map>

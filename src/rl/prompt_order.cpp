@@ -1,6 +1,7 @@
 #include "rl/prompt_order.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/hash.h"
@@ -18,6 +19,11 @@ PromptOrder::PromptOrder(const RecordFile& records, const OrderOptions& options)
   }
   if (units_.empty()) input_error("rl.replay: every prompt is of these templates; none is left to train");
   if (!options.replay.empty() && replayed_.empty()) input_error("rl.replay: no prompt of these templates");
+  if (replayed_.empty() || options.replay_share <= 0) return;
+  const std::int64_t P = options.prompts;
+  if (P < 2)
+    input_error("rl.replay with rl.prompts 1: a step has no room for a prompt that is repeated beside its own");
+  again_ = std::clamp<std::int64_t>(std::llround(static_cast<double>(P) * options.replay_share), 1, P - 1);
 }
 
 // Prompts [step count, (step + 1) count) of one kind. Every round through its units has an order of its own.
@@ -40,10 +46,8 @@ const Record& PromptOrder::at(std::int64_t prompt) {
   const std::int64_t P = options_.prompts;
   if (std::exchange(step_, prompt / P) != prompt / P) {
     chosen_.clear();
-    const auto again =
-        replayed_.empty() ? 0 : static_cast<std::int64_t>(static_cast<double>(P) * options_.replay_share);
-    append(units_, step_, P - again, options_.seed);
-    append(replayed_, step_, again, options_.seed ^ fnv1a("replay"));
+    append(units_, step_, P - again_, options_.seed);
+    append(replayed_, step_, again_, options_.seed ^ fnv1a("replay"));
   }
   return *chosen_[static_cast<std::size_t>(prompt % P)];
 }

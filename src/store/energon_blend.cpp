@@ -11,6 +11,9 @@
 namespace ov {
 namespace {
 
+// More than any mixture has. Files that each name the next twice would come to 2^31 sets at the depth that is read.
+constexpr std::size_t most_sets = 1 << 12;
+
 enum class Mode { one, weights, repetitions };
 struct Sets {
   Mode mode = Mode::one;
@@ -79,6 +82,8 @@ Sets blend(const Yaml& list, Mode mode, const std::string& file, const std::stri
     for (EnergonSet& set : inner.sets) {
       set.share *= entry[share].number(1) / (mode == Mode::weights ? sum : 1);
       out.sets.push_back(std::move(set));
+      if (out.sets.size() > most_sets)
+        input_error(entry.where(), ": with this entry the mixture has more than ", most_sets, " data sets");
     }
   }
   return out;

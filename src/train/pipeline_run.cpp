@@ -10,6 +10,9 @@ PipelineRun::PipelineRun(Objective& objective, bool tree)
       chunks_(objective.chunks()),
       steps_(2 * chunks_ + (!parameters_.lent().empty() && parameters_.lent().front().of->trainable)) {
   if (steps_ > 2 * chunks_) lent_ = &parameters_.lent().front();
+  if (lent_ && !tree)
+    input_error("train.grad_sum chain with parallel.pipeline ", ranks_.ranks(), ": the tied table's gradients come in ",
+                "another order than one rank adds them in; choose train.grad_sum tree");
   const auto is_lent = [this](const Parameters::Entry& e) { return lent_ && &e.parameter == lent_->of; };
   for (int c = ranks_.rank(); c < chunks_; c += ranks_.ranks())
     pieces_.emplace(c, piece([&](const Parameters::Entry& e) { return e.chunk == c && !is_lent(e); }));
@@ -52,9 +55,8 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
                                      const Done& done, Tracer* tracer) {
   const auto add = [&](Piece& piece) { piece.tree.add(piece.open.extract(leaf).mapped()); };
   if (step == 2 * chunks_) {
-    const Tensor all = tree_ ? pieces_.at(chunks_).open.at(leaf) : gradient_of(*lent_->of, gradients_);
-    objective_.add_lent(leaf, from, all.view(lent_->of->value.shape()));
-    if (tree_) add(pieces_.at(chunks_));
+    objective_.add_lent(leaf, from, pieces_.at(chunks_).open.at(leaf).view(lent_->of->value.shape()));
+    add(pieces_.at(chunks_));
     return {};
   }
   const bool forward = step < chunks_;
@@ -70,7 +72,7 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
     for (const Range& r : piece.ranges) gradients_.slice(0, r.begin, r.end).zero();
   };
   if (tree_) zero(own);
-  if (tree_ && lends) zero(pieces_.at(chunks_));
+  if (lends) zero(pieces_.at(chunks_));
   Parts made;
   if (part) {
     made = part->backward(from);
@@ -78,7 +80,7 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
   }
   under_way_.erase({leaf, chunk});
   if (tree_) take(own, leaf), add(own);
-  if (tree_ && lends) take(pieces_.at(chunks_), leaf);
+  if (lends) take(pieces_.at(chunks_), leaf);
   return made;
 }
 

@@ -11,7 +11,8 @@ namespace ov {
 
 class PipelineRun {
  public:
-  // tree: of gradients over leaves (train/gradient_sum.h). In a chain those of a tied table are added as they come.
+  // tree: of gradients over leaves (train/gradient_sum.h). input_error for a chain where a tied table is trained: the
+  // rows of one leaf's words come after the head's part of the next leaf, so the sum would not be one rank's.
   PipelineRun(Objective& objective, bool tree);
   // Gradients of this rank's chunks, of the leaves [begin, end) together; done(leaf, products) for each of its parts.
   using Done = std::function<void(std::int64_t leaf, const Tape::Products& products)>;

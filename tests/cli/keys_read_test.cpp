@@ -98,7 +98,14 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   const Strings prompts = {"--model", at("model"),  "--data", at("prompts.jsonl"), "--rl.max_new_tokens",
                            "1",       "--rl.group", "2",      "--rl.prompts",      "1"};
   verbs.run("rl-select", with(prompts, {"--out", at("selected")}));
+  verbs.run("rl-select", with(prompts, {"--rl.blind", "true", "--out", at("selected_blind")}));
   verbs.run("rl", with(prompts, {"--steps", "1", "--out", at("rl")}));
+  write_durably(at("prompts.jsonl"),
+                "{\"problem\": \"a?\", \"answer\": \"b\", \"template\": \"new\"}\n"
+                "{\"problem\": \"a?\", \"answer\": \"b\", \"template\": \"old\"}\n");
+  verbs.run("rl", {"--model", at("model"), "--data", at("prompts.jsonl"), "--rl.max_new_tokens", "1", "--rl.group", "2",
+                   "--rl.prompts", "2", "--rl.mode", "timesliced", "--rl.replay", "old", "--steps", "1", "--out",
+                   at("rl_ahead")});
   write_durably(at("answers.jsonl"), R"({"id":"a","category":"c","template":"t","question":"?","answer":"1","score":1})"
                                      "\n");
   verbs.run("rl-table", {"--before", at("answers.jsonl"), "--after", at("answers.jsonl")});

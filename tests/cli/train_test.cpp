@@ -238,6 +238,17 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   refused({"plan", "--model", world.dir / "init", "--text.layers", "3"}, "--text.layers has no effect");
   refused({"inspect", "image", "x.png", "--in", "y", "--out", world.dir / "z"}, "--in has no effect");
 
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"rl", "--rl.staleness", "2"},
+                                               {"rl", "--rl.replay_share", "0.2"},
+                                               {"rl-select", "--rl.grey", "7"},
+                                               {"train", "--parallel.chunks", "2"}}) {
+    std::vector<std::string> call = {more[0], "--model", world.dir / "init", "--out", world.dir / "r"};
+    if (more[0] == "train") call.insert(call.end(), {"--data.json", world.lessons()});
+    else call.insert(call.end(), {"--data", world.lessons()});
+    call.insert(call.end(), more.begin() + 1, more.end());
+    refused(call, more[0] == "train" ? "parallel.chunks 2 has no effect" : cat(more[1], " has no effect with"));
+  }
+
   const std::string before = read_file(world.lessons());
   refused({"pack", "--model", world.dir / "init", "--sources", world.lessons(), "--out", world.lessons()},
           "is also read");

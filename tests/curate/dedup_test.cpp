@@ -218,6 +218,49 @@ TEST_CASE("dedup: shards, threads and kills never change the manifest; a broken 
   set_threads(2);
 }
 
+TEST_CASE("dedup: a picture that cannot be read any more joins no others by its embedding, and parts none either") {
+  Pictures p;
+  // What cannot be read lies between the first two; of the rest each is near the other, and near to it.
+  p.begin("pool");
+  for (std::uint64_t s = 0; s < 5; ++s) p.add(s, scene(s), encode_png(scene(s)));
+  const double degrees[] = {0, 12, 24, 90, 91};
+  const auto point = [&](std::size_t row, double angle) {
+    std::fill_n(p.rows.values.begin() + static_cast<std::ptrdiff_t>(432 * row), 432, 0.0F);
+    p.rows.values[432 * row] = static_cast<float>(std::cos(angle * 3.14159265 / 180));
+    p.rows.values[432 * row + 1] = static_cast<float>(std::sin(angle * 3.14159265 / 180));
+  };
+  const auto kept = [&](const double(&angles)[5]) {
+    for (std::size_t i = 0; i < 5; ++i) point(i, angles[i]);
+    p.write();
+    DedupOptions o = p.options("pool");
+    o.embeddings = {p.dir / "pool.embeddings"};
+    o.max_rejects = 1;
+    run(o);
+    std::string draws;
+    for (const Json& row : manifest(o.out)) draws += std::to_string(row.at("draws").as_int());
+    return draws;
+  };
+  CHECK(kept(degrees) == "10010");
+  write_durably(p.dir / "pool1.img", "no picture");
+  CHECK(kept(degrees) == "10110");               // 0 and 2 are 24 degrees apart
+  CHECK(kept({0, 0.5, 1, 0.5, 90}) == "10001");  // all near record 1, and near each other without it
+}
+
+TEST_CASE("dedup: cosines that differ in the eighth digit share no blocks") {
+  Pictures p;
+  p.fill("pool", 0, 3);
+  DedupOptions o = p.options("pool");
+  o.embeddings = {p.dir / "pool.embeddings"};
+  o.shard = Shard::parse("1/1");
+  const auto blocks = [&] {
+    run(o);
+    return std::filesystem::exists(o.out + ".blocks") ? 1 : 0;
+  };
+  REQUIRE(blocks() == 1);
+  o.cosine = 0.9600004, o.shard = Shard::parse("merge");
+  CHECK_THROWS_AS(run(o), Error);
+}
+
 TEST_CASE("dedup: hashes that differ in few bits are found whichever bits they are") {
   const Philox r(4, "hashes");
   std::vector<std::uint64_t> hash;

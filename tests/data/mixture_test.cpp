@@ -44,7 +44,9 @@ TEST_CASE("mixture: every period has the weights exactly, and a set gives all it
   int same = 0;
   for (std::int64_t k = 0; k < 800; ++k) same += m.at(k, 3).record == m.at(k, 4).record;
   CHECK(same < 400);
-  CHECK(m.at(std::int64_t{1} << 50, 3).record == m.at(std::int64_t{1} << 50, 3).record);
+  const Mixture other = Mixture::by_weight(sizes, {4, 1, 3});  // that was asked for nothing before
+  for (std::int64_t k = (std::int64_t{1} << 50) + 40; k >= std::int64_t{1} << 50; --k)
+    CHECK(std::pair(m.at(k, 3).record, m.at(k, 3).epoch) == std::pair(other.at(k, 3).record, other.at(k, 3).epoch));
 }
 
 TEST_CASE("mixture: weights that no short period has are kept to a millionth; repetitions are an epoch") {
@@ -61,6 +63,14 @@ TEST_CASE("mixture: weights that no short period has are kept to a millionth; re
     CHECK(seen == std::map<std::int64_t, int>{{0, 2}, {1, 2}, {2, 2}, {3, 2}, {4, 1}, {5, 1}, {6, 1}});
   }
   CHECK(Mixture::by_weight({4, 3}, {1, 0}).draws(1) == 0);
+  for (const double small : {3.0, 1.0, 2000.0})  // beside 5e9: all below 2^-21
+    CHECK(contains(message_of([&] { Mixture::by_weight({4, 3}, {5e9, small}); }), "set 2 of 3 records would never be"));
+  CHECK(Mixture::by_weight({4, 3}, {5e9, 5e3}).draws(1) == 1);
+  CHECK(contains(message_of([] {
+                   Mixture::by_repetitions({1, 3}, {0.4, 1});
+                 }),
+                 "its repetitions 0.4 is less than one"));
+  CHECK(Mixture::by_repetitions({2, 3}, {0.4, 1}).draws(0) == 1);
   CHECK(contains(message_of([] { Mixture::by_weight({4}, {0}); }), "weight above 0"));
   CHECK(contains(message_of([] { Mixture::by_weight({4, 0}, {1, 1}); }), "set 2 holds no record"));
 }

@@ -108,6 +108,7 @@ TEST_CASE("pipeline: every kind of model, freeze set and type gives one rank's b
                                    {.dtype = Dtype::bf16, .experts = true, .recompute = true},
                                    {.dtype = Dtype::f64, .experts = true},
                                    {.tied = false, .tree = false},
+                                   {.tree = false, .modules = {"adapter"}},
                                    {.modules = {"adapter"}},
                                    {.recompute = true, .modules = {"language_model"}},
                                    {.tied = false, .modules = {"vision_model"}}};
@@ -125,6 +126,14 @@ TEST_CASE("pipeline: every kind of model, freeze set and type gives one rank's b
         ranks.barrier();
       }));
     }
+  }
+}
+
+TEST_CASE(
+    "pipeline: a chain that would add a tied table's gradients in another order than one rank is refused by name") {
+  for (const Ended& e : in_ranks(2, 60, [&](ProcessRanks& ranks) { Run({.tree = false}, {.pipeline = 2}, ranks); })) {
+    CHECK(e.exit == static_cast<int>(Exit::wrong_input));
+    CHECK((e.error.empty() || e.error.find("train.grad_sum chain with parallel.pipeline 2") != e.error.npos));
   }
 }
 

@@ -112,6 +112,15 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
   CHECK(std::set<const Record*>(trained.begin(), trained.begin() + 14).size() == 14);  // every one before any again
   PromptOrder again(records, {.prompts = 5, .by_picture = true, .replay = {"old"}, .replay_share = 0.2});
   CHECK(&again.at(33) == &order.at(33));  // from any place
+  for (const auto& [prompts, share, expected] :
+       {std::tuple(4, 0.1, 1), {4, 0.3, 1}, {4, 0.4, 2}, {6, 0.9, 5}, {2, 0.9, 1}, {32, 0.1, 3}, {4, 0.0, 0}}) {
+    PromptOrder some(records, {.prompts = prompts, .replay = {"old"}, .replay_share = share});
+    int old = 0;
+    for (std::int64_t i = 0; i < prompts; ++i) old += some.at(i).group == "old";
+    CHECK_MESSAGE(old == expected, prompts, " prompts, share ", share);
+  }
+  CHECK(test::contains(thrown([&] { PromptOrder(records, {.prompts = 1, .replay = {"old"}}); }, Exit::wrong_input),
+                       "rl.prompts 1"));
   CHECK(test::contains(thrown([&] { PromptOrder(records, {.replay = {"none"}}); }, Exit::wrong_input), "rl.replay"));
   CHECK(test::contains(thrown(
                            [&] {
@@ -119,6 +128,18 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
                            },
                            Exit::wrong_input),
                        "none is left"));
+}
+
+TEST_CASE("rl: a buffer that may begin nothing says so and does not wait for ever") {
+  const Lessons lessons;
+  Prepared world(lessons);
+  RolloutBuffer buffer(*world.model, world.processor, world.records,
+                       PromptOrder(world.records, {.prompts = 3, .replay = {}}),
+                       {.prompts = 3, .rollouts = world.options.rollouts});
+  RolloutCounts counts;
+  // Before version 0 the gate is shut: (η + v + 1) b = 0.
+  CHECK(test::contains(thrown([&] { buffer.take(-1, counts); }, Exit::machine_failed), "0 begun, 0 running"));
+  CHECK(buffer.take(0, counts).size() == 3);
 }
 
 TEST_CASE("rl-table: paired differences and their standard errors, pooled; other questions are refused") {

@@ -87,6 +87,25 @@ TEST_CASE("energon mixtures: nested, with other splits, in both versions; shares
       contains(m.refused(split("    blend:\n      - path: e.yaml\n")), "m.yaml:5: a blend by weights and a blend_epo"));
 }
 
+TEST_CASE("energon mixtures: files that each name the next twice are refused before their sets fill the memory") {
+  const Mixtures m;
+  const auto chain = [&](int files) {
+    for (int i = 0; i < files; ++i) {
+      const std::string next = i + 1 < files ? cat("c", i + 1, ".yaml") : "a";
+      m.write(cat("c", i, ".yaml"), split("    blend: [{path: " + next + "}, {path: " + next + "}]\n"));
+    }
+    return m.dir / "c0.yaml";
+  };
+  CHECK(read_energon_blend(chain(6)).sets.size() == 64);
+  try {
+    read_energon_blend(chain(31));
+    CHECK_MESSAGE(false, "2^31 sets");
+  } catch (const Error& e) {
+    CHECK(e.exit() == Exit::wrong_input);
+    CHECK(contains(e.what(), ".yaml:4: with this entry the mixture has more than 4096 data sets"));
+  }
+}
+
 TEST_CASE("energon mixtures: what is not supported is refused by name, with its line") {
   const Mixtures m;
   for (const std::string name : {"subset: {range: [0%, 50%]}", "aux: {x: b}", "dataset_config: d.yaml",

@@ -53,4 +53,5 @@ for name in concepts embed words dedup balance; do
   echo "$name: $rounds rounds end with the same bytes"
 done
 echo "$kills kills"
+[ "$kills" -gt 0 ] || { echo "verb_kills: every run ended before its kill: nothing was tested" >&2; exit 1; }
 rm -rf "$dir"

@@ -2,10 +2,14 @@
 
 #include "autograd/ops.h"
 #include "autograd/registry.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/gemm.h"
 
 namespace ov {
+
+static_assert(linear_cross_entropy_rows == kernels::cpu::gemm_block_k);  // chunks of dw end where its blocks do
+
 namespace {
 
 // Calls f(begin, end, z) for one chunk of rows after another, z [end - begin, V] being memory for its logits.

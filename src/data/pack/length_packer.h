@@ -10,10 +10,10 @@
 //
 // Best-fit decreasing leaves the short samples for the end and packs one length after the other. Draws in proportion
 // keep the packs alike and the mix of what is left unchanged, so that exact fills are found until the last packs: with
-// 16 000 samples of 2.7 a pack at most one pack above the bound, where best-fit decreasing
-// needs 154 more. A set
-// of non-empty lengths, one bit each, answers "the longest of at most r" and, laid over its mirror image, "which two
-// sum to r" 64 lengths at a time; a binary indexed tree answers the draw.
+// 16 000 samples of 2.7 a pack at most one pack above the bound, where best-fit decreasing needs 154 more.
+//
+// A set of non-empty lengths, one bit each, answers "the longest of at most r" and, laid over its mirror image, "which
+// two sum to r" 64 lengths at a time; a binary indexed tree answers the draw.
 //
 // Which sample of a length goes where is a seeded shuffle of each length's samples, and the packs' order a shuffle of
 // its own: neither rises or falls with length (no curriculum).
