@@ -96,7 +96,11 @@ Exit plan(const Config& config) {
   use_threads(config);
   const std::string &directory = config.text("model.dir"), &what = config.text("pretrain.what");
   if (what == "clip" || (!directory.empty() && is_clip(directory))) return clip(config, directory);
-  if (what == "vision") return vision(config);
+  if (what == "vision") {
+    if (!directory.empty())
+      input_error("model.dir has no effect with --what vision: keys describe the tower and its head");
+    return vision(config);
+  }
   ModelConfig model;
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);

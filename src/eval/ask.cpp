@@ -64,7 +64,11 @@ std::unique_ptr<AskedTask> described_task(const std::string& name, const Json& o
   auto task = asked_task(name, scorer, text("prompt", scorer), data, text("split", o.split), o.limit);
   if (!task->prompt.explode) task->prompt.pictures = pictures_of;
   if (const Json* in = own.find("interleave"); in && in->as_bool()) task->prompt.placement = ImagePlacement::left_first;
-  if (const Json* most = own.find("max_tokens")) task->prompt.max_tokens = most->as_int();
+  if (const Json* most = own.find("max_tokens")) {
+    task->prompt.max_tokens = most->as_int();
+    if (task->prompt.max_tokens < 1)
+      input_error(name, ": max_tokens is ", task->prompt.max_tokens, ", expected at least 1");
+  }
   return task;
 }
 

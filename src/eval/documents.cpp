@@ -119,8 +119,14 @@ std::string Documents::picture(const Json& value) const {
   if (!value.is_string()) input_error("picture: expected bytes or a path, found ", value.shown(40));
   const std::string& text = value.as_string();
   std::error_code missing;
-  for (const fs::path& path : {fs::path(directory_) / text, fs::path(directory_) / "images" / text})
-    if (text.size() < 1000 && fs::is_regular_file(path, missing)) return to_base64(MappedFile::open(path)->text());
+  for (const fs::path& path : {fs::path(directory_) / text, fs::path(directory_) / "images" / text}) {
+    if (text.size() >= 1000 || !fs::is_regular_file(path, missing)) continue;
+    // What is asked may go to a server: a row names pictures of its own data set, and no other file of this machine.
+    const fs::path inside = fs::canonical(path, missing), all = fs::canonical(directory_, missing);
+    if (std::mismatch(all.begin(), all.end(), inside.begin(), inside.end()).first != all.end())
+      input_error("picture: ", shown(text), " is not below ", directory_);
+    return to_base64(MappedFile::open(path)->text());
+  }
   if (text.size() < 64 || text.find_first_of(".:") != text.npos)
     input_error("picture: no file ", shown(text), " in ", directory_);
   return to_base64(from_base64(text));

@@ -15,19 +15,29 @@ Json failure(const std::string& message) { return Json::object({{"error", Json::
 
 Json posted(httplib::Client& client, const std::string& path, const httplib::Headers& headers, const std::string& body,
             int tries) {
+  constexpr std::size_t most_bytes = 64 << 20;
   double wait_s = 0.5;
   for (int i = 1;; ++i) {
-    const auto result = client.Post(path, headers, body, "application/json");
+    std::string text;
+    httplib::Request request;
+    request.method = "POST", request.path = path, request.body = body, request.headers = headers;
+    request.headers.emplace("Content-Type", "application/json");
+    request.content_receiver = [&](const char* data, std::size_t n, std::uint64_t, std::uint64_t) {
+      text.append(data, n);
+      return text.size() <= most_bytes;
+    };
+    const auto result = client.send(request);
+    if (text.size() > most_bytes) return failure(cat("an answer of more than ", most_bytes >> 20, " MB"));
     const int status = result ? result->status : 0;
     if (status == 200) try {
-        Json answer = Json::parse(result->body, "the server's answer");
+        Json answer = Json::parse(text, "the server's answer");
         const Json* choices = answer.is_object() ? answer.find("choices") : nullptr;
         if (choices && choices->is_array() && choices->size()) return answer;
-        return failure("an answer without choices: " + shown(result->body));
+        return failure("an answer without choices: " + shown(text));
       } catch (const ov::Error& e) { return failure(e.what()); }
     const bool again = status == 0 || status == 408 || status == 409 || status == 429 || status >= 500;
     if (!again || i == tries)
-      return failure(result ? cat("status ", status, ": ", shown(result->body, 300)) : to_string(result.error()));
+      return failure(result ? cat("status ", status, ": ", shown(text, 300)) : to_string(result.error()));
     const double told = result ? std::atof(result->get_header_value("retry-after").c_str()) : 0;
     std::this_thread::sleep_for(std::chrono::duration<double>(told > 0 && told <= 60 ? told : wait_s));
     wait_s = std::min(8.0, 2 * wait_s);
@@ -38,7 +48,8 @@ Json posted(httplib::Client& client, const std::string& path, const httplib::Hea
 
 Address address_of(const std::string& url, const char* key) {
   const std::size_t host = url.find("://"), path = host == url.npos ? url.npos : url.find('/', host + 3);
-  if (host == url.npos) input_error(key, ": expected http://host:port/v1, found ", shown(url));
+  if (!url.starts_with("http://") && !url.starts_with("https://"))
+    input_error(key, ": expected http://host:port/v1, found ", shown(url));
   std::string base = path == url.npos ? "/v1" : url.substr(path);
   while (!base.empty() && base.back() == '/') base.pop_back();
   return {url.substr(0, path), base};

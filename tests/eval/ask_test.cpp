@@ -147,6 +147,9 @@ TEST_CASE(
   CHECK(d.picture(Json::object({{"bytes", Json()}, {"path", "p.png"}})) == to_base64(picture));
   CHECK(d.picture(to_base64(picture)) == to_base64(picture));
   CHECK(contains(thrown([&] { d.picture("q.png"); }), "no file"));
+  std::filesystem::create_symlink("/etc/hostname", dir / "host.png");
+  for (const std::string other : {"/etc/hostname", "../../../../../etc/hostname", "host.png"})  // not of this data set
+    CHECK(contains(thrown([&] { d.picture(other); }), other[0] == '.' ? "picture: " : "is not below"));
   const Documents parquet("tests/golden/lmms_tasks/data/choice.parquet");
   for (std::int64_t i = 0; i < parquet.size(); ++i)
     for (const Json& p : prompt_named("blink").pictures(parquet.read(i)))

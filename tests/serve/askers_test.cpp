@@ -132,3 +132,14 @@ TEST_CASE("askers: what may pass is tried again, what is refused is not, and an 
                  }),
                  "no such picture"));
 }
+
+TEST_CASE("askers: an answer without end is cut at a bound, and only http is spoken") {
+  const Fake endless([](int, httplib::Response& res) {
+    res.set_content_provider("application/json", [](std::size_t, httplib::DataSink& sink) {
+      static const std::string blanks(1 << 20, ' ');
+      return sink.write(blanks.data(), blanks.size());
+    });
+  });
+  CHECK(contains(one(endless), "more than 64 MB"));
+  CHECK(contains(thrown([] { serve::address_of("ftp://host/v1", "eval.url"); }), "expected http"));
+}
