@@ -4,8 +4,8 @@
 #include "cli/keys.h"
 #include "cli/verbs.h"
 #include "comm/launcher.h"
-#include "comm/rank_in_job.h"
 #include "comm/process_ranks.h"
+#include "comm/rank_in_job.h"
 
 namespace ov::cli {
 
