@@ -134,10 +134,10 @@ TEST_CASE(
   Json times;
   CHECK(run(true, &times) == run(false, nullptr));
   double ops = 0;
-  for (const auto& [name, pair] : times.at("ops").members()) {
-    CAPTURE(name);
-    CHECK(pair.items()[0].as_double() > 0);
-    ops += pair.items()[0].as_double();
+  for (const auto& op : times.at("ops").members()) {
+    CAPTURE(op.first);
+    CHECK(op.second.items()[0].as_double() > 0);
+    ops += op.second.items()[0].as_double();
   }
   for (const char* name : {"linear", "attention", "rms_norm", "rope", "swiglu", "gelu", "cross_entropy", "embedding"}) {
     CAPTURE(name);

@@ -53,8 +53,8 @@ TEST_CASE("a training run leaves a complete Hugging Face directory, its log and 
     CHECK(line.at("labelled").as_int() > 0);
     CHECK(line.at("flops").as_int() > 0);
     for (const char* rate : {"mfu", "tokens_per_second", "samples_per_second"}) CHECK(line.at(rate).as_double() > 0);
-    for (const auto& [name, value] : line.members())
-      if (value.is_number() && name != "step") CHECK_MESSAGE(contains(events, name), name);
+    for (const auto& part : line.members())
+      if (part.second.is_number() && part.first != "step") CHECK_MESSAGE(contains(events, part.first), part.first);
     for (const char* sum : {"batch", "loss", "gradients", "parameters"})
       CHECK(line.at("checksums").at(sum).as_string().size() == 16);
   }

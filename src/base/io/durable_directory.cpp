@@ -240,12 +240,13 @@ void DurableDirectory::commit(Flush flush) {
     }
   if (flush == Flush::file_system) sync_file_system(partial_, path_);
   else sync_tree(partial_, path_);
-  write_durably(file(marker), done);
+  write_durably(file(unfinished), done);
+  rename_path(file(unfinished), file(marker), path_);  // one of the two stands there at any time
+  sync_path(partial_, true, path_);
   if (replaces) rename_path(target_, old_, path_);
   pending_ = false;  // from here a failure must leave both for recover()
   rename_path(partial_, target_, path_);
   sync_path(parent_directory(target_), true, path_);
-  remove_tree(target_ + "/" + unfinished);
   if (replaces) discard(old_);
 }
 
@@ -261,7 +262,6 @@ void DurableDirectory::recover(const std::string& path) {
     if (!complete(target + suffix)) continue;
     rename_path(target + suffix, target, path);
     sync_path(parent_directory(target), true, path);
-    remove_tree(target + "/" + unfinished);
     return;
   }
 }
