@@ -51,7 +51,9 @@ TEST_CASE("energon mixtures: every file of the golden folder gives the data sets
   std::size_t files = 0;
   for (const std::string& name : list_directory(folder)) files += is_energon_blend(name);
   CHECK(files == expected.size());
-  for (const auto& [name, says] : expected.members()) {
+  for (const auto& file : expected.members()) {
+    const auto& name = file.first;
+    const Json& says = file.second;
     CAPTURE(name);
     const EnergonBlend blend = read_energon_blend(folder + "/" + name);
     CHECK(blend.epochized == contains(says.at("mode").as_string(), "REPETITIONS"));
