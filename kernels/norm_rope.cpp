@@ -1,17 +1,10 @@
 #include "kernels/norm_rope.h"
 
 #include "kernels/check.h"
+#include "kernels/rope.h"
 #include "kernels/table.h"
 
 namespace ov::kernels {
-namespace {
-
-void check_halves(const char* op, const Tensor& x, const Tensor& cos) {
-  if (x.dim(-1) != 2 * cos.dim(-1))
-    input_error(op, ": x is ", x.shape().str(), ", so cos needs ", x.dim(-1) / 2, " columns, got ", cos.shape().str());
-}
-
-}  // namespace
 
 void norm_rope_forward(const NormRopeForward& a) {
   check("norm_rope_forward", {{"x", a.x, "T H D"},
@@ -20,7 +13,7 @@ void norm_rope_forward(const NormRopeForward& a) {
                               {"rstd", a.rstd, "T H:acc!"},
                               {"cos", a.cos, "T R:acc"},
                               {"sin", a.sin, "T R:acc"}});
-  check_halves("norm_rope_forward", a.x, a.cos);
+  check_rope_table("norm_rope_forward", a.x, a.cos);
   OV_RUN(a.x, norm_rope_forward, a);
 }
 
@@ -33,7 +26,7 @@ void norm_rope_backward(const NormRopeBackward& a) {
                                {"rstd", a.rstd, "T H:acc!"},
                                {"cos", a.cos, "T R:acc"},
                                {"sin", a.sin, "T R:acc"}});
-  check_halves("norm_rope_backward", a.x, a.cos);
+  check_rope_table("norm_rope_backward", a.x, a.cos);
   OV_RUN(a.x, norm_rope_backward, a);
 }
 

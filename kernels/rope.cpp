@@ -6,19 +6,16 @@
 #include "kernels/table.h"
 
 namespace ov::kernels {
-namespace {
 
-void check_halves(const char* op, const Tensor& x, const Tensor& cos) {
+void check_rope_table(const char* op, const Tensor& x, const Tensor& cos) {
   if (x.dim(-1) != 2 * cos.dim(-1))
     input_error(op, ": x is ", x.shape().str(), ", so cos needs ", x.dim(-1) / 2, " columns, got ", cos.shape().str());
 }
 
-}  // namespace
-
 void rope_forward(const RopeForward& a) {
   check("rope_forward",
         {{"x", a.x, "T H D"}, {"y", a.y, "T H D"}, {"cos", a.cos, "T R:acc"}, {"sin", a.sin, "T R:acc"}});
-  check_halves("rope_forward", a.x, a.cos);
+  check_rope_table("rope_forward", a.x, a.cos);
   OV_RUN(a.x, rope_forward, a);
 }
 
@@ -30,7 +27,7 @@ void rope_backward(const RopeBackward& a) {
                           {"sin", a.sin, "T R:acc"},
                           {"dcos", a.dcos, "T R:acc?"},
                           {"dsin", a.dsin, "T R:acc?"}});
-  check_halves("rope_backward", a.x, a.cos);
+  check_rope_table("rope_backward", a.x, a.cos);
   OV_RUN(a.x, rope_backward, a);
 }
 

@@ -40,6 +40,9 @@ struct RopeTable2dBackward {
   Tensor dcos, dsin, cos, sin, positions;
 };
 
+// input_error unless cos [T,D/2] has half the columns of x [T,H,D].
+void check_rope_table(const char* op, const Tensor& x, const Tensor& cos);
+
 void rope_forward(const RopeForward&);
 void rope_backward(const RopeBackward&);
 void rope_table_1d(const RopeTable1d&);

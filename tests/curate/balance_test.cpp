@@ -10,12 +10,12 @@
 #include "base/rng.h"
 #include "curate/concepts.h"
 #include "curate/embeddings.h"
-#include "store/parquet/rows.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/curate/manifest.h"
 
 using namespace ov;
-using test::contains, test::thrown;
+using test::contains, test::manifest, test::thrown;
 
 namespace {
 
@@ -31,21 +31,6 @@ void write_rows(const std::string& path, const std::string& name, std::int64_t n
     rows.records.push_back(i), rows.sources.push_back(0);
   }
   rows.write(path, width, {{"made_from", cat(name, first)}, {"sources", "[\"pool\"]"}});
-}
-
-std::vector<Json> manifest(const std::string& path) {
-  const ParquetFile file(path);
-  std::vector<Json> rows;
-  for (std::size_t g = 0; g < file.groups().size(); ++g) {
-    const ParquetRows group(file, g);
-    for (std::int64_t i = 0; i < file.groups()[g].rows; ++i) {
-      std::string text;
-      group.append_json(
-          i, [](std::string_view, std::string*) {}, &text);
-      rows.push_back(Json::parse(text, path));
-    }
-  }
-  return rows;
 }
 
 struct Setup {

@@ -18,8 +18,10 @@
 #include "store/parquet/rows.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/curate/manifest.h"
 
 using namespace ov;
+using test::manifest;
 
 namespace {
 
@@ -101,21 +103,6 @@ struct Pictures {
     return o;
   }
 };
-
-std::vector<Json> manifest(const std::string& path) {
-  const ParquetFile file(path);
-  std::vector<Json> rows;
-  for (std::size_t g = 0; g < file.groups().size(); ++g) {
-    const ParquetRows group(file, g);
-    for (std::int64_t i = 0; i < file.groups()[g].rows; ++i) {
-      std::string text;
-      group.append_json(
-          i, [](std::string_view, std::string*) {}, &text);
-      rows.push_back(Json::parse(text, path));
-    }
-  }
-  return rows;
-}
 
 std::int64_t number(const std::string& id) { return std::stoll(id.substr(id.rfind(':') + 1)); }
 

@@ -5,30 +5,16 @@
 
 #include "base/rng.h"
 #include "generate/engine.h"
-#include "nn/init.h"
+#include "tests/model/small_model.h"
 
 namespace ov::test {
 
 inline std::unique_ptr<Onevision> engine_model(bool mixture, Dtype dtype = Dtype::f32, Device& device = cpu(),
                                                std::int64_t head_dim = 8) {
-  ModelConfig c;
-  c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
-  c.text = {.vocabulary = 96,
-            .hidden = 32,
-            .intermediate = 48,
-            .layers = 2,
-            .heads = 4,
-            .kv_heads = 2,
-            .head_dim = head_dim,
-            .max_positions = 2048,
-            .rope_theta = 1e4};
-  c.text.tied = true;
+  ModelConfig c = answering_config(90, 2048);
+  c.text.vocabulary = 96, c.text.heads = 4, c.text.kv_heads = 2, c.text.head_dim = head_dim;
   if (mixture) c.text.experts = 4, c.text.experts_per_token = 2, c.text.expert_intermediate = 24;
-  c.image_token = 90;
-  auto m = std::make_unique<Onevision>(c);
-  m->parameters().allocate(dtype, device);
-  initialize(m->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
-  return m;
+  return answering_model(c, dtype, device);
 }
 
 // What came of a request. Bits, so log-probabilities are compared as such.

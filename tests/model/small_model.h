@@ -32,9 +32,8 @@ inline std::unique_ptr<Onevision> small_model(Dtype dtype = Dtype::f32, std::uin
   return model;
 }
 
-// A random model that fits data/tokenizer: its answers are nonsense, but never the same for every picture.
-inline std::unique_ptr<Onevision> answering_model(std::int64_t image_token, std::int64_t max_positions = 512,
-                                                  Device& device = cpu()) {
+// The configuration of a model that fits data/tokenizer.
+inline ModelConfig answering_config(std::int64_t image_token, std::int64_t max_positions = 512) {
   ModelConfig c;
   c.vision = {.depth = 1, .hidden = 24, .heads = 2, .intermediate = 48};
   c.text = {.vocabulary = 278,
@@ -48,10 +47,20 @@ inline std::unique_ptr<Onevision> answering_model(std::int64_t image_token, std:
             .rope_theta = 1e4};
   c.text.tied = true;
   c.image_token = image_token;
-  auto model = std::make_unique<Onevision>(c);
-  model->parameters().allocate(Dtype::f32, device);
+  return c;
+}
+
+// A random model whose answers are nonsense, but never the same for every picture.
+inline std::unique_ptr<Onevision> answering_model(const ModelConfig& config, Dtype dtype = Dtype::f32,
+                                                  Device& device = cpu()) {
+  auto model = std::make_unique<Onevision>(config);
+  model->parameters().allocate(dtype, device);
   initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.5, .embedding_std = 0.5}, 3);
   return model;
+}
+inline std::unique_ptr<Onevision> answering_model(std::int64_t image_token, std::int64_t max_positions = 512,
+                                                  Device& device = cpu()) {
+  return answering_model(answering_config(image_token, max_positions), Dtype::f32, device);
 }
 
 // Adds one sample to a packed row: a picture of h x w patches (none when h is 0), then random text of which the last

@@ -67,16 +67,7 @@ struct Run {
     ways.set(o);
     return o;
   }
-  std::string steps(int n) {
-    std::string said;
-    for (int i = 0; i < n; ++i) {
-      const StepReport r = engine.step();
-      said += cat(r.step, " ", std::bit_cast<std::uint64_t>(r.loss), " ", std::bit_cast<std::uint64_t>(r.gradient_norm),
-                  " ", r.parts.dump(), " ", r.tokens, " ", r.labelled, " ", r.products, " ", r.checksums->batch, " ",
-                  r.checksums->loss, " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
-    }
-    return said;
-  }
+  std::string steps(int n) { return steps_of(engine, n); }
 };
 
 void all_well(const std::vector<Ended>& ended) {

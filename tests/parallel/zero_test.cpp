@@ -61,16 +61,7 @@ struct Run {
     o.checksum_every = c.checksum_every;
     return o;
   }
-  std::string steps(int n) {
-    std::string said;
-    for (int i = 0; i < n; ++i) {
-      const StepReport r = engine.step();
-      said += cat(r.step, " ", std::bit_cast<std::uint64_t>(r.loss), " ", std::bit_cast<std::uint64_t>(r.gradient_norm),
-                  " ", r.parts.dump(), " ", r.tokens, " ", r.labelled, " ", r.products, " ", r.checksums->batch, " ",
-                  r.checksums->loss, " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
-    }
-    return said;
-  }
+  std::string steps(int n) { return steps_of(engine, n); }
   void save(const std::string& out) {
     engine.parallel().share_masters();
     save_checkpoint(out, engine.state(), Json::object());

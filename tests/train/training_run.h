@@ -1,15 +1,18 @@
 // Short runs for tests of checkpoints and of the training job: a model that reads the 256-byte tokenizer, and what a
 // run left behind.
 #pragma once
+#include <bit>
 #include <optional>
 #include <string>
 
 #include "base/io/file.h"
 #include "base/sha256.h"
+#include "base/text.h"
 #include "store/hf_weights.h"
 #include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/checkpoint.h"
+#include "train/engine.h"
 
 namespace ov::test {
 
@@ -52,6 +55,18 @@ inline TrainOptions short_run(std::int64_t steps) {
   o.schedule = {.peak = 1e-2, .min = 1e-3, .warmup = 0.1, .first_step = 1};
   o.optimizer.weight_decay = 0.1;
   return o;
+}
+
+// What n further steps report, to the bit.
+inline std::string steps_of(StepEngine& engine, int n) {
+  std::string said;
+  for (int i = 0; i < n; ++i) {
+    const StepReport r = engine.step();
+    said += cat(r.step, " ", std::bit_cast<std::uint64_t>(r.loss), " ", std::bit_cast<std::uint64_t>(r.gradient_norm),
+                " ", r.parts.dump(), " ", r.tokens, " ", r.labelled, " ", r.products, " ", r.checksums->batch, " ",
+                r.checksums->loss, " ", r.checksums->gradients, " ", r.checksums->parameters, "\n");
+  }
+  return said;
 }
 
 inline std::optional<std::string> newest_checkpoint(const std::string& out) {

@@ -13,7 +13,8 @@
 // writes them; its last line is the SHA-256 of the lines above it, so that a flipped bit anywhere shows.
 //
 // A directory is replaced only by the command that wrote it. Files in it that DONE does not list belong to somebody
-// else: they are carried over into the new directory.
+// else: they are carried over into the new directory. "<path>.partial" and "<path>.old" are known by DONE or by a file
+// .unfinished; another directory of such a name is the user's, and the constructor refuses to go on.
 #pragma once
 #include <string>
 #include <vector>
