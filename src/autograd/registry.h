@@ -13,6 +13,7 @@ namespace ov {
 enum class Op : int {
   add,
   add_rms_norm,
+  all_to_all_rows,
   attention,
   cluster_loss,
   combine_experts,
@@ -24,6 +25,7 @@ enum class Op : int {
   gather_rows,
   gelu,
   grouped_linear,
+  grouped_linear_by_leaf,
   insert_class_tokens,
   l2_normalize,
   layer_norm,
@@ -32,6 +34,7 @@ enum class Op : int {
   load_balance_loss,
   margin_logits,
   norm_rope,
+  on_gradient,
   recompute,
   reduce_rows,
   region_attention,

@@ -160,8 +160,10 @@ std::vector<Key> rows() {
       {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
       {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
        "seconds after which a rank that hears nothing from another ends the run", Resume::free},
-      {"parallel.zero", "", whole(1), Allowed(0, 2), "train pretrain rl",
-       "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too; same bits",
+      {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl",
+       "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too, 3 values too "
+       "(train "
+       "and pretrain --what text); same bits",
        Resume::free},
       {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain",
        "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
@@ -173,6 +175,10 @@ std::vector<Key> rows() {
        Resume::free},
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
        "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
+       Resume::free},
+      {"parallel.experts", "", whole(1), Allowed(1, 64), "train pretrain",
+       "data-parallel ranks that share the experts of a mixture, each an equal range of them; same bits. A power of "
+       "two",
        Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "

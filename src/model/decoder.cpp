@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "kernels/rope.h"
+#include "parallel/expert.h"
 #include "parallel/tensor.h"
+#include "parallel/zero3.h"
 
 namespace ov {
 
@@ -25,6 +27,7 @@ Tensor KvCache::append(const std::vector<Tensor>& rows, std::int64_t layer, cons
 DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& c)
     : set(&set),
       name(name),
+      block(set.begin_block()),
       index(index),
       heads(heads_of_rank(set, c.heads, "text.heads")),
       kv_heads(heads_of_rank(set, c.kv_heads, "text.kv_heads")),
@@ -44,11 +47,12 @@ DecoderLayer::DecoderLayer(Parameters& set, const std::string& name, std::int64_
   }
   o_proj = Linear(set, name + ".self_attn.o_proj", c.hidden, q_width, c.o_bias(), Role::projection_out, Cut::columns);
   post_attention_layernorm = RmsNorm(set, name + ".post_attention_layernorm", c.hidden, c.norm_eps);
-  if (c.is_moe(index))
-    mlp = std::make_unique<Moe>(
-        set, name + ".mlp",
-        MoeShape{c.hidden, c.experts, c.experts_per_token, c.expert_intermediate, c.norm_topk_prob});
+  const MoeShape shape{c.hidden, c.experts, c.experts_per_token, c.expert_intermediate, c.norm_topk_prob};
+  if (c.is_moe(index) && set.experts().ranks() > 1)
+    mlp = std::make_unique<ExpertParallelMoe>(set, name + ".mlp", shape);
+  else if (c.is_moe(index)) mlp = std::make_unique<Moe>(set, name + ".mlp", shape);
   else mlp = std::make_unique<DenseMlp>(set, name + ".mlp", c.hidden, c.intermediate);
+  set.end_block();
 }
 
 Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
@@ -72,14 +76,20 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
 
 MlpOutput DecoderLayer::forward(Residual& stream_TC, const DecoderStep& step) const {
   const std::int64_t T = step.rope.cos.dim(0);
+  set->need(block);
   const auto whole = [&](const char* norm, const Var& x) { return all_rows(*set, named(name + norm, x), T); };
   const AddRmsNorm in = stream_TC.normed(input_layernorm);
   const Residual attended{in.h, own_rows_of_sum(*set, attention(whole(".input_layernorm", in.y), step))};
   const AddRmsNorm mid = attended.normed(post_attention_layernorm);
   MlpOutput out = (*mlp)(whole(".post_attention_layernorm", mid.y),
                          step.forced.empty() ? Tensor() : step.forced[static_cast<std::size_t>(index)]);
-  stream_TC = {mid.h, own_rows_of_sum(*set, out.y), name};
+  stream_TC = {mid.h, values_come_back(*set, block, own_rows_of_sum(*set, out.y)), name};
   return out;
+}
+
+Var DecoderLayer::serve(const Var& nothing, bool leaf) const {
+  set->need(block);
+  return values_come_back(*set, block, mlp->serve(nothing, leaf));
 }
 
 Decoder::Decoder(Parameters& set, const TextConfig& c, const Chunks& chunks)
@@ -89,6 +99,10 @@ Decoder::Decoder(Parameters& set, const TextConfig& c, const Chunks& chunks)
                        .declare("model.language_model.embed_tokens.weight", {c.vocabulary, c.hidden}, Role::embedding,
                                 Cut::rows)),
       inv_freq(set.constant(kernels::inverse_frequencies(c.head_dim, c.rope_theta))) {
+  bool any_experts = false;
+  for (std::int64_t i = 0; i < c.layers; ++i) any_experts = any_experts || c.is_moe(i);
+  if (!any_experts && set.experts().ranks() > 1)
+    input_error("parallel.experts ", set.experts().ranks(), ": the model has no experts");
   for (std::int64_t i = 0; i < c.layers; ++i)
     layers.emplace_back(set.at(chunks.of(i)), "model.language_model.layers." + std::to_string(i), i, c);
   norm = RmsNorm(set.at(chunks.last()), "model.language_model.norm", c.hidden, c.norm_eps);
@@ -120,11 +134,22 @@ Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool r
       const Var h = inner.sum();
       return out.offsets ? std::vector<Var>{h, out.probabilities, {out.offsets}} : std::vector<Var>{h};
     };
-    const std::vector<Var> out = recompute(run, {stream.h}, layer.qkv_w->trainable || adapted);
+    // Ranks that share experts run backward alike, whoever of them wants a gradient.
+    const bool trains = layer.qkv_w->trainable || adapted || set->experts().ranks() > 1;
+    const std::vector<Var> out = recompute(run, {stream.h}, trains);
     stream = {out[0]};
     if (out.size() > 1) tell(out[1], out[2].value);
   }
   return stream;
+}
+
+Var Decoder::serve(Tape& tape, bool leaf, bool recompute_blocks) const {
+  Var nothing = tape.input(Tensor({0, config.hidden}, embed_tokens->value.dtype(), embed_tokens->value.device()));
+  for (const DecoderLayer& layer : layers) {
+    const auto run = [&layer, leaf](std::span<const Var> in) { return std::vector<Var>{layer.serve(in[0], leaf)}; };
+    nothing = recompute_blocks ? recompute(run, {nothing}, true)[0] : run(std::array{nothing})[0];
+  }
+  return nothing;
 }
 
 Var Decoder::finish(const Residual& stream, std::int64_t tokens) const {

@@ -45,9 +45,11 @@ struct DecoderLayer {
   DecoderLayer(Parameters& set, const std::string& name, std::int64_t index, const TextConfig& config);
   Var attention(const Var& u_TC, const DecoderStep& step) const;
   MlpOutput forward(Residual& stream_TC, const DecoderStep& step) const;  // y is in the stream
+  Var serve(const Var& nothing, bool leaf) const;                         // Decoder::serve, of this layer
 
   const Parameters* set;
   std::string name;
+  int block;                                      // Parameters::begin_block
   std::int64_t index, heads, kv_heads, head_dim;  // heads of this rank
   RmsNorm input_layernorm;
   Parameter *qkv_w, *qkv_b = nullptr;  // q|k|v: three names, one product
@@ -68,6 +70,9 @@ struct Decoder {
   DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype) const;
   Residual run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
   Var finish(const Residual& stream, std::int64_t tokens) const;
+  // In place of forward on a rank that shares experts and has no token: what it does for the others. leaf: it has a
+  // micro-batch, of no tokens. [0,C]; its backward is part of it.
+  Var serve(Tape& tape, bool leaf, bool recompute_blocks) const;
 
   const Parameters* set;
   TextConfig config;

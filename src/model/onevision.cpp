@@ -26,10 +26,11 @@ Chunks divided(const ModelConfig& c, int chunks) {
 
 }  // namespace
 
-Onevision::Onevision(const ModelConfig& config, Communicator& tensor, Communicator& pipe, int chunks)
+Onevision::Onevision(const ModelConfig& config, Communicator& tensor, Communicator& pipe, int chunks,
+                     Communicator& experts)
     : config_(config),
       chunks_(divided(config, pipe.ranks() > 1 ? pipe.ranks() * chunks : 1)),
-      parameters_(tensor, pipe) {
+      parameters_(tensor, pipe, experts) {
   if (config.has_tower) {
     visual_.emplace(parameters_.in(Module::vision_model), config.vision);
     merger_.emplace(parameters_.in(Module::adapter), "model.visual.merger", config.vision, config.text.hidden);

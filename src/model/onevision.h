@@ -27,7 +27,7 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 class Onevision {
  public:
   explicit Onevision(const ModelConfig& config, Communicator& tensor = one_rank(), Communicator& pipe = one_rank(),
-                     int chunks = 1);  // of each rank of the pipeline
+                     int chunks = 1, Communicator& experts = one_rank());  // chunks: of each rank of the pipeline
   Onevision(const Onevision&) = delete;
 
   // Merged features of all pictures [ΣP/4, H]; of tensor-parallel ranks an addend of them.

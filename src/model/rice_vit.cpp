@@ -4,12 +4,14 @@
 
 #include "kernels/rope.h"
 #include "parallel/tensor.h"
+#include "parallel/zero3.h"
 
 namespace ov {
 
 VisionBlock::VisionBlock(Parameters& set, const std::string& name, const VisionConfig& c)
     : set(&set),
       name(name),
+      block(set.begin_block()),
       heads(heads_of_rank(set, c.heads, "vision.heads")),
       head_dim(c.head_dim()),
       norm1(set, name + ".norm1", c.hidden, c.block_norm_eps),
@@ -17,7 +19,9 @@ VisionBlock::VisionBlock(Parameters& set, const std::string& name, const VisionC
       qkv(set, name + ".attn.qkv", 3 * c.hidden, c.hidden, true, Role::matrix, Cut::thirds),
       proj(set, name + ".attn.proj", c.hidden, c.hidden, true, Role::projection_out, Cut::columns),
       fc1(set, name + ".mlp.fc1", c.intermediate, c.hidden, true, Role::matrix, Cut::rows),
-      fc2(set, name + ".mlp.fc2", c.hidden, c.intermediate, true, Role::projection_out, Cut::columns) {}
+      fc2(set, name + ".mlp.fc2", c.hidden, c.intermediate, true, Role::projection_out, Cut::columns) {
+  set.end_block();
+}
 
 Var VisionBlock::attention(const Var& u_NC, const RopeTable& table, const VisionLayout& layout) const {
   const Shape per_head{heads, head_dim};
@@ -31,12 +35,14 @@ Var VisionBlock::attention(const Var& u_NC, const RopeTable& table, const Vision
 Var VisionBlock::mlp(const Var& u_NC) const { return named(name + ".mlp", fc2(gelu(fc1(u_NC)))); }
 
 Var VisionBlock::forward(const Var& h_NC, const RopeTable& table, const VisionLayout& layout) const {
+  set->need(block);
   const auto whole = [&](const char* norm, const Var& x) {
     return all_rows(*set, named(name + norm, x), table.cos.dim(0));
   };
   // Attention is full, within each image.
   const Var h = h_NC + own_rows_of_sum(*set, attention(whole(".norm1", norm1(h_NC)), table, layout));
-  return named(name, h + own_rows_of_sum(*set, mlp(whole(".norm2", norm2(h)))));
+  const Var out = named(name, h + own_rows_of_sum(*set, mlp(whole(".norm2", norm2(h)))));
+  return values_come_back(*set, block, out);
 }
 
 Merger::Merger(Parameters& set, const std::string& name, const VisionConfig& c, std::int64_t text_hidden)

@@ -15,6 +15,7 @@ struct VisionBlock {
 
   const Parameters* set;
   std::string name;
+  int block;                     // Parameters::begin_block
   std::int64_t heads, head_dim;  // heads of this rank
   LayerNorm norm1, norm2;
   Linear qkv, proj, fc1, fc2;

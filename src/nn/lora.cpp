@@ -61,6 +61,8 @@ void Parameters::adapt(const LoraOptions& o) {
   if (pipe_->ranks() > 1) input_error("lora.rank ", o.rank, " with parallel.pipeline ", pipe_->ranks(), ": not built");
   if (tensor_->ranks() > 1)
     input_error("lora.rank ", o.rank, " with parallel.tensor ", tensor_->ranks(), ": not built");
+  if (experts_->ranks() > 1)
+    input_error("lora.rank ", o.rank, " with parallel.experts ", experts_->ranks(), ": not built");
   std::vector<bool> used(o.targets.size());
   std::vector<std::string> words;
   const auto chosen = [&](const Entry& e) {

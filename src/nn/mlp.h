@@ -14,6 +14,9 @@ struct Mlp {
   virtual ~Mlp() = default;
   // forced [T,k] i64: the experts of every token, in place of the router's choice.
   virtual MlpOutput operator()(const Var& u_TC, const Tensor& forced = {}) const = 0;
+  // What a rank that shares experts does for the others where it has no token [0,C] -> [0,C] (parallel/expert.h);
+  // leaf: it has a micro-batch, of no tokens.
+  virtual Var serve(const Var& nothing, bool leaf) const { return static_cast<void>(leaf), nothing; }
 };
 
 // down(silu(gate u) * up u). Of tensor-parallel ranks each has a part of the inner width, and y is its addend.

@@ -25,9 +25,17 @@ Parameter* Parameters::declare(const std::string& name, const Shape& whole, Role
   }
   const Shape part = shape;
   const int holder = chunk_ % pipe_->ranks();
-  if (holder != pipe_->rank()) shape[0] = 0;
-  entries_.push_back(
-      {{.name = name, .value = {}, .module = module_, .role = role}, shape, total_, whole, cut, part, holder, chunk_});
+  entries_.push_back({{.name = name, .value = {}, .module = module_, .role = role},
+                      shape,
+                      total_,
+                      whole,
+                      cut,
+                      part,
+                      holder,
+                      chunk_,
+                      block_,
+                      expert_holder_});
+  if (!holds(entries_.back())) entries_.back().shape[0] = shape[0] = 0;
   total_ += shape.numel();
   if (!by_name_.emplace(name, &entries_.back().parameter).second) input_error("parameters: two have the name ", name);
   return &entries_.back().parameter;
@@ -36,7 +44,8 @@ Parameter* Parameters::declare(const std::string& name, const Shape& whole, Role
 Parameters::Count Parameters::part_count(int holder) const {
   Count n;
   for (const Entry& e : entries_)
-    if (e.holder == holder) n.all += e.part.numel(), n.trained += e.parameter.trainable ? e.part.numel() : 0;
+    if (e.holder == holder && (e.expert_holder < 0 || e.expert_holder == experts_->rank()))
+      n.all += e.part.numel(), n.trained += e.parameter.trainable ? e.part.numel() : 0;
   return n;
 }
 
@@ -98,6 +107,36 @@ void Parameters::allocate(Dtype dtype, Device& device) {
     }
     f.parameter.value = values_.slice(0, begin, next).view(stacked_shape(f.parts));
   }
+}
+
+void Parameters::lie_in(const Tensor& values, std::int64_t first) {
+  const auto here = [&](std::int64_t begin, std::int64_t n) {
+    return begin >= first && begin + n <= first + values.numel();
+  };
+  std::map<const Parameter*, std::int64_t> offsets;
+  for (Entry& e : entries_) {
+    offsets[&e.parameter] = e.offset;
+    if (here(e.offset, e.shape.numel()))
+      e.parameter.value = values.slice(0, e.offset - first, e.offset - first + e.shape.numel()).view(e.shape);
+  }
+  for (Fused& f : fused_) {
+    const Shape shape = stacked_shape(f.parts);
+    const std::int64_t begin = offsets.at(f.parts.front());
+    if (here(begin, shape.numel()))
+      f.parameter.value = values.slice(0, begin - first, begin - first + shape.numel()).view(shape);
+  }
+}
+
+void Parameters::divide(Divided divided) {
+  divided_ = std::move(divided);
+  values_ = {}, masters_ = divided_.masters;
+}
+
+void Parameters::undivide() {
+  values_ = Tensor({total_}, dtype_, *device_, Segment::weights);
+  lie_in(values_, 0);
+  if (masters_) masters_ = Tensor({trained_}, masters_.dtype(), masters_.device(), Segment::weights);
+  divided_ = {};
 }
 
 void Parameters::borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& stored) {

@@ -25,20 +25,24 @@ enum class Cut { none, rows, thirds, columns };
 
 class Parameters {
  public:
-  explicit Parameters(Communicator& tensor = one_rank(), Communicator& pipe = one_rank())
-      : tensor_(&tensor), pipe_(&pipe) {}
+  explicit Parameters(Communicator& tensor = one_rank(), Communicator& pipe = one_rank(),
+                      Communicator& experts = one_rank())
+      : tensor_(&tensor), pipe_(&pipe), experts_(&experts) {}
   Communicator& tensor() const { return *tensor_; }  // the ranks that hold one model together, cut by heads and widths
   Communicator& pipe() const { return *pipe_; }      // and by layers (parallel/pipeline.h)
+  Communicator& experts() const { return *experts_; }  // those that share its experts (parallel/expert.h)
 
   struct Entry {
     Parameter parameter;
-    Shape shape;          // of this rank's part: of no rows where another rank of the pipeline holds it
+    Shape shape;          // of this rank's part: of no rows where another rank holds it
     std::int64_t offset;  // elements, into the flat value buffer
     Shape whole;          // of all ranks together
     Cut cut;
-    Shape part;  // as `shape`, on the rank of the pipeline that holds it
-    int holder;  // that rank
-    int chunk;   // of the pipeline
+    Shape part;         // as `shape`, on the rank of the pipeline that holds it
+    int holder;         // that rank
+    int chunk;          // of the pipeline
+    int block;          // the layer that it is used in; -1: none
+    int expert_holder;  // the rank among those that share experts; -1: all of them hold it
 
     // The whole in memory is blocks of which each rank has an equal stretch; [blocks, stretch] of the whole tensor, and
     // of the rank's own.
@@ -57,7 +61,18 @@ class Parameters {
     chunk_ = chunk;
     return *this;
   }
-  bool holds(const Entry& e) const { return e.holder == pipe_->rank(); }
+  // Or to that rank of those that share experts; -1: to all of them.
+  Parameters& of_rank(int expert_holder) {
+    expert_holder_ = expert_holder;
+    return *this;
+  }
+  // What is declared until end_block() is used together: a layer, whose number comes back, from 0 on.
+  int begin_block() { return block_ = blocks_++; }
+  void end_block() { block_ = -1; }
+  int blocks() const { return blocks_; }
+  bool holds(const Entry& e) const {
+    return e.holder == pipe_->rank() && (e.expert_holder < 0 || e.expert_holder == experts_->rank());
+  }
   // p as `chunk` reads it: p itself, or a copy of its value where another rank holds it, which lend() fills.
   Parameter* lent(Parameter* p, int chunk);
   struct Lent {
@@ -95,6 +110,23 @@ class Parameters {
   using Choice = std::function<bool(const Parameter&)>;
   void train(const Choice& trainable, Device* masters_on = nullptr);
 
+  // Where data-parallel ranks divide the values (parallel/zero3.h), and there is no flat buffer: the values of a block
+  // are here when need() returns, until another block is needed.
+  struct Divided {
+    Tensor values;   // of what this rank updates, and behind those of what of the frozen it keeps
+    Tensor masters;  // in place of all masters; null without
+    std::function<void(int block)> need;
+  };
+  void divide(Divided divided);
+  void undivide();  // a flat buffer again, and room for all masters, contents unspecified
+  bool divided() const { return static_cast<bool>(divided_.need); }
+  const Tensor& own_values() const { return divided_.values; }
+  void need(int block) const {
+    if (divided()) divided_.need(block);
+  }
+  // The elements of the flat buffer from `first` on lie in `values` from now on.
+  void lie_in(const Tensor& values, std::int64_t first);
+
   const std::deque<Entry>& entries() const { return entries_; }
   const std::map<std::string, Parameter*>& aliases() const { return aliases_; }
   Parameter* find(const std::string& name);  // aliases too; null when there is none
@@ -104,9 +136,10 @@ class Parameters {
     std::int64_t all = 0, trained = 0;
   };
   Count whole_count() const;                        // of all ranks that hold the model together
-  Count part_count(int holder) const;               // of a rank of the pipeline
-  const Tensor& values() const { return values_; }  // [count()]; null after borrow()
-  // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own.
+  Count part_count(int holder) const;               // of a rank of the pipeline, one of those that share experts
+  const Tensor& values() const { return values_; }  // [count()]; null after borrow() and divide()
+  // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own. After
+  // divide() this rank's.
   const Tensor& masters() const { return masters_; }
   // p with all digits that there are: its master, or its value when it has none.
   Tensor precise(const Parameter& p) const {
@@ -124,8 +157,9 @@ class Parameters {
     std::vector<Parameter*> parts;
   };
   const Entry& entry_of(const Parameter* p) const;
-  Communicator *tensor_, *pipe_;
-  int chunk_ = 0;
+  Communicator *tensor_, *pipe_, *experts_;
+  int chunk_ = 0, expert_holder_ = -1, block_ = -1, blocks_ = 0;
+  Divided divided_;
   std::deque<Lent> lent_;
   std::deque<Entry> entries_;
   std::deque<Fused> fused_;

@@ -8,6 +8,7 @@
 #include "parallel/pipeline.h"
 #include "parallel/zero1.h"
 #include "parallel/zero2.h"
+#include "parallel/zero3.h"
 
 namespace ov {
 
@@ -43,22 +44,35 @@ Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
   return gradients;
 }
 
+std::vector<DataParallel::Piece> DataParallel::pieces(bool precise) const {
+  const bool masters = precise && parameters_.masters();
+  const Tensor& all = masters ? parameters_.masters() : parameters_.values();
+  const Range shard = shard_of(all.numel(), ranks_.rank(), ranks_.ranks());
+  return {{all.slice(0, shard.begin, shard.end), shard.begin, masters}};
+}
+
 std::string DataParallel::describe(std::int64_t leaves) const {
-  const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks();
-  std::string text = cat("mesh: dp ", ranks_.ranks(), p > 1 ? cat(" x pp ", p) : "", t > 1 ? cat(" x tp ", t) : "");
-  for (int r = 0; r < ranks_.ranks(); ++r)
+  const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks(), n = parameters_.experts().ranks();
+  std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(" (ep ", n, ")") : "",
+                         p > 1 ? cat(" x pp ", p) : "", t > 1 ? cat(" x tp ", t) : "");
+  for (int d = 0; d < n * ranks_.ranks(); ++d)
     for (int s = 0; s < p; ++s) {
-      const auto all = rounds(leaves, r);
+      const int r = d / n, j = d % n;  // the copy, and the place among those that share its experts
+      const auto all = rounds((leaves + n - 1) / n, r);
       std::int64_t runs = 0;
-      for (const Round& round : all) runs += round.own.size();
-      const int first = (r * p + s) * t, last = first + t - 1;  // those that hold one part together say the same
+      const std::int64_t turns = std::max<std::int64_t>(0, leaves - j + n - 1) / n;  // in which it has a leaf
+      for (const Round& round : all)
+        runs += std::max<std::int64_t>(0, std::min(round.own.end, turns) - round.own.begin);
+      const int first = (d * p + s) * t, last = first + t - 1;  // those that hold one part together say the same
       const Parameters::Count part = parameters_.part_count(s);
-      text += cat("\n  ", t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
-                  " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
-                  all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r, part.trained).size(),
-                  " of ", part.trained, " parameters",
-                  t * p > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
-                  p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
+      text += cat(
+          "\n  ", t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
+          " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
+          all.size() > 1 || (n > 1 && runs > 1) ? cat(" in steps of ", all.size() > 1 ? n * ranks_.ranks() : n) : "",
+          "; updates ", own(r, part.trained).size(), " of ", part.trained, " parameters",
+          t * p * n > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
+          n > 1 ? cat(", part ", j, " of ", n, " of the experts") : "",
+          p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }
   if (p == 1) return text;
   int chunks = 1;
@@ -75,7 +89,8 @@ std::string DataParallel::describe(std::int64_t leaves) const {
 std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters) {
   if (zero == 0 || ranks.ranks() == 1) return std::make_unique<DataParallel>(ranks, parameters);
   if (zero == 1) return std::make_unique<Zero1>(ranks, parameters);
-  return std::make_unique<Zero2>(ranks, parameters);
+  if (zero == 2) return std::make_unique<Zero2>(ranks, parameters);
+  return std::make_unique<Zero3>(ranks, parameters);
 }
 
 }  // namespace ov

@@ -58,6 +58,20 @@ class DataParallel {
   virtual void complete_squares(const Tensor&) const {}
   virtual void share_values() const {}   // after the update: what the next step reads
   virtual void share_masters() const {}  // before a checkpoint or an export, where values have masters
+  virtual void end_round() const {}      // after every round of leaves, whether this rank had one or not
+  // Ranges of flat buffers, of which each rank has another: together they are all values, or all masters where there
+  // are some and `precise`. `first`: where it begins among all values, or among the trained ones.
+  struct Piece {
+    Tensor values;
+    std::int64_t first;
+    bool trained;
+  };
+  virtual std::vector<Piece> pieces(bool precise) const;
+  virtual bool divides_values() const { return false; }
+  // A parameter's master, or value: where values are divided, a call of all ranks.
+  virtual Tensor precise(const Parameters::Entry& e) const { return parameters_.precise(e.parameter); }
+  // Runs what writes to values and masters.
+  virtual void change_values(const std::function<void()>& change) { change(); }
 
   std::string describe(std::int64_t leaves) const;  // the mesh: what each rank runs and holds
 
@@ -66,7 +80,7 @@ class DataParallel {
   Parameters& parameters_;
 };
 
-// stage 0: the above; 1, 2: parallel/zero1.h, zero2.h.
+// stage 0: the above; 1, 2, 3: parallel/zero1.h, zero2.h, zero3.h.
 std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters);
 
 }  // namespace ov

@@ -1,18 +1,21 @@
 // Which rank does what: dp x pp x tp. Rank (d p + s) t + i is place i of the t that hold a stage together
 // (parallel/tensor.h), stage s of the p that hold one model together (parallel/pipeline.h), in copy d of that model
-// (parallel/data.h). Neighbours have the most to say to each other.
+// (parallel/data.h). Neighbours have the most to say to each other. Where n copies share their experts
+// (parallel/expert.h), those are d = c n .. c n + n - 1, and `data` are the ranks that hold the same.
 //
 //   launch -n 8, parallel.tensor 2, parallel.pipeline 2
 //     tensor: {0, 1} {2, 3} {4, 5} {6, 7}    pipe: {0, 2} {1, 3} {4, 6} {5, 7}    data: {0, 4} {1, 5} {2, 6} {3, 7}
+//   launch -n 8, parallel.tensor 2, parallel.experts 2
+//     tensor: {0, 1} {2, 3} {4, 5} {6, 7}    experts: {0, 2} {1, 3} {4, 6} {5, 7}    data: {0, 4} {1, 5} {2, 6} {3, 7}
 #pragma once
 #include "comm/group.h"
 
 namespace ov {
 
 struct Mesh {
-  // input_error unless they divide the ranks.
-  Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1);
-  Group tensor, pipe, data;
+  // input_error unless they divide the ranks; and where experts are shared by no power of two, or in a pipeline.
+  Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1, int expert_ranks = 1);
+  Group tensor, pipe, experts, data;
 };
 
 }  // namespace ov

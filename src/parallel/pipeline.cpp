@@ -95,27 +95,33 @@ WholeChunks::WholeChunks(const Parameters& parameters, const DataParallel& paral
     : parameters_(parameters), parallel_(parallel) {
   constexpr std::int64_t C = kernels::norm_chunk;
   const int ranks = parallel.sharded() ? parallel.ranks().ranks() : 1;
+  const Communicator &pipe = parameters.pipe(), &experts = parameters.experts();
   std::int64_t whole = 0;
-  std::map<int, std::int64_t> held;  // by rank of the pipeline, so far
+  std::map<std::pair<int, int>, std::int64_t> held;  // by rank of the pipeline, and of those that share experts, so far
   const auto shared = [&](std::int64_t at) {
     if (at % C != 0) shared_.emplace(at / C, 0);
   };
   for (const auto& e : parameters.entries()) {
     if (!e.parameter.trainable) continue;
-    const std::int64_t n = e.part.numel(), begin = held[e.holder], trained = parameters.part_count(e.holder).trained;
+    const int expert = std::max(0, e.expert_holder);  // the first counts what all of them hold
+    const std::int64_t n = e.part.numel(), begin = held[{e.holder, expert}],
+                       trained = parameters.part_count(e.holder).trained;
     for (int r = 0; r < ranks; ++r) {
       const Range own = parallel.own(r, trained);
       const std::int64_t from = std::max(begin, own.begin), to = std::min(begin + n, own.end);
       if (from >= to) continue;
       shared(whole + from - begin), shared(whole + to - begin);
-      if (e.holder != parameters.pipe().rank() || (parallel.sharded() && r != parallel.ranks().rank())) continue;
+      if (e.holder != pipe.rank() || expert != experts.rank()) continue;
+      if (parallel.sharded() && r != parallel.ranks().rank()) continue;
       Piece* last = own_.empty() ? nullptr : &own_.back();
       const Piece next{whole + from - begin, from - own.begin, to - from};
       if (last && last->whole + last->count == next.whole && last->own + last->count == next.own)
         last->count += next.count;
       else own_.push_back(next);
     }
-    held[e.holder] += n, whole += n;
+    for (int j = 0; j < experts.ranks(); ++j)
+      if (e.expert_holder < 0 || e.expert_holder == j) held[{e.holder, j}] += n;
+    whole += n;
   }
   chunks_ = (whole + C - 1) / C;
   // A border within what one rank has is none.
@@ -126,11 +132,16 @@ WholeChunks::WholeChunks(const Parameters& parameters, const DataParallel& paral
   };
   const Tensor flags = Tensor::zeros({chunks_}, Dtype::i64, cpu());
   for (const auto& [chunk, place] : shared_) flags.data<std::int64_t>()[chunk] = alone(chunk);
-  parameters.pipe().all_reduce(flags);
-  if (parallel.sharded()) parallel.ranks().all_reduce(flags);
+  over_all(flags);
   std::erase_if(shared_, [&](const auto& s) { return flags.data<std::int64_t>()[s.first] > 0; });
   std::int64_t next = 0;
   for (auto& [chunk, place] : shared_) place = next++;
+}
+
+// A call of all ranks that have some of the whole buffer.
+void WholeChunks::over_all(const Tensor& t) const {
+  parameters_.pipe().all_reduce(t), parameters_.experts().all_reduce(t);
+  if (parallel_.sharded()) parallel_.ranks().all_reduce(t);
 }
 
 Tensor WholeChunks::squares(const Tensor& gradients, const std::vector<Range>& without, const Squares& squares) const {
@@ -139,10 +150,6 @@ Tensor WholeChunks::squares(const Tensor& gradients, const std::vector<Range>& w
   const Tensor partial = Tensor::zeros({chunks_}, Dtype::f64, device),
                edges = Tensor::zeros({shared(), C}, gradients.dtype(), device);
   const std::int64_t first = parallel_.own().begin;  // of `without`, which counts from the rank's whole buffer
-  const auto everywhere = [&](const Tensor& t) {
-    parameters_.pipe().all_reduce(t);
-    if (parallel_.sharded()) parallel_.ranks().all_reduce(t);
-  };
   for (const Piece& p : own_)
     for (std::int64_t at = p.whole, end; at < p.whole + p.count; at = end) {
       const auto edge = shared_.find(at / C);
@@ -162,14 +169,15 @@ Tensor WholeChunks::squares(const Tensor& gradients, const std::vector<Range>& w
       }
     }
   if (shared() > 0) {
-    everywhere(edges);  // zeros but for one rank's
-    const bool counts = parameters_.pipe().rank() == 0 && (!parallel_.sharded() || parallel_.ranks().rank() == 0);
+    over_all(edges);  // zeros but for one rank's
+    const bool counts = parameters_.pipe().rank() == 0 && parameters_.experts().rank() == 0 &&
+                        (!parallel_.sharded() || parallel_.ranks().rank() == 0);
     const Tensor sums({shared()}, Dtype::f64, device, Segment::workspace);
     kernels::squared_sums({.partial = sums, .x = edges.flat()});
     for (const auto& [chunk, place] : shared_)
       if (counts) partial.slice(0, chunk, chunk + 1).copy_from(sums.slice(0, place, place + 1));
   }
-  everywhere(partial);
+  over_all(partial);
   return partial;
 }
 

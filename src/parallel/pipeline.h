@@ -56,7 +56,7 @@ std::vector<std::vector<LeafStep>> timetable(int ranks, int chunks, std::int64_t
 // holder adds their gradient.
 Var rows_of(Tape* tape, const Tensor& ids, Parameter& table, Var* lent = nullptr);
 
-// The gradient norm over ranks that hold one model together.
+// The gradient norm over ranks that hold one model together, by stages or by experts (parallel/expert.h).
 class WholeChunks {
  public:
   // `parallel`: divides what each rank holds further.
@@ -69,6 +69,7 @@ class WholeChunks {
   std::int64_t shared() const { return static_cast<std::int64_t>(shared_.size()); }
 
  private:
+  void over_all(const Tensor& t) const;
   struct Piece {
     std::int64_t whole, own, count;  // where it begins in the whole buffer, and in what this rank has
   };

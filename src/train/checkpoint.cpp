@@ -99,15 +99,18 @@ Tensor joined_of(const Parameters& parameters, const Parameters::Entry& e, const
   return whole;
 }
 
-// As one rank would hold it: at the first rank of a pipeline; the others get null.
+// As one rank would hold it: at the first rank of a pipeline, of those that share experts; the others get null.
 Tensor whole_of(const Parameters& parameters, const Parameters::Entry& e, const Tensor& own) {
-  Communicator& pipe = parameters.pipe();
+  const bool expert = e.expert_holder > 0;
+  Communicator& ranks = expert ? parameters.experts() : parameters.pipe();
+  const int holder = expert ? e.expert_holder : e.holder;
+  if (!expert && parameters.experts().rank() != 0) return {};  // the first has it too
   const Tensor joined = parameters.holds(e) ? joined_of(parameters, e, own) : Tensor();
-  if (e.holder == 0 || parameters.tensor().rank() != 0) return joined;
-  if (parameters.holds(e)) pipe.send(joined.to(cpu()), 0);
-  if (pipe.rank() != 0) return {};
+  if (holder == 0 || parameters.tensor().rank() != 0) return joined;
+  if (parameters.holds(e)) ranks.send(joined.to(cpu()), 0);
+  if (ranks.rank() != 0) return {};
   const Tensor whole(e.whole, own.dtype(), cpu(), Segment::workspace);
-  pipe.recv(whole, e.holder);
+  ranks.recv(whole, holder);
   return whole;
 }
 
@@ -139,14 +142,17 @@ void write_weights(const std::string& directory, const TrainingState& run, bool 
   std::vector<TensorInfo> tensors;
   std::vector<const Parameters::Entry*> entries;
   for (const auto& e : run.parameters.entries()) {
-    tensors.push_back({e.parameter.name, run.parameters.precise(e.parameter).dtype(), e.whole});
+    const bool master = e.parameter.trainable && run.parameters.masters();
+    tensors.push_back({e.parameter.name, (master ? run.parameters.masters() : e.parameter.value).dtype(), e.whole});
     entries.push_back(&e);
   }
+  const bool divided = run.parallel && run.parallel->divides_values();
   const auto tensor = [&](std::size_t i) {
-    return whole_of(run.parameters, *entries[i], run.parameters.precise(entries[i]->parameter));
+    const Tensor own = divided ? run.parallel->precise(*entries[i]) : run.parameters.precise(entries[i]->parameter);
+    return run.ranks.rank() == 0 ? whole_of(run.parameters, *entries[i], own) : Tensor();
   };
   if (writes) write_checkpoint(directory, tensors, tensor);
-  else if (run.ranks.rank() == 0)
+  else if (run.ranks.rank() == 0 || divided)
     for (std::size_t i = 0; i < entries.size(); ++i) tensor(i);
 }
 
@@ -199,7 +205,9 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
-  if (run.ranks.rank() != 0 || run.parameters.tensor().rank() != 0 || run.parameters.pipe().rank() != 0) {
+  const Parameters& parameters = run.parameters;
+  if (run.ranks.rank() != 0 || parameters.tensor().rank() != 0 || parameters.pipe().rank() != 0 ||
+      parameters.experts().rank() != 0) {
     write_weights("", run, false);
     return write_moments("", run, false);
   }
@@ -282,7 +290,9 @@ void load_checkpoint(const std::string& directory, const Json& checked, Training
           .copy_from(mine.slice(0, part.begin - first, part.end - first));
     }
   }
-  load_weights(run.parameters, weights);
+  const auto load = [&] { load_weights(run.parameters, weights); };
+  if (run.parallel) run.parallel->change_values(load);
+  else load();
   run.step = checked.at("step").as_int();
   run.optimizer.set_steps(run.step);
   run.data = checked.at("data");

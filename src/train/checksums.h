@@ -46,14 +46,16 @@ inline std::uint64_t weights_checksum(const Parameters& parameters) {
 // of all ranks that hold a model together: theirs add up to the checksum of that.
 inline std::uint64_t whole_checksum(const Parameters& parameters, const Tensor& t, std::int64_t first, bool trained) {
   const Communicator& ranks = parameters.tensor();
-  if (ranks.ranks() == 1 && parameters.pipe().ranks() == 1) return tensor_checksum(t, first);
+  if (ranks.ranks() * parameters.pipe().ranks() * parameters.experts().ranks() == 1) return tensor_checksum(t, first);
   const Tensor here = t.to(cpu());
   std::uint64_t sum = 0;
   std::int64_t own = 0, whole = 0;  // where the entry begins
   for (const auto& e : parameters.entries()) {
     if (trained && !e.parameter.trainable) continue;
     const std::int64_t n = e.shape.numel() / e.blocks(), all = e.whole.numel() / e.blocks();
-    for (std::int64_t b = 0; b < e.blocks() && (e.cut != Cut::none || ranks.rank() == 0); ++b) {
+    const bool counts = (e.cut != Cut::none || ranks.rank() == 0) &&
+                        (e.expert_holder >= 0 || parameters.experts().rank() == 0);  // of what several hold, one
+    for (std::int64_t b = 0; b < e.blocks() && counts; ++b) {
       const std::int64_t begin = std::max(first, own + b * n), end = std::min(first + t.numel(), own + (b + 1) * n);
       if (begin >= end) continue;
       const std::int64_t place = whole + b * all + (e.cut == Cut::none ? 0 : ranks.rank() * n) + begin - own - b * n;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "parallel/expert.h"
 #include "parallel/tensor.h"
 #include "train/checksums.h"
 
@@ -51,6 +52,12 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
   if (options.pipeline != pipe().ranks())
     input_error("parallel.pipeline ", options.pipeline,
                 ": train and pretrain --what text divide a model, others do not");
+  if (options.experts != experts().ranks())
+    input_error("parallel.experts ", options.experts,
+                ": train and pretrain --what text share a mixture's experts, others do not");
+  if (options.zero == 3 && !objective.says_needs())
+    input_error("parallel.zero 3: train and pretrain --what text gather values layer by layer, others do not");
+  if (experts().ranks() > 1) whole_.emplace(objective.parameters(), *parallel_);
   if (pipe().ranks() > 1) {
     if (options.floor) input_error("log.floor with parallel.pipeline ", options.pipeline, ": not built");
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
@@ -61,7 +68,7 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
 
 void StepEngine::prepare() {
   data_ = objective_.prepare(done_);
-  leaves_.assign(static_cast<std::size_t>(data_.leaves), {});
+  leaves_.assign(static_cast<std::size_t>(turns_of(objective_.parameters(), data_.leaves) * experts().ranks()), {});
   objective_.normalise(data_.denominators);
   scalars_ = {};  // the last step's first
   scalars_ =
@@ -72,12 +79,17 @@ Tape::Draws StepEngine::draws(std::int64_t leaf) const {
   return {.on = true, .step = static_cast<std::uint64_t>(done_), .leaf = static_cast<std::uint64_t>(leaf)};
 }
 
-void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
+void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients) {
+  const std::int64_t together = experts().ranks(), leaf = turn * together + experts().rank();
   Tape tape(gradients);
   tape.draw(draws(leaf));
   OpTimes times;
   if (floor_) tape.measure(&times);
-  objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
+  if (leaf < data_.leaves) objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
+  else objective_.serve(tape);
+  if (options_.tree)
+    sum_but_experts(objective_.parameters(), gradients,
+                    static_cast<int>(std::min(together, data_.leaves - turn * together)));
   Leaf& done = leaves_[static_cast<std::size_t>(leaf)];
   done.products = tape.products();
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
@@ -87,7 +99,7 @@ void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
 // than the memory budget allows. One alone has all threads to itself.
 std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
-  if (tensor().ranks() > 1) return 1;  // what they say to each other is in order
+  if (tensor().ranks() * experts().ranks() > 1) return 1;  // what they say to each other is in order
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
   if (options_.memory_budget == 0) return group;
@@ -150,12 +162,17 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
 
 // The sum of all leaves of the step, those of other ranks too.
 void StepEngine::sum_gradients() {
-  const auto rounds = parallel_->rounds(data_.leaves);
+  const auto rounds = parallel_->rounds(turns_of(objective_.parameters(), data_.leaves));
   if (rounds.size() > 1) rounds_.reuse(std::exchange(sum_, {}));
   sum_ = {};
   for (const DataParallel::Round& round : rounds) {
     if (round.own.size() > 0) accumulate(round.own.begin, round.own.end, &round == &rounds.back());
     else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
+    if (!options_.tree && round.own.size() > 0)
+      sum_but_experts(objective_.parameters(), gradients_,
+                      static_cast<int>(std::min<std::int64_t>(experts().ranks(),
+                                                              data_.leaves - round.own.begin * experts().ranks())));
+    parallel_->end_round();
     sum_ = parallel_->sum(gradients_, round.adding);
     if (rounds.size() == 1) return;
     const Tensor kept = rounds_.leaf();
@@ -173,6 +190,14 @@ Tape::Products StepEngine::products() const {
     sum.recomputed += leaf.products.recomputed;
   }
   return sum;
+}
+
+std::uint64_t StepEngine::values_checksum(bool precise) const {
+  std::int64_t sum = 0;
+  for (const DataParallel::Piece& p : parallel_->pieces(precise))
+    sum += static_cast<std::int64_t>(whole_checksum(objective_.parameters(), p.values, p.first, p.trained));
+  for (Communicator* all : {&ranks(), &tensor(), &pipe(), &experts()}) sum_over(*all, std::span(&sum, 1));
+  return static_cast<std::uint64_t>(sum);
 }
 
 StepReport StepEngine::step() {
@@ -211,7 +236,7 @@ StepReport StepEngine::step() {
   // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
   std::vector<std::int64_t> bits = {products().forward + products().backward};
   for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
-  sum_over(ranks(), bits), sum_over(pipe(), bits);
+  sum_over(ranks(), bits), sum_over(pipe(), bits), sum_over(experts(), bits);
   sum_over(tensor(), std::span(bits).first(1));  // of the products each has made a part
   for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
@@ -223,14 +248,11 @@ StepReport StepEngine::step() {
   if (!std::isfinite(report.gradient_norm)) optimizer_.set_steps(done_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) report_not_finite();
   if (checksums) {
-    const Tensor& precise = parameters.masters() ? parameters.masters() : parameters.values();
-    std::vector<std::int64_t> sums = {
-        static_cast<std::int64_t>(report.checksums->gradients),
-        static_cast<std::int64_t>(shard_checksum(precise, 0, precise.numel(), bool(parameters.masters())))};
-    sum_over(ranks(), sums), sum_over(tensor(), sums), sum_over(pipe(), sums);
+    std::vector<std::int64_t> sums = {static_cast<std::int64_t>(report.checksums->gradients)};
+    sum_over(ranks(), sums), sum_over(tensor(), sums), sum_over(pipe(), sums), sum_over(experts(), sums);
     report.checksums->loss = checksum(&report.loss, 1);
     report.checksums->gradients = static_cast<std::uint64_t>(sums[0]);
-    report.checksums->parameters = static_cast<std::uint64_t>(sums[1]);
+    report.checksums->parameters = values_checksum(true);
   }
 
   report.step = ++done_;
@@ -278,10 +300,11 @@ void StepEngine::report_not_finite() {
     Tape tape(gradients, &check);
     tape.draw(draws(i));
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
+    parallel_->end_round();
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     for (const auto& e : objective_.parameters().entries()) {
       const Tensor g = gradient_of(e.parameter, gradients);
-      if (g && !std::isfinite(gradient_norm(g.flat())))
+      if (g && g.numel() > 0 && !std::isfinite(gradient_norm(g.flat())))
         machine_error(where, "; first in the gradient of ", e.parameter.name, " of micro-batch ", i);
     }
   }

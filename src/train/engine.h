@@ -33,6 +33,7 @@ struct StepOptions {
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
   int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
+  int experts = 1;                  // data-parallel ranks that share experts (parallel/expert.h)
 };
 
 struct Checksums {
@@ -59,11 +60,13 @@ struct TrainingState {
   std::int64_t step = 0;  // done
   Json data = {};         // where the data stands
   Communicator& ranks = one_rank();
+  DataParallel* parallel = nullptr;  // of those ranks; null: each has all values
 };
 
 class StepEngine {
  public:
-  // `ranks` divide the leaves; where each of them is several (Parameters::tensor), those run every leaf together.
+  // `ranks` divide the leaves; where each of them is several (Parameters::tensor), those run every leaf together. Where
+  // each is several that share experts (Parameters::experts), they divide turns of as many leaves (parallel/expert.h).
   StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks = one_rank());
   // Throws machine_error when the loss or a gradient is not finite, and names the first activation or gradient.
   StepReport step();
@@ -74,14 +77,19 @@ class StepEngine {
   const StepTimes& times() const { return times_; }  // of this process's steps, when a floor was asked for
   const Tensor& gradients() const { return sum_; }   // of the last step, laid out as Parameters says: optimizer().own()
   Tape::Products products() const;                   // of this rank's leaves of the last step
-  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks()}; }
+  TrainingState state() {
+    return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks(), parallel_.get()};
+  }
   Communicator& ranks() const { return parallel_->ranks(); }
   Communicator& tensor() const { return objective_.parameters().tensor(); }
   Communicator& pipe() const { return objective_.parameters().pipe(); }
+  Communicator& experts() const { return objective_.parameters().experts(); }
   const DataParallel& parallel() const { return *parallel_; }
+  // Of all values as they are, or of masters where there are some and `precise`: a call of all ranks.
+  std::uint64_t values_checksum(bool precise) const;
   void restore(const TrainingState& state);
 
-  // The first half of a step: its data, and gradients as the leaves [begin, end) give them.
+  // The first half of a step: its data, and gradients as the leaves [begin, end) give them, or the turns.
   void prepare();
   const Tensor& accumulate(std::int64_t begin, std::int64_t end, bool prefetch = true);
 
@@ -91,7 +99,7 @@ class StepEngine {
     BatchTimes times;
   };
   Tape::Draws draws(std::int64_t leaf) const;
-  void run_leaf(std::int64_t leaf, const Tensor& gradients);
+  void run_leaf(std::int64_t turn, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
   void sum_gradients();
   void run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer = nullptr);

@@ -42,13 +42,16 @@ class Objective {
  public:
   virtual ~Objective() = default;
   virtual Parameters& parameters() const = 0;
-  virtual Loaded prepare(std::int64_t step) = 0;  // from 0
+  virtual bool says_needs() const { return false; }  // its model says which block it needs (Parameters::need)
+  virtual Loaded prepare(std::int64_t step) = 0;     // from 0
   virtual void normalise(const std::vector<std::int64_t>& denominators) = 0;
   // Loads the next step's data. The engine calls it beside the last leaves; an error is prepare()'s, at its time.
   virtual void prefetch() {}
   virtual std::int64_t scalars() const = 0;  // of the prepared step
   // scalars [scalars()] f64, 0 where no leaf has written.
   virtual void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) = 0;
+  // In place of run() where ranks that share experts have a leaf and this one has none (parallel/expert.h).
+  virtual void serve(Tape& tape) { static_cast<void>(tape); }
   // In a pipeline, in place of run(). begin() gives null for a leaf of which there is nothing to do; message() what
   // step `step` of it is handed, to be filled: null where nothing is; add_lent() makes step 2K (parallel/pipeline.h).
   virtual std::unique_ptr<LeafChunk> begin(std::int64_t leaf, int chunk, const Tensor& gradients, const Tensor& scalars,

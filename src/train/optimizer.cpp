@@ -69,7 +69,8 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerOptions& options, Ra
     const bool decays = p.role != Role::bias && e.shape.rank() > 1 && !named;
     const std::int64_t begin = std::max(p.gradient, own.begin), end = std::min(p.gradient + e.shape.numel(), own.end);
     if (begin >= end) continue;
-    const Group g{e.offset + begin - p.gradient, end - begin, begin, decays ? options.weight_decay : 0,
+    const std::int64_t value = parameters.divided() ? begin - own.begin : e.offset + begin - p.gradient;
+    const Group g{value, end - begin, begin, decays ? options.weight_decay : 0,
                   p.module == Module::vision_model ? options.visual_lr_scale : 1};
     Group* last = groups_.empty() ? nullptr : &groups_.back();
     if (last && last->begin + last->count == g.begin && last->weight_decay == g.weight_decay &&
@@ -89,7 +90,8 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
                                   counted_elsewhere(parameters_, own_), whole);
   ++steps_;
   std::vector<Tensor> state = {m_, v_};
-  if (parameters_.masters()) state.push_back(parameters_.masters().slice(0, own_.begin, own_.end));
+  if (const Tensor& masters = parameters_.masters())
+    state.push_back(parameters_.divided() ? masters : masters.slice(0, own_.begin, own_.end));
   Device& device = gradients.device();
   const bool away = &m_.device() != &device;
   const std::int64_t most = away ? std::min(options_.range, m_.numel()) : m_.numel();
@@ -103,7 +105,7 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
     random.emplace(options_.seed, "moments", static_cast<std::uint64_t>(steps_));
 
   const auto call = [&](const std::vector<Tensor>& here) {
-    return kernels::Adamw{.param = parameters_.values(),
+    return kernels::Adamw{.param = parameters_.divided() ? parameters_.own_values() : parameters_.values(),
                           .m = here[0],
                           .v = here[1],
                           .grad = gradients,

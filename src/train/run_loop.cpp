@@ -177,13 +177,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   const StopSignals signals;
   Json sources = facts.sources;
   const Parameters& parameters = engine.state().parameters;
-  std::uint64_t starting_weights = whole_checksum(parameters, parameters.values(), 0, false);
-  for (Communicator* parts : {&engine.tensor(), &engine.pipe()}) {
-    const Tensor sum = Tensor::of(std::vector<std::int64_t>{static_cast<std::int64_t>(starting_weights)}, {1});
-    parts->all_reduce(sum);
-    starting_weights = static_cast<std::uint64_t>(sum.data<std::int64_t>()[0]);
-  }
-  sources.set("starting_weights", hex16(starting_weights));
+  sources.set("starting_weights", hex16(engine.values_checksum(false)));
   Json about = Json::object({{"config", o.config},
                              {"sources", sources},
                              {"parameters", parameters.whole_count().all},

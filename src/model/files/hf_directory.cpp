@@ -127,7 +127,7 @@ std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& dir
     weights = CheckpointReader::open(directory);
     if (const std::string fault = tie_to_weights(config.text, *weights, directory); !fault.empty()) input_error(fault);
   }
-  auto model = std::make_unique<Onevision>(config, *options.tensor, *options.pipe, options.chunks);
+  auto model = std::make_unique<Onevision>(config, *options.tensor, *options.pipe, options.chunks, *options.experts);
   model->parameters().adapt(options.lora);
   if (data) weights->check_names(expected_names(*model, *weights));
   std::optional<LoraAdapter> adapter;

@@ -19,9 +19,10 @@ struct LoadOptions {
   Communicator* tensor = &one_rank();  // the ranks that hold it together: each reads its part (parallel/tensor.h)
   Communicator* pipe = &one_rank();    // and its layers, in as many chunks a rank (parallel/pipeline.h)
   int chunks = 1;
-  std::string adapter = {};  // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
-  LoraOptions lora = {};     // what is learnt beside them
-  bool in_place = false;     // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
+  Communicator* experts = &one_rank();  // those that share its experts (parallel/expert.h)
+  std::string adapter = {};             // directory of a LoRA adapter that is added to the weights (model/files/lora.h)
+  LoraOptions lora = {};                // what is learnt beside them
+  bool in_place = false;  // to be read alone: no copy of what lies in the file as it is needed (Parameters::borrow)
 };
 
 bool equal_bits(const Tensor& a, const Tensor& b);  // wherever they lie; shape and type too

@@ -187,7 +187,7 @@ Loaded LanguageObjective::prepare(std::int64_t) {
     for (const MicroBatch& batch : data_.micro_batches) {
       if (batch.tokens() == 0) continue;
       ++own.micro_batches;
-      if (aux_global_) count_choices(model_, batch, own);
+      if (aux_global_) count_choices(model_, batch, own);  // all ranks, all of them: those that share experts too
     }
     loaded.denominators.insert(loaded.denominators.end(), {own.micro_batches, own.rows});
     if (aux_global_) loaded.denominators.insert(loaded.denominators.end(), own.counts.begin(), own.counts.end());
@@ -239,9 +239,15 @@ void LanguageObjective::add_lent(std::int64_t leaf, const std::vector<Tensor>& f
     LanguageChunk::add_words(model_, data_.micro_batches[static_cast<std::size_t>(leaf)], from[0], gradient);
 }
 
+void LanguageObjective::serve(Tape& tape, bool leaf) const {
+  if (model_.parameters().experts().ranks() == 1) return;
+  const Var end = model_.decoder().serve(tape, leaf, model_.recompute_blocks);
+  tape.backward(end, Tensor::like(end.value));
+}
+
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
-  if (data_.micro_batches[i].tokens() == 0) return;  // every record of it is faulty
+  if (data_.micro_batches[i].tokens() == 0) return serve(tape, true);  // every record of it is faulty
   const LanguageLoss l = language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i],
                                        targets_.denominator, balance_, loss_rows_);
   const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), rows = l.token_loss.numel();

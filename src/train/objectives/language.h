@@ -62,10 +62,12 @@ class LanguageObjective : public Objective {
   LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options);
 
   Parameters& parameters() const override { return model_.parameters(); }
+  bool says_needs() const override { return true; }
   Loaded prepare(std::int64_t step) override;
   void normalise(const std::vector<std::int64_t>& denominators) override;
   std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
+  void serve(Tape& tape) override { serve(tape, false); }
   std::unique_ptr<LeafChunk> begin(std::int64_t leaf, int chunk, const Tensor& gradients, const Tensor& scalars,
                                    Tracer* tracer) override;
   std::vector<Tensor> message(std::int64_t leaf, int step) const override;
@@ -83,6 +85,7 @@ class LanguageObjective : public Objective {
   StepTargets targets_;
 
  private:
+  void serve(Tape& tape, bool leaf) const;
   std::int64_t first_scalar(std::size_t leaf) const;  // its loss; those of its labelled tokens follow, then aux
   std::int64_t aux_scalars() const;                   // of a leaf: one; in a pipeline one for each layer with experts
   Onevision& model_;

@@ -95,8 +95,9 @@ std::string model_fingerprint(ModelConfig config) {
 
 StepReport run_training(const TrainJob& job) {
   LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
-  Mesh mesh(*job.ranks, job.train.tensor, job.train.pipeline);
+  Mesh mesh(*job.ranks, job.train.tensor, job.train.pipeline, job.train.experts);
   load.device = job.device, load.tensor = &mesh.tensor, load.pipe = &mesh.pipe, load.chunks = job.train.chunks;
+  load.experts = &mesh.experts;
   load.lora.where = trainable(job.train.modules, false);
   load.pre_norm_eps = job.pre_norm_eps, load.merger_norm_eps = job.merger_norm_eps;
   const ModelFiles files = open_model_files(job.model_dir, load);
@@ -118,7 +119,7 @@ StepReport run_training(const TrainJob& job) {
   return run_to_end(engine, job, facts, [&] {
     CardFacts card = run_card(job, facts);
     std::unique_ptr<Onevision> whole;
-    if (job.train.tensor * job.train.pipeline > 1)
+    if (job.train.tensor * job.train.pipeline * job.train.experts > 1 || engine.parallel().divides_values())
       whole = load_model(files.config, checkpoints(job.out).back(), {.dtype = accum_dtype(job.dtype)});
     if (!lora || job.merged_model)
       export_model(directory.result(), whole ? *whole : *model, processor,

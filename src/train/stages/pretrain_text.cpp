@@ -36,13 +36,17 @@ struct Start {
 Start start_of(const TextPretraining& o, Mesh& mesh) {
   if (!o.model_dir.empty()) {
     ModelFiles files = open_model_files(o.model_dir);
-    const LoadOptions load{
-        .dtype = o.dtype, .device = o.device, .tensor = &mesh.tensor, .pipe = &mesh.pipe, .chunks = o.train.chunks};
+    const LoadOptions load{.dtype = o.dtype,
+                           .device = o.device,
+                           .tensor = &mesh.tensor,
+                           .pipe = &mesh.pipe,
+                           .chunks = o.train.chunks,
+                           .experts = &mesh.experts};
     return {load_model(files.config, o.model_dir, load), std::move(files.processor)};
   }
   const Tokenizer tokenizer = Tokenizer::read(o.tokenizer_dir);
   auto model = std::make_unique<Onevision>(with_tokenizer(o.model, tokenizer, o.tokenizer_dir), mesh.tensor, mesh.pipe,
-                                           o.train.chunks);
+                                           o.train.chunks, mesh.experts);
   model->parameters().allocate(o.dtype, *o.device);
   initialize(model->parameters(), o.init, o.init_seed);
   Processor processor = described_processor(model->config(), tokenizer);
@@ -52,7 +56,7 @@ Start start_of(const TextPretraining& o, Mesh& mesh) {
 }  // namespace
 
 StepReport pretrain_text(const TextPretraining& o) {
-  Mesh mesh(*o.ranks, o.train.tensor, o.train.pipeline);
+  Mesh mesh(*o.ranks, o.train.tensor, o.train.pipeline, o.train.experts);
   const Start start = start_of(o, mesh);
   start.model->recompute_blocks = o.recompute;
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
@@ -71,7 +75,7 @@ StepReport pretrain_text(const TextPretraining& o) {
                                                 {"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {
     std::unique_ptr<Onevision> whole;
-    if (o.train.tensor * o.train.pipeline > 1)
+    if (o.train.tensor * o.train.pipeline * o.train.experts > 1 || engine.parallel().divides_values())
       whole = load_model(start.model->config(), checkpoints(o.out).back(), {.dtype = accum_dtype(o.dtype)});
     export_model(directory.result(), whole ? *whole : *start.model, start.processor,
                  {.command = "pretrain", .code = {o.model_dir}, .dtype = o.export_dtype, .card = run_card(o, facts)});
