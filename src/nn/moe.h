@@ -5,8 +5,8 @@
 //   y = Σ_{e in S} w_e down_e(silu(gate_e u) * up_e u)                                 in order of e
 //
 // No capacity: no token is dropped. A token's result has the same bits whatever the others are and wherever they go.
-// Of tensor-parallel ranks each has a part of every expert's inner width; all of them route alike. Where ranks share the
-// experts, each holds an equal range of them whole (parallel/expert.h).
+// Of tensor-parallel ranks each has a part of every expert's inner width; all of them route alike. Where ranks share
+// the experts, each holds an equal range of them whole (parallel/expert.h).
 #pragma once
 #include "nn/mlp.h"
 

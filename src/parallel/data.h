@@ -58,7 +58,9 @@ class DataParallel {
   virtual void complete_squares(const Tensor&) const {}
   virtual void share_values() const {}   // after the update: what the next step reads
   virtual void share_masters() const {}  // before a checkpoint or an export, where values have masters
-  virtual void end_round() const {}      // after every round of leaves, whether this rank had one or not
+  // Around every round of leaves, whether this rank has one or not.
+  virtual void begin_round() const {}
+  virtual void end_round() const {}
   // Ranges of flat buffers, of which each rank has another: together they are all values, or all masters where there
   // are some and `precise`. `first`: where it begins among all values, or among the trained ones.
   struct Piece {

@@ -10,20 +10,21 @@
 //   dW_e = Σ_s dW_e of the rows of leaf s                             the tree over the turn's leaves
 //
 // Any imbalance: no capacity, no token is dropped, and a rank may get all rows or none. A rank without a leaf, or with
-// one of no tokens, still serves its experts to the others: it makes the same calls with rows of theirs alone.
+// one of no tokens, still serves its experts to the others: it makes the same calls with rows of theirs alone. All go
+// backward through every layer, also for a leaf that wants no gradient there.
 //
 // Turn i is the leaves [i n, (i+1) n) of the step, leaf i n + j on rank j. Ranks that hold the same experts divide the
-// turns as others divide leaves (parallel/data.h, zero1.h, zero2.h: N there counts these copies, P what one rank of n
-// holds). What is no expert is summed over the n ranks after every turn (train.grad_sum chain: after all turns). As n is
-// a power of two, a turn's sum is a node of the tree over leaves, and a row's bits do not depend on its neighbours: with
-// train.grad_sum tree the bits are those of one rank.
+// turns as others divide leaves (parallel/data.h, zero1.h to zero3.h: N counts these copies there, P is what one of the
+// n holds). What is no expert is summed over the n ranks after every turn (train.grad_sum chain: after all turns). As n
+// is a power of two, a turn's sum is a node of the tree over leaves, and a row's bits do not depend on its neighbours:
+// with train.grad_sum tree the bits are those of one rank.
 //
 // Bytes that leave the n ranks together, for values of b and gradients of a bytes, M layers with experts, X rows that
-// chose an expert of another rank, over all of them (balanced: (n-1)/n M k T), width C, S trained parameters that are no
-// expert's, B chunks of 4096 of the gradient norm, of all P of the model, that several ranks have some of:
-//   counts      8 (n-1) (E + n) M      a turn forward
-//   rows        2 X C b                a turn forward, as much backward
-//   gradients   2 (n-1) S a            a turn; chain: a step
+// chose an expert of another rank, over all of them (balanced: (n-1)/n M k T), width C, S trained parameters that are
+// no expert's, B chunks of 4096 of the gradient norm, of all P of the model, that several ranks have some of:
+//   counts      8 (n-1) (E + n) M                  a turn forward
+//   rows        2 X C b                            a turn forward, as much backward
+//   gradients   2 (n-1) S a                        a turn; chain: a step
 //   norm        2 (n-1) (4096 B a + 8 P / 4096)    a step
 // Recomputation runs a block's forward again, and sends its counts and rows again.
 // What a rank holds: 1/n of the experts: values, gradients, moments; all of the rest, which ZeRO divides among copies

@@ -63,7 +63,7 @@ class Zero3::Values {
     const int K = parameters_.blocks();
     for (int b = 0; b < K; ++b) order_.push_back(b);
     for (int b = K - 2; b >= first; --b) order_.push_back(b);
-    at_ = order_.size() - 1, here_ = -1;
+    at_ = here_ = -1;
     parameters_.divide({own_, own_masters, [this](int block) { need(block); }});
   }
 
@@ -74,17 +74,18 @@ class Zero3::Values {
   }
 
   void need(int block) {
-    while (here_ != block || order_[at_] != block) next();
+    while (here_ != block || at_ < 0 || order_[static_cast<std::size_t>(at_)] != block) next();
   }
+  void begin_round() { at_ = -1; }
   void end_round() {
-    while (at_ + 1 < order_.size()) next();
+    while (at_ + 1 < std::ssize(order_)) next();
   }
   void leave() {
     if (here_ >= 0) go(blocks_[static_cast<std::size_t>(here_)].values);
     here_ = -1;
   }
   void share() {
-    leave();
+    leave();  // the block that is here is of before the update
     for (const Block& b : frame_) gather(b, true);
   }
 
@@ -163,8 +164,8 @@ class Zero3::Values {
       if (s.trained || !trained_alone) gather(s, b.values, own_);
   }
   void next() {
-    at_ = (at_ + 1) % order_.size();
-    const int block = order_[at_];
+    at_ = (at_ + 1) % std::ssize(order_);
+    const int block = order_[static_cast<std::size_t>(at_)];
     if (block == here_) return;
     leave();
     come(blocks_[static_cast<std::size_t>(block)].values);
@@ -179,8 +180,8 @@ class Zero3::Values {
   std::map<const Parameters::Entry*, std::int64_t> orders_;  // place among the trained, or the frozen
   std::vector<Block> blocks_, frame_;
   std::vector<int> order_;  // in which blocks are gathered for a leaf
-  std::size_t at_ = 0;
-  int here_ = -1;
+  std::ptrdiff_t at_ = -1;  // in that; -1: before its first
+  int here_ = -1;           // the block; -1: none
 };
 
 Zero3::Zero3(Communicator& ranks, Parameters& parameters) : Zero2(ranks, parameters) {
@@ -193,6 +194,7 @@ Zero3::Zero3(Communicator& ranks, Parameters& parameters) : Zero2(ranks, paramet
 Zero3::~Zero3() = default;
 
 void Zero3::share_values() const { values_->share(); }
+void Zero3::begin_round() const { values_->begin_round(); }
 void Zero3::end_round() const { values_->end_round(); }
 std::vector<DataParallel::Piece> Zero3::pieces(bool precise) const { return values_->pieces(precise); }
 Tensor Zero3::precise(const Parameters::Entry& e) const { return values_->whole(e); }

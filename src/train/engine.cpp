@@ -166,6 +166,7 @@ void StepEngine::sum_gradients() {
   if (rounds.size() > 1) rounds_.reuse(std::exchange(sum_, {}));
   sum_ = {};
   for (const DataParallel::Round& round : rounds) {
+    parallel_->begin_round();
     if (round.own.size() > 0) accumulate(round.own.begin, round.own.end, &round == &rounds.back());
     else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
     if (!options_.tree && round.own.size() > 0)
@@ -299,6 +300,7 @@ void StepEngine::report_not_finite() {
     gradients.zero();
     Tape tape(gradients, &check);
     tape.draw(draws(i));
+    parallel_->begin_round();
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
     parallel_->end_round();
     if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);

@@ -141,15 +141,16 @@ TEST_CASE("expert parallel: every freeze set, type and choice of experts gives o
                                   {.data = 4, .zero = 2, .experts = 2},
                                   {.data = 4, .zero = 0, .experts = 2},
                                   {.data = 8, .experts = 8},
-                                  {.data = 8, .zero = 1, .experts = 2}};
+                                  {.data = 8, .zero = 1, .experts = 2},
+                                  {.data = 4, .zero = 3, .experts = 2}};
   const std::vector<Case> cases = {{},
                                    {.all_to_first = true},
                                    {.recompute = true},
                                    {.dtype = Dtype::bf16, .recompute = true, .leaves = 8},
                                    {.dtype = Dtype::f64, .leaves = 3},
                                    {.recompute = true, .modules = {"adapter"}},
+                                   {.aux_global = true, .modules = {"language_model", "adapter"}},
                                    {.modules = {"adapter"}},
-                                   {.aux_global = true, .modules = {"language_model"}},
                                    {.modules = {"vision_model"}}};
   std::size_t next = 0;
   for (const Case& c : cases) {
@@ -166,7 +167,8 @@ TEST_CASE("expert parallel: every freeze set, type and choice of experts gives o
   }
 }
 
-TEST_CASE("expert parallel: 20 steps of dp 4 (ep 2), resumed by one rank and by ep 4, are one rank's files") {
+TEST_CASE(
+    "expert parallel: 20 steps of dp 4 (ep 2), resumed by ep 4, by ZeRO 3 and by one rank, are one rank's files") {
   const MeshWorld world(mixture);
   const TrainJob one = job_of(world, "one");
   quietly(one);
@@ -175,6 +177,9 @@ TEST_CASE("expert parallel: 20 steps of dp 4 (ep 2), resumed by one rank and by 
   CHECK(files_of(job) == files_of(one));
   cut(job);
   in_mesh({.data = 4, .experts = 4}, job);
+  CHECK(files_of(job) == files_of(one));
+  cut(job);
+  in_mesh({.data = 4, .zero = 3, .experts = 2}, job);
   CHECK(files_of(job) == files_of(one));
   cut(job);
   quietly(job);
@@ -192,16 +197,20 @@ TEST_CASE("expert parallel: 20 steps of every mesh, of a mixture" * doctest::ski
                                             {.data = 8, .experts = 8},
                                             {.data = 4, .zero = 0, .experts = 2},
                                             {.data = 8, .zero = 2, .experts = 2},
-                                            {.data = 8, .experts = 4}}) {
+                                            {.data = 8, .experts = 4},
+                                            {.data = 4, .zero = 3},
+                                            {.data = 8, .zero = 3, .experts = 4}}) {
     const TrainJob job = job_of(world, cat("mesh", folder++));
     in_mesh(ways, job);
     CHECK_MESSAGE(files_of(job) == expected, ways.said());
   }
   // Of ranks that cut heads and widths, experts that are shared have the bits of those that are not.
-  const TrainJob cut_alone = job_of(world, "tensor"), both = job_of(world, "both");
+  const TrainJob cut_alone = job_of(world, "tensor"), both = job_of(world, "both"), all = job_of(world, "all");
   in_mesh({.tensor = 2}, cut_alone);
   in_mesh({.data = 2, .tensor = 2, .experts = 2}, both);
+  in_mesh({.data = 4, .tensor = 2, .zero = 3, .experts = 2}, all);
   CHECK(files_of(both) == files_of(cut_alone));
+  CHECK(files_of(all) == files_of(cut_alone));
 }
 
 TEST_CASE("expert parallel: what its ranks send in a step, and what they hold, is what parallel/expert.h says") {

@@ -247,6 +247,26 @@ TEST_CASE("ZeRO 2 of three ranks is refused, since its sums would not be one ran
   CHECK(said == 1);
 }
 
+TEST_CASE("ZeRO 3 of what it cannot divide is refused by name") {
+  std::string all;
+  for (const Ended& e : in_ranks(4, 60, [](ProcessRanks& ranks) {
+         Mesh mesh(ranks, 1, 2);
+         Onevision model(small_config(), mesh.tensor, mesh.pipe);
+         model.parameters().allocate(Dtype::f32, cpu());
+         data_parallel(3, mesh.data, model.parameters());
+       }))
+    all += e.error;
+  for (const Ended& e : in_ranks(2, 60, [](ProcessRanks& ranks) {
+         Onevision model(small_config());
+         model.parameters().adapt({.rank = 2, .targets = {"q_proj"}});
+         model.parameters().allocate(Dtype::f32, cpu());
+         data_parallel(3, ranks, model.parameters());
+       }))
+    all += e.error;
+  CHECK(contains(all, "parallel.zero 3 with parallel.pipeline 2: not built"));
+  CHECK(contains(all, "parallel.zero 3 with lora.rank: not built"));
+}
+
 TEST_CASE("shards are whole chunks of the norm, cover everything once, and differ by one chunk at most") {
   for (const std::int64_t n : {0, 1, 4095, 4096, 4097, 50000, 1000003})
     for (const int ranks : {1, 2, 3, 4, 7, 64}) {
