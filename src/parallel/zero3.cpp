@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
+
 namespace ov {
 namespace {
 
@@ -15,6 +17,17 @@ void go(const Tensor& buffer) {
 void come(const Tensor& buffer) {
   Storage& s = *buffer.storage();
   s.data = s.device->allocate(s.bytes, s.segment), s.owner = nullptr;
+}
+
+// After the division nobody could tell.
+void check_alike(Communicator& ranks, const Tensor& values) {
+  const Tensor here = values.to(cpu()), sums({ranks.ranks()}, Dtype::i64, cpu(), Segment::workspace);
+  std::int64_t own = 0;
+  by_dtype(here.dtype(),
+           [&](auto v) { own = static_cast<std::int64_t>(checksum(here.data<decltype(v)>(), here.numel())); });
+  ranks.all_gather(sums, Tensor::of(std::vector<std::int64_t>{own}, {1}));
+  if (own != sums.to_vector<std::int64_t>()[0])
+    input_error("parallel.zero 3: rank ", ranks.rank(), " starts from other weights than rank 0");
 }
 
 }  // namespace
@@ -188,6 +201,7 @@ Zero3::Zero3(Communicator& ranks, Parameters& parameters) : Zero2(ranks, paramet
   if (parameters.pipe().ranks() > 1)
     input_error("parallel.zero 3 with parallel.pipeline ", parameters.pipe().ranks(), ": not built; 2 is");
   if (!parameters.adapters().empty()) input_error("parallel.zero 3 with lora.rank: not built; 2 is");
+  check_alike(ranks, parameters.values());
   values_ = std::make_unique<Values>(ranks, parameters);
 }
 

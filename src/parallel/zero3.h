@@ -28,7 +28,7 @@ namespace ov {
 
 class Zero3 : public Zero2 {
  public:
-  // Divides the values, which all ranks have alike. input_error where there is a pipeline or LoRA.
+  // Divides the values. input_error where ranks have others than rank 0, and where there is a pipeline or LoRA.
   Zero3(Communicator& ranks, Parameters& parameters);
   ~Zero3() override;
   void share_values() const override;

@@ -177,7 +177,17 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   const StopSignals signals;
   Json sources = facts.sources;
   const Parameters& parameters = engine.state().parameters;
-  sources.set("starting_weights", hex16(engine.values_checksum(false)));
+  // Of each rank by itself, so that check_same_on_ranks tells them apart; divided values were compared before.
+  std::uint64_t starting_weights = 0;
+  if (engine.parallel().divides_values()) {
+    starting_weights = engine.values_checksum(false);
+  } else {
+    const auto sum = static_cast<std::int64_t>(whole_checksum(parameters, parameters.values(), 0, false));
+    const Tensor all = Tensor::of(std::vector<std::int64_t>{sum}, {1});
+    for (Communicator* parts : {&engine.tensor(), &engine.pipe(), &engine.experts()}) parts->all_reduce(all);
+    starting_weights = static_cast<std::uint64_t>(all.data<std::int64_t>()[0]);
+  }
+  sources.set("starting_weights", hex16(starting_weights));
   Json about = Json::object({{"config", o.config},
                              {"sources", sources},
                              {"parameters", parameters.whole_count().all},

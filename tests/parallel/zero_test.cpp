@@ -247,7 +247,7 @@ TEST_CASE("ZeRO 2 of three ranks is refused, since its sums would not be one ran
   CHECK(said == 1);
 }
 
-TEST_CASE("ZeRO 3 of what it cannot divide is refused by name") {
+TEST_CASE("ZeRO 3 of what it cannot divide, or of other weights, is refused by name") {
   std::string all;
   for (const Ended& e : in_ranks(4, 60, [](ProcessRanks& ranks) {
          Mesh mesh(ranks, 1, 2);
@@ -263,6 +263,15 @@ TEST_CASE("ZeRO 3 of what it cannot divide is refused by name") {
          data_parallel(3, ranks, model.parameters());
        }))
     all += e.error;
+  for (const Ended& e : in_ranks(4, 60, [](ProcessRanks& ranks) {
+         Onevision model(small_config());
+         model.parameters().allocate(Dtype::f32, cpu());
+         initialize(model.parameters(), {.matrix = "uniform_fan_in"}, ranks.rank() == 2 ? 2 : 1);
+         data_parallel(3, ranks, model.parameters());
+         ranks.barrier();
+       }))
+    all += e.error;
+  CHECK(contains(all, "parallel.zero 3: rank 2 starts from other weights than rank 0"));
   CHECK(contains(all, "parallel.zero 3 with parallel.pipeline 2: not built"));
   CHECK(contains(all, "parallel.zero 3 with lora.rank: not built"));
 }
