@@ -72,6 +72,7 @@ std::string DataParallel::describe(std::int64_t leaves) const {
           "; updates ", own(r, part.trained).size(), " of ", part.trained, " parameters",
           t * p * n > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
           n > 1 ? cat(", part ", j, " of ", n, " of the experts") : "",
+          divides_values() ? ", values layer by layer" : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }
   if (p == 1) return text;

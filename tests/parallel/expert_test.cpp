@@ -168,8 +168,8 @@ TEST_CASE("expert parallel: every freeze set, type and choice of experts gives o
   }
 }
 
-// In f64, where another order of a few leaves' sum moves the norm by some 2^-53 of it; what is left out moves it by much
-// more than 2^-40.
+// In f64, where another order of a few leaves' sum moves the norm by some 2^-53 of it; what is left out moves it by
+// much more than 2^-40.
 TEST_CASE("expert parallel: with train.grad_sum chain what is no expert is summed once, over all turns") {
   Case c{.dtype = Dtype::f64, .leaves = 7};
   Run one(c, {}, one_rank());
