@@ -63,7 +63,7 @@ demo: deps  ## the whole recipe on the toy world, small: about twenty minutes on
 	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
-	@$(B)/unit-tests
+	@$(B)/unit-tests --jobs=$(JOBS)
 lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute (DTYPE=bf16: in bf16)
 	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B) $(DTYPE)
@@ -92,7 +92,7 @@ runs_program = $(or $(if $(ROOMS),,all),$(filter cli,$(ROOMS)))
 room_tests = $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildcard tests/$r/*.cpp))")
 asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(if $(runs_program),$(B)/asan/onevision)
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests --jobs=$(JOBS)
 # Only what reads files and messages, linked with no more than it needs: a third of the build.
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
@@ -106,7 +106,7 @@ LONG_COUNTS = tokenizer: every code point*,toy world: guessing*,toy world: no de
 asan-readers: deps-fuzz  ## what reads files and messages under the address and undefined-behaviour sanitizers
 	@$(build) B=$(B)/asan-readers CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(B)/asan-readers/reader-tests
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests -tce="$(LONG_COUNTS)"
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests --jobs=$(JOBS) -tce="$(LONG_COUNTS)"
 # These need the simulated GPU too.
 DEVICE_TESTS := tests/train/contrastive_test.cpp tests/train/pretrain_vision_test.cpp
 # What threads share: the pool, the loaders, a training step. Linked without what runs, serves or judges a whole program.
@@ -116,14 +116,14 @@ $(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/ob
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 tsan-threads:  ## the pool, the loaders and training under the thread sanitizer
 	@$(build) B=$(B)/tsan-threads OPT=-O1 TEST_OPT=-O0 SAN=-fsanitize=thread $(B)/tsan-threads/thread-tests
-	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests --jobs=$(JOBS)
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
-	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests --jobs=$(JOBS)
 ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
 	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests
-	@$(B)/ubsan/unit-tests
+	@$(B)/ubsan/unit-tests --jobs=$(JOBS)
 # One binary for all readers, tests/fuzz/targets.cpp. What a target finds new is kept under build/fuzz/found.
 FUZZ_SECONDS ?= 30
 FUZZ_SAN  = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
