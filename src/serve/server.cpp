@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
-#include <semaphore>
 #include <thread>
 
 #include "base/revision.h"
@@ -19,6 +18,8 @@
 #include "serve/page.h"
 #include "serve/reply.h"
 #include "serve/sse.h"
+#include "serve/turns.h"
+#include "serve/workers.h"
 
 namespace ov::serve {
 namespace {
@@ -133,17 +134,20 @@ struct Server::Inside {
     if (chat || path == "/completions") {
       if (draining) throw ApiError(503, "the server is about to stop");
       Asked asked;
+      const int socket = socket_of(req);
       {
-        // Few at a time: a picture is much larger than its file.
-        preparing.acquire();
-        const std::shared_ptr<void> one(&preparing,
-                                        [](void* p) { static_cast<std::counting_semaphore<>*>(p)->release(); });
+        // Few at a time: a picture is much larger than its file. Who sends none does not stand behind those who do.
+        const Turns::Turn turn(text.find("image") == text.npos ? reading : looking);
+        if (left(socket)) {
+          res.status = 499;
+          return;
+        }
         const Json body = parse_body(text);
         std::string().swap(text);
         asked = chat ? read_chat(service, body) : read_completion(service, body);
       }
       share.release();
-      return reply(req, res, std::move(asked));
+      return reply(req, res, std::move(asked), socket);
     }
     const Tokenizer& tokenizer = service.processor.tokenizer();
     if (path == "/tokenize") {
@@ -174,11 +178,10 @@ struct Server::Inside {
     throw ApiError(404, cat("no such path: ", shown(req.path, 80)));
   }
 
-  void reply(const httplib::Request& req, httplib::Response& res, Asked asked) {
+  void reply(const httplib::Request& req, httplib::Response& res, Asked asked, int socket) {
     const auto begin = Clock::now();
     const bool stream = asked.stream;
     const auto r = std::make_shared<Reply>(service, engine, std::move(asked));
-    const int socket = socket_of(req);
     res.set_header("x-request-id", r->id());
     // Counted from here to the end of the stream: what stop() waits for.
     const std::shared_ptr<void> counted(++active ? &active : nullptr, [this](void*) { --active; });
@@ -220,8 +223,8 @@ struct Server::Inside {
         r->check();
         if (Clock::now() > deadline || aborted)
           throw ApiError(503, aborted ? "the server stops" : cat("no answer within ", options.timeout_s, " s"));
-        if (piece &&
-            (!piece->text.empty() || !piece->finish_reason.empty() || (r->asked().logprobs && r->asked().chat)))
+        if (piece && (!piece->text.empty() || !piece->finish_reason.empty() ||
+                      ((r->asked().logprobs || r->asked().image_attention) && r->asked().chat)))
           out += split(*r, *piece);
         if (r->over()) {
           if (r->asked().include_usage) out += event_text(r->usage_event());
@@ -318,10 +321,11 @@ struct Server::Inside {
   httplib::Server http;
   Metrics metrics;
   Bodies bodies;
-  std::counting_semaphore<> preparing{4};
+  Turns looking{3}, reading{1};  // at requests with pictures, and at the others
   std::atomic<bool> draining = false, aborted = false, ended = false;
   std::atomic<int> active = 0;
   int port = 0, listener = -1;
+  std::unique_ptr<Workers> workers;
   std::thread listening, stepping;
 };
 
@@ -335,8 +339,7 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
     : inside_(std::make_unique<Inside>(service, engine, options)) {
   Inside& s = *inside_;
   s.routes();
-  const auto n = static_cast<std::size_t>(options.connections);
-  s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
+  s.http.new_task_queue = [&s] { return s.workers.release(); };
   s.http.set_payload_max_length(static_cast<std::size_t>(options.max_body));
   s.http.set_keep_alive_max_count(1u << 30);
   s.http.set_keep_alive_timeout(std::min<std::int64_t>(5, options.read_timeout_s));
@@ -355,11 +358,25 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
   // httplib's queue has room for 5 clients that connect at the same time; the sixth would wait a second.
   if (::listen(s.listener, SOMAXCONN) != 0)
     machine_error("serve: cannot listen on ", options.host, " port ", s.port, ": ", std::strerror(errno));
-  s.listening = std::thread([&s] { s.http.listen_after_bind(); });
-  s.stepping = std::thread([&s] {
-    while (!s.ended)
-      if (!s.engine.step()) s.engine.wait(milliseconds(100));
-  });
+  const auto undo = [&s] {
+    s.ended = true;
+    if (s.stepping.joinable()) s.stepping.join();
+    ::close(s.listener);
+  };
+  try {
+    s.workers = std::make_unique<Workers>(static_cast<std::size_t>(options.connections));
+    s.stepping = std::thread([&s] {
+      while (!s.ended)
+        if (!s.engine.step()) s.engine.wait(milliseconds(100));
+    });
+    s.listening = std::thread([&s] { s.http.listen_after_bind(); });
+  } catch (const std::system_error& e) {
+    undo();
+    machine_error("serve: cannot start a thread: ", e.what());
+  } catch (...) {
+    undo();
+    throw;
+  }
 }
 
 std::int64_t Server::port() const { return inside_->port; }

@@ -34,6 +34,7 @@ constexpr std::pair<std::string_view, std::string_view> other_names[] = {
     {"mathvista_testmini", "mathvista"},
     {"logicvista", "reasoning"},
     {"logicvista_reasoning", "reasoning"},
+    {"wemath_testmini_reasoning", "wemath"},
     {"wemath_testmini_thinking", "wemath"},
     {"vstar", "vstar_bench"},
     {"coco2014_cap_val", "coco_cap"},
