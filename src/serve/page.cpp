@@ -119,7 +119,8 @@ function looked(turn, picture, [rows, columns], masses) {
   masses.forEach((mass, i) => { pixels.data[4 * i + 3] = Math.round(216 * (1 - mass / (most || 1))); });
   draw.putImageData(pixels, 0, 0);
   const all = masses.reduce((sum, mass) => sum + mass, 0);
-  add(turn, "div", "note share", (100 * all).toFixed(1) + " % of its attention lies on the picture; bright: most of it, dark: least");
+  add(turn, "div", "note share",
+    (100 * all).toFixed(1) + " % of its attention lies on the picture; bright: most of it, dark: least");
 }
 
 // What could have stood in a token's place, and what it looked at.
