@@ -92,6 +92,7 @@ TEST_CASE("public tasks: runs that end in the same second get names of their own
   for (int i = 0; i < 3; ++i)
     threads.emplace_back([&] {
       const ResultName name(dir.path());
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));  // all of them have a name now
       write_durably(name.results(), "{}");
       const std::lock_guard hold(lock);
       names.insert(name.results());

@@ -125,7 +125,7 @@ Json vl_rewardbench(const Case& c) {
   std::int64_t length = 0;
   for (const Json& l : (lengths ? lengths : answers)->items())
     length += lengths ? l.as_int() : std::ssize(text(l.as_string()));
-  const auto& ranking = c.line.at("answer").items();
+  const auto ranking = of_field("answer", [&] { return c.line.at("answer").items(); });
   const auto at = std::find_if(ranking.begin(), ranking.end(), [&](const Json& r) { return r.as_int() == length % 2; });
   if (at == ranking.end()) throw Raised{"ValueError"};
   const double said = to_float(*to_int(*found->groups[1])).value_or(0),
