@@ -35,7 +35,10 @@ const Json* AnswerLog::find(std::int64_t document, const std::string& request) c
 
 void AnswerLog::add(std::int64_t document, const std::string& request, const Json& answer) {
   writer_->write(Json::object({{"doc_id", document}, {"request", request}, {"answer", answer}}));
+  const auto now = std::chrono::steady_clock::now();
+  if (now - synced_ < std::chrono::seconds(1)) return;
   sync_path(path_, false, path_);
+  synced_ = now;
 }
 
 void AnswerLog::remove() {

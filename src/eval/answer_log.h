@@ -1,11 +1,12 @@
-// Answers of a task as they come, each on the disk before the next is taken: what was paid for outlives a kill, and the
-// same command goes on with what is missing.
+// Answers of a task as they come, each with the system before the next is taken: what was paid for outlives a kill, all
+// but the last second's a power cut too, and the same command goes on with what is missing.
 //
 //   DIRECTORY/answers.jsonl   {"from": who answers}, then {"doc_id", "request", "answer"} a line
 //
 // An answer stands for its document while the request is the same to the byte ("request" is its SHA-256): with another
 // prompt, picture, limit or model name it is asked again.
 #pragma once
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,6 +35,7 @@ class AnswerLog {
   std::unique_ptr<DirectoryLock> lock_;
   std::map<std::int64_t, Logged> answers_;  // of before
   std::unique_ptr<JsonlWriter> writer_;
+  std::chrono::steady_clock::time_point synced_ = {};  // on the disk since then
 };
 
 std::string request_hash(const Json& body);
