@@ -108,10 +108,11 @@ document.ondragleave = () => at("drop").classList.remove("over");
 document.ondrop = e => { e.preventDefault(); at("drop").classList.remove("over"); show(e.dataTransfer.files[0]); };
 document.onpaste = e => show([...e.clipboardData.files][0]);
 
-// The picture, darker where a token looked less: masses of its patches, against the largest of them.
-function looked(turn, picture, [rows, columns], masses) {
+// The picture, darker where a word looked less: masses of its patches, the mean of its tokens', against the largest.
+function looked(turn, {picture, grid: [rows, columns], word}) {
+  const masses = word.masses[0].map((_, i) => word.masses.reduce((sum, m) => sum + m[i], 0) / word.masses.length);
   const figure = add(turn, "figure"), image = add(figure, "img"), canvas = add(figure, "canvas");
-  image.alt = "what this token attended to";
+  image.alt = "what this word attended to";
   image.src = picture;
   canvas.width = columns, canvas.height = rows;
   const draw = canvas.getContext("2d"), pixels = draw.createImageData(columns, rows);
@@ -120,10 +121,11 @@ function looked(turn, picture, [rows, columns], masses) {
   draw.putImageData(pixels, 0, 0);
   const all = masses.reduce((sum, mass) => sum + mass, 0);
   add(turn, "div", "note share",
-    (100 * all).toFixed(1) + " % of its attention lies on the picture; bright: most of it, dark: least");
+    JSON.stringify(word.text.trim()) + ": " + (100 * all).toFixed(1) +
+    " % of its attention lies on the picture; bright: most of it, dark: least");
 }
 
-// What could have stood in a token's place, and what it looked at.
+// What could have stood in a token's place, and what its word looked at.
 function detail(turn, span, token, seen) {
   turn.querySelectorAll("table, figure, .share").forEach(e => e.remove());
   const again = span.classList.contains("open");
@@ -137,7 +139,7 @@ function detail(turn, span, token, seen) {
     add(add(row, "td"), "span", "bar").style.width = 100 * p + "%";
     add(row, "td", "", (100 * p).toFixed(1) + " %");
   }
-  if (seen) looked(turn, seen.picture, seen.grid, seen.masses);
+  if (seen) looked(turn, seen);
 }
 
 // Server-sent events: the lines of a body that begin with "data: ".
@@ -163,6 +165,7 @@ async function ask(question) {
   const note = add(turn, "div", "note", "…");
   let text = "", tokens = 0, sum = 0;
   const shown = picture;
+  let word = {text: "", masses: []};  // that is being written
   running = new AbortController();
   at("send").textContent = "Stop";
   try {
@@ -183,7 +186,11 @@ async function ask(question) {
         span.style.background = "rgb(var(--accent) / " + (0.55 * (1 - p)).toFixed(3) + ")";
         span.title = (100 * p).toFixed(1) + " %";
         const looks = choice.image_attention;
-        const seen = looks?.grids.length && {picture: shown, grid: looks.grids[0], masses: looks.tokens[i]};
+        // A word begins at a blank or a mark; of scripts without blanks every token is one.
+        if (/^[\s\p{P}\p{Lo}]/u.test(token.token)) word = {text: "", masses: []};
+        word.text += token.token;
+        if (looks?.grids.length) word.masses.push(looks.tokens[i]);
+        const seen = word.masses.length && {picture: shown, grid: looks.grids[0], word};
         span.onclick = () => detail(turn, span, token, seen);
         ++tokens, sum += token.logprob;
       }
