@@ -27,7 +27,9 @@ const std::string tasks_file = "tests/golden/lmms_tasks/tasks.json";
 TEST_CASE("public prompts: every document of tests/golden/scorers/prompts.json is asked as lmms-eval asks it (E-06)") {
   const Json golden = Json::read("tests/golden/scorers/prompts.json");
   std::size_t n = 0;
-  for (const auto& [name, task] : golden.at("tasks").members()) {
+  for (const auto& member : golden.at("tasks").members()) {
+    const std::string& name = member.first;
+    const Json& task = member.second;
     CAPTURE(name);
     const Prompt& prompt = prompt_named(name);
     const Json& kwargs = task.at("generation_kwargs");
@@ -179,7 +181,9 @@ TEST_CASE(
     if (const auto at = name.find("_samples_"); at != name.npos)
       samples[name.substr(at + 9, name.size() - at - 15)] = read_lines(folder + name);
   CHECK(samples.size() == 3);
-  for (const auto& [task, lines] : samples) {
+  for (const auto& sample : samples) {
+    const std::string& task = sample.first;
+    const Lines& lines = sample.second;
     CAPTURE(task);
     CHECK(results.at("n-samples").at(task).at("effective").as_int() == std::ssize(lines));
     for (std::size_t i = 0; i < lines.size(); ++i)
