@@ -90,9 +90,10 @@ test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs again
 runs_program = $(or $(if $(ROOMS),,all),$(filter cli,$(ROOMS)))
 # Tests that ask for too much memory, or that catch a fault of their own, see what they would see without the sanitizer.
 room_tests = $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildcard tests/$r/*.cpp))")
-asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs
+asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs; TEST_ARGS=
+	@rm -f $(B)/asan/unit-tests  # of other rooms
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(if $(runs_program),$(B)/asan/onevision)
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests --jobs=$(JOBS)
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests --jobs=$(JOBS) $(TEST_ARGS)
 # Only what reads files and messages, linked with no more than it needs: a third of the build.
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
@@ -119,18 +120,19 @@ tsan-threads:  ## the pool, the loaders and training under the thread sanitizer
 	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests --jobs=$(JOBS)
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
+	@rm -f $(B)/tsan/unit-tests
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
-	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests --jobs=$(JOBS)
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests --jobs=$(JOBS) $(TEST_ARGS)
 ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
 	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests
 	@$(B)/ubsan/unit-tests --jobs=$(JOBS)
 # One binary for all readers, tests/fuzz/targets.cpp. What a target finds new is kept under build/fuzz/found.
 FUZZ_SECONDS ?= 30
 FUZZ_SAN  = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
-fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30), TARGETS= some of them
+fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30) or FUZZ_RUNS= executions, TARGETS= some of them
 	@$(build) B=$(B)/fuzz CXX="$(CLANG)" OPT=-O1 SAN="$(FUZZ_SAN)" $(B)/fuzz/fuzz
 	@set -e; for t in $(or $(TARGETS),$$($(B)/fuzz/fuzz list)); do mkdir -p $(B)/fuzz/found/$$t; echo "  fuzz $$t"; \
-	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
+	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS) -print_final_stats=1,-max_total_time=$(FUZZ_SECONDS)) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
 	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
@@ -165,7 +167,7 @@ $(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h s
 # What the bits program needs: no files, no pictures, no text.
 BITS_SRC := $(patsubst %,src/base/%.cpp,error io/file io/mapped_file json parallel sha256 text utf8) \
             $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) src/nn/parameters.cpp src/nn/init.cpp src/nn/lora.cpp src/nn/moe.cpp \
-            $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) $(patsubst %,src/generate/%.cpp,engine generate pages pass sampling) src/data/normalise.cpp \
+            $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) $(patsubst %,src/generate/%.cpp,attention_map engine generate pages pass sampling) src/data/normalise.cpp \
             $(call find,src/comm,*.cpp) $(call find,src/parallel,*.cpp) $(patsubst %,src/train/%.cpp,engine floor gradient_sum objective objectives/language objectives/language_chunk optimizer pipeline_run schedule step_times)
 BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filter kernels/%,$(LIB_SRC))) $(B)/obj/tests/tools/bits.o
 $(B)/bits: $(BITS_OBJ)

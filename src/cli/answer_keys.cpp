@@ -43,6 +43,8 @@ std::vector<Key> answer_rows() {
        "longest answer where a request says nothing"},
       {"serve.max_images", "", whole(64), at_least(0), "chat batch serve", "pictures of a request"},
       {"serve.max_picture_pixels", "", whole(1 << 27), at_least(1), "chat batch serve", "of a picture as it is sent"},
+      {"serve.max_request_pixels", "", whole(1 << 28), at_least(1), "chat batch serve",
+       "of all pictures of a request, as they are sent"},
       {"serve.media_path", "media_path", "", any, "chat batch serve",
        "directory below which file: pictures may lie; empty: none"},
       {"serve.allow_remote_images", "", false, any, "chat batch serve",

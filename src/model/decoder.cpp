@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/rope.h"
+#include "model/attention_listener.h"
 #include "parallel/tensor.h"
 
 namespace ov {
@@ -66,7 +67,9 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   q = turned(q, q_norm), k = turned(k, k_norm);
   if (step.cache)
     k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
-  const Var o_THD = ov::attention(q, k, v, {step.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
+  const double scale = 1 / std::sqrt(static_cast<double>(head_dim));
+  if (auto* listener = dynamic_cast<AttentionListener*>(step.cache)) listener->attends(index, q.value, k.value, scale);
+  const Var o_THD = ov::attention(q, k, v, {step.segments, scale});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
 

@@ -135,8 +135,9 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("recall", {"--model", at("model"), "--data", lessons, "--max_new_tokens", "1"});
   verbs.run("eval", {"--model", at("model"), "--data", at("world") + "/test", "--tasks", "configs/demo/eval.json",
                      "--max_new_tokens", "1", "--limit", "1", "--out", at("eval")});
-  write_durably(at("chart.jsonl"), "{\"question\": \"a?\", \"answer\": \"b\"}\n");
-  verbs.run("eval", {"--model", at("model"), "--data", at("chart.jsonl"), "--tasks", "chartqa", "--out", at("public")});
+  write_durably(at("asked_of.jsonl"), "{\"question\": \"a?\", \"answer\": \"b\"}\n");
+  verbs.run("eval",
+            {"--model", at("model"), "--data", at("asked_of.jsonl"), "--tasks", "exact_match", "--out", at("public")});
   verbs.run("eval", {"--score", at("eval") + "/predictions.jsonl", "--tasks", "exact_match", "--out", at("scored")});
   verbs.run("report", {"--stages", "run=" + at("run"), "--out", at("report.html")});
   write_durably(at("in.jsonl"), "{\"text\": \"x\"}\n");

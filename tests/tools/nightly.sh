@@ -31,6 +31,7 @@ tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
+fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
@@ -38,6 +39,9 @@ tensorboard | the real TensorBoard reads what a run wrote
 packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
+fire-asan  | the tests of the server under the address sanitizer, with all that CI leaves out
+fire-tsan  | and under the thread sanitizer
+crowd      | 300 questions one by one, and by 64 clients at once: the same words and log-probabilities, however the server is run
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
 page       | the page at / in a real browser: a picture in, an answer out
 curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes
@@ -73,6 +77,7 @@ run_part() {
     asan) make -s asan ;;
     bits) make -s test-bits BUILDS=all ;;
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
+    fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
       build/gpu-check --simulated build/nightly/simulated-gpu.json ;;
@@ -86,6 +91,9 @@ run_part() {
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
     fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
+    fire-asan) make -s asan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;
+    fire-tsan) make -s tsan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;
+    crowd) make -s build/onevision && sh tests/tools/crowd_check.sh build ;;
     lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;
     page) make -s build/onevision && sh tests/tools/page_check.sh build ;;
     curate) make -s build/onevision && sh tests/tools/curate_check.sh build ;;
