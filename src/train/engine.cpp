@@ -288,15 +288,19 @@ void StepEngine::report_not_finite() {
     Tape tape(gradients, &check);
     tape.draw(draws(i));
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
-    std::string found = check.first.empty() ? "" : cat("activation ", check.first);
+    // Of ranks that share the micro-batch the first that finds one says so.
+    const auto say = [&](const std::string& found) {
+      const int first = first_where(context(), !found.empty());
+      if (first == context().rank()) machine_error(where, "; first in the ", found, " of micro-batch ", i);
+      if (first < context().ranks()) context().barrier();
+    };
+    say(check.first.empty() ? "" : "activation " + check.first);
+    std::string found;
     for (const auto& e : objective_.parameters().entries()) {
       const Tensor g = found.empty() ? gradient_of(e.parameter, gradients) : Tensor();
-      if (g && !std::isfinite(gradient_norm(g.flat()))) found = cat("gradient of ", e.parameter.name);
+      if (g && !std::isfinite(gradient_norm(g.flat()))) found = "gradient of " + e.parameter.name;
     }
-    // Of ranks that share the micro-batch the first that finds one says so.
-    const int first = first_where(context(), !found.empty());
-    if (first == context().rank()) machine_error(where, "; first in the ", found, " of micro-batch ", i);
-    if (first < context().ranks()) context().barrier();
+    say(found);
   }
   machine_error(where, " in the sum of the gradients, though every micro-batch alone is finite");
 }

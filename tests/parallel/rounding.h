@@ -60,7 +60,7 @@ inline Distance bound_of(const Distance& rounding, Dtype dtype) {
 // `samples`: in a micro-batch.
 inline void compare(const MeshWorld& world, const std::vector<Ways>& meshes, bool f64_too, std::int64_t samples = 1) {
   const auto job_to = [&](const std::string& out, Dtype dtype = Dtype::f32) {
-    TrainJob job = world.job(out, dtype);
+    TrainJob job = world.job(cat(out, samples), dtype);
     job.data.samples_per_micro_batch = samples;
     return job;
   };
