@@ -116,7 +116,7 @@ void ContextPlan::place(const ContextCosts& costs_of) {
 }
 
 // Rows of the table in order of the segments. A cut one has two chunks here: the first row has the segment up to its
-// end, the second, of which the first is a prefix, what follows. On a prefix a row cannot have another: there the second
+// end, the second, of which the first is a prefix, what follows. A branch has a prefix already: there the second row
 // has the segment from its beginning, and the prefix is a row of its own, without queries.
 ContextPlan::Keys ContextPlan::keys(int rank) const {
   const int c = ranks();

@@ -3,9 +3,9 @@
 //
 //   unit        a segment and the branches on it
 //   whole unit  its tokens and pictures are one rank's: attention as on one rank, nothing is sent
-//   cut unit    each of its segments, of L tokens, is 2c chunks [L i/2c, L (i+1)/2c); rank r has chunks r and 2c-1-r, so
-//               that all have as many pairs of a query and a key (zig-zag). In every layer
-//                 k', v' = exchange(k, v)    rows that own queries see: of the segment up to their last, of a prefix all
+//   cut unit    each of its segments, of L tokens, is 2c chunks [L i/2c, L (i+1)/2c); rank r has chunks r and 2c-1-r,
+//               so that all have as many pairs of a query and a key (zig-zag). In every layer
+//                 k', v' = exchange(k, v)    rows that own queries see: all of a prefix, of a segment up to their last
 //                 o = f(q, k', v')           a query's keys are what they are on one rank, in their order
 //                 dk = Σ_r dk'_r             likewise dv: over the ranks that saw it (autograd/ops/exchange_rows.h)
 //   pictures    those of a cut unit are each one rank's; features = exchange(features) to the ranks of their tokens

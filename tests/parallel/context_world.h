@@ -38,6 +38,13 @@ inline MicroBatch long_row(std::uint64_t seed) {
   add_sample(b, seed + 1, 4, 4, 7);
   return b;
 }
+// Text that is cut, and a picture that is not.
+inline MicroBatch apart_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 0, 0, 160);
+  add_sample(b, seed + 1, 4, 4, 7);
+  return b;
+}
 inline MicroBatch text_row(std::uint64_t seed) {
   MicroBatch b;
   add_sample(b, seed, 0, 0, 23);

@@ -2,8 +2,8 @@
 //
 //   dx_n = Σ dy_i over all that read n: those of a rank in order of i, rounded once, then the ranks in order
 //
-// A row goes to a rank once, however many of its y read it, and back as one sum. Bytes that leave a rank: of each of its
-// rows that another rank reads, forward; of each row that it reads of another, backward.
+// A row goes to a rank once, however many of its y read it, and back as one sum. Bytes that leave a rank: forward its
+// rows for each other rank that reads them; backward as many as it reads of others.
 #pragma once
 #include "autograd/tape.h"
 #include "comm/communicator.h"
