@@ -14,9 +14,9 @@
 // What stays whole, and each picture of what is cut, goes to the rank that has the least, the most costly first.
 //
 // A key is not passed round a ring and forgotten, but held, because then a query's sum over its keys is one rank's: a
-// row's forward bits do not depend on c, nor does a gradient of an activation of a whole unit. Gradients of parameters
-// are sums over tokens: the ranks' sums, added in their order. Where no unit is cut they are those of one rank whose
-// micro-batches are the ranks' parts.
+// row's forward bits do not depend on c; where no unit is cut, nor do the gradients of its activations. Gradients of
+// parameters are sums over tokens: the ranks' sums, added in their order. Where no unit is cut they are those of one
+// rank whose micro-batches are the ranks' parts. Copies of the model, ZeRO and stages beside it change no bit more.
 //
 // Bytes that leave the c ranks together, for values of b bytes, D layers with K keys of width H, gradients of a bytes,
 // P parameters that a rank updates, E experts, of every cut unit L tokens in all, Q of them a prefix (0 where it has no
@@ -27,8 +27,8 @@
 //   gradients  2 (c-1) P a                                a step
 //   experts    16 (c-1) E                                 a micro-batch, where they are balanced
 // Recomputation runs a block's forward again, and sends its keys again.
-// What a rank holds: all values, gradients and moments that it has without context parallelism; activations of own
-// tokens, and of a layer the keys that they see.
+// What a rank holds: values, gradients and moments as without; activations of own tokens, and of every layer the keys
+// that they see (with recomputation, of one).
 #pragma once
 #include <memory>
 #include <optional>

@@ -2,11 +2,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
 #include "base/rng.h"
 #include "parallel/context.h"
+#include "parallel/data.h"
+#include "parallel/mesh.h"
 
 using namespace ov;
 
@@ -140,6 +143,33 @@ TEST_CASE(
   CHECK(cut > 50);
   CHECK(whole > 50);
   CHECK(branches > 20);
+}
+
+TEST_CASE("mesh: a rank's place on every axis, and what is said of it") {
+  class Place : public Communicator {
+   public:
+    using Communicator::Communicator;
+
+   protected:
+    void exchange(Call, const Parts&, const Parts&) override { throw std::logic_error("nothing is to be said"); }
+  };
+  const int D = 2, P = 3, C = 2, T = 2;
+  for (int d = 0; d < D; ++d)
+    for (int p = 0; p < P; ++p)
+      for (int c = 0; c < C; ++c)
+        for (int t = 0; t < T; ++t) {
+          Place world(((d * P + p) * C + c) * T + t, D * P * C * T);
+          const Mesh mesh(world, T, P, C);
+          CHECK(std::array{mesh.data.rank(), mesh.pipe.rank(), mesh.context.rank(), mesh.tensor.rank()} ==
+                std::array{d, p, c, t});
+          CHECK(std::array{mesh.data.ranks(), mesh.pipe.ranks(), mesh.context.ranks(), mesh.tensor.ranks()} ==
+                std::array{D, P, C, T});
+        }
+  Place two(0, 2);
+  Parameters parameters;
+  const std::string said = DataParallel(two, parameters).describe(4, 3);
+  CHECK(said.starts_with("mesh: dp 2 x cp 3\n  ranks 0 to 2: 2 of 4 micro-batches, from 0, divided by tokens among 3"));
+  CHECK(said.find("\n  ranks 3 to 5: 2 of 4 micro-batches, from 2") != said.npos);
 }
 
 TEST_CASE("context: the shares of a long segment are even, whatever its length") {

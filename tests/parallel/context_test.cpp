@@ -75,6 +75,45 @@ TEST_CASE(
     }
 }
 
+namespace {
+
+// Those of a run in `meshes` that share rows alike.
+void same_bits_in(const MeshWorld& world, const Ways& alone, const std::vector<Ways>& meshes) {
+  int folder = 0;
+  std::string expected;
+  std::vector<Ways> all = {alone};
+  all.insert(all.end(), meshes.begin(), meshes.end());
+  for (const Ways& ways : all) {
+    TrainJob job = world.job(cat("same", folder++));
+    job.train.steps = 6, job.data.micro_batches_per_step = 4, job.data.samples_per_micro_batch = 2;
+    in_mesh(ways, job);
+    const std::string got = steps_of(job) + model_sha(job);
+    if (expected.empty()) expected = got;
+    CHECK_MESSAGE(got == expected, ways.said());
+  }
+}
+
+}  // namespace
+
+TEST_CASE("context: copies of the model, ZeRO and stages beside it change no bit") {
+  same_bits_in(MeshWorld(), {.context = 2},
+               {{.data = 2, .zero = 2, .context = 2}, {.pipeline = 2, .chunks = 2, .context = 2}});
+}
+
+TEST_CASE("context: every mesh of copies, ZeRO and stages beside it changes no bit" * doctest::skip()) {
+  for (const Strings& more : {Strings(), experts()})
+    for (const int c : {2, 3}) {
+      same_bits_in(MeshWorld(more), {.context = c},
+                   {{.data = 2, .zero = 0, .context = c},
+                    {.data = 2, .zero = 1, .context = c},
+                    {.data = 2, .zero = 2, .context = c},
+                    {.data = 4, .context = c},
+                    {.pipeline = 2, .context = c},
+                    {.pipeline = 4, .context = c},
+                    {.data = 2, .pipeline = 2, .chunks = 2, .context = c}});
+    }
+}
+
 TEST_CASE("context: 20 steps of cp 2 are one rank's within its own rounding, one segment a row or three") {
   const MeshWorld world;
   compare(world, {{.context = 2}}, false);
@@ -167,7 +206,7 @@ TEST_CASE("context: all ranks make the same calls, whatever a row holds, and get
              require(broadcast_text(run.mesh.context, run.context.calls, 0) == run.context.calls, "calls are others");
              require(contains(run.context.calls, "all_reduce"), "calls were not recorded");
            }))
-        CHECK_MESSAGE(e.exit == 0, c.what, ", ", ways.said(), ": ", e.error);
+        CHECK_MESSAGE(e.exit == 0, std::string(c.what), ", ", ways.said(), ": ", e.error);
     }
 }
 
@@ -251,6 +290,28 @@ TEST_CASE("context: saved by two ranks that share rows, resumed by one, and the 
     const Distance d = between(*job, exact);
     CHECK_MESSAGE(d.within(bound), said(d), "; bound: ", said(bound));
   }
+}
+
+TEST_CASE(
+    "context: with low-rank matrices the first step's losses are one rank's, and the adapter is within rounding") {
+  const MeshWorld world;
+  const auto job_to = [&](const std::string& out, Dtype dtype = Dtype::f32) {
+    TrainJob job = world.job(out, dtype);
+    job.data.samples_per_micro_batch = 2, job.train.steps = 4;
+    job.lora.rank = 2, job.lora.targets = {"all-linear"};
+    return job;
+  };
+  const TrainJob one = job_to("one"), exact = job_to("exact", Dtype::f64), shared = job_to("shared");
+  quietly(one), quietly(exact), in_mesh({.context = 2}, shared);
+  const auto first_loss = [](const TrainJob& job) {
+    for (const Json& line : lines_of(job.out + "/run.jsonl"))
+      if (line.at("type").as_string() == "step") return line.at("token_loss").dump();
+    return std::string();
+  };
+  CHECK(first_loss(shared) == first_loss(one));
+  CHECK(first_loss(one) != first_loss(exact));
+  const Distance d = between(shared, exact), bound = bound_of(between(one, exact), Dtype::f32);
+  CHECK_MESSAGE(d.within(bound), said(d), "; bound: ", said(bound));
 }
 
 TEST_CASE("context: a number that is none is found in the rank that has it, and named") {
