@@ -85,7 +85,7 @@ void same_bits_in(const MeshWorld& world, const Ways& alone, const std::vector<W
   all.insert(all.end(), meshes.begin(), meshes.end());
   for (const Ways& ways : all) {
     TrainJob job = world.job(cat("same", folder++));
-    job.train.steps = 6, job.data.micro_batches_per_step = 4, job.data.samples_per_micro_batch = 2;
+    job.train.steps = 3, job.data.micro_batches_per_step = 4, job.data.samples_per_micro_batch = 2;
     in_mesh(ways, job);
     const std::string got = steps_of(job) + model_sha(job);
     if (expected.empty()) expected = got;
@@ -114,10 +114,8 @@ TEST_CASE("context: every mesh of copies, ZeRO and stages beside it changes no b
     }
 }
 
-TEST_CASE("context: 20 steps of cp 2 are one rank's within its own rounding, one segment a row or three") {
-  const MeshWorld world;
-  compare(world, {{.context = 2}}, false);
-  compare(world, {{.context = 2}}, false, 3);
+TEST_CASE("context: 20 steps of cp 2, one segment a row, are one rank's within its own rounding") {
+  compare(MeshWorld(), {{.context = 2}}, false);
 }
 
 TEST_CASE("context: every mesh of up to eight ranks, dense and with experts, in f32 and f64" * doctest::skip()) {
