@@ -210,7 +210,7 @@ TEST_CASE("context: all ranks make the same calls, whatever a row holds, and get
 
 TEST_CASE("context: what ranks send in a step is what parallel/context.h says") {
   for (const int n : {2, 4})
-    for (const bool experts : {false, true})
+    for (const ContextCase& kind : {ContextCase{}, {.experts = true}, {.recompute = true}})
       all_well(in_ranks(n, 60, [&](ProcessRanks& ranks) {
         // A prefix of 48 tokens with two pictures, and its branches of 16 and 32; another segment, which is whole.
         MicroBatch row;
@@ -222,7 +222,7 @@ TEST_CASE("context: what ranks send in a step is what parallel/context.h says") 
         row.pixel_values = more;
         add_branch(row, 2, 0, 16), add_branch(row, 3, 0, 32);
         add_sample(row, 4, 0, 0, 3);
-        ContextRun run({.experts = experts}, {.context = n}, ranks, {as_step({row, row})});
+        ContextRun run(kind, {.context = n}, ranks, {as_step({row, row})});
         const LossTargets targets = loss_targets(as_step({row}), NormaliseBy::global_token_mean).micro_batches[0];
         const SharedRow shared = shared_row(run.model.config(), row, targets, n);
         run.engine.step();
@@ -235,9 +235,9 @@ TEST_CASE("context: what ranks send in a step is what parallel/context.h says") 
                            keys =
                                t.layers * 2 * t.kv_heads * t.head_dim * 4 * (3 * (n - 1) * (L - Q) / 4 + (n - 1) * Q),
                            reports = 2 * (n - 1) * 8 * (1 + run.objective.scalars()),
-                           expected = 2 * leaves * (keys + away * t.hidden * 4) +
+                           expected = leaves * ((kind.recompute ? 3 : 2) * keys + 2 * away * t.hidden * 4) +
                                       2 * (n - 1) * run.model.parameters().trained() * 4 +
-                                      (experts ? leaves * 16 * (n - 1) * t.experts : 0) + reports;
+                                      (kind.experts ? leaves * 16 * (n - 1) * t.experts : 0) + reports;
         const auto sent = static_cast<std::int64_t>(total(ranks, static_cast<double>(run.mesh.context.sent())));
         require(sent == expected, cat(sent, " bytes, expected ", expected));
       }));
