@@ -174,6 +174,9 @@ std::vector<Key> rows() {
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
        "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
        Resume::free},
+      {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
+       "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "
        "rl "

@@ -196,6 +196,7 @@ TrainOptions train_options(const Config& config) {
   train.tensor = static_cast<int>(config.integer("parallel.tensor"));
   train.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
   train.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  train.context = static_cast<int>(config.integer("parallel.context"));
   if (train.chunks > 1 && train.pipeline == 1)
     input_error("parallel.chunks ", train.chunks, " has no effect without parallel.pipeline");
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));

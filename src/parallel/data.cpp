@@ -43,20 +43,22 @@ Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
   return gradients;
 }
 
-std::string DataParallel::describe(std::int64_t leaves) const {
+std::string DataParallel::describe(std::int64_t leaves, int c) const {
   const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks();
-  std::string text = cat("mesh: dp ", ranks_.ranks(), p > 1 ? cat(" x pp ", p) : "", t > 1 ? cat(" x tp ", t) : "");
+  std::string text = cat("mesh: dp ", ranks_.ranks(), p > 1 ? cat(" x pp ", p) : "", c > 1 ? cat(" x cp ", c) : "",
+                         t > 1 ? cat(" x tp ", t) : "");
   for (int r = 0; r < ranks_.ranks(); ++r)
     for (int s = 0; s < p; ++s) {
       const auto all = rounds(leaves, r);
       std::int64_t runs = 0;
       for (const Round& round : all) runs += round.own.size();
-      const int first = (r * p + s) * t, last = first + t - 1;  // those that hold one part together say the same
+      const int first = (r * p + s) * c * t, last = first + c * t - 1;  // those that do the same together
       const Parameters::Count part = parameters_.part_count(s);
-      text += cat("\n  ", t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
-                  " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
-                  all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "", "; updates ", own(r, part.trained).size(),
-                  " of ", part.trained, " parameters",
+      text += cat("\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ",
+                  leaves, " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin) : "",
+                  all.size() > 1 ? cat(" in steps of ", ranks_.ranks()) : "",
+                  c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
+                  part.trained, " parameters",
                   t * p > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
                   p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }

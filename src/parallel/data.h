@@ -59,7 +59,8 @@ class DataParallel {
   virtual void share_values() const {}   // after the update: what the next step reads
   virtual void share_masters() const {}  // before a checkpoint or an export, where values have masters
 
-  std::string describe(std::int64_t leaves) const;  // the mesh: what each rank runs and holds
+  // The mesh: what each rank runs and holds. context: ranks that share a leaf (parallel/context.h).
+  std::string describe(std::int64_t leaves, int context = 1) const;
 
  protected:
   Communicator& ranks_;

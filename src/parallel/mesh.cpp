@@ -9,19 +9,23 @@ std::vector<int> every(int from, int step, int count) {
   return ranks;
 }
 
-int checked(int ranks, int t, int p) {
-  if (ranks % (t * p) != 0)
-    input_error(t > 1 ? cat("parallel.tensor ", t) : "", t > 1 && p > 1 ? " x " : "",
-                p > 1 ? cat("parallel.pipeline ", p) : "", ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
-                "; onevision launch -n ", t * p, " starts as many");
-  return t;
+int checked(int ranks, int t, int p, int c) {
+  if (ranks % (t * p * c) == 0) return t;
+  std::string keys;
+  const auto name = [&](const char* key, int n) {
+    if (n > 1) keys += cat(keys.empty() ? "" : " x ", "parallel.", key, " ", n);
+  };
+  name("tensor", t), name("pipeline", p), name("context", c);
+  input_error(keys, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks", "; onevision launch -n ", t * p * c,
+              " starts as many");
 }
 
 }  // namespace
 
-Mesh::Mesh(Communicator& world, int t, int p)
-    : tensor(world, every(world.rank() / checked(world.ranks(), t, p) * t, 1, t)),
-      pipe(world, every(world.rank() / (t * p) * (t * p) + world.rank() % t, t, p)),
-      data(world, every(world.rank() % (t * p), t * p, world.ranks() / (t * p))) {}
+Mesh::Mesh(Communicator& world, int t, int p, int c)
+    : tensor(world, every(world.rank() / checked(world.ranks(), t, p, c) * t, 1, t)),
+      context(world, every(world.rank() / (t * c) * (t * c) + world.rank() % t, t, c)),
+      pipe(world, every(world.rank() / (t * c * p) * (t * c * p) + world.rank() % (t * c), t * c, p)),
+      data(world, every(world.rank() % (t * c * p), t * c * p, world.ranks() / (t * c * p))) {}
 
 }  // namespace ov

@@ -1,9 +1,12 @@
-// Which rank does what: dp x pp x tp. Rank (d p + s) t + i is place i of the t that hold a stage together
-// (parallel/tensor.h), stage s of the p that hold one model together (parallel/pipeline.h), in copy d of that model
-// (parallel/data.h). Neighbours have the most to say to each other.
+// Which rank does what: dp x pp x cp x tp. Rank ((d p + s) c + k) t + i is place i of the t that hold a stage together
+// (parallel/tensor.h), part k of the c that share a row's tokens (parallel/context.h), stage s of the p that hold one
+// model together (parallel/pipeline.h), in copy d of that model (parallel/data.h). Neighbours have the most to say to
+// each other.
 //
 //   launch -n 8, parallel.tensor 2, parallel.pipeline 2
 //     tensor: {0, 1} {2, 3} {4, 5} {6, 7}    pipe: {0, 2} {1, 3} {4, 6} {5, 7}    data: {0, 4} {1, 5} {2, 6} {3, 7}
+//   launch -n 8, parallel.tensor 2, parallel.context 2
+//     tensor: {0, 1} {2, 3} {4, 5} {6, 7} context: {0, 2} {1, 3} {4, 6} {5, 7}    data: {0, 4} {1, 5} {2, 6} {3, 7}
 #pragma once
 #include "comm/group.h"
 
@@ -11,8 +14,8 @@ namespace ov {
 
 struct Mesh {
   // input_error unless they divide the ranks.
-  Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1);
-  Group tensor, pipe, data;
+  Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1, int context_ranks = 1);
+  Group tensor, context, pipe, data;
 };
 
 }  // namespace ov

@@ -199,6 +199,7 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
+  if (run.context.rank() != 0) return;
   if (run.ranks.rank() != 0 || run.parameters.tensor().rank() != 0 || run.parameters.pipe().rank() != 0) {
     write_weights("", run, false);
     return write_moments("", run, false);

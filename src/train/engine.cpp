@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "parallel/context.h"
 #include "parallel/tensor.h"
 #include "train/checksums.h"
 
@@ -34,6 +35,14 @@ void sum_over(Communicator& ranks, std::span<std::int64_t> values) {
   std::copy_n(t.data<std::int64_t>(), values.size(), values.begin());
 }
 
+// The first rank where `here` is true; as many as there are: none.
+int first_where(Communicator& ranks, bool here) {
+  std::vector<std::int64_t> found(static_cast<std::size_t>(ranks.ranks()));
+  found[static_cast<std::size_t>(ranks.rank())] = here;
+  sum_over(ranks, found);
+  return static_cast<int>(std::find(found.begin(), found.end(), 1) - found.begin());
+}
+
 }  // namespace
 
 StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks)
@@ -51,6 +60,9 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
   if (options.pipeline != pipe().ranks())
     input_error("parallel.pipeline ", options.pipeline,
                 ": train and pretrain --what text divide a model, others do not");
+  if (options.context != context().ranks())
+    input_error("parallel.context ", options.context,
+                ": train and pretrain --what text divide rows of tokens, others do not");
   if (pipe().ranks() > 1) {
     if (options.floor) input_error("log.floor with parallel.pipeline ", options.pipeline, ": not built");
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
@@ -87,7 +99,7 @@ void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
 // than the memory budget allows. One alone has all threads to itself.
 std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
-  if (tensor().ranks() > 1) return 1;  // what they say to each other is in order
+  if (tensor().ranks() > 1 || context().ranks() > 1) return 1;  // what they say to each other is in order
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
   if (options_.memory_budget == 0) return group;
@@ -185,6 +197,7 @@ StepReport StepEngine::step() {
   sum_gradients();
   const Parameters& parameters = objective_.parameters();
   sum_addends(parameters, sum_, optimizer_.own());
+  sum_over_context(context(), sum_);
 
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
   // Of a flat buffer from `begin` on, this rank's shard: those of all ranks add up.
@@ -211,7 +224,7 @@ StepReport StepEngine::step() {
   // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
   std::vector<std::int64_t> bits = {products().forward + products().backward};
   for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
-  sum_over(ranks(), bits), sum_over(pipe(), bits);
+  sum_over(ranks(), bits), sum_over(pipe(), bits), sum_over(context(), bits);
   sum_over(tensor(), std::span(bits).first(1));  // of the products each has made a part
   for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
@@ -263,10 +276,7 @@ void StepEngine::report_not_finite() {
   for (std::int64_t i = 0; pipeline_ && i < data_.leaves; ++i) {
     FiniteCheck check;
     run_in_pipeline(i, i + 1, &check);
-    std::vector<std::int64_t> found(static_cast<std::size_t>(pipe().ranks()));
-    found[static_cast<std::size_t>(pipe().rank())] = !check.first.empty();
-    sum_over(pipe(), found);
-    const auto first = std::find(found.begin(), found.end(), 1) - found.begin();
+    const int first = first_where(pipe(), !check.first.empty());
     if (first == pipe().rank()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     if (first < pipe().ranks()) pipe().barrier();
   }
@@ -278,12 +288,19 @@ void StepEngine::report_not_finite() {
     Tape tape(gradients, &check);
     tape.draw(draws(i));
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
-    if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
+    // Of ranks that share the micro-batch the first that finds one says so.
+    const auto say = [&](const std::string& found) {
+      const int first = first_where(context(), !found.empty());
+      if (first == context().rank()) machine_error(where, "; first in the ", found, " of micro-batch ", i);
+      if (first < context().ranks()) context().barrier();
+    };
+    say(check.first.empty() ? "" : "activation " + check.first);
+    std::string found;
     for (const auto& e : objective_.parameters().entries()) {
-      const Tensor g = gradient_of(e.parameter, gradients);
-      if (g && !std::isfinite(gradient_norm(g.flat())))
-        machine_error(where, "; first in the gradient of ", e.parameter.name, " of micro-batch ", i);
+      const Tensor g = found.empty() ? gradient_of(e.parameter, gradients) : Tensor();
+      if (g && !std::isfinite(gradient_norm(g.flat()))) found = "gradient of " + e.parameter.name;
     }
+    say(found);
   }
   machine_error(where, " in the sum of the gradients, though every micro-batch alone is finite");
 }

@@ -33,6 +33,7 @@ struct StepOptions {
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
   int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
+  int context = 1;                  // ranks that share a micro-batch's tokens (parallel/context.h)
 };
 
 struct Checksums {
@@ -59,6 +60,7 @@ struct TrainingState {
   std::int64_t step = 0;  // done
   Json data = {};         // where the data stands
   Communicator& ranks = one_rank();
+  Communicator& context = one_rank();  // all of which have the same
 };
 
 class StepEngine {
@@ -74,10 +76,11 @@ class StepEngine {
   const StepTimes& times() const { return times_; }  // of this process's steps, when a floor was asked for
   const Tensor& gradients() const { return sum_; }   // of the last step, laid out as Parameters says: optimizer().own()
   Tape::Products products() const;                   // of this rank's leaves of the last step
-  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks()}; }
+  TrainingState state() { return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks(), context()}; }
   Communicator& ranks() const { return parallel_->ranks(); }
   Communicator& tensor() const { return objective_.parameters().tensor(); }
   Communicator& pipe() const { return objective_.parameters().pipe(); }
+  Communicator& context() const { return objective_.context(); }
   const DataParallel& parallel() const { return *parallel_; }
   void restore(const TrainingState& state);
 

@@ -25,7 +25,7 @@ one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
 verb-kills | concepts, embed, dedup and balance killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
-meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors within its own rounding
+meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
 math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
