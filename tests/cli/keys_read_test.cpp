@@ -88,6 +88,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("curate", {"--manifest", at("manifest.json"), "--out", at("curated")});
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});
+  verbs.run("index", {"--data", lessons});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
   verbs.run("pack", {"--lengths", "captions", "--pack.samples", "50"});
   verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));
