@@ -82,6 +82,9 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("concepts", {"--data", captions, "--min_count", "1", "--out", at("concepts.jsonl")});
   verbs.run("embed", {"--model", clip, "--data", captions, "--out", at("pictures")});
   verbs.run("embed", {"--model", clip, "--concepts", at("concepts.jsonl"), "--out", at("words")});
+  const std::string regions = at("world") + "/regions/regions.jsonl";
+  verbs.run("embed", {"--model", clip, "--regions", regions, "--out", at("objects")});
+  verbs.run("cluster", {"--embeddings", at("objects"), "--k", "2", "--names", regions, "--out", at("classes")});
   verbs.run("dedup", {"--data", captions, "--out", at("unique")});
   verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
   write_durably(at("manifest.json"), "{\"sources\": [{\"path\": \"lessons/conversations.json\", \"licence\": \"x\"}]}");
