@@ -1,5 +1,5 @@
-// A linear probe: ridge regression to one-hot labels on standardised features, in f64, with a penalty of a thousandth of
-// the rows. Nothing is tuned.
+// A linear probe: ridge regression to one-hot labels on standardised features, in f64, with a penalty of a thousandth
+// of the rows. Nothing is tuned.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -15,8 +15,8 @@
 namespace ov {
 namespace {
 
-// Two records of one id would be drawn together, always. Ids are compared by their hashes, a range of them at a time, so
-// that a pool of any size needs the same room.
+// Two records of one id would be drawn together, always. Ids are compared by their hashes, a share of them at a time,
+// so that a pool of any size needs the same room.
 void check_ids(const EmbeddingPool& pool) {
   constexpr std::int64_t at_a_time = 1 << 20;
   const auto passes = static_cast<std::uint64_t>(pool.size / at_a_time + 1);

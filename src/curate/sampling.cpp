@@ -24,8 +24,8 @@ EachNumber each_of(const std::vector<double>& v) {
   };
 }
 
-// Numbers that are not negative are ordered as their bits are. Of those whose bits begin with `prefix`, by their next 16:
-// how many, their sum, and the least of them, with how many are equal to it.
+// Numbers that are not negative are ordered as their bits are. Of those whose bits begin with `prefix`, by the next 16
+// bits: how many, their sum, and the least of them, with how many are equal to it.
 constexpr std::size_t digits = 1 << 16;
 struct Pass {
   std::vector<std::int64_t> count = std::vector<std::int64_t>(digits), least_count = count;

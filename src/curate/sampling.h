@@ -41,12 +41,12 @@ double metaclip_probability(std::span<const std::int32_t> list, const std::vecto
 // Numbers of all pictures, told one by one in the same order each time: so a pool needs no room, whatever its size.
 using EachNumber = std::function<void(const std::function<void(double)>&)>;
 
-// λ, to rounding; infinite where no more than n pictures weigh anything: all of them are kept then. Four passes, each of
-// which knows 16 bits more of the largest weight that is not kept for certain.
+// λ, to rounding; infinite where no more than n pictures weigh anything: all of them are kept then. Four passes, each
+// of which knows 16 bits more of the largest weight that is not kept for certain.
 double scale_for(const EachNumber& weights, double n);
 double scale_for(const std::vector<double>& weights, double n);
-// The n smallest of numbers that are not negative, of equal ones the first: those below `below`, and the first `ties` of
-// those that are equal to it. Infinite ones are none of them. Four passes.
+// The n smallest of numbers that are not negative, of equal ones the first: those below `below`, and the first `ties`
+// of those that are equal to it. Infinite ones are none of them. Four passes.
 struct Smallest {
   double below = 0;
   std::int64_t ties = 0;

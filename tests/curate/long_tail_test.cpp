@@ -112,7 +112,7 @@ TEST_CASE(
     CHECK(b.tail > r.tail);
     gained.tail += (b.tail - r.tail) / seeds, gained.middle += (b.middle - r.middle) / seeds;
     gained.head += (b.head - r.head) / seeds;
-    // The twin: a random draw is not better than another random draw, seed for seed, by what is asked of a balanced one.
+    // The twin: two random draws are closer to each other than the balanced one is to either.
     const Permutation other(pool_size, seed, 8);
     std::vector<std::int64_t> again(pool_size);
     for (std::int64_t i = 0; i < pool_size; ++i) again[static_cast<std::size_t>(i)] = other(i);

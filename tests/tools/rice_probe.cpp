@@ -1,4 +1,4 @@
-// What a tower of `pretrain --what vision` has learnt, on pictures that it has not seen (rice_pretraining, 9.3, test 9).
+// What a tower of `pretrain --what vision` has learnt, on pictures it has not seen (rice_pretraining.md 9.3, test 9).
 //
 //   rice-probe whole REGIONS.jsonl OUT.jsonl
 //     the same pictures, each with one object, the whole of it: what an image-level run learns from
