@@ -189,6 +189,51 @@ TEST_CASE("record index: a damaged one is refused or costs its records, and a fi
   CHECK(contains(message_of([&] { JsonRecords{lines}; }), "tensor 'line' is i64 [2], expected i64 of [3]"));
 }
 
+TEST_CASE("record index: places in shards and rows of tables that cannot be are rejects or refused, not crashes") {
+  const DataSet d;
+  const std::string shard = caption_shard(d, "a.tar", 3);
+  const auto with = [&](std::int64_t begin, std::int64_t end, std::int32_t which, std::int32_t item) {
+    RecordIndex::write(shard, "webdataset", {""},
+                       {{"begin", Tensor::of(std::vector<std::int64_t>{begin}, {1})},
+                        {"end", Tensor::of(std::vector<std::int64_t>{end}, {1})},
+                        {"shard", Tensor::of(std::vector<std::int32_t>{which}, {1})},
+                        {"item", Tensor::of(std::vector<std::int32_t>{item}, {1})}},
+                       {{"fingerprint", std::string(64, 'a')}, {"meta", ""}, {"faults", "[]"}});
+    return message_of([&] { open_records(shard)->read(0); });
+  };
+  index_records(shard);
+  const RecordIndex right = *RecordIndex::open(shard, "webdataset", {""});
+  const std::int64_t end = right.column<std::int64_t>("end")[0];
+  CHECK(with(0, end, 0, -1) == "");
+  for (const std::int64_t begin : {std::int64_t{-1}, std::int64_t{1}, end, std::int64_t{1} << 40})
+    CHECK(contains(with(begin, begin == 1 ? end : begin, 0, -1), "damaged_shard"));
+  CHECK(contains(with(0, std::int64_t{1} << 62, 0, -1), "damaged_shard"));  // all three samples as one
+  for (const std::int32_t which : {-1, 1, 1 << 30}) CHECK(contains(with(0, end, which, -1), "damaged_shard"));
+  CHECK(contains(with(0, end, 0, 5), "malformed_record"));
+  const std::string table = captions_parquet(d, "a.parquet", 5);
+  const auto rows = [&](std::int64_t n) {
+    RecordIndex::write(table, "parquet", {""}, {{"rows", Tensor::of(std::vector<std::int64_t>{n}, {1})}},
+                       {{"fingerprint", std::string(64, 'a')}, {"faults", "{}"}});
+    return message_of([&] { open_records(table)->read(0); });
+  };
+  CHECK(rows(5) == "");
+  CHECK(contains(rows(6), "damaged_shard"));
+  CHECK(contains(rows(-1), "rows of"));
+}
+
+TEST_CASE("record index: of a mixture each set gets its own, and the mixture is the same") {
+  const ScratchDirectory dir;
+  std::filesystem::copy("tests/golden/webdataset", dir / "w", std::filesystem::copy_options::recursive);
+  for (const char* name : {"metadataset.yaml", "metadataset_v2.yaml"}) {
+    const std::string mixture = dir / cat("w/", name);
+    const Strings before = all_of(*open_records(mixture, "", "train", UseIndex::no));
+    index_records(mixture);
+    const auto with = open_records(mixture);
+    CHECK(with->indexed());
+    CHECK(all_of(*with) == before);
+  }
+}
+
 TEST_CASE("record index: an open set costs the same memory, whatever the number of its records") {
   const DataSet d;
   std::string text;

@@ -316,6 +316,9 @@ std::vector<TarMember> Webdataset::parts(const Record& r) const {
     TarReader tar(shard.file, r.begin, r.end);
     for (TarMember m; next_part(tar, &m);) out.push_back(m);
   });
+  if (out.empty())
+    reject(RejectReason::damaged_shard, shard.path, ": bytes ", r.begin, " to ", r.end,
+           " hold no sample, as its index says");
   std::set<std::string> seen;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (webdataset_key(out[i].name) != webdataset_key(out[0].name) || out[i].end > r.end)
