@@ -52,6 +52,9 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -lopenblas -o $@
 
+$(B)/rice-probe: $(B)/obj/tests/tools/rice_probe.o $(LIB_OBJ)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+
 $(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(CXXFLAGS) -c $< -o $@
 $(B)/obj/%.cu.o: %.cu

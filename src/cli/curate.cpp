@@ -1,5 +1,6 @@
 #include "cli/verbs.h"
 #include "curate/balance.h"
+#include "curate/cluster.h"
 #include "curate/concepts.h"
 #include "curate/dedup.h"
 #include "curate/embed.h"
@@ -24,6 +25,7 @@ Exit embed(const Config& config) {
   use_threads(config);
   EmbedOptions o;
   o.model = config.required("model.dir");
+  o.regions = config.text("embed.regions"), o.min_edge = config.integer("embed.min_edge");
   o.sources = config.list("embed.data"), o.image_dir = config.text("data.image_dir");
   o.concepts = config.text("embed.concepts"), o.sentence = config.text("embed.template");
   o.max_rejects = config.integer("data.max_rejects");
@@ -60,6 +62,20 @@ Exit dedup(const Config& config) {
   o.shard = Shard::parse(config.text("shard"));
   o.out = output(config, "PAR1");
   return tell_counts(ov::dedup(o), o.out);
+}
+
+Exit cluster(const Config& config) {
+  use_threads(config);
+  ClusteringOptions o;
+  o.embeddings = config.list("cluster.embeddings");
+  if (o.embeddings.empty()) config.required("cluster.embeddings");
+  o.k = config.integer("cluster.k"), o.cells = config.integer("cluster.cells");
+  o.iterations = config.integer("cluster.iterations"), o.polish = config.integer("cluster.polish");
+  o.tolerance = config.number("cluster.tolerance"), o.seed = seed_of(config, "cluster.seed");
+  o.names = config.text("cluster.names");
+  o.shard = Shard::parse(config.text("shard"));
+  o.out = output(config, "PAR1");
+  return tell_counts(ov::cluster(o), o.out);
 }
 
 Exit balance(const Config& config) {

@@ -19,8 +19,11 @@ std::vector<Command> commands() {
       {"concepts", "", "a vocabulary of concepts from captions, or a given one counted in them", concepts, true},
       {"dedup", "", "leaves out records whose pictures are the same, nearly, or an evaluation's", dedup, true},
       {"balance", "", "draws pictures by the inverse frequency of their concepts: a manifest", balance, true},
+      {"cluster", "", "embedded pictures or regions in clusters (k-means): a manifest, RICE's classes", cluster, true},
       {"curate", "", "instruction data of many sets as one: standardised, reworded, made safe, filtered, balanced",
        curate, true},
+      {"index", "", "writes beside a data set where its records begin, so that opening it takes no time and no memory",
+       index},
       {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
       {"train", "", "trains a model directory on conversations and pictures", train, true},
       {"rl-select", "",
@@ -67,14 +70,15 @@ std::vector<Key> rows() {
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,
-       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance curate "
-       "rl-select",
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance "
+       "cluster curate rl-select",
        "file or directory to write"},
 
       // --- data
       {"data.json", "data", "", any, "train recall", "conversations: LLaVA's format, Parquet or webdataset (README)",
        Resume::free},
       {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json", Resume::free},
+      {"index.data", "data", Strings{}, any, "index", "data sets: JSON, Parquet, webdatasets, mixtures"},
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
@@ -178,9 +182,8 @@ std::vector<Key> rows() {
        "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
        Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "
-       "rl "
-       "rl-select",
+       "train pack index generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance "
+       "cluster curate rl rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},

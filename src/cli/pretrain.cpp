@@ -41,6 +41,7 @@ std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(
 RegionLoaderOptions region_data(const Config& config) {
   RegionLoaderOptions data;
   data.regions = config.required("data.regions");
+  data.clusters = config.text("data.clusters");
   data.images = processor_limits(config);
   data.regions_per_picture = config.integer("data.regions_per_picture");
   data.labels_per_text = config.integer("data.labels_per_text");

@@ -2,7 +2,9 @@
 #include "curate/balance.h"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/io/file.h"
@@ -96,6 +98,33 @@ TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and
   s.options.whole_pool = false;
   balance(s.options);
   CHECK(manifest(s.options.out).size() == static_cast<std::size_t>(drawn));
+}
+
+TEST_CASE("balance: ten times the pictures need no more memory, however they are drawn") {
+  Setup s;
+  static std::size_t most;
+  const auto heap = [] { return static_cast<std::size_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
+  const auto peak = [&](std::int64_t pictures, BalanceOptions::Draw draw) {
+    write_rows(s.dir / "pool", "pictures", pictures);
+    s.options.pictures = {s.dir / "pool"}, s.options.draw = draw, s.options.out = s.dir / cat("m", pictures);
+    s.options.n = 100;
+    const std::size_t before = heap();
+    most = before;
+    set_file_step_hook([](const char*, const std::string&, bool) {
+      most = std::max<std::size_t>(most, mallinfo2().uordblks + mallinfo2().hblkhd);
+    });
+    balance(s.options);
+    set_file_step_hook(nullptr);
+    return static_cast<double>(most - before);
+  };
+  set_threads(1);
+  using Draw = BalanceOptions::Draw;
+  for (const auto draw : {Draw::poisson, Draw::exact, Draw::replacement}) {
+    const double small = peak(2 * EmbeddingPool::part_rows, draw), large = peak(20 * EmbeddingPool::part_rows, draw);
+    CHECK(small > 0);
+    CHECK(large - small < 4.0 * 18 * static_cast<double>(EmbeddingPool::part_rows));  // 4 bytes a picture
+  }
+  set_threads(2);
 }
 
 TEST_CASE("acceptance 7: shards, threads and kills never change the manifest") {

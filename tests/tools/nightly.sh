@@ -23,7 +23,7 @@ rl-table   | reinforcement learning beside its controls: two starts, three seeds
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
-verb-kills | concepts, embed, dedup and balance killed at random times: the same bytes
+verb-kills | concepts, embed, dedup, cluster and balance killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
 math       | our float functions on all 2^32 inputs
@@ -36,6 +36,8 @@ mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
+index      | ten million records: opened with an index in under a second and no memory
+rice       | RICE's classes from clusters: regions against whole pictures, with and without strings, three seeds; a table
 packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
@@ -87,6 +89,8 @@ run_part() {
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
+    index) make -s build/unit-tests && build/unit-tests -tc='record index: ten million*' --no-skip ;;
+    rice) make -s build/onevision build/rice-probe && sh tests/tools/rice_table.sh build ;;
     packing) make -s build/onevision && for lengths in released captions; do
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;

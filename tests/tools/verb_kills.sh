@@ -23,13 +23,14 @@ verb() {  # verb NAME OUT: the arguments of each
     embed) $run "$program" embed --model "$dir/clip/model" --data "$captions" --out "$2" ;;
     words) $run "$program" embed --model "$dir/clip/model" --concepts "$dir/concepts.jsonl" --out "$2" ;;
     dedup) $run "$program" dedup --data "$captions" --embeddings "$dir/embed" --out "$2" ;;
+    cluster) $run "$program" cluster --embeddings "$dir/embed" --k 40 --cells 5 --out "$2" ;;
     balance) $run "$program" balance --pictures "$dir/embed" --concepts "$dir/words" --k 3 --n 300 --out "$2" ;;
   esac
 }
 out_of() { if [ "$1" = concepts ]; then echo concepts.jsonl; else echo "$1"; fi; }
 
 kills=0
-for name in concepts embed words dedup balance; do
+for name in concepts embed words dedup cluster balance; do
   out=$(out_of "$name")
   start=$(date +%s%N)
   quietly verb "$name" "$dir/$out"
