@@ -4,7 +4,9 @@
 #include <numeric>
 #include <sstream>
 
+#include "comm/absent_ranks.h"
 #include "kernels/table.h"
+#include "parallel/mesh.h"
 
 namespace ov {
 namespace {
@@ -26,8 +28,8 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
     for (Plan::Module& m : plan.modules) {
       if (m.name != module_of(e.parameter)) continue;
       ++m.tensors;
-      m.parameters += e.shape.numel();
-      if (e.parameter.trainable) m.trained += e.shape.numel();
+      m.parameters += e.whole.numel();
+      if (e.parameter.trainable) m.trained += e.whole.numel();
     }
   }
   std::erase_if(plan.modules, [](const Plan::Module& m) { return m.tensors == 0; });
@@ -50,7 +52,7 @@ class SameSteps : public StepSource {
   GlobalStep step_;
 };
 
-// The language objective, with the rows through the head that were asked for.
+// The language objective, with the rows through the head that were asked for, if any.
 class PlannedLoss : public LanguageObjective {
  public:
   PlannedLoss(Onevision& model, StepSource& data, const TrainOptions& options, std::int64_t rows)
@@ -58,6 +60,7 @@ class PlannedLoss : public LanguageObjective {
   Loaded prepare(std::int64_t step) override {
     const Loaded loaded = LanguageObjective::prepare(step);
     for (LossTargets& t : targets_.micro_batches) {
+      if (rows_ == 0) break;
       t.rows.resize(rows_);
       std::iota(t.rows.begin(), t.rows.end(), 0);
     }
@@ -68,21 +71,39 @@ class PlannedLoss : public LanguageObjective {
   std::size_t rows_;
 };
 
-// Micro-batches of one causal row each, whose ids nobody reads. Pixels stand on a device of their own, as the loader's
-// stand on the host.
+// Micro-batches of one causal row each, in equal segments; words are spread over the vocabulary, so that ranks that
+// share it have as many each. Pixels stand on a device of their own, as the loader's stand on the host.
 GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOptions& options, Device& host) {
+  if (!options.rows.empty()) {
+    GlobalStep step{.micro_batches = options.rows};
+    for (const MicroBatch& row : options.rows) step.tokens += row.tokens(), step.samples += row.samples;
+    return step;
+  }
   const auto tokens = static_cast<std::size_t>(plan.tokens);
   MicroBatch row{.input_ids = std::vector<std::int64_t>(tokens),
                  .labels = std::vector(tokens, ignored_label),
                  .positions = std::vector<std::int64_t>(tokens),
-                 .segments = {{0, plan.tokens}},
+                 .segments = {},
                  .pixel_values = {},
                  .grids = {},
-                 .sample_of_segment = {0},
-                 .samples = 1};
+                 .sample_of_segment = {},
+                 .samples = options.segments};
+  for (std::int64_t i = 0; i < plan.tokens; ++i)
+    row.input_ids[static_cast<std::size_t>(i)] = i * config.text.vocabulary / plan.tokens;
+  for (std::int64_t s = 0; s < options.segments; ++s) {
+    const std::int64_t begin = plan.tokens * s / options.segments, end = plan.tokens * (s + 1) / options.segments;
+    row.segments.push_back({begin, end - begin});
+    row.sample_of_segment.push_back(s);
+  }
   for (const Grid& g : options.grids) row.grids.push_back({g.t, g.h, g.w});
   if (plan.patches > 0) row.pixel_values = Tensor({plan.patches, config.vision.patch_values()}, Dtype::f32, host);
   return {.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), row)};
+}
+
+// The axis of the mesh on which two ranks differ (parallel/mesh.h).
+const char* axis_between(int a, int b, const StepOptions& o) {
+  const int t = o.tensor, p = o.pipeline;
+  return a / (t * p) != b / (t * p) ? "data" : a / t != b / t ? "pipe" : "tensor";
 }
 
 }  // namespace
@@ -100,10 +121,19 @@ struct Rehearsal {
     train.steps = 1;
     train.checksum_every = 0;
   }
-  void step(Objective& objective, const PlanOptions& options, Plan& plan) {
-    StepEngine engine(objective, train);
+  void step(Objective& objective, const PlanOptions& options, Plan& plan, Communicator& ranks = one_rank()) {
+    StepEngine engine(objective, train, ranks);
     plan.floor_seconds = engine.step().floor_seconds;
-    count_parameters(objective.parameters(), plan);
+    const Parameters& parameters = objective.parameters();
+    count_parameters(parameters, plan);
+    plan.held = parameters.count(), plan.held_trained = parameters.trained();
+    plan.updated = engine.optimizer().own().size();
+    for (const DataParallel::Round& r : engine.parallel().rounds(options.micro_batches))
+      plan.rounds.push_back(r.own.size());
+    if (parameters.pipe().ranks() > 1) {
+      plan.shared_chunks = WholeChunks(parameters, engine.parallel()).shared();
+      plan.stage = parameters.stages.at(static_cast<std::size_t>(parameters.pipe().rank()));
+    }
     plan.micro_batches = options.micro_batches;
     plan.dtype = options.dtype;
     plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
@@ -116,14 +146,23 @@ struct Rehearsal {
 
 }  // namespace
 
-Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
+std::int64_t Plan::Traffic::bytes() const {
+  std::int64_t n = 0;
+  for (const auto& [rank, sent_there] : sent) n += sent_there;
+  return n;
+}
+
+Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
   config.check();
+  PlanOptions options = given;
+  if (!options.rows.empty()) options.micro_batches = static_cast<std::int64_t>(options.rows.size());
   Rehearsal on(options);
   Plan plan;
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
   plan.tokens = image_tokens + options.text_tokens;
-  // Products are counted in 64 bits; a row attends to itself as one segment here.
+  if (!options.rows.empty()) plan.tokens = options.rows[0].tokens(), plan.patches = 0;
+  // Products are counted in 64 bits; a row attends to itself, in segments.
   double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.tokens) *
                  static_cast<double>(config.text.layers * config.text.heads * config.text.head_dim);
   for (const Grid& g : options.grids)
@@ -133,16 +172,33 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
     input_error("plan: rows of ", plan.tokens,
                 " tokens need more products than are counted in 64 bits; plan shorter ones");
   plan.labelled = options.labelled > 0 ? options.labelled : plan.tokens;
-  if (plan.tokens < 1) input_error("plan: a row without tokens");
+  if (plan.tokens < 1 && options.rows.empty()) input_error("plan: a row without tokens");
   if (plan.labelled > plan.tokens) input_error("plan: ", plan.labelled, " labelled of ", plan.tokens, " tokens");
+  if (options.segments > std::max<std::int64_t>(1, plan.tokens))
+    input_error("plan: ", options.segments, " segments of ", plan.tokens, " tokens");
 
-  Onevision model(config);
+  AbsentRanks world(options.rank, options.ranks, [&](Call, const Parts& to, const Parts& from) {
+    const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
+      const char* axis = nullptr;
+      for (std::size_t r = 0; r < parts.size(); ++r) {
+        if (!parts[r]) continue;
+        const auto peer = static_cast<int>(r);
+        axis = axis_between(options.rank, peer, on.train);
+        (plan.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
+      }
+      return axis;
+    };
+    const char *sent = add(to, &Plan::Traffic::sent), *received = add(from, &Plan::Traffic::received);
+    if (sent || received) ++plan.traffic[sent ? sent : received].calls;
+  });
+  Mesh mesh(world, on.train.tensor, on.train.pipeline);
+  Onevision model(config, mesh.tensor, mesh.pipe, on.train.chunks);
   model.recompute_blocks = options.recompute;
   model.parameters().adapt(options.lora);
   model.parameters().allocate(options.dtype, on.device);
   SameSteps source(step_of(plan, config, options, on.outside));
-  PlannedLoss objective(model, source, on.train, plan.labelled);
-  on.step(objective, options, plan);
+  PlannedLoss objective(model, source, on.train, options.rows.empty() ? plan.labelled : 0);
+  on.step(objective, options, plan, mesh.data);
   return plan;
 }
 

@@ -78,8 +78,9 @@ bool class_params_option(const Config&);        // train.train_class_params, num
 RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
 LoraOptions lora_options(const Config&);        // lora.*
 void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer, optimizer.moments
-// The same, train.steps, parallel, schedule, optimizer without lr_scale, log.
+// The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
+void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
