@@ -100,34 +100,54 @@ GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOption
   return {.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), row)};
 }
 
-// The axis of the mesh on which two ranks differ (parallel/mesh.h).
-const char* axis_between(int a, int b, const StepOptions& o) {
-  const int t = o.tensor, p = o.pipeline;
-  return a / (t * p) != b / (t * p) ? "data" : a / t != b / t ? "pipe" : "tensor";
-}
-
 }  // namespace
 
 namespace {
 
-// One step of an objective on a device without memory.
+// One step of an objective on a device without memory, by one rank without the others.
 struct Rehearsal {
+  Plan& plan;
   MetaDevice device, host, outside;  // outside: where the loader's pixels stand
   TrainOptions train;
+  AbsentRanks world;
+  Mesh mesh;
 
-  explicit Rehearsal(const PlanOptions& options) : train(options.train) {
+  Rehearsal(const PlanOptions& options, Plan& plan)
+      : plan(plan),
+        train(options.train),
+        world(options.rank, options.ranks, [this](Call, const Parts& to, const Parts& from) { hear(to, from); }),
+        mesh(world, train.tensor, train.pipeline) {
     device.table = &kernels::meta_table();
     if (train.optimizer.state_on) train.optimizer.state_on = &host;
     train.steps = 1;
     train.checksum_every = 0;
   }
-  void step(Objective& objective, const PlanOptions& options, Plan& plan, Communicator& ranks = one_rank()) {
-    StepEngine engine(objective, train, ranks);
+  void hear(const Parts& to, const Parts& from) {
+    const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
+      const char* axis = nullptr;
+      for (std::size_t r = 0; r < parts.size(); ++r) {
+        if (!parts[r]) continue;
+        const auto peer = static_cast<int>(r);
+        axis = axis_between(world.rank(), peer, train.tensor, train.pipeline);
+        (plan.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
+      }
+      return axis;
+    };
+    const char *sent = add(to, &Plan::Traffic::sent), *received = add(from, &Plan::Traffic::received);
+    if (sent || received) ++plan.traffic[sent ? sent : received].calls;
+  }
+  void step(Objective& objective, const PlanOptions& options) {
+    StepEngine engine(objective, train, mesh.data);
     plan.floor_seconds = engine.step().floor_seconds;
     const Parameters& parameters = objective.parameters();
     count_parameters(parameters, plan);
     plan.held = parameters.count(), plan.held_trained = parameters.trained();
     plan.updated = engine.optimizer().own().size();
+    const Range own = engine.optimizer().own();
+    for (const auto& e : parameters.entries())
+      if (e.parameter.trainable && e.cut == Cut::none)
+        plan.uncut += std::max<std::int64_t>(
+            0, std::min(own.end, e.parameter.gradient + e.shape.numel()) - std::max(own.begin, e.parameter.gradient));
     for (const DataParallel::Round& r : engine.parallel().rounds(options.micro_batches))
       plan.rounds.push_back(r.own.size());
     if (parameters.pipe().ranks() > 1) {
@@ -156,8 +176,8 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
   config.check();
   PlanOptions options = given;
   if (!options.rows.empty()) options.micro_batches = static_cast<std::int64_t>(options.rows.size());
-  Rehearsal on(options);
   Plan plan;
+  Rehearsal on(options, plan);
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
   plan.tokens = image_tokens + options.text_tokens;
@@ -177,35 +197,20 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
   if (options.segments > std::max<std::int64_t>(1, plan.tokens))
     input_error("plan: ", options.segments, " segments of ", plan.tokens, " tokens");
 
-  AbsentRanks world(options.rank, options.ranks, [&](Call, const Parts& to, const Parts& from) {
-    const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
-      const char* axis = nullptr;
-      for (std::size_t r = 0; r < parts.size(); ++r) {
-        if (!parts[r]) continue;
-        const auto peer = static_cast<int>(r);
-        axis = axis_between(options.rank, peer, on.train);
-        (plan.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
-      }
-      return axis;
-    };
-    const char *sent = add(to, &Plan::Traffic::sent), *received = add(from, &Plan::Traffic::received);
-    if (sent || received) ++plan.traffic[sent ? sent : received].calls;
-  });
-  Mesh mesh(world, on.train.tensor, on.train.pipeline);
-  Onevision model(config, mesh.tensor, mesh.pipe, on.train.chunks);
+  Onevision model(config, on.mesh.tensor, on.mesh.pipe, on.train.chunks);
   model.recompute_blocks = options.recompute;
   model.parameters().adapt(options.lora);
   model.parameters().allocate(options.dtype, on.device);
   SameSteps source(step_of(plan, config, options, on.outside));
   PlannedLoss objective(model, source, on.train, options.rows.empty() ? plan.labelled : 0);
-  on.step(objective, options, plan, mesh.data);
+  on.step(objective, options);
   return plan;
 }
 
 Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   config.check("plan: ");
-  Rehearsal on(options);
   Plan plan;
+  Rehearsal on(options, plan);
   const auto pairs = static_cast<std::int64_t>(options.grids.size());
   if (pairs < 1) input_error("plan: a micro-batch without pairs; plan.images counts them");
   const std::int64_t text = std::min(options.text_tokens, config.max_positions);
@@ -228,7 +233,7 @@ Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   ContrastiveOptions contrastive;
   static_cast<StepOptions&>(contrastive) = on.train;
   ContrastiveObjective objective(model, source, contrastive);
-  on.step(objective, options, plan);
+  on.step(objective, options);
   for (Plan::Module& m : plan.modules)
     if (m.name == "decoder") m.name = "text tower";
   return plan;
@@ -290,8 +295,8 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   if (rice.strings < rice.regions && rice.head.classes < 1) input_error("plan.classes: objects need at least 1");
   if (rice.strings > 0 && (rice.head.characters < 1 || rice.labels < 1))
     input_error("plan.characters: strings need at least 1, and data.labels_per_text a number");
-  Rehearsal on(options);
   Plan plan;
+  Rehearsal on(options, plan);
   for (const Grid& g : options.grids) plan.patches += g.patches();
   plan.labelled = static_cast<std::int64_t>(options.grids.size()) * rice.regions;
 
@@ -303,7 +308,7 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   static_cast<StepOptions&>(train) = on.train;
   train.objects = rice.objects, train.characters = rice.characters;
   RegionObjective objective(model, source, train);
-  on.step(objective, options, plan);
+  on.step(objective, options);
   return plan;
 }
 

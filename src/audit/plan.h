@@ -27,7 +27,7 @@ struct PlanOptions {
   bool recompute = false;
   TrainOptions train;     // what is trained, how gradients are added
   LoraOptions lora = {};  // what is learnt beside it
-  // Of a whole model: this rank of so many, which train.tensor, pipeline, chunks and zero divide.
+  // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline and chunks.
   int ranks = 1, rank = 0;
   std::vector<MicroBatch> rows = {};  // if any: the step's micro-batches, in place of what is above
 };
@@ -42,7 +42,9 @@ struct Plan {
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
   // Of a mesh, this rank's: parameters that it holds, has gradients of, and updates; the micro-batches that it runs, by
   // rounds (parallel/data.h), and what it has, in words. One rank has all of it.
-  std::int64_t held = 0, held_trained = 0, updated = 0, shared_chunks = 0;
+  std::int64_t held = 0, held_trained = 0, updated = 0;
+  std::int64_t uncut = 0,
+               shared_chunks = 0;  // of `updated`, what every tensor-parallel rank has; WholeChunks::shared
   std::vector<std::int64_t> rounds;
   std::string stage;
   // What it says to other ranks in the step, on one axis of the mesh.

@@ -73,6 +73,23 @@ double seconds_of(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh)
          std::max(seconds(out.inside, in.inside, mesh.inside), seconds(out.between, in.between, mesh.between));
 }
 
+LinkBytes machines_first(const Plan::Traffic& traffic, int rank, int node) {
+  std::int64_t neighbours = 1;
+  for (const auto& [peer, n] : traffic.sent) neighbours += peer != rank && (node == 0 || peer / node == rank / node);
+  const LinkBytes now = by_link(traffic.sent, rank, node);
+  if (now.between == 0) return now;
+  const std::int64_t all = traffic.bytes();
+  return {neighbours > 1 ? all : 0, all / neighbours};
+}
+
+double seconds_machines_first(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh) {
+  const LinkBytes bytes = machines_first(traffic, rank, mesh.node);
+  if (bytes.between == 0) return seconds_of(traffic, rank, mesh);
+  const double inside = bytes.inside > 0 ? static_cast<double>(bytes.inside) / mesh.inside.rate : 0;
+  return static_cast<double>(traffic.calls) * mesh.between.latency +
+         std::max(inside, static_cast<double>(bytes.between) / mesh.between.rate);
+}
+
 double makespan(const std::vector<double>& forward, const std::vector<double>& backward, int chunks,
                 std::int64_t leaves, double message) {
   const auto p = static_cast<int>(forward.size());
@@ -121,6 +138,8 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
     // One message a chunk and leaf forward, one backward: all of them alike.
     message = std::max(message, seconds_of(traffic_of(stage, "pipe"), rank, mesh) / (2 * n));
     m.time.data = std::max(m.time.data, seconds_of(traffic_of(stage, "data"), rank, mesh));
+    m.time.data_machines_first =
+        std::max(m.time.data_machines_first, seconds_machines_first(traffic_of(stage, "data"), rank, mesh));
     m.time.update = std::max(m.time.update, update_seconds(device, stage, options));
   }
   for (const std::int64_t round : m.stages[0].rounds)
@@ -187,9 +206,12 @@ std::string MeshPlan::report() const {
           text_of("\n  update      %9.4f\n", time.update));
   if (idle > 0)
     out += cat("  ", idle, " of ", copies, " copies have no micro-batch: give a multiple of ", copies, "\n");
-  const double tokens = static_cast<double>(stages[0].tokens * options.micro_batches) / time.step();
-  return out + text_of("%.0f tokens/s, %.0f a device; MFU %.1f %%, with what is recomputed %.1f %%\n", tokens,
-                       tokens / options.ranks, 100 * mfu(), 100 * mfu() * (1 + recomputed / std::max(1.0, flops)));
+  const bool words = stages[0].tokens > 0;
+  const double pace =
+      static_cast<double>((words ? stages[0].tokens : stages[0].patches) * options.micro_batches) / time.step();
+  return out + text_of("%.0f %s/s, %.0f a device; MFU %.1f %%, with what is recomputed %.1f %%\n", pace,
+                       words ? "tokens" : "patches", pace / options.ranks, 100 * mfu(),
+                       100 * mfu() * (1 + recomputed / std::max(1.0, flops)));
 }
 
 std::string MeshPlan::beside(double days, std::int64_t steps) const {
@@ -201,7 +223,8 @@ std::string MeshPlan::beside(double days, std::int64_t steps) const {
     products = std::max(products, (s.forward_flops + s.backward_flops) / peak);
     again = std::max(again, s.recomputed_flops / peak);
   }
-  const double rest = theirs - (products + again + time.data + time.tensor + (time.leaves - time.busy) + time.update);
+  const double calls = time.data_machines_first + time.tensor;
+  const double rest = theirs - (products + again + calls + (time.leaves - time.busy) + time.update);
   const int copies = options.ranks / (options.train.tensor * options.train.pipeline);
   const double shared = static_cast<double>(options.micro_batches) / copies /
                         static_cast<double>(std::max<std::int64_t>(1, leaves_of(stages[0])));
@@ -216,7 +239,11 @@ std::string MeshPlan::beside(double days, std::int64_t steps) const {
   out += line("products at the whole peak", products, "");
   out += line("what is recomputed, at the peak", again, "");
   out += line("waiting in a pipeline", time.leaves - time.busy, "");
-  out += line("calls between ranks, not hidden", time.data + time.tensor, "   at the rates of this plan's links");
+  out += line("calls between ranks, not hidden", calls,
+              cat("   at this plan's rates, in rings",
+                  calls < time.data + time.tensor
+                      ? text_of("; this plan's go straight to each rank: %.3f", time.data + time.tensor)
+                      : ""));
   out += line("update", time.update, "");
   const double reached = (products + again) / (products + again + rest);
   out += line("the rest", rest,

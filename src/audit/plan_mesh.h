@@ -37,6 +37,7 @@ struct MeshPlan {
     double leaves = 0, data = 0, update = 0;  // seconds, one after another
     double busy = 0;                          // of `leaves`, what a rank of the pipeline works on the average
     double tensor = 0;                        // of `busy`, tensor-parallel calls
+    double data_machines_first = 0;           // `data`, if each machine added its own first
     double could_hide = 0;                    // of `data`, what fits beside the last backward and the next forward pass
     double step() const { return leaves + data + update; }
   };
@@ -61,6 +62,10 @@ struct LinkBytes {
 };
 LinkBytes by_link(const std::map<int, std::int64_t>& by_rank, int rank, int node);
 double seconds_of(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh);
+// The same sums where every machine adds its own first (a ring through machines one after another, or the ordered tree
+// in two levels): a rank sends as much, and of what crosses machines its share, the n-th part of n neighbours.
+LinkBytes machines_first(const Plan::Traffic& traffic, int rank, int node);
+double seconds_machines_first(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh);
 
 // How long the leaves of a round take a pipeline whose ranks take forward[s] and backward[s] seconds for one of their
 // `chunks` chunks, and message seconds to hand on what they made.

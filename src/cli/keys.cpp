@@ -262,6 +262,11 @@ std::vector<Key> rows() {
       {"log.checksum_every", "", whole(1), at_least(0), "train pretrain rl",
        "steps between checksums of batch, loss, gradients, parameters; 0: none", Resume::free},
 
+      {"log.trace", "", "", any, "train pretrain",
+       "file for one step of all ranks in Chrome's trace format: operations, calls, who waited for whom; empty: none",
+       Resume::free},
+      {"log.trace_step", "", whole(2), at_least(1), "train pretrain", "which step, from 1", Resume::free},
+
       // --- a tokenizer
       {"bpe.vocabulary", "", whole(768), at_least(256), "tokenizer",
        "tokens that are learnt, the 256 bytes among them; Qwen2's 22 added ones come on top"},

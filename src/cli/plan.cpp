@@ -16,6 +16,12 @@ std::vector<Grid> picture_grids(const Config& config, const VisionConfig& vision
   return std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images")), {grid[0], grid[1], grid[2]});
 }
 
+// Ranks that have a model each, as all objectives can.
+void copies(const Config& config, PlanOptions& options) {
+  options.train.zero = static_cast<int>(config.integer("parallel.zero"));
+  options.ranks = static_cast<int>(config.integer("plan.ranks"));
+}
+
 }  // namespace
 
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
@@ -30,8 +36,7 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
   sum_options(config, options.train);
   options.train.loss_rows = config.integer("train.loss_rows");
   mesh_options(config, options.train);
-  options.train.zero = static_cast<int>(config.integer("parallel.zero"));
-  options.ranks = static_cast<int>(config.integer("plan.ranks"));
+  copies(config, options);
   if (config.text("pretrain.what") == "text") {  // no pictures, and the keys of pre-training alone
     options.train.modules = {"language_model"};
     return options;
@@ -98,6 +103,7 @@ Exit clip(const Config& config, const std::string& directory) {
                       .dtype = dtype_option(config),
                       .train = {}};
   sum_options(config, options.train);
+  copies(config, options);
   return show(config, options, [&](const PlanOptions& o) { return plan_clip(model, o); });
 }
 
@@ -117,6 +123,7 @@ Exit vision(const Config& config) {
                       .recompute = config.flag("train.recompute"),
                       .train = {}};
   sum_options(config, options.train);
+  copies(config, options);
   return show(config, options, [&](const PlanOptions& o) { return plan_region(rice, o); });
 }
 

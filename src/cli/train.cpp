@@ -40,7 +40,7 @@ Exit train(const Config& config) {
   job.merged_model = config.flag("lora.merged_model");
   in_ranks(config, [&](Communicator& ranks) {
     config.refuse_unread("beside data.packs, whose index holds what was packed");
-    job.ranks = &ranks;
+    const auto trace = share(config, ranks, job);
     run_training(job);
   });
   return Exit::done;

@@ -2,6 +2,7 @@
 // answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -56,6 +57,8 @@ Exit help(const Config&);
 
 // `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
+// The ranks of a run, and log.trace: what to keep while it goes on.
+std::unique_ptr<StepTrace> share(const Config&, Communicator& ranks, RunOptions& run);
 bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.

@@ -37,7 +37,7 @@ struct TensorBytes {
   std::int64_t layers = 0, width = 0, blocks = 0, tower_width = 0, gradient = 4, value = 4;
   bool recompute = false;
   bool decoder_learns = true, tower_learns = true;  // something flows back through them
-  std::int64_t uncut = 0, held = 0;                 // trained parameters
+  std::int64_t uncut = 0, held = 0;                 // parameters that are updated and not cut, and all that are trained
   std::int64_t total() const;
 };
 

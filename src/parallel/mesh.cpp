@@ -24,4 +24,8 @@ Mesh::Mesh(Communicator& world, int t, int p)
       pipe(world, every(world.rank() / (t * p) * (t * p) + world.rank() % t, t, p)),
       data(world, every(world.rank() % (t * p), t * p, world.ranks() / (t * p))) {}
 
+const char* axis_between(int a, int b, int t, int p) {
+  return a / (t * p) != b / (t * p) ? "data" : a / t != b / t ? "pipe" : "tensor";
+}
+
 }  // namespace ov
