@@ -21,7 +21,7 @@ for stage in 4b-align 4b-midtrain 4b-instruct 8b-align 8b-midtrain 8b-instruct; 
         /^  rank 0, data/ { near = $4; far = $5 }
         /^seconds of a step/ { step = $5 }
         /have no micro-batch/ { idle = $1 " copies idle" }
-        /MFU/ { mfu = $5 }
+        /; MFU/ { mfu = $7 }
         / days for / { days = $1 }
         END { printf "%-13s %6d %9.2f %10s %9.2f %9.2f %9.3f %5.1f%% %8.2f  %s\n", stage, ranks, gb, fits, near, far, step, mfu, days, idle }'
   done

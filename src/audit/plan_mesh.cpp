@@ -205,7 +205,11 @@ std::string MeshPlan::report() const {
                   time.data, time.could_hide),
           text_of("\n  update      %9.4f\n", time.update));
   if (idle > 0)
-    out += cat("  ", idle, " of ", copies, " copies have no micro-batch: give a multiple of ", copies, "\n");
+    out += cat("  ", idle, " of ", copies, " copies have no micro-batch",
+               options.micro_batches < copies
+                   ? ""
+                   : ": each has a power of two of them (parallel/data.h); parallel.zero 2 divides any number evenly",
+               "\n");
   const bool words = stages[0].tokens > 0;
   const double pace =
       static_cast<double>((words ? stages[0].tokens : stages[0].patches) * options.micro_batches) / time.step();
