@@ -1,15 +1,15 @@
-// A planned step on many devices: what each stage of a pipeline holds and does, what passes over which link, how long the
-// step takes and what it waits for.
+// A planned step on many devices: what each stage of a pipeline holds and does, what passes over which link, how long
+// the step takes and what it waits for.
 //
 // Bytes and FLOPs are counted: every stage's first rank makes its part of the step on a device without memory, with
-// ranks that are not there (audit/plan.h). The parameters of the formulas are a table's (configs/devices.json,
-// configs/links.json):
+// ranks that are not there (audit/plan.h). Time follows from them and from two tables, configs/devices.json and
+// configs/links.json:
 //
-//   pass of a chunk    FLOPs / (mfu · peak), plus the tensor-parallel calls within it, forward one part and backward one
-//                      (two where blocks are recomputed)
-//   leaves             the pipeline's timetable (parallel/pipeline.h) with these passes, each begun when its rank is free
-//                      and what it needs has come; of a rank's chunks each takes the same
-//   calls of an axis   latency · calls + the larger of bytes / rate over the links inside a machine and between machines;
+//   pass of a chunk    FLOPs / (mfu · peak), plus the tensor-parallel calls within it: forward one part, backward one
+//                      more, or two where blocks are recomputed
+//   leaves             the pipeline's timetable (parallel/pipeline.h) with these passes, each begun when its rank is
+//                      free and what it needs has come; of a rank's chunks each takes the same
+//   calls of an axis   latency · calls + the larger of bytes / rate of the links inside a machine and between machines;
 //                      of bytes sent and received the larger. The calls of one axis have the same partners
 //   step               leaves + calls of the data axis + update: the engine hides no communication behind a pass
 //
@@ -52,11 +52,11 @@ struct MeshPlan {
   double mfu() const;            // that the whole step reaches
   double days(std::int64_t steps) const { return time.step() * static_cast<double>(steps) / 86400; }
   std::string report() const;  // follows Plan::report() of a stage
-  // Beside a run of `steps` steps elsewhere that took so many days on as many devices: what the difference is made of.
+  // Beside a run of `steps` steps elsewhere that took so many days on as many devices: what explains the difference.
   std::string beside(double days, std::int64_t steps) const;
 };
 
-// What a rank sends and receives on an axis takes so many seconds; what goes inside its machine, and to others, in bytes.
+// What goes inside a rank's machine, and to others; what a rank sends and receives on an axis takes so many seconds.
 struct LinkBytes {
   std::int64_t inside = 0, between = 0;
 };

@@ -358,33 +358,6 @@ std::vector<Key> rows() {
        "a trace whose routers' choice of experts is kept (its act.<layer>.mlp.gate), to compare a mixture in two "
        "types"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
-      {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
-      {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},
-      {"plan.images", "", whole(1), Allowed(0, 1 << 16), "plan", "pictures in the row"},
-      {"plan.text_tokens", "", whole(112), Allowed(1, 1 << 24), "plan", "other tokens in the row"},
-      {"plan.segments", "", whole(1), Allowed(1, 1 << 20), "plan",
-       "equal parts of the row, samples that do not see each other"},
-      {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
-      {"plan.classes", "", whole(1000000), at_least(0), "plan",
-       "of objects, with --what vision; the paper has a million"},
-      {"plan.characters", "", whole(0), at_least(0), "plan", "of strings, with --what vision"},
-      {"plan.strings", "", whole(0), at_least(0), "plan", "regions of a picture that are strings, with --what vision"},
-      {"plan.device", "", "", any, "plan",
-       "the one machine that it is for, by its name in plan.devices: does it fit, how long does a step take; empty: "
-       "any"},
-      {"plan.devices", "", "configs/devices.json", any, "plan", "table of machines"},
-      {"plan.mfu", "", 0.0, Allowed(0, 1), "plan",
-       "share of the device's peak that forward and backward passes reach; 0: as the table says, or on the cpu as "
-       "measured"},
-      {"plan.ranks", "", whole(1), Allowed(1, 1 << 16), "plan",
-       "devices that share the step as parallel.* says: bytes of each stage and over each link, time, waiting"},
-      {"plan.node", "", whole(0), at_least(0), "plan", "ranks of one machine, neighbours; 0: as plan.devices says"},
-      {"plan.inside", "", "", any, "plan", "the link between them, by its name in plan.links; empty: the device's"},
-      {"plan.between", "", "", any, "plan", "the link between machines; empty: the device's"},
-      {"plan.links", "", "configs/links.json", any, "plan", "table of links"},
-      {"plan.days", "", 0.0, at_least(0), "plan",
-       "what a run of train.steps steps took elsewhere on as many devices: what its steps were spent on; 0: nothing to "
-       "compare"},
       {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
        "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},
@@ -396,7 +369,7 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), rl_rows()})
+    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), plan_rows(), rl_rows()})
       all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();

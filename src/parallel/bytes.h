@@ -1,5 +1,5 @@
-// The formulas of data.h, zero1.h, zero2.h, pipeline.h and tensor.h as functions: bytes that leave the ranks of one axis
-// together in a step. `plan` prints them beside what it counts; tests compare them with what real ranks sent.
+// The formulas of data.h, zero1.h, zero2.h, pipeline.h and tensor.h as functions: bytes that leave the ranks of one
+// axis together in a step. `plan` prints them beside what it counts; tests compare them with what real ranks sent.
 //
 // `gradient` and `value` are bytes of an element: a and b of those headers. `reports`: numbers of 8 bytes that the
 // step's report is summed from, losses of labelled rows among them.

@@ -1,5 +1,5 @@
-// An all_reduce of 64 MB between two CPU ranks beside what its bytes would take if they were copied once, by two threads:
-// 2 (N-1)/N of the tensor's bytes leave each rank, and the sum itself is made on the way. Both in turns, in the same two
+// An all_reduce of 64 MB between two CPU ranks beside what its bytes would take if two threads copied them once: 2
+// (N-1)/N of the tensor's bytes leave each rank, and the sum itself is made on the way. Both in turns, in the same two
 // processes, so that what else the machine does hits both alike.
 #include <sys/wait.h>
 #include <unistd.h>

@@ -172,13 +172,34 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
     std::erase_if(on_the_way, [](const auto& way) { return way.second.empty(); });
     CHECK(arrived == on_the_way);
     CHECK(trace.messages.size() > 0);
-    for (const auto& [id, ends] : trace.messages) CHECK_MESSAGE((ends.first == 1 && ends.second == 1), id);
+    for (const auto& message : trace.messages) CHECK_MESSAGE((message.second == std::pair{1, 1}), message.first);
     for (const char* op : {"linear", "rms_norm", "attention"}) CHECK(ops.count(op) == 1);
     CHECK(leaves == 6 * ways.tensor * (ways.pipeline > 1 ? 2 * ways.pipeline * ways.chunks : 1));
   }
 }
 
-TEST_CASE("trace: the bits of a run do not show it, and leaves that run at a time have streams of their own") {
+TEST_CASE("trace: what runs at the same time has streams of its own") {
+  const ScratchDirectory dir;
+  StepTrace trace(dir / "trace.json", 1, one_rank());
+  trace.start();
+  const std::int64_t start = now_ns();
+  OpTimes none;
+  for (const char* name : {"a", "b", "c"}) trace.leaf(name, start, none);
+  trace.leaf("after", now_ns(), none);
+  trace.phase("all");
+  trace.finish({});
+  const Read file = read(dir / "trace.json");
+  std::map<std::string, std::int64_t> stream_of;
+  for (const auto& [at, spans] : file.streams) {
+    check_nested(spans);
+    for (const Span& s : spans) stream_of[s.name] = at.second;
+  }
+  CHECK(std::set{stream_of.at("a"), stream_of.at("b"), stream_of.at("c")} == std::set<std::int64_t>{2, 3, 4});
+  CHECK(stream_of.at("after") == 2);
+  CHECK(file.names.at({0, 4}) == "leaves 2");
+}
+
+TEST_CASE("trace: the bits of a run do not show it, recomputed or not, and operations have their modules' names") {
   const ScratchDirectory dir;
   for (const bool recompute : {false, true}) {
     const Threads three(3);
