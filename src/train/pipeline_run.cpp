@@ -66,6 +66,7 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
   const std::int64_t start = trace ? now_ns() : 0;
   const auto traced = [&](const char* pass, auto&& work) {
     if (!trace) return work();
+    if (!parameters_.device().on_host()) times.waits_for = &parameters_.device();
     part->measure(&times);
     times.start();
     Parts parts = work();

@@ -11,6 +11,7 @@
 #include "base/io/file.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
+#include "model/region_head.h"
 #include "parallel/bytes.h"
 #include "tests/model/packed_rows.h"
 #include "tests/parallel/mesh_world.h"
@@ -303,6 +304,36 @@ TEST_CASE("plan of a mesh: every stage of the recipe on 8 to 1024 devices") {
     }
   }
   CHECK(stages >= 6);
+}
+
+TEST_CASE("plan of a mesh: RICE on many devices, each with a copy") {
+  const Config config = Config::parse(
+      cli::keys(), "plan", {"--what", "vision", "--config", "configs/model/tiny.json", "--plan.classes", "10"});
+  RegionPlan rice{.vision = cli::described_vision(config), .head = cli::region_head(config)};
+  rice.head.classes = 1000;
+  const auto plan_of = [&](int ranks, int rank) {
+    PlanOptions o{.grids = {{1, 8, 8}}, .micro_batches = 8, .train = {}, .ranks = ranks, .rank = rank};
+    return plan_region(rice, o);
+  };
+  const Plan one = plan_of(1, 0);
+  CHECK(one.traffic.empty());
+  CHECK(one.updated == one.trained);
+  double flops = 0;
+  std::int64_t sent = 0, received = 0;
+  for (int r = 0; r < 4; ++r) {
+    const Plan p = plan_of(4, r);
+    CHECK(p.trained == one.trained);
+    CHECK(std::abs(p.updated - one.trained / 4) <= 4096);
+    CHECK(p.rounds == std::vector<std::int64_t>{2});
+    flops += p.forward_flops + p.backward_flops;
+    sent += sent_on(p, "data");
+    for (const auto& [peer, bytes] : p.traffic.at("data").received) received += bytes;
+  }
+  CHECK(flops == one.forward_flops + one.backward_flops);
+  CHECK(sent == received);
+  const std::int64_t without_report = DataBytes{.ranks = 4, .leaves = 8, .trained = one.trained}.total();
+  CHECK(sent > without_report);
+  CHECK((sent - without_report) % report_bytes(4, 1) == 0);
 }
 
 TEST_CASE("plan of a mesh: axes are divided as they are asked for, and the report says what waits for what") {
