@@ -126,7 +126,7 @@ std::vector<Key> rows() {
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain rl",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
-      {"train.steps", "steps", whole(100), at_least(1), "train pretrain rl", "optimiser steps", Resume::free},
+      {"train.steps", "steps", whole(100), at_least(1), "train pretrain rl plan", "optimiser steps", Resume::free},
       {"train.micro_batches", "", whole(1), Allowed(1, 1 << 20), "train pretrain plan", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain rl", "longest row of tokens"},
@@ -164,18 +164,18 @@ std::vector<Key> rows() {
       {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
       {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
        "seconds after which a rank that hears nothing from another ends the run", Resume::free},
-      {"parallel.zero", "", whole(1), Allowed(0, 2), "train pretrain rl",
+      {"parallel.zero", "", whole(1), Allowed(0, 2), "train pretrain rl plan",
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too; same bits",
        Resume::free},
-      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
        "within rounding",
        Resume::free},
-      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "ranks that hold one model together, each some of its layers, the first the tower too; same bits. Tied "
        "embeddings need train.grad_sum tree",
        Resume::free},
-      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
        Resume::free},
       {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
@@ -268,6 +268,11 @@ std::vector<Key> rows() {
       {"log.checksum_every", "", whole(1), at_least(0), "train pretrain rl",
        "steps between checksums of batch, loss, gradients, parameters; 0: none", Resume::free},
 
+      {"log.trace", "", "", any, "train pretrain",
+       "file for one step of all ranks in Chrome's trace format: operations, calls, who waited for whom; empty: none",
+       Resume::free},
+      {"log.trace_step", "", whole(2), at_least(1), "train pretrain", "which step, from 1", Resume::free},
+
       // --- a tokenizer
       {"bpe.vocabulary", "", whole(768), at_least(256), "tokenizer",
        "tokens that are learnt, the 256 bytes among them; Qwen2's 22 added ones come on top"},
@@ -359,22 +364,6 @@ std::vector<Key> rows() {
        "a trace whose routers' choice of experts is kept (its act.<layer>.mlp.gate), to compare a mixture in two "
        "types"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
-      {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
-      {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},
-      {"plan.images", "", whole(1), Allowed(0, 1 << 16), "plan", "pictures in the row"},
-      {"plan.text_tokens", "", whole(112), Allowed(1, 1 << 24), "plan", "other tokens in the row"},
-      {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
-      {"plan.classes", "", whole(1000000), at_least(0), "plan",
-       "of objects, with --what vision; the paper has a million"},
-      {"plan.characters", "", whole(0), at_least(0), "plan", "of strings, with --what vision"},
-      {"plan.strings", "", whole(0), at_least(0), "plan", "regions of a picture that are strings, with --what vision"},
-      {"plan.device", "", "", any, "plan",
-       "the one machine that it is for, by its name in plan.devices: does it fit, how long does a step take; empty: "
-       "any"},
-      {"plan.devices", "", "configs/devices.json", any, "plan", "table of machines"},
-      {"plan.mfu", "", 0.0, Allowed(0, 1), "plan",
-       "share of the device's peak that forward and backward passes reach; 0: as the table says, or on the cpu as "
-       "measured"},
       {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
        "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},
@@ -386,7 +375,7 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), rl_rows()})
+    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), plan_rows(), rl_rows()})
       all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();

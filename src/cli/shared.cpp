@@ -190,15 +190,19 @@ void step_options(const Config& config, StepOptions& step) {
                   " of it, which rounding to the nearest may lose for ever; choose bf16_stochastic");
 }
 
+void mesh_options(const Config& config, StepOptions& step) {
+  step.tensor = static_cast<int>(config.integer("parallel.tensor"));
+  step.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
+  step.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  if (step.chunks > 1 && step.pipeline == 1)
+    input_error("parallel.chunks ", step.chunks, " has no effect without parallel.pipeline");
+}
+
 TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
-  train.tensor = static_cast<int>(config.integer("parallel.tensor"));
-  train.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
-  train.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  mesh_options(config, train);
   train.context = static_cast<int>(config.integer("parallel.context"));
-  if (train.chunks > 1 && train.pipeline == 1)
-    input_error("parallel.chunks ", train.chunks, " has no effect without parallel.pipeline");
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   train.loss_rows = config.integer("train.loss_rows");

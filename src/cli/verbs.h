@@ -2,6 +2,7 @@
 // answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,8 @@ Exit help(const Config&);
 
 // `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
+// The ranks of a run, and log.trace: what to keep while it goes on.
+std::unique_ptr<StepTrace> share(const Config&, Communicator& ranks, RunOptions& run);
 bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.
@@ -80,8 +83,9 @@ bool class_params_option(const Config&);        // train.train_class_params, num
 RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
 LoraOptions lora_options(const Config&);        // lora.*
 void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer, optimizer.moments
-// The same, train.steps, parallel, schedule, optimizer without lr_scale, log.
+// The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
+void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.

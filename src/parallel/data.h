@@ -10,6 +10,7 @@
 // Bytes that leave a rank in a step, for P trained parameters with gradients of a bytes (f32: 4):
 //   all_reduce    2 (N-1)/N P a
 // What is held at a time, beside activations: values, gradients, moments and masters of all P.
+// (The bytes of all strategies as functions: parallel/bytes.h.)
 //
 // ZeRO (parallel/zero*.h) overrides what it does otherwise: which part of the update is this rank's, and which sums it
 // needs for that.

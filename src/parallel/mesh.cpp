@@ -28,4 +28,8 @@ Mesh::Mesh(Communicator& world, int t, int p, int c)
       pipe(world, every(world.rank() / (t * c * p) * (t * c * p) + world.rank() % (t * c), t * c, p)),
       data(world, every(world.rank() % (t * c * p), t * c * p, world.ranks() / (t * c * p))) {}
 
+const char* axis_between(int a, int b, int t, int p) {
+  return a / (t * p) != b / (t * p) ? "data" : a / t != b / t ? "pipe" : "tensor";
+}
+
 }  // namespace ov

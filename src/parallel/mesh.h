@@ -18,4 +18,7 @@ struct Mesh {
   Group tensor, context, pipe, data;
 };
 
+// The axis on which two ranks differ: "data", or where they hold one copy "pipe", or one stage "tensor".
+const char* axis_between(int a, int b, int tensor_ranks, int pipeline_ranks);
+
 }  // namespace ov

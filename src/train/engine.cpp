@@ -88,11 +88,14 @@ void StepEngine::run_leaf(std::int64_t leaf, const Tensor& gradients) {
   Tape tape(gradients);
   tape.draw(draws(leaf));
   OpTimes times;
-  if (floor_) tape.measure(&times);
+  const std::int64_t start = traces() ? now_ns() : 0;
+  if (traces() && !objective_.parameters().device().on_host()) times.waits_for = &objective_.parameters().device();
+  if (floor_ || traces()) tape.measure(&times), times.start();
   objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
   Leaf& done = leaves_[static_cast<std::size_t>(leaf)];
   done.products = tape.products();
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
+  if (traces()) trace_->leaf(cat("micro-batch ", leaf), start, times);
 }
 
 // How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
@@ -168,7 +171,9 @@ void StepEngine::sum_gradients() {
   for (const DataParallel::Round& round : rounds) {
     if (round.own.size() > 0) accumulate(round.own.begin, round.own.end, &round == &rounds.back());
     else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
+    phase_done("micro-batches");
     sum_ = parallel_->sum(gradients_, round.adding);
+    phase_done("gradients over ranks");
     if (rounds.size() == 1) return;
     const Tensor kept = rounds_.leaf();
     kept.copy_from(sum_);
@@ -190,10 +195,13 @@ Tape::Products StepEngine::products() const {
 StepReport StepEngine::step() {
   StepReport report;
   const double start = now();
+  if (trace_ && trace_->step() == done_ + 1) trace_->start();
+  if (pipeline_) pipeline_->trace = traces() ? trace_ : nullptr;
   ranks().at_step(done_ + 1);
   objective_.parameters().lend();
   prepare();
   report.data_seconds = now() - start;
+  phase_done("data");
   sum_gradients();
   const Parameters& parameters = objective_.parameters();
   sum_addends(parameters, sum_, optimizer_.own());
@@ -218,6 +226,7 @@ StepReport StepEngine::step() {
   parallel_->share_values();
   if (ranks().rank() == 0 && pipe().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
+  phase_done("update");
 
   std::vector<double> scalars = scalars_.has_data() ? scalars_.to_vector<double>()
                                                     : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
@@ -252,6 +261,8 @@ StepReport StepEngine::step() {
   report.patches = data_.patches;
   report.products = bits[0];
   report.seconds = now() - start;
+  phase_done("report");
+  if (traces()) trace_->finish(options_);
   if (floor_) {
     std::vector<BatchTimes> times;
     for (const Leaf& leaf : leaves_) times.push_back(leaf.times);

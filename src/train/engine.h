@@ -16,6 +16,7 @@
 #include "train/pipeline_run.h"
 #include "train/schedule.h"
 #include "train/step_times.h"
+#include "train/step_trace.h"
 
 namespace ov {
 
@@ -83,6 +84,7 @@ class StepEngine {
   Communicator& context() const { return objective_.context(); }
   const DataParallel& parallel() const { return *parallel_; }
   void restore(const TrainingState& state);
+  void trace(StepTrace* trace) { trace_ = trace; }  // notes its step when that comes; null: none
 
   // The first half of a step: its data, and gradients as the leaves [begin, end) give them.
   void prepare();
@@ -96,6 +98,10 @@ class StepEngine {
   Tape::Draws draws(std::int64_t leaf) const;
   void run_leaf(std::int64_t leaf, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
+  bool traces() const { return trace_ && trace_->on(); }
+  void phase_done(const char* name) const {
+    if (traces()) trace_->phase(name);
+  }
   void sum_gradients();
   void run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer = nullptr);
   [[noreturn]] void report_not_finite();
@@ -108,6 +114,7 @@ class StepEngine {
   std::optional<PipelineRun> pipeline_;  // where there is one
   std::optional<WholeChunks> whole_;
   std::unique_ptr<Floor> floor_;
+  StepTrace* trace_ = nullptr;
   StepTimes times_;
   Loaded data_;                   // of the step under way
   std::vector<Leaf> leaves_;      // of the step under way

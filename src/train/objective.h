@@ -36,6 +36,7 @@ class LeafChunk {
   virtual std::vector<Tensor> forward(const std::vector<Tensor>& from) = 0;
   virtual std::vector<Tensor> backward(const std::vector<Tensor>& from) = 0;
   virtual Tape::Products products() const = 0;
+  virtual void measure(OpTimes* times) = 0;  // as Tape::measure
 };
 
 class Objective {

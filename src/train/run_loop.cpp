@@ -197,6 +197,13 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);
 
+  if (o.trace) {
+    const std::int64_t step = o.trace->step(), all = engine.options().steps;
+    if (step > all) input_error("log.trace_step ", step, ": the run ends with step ", all);
+    if (step <= engine.steps_done() && o.writes())
+      tell(cat("log.trace: step ", step, " was made before, so nothing is traced; log.trace_step names a later one"));
+    engine.trace(o.trace);
+  }
   StepReport report;
   report.step = engine.steps_done();
   std::int64_t padding = padding_of(engine.state().data);

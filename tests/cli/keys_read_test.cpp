@@ -158,6 +158,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("checkpoint", {"convert", at("model"), "--out", at("converted")});
   verbs.run("checkpoint", {"diff", at("model"), at("converted")});
   verbs.run("plan", {"--config", tiny, "--plan.device", "h100"});
+  verbs.run("plan", {"--config", tiny, "--plan.device", "h100", "--plan.ranks", "16"});
   verbs.run("plan", {"--model", at("model")});
   verbs.run("plan", {"--what", "text", "--config", tiny});
   verbs.run("plan", {"--what", "vision", "--config", tiny, "--plan.classes", "10"});

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "comm/group.h"
+#include "parallel/bytes.h"
 #include "parallel/mesh.h"
 #include "tests/autograd/gradient_check.h"
 #include "tests/parallel/rounding.h"
@@ -155,14 +156,21 @@ TEST_CASE("what tensor-parallel ranks send in a step is what parallel/tensor.h s
            StepEngine engine(objective, options, mesh.data);
            engine.step();
            const auto labelled = loss_targets(as_step({row}), NormaliseBy::global_token_mean).micro_batches.at(0).rows;
-           const std::int64_t T = row.tokens(), P = row.pixel_values.dim(0) + 1, C = c.text.hidden, D = c.vision.hidden,
-                              M = static_cast<std::int64_t>(labelled.size()), report = 8;
            std::int64_t uncut = 0;
            for (const auto& entry : model.parameters().entries())
              uncut += entry.cut == Cut::none ? entry.shape.numel() : 0;
-           const std::int64_t chunks = (model.parameters().trained() + 4095) / 4096,
-                              rows = 2 * 4 * ((4 * c.text.layers + 2) * T * C + (4 * c.vision.depth + 1) * P * D),
-                              expected = (t - 1) * (2 * (rows + t * 3 * M * 4) + 2 * (uncut * 4 + chunks * 8 + report));
+           const std::int64_t expected = TensorBytes{.ranks = t,
+                                                     .leaves = 2,
+                                                     .tokens = 2 * row.tokens(),
+                                                     .patches = 2 * (row.pixel_values.dim(0) + 1),
+                                                     .labelled = 2 * static_cast<std::int64_t>(labelled.size()),
+                                                     .layers = c.text.layers,
+                                                     .width = c.text.hidden,
+                                                     .blocks = c.vision.depth,
+                                                     .tower_width = c.vision.hidden,
+                                                     .uncut = uncut,
+                                                     .held = model.parameters().trained()}
+                                             .total();
            const auto sent = static_cast<std::int64_t>(total(ranks, static_cast<double>(mesh.tensor.sent())));
            if (sent != expected) input_error("tp ", t, ": ", sent, " bytes, expected ", expected);
            if (mesh.data.sent() != 0) input_error("one copy of the model has nobody to tell");

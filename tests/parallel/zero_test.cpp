@@ -6,6 +6,7 @@
 
 #include "base/sha256.h"
 #include "kernels/adamw.h"
+#include "parallel/bytes.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/comm/forked_ranks.h"
@@ -134,16 +135,12 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
         run.engine.step();
         const Tensor sent = Tensor::of(std::vector<std::int64_t>{ranks.sent() - before}, {1});
         ranks.all_reduce(sent);
-        const std::int64_t P = run.model.parameters().trained(),
-                           chunks = (P + kernels::norm_chunk - 1) / kernels::norm_chunk;
-        const std::int64_t reports = 2 * (N - 1) * 8 * (1 + run.objective.scalars());
-        // Of all ranks together: (N-1)/N times N.
-        const std::int64_t moved = zero == 0   ? 2 * (N - 1) * P * 4
-                                   : zero == 1 ? (N - 1) * (P * 4 + chunks * 8 + P * 4)
-                                               : (N - 1) * (L / N * P * 4 + chunks * 8 + P * 4);
+        const std::int64_t P = run.model.parameters().trained();
+        const std::int64_t expected =
+            DataBytes{.ranks = N, .leaves = L, .trained = P, .zero = zero, .reports = 1 + run.objective.scalars()}
+                .total();
         const std::int64_t total = sent.to_vector<std::int64_t>()[0];
-        require(total == moved + reports,
-                cat("zero ", zero, ", ", N, " ranks: ", total, " bytes, expected ", moved, " + ", reports));
+        require(total == expected, cat("zero ", zero, ", ", N, " ranks: ", total, " bytes, expected ", expected));
 
         run.engine.step();
         const MemoryUse memory = run.device.memory();

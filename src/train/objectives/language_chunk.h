@@ -23,6 +23,7 @@ class LanguageChunk : public LeafChunk {
   std::vector<Tensor> forward(const std::vector<Tensor>& from) override;
   std::vector<Tensor> backward(const std::vector<Tensor>& from) override;
   Tape::Products products() const override { return tape_.products(); }
+  void measure(OpTimes* times) override { tape_.measure(times); }
 
   // Of what step `step` of the leaf is handed, tensors to be filled.
   static std::vector<Tensor> message(const Onevision& model, const MicroBatch& batch, const SharedContext& context,
