@@ -14,6 +14,8 @@
 
 namespace ov::test {
 
+using rl::Group;  // of answers; ov::Group is one of ranks
+
 using namespace rl;
 
 // Pictures with questions, and a random model. Bytes that it writes are letters often enough to be like one of the
