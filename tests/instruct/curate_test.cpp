@@ -133,11 +133,11 @@ TEST_CASE("curate: what goes in comes out or is rejected by name; caps, parts, l
   CHECK(rejected(0, "duplicate_part") == 1);
   CHECK(rejected(0, "licence") == 1);
   CHECK(rejected(1, "malformed_record") == 26);
-  CHECK(rejected(4, "refusal") == 26);
-  CHECK(rejected(5, "image_black") == 13);
-  CHECK(rejected(5, "image_unusable") + rejected(5, "image_missing") == 13);
-  CHECK(rejected(5, "image_missing") > 0);
-  CHECK(rejected(6, "duplicate") > 0);
+  CHECK(rejected(5, "refusal") == 26);
+  CHECK(rejected(6, "image_black") == 13);
+  CHECK(rejected(6, "image_unusable") + rejected(6, "image_missing") == 13);
+  CHECK(rejected(6, "image_missing") > 0);
+  CHECK(rejected(7, "duplicate") > 0);
   CHECK(card.at("categories").at("vqa").as_int() == 600);
   CHECK(card.at("categories").at("text").as_int() == 300);
   CHECK(card.at("sources")[1].at("missing_parts").dump() == "[1]");
