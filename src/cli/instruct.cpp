@@ -14,16 +14,16 @@ Exit curate(const Config& config) {
   o.bilingual.share = {config.number("bilingual.en"), config.number("bilingual.zh")};
   const std::string& by = config.text("bilingual.by");
   o.bilingual.phrases = by != "endpoint", o.bilingual.endpoint = by != "phrases";
-  o.writer.model = config.text("rewrite.model"), o.writer.share = config.number("rewrite.share");
-  o.writer.judge = config.flag("rewrite.judge"), o.writer.cache = config.text("rewrite.cache");
-  const std::string &url = config.text("rewrite.url"), &key = config.text("serve.api_key");
-  const auto at_once = config.integer("rewrite.at_once"), tries = config.integer("rewrite.tries");
-  if (!url.empty()) {
+  if (const std::string& url = config.text("rewrite.url"); !url.empty()) {
+    o.writer.model = config.text("rewrite.model"), o.writer.cache = config.text("rewrite.cache");
+    o.writer.share = config.number("rewrite.share"), o.writer.judge = config.flag("rewrite.judge");
     serve::address_of(url, "rewrite.url");
     o.writer.retries = std::make_shared<std::atomic<std::int64_t>>();
-    o.writer.asker = serve::asker_at(url, key, at_once, static_cast<int>(tries), o.writer.retries.get());
-  } else if (by == "endpoint") {
-    input_error("bilingual.by: endpoint needs rewrite.url");
+    o.writer.asker = serve::asker_at(url, config.text("serve.api_key"), config.integer("rewrite.at_once"),
+                                     static_cast<int>(config.integer("rewrite.tries")), o.writer.retries.get());
+  } else {
+    if (by == "endpoint") input_error("bilingual.by: endpoint needs rewrite.url");
+    config.refuse_unread("without rewrite.url, which names the endpoint");
   }
   const Json done = instruct::curate(o);
   if (done.is_object())

@@ -34,8 +34,8 @@ Reply read(const std::string& path, const std::string& digest) {
   return reply_of(kept.at("answer"));
 }
 
-// Whether an error is the last word on this request, and not on the key, the model or the moment. 200: an answer without
-// choices, or of no end.
+// Whether an error is the last word on this request, and not on the key, the model or the moment. 200: no answer that
+// could be read, or one of no end.
 bool is_refusal(std::int64_t status) { return status == 200 || status == 400 || status == 413 || status == 422; }
 
 }  // namespace
