@@ -34,6 +34,14 @@ std::size_t place_in(std::string_view whole, std::string_view question) {
   return whole.substr(at).starts_with(question) ? at : whole.npos;
 }
 
+bool is_small(char c) { return 'a' <= c && c <= 'z'; }
+
+bool ends_sentence(std::string_view text) {
+  for (const std::string_view mark : {".", "?", "!", ":", "。", "？", "！", "："})
+    if (text.ends_with(mark)) return true;
+  return false;
+}
+
 // The part of a template beside its slot, "" where it stands on both sides.
 std::string affix(const std::string& text) {
   const std::size_t at = text.find(slot);
@@ -190,6 +198,10 @@ std::optional<TemplateBank::Match> TemplateBank::stock_in(const std::string& que
             ? std::string_view(question.begin(), behind_stock(question.rbegin(), s.text.rbegin(), s.text.rend()).base())
             : std::string_view(behind_stock(question.begin(), s.text.begin(), s.text.end()), question.end());
     const std::string_view core = trimmed(rest);
+    // "..., please" and "Answer the question" are no "please answer the question".
+    if (behind && !core.empty() && is_small(question[rest.size()]) && !ends_sentence(core) &&
+        rest.find('\n', static_cast<std::size_t>(core.end() - rest.begin())) == rest.npos)
+      continue;
     if (!core.empty()) return Match{&task, static_cast<std::size_t>(core.data() - question.data()), core.size()};
   }
   return {};

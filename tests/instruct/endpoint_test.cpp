@@ -185,6 +185,74 @@ TEST_CASE("endpoint: questions get other words where no rule and no judge object
   CHECK(Json::read(set.o.out + "/card.json").at("rewritten").at("by an endpoint").as_int() == 0);
 }
 
+TEST_CASE("endpoint: stock instructions stay around what is reworded, and pictures and a system's words before it") {
+  const ScratchDirectory dir;
+  std::vector<std::string> asked;
+  instruct::WriterOptions with;
+  with.judge = false, with.cache = dir / "cache", with.model = "lambda";
+  with.asker = [&](std::size_t n, const auto& body, const auto& take) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const Json said = Json::parse(body(i).at("messages")[1].at("content").as_string(), "user");
+      asked.push_back(said.find("into") ? said.at("messages").dump() : said.at("question").as_string());
+      const std::string reply =
+          said.find("into") ? "[\"\", \"白色 沙滩 上 的 一个 圆环\"]" : "Tell me its colour, please";
+      const Json message = Json::object({{"content", reply}});
+      Json choices = Json::array();
+      choices.push(Json::object({{"message", message}}));
+      take(i, Json::object({{"choices", choices}}));
+    }
+  };
+  const std::string rules = "data/instruct/";
+  const auto safety = instruct::SafetyRules::read(rules + "safety.json");
+  const auto bank =
+      std::make_shared<const instruct::TemplateBank>(instruct::TemplateBank::read(rules + "templates.json", 1));
+  const auto phrases = std::make_shared<const instruct::PhraseBank>(instruct::PhraseBank::read(rules + "phrases.json"));
+  const auto writer = std::make_shared<instruct::Writer>(with, rules + "endpoint.json", safety, 1);
+  instruct::BilingualOptions bilingual;
+  bilingual.share = {0, 1};
+  const instruct::Rewording rewording(bank, phrases, writer, 1, bilingual, 1);
+
+  instruct::Record r;
+  r.id = "a:1", r.lang = "en", r.category = "vqa", r.images = {"a.png", "b.png"};
+  r.turns = {{"system", "You see."},
+             {"user", "<image>\n<image>\nWhat colour is it?\nAnswer the question using a single word or phrase."},
+             {"assistant", "red"}};
+  std::vector<instruct::Visit> batch = {{&r, {}}};
+  rewording.rewrite(batch);
+  REQUIRE(asked == std::vector<std::string>{"What colour is it?"});
+  CHECK(r.turns[1].text ==
+        "<image>\n<image>\nTell me its colour, please\nAnswer the question using a single word or phrase.");
+  instruct::Notes notes;
+  bank->reword(r, notes);
+  CHECK(r.turns[1].text.starts_with("<image>\n<image>\n"));
+  CHECK(r.meta.at("template").as_string().starts_with("short_answer.en."));
+  CHECK(bank->question_of(r)->text == "Tell me its colour, please");
+  CHECK(r.turns[0].text == "You see.");
+  rewording.translate(batch);  // a system's words are nobody's to translate
+  CHECK(batch[0].notes.back().what == "kept_form");
+  CHECK(r.lang == "en");
+
+  // An instruction alone becomes one of the other language; what is read stays, what is told is translated.
+  for (const auto& [category, said, then] : {std::tuple{"ocr", "OPEN till late", "OPEN till late"},
+                                             {"caption", "a ring on white sand", "白色 沙滩 上 的 一个 圆环"}}) {
+    instruct::Record c;
+    c.id = "a:2", c.lang = "en", c.category = category, c.images = {"a.png"};
+    c.turns = {{"user", "<image>\n"}, {"assistant", said}};
+    bank->dress(c, notes);
+    REQUIRE(c.meta.at("template").as_string().starts_with(cat(category, ".en.")));
+    batch = {{&c, {}}};
+    asked.clear();
+    rewording.translate(batch);
+    CHECK(asked == (category[0] == 'o' ? std::vector<std::string>()
+                                       : std::vector<std::string>{"[\"\",\"a ring on white sand\"]"}));
+    CHECK(c.lang == "zh");
+    CHECK(c.meta.at("template").as_string().starts_with(cat(category, ".zh.")));
+    CHECK(c.turns[0].text.starts_with("<image>\n"));
+    CHECK(instruct::language_of(c.turns[0].text) == "zh");
+    CHECK(c.turns[1].text == then);
+  }
+}
+
 TEST_CASE("endpoint: a run that is killed again and again pays for the answers in flight alone, and ends the same") {
   std::vector<std::pair<std::string, std::string>> pairs;
   for (int i = 0; i < 400; ++i)
