@@ -33,12 +33,13 @@ const std::vector<std::pair<std::string, Strings>> verbs = {{"embed", {"--model"
 }  // namespace
 
 TEST_CASE("output: a foreign file, or a directory, where a command would write is refused before it works") {
-  for (const auto& [verb, given] : verbs)
+  for (const auto& row : verbs)
     for (const std::string ending : {"", ".report.json", ".rejects.jsonl"}) {
-      if (verb == "balance" && ending == ".rejects.jsonl") continue;  // it writes none
+      if (row.first == "balance" && ending == ".rejects.jsonl") continue;  // it writes none
+      const std::string& verb = row.first;
       const ScratchDirectory dir;
       const std::string path = dir / "out" + ending;
-      Strings arguments = given;
+      Strings arguments = row.second;
       arguments.insert(arguments.end(), {"--out", dir / "out"});
       CAPTURE(verb);
       CAPTURE(ending);

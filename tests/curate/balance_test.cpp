@@ -97,12 +97,12 @@ TEST_CASE(
     });
     return said;
   };
-  for (const auto& [first, second] :
+  for (const auto& pair :
        {std::pair{"", ""}, {"", "1/2"}, {"1/2", ""}, {"1/2", "merge"}, {"1/2", "1/2"}, {"2/4", "1/1"}}) {
-    CAPTURE(first);
-    CAPTURE(second);
+    CAPTURE(pair.first);
+    CAPTURE(pair.second);
     std::filesystem::remove_all(dir / "out.blocks");
-    CHECK(contains(during(first, second), cat("out.blocks: in use by process ", ::getpid())));
+    CHECK(contains(during(pair.first, pair.second), cat("out.blocks: in use by process ", ::getpid())));
   }
   std::filesystem::remove_all(dir / "out.blocks");
   CHECK(during("1/2", "2/2") == "");

@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "base/io/directory_lock.h"
 #include "base/io/file.h"
 #include "data/raw/records.h"
 #include "image/encode.h"
@@ -144,6 +145,22 @@ TEST_CASE("curate: what goes in comes out or is rejected by name; caps, parts, l
   const std::string all = everything(s.o.out);
   CHECK(all.find("@mail.org") == std::string::npos);
   CHECK(all.find("[email]") != std::string::npos);
+}
+
+TEST_CASE(
+    "curate: two at once on one OUT: the second is refused while the first works, and what is done leaves no blocks") {
+  Setup s;
+  const std::string blocks = s.o.out + ".blocks";
+  make_directories(blocks);
+  for (const char* shard : {"", "1/2", "merge"}) {
+    const DirectoryLock first(blocks);
+    s.o.shard = Shard::parse(shard);
+    CHECK(test::contains(test::thrown([&] { instruct::curate(s.o); }), blocks + ": in use by process"));
+  }
+  CHECK_FALSE(path_exists(s.o.out));
+  s.o.shard = {};
+  instruct::curate(s.o);
+  CHECK_FALSE(path_exists(blocks));
 }
 
 TEST_CASE("curate: threads, shards and kills leave the same bytes; another seed draws others") {
