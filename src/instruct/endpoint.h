@@ -3,7 +3,8 @@
 //   CACHE/3f/3f07...c1.json    {"request": the body, "answer": what the API said}, or "refused": its words
 //
 // The name is the SHA-256 of the request's JSON, so the same question of another record, run or shard finds it. A file
-// is written durably as soon as its answer is there: a kill loses the answers in flight and no others.
+// is written durably as soon as its answer is there: a kill loses the answers in flight and no others. (Two processes
+// that ask the same at the same moment both pay.)
 //
 // What the endpoint refuses (400, 413, 422) is an answer and is kept, and so is one that makes no sense. What may pass
 // (no connection, 408, 409, 429, 5xx) the client has tried again (serve/askers.h); when that was in vain the run ends,
