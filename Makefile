@@ -115,7 +115,7 @@ asan-readers: deps-fuzz  ## what reads files and messages under the address and 
 DEVICE_TESTS := tests/train/contrastive_test.cpp tests/train/pretrain_vision_test.cpp
 # What threads share: the pool, the loaders, a training step. Linked without what runs, serves or judges a whole program.
 THREAD_TESTS := tests/main.cpp $(filter-out $(DEVICE_TESTS),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
-THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate math cli eval),$(LIB_SRC))
+THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate instruct math cli eval),$(LIB_SRC))
 $(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 tsan-threads:  ## the pool, the loaders and training under the thread sanitizer

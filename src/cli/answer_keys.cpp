@@ -52,7 +52,7 @@ std::vector<Key> answer_rows() {
       {"serve.name", "name", "llava-ov-1.5-8b", any, "chat batch serve eval", "of the model, as clients see it"},
       {"serve.host", "host", "127.0.0.1", any, "serve", "address to listen on"},
       {"serve.port", "port", whole(8080), Allowed(0, 65535), "serve", "port to listen on; 0: any that is free"},
-      {"serve.api_key", "api_key", "", any, "chat serve eval", "key that clients must send; empty: none"},
+      {"serve.api_key", "api_key", "", any, "chat serve eval curate", "key that clients must send; empty: none"},
       {"serve.api_key_file", "", "", any, "serve", "file that holds it"},
       {"serve.connections", "", whole(128), Allowed(1, 4096), "serve", "clients that are served at once"},
       {"serve.max_body_mb", "", whole(512), Allowed(1, 1 << 20), "serve", "megabytes of a request"},

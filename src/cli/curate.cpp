@@ -19,6 +19,9 @@ Exit tell_counts(const Json& report, const std::string& out) {
   return Exit::done;
 }
 
+// How a command knows its own report and rejects again.
+constexpr Beside rejects = {".rejects.jsonl", "{\"source\":"};
+
 }  // namespace
 
 Exit embed(const Config& config) {
@@ -31,7 +34,7 @@ Exit embed(const Config& config) {
   o.max_rejects = config.integer("data.max_rejects");
   o.dtype = dtype_option(config), o.device = &device_option(config);
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "made_from");
+  o.out = output(config, "made_from", {{".report.json", "\"onevision\": \"embed\""}, rejects});
   return tell_counts(ov::embed(o), o.out);
 }
 
@@ -44,7 +47,7 @@ Exit concepts(const Config& config) {
   o.pairs = config.flag("concepts.pairs");
   o.max_rejects = config.integer("data.max_rejects");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "\"captions\"");
+  o.out = output(config, "\"captions\"", {{".report.json", "\"onevision\": \"concepts\""}, rejects});
   return tell_counts(ov::concepts(o), o.out);
 }
 
@@ -60,7 +63,7 @@ Exit dedup(const Config& config) {
   o.cosine = config.number("dedup.cosine"), o.against_cosine = config.number("dedup.against_cosine");
   o.max_rejects = config.integer("data.max_rejects");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1");
+  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"dedup\""}, rejects});
   return tell_counts(ov::dedup(o), o.out);
 }
 
@@ -96,7 +99,7 @@ Exit balance(const Config& config) {
   o.cap = config.number("balance.cap"), o.min_count = config.integer("balance.min_count");
   o.whole_pool = config.text("balance.manifest") == "pool";
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1");
+  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"balance\""}});
   return tell_counts(ov::balance(o), o.out);
 }
 

@@ -90,9 +90,14 @@ TrainOptions train_options(const Config&);                     // the same, loss
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);
-// `out`, which must be given. input_error when it is one of the files that the command reads, or a file without `sign`,
-// which stands near the start of what the command writes: a slip of the hand replaces nobody's data.
-const std::string& output(const Config&, std::string_view sign);
+// A file that a command writes beside OUT: how its name goes on, and what stands near the start of one of its own.
+struct Beside {
+  const char* ending;
+  std::string_view sign;
+};
+// `out`, which must be given. input_error when it, or one of what is written beside it, is one of the files that the
+// command reads, a directory, or a file without its sign: a slip of the hand replaces nobody's data.
+const std::string& output(const Config&, std::string_view sign, const std::vector<Beside>& beside = {});
 // The same for a directory that the command writes whole: it must be one that `command` may replace.
 const std::string& output_directory(const Config&, const std::string& command);
 

@@ -89,9 +89,17 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
   write_durably(at("manifest.json"), "{\"sources\": [{\"path\": \"lessons/conversations.json\", \"licence\": \"x\"}]}");
   verbs.run("curate", {"--manifest", at("manifest.json"), "--out", at("curated")});
+  verbs.run("curate", {"--manifest", at("manifest.json"), "--url", "http://127.0.0.1:9/v1", "--rewrite.share", "0",
+                       "--out", at("curated")});
+  // What a command has written it writes again.
+  verbs.run("concepts", {"--data", captions, "--min_count", "1", "--out", at("concepts.jsonl")});
+  verbs.run("embed", {"--model", clip, "--data", captions, "--out", at("pictures")});
+  verbs.run("dedup", {"--data", captions, "--out", at("unique")});
+  verbs.run("balance", {"--pictures", at("pictures"), "--concepts", at("words"), "--k", "1", "--out", at("manifest")});
   verbs.run("merge", {"--tower", at("tower") + "/tower", "--language", at("language") + "/model", "--tokenizer", tokens,
                       "--out", at("merged")});
   verbs.run("index", {"--data", lessons});
+  verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
   verbs.run("pack", {"--model", at("model"), "--sources", lessons, "--out", at("packs")});
   verbs.run("pack", {"--lengths", "captions", "--pack.samples", "50"});
   verbs.run("train", with(short_run, {"--model", at("model"), "--data.json", lessons, "--out", at("run")}));

@@ -46,7 +46,7 @@ fire-tsan  | and under the thread sanitizer
 crowd      | 300 questions one by one, and by 64 clients at once: the same words and log-probabilities, however the server is run
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
 page       | the page at / in a real browser: a picture in, an answer out
-curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes
+curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes, an endpoint is asked nothing twice
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS

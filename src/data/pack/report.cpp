@@ -73,7 +73,6 @@ PackReport report_of(const PackIndex& index, const Sources& sources, const std::
   r.json = Json::object({{"records", r.records},
                          {"samples", r.samples},
                          {"rejects", r.rejects.json()},
-                         {"sources", sets},
                          {"capacity", index.capacity},
                          {"max_patches", index.max_patches},
                          {"seed", index.seed},
@@ -89,7 +88,8 @@ PackReport report_of(const PackIndex& index, const Sources& sources, const std::
                          {"tokens_per_pack", distribution(tokens)},
                          {"labelled_tokens_per_pack", distribution(labels)},
                          {"patches_per_pack", distribution(patches)},
-                         {"images_per_pack", distribution(images)}});
+                         {"images_per_pack", distribution(images)},
+                         {"sources", sets}});
   return r;
 }
 
