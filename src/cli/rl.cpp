@@ -22,6 +22,43 @@ rl::RolloutOptions rollout_options(const Config& config) {
 
 rl::RewardBand band_of(const Config& config) { return {config.number("rl.low"), config.number("rl.high")}; }
 
+// What GRPO reads of them.
+void read_policy(const Config& config, rl::PolicyOptions& policy) {
+  const std::string& mode = config.text("rl.mode");
+  policy.staleness = mode == "sync" || mode == "colocated-dp" ? 0 : config.integer("rl.staleness");
+  if (mode == "timesliced") require_at_least(policy.staleness, 1, "rl.staleness with rl.mode timesliced");
+  policy.most_groups = config.integer("rl.most_groups");
+  policy.rollouts = rollout_options(config);
+  policy.max_tokens = config.integer("train.max_tokens");
+  policy.drop_flat = config.text("rl.flat_groups") == "drop";
+  policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
+  policy.actor.eps = config.number("rl.clip_low");
+  policy.actor.eps_high = config.number("rl.clip_high");
+  policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
+  policy.limits = picture_options(config);
+}
+
+void read_mode(const Config& config, rl::RlJob& job) {
+  const std::string& mode = config.text("rl.mode");
+  job.mode = mode == "sync"           ? rl::Mode::sync
+             : mode == "timesliced"   ? rl::Mode::timesliced
+             : mode == "colocated-dp" ? rl::Mode::colocated
+                                      : rl::Mode::disaggregated;
+  if (job.mode != rl::Mode::disaggregated) return;
+  job.events = config.text("rl.events");
+  if (job.events.empty()) job.generators = static_cast<int>(config.integer("rl.generators"));
+}
+
+rl::PreferenceRun preference_run(const Config& config, const rl::OrderOptions& order) {
+  rl::PreferenceRun run{.order = order,
+                        .loss = {.beta = config.number("rl.beta")},
+                        .max_tokens = config.integer("train.max_tokens"),
+                        .limits = picture_options(config)};
+  if (config.text("rl.dpo_loss") == "ipo") run.loss.kind = rl::PreferenceOptions::Kind::ipo;
+  else run.loss.label_smoothing = config.number("rl.label_smoothing");
+  return run;
+}
+
 }  // namespace
 
 Exit rl_train(const Config& config) {
@@ -40,16 +77,8 @@ Exit rl_train(const Config& config) {
   order.replay = config.list("rl.replay");
   if (!order.replay.empty()) order.replay_share = config.number("rl.replay_share");
   if (!job.templates.empty()) job.templates.insert(job.templates.end(), order.replay.begin(), order.replay.end());
-  job.policy.staleness = config.text("rl.mode") == "sync" ? 0 : config.integer("rl.staleness");
-  job.policy.most_groups = config.integer("rl.most_groups");
-  job.policy.rollouts = rollout_options(config);
-  job.policy.max_tokens = config.integer("train.max_tokens");
-  job.policy.drop_flat = config.text("rl.flat_groups") == "drop";
-  job.policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
-  job.policy.actor.eps = config.number("rl.clip_low");
-  job.policy.actor.eps_high = config.number("rl.clip_high");
-  job.policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
-  job.policy.limits = picture_options(config);
+  if (config.text("rl.objective") == "dpo") job.preferences = preference_run(config, order);
+  else read_policy(config, job.policy), read_mode(config, job);
   step_options(config, job.train);
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
@@ -60,7 +89,7 @@ Exit rl_train(const Config& config) {
               .pre_norm_eps = config.number("numerics.pre_norm_eps"),
               .merger_norm_eps = config.number("numerics.merger_norm_eps")};
   in_ranks(config, [&](Communicator& ranks) {
-    config.refuse_unread("with this rl.mode and rl.replay");
+    config.refuse_unread("with this rl.objective, rl.mode and rl.replay");
     job.ranks = &ranks;
     run_rl(job);
   });

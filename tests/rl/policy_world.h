@@ -15,6 +15,7 @@
 namespace ov::test {
 
 using namespace rl;
+using rl::Group;  // not the communicator
 
 // Pictures with questions, and a random model. Bytes that it writes are letters often enough to be like one of the
 // answers, so that groups of different and of equal rewards both come up.
