@@ -43,8 +43,8 @@ Var branch_logits(const Onevision& model, Tape* tape, const Branches& branches) 
   Device& device = model.parameters().device();
   const OnevisionInputs in = model_inputs(branches.batch, model.parameters().dtype(), device);
   const Var hidden = model.hidden(tape, in, model.encode_images(tape, in));
-  return model.logits(take_rows(hidden, index_tensor("answers", branches.rows, {std::ssize(branches.rows)}, 0,
-                                                     branches.batch.tokens(), device)));
+  return model.logits(take_rows(
+      hidden, index_tensor("answers", branches.rows, {std::ssize(branches.rows)}, 0, branches.batch.tokens(), device)));
 }
 
 std::vector<double> branch_logprobs(const Branches& branches, const Tensor& logits, std::vector<double>* entropies) {

@@ -3,11 +3,19 @@
 #include <algorithm>
 
 #include "base/rng.h"
+#include "train/checksums.h"
 
 namespace ov::rl {
 
 std::int64_t gate_capacity(const BufferOptions& o, std::int64_t version, std::int64_t accepted, std::int64_t running) {
   return std::min(o.most_groups - running, (o.staleness + version + 1) * o.prompts - (accepted + running));
+}
+
+std::string tokens_checksum(const Groups& groups) {
+  ChecksumOfArrays sum;
+  for (const auto& g : groups)
+    for (const Rollout& r : g->rollouts) sum.add(r.ids.data(), std::ssize(r.ids));
+  return hex16(sum.value);
 }
 
 RolloutSource::RolloutSource(const Processor& processor, const RecordFile& records, PromptOrder order,
@@ -129,8 +137,9 @@ void RolloutBuffer::exchange(RolloutCounts& counts) {
     own.push(rollouts);
   }
   const std::string told =
-      Json::object({{"groups", own},
-                    {"counts", std::vector<std::int64_t>{counts.prompt_tokens, counts.shared_tokens, counts.new_tokens}}})
+      Json::object(
+          {{"groups", own},
+           {"counts", std::vector<std::int64_t>{counts.prompt_tokens, counts.shared_tokens, counts.new_tokens}}})
           .dump();
   counts = {};
   for (int r = 0; r < share_.ranks(); ++r) {

@@ -32,6 +32,7 @@ std::int64_t gate_capacity(const BufferOptions& options, std::int64_t version, s
                            std::int64_t running);
 
 using Groups = std::vector<std::unique_ptr<Group>>;
+std::string tokens_checksum(const Groups& groups);  // of all their rollouts' tokens, in order; 16 hex digits
 
 class RolloutSource {
  public:

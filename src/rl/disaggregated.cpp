@@ -13,8 +13,9 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 Inbox& inbox_of(Communicator& world) {
   auto* inbox = dynamic_cast<Inbox*>(&world);
   if (!inbox)
-    input_error("rl.mode disaggregated: generators and trainers are ranks; start the run with onevision launch -n N -- "
-                "rl ..., or give rl.events, the log of such a run, to repeat it");
+    input_error(
+        "rl.mode disaggregated: generators and trainers are ranks; start the run with onevision launch -n N -- "
+        "rl ..., or give rl.events, the log of such a run, to repeat it");
   return *inbox;
 }
 
@@ -108,7 +109,7 @@ void RemoteRollouts::hear(int from) {
       counts_.prompt_tokens += told.at("prompt_tokens").as_int();
       counts_.shared_tokens += told.at("shared_tokens").as_int();
       counts_.new_tokens += told.at("new_tokens").as_int();
-      ++held_;
+      held_.insert(from);
       break;
     }
     case Kind::signal: ::raise(static_cast<int>(letter.number)); break;  // heard by all at the end of the step
@@ -118,12 +119,26 @@ void RemoteRollouts::hear(int from) {
   }
 }
 
+// One letter of any of them, if one comes soon; of which none may have been silent for too long.
+void RemoteRollouts::listen(const std::vector<int>& of) {
+  const double timeout = roles_.inbox.timeout();
+  if (const int from = roles_.inbox.sender(of, std::min(1.0, timeout / 8)); from >= 0) return hear(from);
+  for (const int g : of) {
+    const auto& [when, what] = last_.at(g);
+    if (now() - when > timeout)
+      machine_error("rl: rank ", g, ", a generator, has said nothing for ", timeout, " s (comm.timeout) before update ",
+                    version_ + 1, "; it last ", doing(what.kind), what.number);
+  }
+}
+
 // All that generators have said is heard when they are still.
 void RemoteRollouts::hold() {
-  held_ = 0;
-  for (const int g : roles_.list()) post(roles_.world, g, {Kind::hold});
-  for (const int g : roles_.list())
-    for (const std::int64_t before = held_; held_ == before;) hear(g);
+  held_.clear();
+  for (const int g : roles_.list()) post(roles_.world, g, {Kind::hold}), last_[g].first = now();
+  for (std::vector<int> open = roles_.list(); !open.empty();) {
+    listen(open);
+    std::erase_if(open, [&](int g) { return held_.count(g) > 0; });
+  }
 }
 
 void RemoteRollouts::send_weights(std::int64_t version) {
@@ -139,12 +154,13 @@ void RemoteRollouts::give(const std::vector<Group*>& groups) {
     std::map<int, int> load;
     for (const int r : roles_.list()) load[r] = 0;
     for (const auto& [number, r] : writer_of_) ++load[r];
-    const int to = std::min_element(load.begin(), load.end(), [](auto& a, auto& b) { return a.second < b.second; })->first;
+    const int to =
+        std::min_element(load.begin(), load.end(), [](auto& a, auto& b) { return a.second < b.second; })->first;
     writer_of_[g->number] = to;
     Json rollouts = Json::array();
     for (const Rollout& r : g->rollouts) rollouts.push(json_of(r));
-    letters.try_emplace(to, Json::array()).first->second.push(
-        Json::object({{"number", g->number}, {"rollouts", rollouts}}));
+    letters.try_emplace(to, Json::array())
+        .first->second.push(Json::object({{"number", g->number}, {"rollouts", rollouts}}));
   }
   for (const auto& [to, list] : letters) post(roles_.world, to, {Kind::groups, 0, list.dump()});
 }
@@ -172,18 +188,16 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
   std::string told;
   if (controls()) {
     if (version_ != version) start(version);
-    const std::vector<int> generators = roles_.list();
-    for (const int g : generators) last_[g].first = now();
+    for (const int g : roles_.list()) last_[g].first = now();
     const double timeout = roles_.inbox.timeout();
     for (double said = now(); std::ssize(groups_) - running() < P;) {
       std::vector<Group*> fresh;
       for (std::int64_t room = this->room(version); room > 0; --room) fresh.push_back(&begin());
       give(fresh);
-      if (const int from = roles_.inbox.sender(generators, std::min(1.0, timeout / 8)); from >= 0) hear(from);
+      std::vector<int> writing;
       for (const auto& [number, g] : writer_of_)
-        if (const auto& [when, what] = last_[g]; now() - when > timeout)
-          machine_error("rl: rank ", g, ", a generator, has said nothing for ", timeout,
-                        " s (comm.timeout) before update ", version + 1, "; it last ", doing(what.kind), what.number);
+        if (std::find(writing.begin(), writing.end(), g) == writing.end()) writing.push_back(g);
+      listen(writing);
       if (now() - said > timeout / 8) say(0), said = now();
     }
     // As many more as may begin while the step runs: nobody listens then.
@@ -202,7 +216,8 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
     if (trainers.ranks() > 1) broadcast_text(trainers, groups.dump(), 0);
   } else {
     while (say(0) == 0) {}
-    for (const Json& of : Json::parse(broadcast_text(trainers, "", 0), "rl: groups").items()) {
+    const Json given = Json::parse(broadcast_text(trainers, "", 0), "rl: groups");
+    for (const Json& of : given.items()) {
       taken.push_back(make(of.at("number").as_int()));
       taken.back()->rollouts.clear();
       for (const Json& r : of.at("rollouts").items()) taken.back()->rollouts.push_back(rollout_of(r));
@@ -222,19 +237,18 @@ Json RemoteRollouts::events(const Groups& taken, std::int64_t version) const {
   Json drawn = Json::array(), numbers = Json::array();
   const auto add = [&](const Group& g) {
     std::vector<std::int64_t> tokens;
-    for (const Rollout& r : g.rollouts)
-      tokens.push_back(std::count(r.versions.begin(), r.versions.end(), version));
+    for (const Rollout& r : g.rollouts) tokens.push_back(std::count(r.versions.begin(), r.versions.end(), version));
     if (std::any_of(tokens.begin(), tokens.end(), [](std::int64_t n) { return n > 0; }))
       drawn.push(std::vector<Json>{g.number, tokens});
   };
   for (const auto& g : taken) add(*g), numbers.push(g->number);
   for (const auto& g : groups_) add(*g);
-  return Json::object({{"begun", begun_}, {"taken", numbers}, {"drawn", drawn}});
+  return Json::object({{"begun", begun_}, {"taken", numbers}, {"tokens", tokens_checksum(taken)}, {"drawn", drawn}});
 }
 
 void RemoteRollouts::finish() {
-  if (!controls() || version_ < 0) return;
-  hold();
+  if (!controls()) return;
+  if (version_ >= 0) hold();  // else they have nothing to say
   for (const int g : roles_.list()) post(roles_.world, g, {Kind::stop});
 }
 

@@ -16,6 +16,7 @@
 // seconds while it has work ends it too, with what it did last: comm.timeout is longer than any pass and any step.
 #pragma once
 #include <map>
+#include <set>
 
 #include "comm/group.h"
 #include "comm/inbox.h"
@@ -32,7 +33,7 @@ struct Roles {
 
   Communicator& world;
   Inbox& inbox;
-  int generators, controller;  // trainer 0, as a rank of the world
+  int generators, controller;   // trainer 0, as a rank of the world
   ov::Group weights, trainers;  // generators and trainer 0; the trainers. Not to be used by ranks that are not in them
 };
 
@@ -47,8 +48,8 @@ class RemoteRollouts : public RolloutSource {
                  const BufferOptions& options, Roles& roles, std::string about);
   Groups take(std::int64_t version, RolloutCounts& counts) override;
   void updated(std::int64_t version) override;
-  // {"begun": groups begun so far, "taken": numbers in their order, "drawn": [[number, [tokens that each of its rollouts
-  // got under this version]] ...]}
+  // {"begun": groups begun so far, "taken": numbers in their order, "tokens": their tokens' checksum, "drawn": [[number,
+  // [tokens that each of its rollouts got under this version]] ...]}
   Json events(const Groups& taken, std::int64_t version) const override;
   void restore(const Json& state) override;
   void finish();  // the run is over: generators end
@@ -58,6 +59,7 @@ class RemoteRollouts : public RolloutSource {
   void hold();
   void send_weights(std::int64_t version);
   void give(const std::vector<Group*>& groups);
+  void listen(const std::vector<int>& of);
   void hear(int from);
   Group* find(std::int64_t number) const;
   bool controls() const { return roles_.trainers.rank() == 0; }
@@ -65,10 +67,10 @@ class RemoteRollouts : public RolloutSource {
   Onevision& model_;
   Roles& roles_;
   const std::string about_;
-  std::int64_t version_ = -1;                // of the generators' weights
-  std::map<std::int64_t, int> writer_of_;    // of the groups that are given to one
+  std::int64_t version_ = -1;                      // of the generators' weights
+  std::map<std::int64_t, int> writer_of_;          // of the groups that are given to one
   std::map<int, std::pair<double, Letter>> last_;  // what each generator said last, and when
-  std::int64_t held_ = 0;                    // generators that wait for weights
+  std::set<int> held_;                             // generators that wait for weights
   RolloutCounts counts_;
 };
 

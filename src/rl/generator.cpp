@@ -75,7 +75,8 @@ class Generator {
       }
       case Kind::groups: {
         std::vector<Group*> fresh;
-        for (const Json& of : Json::parse(letter.text, "rl: groups").items()) {
+        const Json given = Json::parse(letter.text, "rl: groups");
+        for (const Json& of : given.items()) {
           const std::int64_t number = of.at("number").as_int();
           auto g = std::make_unique<Group>(Group{.record = &order_.at(number), .number = number});
           g->seed = mix64(options_.seed, static_cast<std::uint64_t>(number));
@@ -86,8 +87,7 @@ class Generator {
         for (Group* g : fresh) writer_->add(*g);
         break;
       }
-      default:
-        machine_error("rl: rank ", roles_.controller, " sent a letter of kind ", static_cast<int>(letter.kind));
+      default: machine_error("rl: rank ", roles_.controller, " sent a letter of kind ", static_cast<int>(letter.kind));
     }
     return true;
   }

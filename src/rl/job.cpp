@@ -65,8 +65,7 @@ StepReport run_rl(const RlJob& given) {
                                {"records", records.fingerprint()}});
   if (roles) {
     if (roles->generates()) {
-      run_generator(*model, files.processor, records, std::move(order), buffer_options(policy), *roles,
-                    sources.dump());
+      run_generator(*model, files.processor, records, std::move(order), buffer_options(policy), *roles, sources.dump());
       return {};
     }
     job.ranks = &roles->trainers;
@@ -88,8 +87,8 @@ StepReport run_rl(const RlJob& given) {
                                                     sources.dump());
       remote = owned.get(), source = std::move(owned);
     } else if (job.mode == Mode::disaggregated) {
-      auto owned = std::make_unique<ReplayedRollouts>(*model, files.processor, records, std::move(order), buffer,
-                                                      job.events);
+      auto owned =
+          std::make_unique<ReplayedRollouts>(*model, files.processor, records, std::move(order), buffer, job.events);
       sources.set("events", owned->fingerprint()), source = std::move(owned);
     } else {
       source = std::make_unique<RolloutBuffer>(*model, files.processor, records, std::move(order), buffer,

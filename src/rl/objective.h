@@ -62,7 +62,7 @@ class PolicyObjective : public Objective {
   // Loads a step from groups that are written and scored.
   Loaded load(std::int64_t step, Groups groups);
   const Groups& groups() const { return groups_; }  // of the prepared step
-  bool merge_equal = true;  // tests train equal rollouts one by one, too
+  bool merge_equal = true;                          // tests train equal rollouts one by one, too
 
   // Loss, and sums over tokens: entropy, clipped, dropped, w, logπ_p - logπ_b.
   static constexpr std::int64_t scalars_of_leaf = 6;

@@ -131,9 +131,8 @@ void PreferenceObjective::run(std::int64_t number, Tape& tape, const Tensor& sca
   if (reference == references_.end()) machine_error("dpo: no reference of ", leaf.record->where);
   const Var logits = branch_logits(model_, &tape, b);
   const std::vector<double> logprobs = branch_logprobs(b, logits.value);
-  const Preference pair{sum_of(logprobs, b, 0),     sum_of(logprobs, b, 1),
-                        reference->second.chosen,   reference->second.rejected,
-                        b.starts[1] - b.starts[0], b.starts[2] - b.starts[1]};
+  const Preference pair{sum_of(logprobs, b, 0),     sum_of(logprobs, b, 1),    reference->second.chosen,
+                        reference->second.rejected, b.starts[1] - b.starts[0], b.starts[2] - b.starts[1]};
   const PreferenceLoss loss = preference_loss(std::span(&pair, 1), options_.loss);
   const auto pairs = static_cast<double>(pairs_);
   std::vector<double> by_token(b.rows.size());
@@ -141,13 +140,14 @@ void PreferenceObjective::run(std::int64_t number, Tape& tape, const Tensor& sca
     by_token[t] = (static_cast<std::int64_t>(t) < b.starts[1] ? loss.by_chosen[0] : loss.by_rejected[0]) / pairs;
   const double beta = options_.loss.beta;
   const bool mean = options_.loss.kind == PreferenceOptions::Kind::ipo;
-  const std::vector<double> told = {loss.loss / pairs,
-                                    loss.margin,
-                                    loss.accuracy,
-                                    beta * (pair.chosen - pair.chosen_reference) / (mean ? pair.chosen_tokens : 1),
-                                    beta * (pair.rejected - pair.rejected_reference) / (mean ? pair.rejected_tokens : 1),
-                                    pair.chosen,
-                                    pair.rejected};
+  const std::vector<double> told = {
+      loss.loss / pairs,
+      loss.margin,
+      loss.accuracy,
+      beta * (pair.chosen - pair.chosen_reference) / (mean ? pair.chosen_tokens : 1),
+      beta * (pair.rejected - pair.rejected_reference) / (mean ? pair.rejected_tokens : 1),
+      pair.chosen,
+      pair.rejected};
   const std::int64_t at = number * scalars_of_leaf;
   scalars.slice(0, at, at + scalars_of_leaf)
       .copy_from(Tensor::of(told, {scalars_of_leaf}).to(model_.parameters().device()));

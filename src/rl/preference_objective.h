@@ -25,8 +25,8 @@
 namespace ov::rl {
 
 struct PreferenceRun {
-  OrderOptions order = {};         // `prompts`: pairs of a step
-  PreferenceOptions loss = {};     // beta, kind, label_smoothing
+  OrderOptions order = {};          // `prompts`: pairs of a step
+  PreferenceOptions loss = {};      // beta, kind, label_smoothing
   std::int64_t max_tokens = 32768;  // of a pair: prompt and both answers. input_error for a longer one: nothing is cut
   PixelLimits limits = {};
 };

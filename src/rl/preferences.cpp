@@ -36,8 +36,8 @@ std::vector<Turn> messages_of(const Json& list, const std::string& where) {
   for (const Json& message : list.items()) {
     const std::string place = cat(where, ": message ", turns.size() + 1);
     const Json* role = message.is_object() ? given(message, "role") : nullptr;
-    if (!role || !role->is_string() || (role->as_string() != "system" && role->as_string() != "user" &&
-                                        role->as_string() != "assistant"))
+    if (!role || !role->is_string() ||
+        (role->as_string() != "system" && role->as_string() != "user" && role->as_string() != "assistant"))
       input_error(place, ": role: expected system, user or assistant, found ", role ? role->shown() : message.shown());
     turns.push_back({role->as_string(), content_of(message, place)});
   }
@@ -53,8 +53,7 @@ void read_preference(const Json& json, std::size_t pictures, Record& r) {
     const Json* v = given(json, key);
     if (!v || !(v->is_string() || v->is_array()))
       input_error(r.where, ": ", key, ": expected a text or messages, found ", v ? v->shown() : "nothing");
-    return v->is_string() ? std::vector<Turn>{{"assistant", v->as_string()}}
-                          : messages_of(*v, cat(r.where, ": ", key));
+    return v->is_string() ? std::vector<Turn>{{"assistant", v->as_string()}} : messages_of(*v, cat(r.where, ": ", key));
   };
   std::vector<Turn> chosen = of("chosen"), rejected = of("rejected");
   const Json* prompt = given(json, "prompt");

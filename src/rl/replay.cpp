@@ -16,8 +16,12 @@ ReplayedRollouts::ReplayedRollouts(const Onevision& model, const Processor& proc
     const Json* type = line.is_object() ? line.find("type") : nullptr;
     if (!type || !type->is_string() || type->as_string() != "step") continue;
     const Json* events = line.find("events");
-    if (!events || !events->is_object() || !events->find("begun") || !events->find("taken") || !events->find("drawn"))
-      input_error(where, ": expected a step with its events (begun, taken, drawn), as rl.mode disaggregated writes it");
+    bool whole = events && events->is_object();
+    for (const char* key : {"begun", "taken", "tokens", "drawn"}) whole = whole && events->find(key);
+    if (!whole)
+      input_error(where,
+                  ": expected a step with its events (begun, taken, tokens, drawn), as rl.mode disaggregated "
+                  "writes it");
     if (const std::int64_t step = line.at("step").as_int(); step != std::ssize(events_) + 1)
       input_error(where, ": expected step ", events_.size() + 1, ", found ", step, "; log.every must have been 1");
     events_.push_back(*events);
@@ -76,6 +80,7 @@ Groups ReplayedRollouts::take(std::int64_t version, RolloutCounts& counts) {
     if (!(*at)->finished()) other("group ", (*at)->number, " is not finished");
     taken.push_back(std::move(*at)), groups_.erase(at);
   }
+  if (tokens_checksum(taken) != events.at("tokens").as_string()) other("the groups taken have other tokens");
   const EngineStats stats = writer.stats();
   counts.prompt_tokens = stats.prompt_tokens, counts.shared_tokens = stats.shared_tokens;
   counts.new_tokens = stats.new_tokens;

@@ -18,9 +18,8 @@ Json json_of(const Rollout& r) {
                            {"stopped", r.stopped},
                            {"finished", r.finished}});
   if (r.scored)
-    out.set("reward", Json::object({{"reward", r.reward.reward},
-                                    {"accuracy", r.reward.accuracy},
-                                    {"raised", r.reward.raised}}));
+    out.set("reward",
+            Json::object({{"reward", r.reward.reward}, {"accuracy", r.reward.accuracy}, {"raised", r.reward.raised}}));
   return out;
 }
 
@@ -110,8 +109,9 @@ void score(Group& group, const Tokenizer& tokenizer, const RolloutOptions& optio
       const std::span<const std::int64_t> ids = r.ids;
       text = "<answer>" + tokenizer.decode(ids.first(ids.size() - r.stopped), false) + "</answer>";
     }
-    r.reward = options.reward ? options.reward(text, group)
-                              : reward(text, group.record->answer, group.record->answer_type, group.record->problem_type);
+    r.reward = options.reward
+                   ? options.reward(text, group)
+                   : reward(text, group.record->answer, group.record->answer_type, group.record->problem_type);
   }
   for (const Rollout& r : group.rollouts)
     if (!r.reward.raised.empty()) ++counts.raised, ++counts.raised_of[r.reward.raised];

@@ -23,7 +23,8 @@ struct Rollout {
   bool scored = false;
   Reward reward = {};
 };
-Json json_of(const Rollout& rollout);  // ids, log-probabilities, versions, how it ended; what it earned, if that is known
+Json json_of(
+    const Rollout& rollout);  // ids, log-probabilities, versions, how it ended; what it earned, if that is known
 Rollout rollout_of(const Json& json);
 
 // The rollouts of one prompt.
@@ -60,7 +61,7 @@ class RolloutWriter {
   // The group stays where it is as long as the writer lives. most: how many tokens each of its rollouts gets at most,
   // fewer than there are rollouts: the others as many as they may have. One that ends there is not finished.
   void add(Group& group, std::span<const std::int64_t> most = {});
-  bool step();             // one pass of the engine; false: nothing left to do. Throws what a pass throws
+  bool step();  // one pass of the engine; false: nothing left to do. Throws what a pass throws
   EngineStats stats() const { return engine_.stats(); }
 
  private:

@@ -61,7 +61,8 @@ void check_whole(const RlJob& job) {
   std::set<std::int64_t> taken;
   for (std::size_t v = 0; v < events.size(); ++v) {
     const Json& e = events[v];
-    CHECK(e.at("begun").as_int() <= (job.policy.staleness + static_cast<std::int64_t>(v) + 1) * job.policy.order.prompts);
+    CHECK(e.at("begun").as_int() <=
+          (job.policy.staleness + static_cast<std::int64_t>(v) + 1) * job.policy.order.prompts);
     CHECK(e.at("taken").size() == static_cast<std::size_t>(job.policy.order.prompts));
     for (const Json& number : e.at("taken").items()) CHECK(taken.insert(number.as_int()).second);
   }
@@ -188,7 +189,8 @@ TEST_CASE("rl: disaggregated, ranks that do not suffice, other data and a log wi
   RlJob gaps = job;
   gaps.log_every = 2;
   CHECK(contains(run_ranks(2, gaps)[0].error + run_ranks(2, gaps)[1].error, "log.every 2"));
-  write_durably(lessons.path("others.jsonl"), R"({"problem": "a?", "answer": "1"})" "\n");
+  write_durably(lessons.path("others.jsonl"), R"({"problem": "a?", "answer": "1"})"
+                                              "\n");
   const auto ended = in_ranks(2, 60, [&](ProcessRanks& ranks) {
     RlJob own = job;
     own.ranks = &ranks;
@@ -196,7 +198,8 @@ TEST_CASE("rl: disaggregated, ranks that do not suffice, other data and a log wi
     silently([&] { return run_rl(own); });
   });
   CHECK(contains(ended[0].error, "rank 0, a generator, was given another run than rank 1"));
-  write_durably(lessons.path("log.jsonl"), R"({"type": "step", "step": 1})" "\n");
+  write_durably(lessons.path("log.jsonl"), R"({"type": "step", "step": 1})"
+                                           "\n");
   RlJob replayed = job;
   replayed.events = lessons.path("log.jsonl");
   CHECK(contains(thrown([&] { run_rl(replayed); }), "log.jsonl:1: expected a step with its events"));

@@ -38,8 +38,8 @@ struct Dpo {
     initialize(model->parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
     model->parameters().train(trainable({"language_model", "adapter", "vision_model"}, true));
     objective = std::make_unique<PreferenceObjective>(*model, processor, records, run);
-    objective->find_references(pairs.path(cat("references", name_of(dtype), ".jsonl")), Json::object({{"of", "a test"}}),
-                               100, one_rank());
+    objective->find_references(pairs.path(cat("references", name_of(dtype), ".jsonl")),
+                               Json::object({{"of", "a test"}}), 100, one_rank());
   }
   RecordFile records;
   std::unique_ptr<Onevision> model;
@@ -72,7 +72,8 @@ TEST_CASE("rl: preferences as texts, as messages, in parts and without a prompt 
   const Pair pair = make_pair(ring, lines.pictures(ring), processor);
   CHECK(processor.tokenizer().decode(pair.chosen, false) == "A ring.<|im_end|>\n");
   const std::string asked = processor.tokenizer().decode(pair.prompt.input_ids, false);
-  CHECK(asked.starts_with("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"));
+  CHECK(asked.starts_with(
+      "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"));
   CHECK(asked.ends_with("<|vision_end|>\nWhat is it?<|im_end|>\n<|im_start|>assistant\n"));
 }
 
@@ -100,8 +101,9 @@ TEST_CASE("rl: what is no preference is refused with its place") {
        R"( "rejected": "c"})",
        "chosen: expected one message of the assistant behind the prompt, found 2 messages");
   const Processor processor = loader_test::small_processor();
-  CHECK(contains(thrown([&] { make_pair({.where = "here", .turns = {{"user", "q"}}, .chosen = "<|image_pad|>"}, {},
-                                        processor); }),
+  CHECK(contains(thrown([&] {
+                   make_pair({.where = "here", .turns = {{"user", "q"}}, .chosen = "<|image_pad|>"}, {}, processor);
+                 }),
                  "here: chosen: spells a picture's placeholder"));
 }
 
@@ -160,8 +162,8 @@ TEST_CASE("rl: DPO learns to prefer: margins and accuracy rise, and the loss fal
   StepReport first = engine.step(), last;
   while (engine.steps_done() < 12) last = engine.step();
   const auto part = [](const StepReport& r, const char* name) { return r.parts.at(name).as_double(); };
-  MESSAGE("margin ", part(first, "margin"), " -> ", part(last, "margin"), ", accuracy ", part(last, "accuracy"), ", loss ",
-          first.loss, " -> ", last.loss);
+  MESSAGE("margin ", part(first, "margin"), " -> ", part(last, "margin"), ", accuracy ", part(last, "accuracy"),
+          ", loss ", first.loss, " -> ", last.loss);
   CHECK(part(first, "margin") == 0);
   CHECK(first.loss == doctest::Approx(std::log(2.0)).epsilon(1e-12));
   CHECK(part(last, "margin") > 0.2);
