@@ -36,6 +36,24 @@ void read_policy(const Config& config, rl::PolicyOptions& policy) {
   policy.actor.eps_high = config.number("rl.clip_high");
   policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
   policy.limits = picture_options(config);
+  if (config.text("rl.ratio") == "sequence") policy.actor.level = rl::RatioLevel::sequence;
+  if (const double c = config.number("rl.dual_clip"); c > 0) policy.actor.dual_clip = c;
+  rl::AdvantageOptions& a = policy.advantages;
+  a.kl_ctl = config.number("rl.kl");
+  if (a.kl_ctl > 0) {
+    const std::string& k = config.text("rl.kl_estimator");
+    a.kl_estimator = k == "k1" ? rl::Kl::k1 : k == "k2" ? rl::Kl::k2 : rl::Kl::k3;
+  }
+  if (const std::int64_t n = config.integer("rl.overlong_tokens"); n > 0)
+    a.overlong_tokens = n, a.overlong_factor = config.number("rl.overlong_factor");
+  a.mask_no_eos_with_zero = config.text("rl.no_eos") == "zero";
+  const auto level = [&](const char* key) {
+    const std::string& l = config.text(key);
+    return l == "group" ? rl::Level::group : l == "batch" ? rl::Level::batch : rl::Level::none;
+  };
+  a.reward_norm->mean = level("rl.reward_mean"), a.reward_norm->std = level("rl.reward_std");
+  a.reward_norm->leave_one_out = config.flag("rl.leave_one_out");
+  a.adv_norm->mean = level("rl.advantage_mean"), a.adv_norm->std = level("rl.advantage_std");
 }
 
 void read_mode(const Config& config, rl::RlJob& job) {

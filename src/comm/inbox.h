@@ -1,5 +1,6 @@
 // Who has something to say, without waiting for one rank in particular: what ranks need that talk when they have
-// something to say and not all at once (rl/disaggregated.h). A backend of Communicator that can tell is one of these too.
+// something to say and not all at once (rl/disaggregated.h). A backend of Communicator that can tell is one of these
+// too.
 #pragma once
 #include <span>
 

@@ -3,9 +3,9 @@
 //   trainer 0     begins groups as the gate allows (rl/buffer.h) and gives each to the generator that has fewest; takes
 //                 the oldest b finished ones, hands them to the other trainers, and the step runs. Behind the update it
 //                 holds the generators, hears how far every answer is, sends the new weights, and they go on
-//   a generator   writes what it was given with the weights that it has, token by token, and scores what is finished. An
-//                 answer that was held goes on from its tokens so far, read again with the new weights; each token has
-//                 its own log-probability and the version of the weights that drew it
+//   a generator   writes what it was given with the weights that it has, token by token, and scores what is finished.
+//                 An answer that was held goes on from its tokens so far, read again with the new weights; each token
+//                 has its own log-probability and the version of the weights that drew it
 //
 // When answers are finished depends on time, and so does a run. Everything else is a function of weights, seed and
 // options; so the log of its events (RemoteRollouts::events) is all that a replay to the same bits needs (rl/replay.h).
@@ -48,8 +48,8 @@ class RemoteRollouts : public RolloutSource {
                  const BufferOptions& options, Roles& roles, std::string about);
   Groups take(std::int64_t version, RolloutCounts& counts) override;
   void updated(std::int64_t version) override;
-  // {"begun": groups begun so far, "taken": numbers in their order, "tokens": their tokens' checksum, "drawn": [[number,
-  // [tokens that each of its rollouts got under this version]] ...]}
+  // {"begun": groups begun so far, "taken": numbers in their order, "tokens": their tokens' checksum, "drawn":
+  // [[number, [tokens that each of its rollouts got under this version]] ...]}
   Json events(const Groups& taken, std::int64_t version) const override;
   void restore(const Json& state) override;
   void finish();  // the run is over: generators end

@@ -59,6 +59,12 @@ StepReport run_rl(const RlJob& given) {
   const auto model = load_model(files.config, job.model_dir, load);
   PolicyOptions policy = job.policy;
   policy.rollouts.stop = read_stop_ids(job.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
+  std::unique_ptr<Onevision> reference;
+  if (!dpo && policy.advantages.kl_ctl > 0) {
+    LoadOptions frozen = load;
+    frozen.in_place = true;
+    reference = load_model(files.config, job.model_dir, frozen), policy.reference = reference.get();
+  }
   PromptOrder order(records, dpo ? job.preferences->order : policy.order);
   Json sources = Json::object({{"model", model_fingerprint(files.config)},
                                {"processor", processor_fingerprint(files.processor)},

@@ -39,7 +39,13 @@ PolicyObjective::PolicyObjective(Onevision& model, const Processor& processor, c
 
 PolicyObjective::PolicyObjective(Onevision& model, const PolicyOptions& options, std::unique_ptr<RolloutSource> source)
     : model_(model), options_(options), source_(std::move(source)) {
-  if (options_.advantages.reward_norm) options_.advantages.reward_norm->group_size = options.rollouts.group;
+  AdvantageOptions& a = options_.advantages;
+  if (a.reward_norm) a.reward_norm->group_size = options.rollouts.group;
+  if (a.adv_norm) a.adv_norm->group_size = options.rollouts.group;
+  a.max_new_tokens = options.rollouts.max_new_tokens;
+  if (a.kl_ctl > 0 && !options.reference) input_error("rl.kl ", a.kl_ctl, ": there is no reference model");
+  if (options.actor.dual_clip && *options.actor.dual_clip <= 1)
+    input_error("rl.dual_clip ", *options.actor.dual_clip, ": expected more than 1");
 }
 
 void PolicyObjective::restore(const Json& state) {
@@ -92,8 +98,12 @@ Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
           static_cast<float>(r.logprobs[static_cast<std::size_t>(t - 1)]);
     }
   }
-  rows.prox_logp = rows.logprobs;  // nothing here reads them: kl_ctl is 0
+  rows.prox_logp = rows.logprobs;  // nothing here reads them: the loss is decoupled
+  if (options_.advantages.kl_ctl > 0) rows.ref_logp = reference_logprobs(T);
   const Advantages a = compute_advantages(rows, options_.advantages);
+  reference_kl_ = 0;
+  if (options_.advantages.kl_ctl > 0)
+    for (const float r : a.kl_rewards) reference_kl_ -= static_cast<double>(r) / options_.advantages.kl_ctl;
 
   leaves_.clear();
   distinct_ = 0, tokens_ = 0;
@@ -113,6 +123,35 @@ Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
   loaded.denominators = {tokens_};
   steps_ = step + 1;
   return loaded;
+}
+
+// [rows, stride], of the token that comes next.
+std::vector<float> PolicyObjective::reference_logprobs(std::int64_t stride) const {
+  const std::int64_t G = options_.rollouts.group;
+  std::vector<float> out(groups_.size() * static_cast<std::size_t>(G * stride));
+  for (std::size_t p = 0; p < groups_.size(); ++p) {
+    const Group& group = *groups_[p];
+    std::int64_t first = 0;  // of the rollouts of this row
+    Branches row(group.prompt);
+    const auto read = [&](std::int64_t end) {
+      const std::vector<double> logprobs = branch_logprobs(row, branch_logits(*options_.reference, nullptr, row).value);
+      for (std::int64_t i = first; i < end; ++i) {
+        const std::int64_t begin = row.starts[static_cast<std::size_t>(i - first)];
+        const std::int64_t n = row.starts[static_cast<std::size_t>(i - first + 1)] - begin;
+        float* to =
+            &out[(p * static_cast<std::size_t>(G) + static_cast<std::size_t>(i)) * static_cast<std::size_t>(stride)];
+        for (std::int64_t t = 0; t < n; ++t) to[t] = static_cast<float>(logprobs[static_cast<std::size_t>(begin + t)]);
+      }
+      first = end, row = Branches(group.prompt);
+    };
+    for (std::int64_t i = 0; i < G; ++i) {
+      const std::vector<std::int64_t>& ids = group.rollouts[static_cast<std::size_t>(i)].ids;
+      if (i > first && row.batch.tokens() + std::ssize(ids) > options_.max_tokens) read(i);
+      row.add(group.prompt, ids);
+    }
+    read(G);
+  }
+  return out;
 }
 
 // `advantages` [G, stride], of the token that comes next.
@@ -148,7 +187,7 @@ void PolicyObjective::add_leaves(const Group& of, std::span<const float> advanta
 }
 
 void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars) {
-  const Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
+  Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
   Device& device = model_.parameters().device();
   const Dtype dtype = model_.parameters().dtype();
   const std::int64_t N = std::ssize(leaf.branches.rows);
@@ -161,7 +200,8 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
     logprobs.push_back(by_row[static_cast<std::size_t>(r)]);
     entropy += entropies[static_cast<std::size_t>(r)];
   }
-  if (device.on_host() && dtype != Dtype::bf16)
+  if (leaf.proximal.empty() || !hold_proximal) leaf.proximal = logprobs;
+  if (device.on_host() && dtype != Dtype::bf16 && !hold_proximal)
     for (std::size_t t = 0; t < logprobs.size(); ++t)
       if (leaf.versions[t] == steps_ - 1 && logprobs[t] != leaf.behaviour[t])
         machine_error("rl: step ", steps_, ", micro-batch ", number, ": the sampler gave a token the log-probability ",
@@ -169,7 +209,7 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
                       "; of the same weights on the CPU both are the same bits");
   const std::vector<bool> mask(logprobs.size(), true);
   const ActorLoss loss = actor_loss({.logprobs = logprobs,
-                                     .proximal = logprobs,
+                                     .proximal = leaf.proximal,
                                      .behaviour = leaf.behaviour,
                                      .advantages = leaf.advantages,
                                      .mask = mask,
@@ -230,6 +270,7 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
   Json histogram = Json::object();
   for (const auto& [lag, n] : lags) histogram.set(std::to_string(lag), n);
   if (options_.staleness > 0) out.parts.set("lags", histogram);
+  if (options_.advantages.kl_ctl > 0) out.parts.set("reference_kl", reference_kl_ / tokens);
   if (const Json events = source_->events(groups_, steps_ - 1); !events.is_null()) out.parts.set("events", events);
   if (counts_.raised) {
     Json reasons = Json::object();

@@ -1,6 +1,7 @@
 // GRPO with the decoupled loss as an objective of the engine (train/objective.h):
 //
-//   prepare   the groups of the step (rl/buffer.h, whatever the mode): G rollouts of each of its prompts, rewards, advantages
+//   prepare   the groups of the step, whatever the mode (rl/buffer.h): G rollouts of each of its prompts, rewards,
+//             advantages
 //   run       one micro-batch: the prompt of a group once, as a prefix, and behind it every different rollout of the
 //             group as a branch. Equal rollouts are one branch, with the sum of their tokens' gradients
 //
@@ -31,7 +32,8 @@ struct PolicyOptions {
   bool drop_flat = false;        // groups of equal rewards are left out ("dynamic sampling"); the original keeps them
   bool shuffle_rewards = false;  // among the rollouts of a step: a control, which must not learn
   ActorOptions actor{.eps = 0.2, .eps_high = 0.28, .behaviour_cap = 5.0};
-  AdvantageOptions advantages;  // its group size is set from the above
+  AdvantageOptions advantages;           // group sizes and longest answer are set from the above
+  const Onevision* reference = nullptr;  // what advantages.kl_ctl above 0 measures from: its log-probabilities are read
   PixelLimits limits = {};
 };
 
@@ -52,7 +54,8 @@ class PolicyObjective : public Objective {
   void updated(const Tensor& scalars) override;
   // Parts: reward, length, stopped, entropy, staleness (updates since the weights that drew a token), lags (tokens by
   // that number), clip, dropped (tokens whose w is above the cap), weight (w), behaviour_kl, flat_groups, distinct
-  // (rollouts that are trained, of all), shared_tokens (of prompts: the engine did not read them again), raised;
+  // (rollouts that are trained, of all), reference_kl (with a reference: its estimate, mean over tokens), shared_tokens
+  // (of prompts: the engine did not read them again), raised;
   // events, where only the log knows them (rl/replay.h).
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
@@ -63,6 +66,8 @@ class PolicyObjective : public Objective {
   Loaded load(std::int64_t step, Groups groups);
   const Groups& groups() const { return groups_; }  // of the prepared step
   bool merge_equal = true;                          // tests train equal rollouts one by one, too
+  // Tests differentiate the loss: the proximal policy stays what it was when a leaf first ran.
+  bool hold_proximal = false;
 
   // Loss, and sums over tokens: entropy, clipped, dropped, w, logπ_p - logπ_b.
   static constexpr std::int64_t scalars_of_leaf = 6;
@@ -73,9 +78,10 @@ class PolicyObjective : public Objective {
     // Tokens of the rollouts, equal ones each by itself: the place in branches.rows, the version of the weights that
     // drew it and its log-probability there, advantage.
     std::vector<std::int64_t> row_of = {}, versions = {};
-    std::vector<double> behaviour = {}, advantages = {};
+    std::vector<double> behaviour = {}, advantages = {}, proximal = {};
     std::vector<std::int64_t> starts = {0};  // of the rollouts among them
   };
+  std::vector<float> reference_logprobs(std::int64_t stride) const;
   void add_leaves(const Group& group, std::span<const float> advantages, std::int64_t stride);
 
   Onevision& model_;
@@ -86,6 +92,7 @@ class PolicyObjective : public Objective {
   std::vector<Leaf> leaves_;
   RolloutCounts counts_;
   std::int64_t steps_ = 0, tokens_ = 0, flat_ = 0, distinct_ = 0;
+  double reference_kl_ = 0;
 };
 
 }  // namespace ov::rl

@@ -1,11 +1,12 @@
-// DPO as an objective of the engine (train/objective.h). A leaf is one pair: its prompt once, as a prefix, and behind it
-// the chosen and the rejected answer as branches (rl/branches.h); the original runs the prompt and its pictures twice.
+// DPO as an objective of the engine (train/objective.h). A leaf is one pair: its prompt once, as a prefix, and behind
+// it the chosen and the rejected answer as branches (rl/branches.h); the original runs the prompt and its pictures
+// twice.
 //
 //   L    = Σ_t log π(y_t | x, y_<t)                    of either answer, the line end included (rl/preferences.h)
 //   loss = Σ_pairs loss(L_c, L_r, L_c,ref, L_r,ref) / pairs       rl/losses/preference.h
 //
-// The reference is the model that the run starts from. Its sums are read once, before the first step, for the pairs that
-// the run will meet, and kept in out/references.jsonl:
+// The reference is the model that the run starts from. Its sums are read once, before the first step, for the pairs
+// that the run will meet, and kept in out/references.jsonl:
 //
 //   {"type": "references", "weights", "config", "dtype", "numerics", "processor", "pixels", "records"}
 //   {"id", "chosen", "rejected", "chosen_tokens", "rejected_tokens"}      sums of log-probabilities, all digits
@@ -42,9 +43,9 @@ class PreferenceObjective : public Objective {
   PreferenceObjective(Onevision& model, const Processor& processor, const RecordFile& records,
                       const PreferenceRun& options);
 
-  // Reads what is in `path`, works out what is missing of the pairs of `steps` steps with the model as it is, ranks side
-  // by side, and adds it there; rank 0 alone writes, a line at a time, so that a run that is cut off goes on from there.
-  // about: what the sums depend on. input_error when the file is of something else.
+  // Reads what is in `path`, works out what is missing of the pairs of `steps` steps with the model as it is, ranks
+  // side by side, and adds it there; rank 0 alone writes, a line at a time, so that a run that is cut off goes on from
+  // there. about: what the sums depend on. input_error when the file is of something else.
   void find_references(const std::string& path, const Json& about, std::int64_t steps, Communicator& ranks,
                        const std::function<void(std::int64_t done, std::int64_t all)>& progress = nullptr);
   const References& references() const { return references_; }

@@ -1,8 +1,8 @@
 // A run of mode `disaggregated` again, from its log, to the same bits.
 //
 // The only thing about such a run that time decides is how far every answer was when the weights changed, and which
-// groups a step took. Every line "step" of run.jsonl says it under "events" (RemoteRollouts::events). A token depends on
-// the weights, the seed, its answer's number and its place, and not on who drew it beside what; so whoever draws the
+// groups a step took. Every line "step" of run.jsonl says it under "events" (RemoteRollouts::events). A token depends
+// on the weights, the seed, its answer's number and its place, and not on who drew it beside what; so whoever draws the
 // same tokens under the same version has them bit for bit, in one process or in any number of ranks.
 //
 // take(v) draws what the log says was drawn between update v and the next, no more and no less, and gives out what the

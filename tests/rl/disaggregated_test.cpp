@@ -1,4 +1,5 @@
-// Mode disaggregated: ranks that generate and ranks that train, replayed from the log to the same bits; killed and hung.
+// Mode disaggregated: ranks that generate and ranks that train, replayed from the log to the same bits; killed and
+// hung.
 #include <doctest/doctest.h>
 
 #include <csignal>
