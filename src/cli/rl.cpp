@@ -64,7 +64,7 @@ void read_mode(const Config& config, rl::RlJob& job) {
                                       : rl::Mode::disaggregated;
   if (job.mode != rl::Mode::disaggregated) return;
   job.events = config.text("rl.events");
-  if (job.events.empty()) job.generators = static_cast<int>(config.integer("rl.generators"));
+  job.generators = static_cast<int>(config.integer("rl.generators"));  // of no effect in a replay of the same command
 }
 
 rl::PreferenceRun preference_run(const Config& config, const rl::OrderOptions& order) {
@@ -101,6 +101,7 @@ Exit rl_train(const Config& config) {
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
   job.train_class_params = class_params_option(config);
+  job.recompute = config.flag("train.recompute");
   job.load = {.dtype = dtype_option(config),
               .reference = config.text("numerics.reference"),
               .hf_shift_bug = config.flag("numerics.hf_shift_bug"),

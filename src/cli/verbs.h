@@ -81,6 +81,7 @@ void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget
 // The same, train.steps, parallel, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
 TrainOptions train_options(const Config&);                     // the same, loss
+Exit plan_rl(const Config&, const ModelConfig&);               // plan.rl
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);

@@ -21,6 +21,7 @@ struct RlJob : RunOptions {  // leaves out/model
   StepOptions train;
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
   bool train_class_params = true;
+  bool recompute = false;  // no activations are kept within blocks: same bits
   LoadOptions load;
 };
 
