@@ -158,7 +158,8 @@ void RemoteRollouts::give(const std::vector<Group*>& groups) {
         std::min_element(load.begin(), load.end(), [](auto& a, auto& b) { return a.second < b.second; })->first;
     writer_of_[g->number] = to;
     Json rollouts = Json::array();
-    for (const Rollout& r : g->rollouts) rollouts.push(json_of(r));
+    if (std::any_of(g->rollouts.begin(), g->rollouts.end(), [](const Rollout& r) { return !r.ids.empty(); }))
+      for (const Rollout& r : g->rollouts) rollouts.push(json_of(r));
     letters.try_emplace(to, Json::array())
         .first->second.push(Json::object({{"number", g->number}, {"rollouts", rollouts}}));
   }

@@ -81,6 +81,7 @@ class Generator {
           auto g = std::make_unique<Group>(Group{.record = &order_.at(number), .number = number});
           g->seed = mix64(options_.seed, static_cast<std::uint64_t>(number));
           for (const Json& r : of.at("rollouts").items()) g->rollouts.push_back(rollout_of(r));
+          g->rollouts.resize(static_cast<std::size_t>(rollouts_.group));
           fresh.push_back((open_[number] = std::move(g)).get());
         }
         make_prompts(fresh, records_, processor_, rollouts_.style, options_.limits);

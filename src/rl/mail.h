@@ -1,7 +1,9 @@
 // Letters between a trainer and the ranks that generate for it: a kind, a number and a text.
 //
 //   to a generator     weights   version; the text says what the run is of; the values follow in buckets
-//                      groups    [{number, rollouts so far}] to be written
+//                      groups    [{number, rollouts so far, none of a fresh one}] to be written: of a few bytes, but
+//                                when a run goes on, and then a generator has nothing to say, so that nobody waits for
+//                                room on both sides
 //                      hold      break off, say how far everything is, and wait for weights
 //                      stop      the run is over
 //   from a generator   finished  number; its rollouts and what they earn

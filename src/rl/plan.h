@@ -1,10 +1,11 @@
-// What a run of RL needs on several devices, by role and mode, and how long its steps and epochs take: arithmetic on what
-// the engine's own plan says of one micro-batch (`plan`), before anything is allocated.
+// What a run of RL needs on several devices, by role and mode, and how long its steps and epochs take: arithmetic on
+// what the engine's own plan says of one micro-batch (`plan`), before anything is allocated. Times are the least that
+// the device's numbers allow: nobody waits, and answers are all as long as the mean.
 //
 //   a trainer      values, masters and moments, gradients, activations of a micro-batch; with n trainers and ZeRO 1 a
 //                  rank holds 1/n of the moments. `offloaded`: masters and moments lie on the host
-//   a generator    values, and keys and values of the answers that it writes at a time: those of the prompt once for the
-//                  rollouts that are together, those of an answer as long as the mean one
+//   a generator    values, and keys and values of the answers that it writes at a time: those of the prompt once for
+//                  the rollouts of a group, those of an answer as long as the mean one
 //   both           the sum of the two, with one copy of the values (modes sync, timesliced, colocated-dp)
 //
 //   a pass of R answers takes max((values + R c k) / bandwidth, R 2 P / (peak mfu)) seconds and gives R tokens:

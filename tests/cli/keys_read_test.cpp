@@ -168,6 +168,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("launch", {"-n", "1", "--", "train", "--help"});  // starts this program, which shows its help
   verbs.run("help", {});
   CHECK(verbs.unread().size() == cli::keys().commands().size());
-  for (const auto& [verb, unread] : verbs.unread())
-    for (const std::string& key : unread) CHECK_MESSAGE(false, verb, " declares ", key, " and never reads it");
+  for (const auto& verb : verbs.unread())
+    for (const std::string& key : verb.second)
+      CHECK_MESSAGE(false, verb.first, " declares ", key, " and never reads it");
 }

@@ -118,7 +118,11 @@ void kill_ranks(int kills, std::uint64_t seed) {
 
 TEST_CASE("rl: disaggregated, a run and its replay from the log have the same bits, in one process or in ranks") {
   const Lessons lessons;
-  for (const auto& [ranks, generators, staleness] : {std::tuple(2, 1, 0), {3, 2, 2}, {4, 2, 1}}) {
+  struct Shape {
+    int ranks, generators, staleness;
+  };
+  for (const Shape& shape : {Shape{2, 1, 0}, {3, 2, 2}, {4, 2, 1}}) {
+    const int ranks = shape.ranks, generators = shape.generators, staleness = shape.staleness;
     INFO(ranks, " ranks, staleness ", staleness);
     RlJob job = apart(lessons, cat("run", ranks));
     job.generators = generators, job.policy.staleness = staleness;
