@@ -142,6 +142,7 @@ Exit plan(const Config& config) {
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);
   model.check();
+  if (config.flag("plan.rl")) return plan_rl(config, model);
   const PlanOptions options = plan_options(config, model.vision);
   return show(config, options, [&](const PlanOptions& o) { return plan_model(model, o); });
 }

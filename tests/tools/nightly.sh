@@ -20,6 +20,7 @@ seed-2     | the recipe with everything drawn from seed 2 is as accurate
 seed-3     | and from seed 3
 experts    | the recipe with a mixture of experts of equal active FLOPs keeps the README's promise; beside the dense model
 rl-table   | reinforcement learning beside its controls: two starts, three seeds
+rl-kills   | two hundred kills of a rank that generates or trains: nothing trained twice, nothing lost, the log replays to the same bits
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
@@ -65,6 +66,7 @@ run_part() {
       for m in demo-demo-moe demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-demo-moe/eval.json ;;
     rl-table) make -s demo && sh configs/demo/recipe.sh build full 2 && make -s rl-table ;;
+    rl-kills) make -s build/unit-tests && build/unit-tests -tc='rl: disaggregated* 200 such kills' --no-skip ;;
     moments) make -s build/onevision && sh configs/demo/recipe.sh build full "" demo "" bf16_stochastic && sh configs/demo/recipe.sh build &&
       for m in demo-moments-bf16_stochastic demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-moments-bf16_stochastic/eval.json ;;
