@@ -52,6 +52,9 @@ $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -lopenblas -o $@
 
+$(B)/rice-probe: $(B)/obj/tests/tools/rice_probe.o $(LIB_OBJ)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+
 $(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(CXXFLAGS) -c $< -o $@
 $(B)/obj/%.cu.o: %.cu
@@ -63,7 +66,7 @@ demo: deps  ## the whole recipe on the toy world, small: about twenty minutes on
 	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
-	@$(B)/unit-tests
+	@$(B)/unit-tests --jobs=$(JOBS)
 lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute (DTYPE=bf16: in bf16)
 	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B) $(DTYPE)
@@ -90,9 +93,10 @@ test-math: $(B)/math-exhaustive  ## our float functions on all 2^32 inputs again
 runs_program = $(or $(if $(ROOMS),,all),$(filter cli,$(ROOMS)))
 # Tests that ask for too much memory, or that catch a fault of their own, see what they would see without the sanitizer.
 room_tests = $(if $(ROOMS),TEST_SRC="tests/main.cpp $(foreach r,$(ROOMS),$(wildcard tests/$r/*.cpp))")
-asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs
+asan:  ## the unit tests under the address and undefined-behaviour sanitizers; ROOMS="base store": only theirs; TEST_ARGS=
+	@rm -f $(B)/asan/unit-tests  # of other rooms
 	@$(build) B=$(B)/asan OPT=-O1 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" $(room_tests) $(B)/asan/unit-tests $(if $(runs_program),$(B)/asan/onevision)
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan/unit-tests --jobs=$(JOBS) $(TEST_ARGS)
 # Only what reads files and messages, linked with no more than it needs: a third of the build.
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
@@ -100,35 +104,38 @@ READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_t
 READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp kernels/%,$(LIB_SRC))
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+# Tests that draw or count for long in what others read too: without them it takes three fifths of the time. `make asan` runs them.
+LONG_COUNTS = tokenizer: every code point*,toy world: guessing*,toy world: no description*,toy world: every template*,the checker catches*,f32 functions*
 # clang++ instruments in two thirds of g++'s time; tests themselves need no optimisation.
 asan-readers: deps-fuzz  ## what reads files and messages under the address and undefined-behaviour sanitizers
 	@$(build) B=$(B)/asan-readers CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(B)/asan-readers/reader-tests
-	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests
+	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests --jobs=$(JOBS) -tce="$(LONG_COUNTS)"
 # These need the simulated GPU too.
 DEVICE_TESTS := tests/train/contrastive_test.cpp tests/train/pretrain_vision_test.cpp
 # What threads share: the pool, the loaders, a training step. Linked without what runs, serves or judges a whole program.
 THREAD_TESTS := tests/main.cpp $(filter-out $(DEVICE_TESTS),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
-THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate math cli eval),$(LIB_SRC))
+THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate instruct math cli eval),$(LIB_SRC))
 $(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
-tsan-threads: deps-fuzz  ## the pool, the loaders and training under the thread sanitizer
-	@$(build) B=$(B)/tsan-threads CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN=-fsanitize=thread $(B)/tsan-threads/thread-tests
-	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests
+tsan-threads:  ## the pool, the loaders and training under the thread sanitizer
+	@$(build) B=$(B)/tsan-threads OPT=-O1 TEST_OPT=-O0 SAN=-fsanitize=thread $(B)/tsan-threads/thread-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests --jobs=$(JOBS)
 # Tests that kill a run do it in a child: the sanitizer is told to bear threads after a fork.
 tsan:  ## the unit tests under the thread sanitizer; ROOMS="base data train": only theirs
+	@rm -f $(B)/tsan/unit-tests
 	@$(build) B=$(B)/tsan OPT=-O1 SAN=-fsanitize=thread $(room_tests) $(B)/tsan/unit-tests $(if $(runs_program),$(B)/tsan/onevision)
-	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests
+	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan/unit-tests --jobs=$(JOBS) $(TEST_ARGS)
 ubsan:  ## the unit tests under the undefined-behaviour sanitizer alone, which is quicker than asan
 	@$(build) B=$(B)/ubsan OPT=-O1 SAN="-fsanitize=undefined -fno-sanitize-recover=all" $(B)/ubsan/unit-tests
-	@$(B)/ubsan/unit-tests
+	@$(B)/ubsan/unit-tests --jobs=$(JOBS)
 # One binary for all readers, tests/fuzz/targets.cpp. What a target finds new is kept under build/fuzz/found.
 FUZZ_SECONDS ?= 30
 FUZZ_SAN  = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
-fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30), TARGETS= some of them
+fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30) or FUZZ_RUNS= executions, TARGETS= some of them
 	@$(build) B=$(B)/fuzz CXX="$(CLANG)" OPT=-O1 SAN="$(FUZZ_SAN)" $(B)/fuzz/fuzz
 	@set -e; for t in $(or $(TARGETS),$$($(B)/fuzz/fuzz list)); do mkdir -p $(B)/fuzz/found/$$t; echo "  fuzz $$t"; \
-	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
+	  FUZZ_TARGET=$$t $(B)/fuzz/fuzz -verbosity=0 $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS) -print_final_stats=1,-max_total_time=$(FUZZ_SECONDS)) -timeout=10 -rss_limit_mb=4096 -max_len=20000 \
 	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
@@ -163,8 +170,8 @@ $(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h s
 # What the bits program needs: no files, no pictures, no text.
 BITS_SRC := $(patsubst %,src/base/%.cpp,error io/file io/mapped_file json parallel sha256 text utf8) \
             $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) src/nn/parameters.cpp src/nn/init.cpp src/nn/lora.cpp src/nn/moe.cpp \
-            $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) $(patsubst %,src/generate/%.cpp,engine generate pages pass sampling) src/data/normalise.cpp \
-            $(call find,src/comm,*.cpp) $(call find,src/parallel,*.cpp) $(patsubst %,src/train/%.cpp,engine floor gradient_sum objective objectives/language objectives/language_chunk optimizer pipeline_run schedule step_times)
+            $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) $(patsubst %,src/generate/%.cpp,attention_map engine generate pages pass sampling) src/data/normalise.cpp \
+            $(call find,src/comm,*.cpp) $(call find,src/parallel,*.cpp) $(patsubst %,src/train/%.cpp,engine floor gradient_sum objective objectives/language objectives/language_chunk objectives/language_context optimizer pipeline_run schedule step_times)
 BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filter kernels/%,$(LIB_SRC))) $(B)/obj/tests/tools/bits.o
 $(B)/bits: $(BITS_OBJ)
 	@$(CXX) $(OPT) $(SAN) $^ -lpthread -o $@

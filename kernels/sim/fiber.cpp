@@ -7,26 +7,13 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/sanitizer.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define OV_SIM_ASAN 1
-#endif
-#if __has_feature(thread_sanitizer)
-#define OV_SIM_TSAN 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#define OV_SIM_ASAN 1
-#endif
-#ifdef __SANITIZE_THREAD__
-#define OV_SIM_TSAN 1
-#endif
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifdef OV_SIM_TSAN
+#if OV_THREAD_SANITIZER
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -60,7 +47,7 @@ ov_sim_swap_stacks:
 namespace ov::sim {
 namespace {
 
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
 constexpr std::size_t stack_bytes = 256 << 10;  // redzones around every local make frames large
 #else
 constexpr std::size_t stack_bytes = 64 << 10;
@@ -85,10 +72,10 @@ Fiber::Fiber() {
   char* stack = static_cast<char*>(mapping_) + guard;
   self_.stack = stack;
   self_.bytes = stack_bytes;
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
   ASAN_UNPOISON_MEMORY_REGION(stack, stack_bytes);  // an earlier mapping at this address may have left poison
 #endif
-#ifdef OV_SIM_TSAN
+#if OV_THREAD_SANITIZER
   self_.tsan_fiber = __tsan_create_fiber(0);
 #endif
 
@@ -111,17 +98,17 @@ Fiber::Fiber() {
 }
 
 Fiber::~Fiber() {
-#ifdef OV_SIM_TSAN
+#if OV_THREAD_SANITIZER
   __tsan_destroy_fiber(self_.tsan_fiber);
 #endif
   munmap(mapping_, page_bytes() + stack_bytes);
 }
 
 void Fiber::swap(Context& from, Context& to) {
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
   __sanitizer_start_switch_fiber(&from.fake_stack, to.stack, to.bytes);
 #endif
-#ifdef OV_SIM_TSAN
+#if OV_THREAD_SANITIZER
   __tsan_switch_to_fiber(to.tsan_fiber, 0);
 #endif
 #ifdef OV_SIM_USES_UCONTEXT
@@ -129,13 +116,13 @@ void Fiber::swap(Context& from, Context& to) {
 #else
   ov_sim_swap_stacks(&from.stack_pointer, to.stack_pointer);
 #endif
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
   __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
 #endif
 }
 
 void Fiber::entry() {
-#ifdef OV_SIM_ASAN
+#if OV_ADDRESS_SANITIZER
   __sanitizer_finish_switch_fiber(nullptr, &running->caller_.stack, &running->caller_.bytes);
 #endif
   for (Fiber* self = running;;) {
@@ -149,7 +136,7 @@ void Fiber::start(const std::function<void()>& body) { body_ = &body; }
 
 void Fiber::resume() {
   running = this;
-#ifdef OV_SIM_TSAN
+#if OV_THREAD_SANITIZER
   caller_.tsan_fiber = __tsan_get_current_fiber();
 #endif
   swap(caller_, self_);

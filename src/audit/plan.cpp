@@ -4,7 +4,9 @@
 #include <numeric>
 #include <sstream>
 
+#include "comm/absent_ranks.h"
 #include "kernels/table.h"
+#include "parallel/mesh.h"
 
 namespace ov {
 namespace {
@@ -26,8 +28,8 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
     for (Plan::Module& m : plan.modules) {
       if (m.name != module_of(e.parameter)) continue;
       ++m.tensors;
-      m.parameters += e.shape.numel();
-      if (e.parameter.trainable) m.trained += e.shape.numel();
+      m.parameters += e.whole.numel();
+      if (e.parameter.trainable) m.trained += e.whole.numel();
     }
   }
   std::erase_if(plan.modules, [](const Plan::Module& m) { return m.tensors == 0; });
@@ -50,7 +52,7 @@ class SameSteps : public StepSource {
   GlobalStep step_;
 };
 
-// The language objective, with the rows through the head that were asked for.
+// The language objective, with the rows through the head that were asked for, if any.
 class PlannedLoss : public LanguageObjective {
  public:
   PlannedLoss(Onevision& model, StepSource& data, const TrainOptions& options, std::int64_t rows)
@@ -58,6 +60,7 @@ class PlannedLoss : public LanguageObjective {
   Loaded prepare(std::int64_t step) override {
     const Loaded loaded = LanguageObjective::prepare(step);
     for (LossTargets& t : targets_.micro_batches) {
+      if (rows_ == 0) break;
       t.rows.resize(rows_);
       std::iota(t.rows.begin(), t.rows.end(), 0);
     }
@@ -68,18 +71,30 @@ class PlannedLoss : public LanguageObjective {
   std::size_t rows_;
 };
 
-// Micro-batches of one causal row each, whose ids nobody reads. Pixels stand on a device of their own, as the loader's
-// stand on the host.
+// Micro-batches of one causal row each, in equal segments; words are spread over the vocabulary, so that ranks that
+// share it have as many each. Pixels stand on a device of their own, as the loader's stand on the host.
 GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOptions& options, Device& host) {
+  if (!options.rows.empty()) {
+    GlobalStep step{.micro_batches = options.rows};
+    for (const MicroBatch& row : options.rows) step.tokens += row.tokens(), step.samples += row.samples;
+    return step;
+  }
   const auto tokens = static_cast<std::size_t>(plan.tokens);
   MicroBatch row{.input_ids = std::vector<std::int64_t>(tokens),
                  .labels = std::vector(tokens, ignored_label),
                  .positions = std::vector<std::int64_t>(tokens),
-                 .segments = {{0, plan.tokens}},
+                 .segments = {},
                  .pixel_values = {},
                  .grids = {},
-                 .sample_of_segment = {0},
-                 .samples = 1};
+                 .sample_of_segment = {},
+                 .samples = options.segments};
+  for (std::int64_t i = 0; i < plan.tokens; ++i)
+    row.input_ids[static_cast<std::size_t>(i)] = i * config.text.vocabulary / plan.tokens;
+  for (std::int64_t s = 0; s < options.segments; ++s) {
+    const std::int64_t begin = plan.tokens * s / options.segments, end = plan.tokens * (s + 1) / options.segments;
+    row.segments.push_back({begin, end - begin});
+    row.sample_of_segment.push_back(s);
+  }
   for (const Grid& g : options.grids) row.grids.push_back({g.t, g.h, g.w});
   if (plan.patches > 0) row.pixel_values = Tensor({plan.patches, config.vision.patch_values()}, Dtype::f32, host);
   return {.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), row)};
@@ -89,21 +104,59 @@ GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOption
 
 namespace {
 
-// One step of an objective on a device without memory.
+// One step of an objective on a device without memory, by one rank without the others.
 struct Rehearsal {
+  Plan& plan;
   MetaDevice device, host, outside;  // outside: where the loader's pixels stand
   TrainOptions train;
+  AbsentRanks world;
+  Mesh mesh;
 
-  explicit Rehearsal(const PlanOptions& options) : train(options.train) {
+  Rehearsal(const PlanOptions& options, Plan& plan)
+      : plan(plan),
+        train(options.train),
+        world(options.rank, options.ranks, [this](Call, const Parts& to, const Parts& from) { hear(to, from); }),
+        mesh(world, train.tensor, train.pipeline) {
+    for (const auto& [key, n] : {std::pair{"parallel.context ", train.context}, {"parallel.experts ", train.experts}})
+      if (n > 1) input_error("plan: ", key, n, ": not built");
     device.table = &kernels::meta_table();
     if (train.optimizer.state_on) train.optimizer.state_on = &host;
     train.steps = 1;
     train.checksum_every = 0;
   }
-  void step(Objective& objective, const PlanOptions& options, Plan& plan) {
-    StepEngine engine(objective, train);
+  void hear(const Parts& to, const Parts& from) {
+    const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
+      const char* axis = nullptr;
+      for (std::size_t r = 0; r < parts.size(); ++r) {
+        if (!parts[r]) continue;
+        const auto peer = static_cast<int>(r);
+        axis = axis_between(world.rank(), peer, {train.tensor, train.pipeline});
+        (plan.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
+      }
+      return axis;
+    };
+    const char *sent = add(to, &Plan::Traffic::sent), *received = add(from, &Plan::Traffic::received);
+    if (sent || received) ++plan.traffic[sent ? sent : received].calls;
+  }
+  void step(Objective& objective, const PlanOptions& options) {
+    StepEngine engine(objective, train, mesh.data);
+    if (engine.parallel().divides_values()) device.reset_peaks();  // of all values, before they were divided
     plan.floor_seconds = engine.step().floor_seconds;
-    count_parameters(objective.parameters(), plan);
+    const Parameters& parameters = objective.parameters();
+    count_parameters(parameters, plan);
+    plan.held = parameters.count(), plan.held_trained = parameters.trained();
+    plan.updated = engine.optimizer().own().size();
+    const Range own = engine.optimizer().own();
+    for (const auto& e : parameters.entries())
+      if (e.parameter.trainable && e.cut == Cut::none)
+        plan.uncut += std::max<std::int64_t>(
+            0, std::min(own.end, e.parameter.gradient + e.shape.numel()) - std::max(own.begin, e.parameter.gradient));
+    for (const DataParallel::Round& r : engine.parallel().rounds(options.micro_batches))
+      plan.rounds.push_back(r.own.size());
+    if (parameters.pipe().ranks() > 1) {
+      plan.shared_chunks = WholeChunks(parameters, engine.parallel()).shared();
+      plan.stage = parameters.stages.at(static_cast<std::size_t>(parameters.pipe().rank()));
+    }
     plan.micro_batches = options.micro_batches;
     plan.dtype = options.dtype;
     plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
@@ -116,14 +169,23 @@ struct Rehearsal {
 
 }  // namespace
 
-Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
+std::int64_t Plan::Traffic::bytes() const {
+  std::int64_t n = 0;
+  for (const auto& [rank, sent_there] : sent) n += sent_there;
+  return n;
+}
+
+Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
   config.check();
-  Rehearsal on(options);
+  PlanOptions options = given;
+  if (!options.rows.empty()) options.micro_batches = static_cast<std::int64_t>(options.rows.size());
   Plan plan;
+  Rehearsal on(options, plan);
   for (const Grid& g : options.grids) plan.patches += g.patches();
   const std::int64_t image_tokens = plan.patches / (config.vision.merge * config.vision.merge);
   plan.tokens = image_tokens + options.text_tokens;
-  // Products are counted in 64 bits; a row attends to itself as one segment here.
+  if (!options.rows.empty()) plan.tokens = options.rows[0].tokens(), plan.patches = 0;
+  // Products are counted in 64 bits; a row attends to itself, in segments.
   double pairs = static_cast<double>(plan.tokens) * static_cast<double>(plan.tokens) *
                  static_cast<double>(config.text.layers * config.text.heads * config.text.head_dim);
   for (const Grid& g : options.grids)
@@ -133,23 +195,25 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& options) {
     input_error("plan: rows of ", plan.tokens,
                 " tokens need more products than are counted in 64 bits; plan shorter ones");
   plan.labelled = options.labelled > 0 ? options.labelled : plan.tokens;
-  if (plan.tokens < 1) input_error("plan: a row without tokens");
+  if (plan.tokens < 1 && options.rows.empty()) input_error("plan: a row without tokens");
   if (plan.labelled > plan.tokens) input_error("plan: ", plan.labelled, " labelled of ", plan.tokens, " tokens");
+  if (options.segments > std::max<std::int64_t>(1, plan.tokens))
+    input_error("plan: ", options.segments, " segments of ", plan.tokens, " tokens");
 
-  Onevision model(config);
+  Onevision model(config, on.mesh.tensor, on.mesh.pipe, on.train.chunks);
   model.recompute_blocks = options.recompute;
   model.parameters().adapt(options.lora);
   model.parameters().allocate(options.dtype, on.device);
   SameSteps source(step_of(plan, config, options, on.outside));
-  PlannedLoss objective(model, source, on.train, plan.labelled);
-  on.step(objective, options, plan);
+  PlannedLoss objective(model, source, on.train, options.rows.empty() ? plan.labelled : 0);
+  on.step(objective, options);
   return plan;
 }
 
 Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   config.check("plan: ");
-  Rehearsal on(options);
   Plan plan;
+  Rehearsal on(options, plan);
   const auto pairs = static_cast<std::int64_t>(options.grids.size());
   if (pairs < 1) input_error("plan: a micro-batch without pairs; plan.images counts them");
   const std::int64_t text = std::min(options.text_tokens, config.max_positions);
@@ -172,7 +236,7 @@ Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   ContrastiveOptions contrastive;
   static_cast<StepOptions&>(contrastive) = on.train;
   ContrastiveObjective objective(model, source, contrastive);
-  on.step(objective, options, plan);
+  on.step(objective, options);
   for (Plan::Module& m : plan.modules)
     if (m.name == "decoder") m.name = "text tower";
   return plan;
@@ -234,8 +298,8 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   if (rice.strings < rice.regions && rice.head.classes < 1) input_error("plan.classes: objects need at least 1");
   if (rice.strings > 0 && (rice.head.characters < 1 || rice.labels < 1))
     input_error("plan.characters: strings need at least 1, and data.labels_per_text a number");
-  Rehearsal on(options);
   Plan plan;
+  Rehearsal on(options, plan);
   for (const Grid& g : options.grids) plan.patches += g.patches();
   plan.labelled = static_cast<std::int64_t>(options.grids.size()) * rice.regions;
 
@@ -247,7 +311,7 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   static_cast<StepOptions&>(train) = on.train;
   train.objects = rice.objects, train.characters = rice.characters;
   RegionObjective objective(model, source, train);
-  on.step(objective, options, plan);
+  on.step(objective, options);
   return plan;
 }
 

@@ -2,9 +2,11 @@
 //
 // No second set of formulas: the engine makes one step on the meta device, where tensors have shapes and no memory.
 // FLOPs are those of matrix products and attention, a multiply-add counts two; causal attention counts the visible
-// pairs, S (S + 1) / 2 of a row of S tokens.
+// pairs, S (S + 1) / 2 of a segment of S tokens. Of a mesh it is one rank's step, whose others are not there
+// (comm/absent_ranks.h).
 #pragma once
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,12 +20,16 @@ struct PlanOptions {
   std::vector<Grid> grids = {{1, 40, 40}};  // the row's pictures, in patches: 560 x 560 pixels are 40 x 40; of CLIP as
                                             // many as there are pairs, whatever their size
   std::int64_t text_tokens = 112;           // other tokens of the row
+  std::int64_t segments = 1;                // equal parts of the row, each of which attends to itself alone
   std::int64_t labelled = 0;                // rows that pass through the head; 0: all
   std::int64_t micro_batches = 1;           // a step
   Dtype dtype = Dtype::f32;
   bool recompute = false;
   TrainOptions train;     // what is trained, how gradients are added
   LoraOptions lora = {};  // what is learnt beside it
+  // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline and chunks.
+  int ranks = 1, rank = 0;
+  std::vector<MicroBatch> rows = {};  // if any: the step's micro-batches, in place of what is above
 };
 
 struct Plan {
@@ -31,9 +37,23 @@ struct Plan {
     std::string name;
     std::int64_t tensors = 0, parameters = 0, trained = 0;
   };
-  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, ...
+  std::vector<Module> modules;  // vision tower, merger, embedding, decoder, ...; of all ranks together
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
+  // Of a mesh, this rank's: parameters that it holds, has gradients of, and updates; the micro-batches that it runs, by
+  // rounds (parallel/data.h), and what it has, in words. One rank has all of it.
+  std::int64_t held = 0, held_trained = 0, updated = 0;
+  std::int64_t uncut = 0,
+               shared_chunks = 0;  // of `updated`, what every tensor-parallel rank has; WholeChunks::shared
+  std::vector<std::int64_t> rounds;
+  std::string stage;
+  // What it says to other ranks in the step, on one axis of the mesh.
+  struct Traffic {
+    std::int64_t calls = 0;                      // after each of which it has waited
+    std::map<int, std::int64_t> sent, received;  // bytes, by rank
+    std::int64_t bytes() const;                  // sent
+  };
+  std::map<std::string, Traffic> traffic;  // by axis: data, pipe, tensor
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
   // state where that lies elsewhere (train.optimizer.state_on; the plan takes a device of its own for it).
   MemoryUse memory, host;

@@ -35,6 +35,8 @@ DeviceFacts read_device(const std::string& name, const Json& row, const std::str
     d.mfu = positive(s, "mfu");
     if (d.mfu > 1) input_error(where, ": mfu is ", d.mfu, ", expected at most 1");
   }
+  d.node = static_cast<int>(s.integer("node", 0)), d.inside = s.text("inside"), d.between = s.text("between");
+  if (d.node < 0) input_error(where, ": node is ", d.node, ", expected at least 1");
   s.finish("", {""});
   return d;
 }
@@ -64,6 +66,17 @@ DeviceFacts find_device(const std::string& table, const std::string& name) {
   input_error("plan.device: ", table, " has no ", name, "; it has ", names);
 }
 
+double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOptions& options) {
+  std::int64_t leaves = 0;
+  for (const std::int64_t n : plan.rounds) leaves += n;
+  const std::size_t moment = options.train.optimizer.moments == Moments::full ? sizeof(float) : sizeof(Bf16);
+  // Gradients of all that it holds are added, its own part is updated.
+  const double sums =
+      leaves > 1 ? update_bytes(plan.held_trained, leaves, moment) - update_bytes(plan.held_trained, 1, moment) : 0;
+  return (sums + update_bytes(plan.updated, 1, moment)) / device.bandwidth +
+         2 * static_cast<double>(plan.host.total_peak) / device.link;
+}
+
 namespace {
 
 DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOptions options, double mfu) {
@@ -71,14 +84,11 @@ DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOpt
   if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
   DevicePlan::Step s{.plan = plan(options)};
   s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
-  const bool full = options.train.optimizer.moments == Moments::full;
   if (mfu == 0) s.seconds = s.plan.floor_seconds;
   else
-    s.seconds =
-        (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
-            (mfu * device.peak.at(name_of(options.dtype))) +
-        update_bytes(s.plan.trained, options.micro_batches, full ? sizeof(float) : sizeof(Bf16)) / device.bandwidth +
-        2 * static_cast<double>(s.plan.host.total_peak) / device.link;
+    s.seconds = (s.plan.forward_flops + s.plan.backward_flops + s.plan.recomputed_flops) /
+                    (mfu * device.peak.at(name_of(options.dtype))) +
+                update_seconds(device, s.plan, options);
   return s;
 }
 

@@ -19,12 +19,17 @@ struct DeviceFacts {
   std::map<std::string, double> peak = {};  // FLOP/s by type
   double bandwidth = 0, link = 0;           // bytes a second
   double mfu = 0;                           // 0: nothing is stated
+  int node = 0;                             // devices of one machine; 0: as many as there are
+  std::string inside = {}, between = {};    // its links, rows of configs/links.json
 };
 
 // In the table's order. input_error with the file, the device and the key.
 std::vector<DeviceFacts> read_devices(const std::string& table);
 // The row of that name; what is to be measured, is.
 DeviceFacts find_device(const std::string& table, const std::string& name);
+
+// Seconds of an update by the optimiser, and of bringing its state from the host's memory and back.
+double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOptions& options);
 
 struct DevicePlan {
   struct Step {

@@ -5,8 +5,8 @@
 namespace ov {
 
 extern const OpRow add_row, add_rms_norm_row, all_to_all_rows_row, attention_row, cluster_loss_row, combine_experts_row,
-    cross_entropy_row, dropout_row, embedding_row, exp_scale_row, expert_rows_row, gather_rows_row, gelu_row,
-    grouped_linear_row, grouped_linear_by_leaf_row, insert_class_tokens_row, l2_normalize_row, layer_norm_row,
+    cross_entropy_row, dropout_row, embedding_row, exchange_rows_row, exp_scale_row, expert_rows_row, gather_rows_row,
+    gelu_row, grouped_linear_row, grouped_linear_by_leaf_row, insert_class_tokens_row, l2_normalize_row, layer_norm_row,
     linear_row, linear_cross_entropy_row, load_balance_loss_row, margin_logits_row, norm_rope_row, on_gradient_row,
     recompute_row, reduce_rows_row, region_attention_row, rms_norm_row, rope_row, rope_table_2d_row, route_row,
     splice_row, split_row, swiglu_row, take_rows_row, view_row, vocabulary_cross_entropy_row;
@@ -22,6 +22,7 @@ constexpr std::array table = {&add_row,
                               &cross_entropy_row,
                               &dropout_row,
                               &embedding_row,
+                              &exchange_rows_row,
                               &exp_scale_row,
                               &expert_rows_row,
                               &gather_rows_row,

@@ -20,6 +20,7 @@ enum class Op : int {
   cross_entropy,
   dropout,
   embedding,
+  exchange_rows,
   exp_scale,
   expert_rows,
   gather_rows,

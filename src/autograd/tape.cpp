@@ -68,7 +68,12 @@ std::vector<Var> record_all(Recording r) {
   }
   const Cost cost = row(r.op).cost(node);
   tape->products_.forward += cost.multiply_adds(Pass::forward);
-  if (tape->times_) tape->times_->lap(r.op, cost, Pass::forward);
+  if (tape->times_) {
+    const Parameter* parameter = nullptr;
+    for (const Var& v : r.inputs)
+      if (!parameter && v.edge >= 0) parameter = tape->edges_[static_cast<std::size_t>(v.edge)].parameter;
+    tape->times_->lap(r.op, cost, Pass::forward, parameter);
+  }
   if (any) tape->nodes_.push_back(std::move(node));
   return result;
 }
@@ -137,7 +142,12 @@ void Tape::run_backward(Node& node) {
   const Cost cost = op.cost(node);
   node.backward(node, d);
   products_.backward += cost.multiply_adds(Pass::backward);
-  if (times_) times_->lap(node.op, cost, Pass::backward);
+  if (times_) {
+    const Parameter* parameter = nullptr;
+    for (const int edge : node.inputs)
+      if (!parameter && edge >= 0) parameter = edges_[static_cast<std::size_t>(edge)].parameter;
+    times_->lap(node.op, cost, Pass::backward, parameter);
+  }
 
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     if (!node.wanted[i] || !d.in[i]) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <sstream>
 
 #include "base/config_words.h"
@@ -75,6 +76,16 @@ constexpr const char* from_command_line = "command line";
   input_error(where, "unknown key '", shown(name), "'", did_you_mean(name, candidates));
 }
 
+// {"a": {"b": 1}, "a.b": 2}: one key in two ways, of which one would be passed over.
+void refuse_twice(const KeyTable& table, const Json& object, const std::string& prefix, const std::string& path,
+                  std::set<std::string>& seen) {
+  for (const auto& [member, json] : object.members()) {
+    const std::string name = prefix + member;
+    if (!table.find(name) && json.is_object()) refuse_twice(table, json, name + ".", path, seen);
+    else if (!seen.insert(name).second) input_error(path, ": ", shown(name), ": stands there twice");
+  }
+}
+
 }  // namespace
 
 void Config::set(const Key& key, Value value, const std::string& where, const std::string& source,
@@ -114,6 +125,8 @@ void Config::read_object(const KeyTable& table, const Json& object, const std::s
 void Config::read_file(const KeyTable& table, const std::string& path) {
   const Json json = Json::read(path);
   if (!json.is_object()) input_error(path, ": expected an object of keys, found ", kind_name(json.kind()));
+  std::set<std::string> seen;
+  refuse_twice(table, json, "", path, seen);
   read_object(table, json, "", path);
 }
 

@@ -1,7 +1,7 @@
 #include "base/json.h"
 
 #include <nlohmann/json.hpp>
-#include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/io/mapped_file.h"
@@ -28,7 +28,10 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool string(string_t& v) override { return put(Json(std::move(v))); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(Json::object()); }
+  // A vocabulary is one object of 151 643 keys, so a repeated key is found by hashing.
   bool key(string_t& v) override {
+    ++keys_seen_;
+    if (!known_.back().insert(v).second) fail(place_of_last_key(), cat("the key ", Json(v).shown(), " stands twice"));
     keys_.back() = v;
     return true;
   }
@@ -61,15 +64,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool put(Json v) {
     if (stack_.empty()) root_ = std::move(v);
     else if (stack_.back().is_array()) stack_.back().push(std::move(v));
-    else put_member(std::move(v));
+    else members_.back().emplace_back(keys_.back(), std::move(v));
     return true;
-  }
-  // A vocabulary is one object of 151 643 keys, so a repeated key is found by hashing; the last value wins.
-  void put_member(Json v) {
-    auto& members = members_.back();
-    const auto [place, added] = places_.back().emplace(keys_.back(), members.size());
-    if (added) members.emplace_back(keys_.back(), std::move(v));
-    else members[place->second].second = std::move(v);
   }
   bool open(Json v) {
     if (stack_.size() == Json::deepest)
@@ -77,7 +73,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     stack_.push_back(std::move(v));
     keys_.emplace_back();
     members_.emplace_back();
-    places_.emplace_back();
+    known_.emplace_back();
     return true;
   }
   bool close() {
@@ -86,27 +82,42 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     stack_.pop_back();
     keys_.pop_back();
     members_.pop_back();
-    places_.pop_back();
+    known_.pop_back();
     return put(std::move(v));
   }
 
-  // The parser's events come without a place: the bracket is found by reading the text again up to it.
-  std::size_t first_too_deep() const {
-    std::size_t depth = 0;
+  // The parser's events come without a place: it is found by reading the text again, up to where f(i) is true for the
+  // character i, which is no part of a comment; of a string only its first is asked about.
+  template <class F>
+  std::size_t place(F&& f) const {
     for (std::size_t i = 0; i < text_.size(); ++i) {
-      const char c = text_[i];
-      if (c == '"') {
-        while (++i < text_.size() && text_[i] != '"') i += text_[i] == '\\';
-      } else if (c == '/') {  // a comment
+      if (text_[i] == '/') {  // a comment
         const bool line = text_.substr(i, 2) == "//";
         i = std::min(text_.find(line ? "\n" : "*/", i + 2), text_.size()) + !line;
-      } else if (c == '[' || c == '{') {
-        if (++depth > Json::deepest) return i + 1;
-      } else if (c == ']' || c == '}') {
-        --depth;
+        continue;
       }
+      if (f(i)) return i + 1;
+      if (text_[i] == '"')
+        while (++i < text_.size() && text_[i] != '"') i += text_[i] == '\\';
     }
     return text_.size();
+  }
+  std::size_t first_too_deep() const {
+    std::size_t depth = 0;
+    return place([&](std::size_t i) {
+      const char c = text_[i];
+      if (c == ']' || c == '}') --depth;
+      return (c == '[' || c == '{') && ++depth > Json::deepest;
+    });
+  }
+  // A key is the string before a colon.
+  std::size_t place_of_last_key() const {
+    std::size_t string = 0, colons = 0;
+    place([&](std::size_t i) {
+      if (text_[i] == '"') string = i;
+      return text_[i] == ':' && ++colons == keys_seen_;
+    });
+    return string + 1;
   }
 
   std::string_view text_;
@@ -115,8 +126,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   Json root_;
   std::vector<Json> stack_;
   std::vector<std::string> keys_;
-  std::vector<std::vector<Json::Member>> members_;                    // of the open objects
-  std::vector<std::unordered_map<std::string, std::size_t>> places_;  // where a key stands among them
+  std::vector<std::vector<Json::Member>> members_;      // of the open objects
+  std::vector<std::unordered_set<std::string>> known_;  // their keys
+  std::size_t keys_seen_ = 0;
 };
 
 nlohmann::ordered_json to_nlohmann(const Json& j) {

@@ -32,9 +32,9 @@ class Json {
   static Json object(std::vector<Member> members);
 
   // `where` names the source in errors: "file.json:12:5: expected ...". Throws input_error. `first_line`: the number of
-  // the text's first line in that source. Of a key that stands twice the last value counts; integers beyond 64 bits
-  // become numbers. Refused, beside what JSON refuses: a zero byte, and arrays and objects more than `deepest` deep,
-  // since what walks a value (dump, copy, destructor) goes as deep on the stack.
+  // the text's first line in that source. Integers beyond 64 bits become numbers. Refused, beside what JSON refuses: a
+  // key that stands twice in an object, a zero byte, and arrays and objects more than `deepest` deep, since what walks
+  // a value (dump, copy, destructor) goes as deep on the stack.
   static constexpr std::size_t deepest = 500;
   static Json parse(std::string_view text, const std::string& where, std::size_t first_line = 1);
   // Throws machine_error when the file is there and cannot be read.

@@ -1,5 +1,6 @@
 #include "cli/verbs.h"
 #include "curate/balance.h"
+#include "curate/cluster.h"
 #include "curate/concepts.h"
 #include "curate/dedup.h"
 #include "curate/embed.h"
@@ -18,18 +19,22 @@ Exit tell_counts(const Json& report, const std::string& out) {
   return Exit::done;
 }
 
+// How a command knows its own report and rejects again.
+constexpr Beside rejects = {".rejects.jsonl", "{\"source\":"};
+
 }  // namespace
 
 Exit embed(const Config& config) {
   use_threads(config);
   EmbedOptions o;
   o.model = config.required("model.dir");
+  o.regions = config.text("embed.regions"), o.min_edge = config.integer("embed.min_edge");
   o.sources = config.list("embed.data"), o.image_dir = config.text("data.image_dir");
   o.concepts = config.text("embed.concepts"), o.sentence = config.text("embed.template");
   o.max_rejects = config.integer("data.max_rejects");
   o.dtype = dtype_option(config), o.device = &device_option(config);
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "made_from");
+  o.out = output(config, "made_from", {{".report.json", "\"onevision\": \"embed\""}, rejects});
   return tell_counts(ov::embed(o), o.out);
 }
 
@@ -42,7 +47,7 @@ Exit concepts(const Config& config) {
   o.pairs = config.flag("concepts.pairs");
   o.max_rejects = config.integer("data.max_rejects");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "\"captions\"");
+  o.out = output(config, "\"captions\"", {{".report.json", "\"onevision\": \"concepts\""}, rejects});
   return tell_counts(ov::concepts(o), o.out);
 }
 
@@ -58,8 +63,22 @@ Exit dedup(const Config& config) {
   o.cosine = config.number("dedup.cosine"), o.against_cosine = config.number("dedup.against_cosine");
   o.max_rejects = config.integer("data.max_rejects");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1");
+  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"dedup\""}, rejects});
   return tell_counts(ov::dedup(o), o.out);
+}
+
+Exit cluster(const Config& config) {
+  use_threads(config);
+  ClusteringOptions o;
+  o.embeddings = config.list("cluster.embeddings");
+  if (o.embeddings.empty()) config.required("cluster.embeddings");
+  o.k = config.integer("cluster.k"), o.cells = config.integer("cluster.cells");
+  o.iterations = config.integer("cluster.iterations"), o.polish = config.integer("cluster.polish");
+  o.tolerance = config.number("cluster.tolerance"), o.seed = seed_of(config, "cluster.seed");
+  o.names = config.text("cluster.names");
+  o.shard = Shard::parse(config.text("shard"));
+  o.out = output(config, "PAR1");
+  return tell_counts(ov::cluster(o), o.out);
 }
 
 Exit balance(const Config& config) {
@@ -80,7 +99,7 @@ Exit balance(const Config& config) {
   o.cap = config.number("balance.cap"), o.min_count = config.integer("balance.min_count");
   o.whole_pool = config.text("balance.manifest") == "pool";
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1");
+  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"balance\""}});
   return tell_counts(ov::balance(o), o.out);
 }
 

@@ -31,7 +31,7 @@ struct Bar {
   std::optional<Progress> bar;
 };
 
-Exit ask(const Config& config, const Asker& asker) {
+Exit ask(const Config& config, const Asker& asker, const std::string& from) {
   Bar bar;
   const Json results = ask_tasks(asker, {.tasks = config.required("eval.tasks"),
                                          .data = config.text("eval.data"),
@@ -41,12 +41,17 @@ Exit ask(const Config& config, const Asker& asker) {
                                          .limit = config.integer("eval.limit"),
                                          .compat = compat(config),
                                          .compare = config.text("eval.compare"),
+                                         .from = from,
                                          .progress = bar.update});
   if (bar.bar) bar.bar->finish();
   print(score_text(results));
+  if (const Json* resumed = results.find("resumed"))
+    print(cat(resumed->as_int(), " answers were there from a run that was cut\n"));
   std::int64_t failed = 0;
   for (const auto& [task, full] : results.at("tasks").members()) failed += full.at("failed").as_int();
-  if (failed > 0) machine_error(failed, " requests got no answer; the samples say why (\"failed\")");
+  if (failed > 0)
+    machine_error(failed,
+                  " requests got no answer; the samples say why (\"failed\"), and the same command asks them again");
   return Exit::done;
 }
 
@@ -66,7 +71,7 @@ Exit eval(const Config& config) {
                     &key = config.text("serve.api_key");
   if (!url.empty()) {
     if (!are_public(tasks)) input_error("--url: expected public tasks, found the categories of ", tasks);
-    return ask(config, serve::asker_at(url, key, config.integer("eval.at_once")));
+    return ask(config, serve::asker_at(url, key, config.integer("eval.at_once")), url);
   }
   use_threads(config);
   const std::string& directory = config.required("model.dir");
@@ -81,7 +86,8 @@ Exit eval(const Config& config) {
     const serve::Service service{
         .config = files.config, .processor = processor, .stop = stop, .otherwise = read_sampling(directory)};
     Engine engine(*model, EngineOptions{});
-    return ask(config, serve::asker_here(service, engine, config.integer("eval.at_once")));
+    return ask(config, serve::asker_here(service, engine, config.integer("eval.at_once")),
+               cat(directory, ", ", model_sha256(directory)));
   }
   EvalOptions options{.data = config.required("eval.data"),
                       .tasks = tasks,

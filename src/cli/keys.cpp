@@ -19,13 +19,18 @@ std::vector<Command> commands() {
       {"concepts", "", "a vocabulary of concepts from captions, or a given one counted in them", concepts, true},
       {"dedup", "", "leaves out records whose pictures are the same, nearly, or an evaluation's", dedup, true},
       {"balance", "", "draws pictures by the inverse frequency of their concepts: a manifest", balance, true},
+      {"cluster", "", "embedded pictures or regions in clusters (k-means): a manifest, RICE's classes", cluster, true},
       {"curate", "", "instruction data of many sets as one: standardised, reworded, made safe, filtered, balanced",
        curate, true},
+      {"index", "", "writes beside a data set where its records begin, so that opening it takes no time and no memory",
+       index},
       {"pack", "", "writes which samples share a row of tokens: an index, no copies", pack},
       {"train", "", "trains a model directory on conversations and pictures", train, true},
       {"rl-select", "",
        "draws answers to every prompt and keeps the records that reinforcement learning can learn from", rl_select},
-      {"rl", "", "trains a model directory by reinforcement learning with verified rewards (GRPO)", rl_train, true},
+      {"rl", "",
+       "trains a model directory by reinforcement learning with verified rewards (GRPO), or on preferences (DPO)",
+       rl_train, true},
       {"rl-table", "", "tells how much better one evaluation is than another, with paired standard errors", rl_table},
       {"launch", "-- COMMAND...", "runs train, pretrain or rl in several ranks, processes of this machine", launch},
       {"generate", "", "answers a question about pictures; the answer goes to stdout", generate},
@@ -67,14 +72,15 @@ std::vector<Key> rows() {
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,
-       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance curate "
-       "rl-select",
+       "synth pack merge trace inspect tokenizer eval report checkpoint batch embed concepts dedup balance "
+       "cluster curate rl-select",
        "file or directory to write"},
 
       // --- data
       {"data.json", "data", "", any, "train recall", "conversations: LLaVA's format, Parquet or webdataset (README)",
        Resume::free},
       {"data.packs", "packs", "", any, "train", "index that pack wrote, in place of data.json", Resume::free},
+      {"index.data", "data", Strings{}, any, "index", "data sets: JSON, Parquet, webdatasets, mixtures"},
       {"pack.sources", "sources", Strings{}, any, "pack", "conversation files and webdataset directories"},
       {"pack.capacity", "capacity", whole(8192), at_least(1), "pack", "tokens of a pack"},
       {"pack.max_patches", "", whole(0), at_least(0), "pack", "patches of a pack; 0: no limit"},
@@ -122,7 +128,7 @@ std::vector<Key> rows() {
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain rl",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},
-      {"train.steps", "steps", whole(100), at_least(1), "train pretrain rl", "optimiser steps", Resume::free},
+      {"train.steps", "steps", whole(100), at_least(1), "train pretrain rl plan", "optimiser steps", Resume::free},
       {"train.micro_batches", "", whole(1), Allowed(1, 1 << 20), "train pretrain plan", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
       {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain rl", "longest row of tokens"},
@@ -132,7 +138,7 @@ std::vector<Key> rows() {
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan rl",
        "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
        Resume::free},
-      {"train.recompute", "", false, any, "train pretrain plan",
+      {"train.recompute", "", false, any, "train pretrain plan rl",
        "keep no activations within blocks; run them again in backward", Resume::free},
       {"train.loss_rows", "", whole(0), at_least(0), "train pretrain plan",
        "labelled rows that pass through the head at a time, a multiple of 384: logits never exist whole, for one more "
@@ -160,30 +166,31 @@ std::vector<Key> rows() {
       {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
       {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
        "seconds after which a rank that hears nothing from another ends the run", Resume::free},
-      {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl",
+      {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl plan",
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too, 3 values too "
-       "(train "
-       "and pretrain --what text); same bits",
+       "(train and pretrain --what text); same bits",
        Resume::free},
-      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
        "within rounding",
        Resume::free},
-      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "ranks that hold one model together, each some of its layers, the first the tower too; same bits. Tied "
        "embeddings need train.grad_sum tree",
        Resume::free},
-      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
        Resume::free},
       {"parallel.experts", "", whole(1), Allowed(1, 64), "train pretrain",
        "data-parallel ranks that share the experts of a mixture, each an equal range of them; same bits. A power of "
        "two",
        Resume::free},
+      {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
+       "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
+       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
-       "train pack generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance curate "
-       "rl "
-       "rl-select",
+       "train pack index generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance "
+       "cluster curate rl rl-select",
        "threads; 0: all cores. Any number gives the same bits", Resume::free},
 
       {"convert.dtype", "", "stored", "stored f32 bf16", "checkpoint", "type of the weights that are written"},
@@ -267,6 +274,11 @@ std::vector<Key> rows() {
        "measure the least time that every step could take on this machine", Resume::free},
       {"log.checksum_every", "", whole(1), at_least(0), "train pretrain rl",
        "steps between checksums of batch, loss, gradients, parameters; 0: none", Resume::free},
+
+      {"log.trace", "", "", any, "train pretrain",
+       "file for one step of all ranks in Chrome's trace format: operations, calls, who waited for whom; empty: none",
+       Resume::free},
+      {"log.trace_step", "", whole(2), at_least(1), "train pretrain", "which step, from 1", Resume::free},
 
       // --- a tokenizer
       {"bpe.vocabulary", "", whole(768), at_least(256), "tokenizer",
@@ -359,22 +371,6 @@ std::vector<Key> rows() {
        "a trace whose routers' choice of experts is kept (its act.<layer>.mlp.gate), to compare a mixture in two "
        "types"},
       {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
-      {"plan.height", "", whole(560), at_least(1), "plan", "height of each picture in pixels"},
-      {"plan.width", "", whole(560), at_least(1), "plan", "width of each picture in pixels"},
-      {"plan.images", "", whole(1), Allowed(0, 1 << 16), "plan", "pictures in the row"},
-      {"plan.text_tokens", "", whole(112), Allowed(1, 1 << 24), "plan", "other tokens in the row"},
-      {"plan.labelled", "", whole(0), at_least(0), "plan", "tokens that pass through the head; 0: all"},
-      {"plan.classes", "", whole(1000000), at_least(0), "plan",
-       "of objects, with --what vision; the paper has a million"},
-      {"plan.characters", "", whole(0), at_least(0), "plan", "of strings, with --what vision"},
-      {"plan.strings", "", whole(0), at_least(0), "plan", "regions of a picture that are strings, with --what vision"},
-      {"plan.device", "", "", any, "plan",
-       "the one machine that it is for, by its name in plan.devices: does it fit, how long does a step take; empty: "
-       "any"},
-      {"plan.devices", "", "configs/devices.json", any, "plan", "table of machines"},
-      {"plan.mfu", "", 0.0, Allowed(0, 1), "plan",
-       "share of the device's peak that forward and backward passes reach; 0: as the table says, or on the cpu as "
-       "measured"},
       {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
        "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},
@@ -386,7 +382,7 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), rl_rows()})
+    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), plan_rows(), rl_rows()})
       all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();

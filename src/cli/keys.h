@@ -14,6 +14,7 @@ std::vector<Key> model_rows();     // the part of it in model_keys.cpp
 std::vector<Key> answer_rows();    // in answer_keys.cpp
 std::vector<Key> curate_rows();    // in curate_keys.cpp
 std::vector<Key> instruct_rows();  // in instruct_keys.cpp
+std::vector<Key> plan_rows();      // in plan_keys.cpp
 std::vector<Key> rl_rows();        // and in rl_keys.cpp
 
 }  // namespace ov::cli

@@ -50,7 +50,8 @@ Exit pack(const Config& config) {
   PackOptions o;
   for (const std::string& path : config.list("pack.sources"))
     o.sources.push_back({path, config.text("data.image_dir")});
-  o.out = output(config, "onevision pack index");
+  o.out = output(config, "onevision pack index",
+                 {{".report.json", "\"fewest_packs\":"}, {".rejects.jsonl", "{\"record\":"}});
   o.capacity = config.integer("pack.capacity");
   o.max_patches = config.integer("pack.max_patches");
   o.even_patches = config.text("pack.balance") == "patches";

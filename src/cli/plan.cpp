@@ -1,4 +1,4 @@
-#include "audit/plan_device.h"
+#include "audit/plan_mesh.h"
 
 #include "cli/verbs.h"
 #include "image/patches.h"
@@ -16,11 +16,18 @@ std::vector<Grid> picture_grids(const Config& config, const VisionConfig& vision
   return std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images")), {grid[0], grid[1], grid[2]});
 }
 
+// Ranks that have a model each, as all objectives can.
+void copies(const Config& config, PlanOptions& options) {
+  options.train.zero = static_cast<int>(config.integer("parallel.zero"));
+  options.ranks = static_cast<int>(config.integer("plan.ranks"));
+}
+
 }  // namespace
 
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
   PlanOptions options{.grids = {},
                       .text_tokens = config.integer("plan.text_tokens"),
+                      .segments = config.integer("plan.segments"),
                       .labelled = config.integer("plan.labelled"),
                       .micro_batches = config.integer("train.micro_batches"),
                       .dtype = dtype_option(config),
@@ -28,6 +35,8 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
                       .train = {}};
   sum_options(config, options.train);
   options.train.loss_rows = config.integer("train.loss_rows");
+  mesh_options(config, options.train);
+  copies(config, options);
   if (config.text("pretrain.what") == "text") {  // no pictures, and the keys of pre-training alone
     options.train.modules = {"language_model"};
     return options;
@@ -44,11 +53,37 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
 
 namespace {
 
+// On several devices.
+Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& planner) {
+  const std::string& links = config.text("plan.links");
+  const DeviceFacts device = find_device(config.text("plan.devices"), config.required("plan.device"));
+  MeshFacts mesh{.node = static_cast<int>(config.integer("plan.node")), .mfu = config.number("plan.mfu")};
+  if (mesh.node == 0) mesh.node = device.node;
+  if (!(mesh.mfu > 0)) mesh.mfu = device.mfu;
+  const auto link = [&](const char* key, const std::string& own) {
+    const std::string& given = config.text(key);
+    return find_link(links, given.empty() ? own : given);
+  };
+  mesh.inside = link("plan.inside", device.inside);
+  const std::string& between = config.text("plan.between");
+  if (mesh.node > 0 && mesh.node < options.ranks) mesh.between = link("plan.between", device.between);
+  else if (!between.empty())
+    input_error("plan.between ", between, ": all of plan.ranks ", options.ranks, " are on one machine");
+  const double days = config.number("plan.days");
+  const std::int64_t steps = config.integer("train.steps");
+  config.refuse_unread("with plan.ranks");
+  const MeshPlan plan = plan_on_mesh(device, mesh, planner, options);
+  print(plan.stages[0].report() + plan.report() +
+        (days > 0 ? plan.beside(days, steps) : cat(plan.days(steps), " days for ", steps, " steps\n")));
+  return Exit::done;
+}
+
 Exit show(const Config& config, const PlanOptions& options, const Planner& planner) {
   const std::string& device = config.text("plan.device");
   const std::string& devices = config.text("plan.devices");
   const double mfu = config.number("plan.mfu");
   const std::string& what = config.text("pretrain.what");
+  if (options.ranks > 1) return show_mesh(config, options, planner);
   config.refuse_unread(!what.empty()                      ? "with --what " + what
                        : config.text("model.dir").empty() ? "for what is planned"
                                                           : "on a model that exists");
@@ -68,6 +103,7 @@ Exit clip(const Config& config, const std::string& directory) {
                       .dtype = dtype_option(config),
                       .train = {}};
   sum_options(config, options.train);
+  copies(config, options);
   return show(config, options, [&](const PlanOptions& o) { return plan_clip(model, o); });
 }
 
@@ -87,6 +123,7 @@ Exit vision(const Config& config) {
                       .recompute = config.flag("train.recompute"),
                       .train = {}};
   sum_options(config, options.train);
+  copies(config, options);
   return show(config, options, [&](const PlanOptions& o) { return plan_region(rice, o); });
 }
 
@@ -105,6 +142,7 @@ Exit plan(const Config& config) {
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);
   model.check();
+  if (config.flag("plan.rl")) return plan_rl(config, model);
   const PlanOptions options = plan_options(config, model.vision);
   return show(config, options, [&](const PlanOptions& o) { return plan_model(model, o); });
 }

@@ -41,6 +41,7 @@ std::uint64_t seed_of(const Config& config) { return static_cast<std::uint64_t>(
 RegionLoaderOptions region_data(const Config& config) {
   RegionLoaderOptions data;
   data.regions = config.required("data.regions");
+  data.clusters = config.text("data.clusters");
   data.images = processor_limits(config);
   data.regions_per_picture = config.integer("data.regions_per_picture");
   data.labels_per_text = config.integer("data.labels_per_text");
@@ -55,7 +56,7 @@ RegionLoaderOptions region_data(const Config& config) {
 void vision(const Config& config, Communicator& ranks) {
   VisionPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
-  run.ranks = &ranks;
+  const auto trace = share(config, ranks, run);
   run.data = region_data(config);
   run.vision = described_vision(config);
   run.head = region_head(config);
@@ -86,7 +87,7 @@ TextCorpusOptions corpus_options(const Config& config) {
 void text(const Config& config, Communicator& ranks) {
   TextPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
-  run.ranks = &ranks;
+  const auto trace = share(config, ranks, run);
   run.model_dir = config.text("model.dir");
   const bool fresh = run.model_dir.empty();
   if (fresh) {
@@ -110,7 +111,7 @@ void text(const Config& config, Communicator& ranks) {
 void clip(const Config& config, Communicator& ranks) {
   ClipPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
-  run.ranks = &ranks;
+  const auto trace = share(config, ranks, run);
   run.captions = config.required("data.captions");
   run.manifest = config.text("data.manifest");
   run.image_dir = config.text("data.image_dir");

@@ -6,6 +6,7 @@
 #include "comm/launcher.h"
 #include "comm/process_ranks.h"
 #include "comm/rank_in_job.h"
+#include "train/step_trace.h"
 
 namespace ov::cli {
 
@@ -30,6 +31,16 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
   } catch (const std::bad_alloc&) { end(Exit::machine_failed, "out of memory"); } catch (const std::exception& e) {
     end(Exit::machine_failed, cat("internal error: ", e.what()));
   }
+}
+
+std::unique_ptr<StepTrace> share(const Config& config, Communicator& ranks, RunOptions& run) {
+  const std::string& path = config.text("log.trace");
+  const std::int64_t step = config.integer("log.trace_step");
+  run.ranks = &ranks;
+  if (path.empty()) return nullptr;
+  auto trace = std::make_unique<StepTrace>(path, step, ranks);
+  run.ranks = &trace->ranks(), run.trace = trace.get();
+  return trace;
 }
 
 bool first_rank() {

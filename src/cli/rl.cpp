@@ -22,6 +22,61 @@ rl::RolloutOptions rollout_options(const Config& config) {
 
 rl::RewardBand band_of(const Config& config) { return {config.number("rl.low"), config.number("rl.high")}; }
 
+// What GRPO reads of them.
+void read_policy(const Config& config, rl::PolicyOptions& policy) {
+  const std::string& mode = config.text("rl.mode");
+  policy.staleness = mode == "sync" || mode == "colocated-dp" ? 0 : config.integer("rl.staleness");
+  if (mode == "timesliced") require_at_least(policy.staleness, 1, "rl.staleness with rl.mode timesliced");
+  policy.most_groups = config.integer("rl.most_groups");
+  policy.rollouts = rollout_options(config);
+  policy.max_tokens = config.integer("train.max_tokens");
+  policy.drop_flat = config.text("rl.flat_groups") == "drop";
+  policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
+  policy.actor.eps = config.number("rl.clip_low");
+  policy.actor.eps_high = config.number("rl.clip_high");
+  policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
+  policy.limits = picture_options(config);
+  if (config.text("rl.ratio") == "sequence") policy.actor.level = rl::RatioLevel::sequence;
+  if (const double c = config.number("rl.dual_clip"); c > 0) policy.actor.dual_clip = c;
+  rl::AdvantageOptions& a = policy.advantages;
+  a.kl_ctl = config.number("rl.kl");
+  if (a.kl_ctl > 0) {
+    const std::string& k = config.text("rl.kl_estimator");
+    a.kl_estimator = k == "k1" ? rl::Kl::k1 : k == "k2" ? rl::Kl::k2 : rl::Kl::k3;
+  }
+  if (const std::int64_t n = config.integer("rl.overlong_tokens"); n > 0)
+    a.overlong_tokens = n, a.overlong_factor = config.number("rl.overlong_factor");
+  a.mask_no_eos_with_zero = config.text("rl.no_eos") == "zero";
+  const auto level = [&](const char* key) {
+    const std::string& l = config.text(key);
+    return l == "group" ? rl::Level::group : l == "batch" ? rl::Level::batch : rl::Level::none;
+  };
+  a.reward_norm->mean = level("rl.reward_mean"), a.reward_norm->std = level("rl.reward_std");
+  a.reward_norm->leave_one_out = config.flag("rl.leave_one_out");
+  a.adv_norm->mean = level("rl.advantage_mean"), a.adv_norm->std = level("rl.advantage_std");
+}
+
+void read_mode(const Config& config, rl::RlJob& job) {
+  const std::string& mode = config.text("rl.mode");
+  job.mode = mode == "sync"           ? rl::Mode::sync
+             : mode == "timesliced"   ? rl::Mode::timesliced
+             : mode == "colocated-dp" ? rl::Mode::colocated
+                                      : rl::Mode::disaggregated;
+  if (job.mode != rl::Mode::disaggregated) return;
+  job.events = config.text("rl.events");
+  job.generators = static_cast<int>(config.integer("rl.generators"));  // of no effect in a replay of the same command
+}
+
+rl::PreferenceRun preference_run(const Config& config, const rl::OrderOptions& order) {
+  rl::PreferenceRun run{.order = order,
+                        .loss = {.beta = config.number("rl.beta")},
+                        .max_tokens = config.integer("train.max_tokens"),
+                        .limits = picture_options(config)};
+  if (config.text("rl.dpo_loss") == "ipo") run.loss.kind = rl::PreferenceOptions::Kind::ipo;
+  else run.loss.label_smoothing = config.number("rl.label_smoothing");
+  return run;
+}
+
 }  // namespace
 
 Exit rl_train(const Config& config) {
@@ -40,27 +95,20 @@ Exit rl_train(const Config& config) {
   order.replay = config.list("rl.replay");
   if (!order.replay.empty()) order.replay_share = config.number("rl.replay_share");
   if (!job.templates.empty()) job.templates.insert(job.templates.end(), order.replay.begin(), order.replay.end());
-  job.policy.staleness = config.text("rl.mode") == "sync" ? 0 : config.integer("rl.staleness");
-  job.policy.most_groups = config.integer("rl.most_groups");
-  job.policy.rollouts = rollout_options(config);
-  job.policy.max_tokens = config.integer("train.max_tokens");
-  job.policy.drop_flat = config.text("rl.flat_groups") == "drop";
-  job.policy.shuffle_rewards = config.flag("rl.shuffle_rewards");
-  job.policy.actor.eps = config.number("rl.clip_low");
-  job.policy.actor.eps_high = config.number("rl.clip_high");
-  job.policy.actor.behaviour_cap = config.number("rl.behaviour_cap");
-  job.policy.limits = picture_options(config);
+  if (config.text("rl.objective") == "dpo") job.preferences = preference_run(config, order);
+  else read_policy(config, job.policy), read_mode(config, job);
   step_options(config, job.train);
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
   job.train_class_params = class_params_option(config);
+  job.recompute = config.flag("train.recompute");
   job.load = {.dtype = dtype_option(config),
               .reference = config.text("numerics.reference"),
               .hf_shift_bug = config.flag("numerics.hf_shift_bug"),
               .pre_norm_eps = config.number("numerics.pre_norm_eps"),
               .merger_norm_eps = config.number("numerics.merger_norm_eps")};
   in_ranks(config, [&](Communicator& ranks) {
-    config.refuse_unread("with this rl.mode and rl.replay");
+    config.refuse_unread("with this rl.objective, rl.mode and rl.replay");
     job.ranks = &ranks;
     run_rl(job);
   });

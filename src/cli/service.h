@@ -23,7 +23,8 @@ struct ServedModel {
                 .max_images = config.integer("serve.max_images"),
                 .media = {.media_path = config.text("serve.media_path"),
                           .remote = config.flag("serve.allow_remote_images"),
-                          .max_pixels = config.integer("serve.max_picture_pixels")}} {}
+                          .max_pixels = config.integer("serve.max_picture_pixels"),
+                          .max_request_pixels = config.integer("serve.max_request_pixels")}} {}
 
   std::string directory;
   ModelFiles files;

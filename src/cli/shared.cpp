@@ -190,15 +190,20 @@ void step_options(const Config& config, StepOptions& step) {
                   " of it, which rounding to the nearest may lose for ever; choose bf16_stochastic");
 }
 
+void mesh_options(const Config& config, StepOptions& step) {
+  step.tensor = static_cast<int>(config.integer("parallel.tensor"));
+  step.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
+  step.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  if (step.chunks > 1 && step.pipeline == 1)
+    input_error("parallel.chunks ", step.chunks, " has no effect without parallel.pipeline");
+}
+
 TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
-  train.tensor = static_cast<int>(config.integer("parallel.tensor"));
-  train.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
-  train.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  mesh_options(config, train);
+  train.context = static_cast<int>(config.integer("parallel.context"));
   train.experts = static_cast<int>(config.integer("parallel.experts"));
-  if (train.chunks > 1 && train.pipeline == 1)
-    input_error("parallel.chunks ", train.chunks, " has no effect without parallel.pipeline");
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   train.loss_rows = config.integer("train.loss_rows");
@@ -224,29 +229,42 @@ bool is_part(const std::string& out, const std::string& directory) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
+// input_error when `path`, of what the command writes, is one of the files that it reads.
+void refuse_read(const Config& config, const std::string& path) {
+  std::error_code missing;
+  if (!std::filesystem::is_regular_file(path, missing) && !std::filesystem::is_directory(path, missing)) return;
+  for (const std::string& text : config.texts("out")) {
+    for (const auto equals = text.find('='); const std::string& read : {text, text.substr(equals + 1)})
+      if (std::filesystem::equivalent(path, read, missing) || is_part(path, read))
+        input_error("out: ", path, " is also read (", text, ") and would be replaced; name another");
+  }
+}
+
+void check_file(const Config& config, const std::string& path, std::string_view sign) {
+  refuse_read(config, path);
+  std::error_code missing;
+  if (std::filesystem::is_directory(path, missing))
+    input_error("out: ", path, " is a directory, and this command writes a file; name another");
+  if (!std::filesystem::is_regular_file(path, missing) || sign.empty()) return;
+  const auto file = MappedFile::open(path);
+  const std::string_view start = file->text().substr(0, 65536);
+  if (!start.empty() && start.find(sign) == start.npos)
+    input_error("out: ", path, " holds something else than this command writes, so it is not replaced; remove it, or ",
+                "name another file");
+}
+
 }  // namespace
 
-const std::string& output(const Config& config, std::string_view sign) {
+const std::string& output(const Config& config, std::string_view sign, const std::vector<Beside>& beside) {
   const std::string& out = config.required("out");
-  std::error_code missing;
-  if (!std::filesystem::is_regular_file(out, missing) && !std::filesystem::is_directory(out, missing)) return out;
-  for (std::string text : config.texts("out")) {
-    for (const auto equals = text.find('='); const std::string& path : {text, text.substr(equals + 1)})
-      if (std::filesystem::equivalent(out, path, missing) || is_part(out, path))
-        input_error("out: ", out, " is also read (", text, ") and would be replaced; name another");
-  }
-  if (std::filesystem::is_regular_file(out, missing) && !sign.empty()) {
-    const auto file = MappedFile::open(out);
-    const std::string_view start = file->text().substr(0, 65536);
-    if (!start.empty() && start.find(sign) == start.npos)
-      input_error("out: ", out, " holds something else than this command writes, so it is not replaced; remove it, or ",
-                  "name another file");
-  }
+  check_file(config, out, sign);
+  for (const Beside& b : beside) check_file(config, out + b.ending, b.sign);
   return out;
 }
 
 const std::string& output_directory(const Config& config, const std::string& command) {
-  const std::string& out = output(config, "");
+  const std::string& out = config.required("out");
+  refuse_read(config, out);
   DurableDirectory::recover(out);
   DurableDirectory::check(out, command);
   return out;

@@ -39,8 +39,8 @@ Exit train(const Config& config) {
   job.lora = lora_options(config);
   job.merged_model = config.flag("lora.merged_model");
   in_ranks(config, [&](Communicator& ranks) {
+    const auto trace = share(config, ranks, job);
     config.refuse_unread("beside data.packs, whose index holds what was packed");
-    job.ranks = &ranks;
     run_training(job);
   });
   return Exit::done;

@@ -2,6 +2,7 @@
 // answer; stdout carries nothing else. They throw; main.cpp turns that into exit codes.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -32,7 +33,9 @@ Exit embed(const Config&);
 Exit concepts(const Config&);
 Exit dedup(const Config&);
 Exit balance(const Config&);
+Exit cluster(const Config&);
 Exit curate(const Config&);
+Exit index(const Config&);
 Exit pack(const Config&);
 Exit train(const Config&);
 Exit rl_train(const Config&);
@@ -56,6 +59,8 @@ Exit help(const Config&);
 
 // `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
+// The ranks of a run, and log.trace: what to keep while it goes on.
+std::unique_ptr<StepTrace> share(const Config&, Communicator& ranks, RunOptions& run);
 bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.
@@ -78,15 +83,22 @@ bool class_params_option(const Config&);        // train.train_class_params, num
 RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
 LoraOptions lora_options(const Config&);        // lora.*
 void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer, optimizer.moments
-// The same, train.steps, parallel, schedule, optimizer without lr_scale, log.
+// The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
+void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
+Exit plan_rl(const Config&, const ModelConfig&);               // plan.rl
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);
-// `out`, which must be given. input_error when it is one of the files that the command reads, or a file without `sign`,
-// which stands near the start of what the command writes: a slip of the hand replaces nobody's data.
-const std::string& output(const Config&, std::string_view sign);
+// A file that a command writes beside OUT: how its name goes on, and what stands near the start of one of its own.
+struct Beside {
+  const char* ending;
+  std::string_view sign;
+};
+// `out`, which must be given. input_error when it, or one of what is written beside it, is one of the files that the
+// command reads, a directory, or a file without its sign: a slip of the hand replaces nobody's data.
+const std::string& output(const Config&, std::string_view sign, const std::vector<Beside>& beside = {});
 // The same for a directory that the command writes whole: it must be one that `command` may replace.
 const std::string& output_directory(const Config&, const std::string& command);
 

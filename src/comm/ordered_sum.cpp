@@ -7,6 +7,7 @@
 namespace ov {
 
 void add_to(const Tensor& sum, const Tensor& t) {
+  if (!sum.has_data()) return;
   if (sum.dtype() == Dtype::i64) {
     std::int64_t* to = sum.data<std::int64_t>();
     const std::int64_t* from = t.data<std::int64_t>();

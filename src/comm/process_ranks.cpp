@@ -65,6 +65,18 @@ void ProcessRanks::at_step(std::int64_t step) {
   region_.state(rank()).step.store(step);
 }
 
+int ProcessRanks::sender(std::span<const int> of, double seconds) {
+  for (const double until = now() + seconds;;) {
+    const std::uint32_t seen = region_.bell(rank());
+    for (const int peer : of)
+      if (region_.holds(peer, rank(), sizeof(Header))) return peer;
+    throw_failure();
+    const double left = until - now();
+    if (left <= 0) return -1;
+    region_.wait(rank(), seen, left);
+  }
+}
+
 void ProcessRanks::listen() {
   std::vector<pollfd> fds = {{stop_.get(), POLLIN, 0}};
   for (const Descriptor& d : meeting_.peers) fds.push_back({d.get(), POLLIN, 0});

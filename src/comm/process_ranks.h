@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "comm/communicator.h"
+#include "comm/inbox.h"
 #include "comm/meeting.h"
 #include "comm/shared_region.h"
 
@@ -22,13 +23,15 @@ class PeerFailed : public Error {
   using Error::Error;
 };
 
-class ProcessRanks : public Communicator {
+class ProcessRanks : public Communicator, public Inbox {
  public:
   // Returns when all ranks have met. `timeout`: seconds, here and in every call.
   ProcessRanks(const RankInJob& place, double timeout);
   ~ProcessRanks() override;
 
   void at_step(std::int64_t step) override;
+  int sender(std::span<const int> of, double seconds) override;
+  double timeout() const override { return timeout_; }
   // This rank ends with an error. False when another failed before, whose error counts.
   bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
   // It was this one that found another dead, and has to say so: the dead cannot.

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <span>
 
 #include "base/hash.h"
 #include "curate/embeddings.h"
@@ -13,39 +15,46 @@
 namespace ov {
 namespace {
 
-// Two records of one id would be drawn together, always.
+// Two records of one id would be drawn together, always. Ids are compared by their hashes, a share of them at a time,
+// so that a pool of any size needs the same room.
 void check_ids(const EmbeddingPool& pool) {
+  constexpr std::int64_t at_a_time = 1 << 20;
+  const auto passes = static_cast<std::uint64_t>(pool.size / at_a_time + 1);
   std::vector<std::pair<std::uint64_t, std::int64_t>> seen;
-  for (const auto& p : pool.parts)
-    for (std::int64_t i = p.begin; i < p.end; ++i)
-      seen.push_back({fnv1a(pool.files[p.file].id(i)), p.first + i - p.begin});
-  std::sort(seen.begin(), seen.end());
-  for (std::size_t i = 1; i < seen.size(); ++i) {
-    if (seen[i].first != seen[i - 1].first) continue;
-    std::string name[2], file;
-    for (const int which : {0, 1})
-      for (const auto& p : pool.parts)
-        if (const std::int64_t row = seen[i - 1 + static_cast<std::size_t>(which)].second - p.first;
-            row >= 0 && row < p.end - p.begin)
-          name[which] = pool.files[p.file].id(p.begin + row), file = pool.files[p.file].path();
-    if (name[0] == name[1]) input_error(file, ": the id ", name[0], " stands twice in the pool; ids must differ");
+  for (std::uint64_t pass = 0; pass < passes; ++pass) {
+    seen.clear();
+    for (const auto& p : pool.parts)
+      for (std::int64_t i = p.begin; i < p.end; ++i)
+        if (const std::uint64_t hash = fnv1a(pool.files[p.file].id(i)); hash % passes == pass)
+          seen.push_back({hash, p.first + i - p.begin});
+    std::sort(seen.begin(), seen.end());
+    for (std::size_t i = 1; i < seen.size(); ++i) {
+      if (seen[i].first != seen[i - 1].first) continue;
+      std::string name[2], file;
+      for (const int which : {0, 1})
+        for (const auto& p : pool.parts)
+          if (const std::int64_t row = seen[i - 1 + static_cast<std::size_t>(which)].second - p.first;
+              row >= 0 && row < p.end - p.begin)
+            name[which] = pool.files[p.file].id(p.begin + row), file = pool.files[p.file].path();
+      if (name[0] == name[1]) input_error(file, ": the id ", name[0], " stands twice in the pool; ids must differ");
+    }
   }
 }
 
 // The q-quantile: the smallest cosine that at least q of all are not above. By halves of the ordered bits, so that it
 // takes two passes and 65 536 counters, whatever the pool's size.
-float quantile(const std::vector<float>& scores, double q) {
+float quantile(const std::function<void(const std::function<void(float)>&)>& scores, std::int64_t size, double q) {
   const auto ordered = [](float x) {
     const auto bits = std::bit_cast<std::uint32_t>(x);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
   };
-  auto rank =
-      std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil(q * static_cast<double>(scores.size()))) - 1);
+  auto rank = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil(q * static_cast<double>(size))) - 1);
   std::uint32_t found = 0;
   for (const int shift : {16, 0}) {
     std::vector<std::int64_t> count(1 << 16);
-    for (const float x : scores)
+    scores([&](float x) {
       if (shift == 16 || ordered(x) >> 16 == found >> 16) ++count[ordered(x) >> shift & 0xffffu];
+    });
     std::uint32_t digit = 0;
     while (rank >= count[digit]) rank -= count[digit++];
     found |= digit << shift;
@@ -113,87 +122,127 @@ Json balance(const BalanceOptions& o) {
   if (!join) return {};
   check_ids(pool);
 
-  // Pairs that count. What does not is -1 in `lists`; the manifest shows it all the same.
-  ConceptLists nearest{k, {}};
-  std::vector<float> scores;
-  for (std::int64_t b = 0; b < blocks.count(); ++b) {
-    const Safetensors file = Safetensors::open(blocks.path(b));
-    const auto ids = file.tensor("ids").to_vector<std::int32_t>();
-    const auto cosines = file.tensor("scores").to_vector<float>();
-    nearest.ids.insert(nearest.ids.end(), ids.begin(), ids.end());
-    scores.insert(scores.end(), cosines.begin(), cosines.end());
-  }
-  ConceptLists lists = nearest;
-  const double floor = std::max(o.floor, o.floor_quantile > 0 ? double(quantile(scores, o.floor_quantile)) : -1.0);
+  // Every pass reads the blocks again, in the pool's order, and holds what belongs to concepts alone.
+  using Ids = std::span<const std::int32_t>;
+  using Scores = std::span<const float>;
+  const auto width = static_cast<std::size_t>(k);
+  const auto each = [&](auto&& f) {
+    for (std::int64_t b = 0; b < blocks.count(); ++b) {
+      const Safetensors file = Safetensors::open(blocks.path(b));
+      const Tensor ids = file.tensor("ids"), scores = file.tensor("scores");
+      const auto& part = pool.parts[static_cast<std::size_t>(b)];
+      for (std::int64_t i = 0; i < part.end - part.begin; ++i)
+        f(part, i, Ids(ids.row<std::int32_t>(i), width), Scores(scores.row<float>(i), width));
+    }
+  };
+  const auto each_score = [&](const std::function<void(float)>& f) {
+    each([&](const auto&, std::int64_t, Ids, Scores scores) {
+      for (const float s : scores) f(s);
+    });
+  };
+  const double floor =
+      std::max(o.floor, o.floor_quantile > 0 ? double(quantile(each_score, pool.size * k, o.floor_quantile)) : -1.0);
   std::int64_t below_floor = 0, rare_pairs = 0, rare = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i)
-    if (scores[i] < floor) lists.ids[i] = -1, ++below_floor;
-  std::vector<std::int64_t> counts = concept_counts(lists, M);
-  for (std::int32_t& c : lists.ids)
-    if (c >= 0 && counts[static_cast<std::size_t>(c)] < o.min_count) c = -1, ++rare_pairs;
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(M));
+  each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
+    for (std::size_t j = 0; j < width; ++j)
+      if (scores[j] < floor) ++below_floor;
+      else ++counts[static_cast<std::size_t>(ids[j])];
+  });
   for (std::int64_t& f : counts)
-    if (f > 0 && f < o.min_count) f = 0, ++rare;
+    if (f > 0 && f < o.min_count) rare_pairs += f, f = 0, ++rare;
+  // The concepts of a picture that count; -1: one that does not, which the manifest shows all the same.
+  std::vector<std::int32_t> list(width);
+  const auto counted = [&](Ids ids, Scores scores) -> Ids {
+    for (std::size_t j = 0; j < width; ++j)
+      list[j] = scores[j] < floor || counts[static_cast<std::size_t>(ids[j])] == 0 ? -1 : ids[j];
+    return list;
+  };
+  const auto weight_of = [&](Ids own) {
+    const double w = concept_weight(own, counts, o.weight);
+    return o.cap > 0 ? std::min(w, o.cap) : w;
+  };
+  const EachNumber weights = [&](const std::function<void(double)>& f) {
+    each([&](const auto&, std::int64_t, Ids ids, Scores scores) { f(weight_of(counted(ids, scores))); });
+  };
 
-  std::vector<double> weights = concept_weights(lists, counts, o.weight);
   std::int64_t capped = 0, none = 0;
-  for (double& w : weights) {
-    if (o.cap > 0 && w > o.cap) w = o.cap, ++capped;
-    none += w == 0;
-  }
-  const double lambda = o.weight == ConceptWeight::metaclip
-                            ? metaclip_threshold(lists, counts, static_cast<double>(o.n))
-                            : scale_for(weights, static_cast<double>(o.n));
-  std::vector<double> probability =
-      o.weight == ConceptWeight::metaclip ? metaclip_inclusion(lists, counts, lambda) : inclusion(weights, lambda);
-  std::vector<double> u;
-  for (const auto& p : pool.parts)
-    for (std::int64_t i = p.begin; i < p.end; ++i) u.push_back(drawn_number(o.seed, pool.files[p.file].id(i)));
   double sum = 0;
-  for (const double w : weights) sum += w;
-  std::vector<std::int32_t> draws;
-  if (o.draw == BalanceOptions::Draw::poisson) draws = draw_poisson(probability, u);
-  if (o.draw == BalanceOptions::Draw::exact) draws = draw_exact(weights, u, o.n);
-  if (o.draw == BalanceOptions::Draw::replacement) {
-    draws = draw_with_replacement(weights, o.n, o.seed);
-    for (std::size_t i = 0; i < weights.size(); ++i)  // that at least one of n draws hits it
-      probability[i] = -std::expm1(static_cast<double>(o.n) * std::log1p(-weights[i] / sum));
-  }
+  each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
+    const double w = concept_weight(counted(ids, scores), counts, o.weight);
+    capped += o.cap > 0 && w > o.cap, none += w == 0;
+    sum += o.cap > 0 ? std::min(w, o.cap) : w;
+  });
+  const auto expected = [&](double t) {
+    double pictures = 0;
+    each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
+      pictures += metaclip_probability(counted(ids, scores), counts, t);
+    });
+    return pictures;
+  };
+  const bool metaclip = o.weight == ConceptWeight::metaclip;
+  const double n = static_cast<double>(o.n);
+  const double lambda = metaclip ? metaclip_threshold(expected, counts, n) : scale_for(weights, n);
+  using Draw = BalanceOptions::Draw;
+  Smallest first;
+  if (o.draw == Draw::exact)
+    first = smallest(
+        [&](const std::function<void(double)>& f) {
+          each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
+            f(waiting_time(weight_of(counted(ids, scores)), drawn_number(o.seed, pool.files[p.file].id(p.begin + i))));
+          });
+        },
+        o.n);
+  ReplacementDraws repeated(o.draw == Draw::replacement ? o.n : 0, sum, o.seed);
 
   using Kind = ParquetField::Kind;
-  ParquetWriter manifest(o.out, {{"id"},
-                                 {"source"},
-                                 {"record", Kind::integer},
-                                 list_of("concepts", Kind::integer),
-                                 list_of("scores", Kind::real),
-                                 {"weight", Kind::real},
-                                 {"probability", Kind::real},
-                                 {"u", Kind::real},
-                                 {"draws", Kind::integer},
-                                 {"reason"}});
+  ParquetWriter manifest(o.out,
+                         {{"id"},
+                          {"source"},
+                          {"record", Kind::integer},
+                          list_of("concepts", Kind::integer),
+                          list_of("scores", Kind::real),
+                          {"weight", Kind::real},
+                          {"probability", Kind::real},
+                          {"u", Kind::real},
+                          {"draws", Kind::integer},
+                          {"reason"}},
+                         {.group_rows = EmbeddingPool::part_rows});
   std::int64_t kept = 0, drawn = 0;
   std::vector<std::int64_t> after(static_cast<std::size_t>(M));
-  for (const auto& p : pool.parts)
-    for (std::int64_t row = p.begin; row < p.end; ++row) {
-      const auto i = static_cast<std::size_t>(p.first + row - p.begin);
-      kept += draws[i] > 0, drawn += draws[i];
-      for (const std::int32_t c : lists.of(static_cast<std::int64_t>(i)))
-        if (c >= 0) after[static_cast<std::size_t>(c)] += draws[i];
-      if (!o.whole_pool && draws[i] == 0) continue;
-      Json concepts = Json::array(), cosines = Json::array();
-      for (std::size_t j = i * static_cast<std::size_t>(k); j < (i + 1) * static_cast<std::size_t>(k); ++j)
-        concepts.push(std::int64_t{nearest.ids[j]}), cosines.push(double(scores[j]));
-      const Embeddings& f = pool.files[p.file];
-      manifest.add(Json::object({{"id", f.id(row)},
-                                 {"source", f.source(row)},
-                                 {"record", f.record(row)},
-                                 {"concepts", std::move(concepts)},
-                                 {"scores", std::move(cosines)},
-                                 {"weight", weights[i]},
-                                 {"probability", probability[i]},
-                                 {"u", u[i]},
-                                 {"draws", std::int64_t{draws[i]}},
-                                 {"reason", weights[i] > 0 ? "" : "no_concept"}}));
+  each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
+    const Embeddings& f = pool.files[p.file];
+    const std::int64_t row = p.begin + i;
+    const Ids own = counted(ids, scores);
+    const double w = weight_of(own), u = drawn_number(o.seed, f.id(row));
+    const double probability = metaclip ? metaclip_probability(own, counts, lambda)
+                               : o.draw == Draw::replacement
+                                   ? -std::expm1(n * std::log1p(-w / sum))  // that at least one of n draws hits it
+                               : w > 0 ? std::min(1.0, lambda * w)
+                                       : 0;
+    std::int64_t draws = u < probability;
+    if (o.draw == Draw::exact) {
+      const double wait = waiting_time(w, u);
+      draws = wait < first.below || (wait == first.below && first.ties-- > 0);
     }
+    if (o.draw == Draw::replacement) draws = repeated.next(w, p.first + i + 1 == pool.size);
+    kept += draws > 0, drawn += draws;
+    for (const std::int32_t c : own)
+      if (c >= 0) after[static_cast<std::size_t>(c)] += draws;
+    if (!o.whole_pool && draws == 0) return;
+    Json concepts = Json::array(), cosines = Json::array();
+    for (std::size_t j = 0; j < width; ++j) concepts.push(std::int64_t{ids[j]}), cosines.push(double(scores[j]));
+    manifest.add(Json::object({{"id", f.id(row)},
+                               {"source", f.source(row)},
+                               {"record", f.record(row)},
+                               {"concepts", std::move(concepts)},
+                               {"scores", std::move(cosines)},
+                               {"weight", w},
+                               {"probability", probability},
+                               {"u", u},
+                               {"draws", draws},
+                               {"reason", w > 0 ? "" : "no_concept"}}));
+  });
   manifest.finish();
   Json report = Json::object({{"onevision", "balance"},
                               {"in", pool.size},

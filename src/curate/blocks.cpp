@@ -37,10 +37,14 @@ Shard Shard::parse(const std::string& text) {
   input_error("shard: expected i/n with 1 <= i <= n <= ", most_shards, ", as 3/8, or merge; found ", shown(text));
 }
 
-Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count)
+Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count,
+               const std::vector<std::string>& beside)
     : directory_(without_slash(out) + ".blocks"),
       prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
-      count_(count) {}
+      count_(count),
+      endings_({"", ".lock"}) {
+  endings_.insert(endings_.end(), beside.begin(), beside.end());
+}
 
 std::string Blocks::path(std::int64_t block) const {
   char number[24];
@@ -51,11 +55,22 @@ std::string Blocks::path(std::int64_t block) const {
 bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const {
   std::int64_t missing = 0, first = -1;
   const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
+  if (shard.makes) make_directories(directory_);
+  using Hold = DirectoryLock::Hold;
+  lock_.reset();
+  if (path_exists(directory_))
+    lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
   if (shard.makes) {
-    make_directories(directory_);
     Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
     for (std::int64_t b = shard.index, done = 0; b < count_; b += shard.count) {
-      if (is_missing(b)) make(b);
+      if (is_missing(b)) {
+        std::unique_ptr<DirectoryLock> own;
+        if (!shard.joins)
+          own =
+              std::make_unique<DirectoryLock>(directory_, Hold::alone, path(b).substr(directory_.size() + 1) + ".lock");
+        if (is_missing(b)) make(b);
+        if (own) ::unlink((path(b) + ".lock").c_str());
+      }
       bar.update(++done);
     }
   }
@@ -65,13 +80,17 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
   if (shard.joins && missing)
     input_error("shard: ", missing, " of ", count_, " blocks are missing, the first is ", path(first),
                 "; run the shards that make them, with the same options and inputs");
+  if (!shard.joins) lock_.reset();
   if (!shard.joins) tell(cat(what, ": ", missing, " of ", count_, " blocks are still to be made; --shard merge joins"));
   return shard.joins;
 }
 
 void Blocks::remove() const noexcept {
   for (std::int64_t b = 0; b < count_; ++b)
-    for (const char* end : {"", ".partial"}) ::unlink((path(b) + end).c_str());
+    for (const std::string& end : endings_)
+      for (const char* also : {"", ".partial"}) ::unlink((path(b) + end + also).c_str());
+  if (lock_) ::unlink((directory_ + "/.lock").c_str());
+  lock_.reset();
   ::rmdir(directory_.c_str());  // unless others lie there
 }
 

@@ -7,10 +7,17 @@
 //   --shard ""       all of it: makes what is missing, joins, and removes the blocks
 //   --shard 3/8      makes blocks 2, 10, 18 ... and joins nothing; any number of processes may do so at a time
 //   --shard merge    joins what the shards have made; a block that is missing is an error
+//
+// OUT.blocks is locked (base/io/directory_lock.h): a run that joins is alone there, shards are there together, and no
+// two make the same block.
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
+
+#include "base/io/directory_lock.h"
 
 namespace ov {
 
@@ -22,19 +29,24 @@ struct Shard {
 
 class Blocks {
  public:
-  // `made_from`: digest of all that a block depends on; blocks of other inputs are left alone.
-  Blocks(const std::string& out, const std::string& made_from, std::int64_t count);
+  // `made_from`: digest of all that a block depends on; blocks of other inputs are left alone. `beside`: what the names
+  // of further files of a block end in.
+  Blocks(const std::string& out, const std::string& made_from, std::int64_t count,
+         const std::vector<std::string>& beside = {});
 
   std::int64_t count() const { return count_; }
   std::string path(std::int64_t block) const;
   // Calls make(block) for what is missing of the shard's share; it writes path(block) durably. `what` names the work in
-  // a progress bar. True when the caller shall join the blocks now.
+  // a progress bar. True when the caller shall join the blocks now; they are its own until remove(). input_error when
+  // another process is at work there.
   bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const;
   void remove() const noexcept;  // after the result stands
 
  private:
   const std::string directory_, prefix_;
   const std::int64_t count_;
+  std::vector<std::string> endings_;
+  mutable std::unique_ptr<DirectoryLock> lock_;  // from make() on
 };
 
 }  // namespace ov

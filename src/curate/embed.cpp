@@ -5,58 +5,38 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "curate/concepts.h"
-#include "curate/embeddings.h"
-#include "curate/sources.h"
+#include "curate/embed_blocks.h"
 #include "data/raw/captioned_pictures.h"
 #include "model/files/clip_directory.h"
 
 namespace ov {
 namespace {
 
-constexpr std::int64_t block_records = 1024, batch = 32;
-
-// By the content of the files that say what a direction is.
-std::string identity(const std::string& directory, bool texts) {
-  std::string all;
-  for (const std::string& name : list_directory(directory))
-    if (name == "config.json" || name.ends_with(".safetensors") ||
-        (texts && (name == "tokenizer.json" || name == "vocab.json" || name == "merges.txt")))
-      all += cat(" ", name, " ", sha256_file(directory + "/" + name));
-  return all;
-}
-
-void append(std::vector<float>& values, const Var& rows) {
-  const auto v = rows.value.to(cpu()).to(Dtype::f32).to_vector<float>();
-  values.insert(values.end(), v.begin(), v.end());
-}
+constexpr std::int64_t block_records = 1024;
 
 std::string in_sentence(const std::string& sentence, const std::string& text) {
   const std::size_t at = sentence.find("{}");
   return sentence.substr(0, at) + text + sentence.substr(at + 2);
 }
 
-// Consecutive rows of a block, a batch at a time.
-template <class F>
-void in_batches(std::int64_t n, F&& f) {
-  for (std::int64_t begin = 0; begin < n; begin += batch) f(begin, std::min(begin + batch, n));
-}
-
 }  // namespace
 
 Json embed(const EmbedOptions& o) {
   const bool texts = !o.concepts.empty();
-  if (texts == !o.sources.empty())
-    input_error("embed: expected embed.data, pictures, or embed.concepts, a vocabulary; and not both");
+  if (texts + !o.sources.empty() + !o.regions.empty() != 1)
+    input_error("embed: expected embed.data, pictures, embed.regions, their parts, or embed.concepts, a vocabulary; ",
+                "one of them");
   if (!is_clip(o.model)) input_error(o.model, ": expected the directory of a CLIP model (model_type clip)");
   if (o.sentence.find("{}") == o.sentence.npos)
     input_error("embed.template is ", shown(o.sentence), ": expected {} where the concept shall stand");
+  if (!o.regions.empty()) return embed_regions(o);
   const auto model = load_clip(o.model, o.dtype, *o.device);
   const ClipConfig& c = model->config();
   const std::vector<Concept> vocabulary = texts ? read_concepts(o.concepts) : std::vector<Concept>();
   const RecordPool pool(o.sources, o.image_dir, block_records);
   const auto words = static_cast<std::int64_t>(vocabulary.size());
 
-  std::string made_from = cat("embed ", name_of(o.dtype), identity(o.model, texts), pool.made_from());
+  std::string made_from = cat("embed ", name_of(o.dtype), clip_identity(o.model, texts), pool.made_from());
   if (texts) made_from += " " + o.sentence;
   for (const Concept& v : vocabulary) made_from += cat(" ", v.text.size(), " ", v.text);
   made_from = sha256(made_from);
@@ -75,7 +55,7 @@ Json embed(const EmbedOptions& o) {
         in.text_lengths.push_back(static_cast<std::int64_t>(ids.size()));
         rows.ids.push_back(text);
       }
-      append(rows.values, model->text_embeds(nullptr, in));
+      append_rows(rows.values, model->text_embeds(nullptr, in));
     });
     rows.write(blocks.path(b), c.projection, {{"records", cat(rows.ids.size())}, {"rejects", "[]"}});
   };
@@ -100,33 +80,13 @@ Json embed(const EmbedOptions& o) {
       if (here.empty()) return;
       ClipInputs in;
       in.pixel_values = join_rows(here).to(o.dtype, Segment::data).to(*o.device);
-      append(rows.values, model->image_embeds(nullptr, in));
+      append_rows(rows.values, model->image_embeds(nullptr, in));
     });
     rows.write(blocks.path(b), c.projection, {{"records", cat(part.end - part.begin)}, {"rejects", rejects.dump()}});
   };
   if (!blocks.make(o.shard, "embed", [&](std::int64_t b) { texts ? embed_texts(b) : embed_pictures(b); })) return {};
 
-  std::vector<std::string> parts;
-  RejectFile rejects(o.out, o.max_rejects);
-  std::int64_t records = 0;
-  for (std::int64_t b = 0; b < blocks.count(); ++b) {
-    parts.push_back(blocks.path(b));
-    const Safetensors file = Safetensors::open(parts.back());
-    records += std::stoll(file.metadata().at("records"));
-    rejects.add(Json::parse(file.metadata().at("rejects"), parts.back()));
-  }
-  rejects.finish(records);
-  Metadata metadata = {{"made_from", made_from}, {"format", "pt"}};
-  if (!texts) metadata["sources"] = pool.paths().dump();
-  join_embeddings(o.out, parts, c.projection, metadata);
-  const Json report = Json::object({{"onevision", "embed"},
-                                    {"in", records},
-                                    {"out", records - rejects.total()},
-                                    {"rejects", rejects.json()},
-                                    {"width", c.projection}});
-  write_durably(o.out + ".report.json", report.dump(2) + "\n");
-  blocks.remove();
-  return report;
+  return join_embedded(o, blocks, made_from, c.projection, texts ? Json() : pool.paths());
 }
 
 }  // namespace ov

@@ -30,6 +30,7 @@ Embeddings Embeddings::open(const std::string& path) {
     input_error(path, ": embeddings is ", e.rows_.shape().str(), ", expected [rows, width]");
   e.id_text_ = column(file, "id_text", Dtype::u8, -1), e.id_ends_ = column(file, "id_ends", Dtype::i64, e.size());
   e.record_ = column(file, "record", Dtype::i64, e.size()), e.source_ = column(file, "source", Dtype::i64, e.size());
+  e.region_ = column(file, "region", Dtype::i64, e.size());
   if (!e.id_text_ != !e.id_ends_) input_error(path, ": expected both id_text and id_ends, or neither");
   for (std::int64_t i = 0, before = 0; e.id_ends_ && i < e.size(); ++i) {
     const std::int64_t end = e.id_ends_.data<std::int64_t>()[i];
@@ -102,22 +103,25 @@ void EmbeddingRows::write(const std::string& path, std::int64_t width, Metadata 
                                       {"id_text", Tensor::of(text, {static_cast<std::int64_t>(text.size())})}};
   if (!records.empty())
     tensors.push_back({"record", Tensor::of(records, {n})}), tensors.push_back({"source", Tensor::of(sources, {n})});
+  if (!regions.empty()) tensors.push_back({"region", Tensor::of(regions, {n})});
   write_safetensors(path, std::move(tensors), metadata);
 }
 
 void join_embeddings(const std::string& path, const std::vector<std::string>& parts, std::int64_t width,
                      const Metadata& metadata) {
   std::vector<Safetensors> files;
-  std::int64_t rows = 0, text = 0, with_records = 0;
+  std::int64_t rows = 0, text = 0, with_records = 0, with_regions = 0;
   for (const std::string& part : parts) {
     files.push_back(Safetensors::open(part));
     rows += files.back().find("id_ends")->shape[0];
     text += files.back().find("id_text")->shape[0];
     with_records += files.back().find("record") != nullptr;
+    with_regions += files.back().find("region") != nullptr;
   }
   std::vector<TensorInfo> tensors = {{"id_ends", Dtype::i64, {rows}}};
   if (with_records)
     tensors.push_back({"record", Dtype::i64, {rows}}), tensors.push_back({"source", Dtype::i64, {rows}});
+  if (with_regions) tensors.push_back({"region", Dtype::i64, {rows}});
   tensors.push_back({"embeddings", Dtype::f32, {rows, width}});
   tensors.push_back({"id_text", Dtype::u8, {text}});
   SafetensorsWriter out(path, tensors, metadata);

@@ -5,6 +5,7 @@
 //   id_ends     [N] i64        where each ends
 //   record      [N] i64        of pictures: the record in its source, from 0
 //   source      [N] i64        and which of metadata "sources" that is, a JSON list of paths
+//   region      [N] i64        of regions: which of its picture's objects (data/raw/regions.h)
 //
 // A file without ids has the rows' numbers for them. metadata "made_from" names the content by its inputs.
 #pragma once
@@ -28,13 +29,14 @@ class Embeddings {
   std::string id(std::int64_t i) const;
   std::string source(std::int64_t i) const;  // "" where the file does not say
   std::int64_t record(std::int64_t i) const { return record_ ? record_.data<std::int64_t>()[i] : i; }
+  std::int64_t region(std::int64_t i) const { return region_ ? region_.data<std::int64_t>()[i] : -1; }
   const std::string& made_from() const { return made_from_; }
   // Rows [begin, end), f32, each divided by its length. input_error that names a row without one (zero, infinite, NaN).
   Tensor directions(std::int64_t begin, std::int64_t end) const;
 
  private:
   std::string path_, made_from_;
-  Tensor rows_, id_text_, id_ends_, record_, source_;
+  Tensor rows_, id_text_, id_ends_, record_, source_, region_;
   std::vector<std::string> sources_;
 };
 
@@ -57,6 +59,7 @@ struct EmbeddingRows {
   std::vector<float> values;  // [N,E]
   std::vector<std::string> ids;
   std::vector<std::int64_t> records, sources;  // of pictures
+  std::vector<std::int64_t> regions = {};      // of their regions
   void write(const std::string& path, std::int64_t width, Metadata metadata) const;
 };
 

@@ -10,7 +10,9 @@
 #include "base/io/file.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "eval/answer_log.h"
 #include "eval/documents.h"
+#include "eval/result_name.h"
 #include "eval/score_file.h"
 #include "image/decode.h"
 
@@ -26,6 +28,7 @@ struct AskedTask {
   std::unique_ptr<Documents> documents;
   std::vector<std::pair<std::int64_t, std::int64_t>> rows = {};  // a document's row, and which of its answers it is
   Lines lines = {};
+  std::unique_ptr<AnswerLog> log = nullptr;
 };
 
 std::unique_ptr<AskedTask> asked_task(const std::string& name, const std::string& scorer, const std::string& prompt,
@@ -35,9 +38,12 @@ std::unique_ptr<AskedTask> asked_task(const std::string& name, const std::string
   const auto room = [&] { return limit == 0 || std::ssize(task->rows) < limit; };
   for (std::int64_t row = 0; row < task->documents->size() && room(); ++row) {
     std::int64_t answers = 1;
-    if (task->prompt.explode)
-      if (const Json doc = task->documents->read(row); doc.at("answer").is_array())
-        answers = static_cast<std::int64_t>(doc.at("answer").size());
+    if (task->prompt.explode) {
+      const Json doc = task->documents->read(row);
+      const Json* list = doc.find("answer");
+      if (!list) input_error(name, ": row ", row, " of ", data, ": answer: missing");
+      if (list->is_array()) answers = static_cast<std::int64_t>(list->size());
+    }
     for (std::int64_t i = 0; i < answers && room(); ++i) task->rows.emplace_back(row, i);
   }
   task->lines.resize(task->rows.size());
@@ -47,6 +53,7 @@ std::unique_ptr<AskedTask> asked_task(const std::string& name, const std::string
 // A task of the file: its keys, none of them misspelt.
 std::unique_ptr<AskedTask> described_task(const std::string& name, const Json& own, const std::string& file,
                                           const AskOptions& o) {
+  if (!own.is_object()) input_error(file, ": ", name, ": expected an object, found ", kind_name(own.kind()));
   // The name is part of a file's.
   if (name.empty() || name.size() > 200 ||
       std::any_of(name.begin(), name.end(), [](unsigned char c) { return c == '/' || c < 32 || c == 127; }))
@@ -55,21 +62,32 @@ std::unique_ptr<AskedTask> described_task(const std::string& name, const Json& o
   for (const auto& [key, value] : own.members())
     if (std::find(known.begin(), known.end(), key) == known.end())
       input_error(file, ": ", name, ": unknown key ", shown(key), did_you_mean(key, known));
-  const auto text = [&](const char* key, const std::string& otherwise) {
-    const Json* value = own.find(key);
-    return value ? value->as_string() : otherwise;
-  };
-  const std::string scorer = own.at("scorer").as_string();
-  const std::string data = o.data.empty() ? parent_directory(file) + "/" + own.at("data").as_string() : o.data;
-  auto task = asked_task(name, scorer, text("prompt", scorer), data, text("split", o.split), o.limit);
-  if (!task->prompt.explode) task->prompt.pictures = pictures_of;
-  if (const Json* in = own.find("interleave"); in && in->as_bool()) task->prompt.placement = ImagePlacement::left_first;
-  if (const Json* most = own.find("max_tokens")) {
-    task->prompt.max_tokens = most->as_int();
-    if (task->prompt.max_tokens < 1)
-      input_error(name, ": max_tokens is ", task->prompt.max_tokens, ", expected at least 1");
-  }
-  return task;
+  std::string at;  // the key that is looked at
+  try {
+    const auto value = [&](const char* key) { return at = cat(": ", key), own.find(key); };
+    const auto text = [&](const char* key, const std::string& otherwise) {
+      const Json* found = value(key);
+      return found ? found->as_string() : otherwise;
+    };
+    const auto needed = [&](const char* key) {
+      if (!value(key)) input_error("expected a text, found nothing");
+      return text(key, "");
+    };
+    const std::string scorer = needed("scorer"), prompt = text("prompt", scorer), split = text("split", o.split);
+    const std::string data = o.data.empty() ? parent_directory(file) + "/" + needed("data") : o.data;
+    const Json *in = value("interleave"), *most = nullptr;
+    const bool interleaved = in && in->as_bool();
+    std::int64_t max_tokens = 0;
+    if ((most = value("max_tokens")) && (max_tokens = most->as_int()) < 1)
+      input_error("expected at least 1, found ", max_tokens);
+    at = "";
+    auto task = asked_task(name, scorer, prompt, data, split, o.limit);
+    if (!task->prompt.explode) task->prompt.pictures = pictures_of;
+    if (interleaved) task->prompt.placement = ImagePlacement::left_first;
+    if (most) task->prompt.max_tokens = max_tokens;
+    task->prompt.pictureless = true;  // data of one's own: they may be texts
+    return task;
+  } catch (const Error& e) { throw Error(e.exit(), cat(file, ": ", name, at, ": ", e.what())); }
 }
 
 // DIRECTORY/NAME, or a file of that name in it.
@@ -85,7 +103,11 @@ std::vector<std::unique_ptr<AskedTask>> read_tasks(const AskOptions& o) {
   std::error_code missing;
   if (std::filesystem::is_regular_file(o.tasks, missing)) {
     const Json file = Json::read(o.tasks);
-    for (const auto& [name, own] : file.at("tasks").members()) out.push_back(described_task(name, own, o.tasks, o));
+    const Json* list = file.is_object() ? file.find("tasks") : nullptr;
+    if (!list || !list->is_object())
+      input_error(o.tasks, ": expected an object of \"tasks\", found ", list ? list->shown(40) : kind_name(file.kind()),
+                  list || !file.is_object() ? "" : " without them");
+    for (const auto& [name, own] : list->members()) out.push_back(described_task(name, own, o.tasks, o));
     if (out.size() > 1 && !o.data.empty())
       input_error("--data: ", o.tasks, " has several tasks, which name their data");
   } else {
@@ -196,14 +218,16 @@ Json request_body(const Prompt& prompt, const Json& doc, const std::string& mode
                   const std::function<std::string(const Json&)>& picture) {
   std::string text = prompt.text(doc);
   std::vector<Json> pictures;
-  for (const Json& p : prompt.pictures(doc))
+  const std::vector<Json> shown = prompt.pictures(doc);
+  if (shown.empty() && !prompt.pictureless) input_error("no picture, and ", prompt.names[0], " asks about one");
+  for (const Json& p : shown)
     pictures.push_back(Json::object(
         {{"type", "image_url"}, {"image_url", Json::object({{"url", "data:image/png;base64," + picture(p)}})}}));
   Json content = Json::array();
   std::size_t next = 0;
   if (prompt.placement == ImagePlacement::before) {
     for (const Json& p : pictures) content.push(p);
-    content.push(text_part(text));
+    content.push(text_part(prompt.strip ? python::utf8(python::strip(python::text(text))) : text));
   } else {
     const bool left_first = prompt.placement == ImagePlacement::left_first;
     for (int i = 1; i <= 7; ++i) {
@@ -228,11 +252,13 @@ Json request_body(const Prompt& prompt, const Json& doc, const std::string& mode
     say(tags);
   }
   Json messages = Json::array();
-  if (const Json* system = doc.find("system"); system && system->is_string() && !system->as_string().empty())
-    messages.push(Json::object({{"role", "system"}, {"content", std::vector<Json>{text_part(system->as_string())}}}));
+  const Json* own = doc.find("system");
+  const std::string system(own && own->is_string() ? own->as_string() : prompt.system);
+  if (!system.empty())
+    messages.push(Json::object({{"role", "system"}, {"content", std::vector<Json>{text_part(system)}}}));
   messages.push(Json::object({{"role", "user"}, {"content", std::move(content)}}));
-  Json body =
-      Json::object({{"model", model}, {"messages", messages}, {"max_tokens", prompt.max_tokens}, {"temperature", 0}});
+  Json body = Json::object({{"model", model}, {"messages", messages}, {"max_tokens", prompt.max_tokens}});
+  body.set("temperature", prompt.temperature == 0 ? Json(0) : Json(prompt.temperature));
   if (prompt.top_p) body.set("top_p", 1.0);
   return body;
 }
@@ -260,30 +286,52 @@ Json ask_tasks(const Asker& asker, const AskOptions& options) {
       return f(*task, i);
     } catch (const Error& e) { throw Error(e.exit(), cat(task->name, ": document ", i, ": ", e.what())); }
   };
-  std::int64_t done = 0, tokens = 0;
-  if (options.progress) options.progress(0, std::ssize(all));
+  const auto body_of = [&](const AskedTask& task, std::size_t i) {
+    return request_body(task.prompt, document(task, i), options.model,
+                        [&](const Json& p) { return task.documents->picture(p); });
+  };
+  std::int64_t done = 0, tokens = 0, resumed = 0;
+  const auto take = [&](AskedTask& task, std::size_t i, const Json& answer) {
+    take_answer(task, i, answer, options.compat, task.lines[i]);
+    if (const Json* count = task.lines[i].at("token_counts")[0].find("output_tokens")) tokens += count->as_int();
+    ++done;
+  };
+  for (const auto& task : tasks)
+    task->log = std::make_unique<AnswerLog>(directory + "/" + task->name + ".unfinished", options.from);
+  std::vector<std::size_t> open;  // of `all`: what no run before had answered
+  for (std::size_t n = 0; n < all.size(); ++n) {
+    const auto known = [&](AskedTask& task, std::size_t i) {
+      const auto document = static_cast<std::int64_t>(i);
+      const Json* answer =
+          task.log->holds(document) ? task.log->find(document, request_hash(body_of(task, i))) : nullptr;
+      if (answer) take(task, i, *answer), ++resumed;
+      return answer != nullptr;
+    };
+    if (!named(n, known)) open.push_back(n);
+  }
+  if (options.progress) options.progress(done, std::ssize(all));
+  std::vector<std::string> requests(open.size());  // their hashes
   asker(
-      all.size(),
-      [&](std::size_t n) {
-        return named(n, [&](const AskedTask& task, std::size_t i) {
-          return request_body(task.prompt, document(task, i), options.model,
-                              [&](const Json& p) { return task.documents->picture(p); });
-        });
+      open.size(),
+      [&](std::size_t k) {
+        const Json body = named(open[k], body_of);
+        requests[k] = request_hash(body);
+        return body;
       },
-      [&](std::size_t n, const Json& answer) {
-        named(n, [&](AskedTask& task, std::size_t i) {
-          take_answer(task, i, answer, options.compat, task.lines[i]);
-          if (const Json* count = task.lines[i].at("token_counts")[0].find("output_tokens")) tokens += count->as_int();
+      [&](std::size_t k, const Json& answer) {
+        named(open[k], [&](AskedTask& task, std::size_t i) {
+          if (told_by(answer).failed.empty()) task.log->add(static_cast<std::int64_t>(i), requests[k], answer);
+          take(task, i, answer);
         });
-        if (options.progress) options.progress(++done, std::ssize(all));
+        if (options.progress) options.progress(done, std::ssize(all));
       });
 
-  const std::string head = directory + "/" + time_stamp();
+  const ResultName name(directory);
   std::vector<ScoredTask> scored;
   for (const auto& task : tasks) {
     std::string written;
     for (const Json& line : task->lines) written += line.dump() + "\n";
-    write_durably(head + "_samples_" + task->name + ".jsonl", written);
+    write_durably(name.samples(task->name), written);
     scored.push_back({task->name, task->scorer, std::move(task->lines), task->documents->size()});
   }
   Json results = results_json(scored, options.compat);
@@ -298,7 +346,10 @@ Json ask_tasks(const Asker& asker, const AskOptions& options) {
   results.set("throughput", Json::object({{"total_gen_tokens", tokens},
                                           {"total_elapsed_time", seconds},
                                           {"avg_speed", seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0}}));
-  write_durably(head + "_results.json", results.dump(2) + "\n");
+  if (resumed) results.set("resumed", resumed);
+  write_durably(name.results(), results.dump(2) + "\n");
+  for (const auto& task : tasks)
+    if (results.at("tasks").at(task->name).at("failed").as_int() == 0) task->log->remove();
   return results;
 }
 

@@ -4,6 +4,8 @@
 //   OUT/<model>/<date>_results.json           eval/score_file.h
 //   OUT/<model>/<date>_samples_<task>.jsonl   {"doc_id", "input", "target", "resps", "filtered_resps", "token_counts",
 //                                             "doc", and what scoring adds}, one a document
+//   OUT/<model>/<task>.unfinished/            answers, as they come (eval/answer_log.h): a run that was cut is gone on
+//                                             with by the same command. Kept while a request has no answer
 //
 // Which tasks: their public names; or a file that describes tasks on data of one's own,
 //
@@ -33,11 +35,13 @@ struct AskOptions {
   std::int64_t limit = 0;  // documents of each task; 0: all
   public_tasks::Compat compat = public_tasks::Compat::lmms;
   std::string compare = {};  // lines of another run of the same task
+  std::string from = {};     // who answers: an address, or a model's directory and hash
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 
-// What the results file holds, of which "failed" counts requests without an answer. Throws input_error: tasks or data
-// that are not there, a document without what its task asks for.
+// What the results file holds, of which "failed" counts requests without an answer, "resumed" those that a run before
+// had paid for. Throws input_error: tasks or data that are not there, a document without what its task asks for, and
+// without a picture where lmms-eval would raise; what was answered till then is kept.
 Json ask_tasks(const Asker& asker, const AskOptions& options);
 
 // The body of one document. `picture`: base64 of a picture's file.

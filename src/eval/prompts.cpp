@@ -63,8 +63,8 @@ Json first_of(const Json& doc) {
   for (const char* key : {keys...}) names += cat(names.empty() ? "" : " or ", key);
   input_error(names, ": missing");
 }
-constexpr char answer_key[] = "answer", answers_key[] = "answers", label_key[] = "label", number_key[] = "number",
-               bbox_key[] = "bbox";
+constexpr char answer_key[] = "answer", answers_key[] = "answers", ranking_key[] = "human_ranking",
+               label_key[] = "label", number_key[] = "number", bbox_key[] = "bbox";
 constexpr auto answer = first_of<answer_key>;
 constexpr auto answers = first_of<answers_key, answer_key>;
 
@@ -81,7 +81,7 @@ Json records(const Json& doc) {  // of VQAv2: {"answer", "answer_id"}
 
 // --- pictures
 Pictures image(const Json& doc) {
-  for (const char* key : {"image", "decoded_image", "file_name", "bytes", "images"})
+  for (const char* key : {"image", "decoded_image", "file_name", "bytes", "images", "image_path"})
     if (const Json* value = found(doc, key)) {
       if (value->is_array()) return value->items();
       return {*value};
@@ -225,6 +225,33 @@ std::string grounding(const Json& doc) {
   return cat("Locate every object that matches the description ", names.empty() ? "\"\"" : names,
              " in the image. Report bbox coordinates in JSON format.");
 }
+constexpr std::string_view think =
+    "You are a helpful assistant. When the user asks a question, your response must include two parts: first, the "
+    "reasoning process enclosed in <think>...</think> tags, then the final answer enclosed in <answer>...</answer> "
+    "tags.Please provide a clear, concise response within <answer> </answer> tags that directly addresses the "
+    "question.";
+// Two answers in the order that the parity of their lengths gives, to be judged.
+std::string vl_rewardbench(const Json& doc) {
+  const Json& given = doc.at("response");
+  if (!given.is_array() || given.size() < 2) input_error("response: expected two answers, found ", given.shown(40));
+  std::size_t length = 0;
+  for (const Json& answer : given.items()) length += python::text(answer.as_string()).size();
+  return cat(
+      " You are a highly capable multimodal AI assistant tasked with evaluating answers to visual questions. "
+      "Please analyze the following image and question, then determine which of the two provided answers is "
+      "better.\n\nQuestion: ",
+      field(doc, "query"), "\n\nAnswer 1: ", given[length % 2].as_string(),
+      "\n\nAnswer 2: ", given[1 - length % 2].as_string(),
+      "\n\nPlease evaluate both answers based on the following criteria:\n"
+      "1. Accuracy: How well does the answer align with the visual information in the image?\n"
+      "2. Completeness: Does the answer fully address all aspects of the question?\n"
+      "3. Clarity: Is the answer easy to understand and well-articulated?\n"
+      "4. Relevance: Does the answer directly relate to the question and the image?\n\n"
+      "After your evaluation, please:\n1. Explain your reasoning for each criterion.\n"
+      "2. Provide an overall judgment on which answer is better (Answer 1 or Answer 2). For example: Overall "
+      "Judgment: Answer X is better.\n\nYour response should be structured and detailed, demonstrating your "
+      "understanding of both the visual and textual elements of the task.");
+}
 Json box_as_shares(const Json& doc) {  // x, y, width, height in pixels -> corners
   const Json& box = doc.at("bbox");
   if (!box.is_array() || box.size() != 4) input_error("bbox: expected four numbers, found ", box.shown());
@@ -260,9 +287,14 @@ const std::vector<Prompt>& prompts() {
        image},
       {{"vqav2_val", "vqav2"}, vqa, records, image, 16},
       {{"gqa"}, vqa, answer, image, 16, true},
-      {{"exact_match"}, question, answer, image},
+      {.names = {"exact_match"}, .text = question, .gold = answer, .pictures = image, .pictureless = true},
       {{"ai2d", "ai2d_no_mask"}, with_options, letter_of_place, image, 16},
-      {{"scienceqa", "scienceqa_img"}, scienceqa, letter_of_place, image, 16},
+      {.names = {"scienceqa", "scienceqa_img"},
+       .text = scienceqa,
+       .gold = letter_of_place,
+       .pictures = image,
+       .max_tokens = 16,
+       .pictureless = true},
       {{"realworldqa"}, stripped_question, answer, image, 16, true},
       {{"ocrbench"}, stripped_question, answer, image, 128, true},
       {{"mmstar"},
@@ -278,7 +310,7 @@ const std::vector<Prompt>& prompts() {
        true},
       {{"vstar_bench", "vstar"}, vstar, first_of<label_key, answer_key>, image, 16, true},
       {{"cv_bench"}, note<true>, answer, image},
-      {{"blink"}, note<false>, answer, pictures_of},
+      {.names = {"blink"}, .text = note<false>, .gold = answer, .pictures = pictures_of, .pictureless = true},
       {{"countbench"},
        [](const Json& d) {
          return "Look at the image carefully and count the objects. Answer with just a number, without any additional "
@@ -294,8 +326,19 @@ const std::vector<Prompt>& prompts() {
       {{"mmbench_cn_dev_static", "mmbench_cn_dev"}, mmbench<true>, answer, image, 1024, true},
       {{"seedbench"}, seedbench, answer, image},
       {{"seedbench_2_plus", "seedbench-2-plus"}, seedbench_2_plus, answer, image, 16},
-      {{"mmmu_val", "mmmu"}, mmmu, answer, named, 128, false, ImagePlacement::in_order},
-      {{"mmmu_pro_standard", "mmmu_pro_vision"}, mmmu_pro, answer, named, 256},
+      {.names = {"mmmu_val", "mmmu"},
+       .text = mmmu,
+       .gold = answer,
+       .pictures = named,
+       .max_tokens = 128,
+       .placement = ImagePlacement::in_order,
+       .pictureless = true},
+      {.names = {"mmmu_pro_standard", "mmmu_pro_vision"},
+       .text = mmmu_pro,
+       .gold = answer,
+       .pictures = named,
+       .max_tokens = 256,
+       .pictureless = true},
       {{"mmerealworld", "mmerealworld_lite", "mme_realworld"}, mme_realworld<false>, answer, image, 16, true},
       {{"mmerealworld_cn"}, mme_realworld<true>, answer, image, 16, true},
       {{"mathvista_testmini_format", "mathvista_testmini", "mathvista"}, mathvista, answer, image, 16384},
@@ -310,6 +353,26 @@ const std::vector<Prompt>& prompts() {
        true,
        true},
       {{"refcoco_grounding"}, grounding, first_of<bbox_key>, image, 512, true, ImagePlacement::before, true},
+      {.names = {"wemath_testmini_reasoning", "wemath_testmini_thinking", "wemath"},
+       .text = [](const Json& d) { return question(d) + "\n" + field(d, "option"); },
+       .gold = answer,
+       .pictures = image,
+       .max_tokens = 49152,
+       .system = think,
+       .strip = true},
+      {.names = {"logicvista_reasoning", "logicvista"},
+       .text = question,
+       .gold = answer,
+       .pictures = image,
+       .max_tokens = 49152,
+       .system = think,
+       .strip = true},
+      {.names = {"vl_rewardbench"},
+       .text = vl_rewardbench,
+       .gold = first_of<ranking_key>,
+       .pictures = image,
+       .top_p = true,
+       .temperature = 1},
       {{"coco2014_cap_val", "coco2017_cap_val", "coco_cap"},
        [](const Json&) { return std::string("Provide a one-sentence caption for the provided image."); },
        answer,

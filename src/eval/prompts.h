@@ -23,8 +23,12 @@ struct Prompt {
   std::int64_t max_tokens = 1024;
   bool top_p = false;  // the request says top_p: 1, as the task does
   ImagePlacement placement = ImagePlacement::before;
-  bool sizes = false;    // the scorer needs image_width and image_height of the picture
-  bool explode = false;  // a document for each of its answers
+  bool sizes = false;            // the scorer needs image_width and image_height of the picture
+  bool explode = false;          // a document for each of its answers
+  bool pictureless = false;      // a document may have no picture; of other tasks that is a fault
+  std::string_view system = "";  // a message of its own, before
+  bool strip = false;            // what is sent lacks the text's outer blanks
+  double temperature = 0;
 };
 
 // image_1, image_2 ... in the order of the columns; where there are none, "image" and its other names.

@@ -21,10 +21,18 @@ EvalTasks::Category read_category(const std::string& name, const Json& json, con
   const std::string where = cat(path, ": category '", name, "'");
   if (!json.is_object()) input_error(where, ": expected an object, found ", kind_name(json.kind()));
   only_keys(json, {"scorer", "templates"}, where);
-  EvalTasks::Category c{name, &scorer_named(json.at("scorer").as_string(), where)};
-  if (const Json* templates = json.find("templates"))
-    for (const auto& [id, scorer] : templates->members())
-      c.templates[id] = &scorer_named(scorer.as_string(), cat(where, ": template '", id, "'"));
+  const auto scorer = [](const Json* value, const std::string& at) {
+    if (!value || !value->is_string())
+      input_error(at, ": scorer: expected a text, found ", value ? value->shown(40) : "nothing");
+    return &scorer_named(value->as_string(), at);
+  };
+  EvalTasks::Category c{name, scorer(json.find("scorer"), where)};
+  const Json* templates = json.find("templates");
+  if (templates && !templates->is_object())
+    input_error(where, ": templates: expected an object, found ", kind_name(templates->kind()));
+  if (templates)
+    for (const auto& [id, value] : templates->members())
+      c.templates[id] = scorer(&value, cat(where, ": template '", id, "'"));
   return c;
 }
 
@@ -92,10 +100,13 @@ EvalTasks EvalTasks::read(const std::string& path) {
   tasks.path = path;
   try {
     only_keys(json, {"categories", "grey"}, path);
-    for (const auto& [name, category] : json.at("categories").members())
+    const Json& categories = json.at("categories");
+    if (!categories.is_object()) input_error("categories: expected an object, found ", kind_name(categories.kind()));
+    for (const auto& [name, category] : categories.members())
       tasks.categories.push_back(read_category(name, category, path));
     if (const Json* grey = json.find("grey")) {
-      if (grey->as_int() < 0 || grey->as_int() > 255) input_error("grey: expected 0 to 255, found ", grey->as_int());
+      if (!grey->is_integer() || grey->as_int() < 0 || grey->as_int() > 255)
+        input_error("grey: expected 0 to 255, found ", grey->shown(40));
       tasks.grey = static_cast<int>(grey->as_int());
     }
   } catch (const Error& e) {

@@ -1,14 +1,15 @@
 #include "eval/score_file.h"
 
-#include <ctime>
 #include <filesystem>
 #include <iomanip>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/revision.h"
+#include "eval/result_name.h"
 #include "eval/scorers/statistics.h"
 #include "store/jsonl.h"
 
@@ -135,13 +136,6 @@ std::string compare_text(const Json& c) {
   return out.str();
 }
 
-std::string time_stamp() {
-  const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y%m%d_%H%M%S", std::localtime(&now));
-  return text;
-}
-
 Json results_json(const std::vector<ScoredTask>& tasks, Compat compat) {
   Json results = Json::object(), groups = Json::object(), configs = Json::object(), versions = Json::object(),
        shots = Json::object(), samples = Json::object(), full = Json::object();
@@ -186,11 +180,13 @@ Json score_file(const ScoreFileOptions& options) {
   if (!options.compare.empty())
     results.set("compare", compare_runs(lines, read_lines(options.compare), options.compare));
 
-  const bool directory = std::filesystem::is_directory(options.out) || options.out.ends_with('/');
-  const std::string head = options.out + "/" + time_stamp();
-  if (directory) make_directories(options.out);
-  write_durably(directory ? head + "_samples_" + options.task + ".jsonl" : options.out, written);
-  write_durably(directory ? head + "_results.json" : options.out + ".results.json", results.dump(2) + "\n");
+  std::optional<ResultName> name;  // of files in a directory
+  if (std::filesystem::is_directory(options.out) || options.out.ends_with('/')) {
+    make_directories(options.out);
+    name.emplace(options.out);
+  }
+  write_durably(name ? name->samples(options.task) : options.out, written);
+  write_durably(name ? name->results() : options.out + ".results.json", results.dump(2) + "\n");
   return results;
 }
 

@@ -31,7 +31,6 @@ struct ScoredTask {
 // As lmms-eval has it: {"results": {name: {"metric,filter" ...}}, "n-samples", "configs", ...}, and under "tasks" for
 // each name {"metrics", "errors", "asked_judge", "failed"} in full.
 Json results_json(const std::vector<ScoredTask>& tasks, public_tasks::Compat compat);
-std::string time_stamp();  // of this second, as result files are named
 
 // What the results file holds. Throws input_error that names file and line: no JSON, a field that the task needs.
 Json score_file(const ScoreFileOptions& options);

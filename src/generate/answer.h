@@ -26,9 +26,10 @@ struct Engine::Answer {
 // Logits of one row of a pass, and what they became.
 struct Engine::Row {
   Answer* answer;
-  int64_t at;       // the row of the pass
-  int64_t token;    // of the answer's ids that this row was
-  Token next = {};  // sampled, or told of the prompt
+  int64_t at;          // the row of the pass
+  int64_t token;       // of the answer's ids that this row was
+  int64_t watch = -1;  // of the pass, if what it attends to is wanted
+  Token next = {};     // sampled, or told of the prompt
   std::exception_ptr error = nullptr;
 };
 

@@ -59,8 +59,9 @@ struct Request {
   std::vector<Picture> pictures = {};
   Sampling sampling = {};
   std::int64_t max_new_tokens = 128;
-  std::vector<std::int64_t> stop = {};           // ids that end the answer; the one that came is told too
-  bool prompt_logprobs = false;                  // `token` first gets every token of the prompt but the first
+  std::vector<std::int64_t> stop = {};  // ids that end the answer; the one that came is told too
+  bool prompt_logprobs = false;         // `token` first gets every token of the prompt but the first
+  bool attention = false;               // Token::attention: by token of the pictures (generate/attention_map.h)
   std::function<bool(const Token&)> token = {};  // returns whether to go on
   std::function<void(const Finish&)> done = {};  // once, whatever happens
 };

@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "generate/answer.h"
+#include "generate/attention_map.h"
 #include "kernels/row_products.h"
 
 namespace ov {
@@ -28,6 +29,14 @@ Tensor rows_of(const Tensor& x, const std::vector<int64_t>& rows) {
     out.slice(0, i, i + 1).copy_from(x.slice(0, from, from + 1));
   }
   return out;
+}
+
+// Places of the pictures' tokens in a prompt.
+std::vector<int64_t> picture_places(const std::vector<std::pair<int64_t, int64_t>>& source) {
+  std::vector<int64_t> places;
+  for (std::size_t t = 0; t < source.size(); ++t)
+    if (source[t].first >= 0) places.push_back(static_cast<int64_t>(t));
+  return places;
 }
 
 }  // namespace
@@ -68,6 +77,7 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
   int64_t feature_rows = 0;
   kernels::SegmentTable table;
   int64_t keys = 0;
+  std::vector<AttentionMap::Watch> watches;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Answer& a = *answers[i];
     const int64_t n = parts[i].end - parts[i].begin, first = parts[i].first;
@@ -85,6 +95,10 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
       if (last ? a.request.max_new_tokens > 0 : a.request.prompt_logprobs) {
         wanted.push_back(parts[i].begin + (t - first));
         rows.push_back({.answer = &a, .at = wanted.back(), .token = t});
+        if (last && a.request.attention && !a.seen.empty()) {
+          rows.back().watch = std::ssize(watches);
+          watches.push_back({wanted.back(), keys - (first + n), t + 1, picture_places(a.source)});
+        }
       }
     }
   }
@@ -98,7 +112,10 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
   inputs.positions = index_tensor("positions", positions, {T}, 0, model_.config().text.max_positions, device);
   const int64_t read = pool_->begin(parts);
   inputs.segments = std::make_shared<kernels::Segments>(std::move(table), T, read, true, device);
-  const Tensor hidden = model_.hidden(nullptr, inputs, pictures, &*pool_).value;
+  AttentionMap map(*pool_, model_.config().text.layers, std::move(watches));
+  KvStore* store = &*pool_;
+  if (!map.watches().empty()) store = &map;
+  const Tensor hidden = model_.hidden(nullptr, inputs, pictures, store).value;
   if (rows.empty()) return rows;
   const Tensor logits = model_.logits(Var{rows_of(hidden, wanted)}).value;
   parallel_for(std::ssize(rows), [&](int64_t i) {
@@ -111,6 +128,7 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
       r.next = r.token + 1 == std::ssize(ids)
                    ? sample(z, s, ids, r.answer->prompt - static_cast<std::size_t>(r.answer->request.written))
                    : told(z, ids[static_cast<std::size_t>(r.token + 1)], std::max<int64_t>(0, s.top_logprobs));
+      if (r.watch >= 0) r.next.attention = map.watches()[static_cast<std::size_t>(r.watch)].mass;
     } catch (...) { r.error = std::current_exception(); }
   });
   return rows;

@@ -39,6 +39,7 @@ struct Token {
   std::int64_t id = 0;
   double logprob = 0;
   std::vector<std::pair<std::int64_t, double>> top = {};  // likeliest first, of equals the lowest id
+  std::vector<double> attention = {};                     // Request::attention
 };
 
 // The logits of one row, exact.

@@ -89,6 +89,7 @@ std::string step_tables(const Json& steps) {
 
 void Card::add(const RecordSummary& k, std::size_t source, const std::string& line) {
   ++sources_[source], ++category_[k.category], ++lang_[k.lang], ++difficulty_[k.difficulty];
+  ++rewritten_[k.rewritten], ++translated_[k.translated];
   ++question_[octave(k.question_words, lengths)], ++answer_[octave(k.answer_words, lengths)];
   ++turns_[octave(k.turns, lengths)], ++pictures_[octave(k.pictures, lengths)];
   auto& best = examples_[k.category];
@@ -118,18 +119,22 @@ Json Card::json(const Json& steps) const {
   }
   for (const auto& of : examples_)
     for (const Example& e : of) list.push(Json::parse(e.line, "an example"));
-  return Json::object({{"records", std::accumulate(sources_.begin(), sources_.end(), std::int64_t{0})},
-                       {"categories", category},
-                       {"languages", lang},
-                       {"difficulty", difficulty},
-                       {"licences", licences},
-                       {"sources", sources},
-                       {"question_words", octaves(question_)},
-                       {"answer_words", octaves(answer_)},
-                       {"messages", octaves(turns_)},
-                       {"pictures", octaves(pictures_)},
-                       {"steps", steps},
-                       {"examples", list}});
+  return Json::object(
+      {{"records", std::accumulate(sources_.begin(), sources_.end(), std::int64_t{0})},
+       {"categories", category},
+       {"languages", lang},
+       {"rewritten", Json::object({{"no", rewritten_[0]}, {"by an endpoint", rewritten_[1]}})},
+       {"translated",
+        Json::object({{"no", translated_[0]}, {"by phrases", translated_[1]}, {"by an endpoint", translated_[2]}})},
+       {"difficulty", difficulty},
+       {"licences", licences},
+       {"sources", sources},
+       {"question_words", octaves(question_)},
+       {"answer_words", octaves(answer_)},
+       {"messages", octaves(turns_)},
+       {"pictures", octaves(pictures_)},
+       {"steps", steps},
+       {"examples", list}});
 }
 
 std::string Card::figure(const Example& example, const std::string& directory) const {
@@ -174,7 +179,8 @@ void Card::write(const std::string& directory, const Json& steps) const {
       text("h1", "Data card") + text("p", cat(card.at("records").as_int(), " records of ", sources_.size(),
                                               " sources, from ", steps[0].at("in").as_int()));
   body += text("h2", "What every step took in and gave out") + step_tables(steps) + text("h2", "What is left");
-  for (const char* key : {"categories", "languages", "difficulty", "licences"}) body += table(key, card.at(key));
+  for (const char* key : {"categories", "languages", "rewritten", "translated", "difficulty", "licences"})
+    body += table(key, card.at(key));
   body += table("source", sources) + missing + text("h2", "Lengths");
   for (const auto& [key, title] : {std::pair{"question_words", "words of all questions"},
                                    {"answer_words", "words of all answers"},

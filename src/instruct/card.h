@@ -32,6 +32,8 @@ class Card {
   std::array<std::int64_t, categories.size()> category_{};
   std::array<std::int64_t, languages.size()> lang_{};
   std::array<std::int64_t, difficulties> difficulty_{};
+  std::array<std::int64_t, 2> rewritten_{};   // not, by an endpoint
+  std::array<std::int64_t, 3> translated_{};  // not, by phrases, by an endpoint
   std::array<std::int64_t, lengths> question_{}, answer_{}, turns_{}, pictures_{};
   std::array<std::vector<Example>, categories.size()> examples_;  // those of the smallest numbers
 };

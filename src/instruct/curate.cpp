@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/io/durable_directory.h"
 #include "base/io/file.h"
+#include "base/progress.h"
 #include "instruct/balance.h"
 #include "instruct/card.h"
 #include "instruct/pipeline.h"
@@ -79,8 +80,10 @@ std::string relative_to(const std::string& out, const std::string& line) {
 
 Json curate(const CurateOptions& o) {
   const Pipeline pipeline(o);
-  const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks());
-  if (!blocks.make(o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); })) return {};
+  const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks(), {".records", ".audit", ".pictures"});
+  const bool join = blocks.make(o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); });
+  if (const Writer* w = pipeline.writer()) tell(w->spent());
+  if (!join) return {};
 
   const std::vector<bool> repeated = duplicates(blocks);
   const Quotas quotas =

@@ -10,8 +10,6 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "data/reject.h"
-#include "instruct/filter.h"
-#include "instruct/safety.h"
 #include "instruct/standardise.h"
 
 namespace ov::instruct {
@@ -27,6 +25,11 @@ std::string extension(std::string_view bytes) {
   return kind.find("PNG") != kind.npos ? ".png" : kind.find("WebP") != kind.npos ? ".webp" : ".jpg";
 }
 
+std::string_view trimmed_slashes(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  return path;
+}
+
 std::uint64_t word_of(const std::string& digest, std::size_t at) {
   std::uint64_t v = 0;
   std::from_chars(digest.data() + at, digest.data() + at + 16, v, 16);
@@ -35,39 +38,67 @@ std::uint64_t word_of(const std::string& digest, std::size_t at) {
 
 }  // namespace
 
-// One record on its way. `left`: the step that refused it, or as many as there are.
+// One record on its way. `left`: the step that refused it.
 struct Pipeline::Outcome {
   RawRecord raw;
   const SourceEntry* source = nullptr;
   std::int64_t number = 0;
   std::string skip;  // the reason why aggregate leaves it out
-  std::size_t left = 0;
+  std::size_t left = SIZE_MAX;
   Refused why;
   std::vector<std::pair<std::size_t, Note>> notes;
   Record record;
   std::string line, store;  // its pictures, each behind its length
   RecordSummary key{};
+
+  void note(std::size_t step, Notes& said) {
+    for (Note& n : said) notes.push_back({step, std::move(n)});
+    said.clear();
+  }
+  // f, unless a step before has refused the record.
+  template <class F>
+  void in_step(std::size_t step, F&& f) {
+    if (left != SIZE_MAX) return;
+    try {
+      Notes said;
+      f(said);
+      note(step, said);
+    } catch (const Rejected& e) { left = step, why = {name_of(e.reason()), e.what()}; } catch (const Refused& e) {
+      left = step, why = e;
+    }
+  }
 };
 
 const std::vector<std::string>& Pipeline::step_names() {
-  static const std::vector<std::string> names = {"aggregate", "standardise", "rewrite",     "templates",
+  static const std::vector<std::string> names = {"aggregate", "standardise", "rewrite",     "bilingual", "templates",
                                                  "safety",    "filter",      "deduplicate", "balance"};
   return names;
 }
 
 Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(Manifest::read(options.manifest)) {
-  std::string all = cat("instruct 1 ", sha256(manifest_.text), " ", options.seed);
+  std::string all = cat("instruct 2 ", sha256(manifest_.text), " ", options.seed);
   const auto rules = [&](const char* name) {
     const std::string path = options.rules + "/" + name;
     all += " " + sha256_file(path);
     return path;
   };
-  const auto bank = std::make_shared<const TemplateBank>(TemplateBank::read(rules("templates.json"), options.seed));
-  const SafetyRules safety = SafetyRules::read(rules("safety.json"));
-  const FilterRules filter = FilterRules::read(rules("filters.json"));
-  steps_ = {[bank](Record& r, Notes& n) { bank->reword(r, n); }, [bank](Record& r, Notes& n) { bank->dress(r, n); },
-            [safety](Record& r, Notes& n) { safety.apply(r, n); },
-            [filter](Record& r, Notes& n) { filter.apply(r, n); }};
+  bank_ = std::make_shared<const TemplateBank>(TemplateBank::read(rules("templates.json"), options.seed));
+  safety_ = SafetyRules::read(rules("safety.json"));
+  filter_ = FilterRules::read(rules("filters.json"));
+  std::shared_ptr<const PhraseBank> phrases;
+  if (const auto& share = options.bilingual.share; share[0] > 0 || share[1] > 0) {
+    phrases = std::make_shared<const PhraseBank>(PhraseBank::read(rules("phrases.json")));
+    all += cat(" ", share[0], " ", share[1], " ", options.bilingual.phrases, options.bilingual.endpoint);
+  }
+  std::shared_ptr<Writer> writer;
+  if (const WriterOptions& w = options.writer; w.asker) {
+    WriterOptions with = w;
+    if (with.cache.empty()) with.cache = std::string(trimmed_slashes(options.out)) + ".answers";
+    writer = std::make_shared<Writer>(with, rules("endpoint.json"), safety_, options.seed);
+    all += cat(" ", w.model, " ", w.share, " ", w.judge);
+  }
+  rewording_ =
+      std::make_unique<const Rewording>(bank_, phrases, writer, options.writer.share, options.bilingual, options.seed);
 
   for (std::size_t s = 0; s < manifest_.sources.size(); ++s) {
     std::int64_t first = 0, taken = 0;
@@ -98,54 +129,71 @@ const RawSource& Pipeline::open(const Part& part) const {
   return *open_;
 }
 
-void Pipeline::run(Outcome& o) const {
-  const auto refused_at = [&](std::size_t step, Refused why) { o.left = step, o.why = std::move(why); };
-  if (!o.skip.empty()) return refused_at(aggregate, {o.skip, ""});
-  std::size_t step = standardise;
-  try {
-    Notes notes;
-    const auto note = [&] {
-      for (Note& n : notes) o.notes.push_back({step, std::move(n)});
-      notes.clear();
-    };
+void Pipeline::read(Outcome& o) const {
+  o.in_step(aggregate, [&](Notes&) {
+    if (!o.skip.empty()) refuse(o.skip, "");
+  });
+  o.in_step(standardise, [&](Notes& notes) {
     o.record = instruct::standardise(o.raw.read(), *o.source, o.number, notes);
-    note();
     // A block counts a record's pictures in 16 bits, and finds those of the next record behind them.
     if (const std::size_t n = o.record.images.size(); n > most_pictures)
       refuse("too_many_pictures", n, ", expected at most ", most_pictures);
-    for (const auto& apply : steps_) {
-      ++step;
-      apply(o.record, notes);
-      note();
+  });
+}
+
+// What the block holds of a record that all steps have passed.
+void Pipeline::finish(Outcome& o) const {
+  Record& r = o.record;
+  std::vector<std::string> names = r.images;
+  if (!r.image_bytes.empty())
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      const std::string_view bytes = r.image_bytes[k];
+      names[k] = cat("images/", r.source, "/", o.number / 1000, "/", o.number, "-", k, extension(bytes));
+      const std::uint64_t n = bytes.size();
+      o.store.append(reinterpret_cast<const char*>(&n), sizeof n).append(bytes);
     }
-    Record& r = o.record;
-    std::vector<std::string> names = r.images;
-    if (!r.image_bytes.empty())
-      for (std::size_t k = 0; k < names.size(); ++k) {
-        const std::string_view bytes = r.image_bytes[k];
-        names[k] = cat("images/", r.source, "/", o.number / 1000, "/", o.number, "-", k, extension(bytes));
-        const std::uint64_t n = bytes.size();
-        o.store.append(reinterpret_cast<const char*>(&n), sizeof n).append(bytes);
-      }
-    o.line = r.json(names).dump() + "\n";
-    RecordSummary& k = o.key;
-    k.content[0] = word_of(r.content, 0), k.content[1] = word_of(r.content, 16);
-    k.draw = Philox(options_.seed, "instruct draw").u64(fnv1a(r.id));
-    k.number = o.number, k.bytes = static_cast<std::uint32_t>(o.line.size());
-    for (const Turn& t : r.turns)
-      (t.role == "assistant" ? k.answer_words : k.question_words) +=
-          static_cast<std::uint32_t>(words_of(t.text).size());
-    k.turns = static_cast<std::uint16_t>(std::min<std::size_t>(r.turns.size(), 0xffff));
-    k.pictures = static_cast<std::uint16_t>(names.size());
-    k.stored = !o.store.empty();
-    k.category = static_cast<std::uint8_t>(place_of(categories, r.category));
-    k.lang = static_cast<std::uint8_t>(place_of(languages, r.lang));
-    k.difficulty = static_cast<std::uint8_t>(r.difficulty - 1);
-    o.left = deduplicate;
-  } catch (const Rejected& e) { refused_at(step, {name_of(e.reason()), e.what()}); } catch (const Refused& e) {
-    refused_at(step, e);
-  }
-  o.record = Record();
+  o.line = r.json(names).dump() + "\n";
+  RecordSummary& k = o.key;
+  k.content[0] = word_of(r.content, 0), k.content[1] = word_of(r.content, 16);
+  k.draw = Philox(options_.seed, "instruct draw").u64(fnv1a(r.id));
+  k.number = o.number, k.bytes = static_cast<std::uint32_t>(o.line.size());
+  for (const Turn& t : r.turns)
+    (t.role == "assistant" ? k.answer_words : k.question_words) += static_cast<std::uint32_t>(words_of(t.text).size());
+  k.turns = static_cast<std::uint16_t>(std::min<std::size_t>(r.turns.size(), 0xffff));
+  k.pictures = static_cast<std::uint16_t>(names.size());
+  k.stored = !o.store.empty();
+  const Json* translated = r.meta.find("translated");
+  k.rewritten = r.meta.find("rewritten") != nullptr;
+  k.translated = translated ? translated->as_string() == "phrases" ? 1 : 2 : 0;
+  k.category = static_cast<std::uint8_t>(place_of(categories, r.category));
+  k.lang = static_cast<std::uint8_t>(place_of(languages, r.lang));
+  k.difficulty = static_cast<std::uint8_t>(r.difficulty - 1);
+}
+
+// Steps that look at one record run over the batch in parallel; those that may ask an endpoint see all of it.
+void Pipeline::run(std::vector<Outcome>& batch) const {
+  const auto each = [&](auto&& f) {
+    parallel_for(std::ssize(batch), [&](std::int64_t i) { f(batch[static_cast<std::size_t>(i)]); });
+  };
+  const auto together = [&](std::size_t step, auto&& f) {
+    std::vector<Visit> visits;
+    std::vector<Outcome*> whose;
+    for (Outcome& o : batch)
+      if (o.left == SIZE_MAX) visits.push_back({&o.record, {}}), whose.push_back(&o);
+    f(visits);
+    for (std::size_t i = 0; i < visits.size(); ++i) whose[i]->note(step, visits[i].notes);
+  };
+  each([&](Outcome& o) { read(o); });
+  together(rewrite, [&](std::vector<Visit>& visits) { rewording_->rewrite(visits); });
+  each([&](Outcome& o) { o.in_step(rewrite, [&](Notes& notes) { bank_->reword(o.record, notes); }); });
+  together(bilingual, [&](std::vector<Visit>& visits) { rewording_->translate(visits); });
+  each([&](Outcome& o) {
+    o.in_step(templates, [&](Notes& notes) { bank_->dress(o.record, notes); });
+    o.in_step(safety, [&](Notes& notes) { safety_.apply(o.record, notes); });
+    o.in_step(filter, [&](Notes& notes) { filter_.apply(o.record, notes); });
+    if (o.left == SIZE_MAX) finish(o);
+    o.record = Record();
+  });
 }
 
 void Pipeline::make(std::int64_t block, const std::string& path) const {
@@ -166,8 +214,7 @@ void Pipeline::make(std::int64_t block, const std::string& path) const {
   std::vector<Outcome> batch;
   std::size_t held = 0;
   const auto flush = [&] {
-    parallel_for(static_cast<std::int64_t>(batch.size()),
-                 [&](std::int64_t i) { run(batch[static_cast<std::size_t>(i)]); });
+    run(batch);
     for (Outcome& o : batch) {
       std::string lines;
       const std::string id = cat(source.name, ":", o.number);

@@ -6,8 +6,11 @@
 
 #include "curate/blocks.h"
 #include "instruct/audit.h"
+#include "instruct/bilingual.h"
 #include "instruct/curate.h"
+#include "instruct/filter.h"
 #include "instruct/manifest.h"
+#include "instruct/safety.h"
 #include "instruct/source.h"
 #include "instruct/templates.h"
 
@@ -22,13 +25,15 @@ struct RecordSummary {
   std::uint32_t question_words, answer_words;
   std::uint16_t turns, pictures;
   std::uint8_t category, lang, difficulty, stored;  // stored: pictures that lie in the block
-  std::uint32_t unused;
+  std::uint8_t rewritten, translated;               // by an endpoint; 1 by phrases, 2 by an endpoint
+  std::uint16_t unused;
 };
 static_assert(sizeof(RecordSummary) == 56);
 
 class Pipeline {
  public:
-  static constexpr std::size_t aggregate = 0, standardise = 1, deduplicate = 6, balance = 7;
+  static constexpr std::size_t aggregate = 0, standardise = 1, rewrite = 2, bilingual = 3, templates = 4, safety = 5,
+                               filter = 6, deduplicate = 7, balance = 8;
   static const std::vector<std::string>& step_names();
 
   explicit Pipeline(const CurateOptions& options);
@@ -39,6 +44,7 @@ class Pipeline {
   std::int64_t source_of_block(std::int64_t block) const { return parts_[static_cast<std::size_t>(block)].source; }
   // Writes `path` and what stands beside it: .records, .audit and .pictures.
   void make(std::int64_t block, const std::string& path) const;
+  const Writer* writer() const { return rewording_->writer(); }
 
  private:
   struct Part {
@@ -47,7 +53,9 @@ class Pipeline {
     std::int64_t block, first;  // of the file; the number in the source that its records begin with
   };
   struct Outcome;
-  void run(Outcome& o) const;
+  void run(std::vector<Outcome>& batch) const;
+  void read(Outcome& o) const;
+  void finish(Outcome& o) const;
   const RawSource& open(const Part& part) const;
 
   CurateOptions options_;
@@ -56,7 +64,10 @@ class Pipeline {
   std::vector<std::int64_t> taken_from_;          // records of each source that may be taken
   std::vector<Part> parts_;
   std::string made_from_;
-  std::vector<std::function<void(Record&, Notes&)>> steps_;  // of the names, from rewrite to filter
+  std::shared_ptr<const TemplateBank> bank_;
+  std::unique_ptr<const Rewording> rewording_;
+  SafetyRules safety_;
+  FilterRules filter_;
   mutable std::string open_path_;
   mutable std::unique_ptr<const RawSource> open_;
 };

@@ -98,15 +98,20 @@ SafetyRules SafetyRules::read(const std::string& path) {
   return out;
 }
 
+std::string SafetyRules::refusal_in(const std::string& answer) const {
+  const std::string begins = opening(answer);
+  for (const std::string& refusal : refusals_)
+    if (begins.starts_with(refusal)) return refusal;
+  return "";
+}
+
 void SafetyRules::apply(Record& r, Notes& notes) const {
   for (std::size_t t = 0; t < r.turns.size(); ++t) {
     Turn& turn = r.turns[t];
     const std::string place = cat("in message ", t + 1);
-    if (turn.role == "assistant") {
-      const std::string begins = opening(turn.text);
-      for (const std::string& refusal : refusals_)
-        if (begins.starts_with(refusal)) refuse("refusal", shown(refusal), " ", place);
-    }
+    if (turn.role == "assistant")
+      if (const std::string refusal = refusal_in(turn.text); !refusal.empty())
+        refuse("refusal", shown(refusal), " ", place);
     python::Text text;
     bool masked = false;
     for (const auto& rule : rules_) {

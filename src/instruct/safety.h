@@ -17,6 +17,7 @@ class SafetyRules {
   static SafetyRules read(const std::string& path);
   // Throws Refused: "refusal", or the name of a rule that rejects. Masks are noted.
   void apply(Record& r, Notes& notes) const;
+  std::string refusal_in(const std::string& answer) const;  // how it begins, of the list; "": it refuses nothing
 
  private:
   struct Rule;

@@ -34,6 +34,14 @@ std::size_t place_in(std::string_view whole, std::string_view question) {
   return whole.substr(at).starts_with(question) ? at : whole.npos;
 }
 
+bool is_small(char c) { return 'a' <= c && c <= 'z'; }
+
+bool ends_sentence(std::string_view text) {
+  for (const std::string_view mark : {".", "?", "!", ":", "。", "？", "！", "："})
+    if (text.ends_with(mark)) return true;
+  return false;
+}
+
 // The part of a template beside its slot, "" where it stands on both sides.
 std::string affix(const std::string& text) {
   const std::size_t at = text.find(slot);
@@ -172,35 +180,72 @@ void TemplateBank::put(Record& r, const Task& task, const std::string& question)
   r.meta.set("template", cat(task.name, ".", languages[l], ".", n + 1));
 }
 
+std::optional<TemplateBank::Match> TemplateBank::stock_in(const std::string& question) const {
+  const std::string q = folded(question);
+  for (const Stock& s : stock_) {
+    const Task& task = tasks_[s.task];
+    if (!task.asks) {
+      if (q == s.text) return Match{&task, 0, 0};
+      continue;
+    }
+    if (q.size() <= s.text.size() + 1) continue;
+    const bool behind = q.ends_with(s.text) && q[q.size() - s.text.size() - 1] == ' ';
+    const bool before = !behind && q.starts_with(s.text) && (q[s.text.size()] == ' ' || s.text.ends_with(":"));
+    if (!behind && !before) continue;
+    // Where the stock sentence begins or ends in the text as it was, which may have other blanks and capitals.
+    const std::string_view rest =
+        behind
+            ? std::string_view(question.begin(), behind_stock(question.rbegin(), s.text.rbegin(), s.text.rend()).base())
+            : std::string_view(behind_stock(question.begin(), s.text.begin(), s.text.end()), question.end());
+    const std::string_view core = trimmed(rest);
+    // "..., please" and "Answer the question" are no "please answer the question".
+    if (behind && !core.empty() && is_small(question[rest.size()]) && !ends_sentence(core) &&
+        rest.find('\n', static_cast<std::size_t>(core.end() - rest.begin())) == rest.npos)
+      continue;
+    if (!core.empty()) return Match{&task, static_cast<std::size_t>(core.data() - question.data()), core.size()};
+  }
+  return {};
+}
+
 void TemplateBank::reword(Record& r, Notes& notes) const {
   const Turn* first = r.first_question();
   if (!first) return;
   // A tag in the middle of a text: taking a sentence off would move the picture.
   const std::string question = r.question();
   if (!question.empty() && place_in(first->text, question) == std::string::npos) return;
-  const std::string q = folded(question);
-  for (const Stock& s : stock_) {
-    const Task& task = tasks_[s.task];
-    if (!task.asks) {
-      if (q != s.text) continue;
-      put(r, task, "");
-    } else {
-      if (q.size() <= s.text.size() + 1) continue;
-      const bool behind = q.ends_with(s.text) && q[q.size() - s.text.size() - 1] == ' ';
-      const bool before = !behind && q.starts_with(s.text) && (q[s.text.size()] == ' ' || s.text.ends_with(":"));
-      if (!behind && !before) continue;
-      // Where the stock sentence begins or ends in the text as it was, which may have other blanks and capitals.
-      const std::string_view rest =
-          behind ? std::string_view(question.begin(),
-                                    behind_stock(question.rbegin(), s.text.rbegin(), s.text.rend()).base())
-                 : std::string_view(behind_stock(question.begin(), s.text.begin(), s.text.end()), question.end());
-      const std::string core(trimmed(rest));
-      if (core.empty()) continue;
-      put(r, task, core);
-    }
-    notes.push_back({task.name, ""});
-    return;
+  if (const auto found = stock_in(question)) {
+    put(r, *found->task, question.substr(found->begin, found->size));
+    notes.push_back({found->task->name, ""});
   }
+}
+
+std::optional<TemplateBank::Question> TemplateBank::question_of(const Record& r) const {
+  const std::string question = r.question();
+  const Turn* first = const_cast<Record&>(r).first_question();
+  if (!first || (!question.empty() && place_in(first->text, question) == std::string::npos)) return {};
+  const Json* worn = r.meta.find("template");
+  if (!worn) {
+    const auto found = stock_in(question);
+    return Question{"", found ? question.substr(found->begin, found->size) : question};
+  }
+  // "short_answer.en.7", as put() left it
+  const std::string& name = worn->as_string();
+  const std::size_t language = name.find('.'), number = name.rfind('.');
+  const Task& task = *find(name.substr(0, language));
+  const auto l = static_cast<std::size_t>(place_of(languages, name.substr(language + 1, number - language - 1)));
+  const std::string& text = task.wording[l][std::stoul(name.substr(number + 1)) - 1];
+  const std::size_t at = text.find(slot);
+  if (at == text.npos) return Question{task.name, ""};
+  return Question{task.name, question.substr(at, question.size() + slot.size() - text.size())};
+}
+
+void TemplateBank::ask(Record& r, const Question& q, const std::string& text) const {
+  if (!q.task.empty()) return put(r, *find(q.task), text);
+  std::string question = r.question();
+  const std::size_t at = place_in(r.first_question()->text, question), size = question.size();
+  const auto found = stock_in(question);
+  question.replace(found ? found->begin : 0, found ? found->size : size, text);
+  r.first_question()->text.replace(at, size, question);
 }
 
 void TemplateBank::dress(Record& r, Notes& notes) const {

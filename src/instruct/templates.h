@@ -22,6 +22,16 @@ class TemplateBank {
   void reword(Record& r, Notes& notes) const;
   void dress(Record& r, Notes& notes) const;
 
+  // What the first question asks, without the stock instruction or the template around it; `text` is "" where it asks
+  // by the instruction alone.
+  struct Question {
+    std::string task;  // of the template that it wears; "" before reword and dress
+    std::string text;
+  };
+  std::optional<Question> question_of(const Record& r) const;  // none: a picture stands inside of it
+  // `text` in the place of `q.text`. A template is drawn again, of the record's language.
+  void ask(Record& r, const Question& q, const std::string& text) const;
+
  private:
   struct Task {
     std::string name;
@@ -32,6 +42,11 @@ class TemplateBank {
     std::string text;
     std::size_t task;
   };
+  struct Match {
+    const Task* task;
+    std::size_t begin, size;  // of what is asked, in the question
+  };
+  std::optional<Match> stock_in(const std::string& question) const;
   const Task* find(std::string_view name) const;
   const Task* task_of(const Record& r, const std::string& question) const;
   void put(Record& r, const Task& task, const std::string& question) const;

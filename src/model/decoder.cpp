@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/rope.h"
+#include "model/attention_listener.h"
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
 #include "parallel/zero3.h"
@@ -70,7 +71,15 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
   q = turned(q, q_norm), k = turned(k, k_norm);
   if (step.cache)
     k.value = step.cache->append_keys(index, k.value), v.value = step.cache->append_values(index, v.value);
-  const Var o_THD = ov::attention(q, k, v, {step.segments, 1 / std::sqrt(static_cast<double>(head_dim))});
+  const double scale = 1 / std::sqrt(static_cast<double>(head_dim));
+  if (step.context && step.context->keys) {
+    // Wanted alike on all ranks (ContextPlan::moves_features).
+    const bool wanted = q.tape && (q.tape->wants(k) || q.tape->wants(v));
+    const auto seen = exchange_rows({k, v}, *step.context->keys, *step.context->ranks, wanted);
+    k = seen[0], v = seen[1];
+  }
+  if (auto* listener = dynamic_cast<AttentionListener*>(step.cache)) listener->attends(index, q.value, k.value, scale);
+  const Var o_THD = ov::attention(q, k, v, {step.segments, scale});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }
 
@@ -108,9 +117,11 @@ Decoder::Decoder(Parameters& set, const TextConfig& c, const Chunks& chunks)
   norm = RmsNorm(set.at(chunks.last()), "model.language_model.norm", c.hidden, c.norm_eps);
 }
 
-DecoderStep Decoder::step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                          Dtype dtype) const {
-  return {std::move(segments), rope_table_1d(positions, *inv_freq, dtype)};
+DecoderStep Decoder::step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype,
+                          std::shared_ptr<const ContextPart> context) const {
+  DecoderStep all{std::move(segments), rope_table_1d(positions, *inv_freq, dtype)};
+  all.context = std::move(context);
+  return all;
 }
 
 Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool recompute_blocks,
@@ -157,8 +168,9 @@ Var Decoder::finish(const Residual& stream, std::int64_t tokens) const {
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced) const {
-  DecoderStep all = step(positions, std::move(segments), x.value.dtype());
+                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced,
+                     std::shared_ptr<const ContextPart> context) const {
+  DecoderStep all = step(positions, std::move(segments), x.value.dtype(), std::move(context));
   all.cache = cache, all.forced = forced;
   const Residual stream = run(x, {0, config.layers}, all, recompute_blocks, routers);
   if (cache) cache->advance(x.dim(0));

@@ -4,6 +4,7 @@
 
 #include "model/config.h"
 #include "nn/moe.h"
+#include "parallel/context.h"
 #include "parallel/pipeline.h"
 
 namespace ov {
@@ -38,7 +39,8 @@ struct DecoderStep {
   std::shared_ptr<const kernels::Segments> segments;  // causal within each row of it
   RopeTable rope;
   KvStore* cache = nullptr;
-  std::span<const Tensor> forced = {};  // Decoder::forward
+  std::span<const Tensor> forced = {};              // Decoder::forward
+  std::shared_ptr<const ContextPart> context = {};  // of context-parallel ranks, whose segments those are
 };
 
 struct DecoderLayer {
@@ -65,9 +67,11 @@ struct Decoder {
   // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. `routers`:
   // where they tell, if given. forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
-              bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {}) const;
+              bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {},
+              std::shared_ptr<const ContextPart> context = {}) const;
   // The parts of it, as a pipeline runs them.
-  DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype) const;
+  DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype,
+                   std::shared_ptr<const ContextPart> context = {}) const;
   Residual run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
   Var finish(const Residual& stream, std::int64_t tokens) const;
   // In place of forward on a rank that shares experts and has no token: what it does for the others. leaf: it has a

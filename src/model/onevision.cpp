@@ -1,5 +1,6 @@
 #include "model/onevision.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "parallel/tensor.h"
@@ -64,6 +65,22 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
 }
 
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
+  const Var own = own_features(tape, inputs);
+  if (!inputs.context || !inputs.context->features) return own;
+  const auto learns = [&](const Parameters::Entry& e) {
+    return e.parameter.trainable &&
+           (e.parameter.module == Module::vision_model || e.parameter.module == Module::adapter);
+  };
+  const bool wanted = std::any_of(parameters_.entries().begin(), parameters_.entries().end(), learns);
+  const Tensor none({0, config_.text.hidden}, parameters_.dtype(), parameters_.device());
+  const Var x = own ? own : tape ? tape->input(none) : Var{none};
+  // Who has no picture passes by the tower's blocks here, as others have: ranks of parallel/zero3.h, each in a row of
+  // its own, else wait for each other in a ring.
+  parameters_.need(language_model_->layers.front().block);
+  return exchange_rows({x}, *inputs.context->features, *inputs.context->ranks, wanted)[0];
+}
+
+Var Onevision::own_features(Tape* tape, const OnevisionInputs& inputs) const {
   if (inputs.grids.empty()) return {};
   if (!visual_) input_error("pictures for a language model alone: its config.json has no vision_config");
   check_patches(inputs.grids, inputs.pixel_values.dim(0));
@@ -78,9 +95,6 @@ Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
 }
 
-namespace {
-
-// Which feature row stands at each token: -1 for text.
 std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, std::int64_t image_token,
                                         std::int64_t features) {
   std::vector<std::int64_t> source(ids.size(), -1);
@@ -92,8 +106,6 @@ std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, st
                 next ? "" : cat("; image_token_id is ", image_token));
   return source;
 }
-
-}  // namespace
 
 Var Onevision::embed(Tape* tape, const OnevisionInputs& inputs, const Var& features, Var* lent) const {
   Parameter& table = *words_;
@@ -118,7 +130,7 @@ Var Onevision::embed(Tape* tape, const OnevisionInputs& inputs, const Var& featu
 Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache,
                       Routers* routers) const {
   return language_model_->forward(embed(tape, inputs, features), inputs.positions, inputs.segments, cache,
-                                  recompute_blocks, routers, forced_experts);
+                                  recompute_blocks, routers, forced_experts, inputs.context);
 }
 
 Var Onevision::logits(const Var& hidden) const {

@@ -18,7 +18,11 @@ struct OnevisionInputs {
   std::vector<Grid> grids;  // one a picture
   // By token, the row of the features that stands there, -1 for text. Empty: at the placeholders, in order.
   std::vector<std::int64_t> feature_rows = {};
+  std::shared_ptr<const ContextPart> context = {};  // null: all of the row is here
 };
+// Which feature row stands at each token: -1 for text. input_error unless there are as many.
+std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, std::int64_t image_token,
+                                        std::int64_t features);
 
 // One causal segment over all ids, positions from 0.
 OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tensor& pixel_values,
@@ -30,7 +34,8 @@ class Onevision {
                      int chunks = 1, Communicator& experts = one_rank());  // chunks: of each rank of the pipeline
   Onevision(const Onevision&) = delete;
 
-  // Merged features of all pictures [ΣP/4, H]; of tensor-parallel ranks an addend of them.
+  // Merged features of all pictures [ΣP/4, H]; of tensor-parallel ranks an addend of them; of context-parallel ranks
+  // those of their tokens.
   Var encode_images(Tape* tape, const OnevisionInputs& inputs) const;
   // Hidden states after the last norm [T,H]. `features`: what encode_images gave; null without pictures.
   Var hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache = nullptr,
@@ -57,6 +62,7 @@ class Onevision {
   std::vector<Tensor> forced_experts;
 
  private:
+  Var own_features(Tape* tape, const OnevisionInputs& inputs) const;
   ModelConfig config_;
   Chunks chunks_;
   Parameters parameters_;

@@ -51,10 +51,10 @@ std::vector<DataParallel::Piece> DataParallel::pieces(bool precise) const {
   return {{all.slice(0, shard.begin, shard.end), shard.begin, masters}};
 }
 
-std::string DataParallel::describe(std::int64_t leaves) const {
+std::string DataParallel::describe(std::int64_t leaves, int c) const {
   const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks(), n = parameters_.experts().ranks();
   std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(" (ep ", n, ")") : "",
-                         p > 1 ? cat(" x pp ", p) : "", t > 1 ? cat(" x tp ", t) : "");
+                         p > 1 ? cat(" x pp ", p) : "", c > 1 ? cat(" x cp ", c) : "", t > 1 ? cat(" x tp ", t) : "");
   for (int d = 0; d < n * ranks_.ranks(); ++d)
     for (int s = 0; s < p; ++s) {
       const int r = d / n, j = d % n;  // the copy, and the place among those that share its experts
@@ -63,13 +63,14 @@ std::string DataParallel::describe(std::int64_t leaves) const {
       const std::int64_t turns = std::max<std::int64_t>(0, leaves - j + n - 1) / n;  // in which it has a leaf
       for (const Round& round : all)
         runs += std::max<std::int64_t>(0, std::min(round.own.end, turns) - round.own.begin);
-      const int first = (d * p + s) * t, last = first + t - 1;  // those that hold one part together say the same
+      const int first = (d * p + s) * c * t, last = first + c * t - 1;  // those that do the same together
       const Parameters::Count part = parameters_.part_count(s);
       text += cat(
-          "\n  ", t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
+          "\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
           " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
           all.size() > 1 || (n > 1 && runs > 1) ? cat(" in steps of ", all.size() > 1 ? n * ranks_.ranks() : n) : "",
-          "; updates ", own(r, part.trained).size(), " of ", part.trained, " parameters",
+          c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
+          part.trained, " parameters",
           t * p * n > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
           n > 1 ? cat(", part ", j, " of ", n, " of the experts") : "",
           divides_values() ? ", values layer by layer" : "",

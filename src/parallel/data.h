@@ -10,6 +10,7 @@
 // Bytes that leave a rank in a step, for P trained parameters with gradients of a bytes (f32: 4):
 //   all_reduce    2 (N-1)/N P a
 // What is held at a time, beside activations: values, gradients, moments and masters of all P.
+// (The bytes of all strategies as functions: parallel/bytes.h.)
 //
 // ZeRO (parallel/zero*.h) overrides what it does otherwise: which part of the update is this rank's, and which sums it
 // needs for that.
@@ -75,7 +76,8 @@ class DataParallel {
   // Runs what writes to values and masters.
   virtual void change_values(const std::function<void()>& change) { change(); }
 
-  std::string describe(std::int64_t leaves) const;  // the mesh: what each rank runs and holds
+  // The mesh: what each rank runs and holds. context: ranks that share a leaf (parallel/context.h).
+  std::string describe(std::int64_t leaves, int context = 1) const;
 
  protected:
   Communicator& ranks_;

@@ -97,27 +97,29 @@ WholeChunks::WholeChunks(const Parameters& parameters, const DataParallel& paral
   const int ranks = parallel.sharded() ? parallel.ranks().ranks() : 1;
   const Communicator &pipe = parameters.pipe(), &experts = parameters.experts();
   std::int64_t whole = 0;
-  std::map<std::pair<int, int>, std::int64_t> held;  // by rank of the pipeline, and of those that share experts, so far
+  using Holder = std::pair<int, int>;   // rank of the pipeline, and of those that share experts
+  std::map<Holder, std::int64_t> held;  // so far
+  std::map<std::pair<Holder, int>, std::vector<Piece>> all_pieces;  // and place among the data's
   const auto shared = [&](std::int64_t at) {
     if (at % C != 0) shared_.emplace(at / C, 0);
   };
+  std::map<int, std::int64_t> trained_by;
+  for (int p = 0; p < parameters.pipe().ranks(); ++p) trained_by[p] = parameters.part_count(p).trained;
   for (const auto& e : parameters.entries()) {
     if (!e.parameter.trainable) continue;
-    const int expert = std::max(0, e.expert_holder);  // the first counts what all of them hold
-    const std::int64_t n = e.part.numel(), begin = held[{e.holder, expert}],
-                       trained = parameters.part_count(e.holder).trained;
+    const Holder holder{e.holder, std::max(0, e.expert_holder)};  // the first counts what all of them hold
+    const std::int64_t n = e.part.numel(), begin = held[holder], trained = trained_by[e.holder];
     for (int r = 0; r < ranks; ++r) {
       const Range own = parallel.own(r, trained);
       const std::int64_t from = std::max(begin, own.begin), to = std::min(begin + n, own.end);
       if (from >= to) continue;
       shared(whole + from - begin), shared(whole + to - begin);
-      if (e.holder != pipe.rank() || expert != experts.rank()) continue;
-      if (parallel.sharded() && r != parallel.ranks().rank()) continue;
-      Piece* last = own_.empty() ? nullptr : &own_.back();
+      std::vector<Piece>& pieces = all_pieces[{holder, r}];
+      Piece* last = pieces.empty() ? nullptr : &pieces.back();
       const Piece next{whole + from - begin, from - own.begin, to - from};
       if (last && last->whole + last->count == next.whole && last->own + last->count == next.own)
         last->count += next.count;
-      else own_.push_back(next);
+      else pieces.push_back(next);
     }
     for (int j = 0; j < experts.ranks(); ++j)
       if (e.expert_holder < 0 || e.expert_holder == j) held[{e.holder, j}] += n;
@@ -125,15 +127,13 @@ WholeChunks::WholeChunks(const Parameters& parameters, const DataParallel& paral
   }
   chunks_ = (whole + C - 1) / C;
   // A border within what one rank has is none.
-  const auto alone = [&](std::int64_t chunk) {
-    return std::any_of(own_.begin(), own_.end(), [&](const Piece& p) {
-      return p.whole <= chunk * C && p.whole + p.count >= std::min(whole, (chunk + 1) * C);
-    });
-  };
-  const Tensor flags = Tensor::zeros({chunks_}, Dtype::i64, cpu());
-  for (const auto& [chunk, place] : shared_) flags.data<std::int64_t>()[chunk] = alone(chunk);
-  over_all(flags);
-  std::erase_if(shared_, [&](const auto& s) { return flags.data<std::int64_t>()[s.first] > 0; });
+  for (const auto& [holder, pieces] : all_pieces)
+    for (const Piece& p : pieces) {
+      const auto alone = [&](std::int64_t chunk) { return std::min(whole, (chunk + 1) * C) <= p.whole + p.count; };
+      for (auto s = shared_.lower_bound((p.whole + C - 1) / C); s != shared_.end() && alone(s->first);)
+        s = shared_.erase(s);
+    }
+  own_ = all_pieces[{{pipe.rank(), experts.rank()}, parallel.sharded() ? parallel.ranks().rank() : 0}];
   std::int64_t next = 0;
   for (auto& [chunk, place] : shared_) place = next++;
 }

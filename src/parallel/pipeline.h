@@ -21,7 +21,8 @@
 // bytes, P trained parameters, B chunks of the norm that several have, a table [V,C]:
 //   forward, backward   (K-1) T C (b + a)        the latter as far as something before it is trained
 //   tied                T C a + V C b
-//   norm                2 (p-1) (4096 B a + 8 P / 4096)
+//   norm                2 (p-1) (4096 B a + 8 P / 4096); where N ranks shard each stage (parallel/zero1.h), they
+//                       2 (N-1) of the same, in place of that file's squares
 //   experts             16 (K-1) E for each leaf
 // What a rank holds: values, gradients and moments of its chunks; activations of at most p - r leaves, v = 1, or of
 // 2 (p - r - 1) + (v - 1) p + 1 of its chunks; of a tied table p buffers of a leaf's gradients.

@@ -18,8 +18,8 @@
 // all_reduce a step.
 //
 // Bytes that leave a rank, the mean over ranks, for values of b bytes, L layers of width C and D tower blocks of width
-// C', T tokens, P patches with class tokens, M rows with a label, S = trained parameters that are not cut and K in all
-// here, gradients of a bytes. A gather or a reduce of N rows of width C is (t-1)/t N C b.
+// C', T tokens, P patches with class tokens, M rows with a label, S = parameters that are not cut, of those that it
+// updates, and K trained in all here, gradients of a bytes. A gather or a reduce of N rows of width C is (t-1)/t N C b.
 //   decoder     (4 L + 2) (t-1)/t T C b    a micro-batch forward, as much backward
 //   tower       (4 D + 1) (t-1)/t P C' b   a micro-batch forward, as much backward
 //   loss        3 (t-1) M a                a micro-batch

@@ -1,36 +1,120 @@
 #include "rl/job.h"
 
+#include "base/hash.h"
+#include "base/progress.h"
 #include "generate/generate.h"
+#include "rl/disaggregated.h"
+#include "rl/replay.h"
+#include "train/checksums.h"
 #include "train/stages/model_directory.h"
 
 namespace ov::rl {
 
-StepReport run_rl(const RlJob& job) {
+namespace {
+
+// What the sums of log-probabilities of a run's reference depend on: the model that it starts from.
+Json about_references(const RlJob& job, const Onevision& model, const ModelFiles& files, const RecordFile& records) {
+  const PixelLimits& limits = job.preferences->limits;
+  return Json::object(
+      {{"type", "references"},
+       {"weights", hex16(weights_checksum(model.parameters()))},
+       {"config", model_fingerprint(files.config)},
+       {"dtype", name_of(job.load.dtype)},
+       {"numerics", cat(job.load.reference, ' ', job.load.hf_shift_bug, ' ', job.load.pre_norm_eps, ' ',
+                        job.load.merger_norm_eps, ' ', job.load.segments)},
+       {"processor", processor_fingerprint(files.processor)},
+       {"pixels", cat(limits.min_pixels.value_or(0), ' ', limits.max_pixels.value_or(0), ' ', limits.fast)},
+       {"records", records.fingerprint()}});
+}
+
+std::unique_ptr<Objective> preferences(const RlJob& job, Onevision& model, const ModelFiles& files,
+                                       const RecordFile& records) {
+  auto objective = std::make_unique<PreferenceObjective>(model, files.processor, records, *job.preferences);
+  std::optional<Progress> bar;
+  objective->find_references(job.out + "/references.jsonl", about_references(job, model, files, records),
+                             job.train.steps, *job.ranks, [&](std::int64_t done, std::int64_t all) {
+                               if (!bar) bar.emplace("references", all, "pair");
+                               bar->update(done);
+                             });
+  if (bar) bar->finish();
+  return objective;
+}
+
+}  // namespace
+
+StepReport run_rl(const RlJob& given) {
+  RlJob job = given;
+  std::optional<Roles> roles;
+  if (job.mode == Mode::disaggregated && job.events.empty()) {
+    roles.emplace(*job.ranks, job.generators);
+    if (job.log_every != 1)
+      input_error("log.every ", job.log_every, ": in rl.mode disaggregated every step is logged, for its events");
+  }
   LoadOptions load = job.load;
   load.device = job.device;
+  const bool dpo = job.preferences.has_value();
   const ModelFiles files = open_model_files(job.model_dir, load);
-  const RecordFile records(job.records, job.image_dir, job.templates, job.keep);
+  const RecordFile records(job.records, job.image_dir, job.templates, job.keep,
+                           dpo ? RecordKind::preference : RecordKind::question);
   const auto model = load_model(files.config, job.model_dir, load);
+  model->recompute_blocks = job.recompute;
+  PolicyOptions policy = job.policy;
+  policy.rollouts.stop = read_stop_ids(job.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
+  std::unique_ptr<Onevision> reference;
+  if (!dpo && policy.advantages.kl_ctl > 0) {
+    LoadOptions frozen = load;
+    frozen.in_place = true;
+    reference = load_model(files.config, job.model_dir, frozen), policy.reference = reference.get();
+  }
+  PromptOrder order(records, dpo ? job.preferences->order : policy.order);
+  Json sources = Json::object({{"model", model_fingerprint(files.config)},
+                               {"processor", processor_fingerprint(files.processor)},
+                               {"records", records.fingerprint()}});
+  if (roles) {
+    if (roles->generates()) {
+      run_generator(*model, files.processor, records, std::move(order), buffer_options(policy), *roles, sources.dump());
+      return {};
+    }
+    job.ranks = &roles->trainers;
+  }
   const RunDirectory directory(job, "model", "rl", {job.model_dir});
   Parameters& parameters = model->parameters();
   parameters.train(trainable(job.modules, job.train_class_params), job.train.optimizer.state_on);
   if (parameters.trained() == 0) input_error("train.modules: nothing is trained");
   if (parameters.masters()) load_masters(*model, job.model_dir);
-  PolicyOptions policy = job.policy;
-  policy.rollouts.stop = read_stop_ids(job.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
-  PolicyObjective objective(*model, files.processor, records, policy);
-  StepEngine engine(objective, job.train, *job.ranks);
+  std::unique_ptr<Objective> objective;
+  RemoteRollouts* remote = nullptr;
+  if (dpo) {
+    objective = preferences(job, *model, files, records);
+  } else {
+    std::unique_ptr<RolloutSource> source;
+    const BufferOptions buffer = buffer_options(policy);
+    if (roles) {
+      auto owned = std::make_unique<RemoteRollouts>(*model, files.processor, records, std::move(order), buffer, *roles,
+                                                    sources.dump());
+      remote = owned.get(), source = std::move(owned);
+    } else if (job.mode == Mode::disaggregated) {
+      auto owned =
+          std::make_unique<ReplayedRollouts>(*model, files.processor, records, std::move(order), buffer, job.events);
+      sources.set("events", owned->fingerprint()), source = std::move(owned);
+    } else {
+      source = std::make_unique<RolloutBuffer>(*model, files.processor, records, std::move(order), buffer,
+                                               job.mode == Mode::colocated ? *job.ranks : one_rank());
+    }
+    objective = std::make_unique<PolicyObjective>(*model, policy, std::move(source));
+  }
+  StepEngine engine(*objective, job.train, *job.ranks);
 
-  const RunFacts facts{.name = "rl",
+  const RunFacts facts{.name = dpo ? "dpo" : "rl",
                        .counts = Json::object({{"records", std::ssize(records.records())}}),
-                       .sources = Json::object({{"model", model_fingerprint(files.config)},
-                                                {"processor", processor_fingerprint(files.processor)},
-                                                {"records", records.fingerprint()}})};
-  return run_to_end(engine, job, facts, [&] {
+                       .sources = sources};
+  const StepReport last = run_to_end(engine, job, facts, [&] {
     export_model(directory.result(), *model, files.processor,
                  {.command = "rl", .code = {job.model_dir}, .dtype = job.export_dtype, .card = run_card(job, facts)});
     return Json::object();
   });
+  if (remote) remote->finish();
+  return last;
 }
 
 }  // namespace ov::rl

@@ -16,43 +16,48 @@
 namespace ov::rl {
 namespace {
 
-// -Σ p log p of one row.
-double entropy_of(const std::vector<double>& logits) {
-  double sum = 0;
-  for (const double p : probabilities(logits))
-    if (p > 0) sum -= p * std::log(p);
-  return sum;
-}
-
 bool all_equal(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
 }
 
 }  // namespace
 
+BufferOptions buffer_options(const PolicyOptions& o) {
+  return {.prompts = o.order.prompts,
+          .staleness = o.staleness,
+          .most_groups = o.most_groups,
+          .seed = o.order.seed,
+          .rollouts = o.rollouts,
+          .limits = o.limits};
+}
+
 PolicyObjective::PolicyObjective(Onevision& model, const Processor& processor, const RecordFile& records,
                                  const PolicyOptions& options)
-    : model_(model),
-      processor_(processor),
-      options_(options),
-      buffer_(model, processor, records, PromptOrder(records, options.order),
-              {.prompts = options.order.prompts,
-               .staleness = options.staleness,
-               .most_groups = options.most_groups,
-               .seed = options.order.seed,
-               .rollouts = options.rollouts,
-               .limits = options.limits}) {
-  if (options_.advantages.reward_norm) options_.advantages.reward_norm->group_size = options.rollouts.group;
+    : PolicyObjective(model, options,
+                      std::make_unique<RolloutBuffer>(model, processor, records, PromptOrder(records, options.order),
+                                                      buffer_options(options))) {}
+
+PolicyObjective::PolicyObjective(Onevision& model, const PolicyOptions& options, std::unique_ptr<RolloutSource> source)
+    : model_(model), options_(options), source_(std::move(source)) {
+  AdvantageOptions& a = options_.advantages;
+  if (a.reward_norm) a.reward_norm->group_size = options.rollouts.group;
+  if (a.adv_norm) a.adv_norm->group_size = options.rollouts.group;
+  a.max_new_tokens = options.rollouts.max_new_tokens;
+  if (a.kl_ctl > 0 && !options.reference) input_error("rl.kl ", a.kl_ctl, ": there is no reference model");
+  if (options.actor.dual_clip && *options.actor.dual_clip <= 1)
+    input_error("rl.dual_clip ", *options.actor.dual_clip, ": expected more than 1");
 }
 
 void PolicyObjective::restore(const Json& state) {
   steps_ = state.at("step").as_int();
-  buffer_.restore(state.at("rollouts"));
+  source_->restore(state.at("rollouts"));
 }
 
-Loaded PolicyObjective::prepare(std::int64_t step) { return load(step, buffer_.take(step, counts_)); }
+Loaded PolicyObjective::prepare(std::int64_t step) { return load(step, source_->take(step, counts_)); }
 
-Loaded PolicyObjective::load(std::int64_t step, std::vector<std::unique_ptr<Group>> groups) {
+void PolicyObjective::updated(const Tensor&) { source_->updated(steps_); }
+
+Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
   groups_ = std::move(groups);
   const std::int64_t P = std::ssize(groups_), G = options_.rollouts.group;
   rewards_.clear();
@@ -93,8 +98,12 @@ Loaded PolicyObjective::load(std::int64_t step, std::vector<std::unique_ptr<Grou
           static_cast<float>(r.logprobs[static_cast<std::size_t>(t - 1)]);
     }
   }
-  rows.prox_logp = rows.logprobs;  // nothing here reads them: kl_ctl is 0
+  rows.prox_logp = rows.logprobs;  // nothing here reads them: the loss is decoupled
+  if (options_.advantages.kl_ctl > 0) rows.ref_logp = reference_logprobs(T);
   const Advantages a = compute_advantages(rows, options_.advantages);
+  reference_kl_ = 0;
+  if (options_.advantages.kl_ctl > 0)
+    for (const float r : a.kl_rewards) reference_kl_ -= static_cast<double>(r) / options_.advantages.kl_ctl;
 
   leaves_.clear();
   distinct_ = 0, tokens_ = 0;
@@ -107,13 +116,42 @@ Loaded PolicyObjective::load(std::int64_t step, std::vector<std::unique_ptr<Grou
     for (const Rollout& r : groups_[p]->rollouts) tokens_ += std::ssize(r.ids);
   }
   for (const Leaf& leaf : leaves_) {
-    tokens += leaf.batch.tokens();
-    for (const auto& g : leaf.batch.grids) patches += g[0] * g[1] * g[2];
+    tokens += leaf.branches.batch.tokens();
+    for (const auto& g : leaf.branches.batch.grids) patches += g[0] * g[1] * g[2];
   }
   loaded.leaves = std::ssize(leaves_), loaded.tokens = tokens, loaded.patches = patches;
   loaded.denominators = {tokens_};
   steps_ = step + 1;
   return loaded;
+}
+
+// [rows, stride], of the token that comes next.
+std::vector<float> PolicyObjective::reference_logprobs(std::int64_t stride) const {
+  const std::int64_t G = options_.rollouts.group;
+  std::vector<float> out(groups_.size() * static_cast<std::size_t>(G * stride));
+  for (std::size_t p = 0; p < groups_.size(); ++p) {
+    const Group& group = *groups_[p];
+    std::int64_t first = 0;  // of the rollouts of this row
+    Branches row(group.prompt);
+    const auto read = [&](std::int64_t end) {
+      const std::vector<double> logprobs = branch_logprobs(row, branch_logits(*options_.reference, nullptr, row).value);
+      for (std::int64_t i = first; i < end; ++i) {
+        const std::int64_t begin = row.starts[static_cast<std::size_t>(i - first)];
+        const std::int64_t n = row.starts[static_cast<std::size_t>(i - first + 1)] - begin;
+        float* to =
+            &out[(p * static_cast<std::size_t>(G) + static_cast<std::size_t>(i)) * static_cast<std::size_t>(stride)];
+        for (std::int64_t t = 0; t < n; ++t) to[t] = static_cast<float>(logprobs[static_cast<std::size_t>(begin + t)]);
+      }
+      first = end, row = Branches(group.prompt);
+    };
+    for (std::int64_t i = 0; i < G; ++i) {
+      const std::vector<std::int64_t>& ids = group.rollouts[static_cast<std::size_t>(i)].ids;
+      if (i > first && row.batch.tokens() + std::ssize(ids) > options_.max_tokens) read(i);
+      row.add(group.prompt, ids);
+    }
+    read(G);
+  }
+  return out;
 }
 
 // `advantages` [G, stride], of the token that comes next.
@@ -127,29 +165,14 @@ void PolicyObjective::add_leaves(const Group& of, std::span<const float> advanta
     if (fresh || !merge_equal) equal.push_back({i});
     else equal[at->second].push_back(i);
   }
-  const std::int64_t shared = std::ssize(prompt.input_ids) - 1;
   Leaf* leaf = nullptr;
   for (const auto& same : equal) {
     const Rollout& r = group[same[0]];
     const std::int64_t length = std::ssize(r.ids);
-    if (!leaf || leaf->batch.tokens() + length > options_.max_tokens) {
-      leaf = &leaves_.emplace_back();
-      MicroBatch& b = leaf->batch;
-      b.input_ids.assign(prompt.input_ids.begin(), prompt.input_ids.end() - 1);
-      for (std::int64_t t = 0; t < shared; ++t) b.positions.push_back(t);
-      if (shared) b.segments.push_back({0, shared, -1}), b.sample_of_segment.push_back(0);
-      b.pixel_values = prompt.pixel_values, b.grids = prompt.grids;
-      b.samples = 1;
-    }
-    MicroBatch& b = leaf->batch;
-    const std::int64_t begin = b.tokens(), row = std::ssize(leaf->rows);
-    b.segments.push_back({begin, length, shared ? 0 : -1});
-    b.sample_of_segment.push_back(0);
-    for (std::int64_t t = 0; t < length; ++t) {
-      b.input_ids.push_back(t == 0 ? prompt.input_ids.back() : r.ids[static_cast<std::size_t>(t - 1)]);
-      b.positions.push_back(shared + t);
-      leaf->rows.push_back(begin + t), leaf->targets.push_back(r.ids[static_cast<std::size_t>(t)]);
-    }
+    if (!leaf || leaf->branches.batch.tokens() + length > options_.max_tokens)
+      leaf = &leaves_.emplace_back(Leaf{.branches = Branches(prompt)});
+    const std::int64_t row = std::ssize(leaf->branches.rows);
+    leaf->branches.add(prompt, r.ids);
     for (const std::size_t i : same) {
       for (std::int64_t t = 0; t < length; ++t) {
         leaf->row_of.push_back(row + t);
@@ -164,28 +187,21 @@ void PolicyObjective::add_leaves(const Group& of, std::span<const float> advanta
 }
 
 void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars) {
-  const Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
+  Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
   Device& device = model_.parameters().device();
   const Dtype dtype = model_.parameters().dtype();
-  const OnevisionInputs in = model_inputs(leaf.batch, dtype, device);
-  const Var hidden = model_.hidden(&tape, in, model_.encode_images(&tape, in));
-  const std::int64_t N = std::ssize(leaf.rows);
-  const Var logits =
-      model_.logits(take_rows(hidden, index_tensor("answers", leaf.rows, {N}, 0, leaf.batch.tokens(), device)));
-
-  std::vector<double> by_row, entropies;
-  for (std::int64_t r = 0; r < N; ++r) {
-    const std::vector<double> z = row_of_logits(logits.value, r);
-    by_row.push_back(told(z, leaf.targets[static_cast<std::size_t>(r)], 0).logprob);
-    entropies.push_back(entropy_of(z));
-  }
+  const std::int64_t N = std::ssize(leaf.branches.rows);
+  const Var logits = branch_logits(model_, &tape, leaf.branches);
+  std::vector<double> entropies;
+  const std::vector<double> by_row = branch_logprobs(leaf.branches, logits.value, &entropies);
   std::vector<double> logprobs;
   double entropy = 0;
   for (const std::int64_t r : leaf.row_of) {
     logprobs.push_back(by_row[static_cast<std::size_t>(r)]);
     entropy += entropies[static_cast<std::size_t>(r)];
   }
-  if (device.on_host() && dtype != Dtype::bf16)
+  if (leaf.proximal.empty() || !hold_proximal) leaf.proximal = logprobs;
+  if (device.on_host() && dtype != Dtype::bf16 && !hold_proximal)
     for (std::size_t t = 0; t < logprobs.size(); ++t)
       if (leaf.versions[t] == steps_ - 1 && logprobs[t] != leaf.behaviour[t])
         machine_error("rl: step ", steps_, ", micro-batch ", number, ": the sampler gave a token the log-probability ",
@@ -193,7 +209,7 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
                       "; of the same weights on the CPU both are the same bits");
   const std::vector<bool> mask(logprobs.size(), true);
   const ActorLoss loss = actor_loss({.logprobs = logprobs,
-                                     .proximal = logprobs,
+                                     .proximal = leaf.proximal,
                                      .behaviour = leaf.behaviour,
                                      .advantages = leaf.advantages,
                                      .mask = mask,
@@ -215,7 +231,7 @@ void PolicyObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars
                                     total(loss.behaviour_kl)};
   const std::int64_t at = number * scalars_of_leaf;
   scalars.slice(0, at, at + scalars_of_leaf).copy_from(Tensor::of(told, {scalars_of_leaf}).to(device));
-  const Var optimised = loss_of_logprobs(logits, leaf.targets, gradient);
+  const Var optimised = loss_of_logprobs(logits, leaf.branches.targets, gradient);
   backward_from(tape, std::span(&optimised, 1));
 }
 
@@ -254,6 +270,8 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
   Json histogram = Json::object();
   for (const auto& [lag, n] : lags) histogram.set(std::to_string(lag), n);
   if (options_.staleness > 0) out.parts.set("lags", histogram);
+  if (options_.advantages.kl_ctl > 0) out.parts.set("reference_kl", reference_kl_ / tokens);
+  if (const Json events = source_->events(groups_, steps_ - 1); !events.is_null()) out.parts.set("events", events);
   if (counts_.raised) {
     Json reasons = Json::object();
     for (const auto& [reason, n] : counts_.raised_of) reasons.set(reason, n);

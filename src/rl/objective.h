@@ -1,6 +1,7 @@
-// GRPO with the decoupled loss as an objective of the engine (train/objective.h), in modes `sync` and `timesliced`:
+// GRPO with the decoupled loss as an objective of the engine (train/objective.h):
 //
-//   prepare   the groups of the step (rl/buffer.h): G rollouts of each of its prompts, rewards, advantages
+//   prepare   the groups of the step, whatever the mode (rl/buffer.h): G rollouts of each of its prompts, rewards,
+//             advantages
 //   run       one micro-batch: the prompt of a group once, as a prefix, and behind it every different rollout of the
 //             group as a branch. Equal rollouts are one branch, with the sum of their tokens' gradients
 //
@@ -11,11 +12,11 @@
 // for bit, since both read the same keys in the same order: w = 1 exactly. run() checks it and ends the run where it is
 // not so. Other tokens are of older weights: they count by w, and not at all above its cap.
 //
-// Every rank draws all rollouts, to the same bits, and trains its share of the micro-batches: one rank or several, the
-// same run. What is half written is part of the state.
+// In modes sync and timesliced every rank draws all rollouts, to the same bits; in any mode it trains its share of the
+// micro-batches: one rank or several, the same run. What is half written is part of the state.
 #pragma once
-#include "data/batch.h"
 #include "rl/advantages.h"
+#include "rl/branches.h"
 #include "rl/buffer.h"
 #include "rl/losses/actor.h"
 #include "train/engine.h"
@@ -31,57 +32,67 @@ struct PolicyOptions {
   bool drop_flat = false;        // groups of equal rewards are left out ("dynamic sampling"); the original keeps them
   bool shuffle_rewards = false;  // among the rollouts of a step: a control, which must not learn
   ActorOptions actor{.eps = 0.2, .eps_high = 0.28, .behaviour_cap = 5.0};
-  AdvantageOptions advantages;  // its group size is set from the above
+  AdvantageOptions advantages;           // group sizes and longest answer are set from the above
+  const Onevision* reference = nullptr;  // what advantages.kl_ctl above 0 measures from: its log-probabilities are read
   PixelLimits limits = {};
 };
+
+BufferOptions buffer_options(const PolicyOptions& options);
 
 class PolicyObjective : public Objective {
  public:
   PolicyObjective(Onevision& model, const Processor& processor, const RecordFile& records,
                   const PolicyOptions& options);
+  // The same with groups from elsewhere.
+  PolicyObjective(Onevision& model, const PolicyOptions& options, std::unique_ptr<RolloutSource> source);
 
   Parameters& parameters() const override { return model_.parameters(); }
   Loaded prepare(std::int64_t step) override;
   void normalise(const std::vector<std::int64_t>& denominators) override { tokens_ = denominators.at(0); }
   std::int64_t scalars() const override { return std::ssize(leaves_) * scalars_of_leaf; }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
+  void updated(const Tensor& scalars) override;
   // Parts: reward, length, stopped, entropy, staleness (updates since the weights that drew a token), lags (tokens by
   // that number), clip, dropped (tokens whose w is above the cap), weight (w), behaviour_kl, flat_groups, distinct
-  // (rollouts that are trained, of all), shared_tokens (of prompts: the engine did not read them again), raised.
+  // (rollouts that are trained, of all), reference_kl (with a reference: its estimate, mean over tokens), shared_tokens
+  // (of prompts: the engine did not read them again), raised;
+  // events, where only the log knows them (rl/replay.h).
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
-  Json state() const override { return Json::object({{"step", steps_}, {"rollouts", buffer_.state()}}); }
+  Json state() const override { return Json::object({{"step", steps_}, {"rollouts", source_->state()}}); }
   void restore(const Json& state) override;
 
   // Loads a step from groups that are written and scored.
-  Loaded load(std::int64_t step, std::vector<std::unique_ptr<Group>> groups);
-  const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }  // of the prepared step
-  bool merge_equal = true;  // tests train equal rollouts one by one, too
+  Loaded load(std::int64_t step, Groups groups);
+  const Groups& groups() const { return groups_; }  // of the prepared step
+  bool merge_equal = true;                          // tests train equal rollouts one by one, too
+  // Tests differentiate the loss: the proximal policy stays what it was when a leaf first ran.
+  bool hold_proximal = false;
 
   // Loss, and sums over tokens: entropy, clipped, dropped, w, logπ_p - logπ_b.
   static constexpr std::int64_t scalars_of_leaf = 6;
 
  private:
   struct Leaf {
-    MicroBatch batch = {};
-    std::vector<std::int64_t> rows = {}, targets = {};  // of its branches' tokens
-    // Tokens of the rollouts, equal ones each by itself: the place in `rows`, the version of the weights that drew it
-    // and its log-probability there, advantage.
+    Branches branches = {};
+    // Tokens of the rollouts, equal ones each by itself: the place in branches.rows, the version of the weights that
+    // drew it and its log-probability there, advantage.
     std::vector<std::int64_t> row_of = {}, versions = {};
-    std::vector<double> behaviour = {}, advantages = {};
+    std::vector<double> behaviour = {}, advantages = {}, proximal = {};
     std::vector<std::int64_t> starts = {0};  // of the rollouts among them
   };
+  std::vector<float> reference_logprobs(std::int64_t stride) const;
   void add_leaves(const Group& group, std::span<const float> advantages, std::int64_t stride);
 
   Onevision& model_;
-  const Processor& processor_;
   PolicyOptions options_;
-  RolloutBuffer buffer_;
-  std::vector<std::unique_ptr<Group>> groups_;
+  std::unique_ptr<RolloutSource> source_;
+  Groups groups_;
   std::vector<float> rewards_;  // as trained on
   std::vector<Leaf> leaves_;
   RolloutCounts counts_;
   std::int64_t steps_ = 0, tokens_ = 0, flat_ = 0, distinct_ = 0;
+  double reference_kl_ = 0;
 };
 
 }  // namespace ov::rl

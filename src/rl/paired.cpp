@@ -19,6 +19,20 @@ struct Sums {
   }
 };
 
+// A line of predictions.jsonl; input_error names its place and key.
+struct Predicted {
+  static constexpr const char* keys[] = {"id", "category", "template", "question"};
+  Predicted(const Json& line, const std::string& where) {
+    std::string at;
+    try {
+      for (std::size_t i = 0; i < std::size(keys); ++i) at = keys[i], texts[i] = line.at(keys[i]).as_string();
+      at = "score", score = line.at("score").as_double();
+    } catch (const Error& e) { throw Error(e.exit(), cat(where, ": ", at, ": ", e.what())); }
+  }
+  std::string texts[std::size(keys)];
+  double score = 0;
+};
+
 }  // namespace
 
 std::map<std::string, Paired> paired_scores(const std::vector<std::string>& before,
@@ -33,17 +47,18 @@ std::map<std::string, Paired> paired_scores(const std::vector<std::string>& befo
     Json b, a;
     for (;;) {
       const bool more = first.next(&b);
-      const std::string where = cat(after[i], ":", more ? first.line() : second.line());
-      if (second.next(&a) != more) input_error(where, ": expected the questions of ", before[i]);
+      const bool also = second.next(&a);
+      const std::string where = cat(after[i], ":", second.line());
+      if (also != more) input_error(where, ": expected the questions of ", before[i]);
       if (!more) break;
-      for (const char* key : {"id", "category", "template", "question"})
-        if (a.at(key).as_string() != b.at(key).as_string())
-          input_error(where, ": ", key, ": expected '", b.at(key).as_string(), "' as in ", before[i], ", found '",
-                      a.at(key).as_string(), "'");
-      const double x = b.at("score").as_double(), y = a.at("score").as_double();
-      const std::string& category = b.at("category").as_string();
-      all.add(x, y), categories[category].add(x, y);
-      sums[cat(category, ", ", b.at("template").as_string())].add(x, y);
+      const Predicted x(b, cat(before[i], ":", first.line())), y(a, where);
+      for (std::size_t k = 0; k < std::size(Predicted::keys); ++k)
+        if (x.texts[k] != y.texts[k])
+          input_error(where, ": ", Predicted::keys[k], ": expected '", x.texts[k], "' as in ", before[i], ", found '",
+                      y.texts[k], "'");
+      const std::string& category = x.texts[1];
+      all.add(x.score, y.score), categories[category].add(x.score, y.score);
+      sums[cat(category, ", ", x.texts[2])].add(x.score, y.score);
     }
   }
   if (all.n == 0) input_error(before[0], ": no question");

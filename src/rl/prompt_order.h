@@ -7,8 +7,8 @@ namespace ov::rl {
 struct OrderOptions {
   std::int64_t prompts = 32;  // of a step
   std::uint64_t seed = 219;
-  bool by_picture = false;          // questions about the same pictures come together: what they have in common cancels
-  std::vector<std::string> replay;  // templates of another stage
+  bool by_picture = false;  // questions about the same pictures come together: what they have in common cancels
+  std::vector<std::string> replay = {};  // templates of another stage
   // Of a step's prompts, to the nearest; of a share above 0 at least one, and one is left to the others.
   double replay_share = 0.1;
 };

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "data/raw/conversations.h"
 #include "image/decode.h"
+#include "rl/preferences.h"
 #include "rl/verifiers/verifier.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
@@ -33,12 +34,6 @@ std::vector<const Json*> list_of(const Json& json, const char* one, const char* 
   return out;
 }
 
-std::int64_t tags_in(const std::string& text) {
-  std::int64_t n = 0;
-  for (std::size_t at = 0; (at = text.find(image_tag, at)) != text.npos; ++n) at += std::string_view(image_tag).size();
-  return n;
-}
-
 Image at_most_512(Image image) {
   const auto area = static_cast<double>(image.width * image.height);
   if (area <= 512.0 * 512.0) return image;
@@ -49,8 +44,15 @@ Image at_most_512(Image image) {
 
 }  // namespace
 
+std::int64_t tags_in(const std::string& text) {
+  std::int64_t n = 0;
+  for (std::size_t at = 0; (at = text.find(image_tag, at)) != text.npos; ++n) at += std::string_view(image_tag).size();
+  return n;
+}
+
 RecordFile::RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates,
-                       const std::string& keep) {
+                       const std::string& keep, RecordKind kind)
+    : kind_(kind) {
   directory_ = image_dir.empty() ? std::filesystem::path(path).parent_path().string() : image_dir;
   if (path.ends_with(".parquet")) read_parquet(path);
   else read_json(path, directory_);
@@ -98,7 +100,8 @@ void RecordFile::read_json(const std::string& path, const std::string& directory
       const std::filesystem::path at = image->as_string();
       record.images.push_back(at.is_absolute() ? at.string() : (std::filesystem::path(directory) / at).string());
     }
-    if (json.find("conversations") || json.find("messages")) add_turns(json, record);
+    const bool turns = kind_ == RecordKind::question && (json.find("conversations") || json.find("messages"));
+    if (turns) add_turns(json, record);
     else add(json, list_of(json, "image", "images").size(), std::move(record));
   }
 }
@@ -122,13 +125,22 @@ void RecordFile::read_parquet(const std::string& path) {
   }
 }
 
-// A record in the release's schema.
-void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
+void RecordFile::name(const Json& json, Record& r) const {
   r.source = text_of(json, r.where, "source", "unnamed");
   const std::string number = std::to_string(records_.size());
   r.id = text_of(json, r.where, "id",
                  cat(r.source, "_", std::string(number.size() < 4 ? 4 - number.size() : 0, '0'), number).c_str());
   r.group = text_of(json, r.where, "template", r.source.c_str());
+}
+
+// A record in the release's schema, or a preference.
+void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
+  name(json, r);
+  if (kind_ == RecordKind::preference) {
+    read_preference(json, pictures, r);
+    records_.push_back(std::move(r));
+    return;
+  }
   r.problem = text_of(json, r.where, "problem");
   r.answer_type = text_of(json, r.where, "answer_type", "any");
   r.problem_type = text_of(json, r.where, "problem_type", "");
@@ -217,32 +229,42 @@ std::string user_text(const Record& r, PromptStyle style) {
   return text + "\n" + r.problem;
 }
 
-Prompt make_prompt(const Record& r, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
-                   const PixelLimits& limits) {
-  const ProcessorConfig config = processor.with_limits(limits).images();
-  Prompt out;
+std::vector<std::int64_t> add_pictures(Prompt& prompt, std::vector<Image> pictures, const ProcessorConfig& config,
+                                       const std::string& where, bool small) {
   std::vector<Tensor> pixels;
-  std::vector<std::int64_t> image_tokens;
+  std::vector<std::int64_t> tokens;
   for (Image& image : pictures) {
-    const Patches p = named_patches(at_most_512(std::move(image)), config, r.where);
+    const Patches p = named_patches(small ? at_most_512(std::move(image)) : image, config, where);
     pixels.push_back(p.pixel_values);
-    out.grids.push_back(p.grid);
-    image_tokens.push_back(p.pixel_values.dim(0) / (config.merge * config.merge));
+    prompt.grids.push_back(p.grid);
+    tokens.push_back(p.pixel_values.dim(0) / (config.merge * config.merge));
   }
+  prompt.pixel_values = join_rows(pixels);
+  return tokens;
+}
+
+std::vector<Content> contents_of(const std::string& text) {
   std::vector<Content> parts;
-  const std::string text = user_text(r, style);
   std::size_t from = 0;
   for (std::size_t at; (at = text.find(image_tag, from)) != text.npos;) {
-    parts.push_back({Content::Kind::text, text.substr(from, at - from)});
+    if (at > from) parts.push_back({Content::Kind::text, text.substr(from, at - from)});
     parts.push_back({Content::Kind::image, ""});
     from = at + std::string_view(image_tag).size();
   }
   parts.push_back({Content::Kind::text, text.substr(from)});
+  return parts;
+}
+
+Prompt make_prompt(const Record& r, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
+                   const PixelLimits& limits) {
+  Prompt out;
+  const std::vector<std::int64_t> image_tokens =
+      add_pictures(out, std::move(pictures), processor.with_limits(limits).images(), r.where, true);
+  std::vector<Content> parts = contents_of(user_text(r, style));
   std::vector<Message> messages;
   if (style == PromptStyle::released) messages.push_back({"system", {{Content::Kind::text, system_text}}});
   messages.push_back({"user", std::move(parts)});
   out.input_ids = encode_chat(processor.tokenizer(), messages, image_tokens, {.add_generation_prompt = true});
-  out.pixel_values = join_rows(pixels);
   return out;
 }
 

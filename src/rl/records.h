@@ -9,6 +9,8 @@
 //
 // Or a conversation (data/raw/conversations.h): every question of it is a record, with its answer for a reference; of
 // an answer with an <answer> block what that holds. "templates", if there, names them one by one.
+//
+// For DPO, a preference (rl/preferences.h): prompt, chosen and rejected in place of problem and answer.
 #pragma once
 #include <memory>
 #include <optional>
@@ -16,6 +18,8 @@
 #include <vector>
 
 #include "data/sample/processor.h"
+#include "text/chat.h"
+#include "text/conversation.h"
 
 namespace ov {
 class ParquetFile;
@@ -30,14 +34,19 @@ struct Record {
   std::optional<std::string> format_guidance = {};
   std::vector<std::string> images = {};  // paths
   std::int64_t parquet_row = -1;         // where its pictures are, if not in files
+  // Of a preference, with <image> where a picture stands: what is asked, and two answers to it.
+  std::vector<Turn> turns = {};
+  std::string chosen = {}, rejected = {};
 };
+
+enum class RecordKind { question, preference };
 
 class RecordFile {
  public:
   // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and
   // record: a key missing or of another kind, two records of one id, no record.
   RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates = {},
-             const std::string& keep = "");
+             const std::string& keep = "", RecordKind kind = RecordKind::question);
   ~RecordFile();
 
   const std::vector<Record>& records() const { return records_; }
@@ -48,8 +57,10 @@ class RecordFile {
   void read_json(const std::string& path, const std::string& directory);
   void read_parquet(const std::string& path);
   void add(const Json& json, std::size_t pictures, Record record);
+  void name(const Json& json, Record& record) const;
   void add_turns(const Json& json, const Record& shared);
 
+  RecordKind kind_;
   std::vector<Record> records_;
   std::string fingerprint_, directory_;
   std::unique_ptr<ParquetFile> parquet_;
@@ -60,10 +71,17 @@ class RecordFile {
 //            taught, as the toy world's. An answer without a block then counts as a whole
 enum class PromptStyle { released, plain };
 
+std::int64_t tags_in(const std::string& text);              // how often <image> stands there
+std::vector<Content> contents_of(const std::string& text);  // with pictures where the tags are
+// Appends them to a prompt's and returns how many tokens each has. small: those of more than 512 x 512 pixels are made
+// smaller first, with their sides cut to whole pixels.
+std::vector<std::int64_t> add_pictures(Prompt& prompt, std::vector<Image> pictures, const ProcessorConfig& config,
+                                       const std::string& where, bool small);
+
 inline constexpr const char* system_text = "You are a helpful AI assistant.";
 // The user's text, with <image> where pictures stand.
 std::string user_text(const Record& record, PromptStyle style);
-// Pictures of more than 512 x 512 pixels are made smaller first, with their sides cut to whole pixels.
+// What RL asks, its pictures made small.
 Prompt make_prompt(const Record& record, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
                    const PixelLimits& limits = {});
 

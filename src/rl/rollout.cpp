@@ -11,6 +11,36 @@ bool Group::finished() const {
   return std::all_of(rollouts.begin(), rollouts.end(), [](const Rollout& r) { return r.finished; });
 }
 
+Json json_of(const Rollout& r) {
+  Json out = Json::object({{"ids", r.ids},
+                           {"logprobs", r.logprobs},
+                           {"versions", r.versions},
+                           {"stopped", r.stopped},
+                           {"finished", r.finished}});
+  if (r.scored)
+    out.set("reward",
+            Json::object({{"reward", r.reward.reward}, {"accuracy", r.reward.accuracy}, {"raised", r.reward.raised}}));
+  return out;
+}
+
+Rollout rollout_of(const Json& json) {
+  const auto integers = [](const Json& list) {
+    std::vector<std::int64_t> out;
+    for (const Json& v : list.items()) out.push_back(v.as_int());
+    return out;
+  };
+  Rollout r;
+  r.ids = integers(json.at("ids")), r.versions = integers(json.at("versions"));
+  for (const Json& p : json.at("logprobs").items()) r.logprobs.push_back(p.as_double());
+  r.stopped = json.at("stopped").as_bool(), r.finished = json.at("finished").as_bool();
+  if (const Json* reward = json.find("reward")) {
+    r.scored = true;
+    r.reward.reward = reward->at("reward").as_double(), r.reward.accuracy = reward->at("accuracy").as_double();
+    r.reward.raised = reward->at("raised").as_string();
+  }
+  return r;
+}
+
 RolloutWriter::RolloutWriter(const Onevision& model, const RolloutOptions& options, std::int64_t version)
     : options_(options),
       version_(version),
@@ -21,14 +51,15 @@ RolloutWriter::RolloutWriter(const Onevision& model, const RolloutOptions& optio
     if (id >= 0 && id < config.text.vocabulary) sampling_.logit_bias.emplace_back(id, -1e300);
 }
 
-void RolloutWriter::add(Group& group) {
+void RolloutWriter::add(Group& group, std::span<const std::int64_t> most) {
   group.rollouts.resize(static_cast<std::size_t>(options_.group));
   std::vector<Grid> grids;
   for (const auto& g : group.prompt.grids) grids.push_back({g[0], g[1], g[2]});
   sampling_.seed = group.seed;
   for (std::size_t i = 0; i < group.rollouts.size(); ++i) {
     Rollout& r = group.rollouts[i];
-    if (r.finished) continue;
+    const std::int64_t left = options_.max_new_tokens - std::ssize(r.ids), now = i < most.size() ? most[i] : left;
+    if (r.finished || now == 0) continue;
     sampling_.choice = i;
     std::vector<std::int64_t> ids = group.prompt.input_ids;
     ids.insert(ids.end(), r.ids.begin(), r.ids.end());
@@ -36,7 +67,7 @@ void RolloutWriter::add(Group& group) {
                     .written = std::ssize(r.ids),
                     .pictures = split_pictures(group.prompt.pixel_values, grids),
                     .sampling = sampling_,
-                    .max_new_tokens = options_.max_new_tokens - std::ssize(r.ids),
+                    .max_new_tokens = std::min(now, left),
                     .stop = options_.stop,
                     .token =
                         [this, &r](const Token& t) {
@@ -44,9 +75,9 @@ void RolloutWriter::add(Group& group) {
                           return true;
                         },
                     .done =
-                        [this, &r](const Finish& f) {
+                        [this, &r, whole = now >= left](const Finish& f) {
                           r.stopped = f.why == Ended::stop;
-                          r.finished = f.why == Ended::stop || f.why == Ended::length;
+                          r.finished = f.why == Ended::stop || (f.why == Ended::length && whole);
                           if (f.error && !error_) error_ = f.error;
                         }});
   }
@@ -69,16 +100,21 @@ void make_prompts(std::span<Group* const> groups, const RecordFile& records, con
   });
 }
 
-void score(Group& group, const Tokenizer& tokenizer, PromptStyle style, RolloutCounts& counts) {
+void score(Group& group, const Tokenizer& tokenizer, const RolloutOptions& options, RolloutCounts& counts) {
   for (Rollout& r : group.rollouts) {
+    if (r.scored) continue;
+    r.scored = true;
     std::string text = tokenizer.decode(r.ids, false);  // with its special tokens, as the original decodes it
-    if (style == PromptStyle::plain && !last_answer(decode(text))) {
+    if (options.style == PromptStyle::plain && !last_answer(decode(text))) {
       const std::span<const std::int64_t> ids = r.ids;
       text = "<answer>" + tokenizer.decode(ids.first(ids.size() - r.stopped), false) + "</answer>";
     }
-    r.reward = reward(text, group.record->answer, group.record->answer_type, group.record->problem_type);
-    if (!r.reward.raised.empty()) ++counts.raised, ++counts.raised_of[r.reward.raised];
+    r.reward = options.reward
+                   ? options.reward(text, group)
+                   : reward(text, group.record->answer, group.record->answer_type, group.record->problem_type);
   }
+  for (const Rollout& r : group.rollouts)
+    if (!r.reward.raised.empty()) ++counts.raised, ++counts.raised_of[r.reward.raised];
 }
 
 }  // namespace ov::rl

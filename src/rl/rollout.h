@@ -5,6 +5,7 @@
 // answer that was broken off goes on as it would have. Placeholders of pictures and videos are never drawn: nothing
 // would stand there. Log-probabilities are those of the model itself.
 #pragma once
+#include <functional>
 #include <map>
 
 #include "generate/engine.h"
@@ -19,8 +20,12 @@ struct Rollout {
   std::vector<std::int64_t> versions;  // of the weights that drew each: updates before it
   bool stopped = false;                // by itself, not by its length
   bool finished = false;
+  bool scored = false;
   Reward reward = {};
 };
+Json json_of(
+    const Rollout& rollout);  // ids, log-probabilities, versions, how it ended; what it earned, if that is known
+Rollout rollout_of(const Json& json);
 
 // The rollouts of one prompt.
 struct Group {
@@ -37,6 +42,8 @@ struct RolloutOptions {
   std::int64_t group = 16, max_new_tokens = 4096, max_running = 64;
   PromptStyle style = PromptStyle::released;
   std::vector<std::int64_t> stop = {};
+  // What a finished answer's text earns, in place of rl/reward.h: for who calls the library with a reward of its own.
+  std::function<Reward(const std::string& text, const Group& group)> reward = nullptr;
 };
 
 struct RolloutCounts {
@@ -51,8 +58,10 @@ class RolloutWriter {
  public:
   // version: stamped on every token that it draws.
   RolloutWriter(const Onevision& model, const RolloutOptions& options, std::int64_t version);
-  void add(Group& group);  // which stays where it is as long as the writer lives
-  bool step();             // one pass of the engine; false: nothing left to do. Throws what a pass throws
+  // The group stays where it is as long as the writer lives. most: how many tokens each of its rollouts gets at most,
+  // fewer than there are rollouts: the others as many as they may have. One that ends there is not finished.
+  void add(Group& group, std::span<const std::int64_t> most = {});
+  bool step();  // one pass of the engine; false: nothing left to do. Throws what a pass throws
   EngineStats stats() const { return engine_.stats(); }
 
  private:
@@ -66,7 +75,7 @@ class RolloutWriter {
 // Prompts of groups, several at once. grey, from 0 to 255: in place of every pixel.
 void make_prompts(std::span<Group* const> groups, const RecordFile& records, const Processor& processor,
                   PromptStyle style, const PixelLimits& limits, int grey = -1);
-// What the rollouts of a finished group earn.
-void score(Group& group, const Tokenizer& tokenizer, PromptStyle style, RolloutCounts& counts);
+// What the rollouts of a finished group earn, those that have no reward yet.
+void score(Group& group, const Tokenizer& tokenizer, const RolloutOptions& options, RolloutCounts& counts);
 
 }  // namespace ov::rl

@@ -83,7 +83,7 @@ Selection run_selection(const SelectionRun& o) {
       std::vector<std::vector<double>> out;
       RolloutCounts counts;
       for (Group& g : groups) {
-        score(g, files.processor.tokenizer(), rollouts.style, counts);
+        score(g, files.processor.tokenizer(), rollouts, counts);
         for (out.emplace_back(); const Rollout& r : g.rollouts) out.back().push_back(r.reward.accuracy);
       }
       return out;

@@ -217,6 +217,8 @@ Asked read_chat(const Service& s, const Json& body) {
   a.logprobs = f.flag("logprobs");
   if (f.find("top_logprobs") && !a.logprobs) wrong("top_logprobs", "top_logprobs: only with logprobs");
   if (a.logprobs) a.sampling.top_logprobs = f.integer("top_logprobs", 0, 0, 20);
+  a.image_attention = f.flag("image_attention");
+  if (a.image_attention && a.choices > 1) wrong("image_attention", "image_attention: only with one answer (n 1)");
   const Talk talk = read_messages(body);
   if (std::ssize(talk.urls) > s.max_images)
     wrong("messages",
@@ -234,9 +236,10 @@ Asked read_chat(const Service& s, const Json& body) {
   try {
     const ProcessorConfig images = s.processor.with_limits(limits).images();
     std::vector<std::int64_t> tokens;
-    std::int64_t all = 0;
+    std::int64_t all = 0, pixels = 0;
     for (const std::string& url : talk.urls) {
-      const Patches p = named_patches(picture_at(url, s.media), images, cat("picture ", a.pictures.size() + 1));
+      const Patches p =
+          named_patches(picture_at(url, s.media, &pixels), images, cat("picture ", a.pictures.size() + 1));
       a.pictures.push_back({.pixel_values = p.pixel_values, .grid = {p.grid[0], p.grid[1], p.grid[2]}});
       tokens.push_back(p.pixel_values.dim(0) / (images.merge * images.merge));
       if ((all += tokens.back()) > s.config.text.max_positions)

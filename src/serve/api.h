@@ -1,4 +1,13 @@
 // What a request in the OpenAI API's form asks for. Knows no HTTP: `batch` reads its lines with it too.
+//
+// One field of our own, for a chat with pictures and one answer: with "image_attention": true each choice, of a stream
+// each event that brings tokens, says what they attended to,
+//
+//   "image_attention": {"grids": [[rows, columns], ...], "tokens": [[mass, ...], ...]}
+//
+// grids: of merged patches, one a picture; tokens: one list a token of the answer, the masses of all pictures' patches
+// row by row, one picture after the other, to a millionth. What a mass is: generate/attention_map.h. The rest of the
+// answer is the same with it and without.
 #pragma once
 #include <stdexcept>
 #include <string>
@@ -40,6 +49,7 @@ struct Asked {
   std::vector<std::string> stop = {};
   std::vector<std::int64_t> stop_ids = {};
   bool stream = false, include_usage = false, logprobs = false, echo = false;
+  bool image_attention = false;
 };
 
 // Throw ApiError, 400 unless said otherwise: what the request says is wrong, or too much.

@@ -1,5 +1,7 @@
 // Who answers the requests of an evaluation: the model in this process, or any server of the OpenAI API.
 #pragma once
+#include <atomic>
+
 #include "eval/ask.h"
 #include "serve/reply.h"
 
@@ -13,7 +15,9 @@ Address address_of(const std::string& url, const char* key);  // input_error nam
 
 Asker asker_here(const Service& service, Engine& engine, std::int64_t at_once = 64);
 // As lmms-eval's client does, but once: connections that fail, 408, 409, 429 and 5xx are tried again up to `tries`
-// times, after 0.5, 1, 2 ... 8 s or what retry-after says.
-Asker asker_at(const std::string& url, const std::string& api_key, std::int64_t at_once = 32, int tries = 5);
+// times, after 0.5, 1, 2 ... 8 s or what retry-after says; `retries` counts them. The error that is left has the HTTP
+// "status" beside its message, 0 where there was none.
+Asker asker_at(const std::string& url, const std::string& api_key, std::int64_t at_once = 32, int tries = 5,
+               std::atomic<std::int64_t>* retries = nullptr);
 
 }  // namespace ov::serve

@@ -126,6 +126,7 @@ Json record(Line& line) {
   out.set("usage", answer.at("usage"));
   out.set("finish_reason", choices[0].at("finish_reason"));
   if (!choices[0].at("logprobs").is_null()) out.set("logprobs", choices[0].at("logprobs"));
+  if (const Json* attention = choices[0].find("image_attention")) out.set("image_attention", *attention);
   return out;
 }
 

@@ -104,7 +104,7 @@ std::string fetched(const std::string& url, const MediaOptions& options) {
 
 }  // namespace
 
-Image picture_at(const std::string& url, const MediaOptions& options) {
+Image picture_at(const std::string& url, const MediaOptions& options, std::int64_t* pixels) {
   const auto starts = [&](std::string_view with) { return url.compare(0, with.size(), with) == 0; };
   std::string bytes;
   if (starts("data:")) {
@@ -124,6 +124,9 @@ Image picture_at(const std::string& url, const MediaOptions& options) {
   if (size.width > options.max_pixels / std::max<std::int64_t>(1, size.height))
     input_error("picture of ", size.width, " x ", size.height, " pixels, more than ", options.max_pixels,
                 " (serve.max_picture_pixels)");
+  if (pixels && (*pixels += size.width * size.height) > options.max_request_pixels)
+    input_error("pictures of ", *pixels, " pixels and more, where a request may have ", options.max_request_pixels,
+                " (serve.max_request_pixels)");
   return decode_image(bytes, "picture");
 }
 

@@ -15,11 +15,13 @@ namespace ov::serve {
 struct MediaOptions {
   std::string media_path = "";  // "": no files
   bool remote = false;
-  std::int64_t max_pixels = std::int64_t{1} << 27;   // of a picture as it is sent
-  std::int64_t max_bytes = std::int64_t{256} << 20;  // of one that is fetched
+  std::int64_t max_pixels = std::int64_t{1} << 27;          // of a picture as it is sent
+  std::int64_t max_request_pixels = std::int64_t{1} << 28;  // of all pictures of a request
+  std::int64_t max_bytes = std::int64_t{256} << 20;         // of one that is fetched
 };
 
-// Throws input_error.
-Image picture_at(const std::string& url, const MediaOptions& options);
+// Throws input_error; for too many pixels before any of them is decoded. `pixels`: of the request's pictures so far, to
+// which this one's are added.
+Image picture_at(const std::string& url, const MediaOptions& options, std::int64_t* pixels = nullptr);
 
 }  // namespace ov::serve

@@ -36,6 +36,10 @@ td { padding: .1rem .4rem .1rem 0; }
 td:first-child { white-space: pre; font-family: ui-monospace, monospace; }
 td .bar { display: block; height: .6rem; min-width: 1px; border-radius: .2rem; background: rgb(var(--accent)); }
 td:nth-child(2) { width: 60%; }
+td:last-child { white-space: nowrap; padding-right: 0; }
+figure { position: relative; margin: .5rem 0 0; width: fit-content; line-height: 0; }
+figure img { min-height: 9rem; max-width: 100%; max-height: 40dvh; border-radius: .4rem; }
+figure canvas { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: .4rem; }
 form { position: sticky; bottom: 0; background: var(--back); padding: .5rem 0; display: flex; gap: .5rem;
   align-items: end; }
 textarea { flex: 1; min-height: 2.75rem; max-height: 30dvh; resize: none; font: inherit; }
@@ -104,9 +108,26 @@ document.ondragleave = () => at("drop").classList.remove("over");
 document.ondrop = e => { e.preventDefault(); at("drop").classList.remove("over"); show(e.dataTransfer.files[0]); };
 document.onpaste = e => show([...e.clipboardData.files][0]);
 
-// What could have stood in a token's place.
-function detail(turn, span, token) {
-  turn.querySelector("table")?.remove();
+// The picture, darker where a word looked less: masses of its patches, the mean of its tokens', against the largest.
+function looked(turn, {picture, grid: [rows, columns], word}) {
+  const masses = word.masses[0].map((_, i) => word.masses.reduce((sum, m) => sum + m[i], 0) / word.masses.length);
+  const figure = add(turn, "figure"), image = add(figure, "img"), canvas = add(figure, "canvas");
+  image.alt = "what this word attended to";
+  image.src = picture;
+  canvas.width = columns, canvas.height = rows;
+  const draw = canvas.getContext("2d"), pixels = draw.createImageData(columns, rows);
+  const most = Math.max(...masses);
+  masses.forEach((mass, i) => { pixels.data[4 * i + 3] = Math.round(216 * (1 - mass / (most || 1))); });
+  draw.putImageData(pixels, 0, 0);
+  const all = masses.reduce((sum, mass) => sum + mass, 0);
+  add(turn, "div", "note share",
+    JSON.stringify(word.text.trim()) + ": " + (100 * all).toFixed(1) +
+    " % of its attention lies on the picture; bright: most of it, dark: least");
+}
+
+// What could have stood in a token's place, and what its word looked at.
+function detail(turn, span, token, seen) {
+  turn.querySelectorAll("table, figure, .share").forEach(e => e.remove());
   const again = span.classList.contains("open");
   turn.querySelectorAll(".open").forEach(e => e.classList.remove("open"));
   if (again) return;
@@ -118,6 +139,7 @@ function detail(turn, span, token) {
     add(add(row, "td"), "span", "bar").style.width = 100 * p + "%";
     add(row, "td", "", (100 * p).toFixed(1) + " %");
   }
+  if (seen) looked(turn, seen);
 }
 
 // Server-sent events: the lines of a body that begin with "data: ".
@@ -142,11 +164,14 @@ async function ask(question) {
   const turn = add(at("talk"), "div", "turn"), says = add(turn, "span", "says"), begin = performance.now();
   const note = add(turn, "div", "note", "…");
   let text = "", tokens = 0, sum = 0;
+  const shown = picture;
+  let word = {text: "", masses: []};  // that is being written
   running = new AbortController();
   at("send").textContent = "Stop";
   try {
     const reply = await fetch("v1/chat/completions", {method: "POST", headers: headers(), signal: running.signal,
-      body: JSON.stringify({messages: asked, stream: true, temperature: 0, logprobs: true, top_logprobs: 5})});
+      body: JSON.stringify({messages: asked, stream: true, temperature: 0, logprobs: true, top_logprobs: 5,
+        image_attention: !!shown})});
     if (!reply.ok) {
       if (reply.status === 401) at("key").hidden = false;
       throw Error((await reply.json()).error.message);
@@ -156,11 +181,17 @@ async function ask(question) {
       const choice = event.choices[0];
       if (!choice) continue;
       text += choice.delta.content || "";
-      for (const token of choice.logprobs?.content || []) {
+      for (const [i, token] of (choice.logprobs?.content || []).entries()) {
         const span = add(says, "span", "token", token.token), p = Math.exp(token.logprob);
         span.style.background = "rgb(var(--accent) / " + (0.55 * (1 - p)).toFixed(3) + ")";
         span.title = (100 * p).toFixed(1) + " %";
-        span.onclick = () => detail(turn, span, token);
+        const looks = choice.image_attention;
+        // A word begins at a blank or a mark; of scripts without blanks every token is one.
+        if (/^[\s\p{P}\p{Lo}]/u.test(token.token)) word = {text: "", masses: []};
+        word.text += token.token;
+        if (looks?.grids.length) word.masses.push(looks.tokens[i]);
+        const seen = word.masses.length && {picture: shown, grid: looks.grids[0], word};
+        span.onclick = () => detail(turn, span, token, seen);
         ++tokens, sum += token.logprob;
       }
       note.scrollIntoView({block: "nearest"});

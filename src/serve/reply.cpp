@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <ctime>
 #include <iomanip>
 #include <random>
@@ -60,7 +61,8 @@ Reply::Reply(const Service& service, Engine& engine, Asked asked)
                 .sampling = asked_.sampling,
                 .max_new_tokens = asked_.max_tokens,
                 .stop = asked_.stop_ids,
-                .prompt_logprobs = asked_.echo && asked_.logprobs};
+                .prompt_logprobs = asked_.echo && asked_.logprobs,
+                .attention = asked_.image_attention};
       r.sampling.choice = i % n;
       const std::size_t to_read = r.prompt_logprobs ? r.prompt.size() - 1 : 0;
       r.token = [state = state_, i, to_read, stop = asked_.stop_ids](const Token& t) {
@@ -199,6 +201,19 @@ Json Reply::chat_logprobs(const std::vector<Token>& tokens) const {
   return Json::object({{"content", content}, {"refusal", Json()}});
 }
 
+Json Reply::image_attention(const std::vector<Token>& tokens) const {
+  const std::int64_t merge = service_.config.vision.merge;
+  Json grids = Json::array(), masses = Json::array();
+  for (const Picture& p : asked_.pictures)
+    grids.push(std::vector<std::int64_t>{p.grid.t * p.grid.h / merge, p.grid.w / merge});
+  for (const Token& t : tokens) {
+    Json row = Json::array();
+    for (const double mass : t.attention) row.push(std::round(mass * 1e6) / 1e6);
+    masses.push(std::move(row));
+  }
+  return Json::object({{"grids", std::move(grids)}, {"tokens", std::move(masses)}});
+}
+
 // tokens, token_logprobs, top_logprobs and text_offset, side by side; with echo those of the prompt first, whose first
 // token follows nothing.
 Json Reply::completion_logprobs(const Choice& c) const {
@@ -236,6 +251,7 @@ Json Reply::json() const {
       if (asked_.chat) {
         j.set("message", Json::object({{"role", "assistant"}, {"content", c.text}, {"refusal", Json()}}));
         j.set("logprobs", chat_logprobs(c.tokens));
+        if (asked_.image_attention) j.set("image_attention", image_attention(c.tokens));
       } else {
         const auto& prompt = asked_.prompts[i / static_cast<std::size_t>(asked_.choices)];
         j.set("text", (asked_.echo ? service_.processor.tokenizer().decode(prompt, false) : "") + c.text);
@@ -257,6 +273,7 @@ Json Reply::event(const Piece& piece) const {
     choice.set("delta", piece.finish_reason.empty() || !piece.text.empty() ? Json::object({{"content", piece.text}})
                                                                            : Json::object());
     choice.set("logprobs", piece.tokens.empty() ? Json() : chat_logprobs(piece.tokens));
+    if (asked_.image_attention && !piece.tokens.empty()) choice.set("image_attention", image_attention(piece.tokens));
   } else {
     choice.set("text", piece.text);
     choice.set("logprobs", Json());

@@ -55,6 +55,7 @@ class Reply {
   Json token_json(const Token& token) const;
   Json chat_logprobs(const std::vector<Token>& tokens) const;
   Json completion_logprobs(const Choice& choice) const;
+  Json image_attention(const std::vector<Token>& tokens) const;
 
   const Service& service_;
   Engine& engine_;

@@ -1,14 +1,9 @@
 #include "serve/server.h"
 
 #include <malloc.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <poll.h>
 
 #include <atomic>
 #include <cstring>
-#include <filesystem>
-#include <semaphore>
 #include <thread>
 
 #include "base/revision.h"
@@ -18,7 +13,10 @@
 #include "serve/metrics.h"
 #include "serve/page.h"
 #include "serve/reply.h"
+#include "serve/sockets.h"
 #include "serve/sse.h"
+#include "serve/turns.h"
+#include "serve/workers.h"
 
 namespace ov::serve {
 namespace {
@@ -28,39 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds look_every{50};         // at the client
 constexpr std::chrono::seconds say_alive{15};  // in a stream that waits
-
-// The port and, as httplib writes it, the address of one end of a socket; nothing when it has no such end.
-template <class F>
-std::optional<std::pair<std::string, int>> end_of(int fd, F name) {
-  sockaddr_storage a{};
-  socklen_t n = sizeof a;
-  char address[NI_MAXHOST], port[NI_MAXSERV];
-  if (name(fd, reinterpret_cast<sockaddr*>(&a), &n) != 0 || (a.ss_family != AF_INET && a.ss_family != AF_INET6) ||
-      ::getnameinfo(reinterpret_cast<sockaddr*>(&a), n, address, sizeof address, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-    return {};
-  return std::pair(std::string(address), std::atoi(port));
-}
-
-// The socket of a request: the one whose other end the client is, at the server's port, since both ends may be of this
-// process. httplib 0.11 does not tell a handler.
-int socket_of(const httplib::Request& request) {
-  std::error_code none;
-  for (const auto& open : std::filesystem::directory_iterator("/proc/self/fd", none)) {
-    const int fd = std::atoi(open.path().filename().c_str());
-    const auto client = end_of(fd, ::getpeername), own = end_of(fd, ::getsockname);
-    if (client && own && *client == std::pair(request.remote_addr, request.remote_port) &&
-        own->second == request.local_port)
-      return fd;
-  }
-  return -1;
-}
-
-bool left(int socket) {
-  if (socket < 0) return false;
-  pollfd p{.fd = socket, .events = POLLIN | POLLRDHUP, .revents = 0};
-  return ::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
-}
 
 bool same_secret(const std::string& a, const std::string& b) {
   unsigned char difference = a.size() != b.size();
@@ -133,17 +98,20 @@ struct Server::Inside {
     if (chat || path == "/completions") {
       if (draining) throw ApiError(503, "the server is about to stop");
       Asked asked;
+      const int socket = socket_of(req);
       {
-        // Few at a time: a picture is much larger than its file.
-        preparing.acquire();
-        const std::shared_ptr<void> one(&preparing,
-                                        [](void* p) { static_cast<std::counting_semaphore<>*>(p)->release(); });
+        // Few at a time: a picture is much larger than its file. Who sends none does not stand behind those who do.
+        const Turns::Turn turn(text.find("image") == text.npos ? reading : looking);
+        if (left(socket)) {
+          res.status = 499;
+          return;
+        }
         const Json body = parse_body(text);
         std::string().swap(text);
         asked = chat ? read_chat(service, body) : read_completion(service, body);
       }
       share.release();
-      return reply(req, res, std::move(asked));
+      return reply(req, res, std::move(asked), socket);
     }
     const Tokenizer& tokenizer = service.processor.tokenizer();
     if (path == "/tokenize") {
@@ -174,11 +142,10 @@ struct Server::Inside {
     throw ApiError(404, cat("no such path: ", shown(req.path, 80)));
   }
 
-  void reply(const httplib::Request& req, httplib::Response& res, Asked asked) {
+  void reply(const httplib::Request& req, httplib::Response& res, Asked asked, int socket) {
     const auto begin = Clock::now();
     const bool stream = asked.stream;
     const auto r = std::make_shared<Reply>(service, engine, std::move(asked));
-    const int socket = socket_of(req);
     res.set_header("x-request-id", r->id());
     // Counted from here to the end of the stream: what stop() waits for.
     const std::shared_ptr<void> counted(++active ? &active : nullptr, [this](void*) { --active; });
@@ -220,8 +187,8 @@ struct Server::Inside {
         r->check();
         if (Clock::now() > deadline || aborted)
           throw ApiError(503, aborted ? "the server stops" : cat("no answer within ", options.timeout_s, " s"));
-        if (piece &&
-            (!piece->text.empty() || !piece->finish_reason.empty() || (r->asked().logprobs && r->asked().chat)))
+        if (piece && (!piece->text.empty() || !piece->finish_reason.empty() ||
+                      ((r->asked().logprobs || r->asked().image_attention) && r->asked().chat)))
           out += split(*r, *piece);
         if (r->over()) {
           if (r->asked().include_usage) out += event_text(r->usage_event());
@@ -318,10 +285,11 @@ struct Server::Inside {
   httplib::Server http;
   Metrics metrics;
   Bodies bodies;
-  std::counting_semaphore<> preparing{4};
+  Turns looking{3}, reading{1};  // at requests with pictures, and at the others
   std::atomic<bool> draining = false, aborted = false, ended = false;
   std::atomic<int> active = 0;
   int port = 0, listener = -1;
+  std::unique_ptr<Workers> workers;
   std::thread listening, stepping;
 };
 
@@ -335,8 +303,7 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
     : inside_(std::make_unique<Inside>(service, engine, options)) {
   Inside& s = *inside_;
   s.routes();
-  const auto n = static_cast<std::size_t>(options.connections);
-  s.http.new_task_queue = [n] { return new httplib::ThreadPool(n); };
+  s.http.new_task_queue = [&s] { return s.workers.release(); };
   s.http.set_payload_max_length(static_cast<std::size_t>(options.max_body));
   s.http.set_keep_alive_max_count(1u << 30);
   s.http.set_keep_alive_timeout(std::min<std::int64_t>(5, options.read_timeout_s));
@@ -355,11 +322,25 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
   // httplib's queue has room for 5 clients that connect at the same time; the sixth would wait a second.
   if (::listen(s.listener, SOMAXCONN) != 0)
     machine_error("serve: cannot listen on ", options.host, " port ", s.port, ": ", std::strerror(errno));
-  s.listening = std::thread([&s] { s.http.listen_after_bind(); });
-  s.stepping = std::thread([&s] {
-    while (!s.ended)
-      if (!s.engine.step()) s.engine.wait(milliseconds(100));
-  });
+  const auto undo = [&s] {
+    s.ended = true;
+    if (s.stepping.joinable()) s.stepping.join();
+    ::close(s.listener);
+  };
+  try {
+    s.workers = std::make_unique<Workers>(static_cast<std::size_t>(options.connections));
+    s.stepping = std::thread([&s] {
+      while (!s.ended)
+        if (!s.engine.step()) s.engine.wait(milliseconds(100));
+    });
+    s.listening = std::thread([&s] { s.http.listen_after_bind(); });
+  } catch (const std::system_error& e) {
+    undo();
+    machine_error("serve: cannot start a thread: ", e.what());
+  } catch (...) {
+    undo();
+    throw;
+  }
 }
 
 std::int64_t Server::port() const { return inside_->port; }

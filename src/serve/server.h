@@ -30,7 +30,7 @@ void give_memory_back();
 
 class Server {
  public:
-  // Listens. Throws machine_error when the address cannot be had.
+  // Listens. Throws machine_error when the address cannot be had, or the threads.
   Server(const Service& service, Engine& engine, const ServerOptions& options);
   ~Server();  // stop()
 

@@ -53,26 +53,13 @@ float half_to_f32(std::uint16_t h) {
   return std::bit_cast<float>(sign | widened | static_cast<std::uint32_t>(fraction) << 13);
 }
 
-// Json keeps one value per key, so a repeated key shows only in the text. `text` parses as JSON; comments, which that
-// parser allows and the format does not, are refused here. Returns a key that stands twice at the top, or "".
-std::string repeated_key(std::string_view text, const std::string& path) {
-  std::vector<std::string> keys;
-  int depth = 0;
-  bool key_comes = true;  // within the outer object: at its start and after each of its commas
+// `text` parses as JSON; comments, which that parser allows and the format does not, are refused here.
+void refuse_comments(std::string_view text, const std::string& path) {
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '/') input_error(path, ": header: byte ", i, ": a comment, which JSON does not have");
-    depth += (c == '{' || c == '[') - (c == '}' || c == ']');
-    if (depth == 1 && c == ',') key_comes = true;
-    if (c != '"') continue;
-    const std::size_t begin = i++;
-    while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
-    if (depth == 1 && key_comes) keys.push_back(Json::parse(text.substr(begin, i + 1 - begin), "").as_string());
-    key_comes = false;
+    if (text[i] == '/') input_error(path, ": header: byte ", i, ": a comment, which JSON does not have");
+    if (text[i] == '"')
+      for (++i; i < text.size() && text[i] != '"';) i += text[i] == '\\' ? 2 : 1;
   }
-  std::sort(keys.begin(), keys.end());
-  const auto twice = std::adjacent_find(keys.begin(), keys.end());
-  return twice == keys.end() ? "" : *twice;
 }
 
 std::uint64_t offset_of(const Json& value) {
@@ -179,8 +166,7 @@ Safetensors Safetensors::open(std::shared_ptr<const MappedFile> file) {
   const std::string_view text = st.file_->text().substr(sizeof header_bytes, header_bytes);
   const Json header = Json::parse(text, path + ": header");
   if (!header.is_object()) input_error(path, ": header: expected an object, found ", kind_name(header.kind()));
-  if (const std::string name = repeated_key(text, path); !name.empty())
-    input_error(path, ": tensor '", name, "': stands twice in the header");
+  refuse_comments(text, path);
 
   for (const auto& [name, value] : header.members()) {
     try {

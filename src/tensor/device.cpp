@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/sanitizer.h"
 #include "tensor/arena.h"
 
 namespace ov {
@@ -32,17 +33,7 @@ SizeClass size_class(std::size_t bytes) {
   return {log * 4 + static_cast<int>(steps) - 32 + 8, steps * step};
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool keep_blocks = false;  // let the sanitizer see every allocation's end
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool keep_blocks = false;
-#else
-constexpr bool keep_blocks = true;
-#endif
-#else
-constexpr bool keep_blocks = true;
-#endif
+constexpr bool keep_blocks = !address_sanitized;  // let the sanitizer see every allocation's end
 
 thread_local Device::Share* innermost = nullptr;  // of this thread
 

@@ -206,6 +206,7 @@ void write_moments(const std::string& path, const TrainingState& run, bool write
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
   const Parameters& parameters = run.parameters;
+  if (run.context.rank() != 0) return;
   if (run.ranks.rank() != 0 || parameters.tensor().rank() != 0 || parameters.pipe().rank() != 0 ||
       parameters.experts().rank() != 0) {
     write_weights("", run, false);

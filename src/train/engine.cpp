@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "parallel/context.h"
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
 #include "train/checksums.h"
@@ -35,6 +36,14 @@ void sum_over(Communicator& ranks, std::span<std::int64_t> values) {
   std::copy_n(t.data<std::int64_t>(), values.size(), values.begin());
 }
 
+// The first rank where `here` is true; as many as there are: none.
+int first_where(Communicator& ranks, bool here) {
+  std::vector<std::int64_t> found(static_cast<std::size_t>(ranks.ranks()));
+  found[static_cast<std::size_t>(ranks.rank())] = here;
+  sum_over(ranks, found);
+  return static_cast<int>(std::find(found.begin(), found.end(), 1) - found.begin());
+}
+
 }  // namespace
 
 StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks)
@@ -58,6 +67,9 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
   if (options.zero == 3 && !objective.says_needs())
     input_error("parallel.zero 3: train and pretrain --what text gather values layer by layer, others do not");
   if (experts().ranks() > 1) whole_.emplace(objective.parameters(), *parallel_);
+  if (options.context != context().ranks())
+    input_error("parallel.context ", options.context,
+                ": train and pretrain --what text divide rows of tokens, others do not");
   if (pipe().ranks() > 1) {
     if (options.floor) input_error("log.floor with parallel.pipeline ", options.pipeline, ": not built");
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
@@ -84,7 +96,9 @@ void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients) {
   Tape tape(gradients);
   tape.draw(draws(leaf));
   OpTimes times;
-  if (floor_) tape.measure(&times);
+  const std::int64_t start = traces() ? now_ns() : 0;
+  if (traces() && !objective_.parameters().device().on_host()) times.waits_for = &objective_.parameters().device();
+  if (floor_ || traces()) tape.measure(&times), times.start();
   if (leaf < data_.leaves) objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
   else objective_.serve(tape);
   if (options_.tree)
@@ -93,13 +107,15 @@ void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients) {
   Leaf& done = leaves_[static_cast<std::size_t>(leaf)];
   done.products = tape.products();
   if (floor_) done.times = {times.seconds, floor_->leaf(times.done)};
+  if (traces()) trace_->leaf(cat("micro-batch ", leaf), start, times);
 }
 
 // How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
 // than the memory budget allows. One alone has all threads to itself.
 std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
-  if (tensor().ranks() * experts().ranks() > 1) return 1;  // what they say to each other is in order
+  // What they say to each other is in order.
+  if (tensor().ranks() > 1 || context().ranks() > 1 || experts().ranks() > 1) return 1;
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
   if (options_.memory_budget == 0) return group;
@@ -174,7 +190,9 @@ void StepEngine::sum_gradients() {
                       static_cast<int>(std::min<std::int64_t>(experts().ranks(),
                                                               data_.leaves - round.own.begin * experts().ranks())));
     parallel_->end_round();
+    phase_done("micro-batches");
     sum_ = parallel_->sum(gradients_, round.adding);
+    phase_done("gradients over ranks");
     if (rounds.size() == 1) return;
     const Tensor kept = rounds_.leaf();
     kept.copy_from(sum_);
@@ -204,13 +222,17 @@ std::uint64_t StepEngine::values_checksum(bool precise) const {
 StepReport StepEngine::step() {
   StepReport report;
   const double start = now();
+  if (trace_ && trace_->step() == done_ + 1) trace_->start();
+  if (pipeline_) pipeline_->trace = traces() ? trace_ : nullptr;
   ranks().at_step(done_ + 1);
   objective_.parameters().lend();
   prepare();
   report.data_seconds = now() - start;
+  phase_done("data");
   sum_gradients();
   const Parameters& parameters = objective_.parameters();
   sum_addends(parameters, sum_, optimizer_.own());
+  sum_over_context(context(), sum_);
 
   const bool checksums = options_.checksum_every > 0 && (done_ + 1) % options_.checksum_every == 0;
   // Of a flat buffer from `begin` on, this rank's shard: those of all ranks add up.
@@ -231,13 +253,14 @@ StepReport StepEngine::step() {
   parallel_->share_values();
   if (ranks().rank() == 0 && pipe().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
   const double update_seconds = now() - before_update;
+  phase_done("update");
 
   std::vector<double> scalars = scalars_.has_data() ? scalars_.to_vector<double>()
                                                     : std::vector<double>(static_cast<std::size_t>(scalars_.numel()));
   // Where another rank writes, this one has 0: as integers, bits of numbers add up to themselves.
   std::vector<std::int64_t> bits = {products().forward + products().backward};
   for (std::size_t i = 1; i < scalars.size(); ++i) bits.push_back(std::bit_cast<std::int64_t>(scalars[i]));
-  sum_over(ranks(), bits), sum_over(pipe(), bits), sum_over(experts(), bits);
+  for (Communicator* all : {&ranks(), &pipe(), &experts(), &context()}) sum_over(*all, bits);
   sum_over(tensor(), std::span(bits).first(1));  // of the products each has made a part
   for (std::size_t i = 1; i < scalars.size(); ++i) scalars[i] = std::bit_cast<double>(bits[i]);
   report.gradient_norm = scalars[0];
@@ -262,6 +285,8 @@ StepReport StepEngine::step() {
   report.patches = data_.patches;
   report.products = bits[0];
   report.seconds = now() - start;
+  phase_done("report");
+  if (traces()) trace_->finish(options_);
   if (floor_) {
     std::vector<BatchTimes> times;
     for (const Leaf& leaf : leaves_) times.push_back(leaf.times);
@@ -286,10 +311,7 @@ void StepEngine::report_not_finite() {
   for (std::int64_t i = 0; pipeline_ && i < data_.leaves; ++i) {
     FiniteCheck check;
     run_in_pipeline(i, i + 1, &check);
-    std::vector<std::int64_t> found(static_cast<std::size_t>(pipe().ranks()));
-    found[static_cast<std::size_t>(pipe().rank())] = !check.first.empty();
-    sum_over(pipe(), found);
-    const auto first = std::find(found.begin(), found.end(), 1) - found.begin();
+    const int first = first_where(pipe(), !check.first.empty());
     if (first == pipe().rank()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
     if (first < pipe().ranks()) pipe().barrier();
   }
@@ -303,12 +325,22 @@ void StepEngine::report_not_finite() {
     parallel_->begin_round();
     objective_.run(i, tape, scalars_.slice(0, 1, scalars_.dim(0)));
     parallel_->end_round();
-    if (!check.first.empty()) machine_error(where, "; first in the activation ", check.first, " of micro-batch ", i);
+    // Of ranks that share the micro-batch, or its experts, the first that finds one says so.
+    const auto say = [&](const std::string& found) {
+      const int part = first_where(context(), !found.empty()),
+                holder = first_where(experts(), part < context().ranks());
+      if (holder == experts().ranks()) return;
+      if (holder == experts().rank() && part == context().rank())
+        machine_error(where, "; first in the ", found, " of micro-batch ", i);
+      context().barrier(), experts().barrier();
+    };
+    say(check.first.empty() ? "" : "activation " + check.first);
+    std::string found;
     for (const auto& e : objective_.parameters().entries()) {
-      const Tensor g = gradient_of(e.parameter, gradients);
-      if (g && g.numel() > 0 && !std::isfinite(gradient_norm(g.flat())))
-        machine_error(where, "; first in the gradient of ", e.parameter.name, " of micro-batch ", i);
+      const Tensor g = found.empty() ? gradient_of(e.parameter, gradients) : Tensor();
+      if (g && g.numel() > 0 && !std::isfinite(gradient_norm(g.flat()))) found = "gradient of " + e.parameter.name;
     }
+    say(found);
   }
   machine_error(where, " in the sum of the gradients, though every micro-batch alone is finite");
 }

@@ -16,6 +16,7 @@
 #include "train/pipeline_run.h"
 #include "train/schedule.h"
 #include "train/step_times.h"
+#include "train/step_trace.h"
 
 namespace ov {
 
@@ -33,6 +34,7 @@ struct StepOptions {
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
   int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
+  int context = 1;                  // ranks that share a micro-batch's tokens (parallel/context.h)
   int experts = 1;                  // data-parallel ranks that share experts (parallel/expert.h)
 };
 
@@ -60,7 +62,8 @@ struct TrainingState {
   std::int64_t step = 0;  // done
   Json data = {};         // where the data stands
   Communicator& ranks = one_rank();
-  DataParallel* parallel = nullptr;  // of those ranks; null: each has all values
+  Communicator& context = one_rank();  // all of which have the same
+  DataParallel* parallel = nullptr;    // of those ranks; null: each has all values
 };
 
 class StepEngine {
@@ -78,16 +81,18 @@ class StepEngine {
   const Tensor& gradients() const { return sum_; }   // of the last step, laid out as Parameters says: optimizer().own()
   Tape::Products products() const;                   // of this rank's leaves of the last step
   TrainingState state() {
-    return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks(), parallel_.get()};
+    return {objective_.parameters(), optimizer_, done_, objective_.state(), ranks(), context(), parallel_.get()};
   }
   Communicator& ranks() const { return parallel_->ranks(); }
   Communicator& tensor() const { return objective_.parameters().tensor(); }
   Communicator& pipe() const { return objective_.parameters().pipe(); }
   Communicator& experts() const { return objective_.parameters().experts(); }
+  Communicator& context() const { return objective_.context(); }
   const DataParallel& parallel() const { return *parallel_; }
   // Of all values as they are, or of masters where there are some and `precise`: a call of all ranks.
   std::uint64_t values_checksum(bool precise) const;
   void restore(const TrainingState& state);
+  void trace(StepTrace* trace) { trace_ = trace; }  // notes its step when that comes; null: none
 
   // The first half of a step: its data, and gradients as the leaves [begin, end) give them, or the turns.
   void prepare();
@@ -101,6 +106,10 @@ class StepEngine {
   Tape::Draws draws(std::int64_t leaf) const;
   void run_leaf(std::int64_t turn, const Tensor& gradients);
   std::int64_t together(std::int64_t left) const;
+  bool traces() const { return trace_ && trace_->on(); }
+  void phase_done(const char* name) const {
+    if (traces()) trace_->phase(name);
+  }
   void sum_gradients();
   void run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer = nullptr);
   [[noreturn]] void report_not_finite();
@@ -113,6 +122,7 @@ class StepEngine {
   std::optional<PipelineRun> pipeline_;  // where there is one
   std::optional<WholeChunks> whole_;
   std::unique_ptr<Floor> floor_;
+  StepTrace* trace_ = nullptr;
   StepTimes times_;
   Loaded data_;                   // of the step under way
   std::vector<Leaf> leaves_;      // of the step under way

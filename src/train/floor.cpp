@@ -85,7 +85,9 @@ double Floor::product_seconds(const Product& p) {
 Floor::Leaf Floor::leaf(std::span<const OpTimes::Done> done) {
   const std::lock_guard lock(mutex_);
   Leaf all;
-  for (const auto& [op, pass, cost] : done) {
+  for (const OpTimes::Done& d : done) {
+    const auto [op, pass] = std::pair{d.op, d.pass};
+    const Cost& cost = d.cost;
     double products = 0;
     for (const Product& p : cost.products)
       if ((p.pass == Pass::forward) == (pass == Pass::forward)) products += product_seconds(p);

@@ -36,6 +36,7 @@ class LeafChunk {
   virtual std::vector<Tensor> forward(const std::vector<Tensor>& from) = 0;
   virtual std::vector<Tensor> backward(const std::vector<Tensor>& from) = 0;
   virtual Tape::Products products() const = 0;
+  virtual void measure(OpTimes* times) = 0;  // as Tape::measure
 };
 
 class Objective {
@@ -59,6 +60,7 @@ class Objective {
   virtual std::vector<Tensor> message(std::int64_t leaf, int step) const;
   virtual void add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const;
   virtual int chunks() const { return 1; }                                     // of the model
+  virtual Communicator& context() const { return one_rank(); }                 // that share a leaf (parallel/context.h)
   virtual void updated(const Tensor& scalars) { static_cast<void>(scalars); }  // behind the optimiser's step
   virtual Losses losses(std::span<const double> scalars) = 0;
   virtual std::uint64_t batch_checksum() const = 0;  // of the data that prepare() loaded

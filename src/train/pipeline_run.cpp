@@ -62,9 +62,21 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
   const bool forward = step < chunks_;
   const int chunk = forward ? step : 2 * chunks_ - 1 - step;
   auto& part = under_way_[{leaf, chunk}];
+  OpTimes times;
+  const std::int64_t start = trace ? now_ns() : 0;
+  const auto traced = [&](const char* pass, auto&& work) {
+    if (!trace) return work();
+    if (!parameters_.device().on_host()) times.waits_for = &parameters_.device();
+    part->measure(&times);
+    times.start();
+    Parts parts = work();
+    part->measure(nullptr);
+    trace->leaf(cat(pass, " of micro-batch ", leaf, ", chunk ", chunk), start, times);
+    return parts;
+  };
   if (forward) {
     part = objective_.begin(leaf, chunk, gradients_, scalars, tracer);
-    return part ? part->forward(from) : Parts();
+    return part ? traced("forward", [&] { return part->forward(from); }) : Parts();
   }
   const bool lends = chunk == chunks_ - 1 && pieces_.count(chunks_) > 0;
   Piece& own = pieces_.at(chunk);
@@ -75,7 +87,7 @@ PipelineRun::Parts PipelineRun::step(std::int64_t leaf, int step, const Parts& f
   if (lends) zero(pieces_.at(chunks_));
   Parts made;
   if (part) {
-    made = part->backward(from);
+    made = traced("backward", [&] { return part->backward(from); });
     done(leaf, part->products());
   }
   under_way_.erase({leaf, chunk});

@@ -6,6 +6,7 @@
 #include "parallel/pipeline.h"
 #include "train/gradient_sum.h"
 #include "train/objective.h"
+#include "train/step_trace.h"
 
 namespace ov {
 
@@ -18,6 +19,7 @@ class PipelineRun {
   using Done = std::function<void(std::int64_t leaf, const Tape::Products& products)>;
   const Tensor& run(std::int64_t begin, std::int64_t end, const Tensor& scalars, const Done& done,
                     Tracer* tracer = nullptr);
+  StepTrace* trace = nullptr;  // of the step under way, if any
 
  private:
   // Of the gradient buffer, what one chunk, or the table that it lends, has. Its parameters may lie apart.

@@ -98,7 +98,7 @@ int stop_asked(Communicator& ranks) {
 void tell_mesh(const StepEngine& engine, const Json& config) {
   const Json* train = config.is_object() ? config.find("train") : nullptr;
   const Json* leaves = train && train->is_object() ? train->find("micro_batches") : nullptr;
-  std::istringstream mesh(engine.parallel().describe(leaves ? leaves->as_int() : 1));
+  std::istringstream mesh(engine.parallel().describe(leaves ? leaves->as_int() : 1, engine.context().ranks()));
   for (std::string line; std::getline(mesh, line);) tell(line);
 }
 
@@ -201,6 +201,13 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);
 
+  if (o.trace) {
+    const std::int64_t step = o.trace->step(), all = engine.options().steps;
+    if (step > all) input_error("log.trace_step ", step, ": the run ends with step ", all);
+    if (step <= engine.steps_done() && o.writes())
+      tell(cat("log.trace: step ", step, " was made before, so nothing is traced; log.trace_step names a later one"));
+    engine.trace(o.trace);
+  }
   StepReport report;
   report.step = engine.steps_done();
   std::int64_t padding = padding_of(engine.state().data);

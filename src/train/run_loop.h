@@ -26,6 +26,7 @@ struct RunOptions {
   std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed
   Device* device = &cpu();              // where the model is trained
   Communicator* ranks = &one_rank();    // that share the run; rank 0 alone writes
+  StepTrace* trace = nullptr;           // whose ranks() they are, if one step is to be traced
 
   bool writes() const { return ranks->rank() == 0; }
   std::string rejects_path() const { return writes() ? out + "/rejects.jsonl" : ""; }

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "audit/inspect.h"
+#include "base/sanitizer.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -70,7 +71,7 @@ struct MemoryLimit {
   rlimit before{};
   explicit MemoryLimit([[maybe_unused]] std::uint64_t bytes) {
     ::getrlimit(RLIMIT_AS, &before);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !OV_ADDRESS_SANITIZER && !OV_THREAD_SANITIZER
     const std::string pages = read_file("/proc/self/statm");
     rlimit limit = before;
     limit.rlim_cur = std::stoull(pages) * 4096 + bytes;

@@ -46,6 +46,19 @@ std::string file_error(const std::string& content) {
 
 }  // namespace
 
+TEST_CASE("config: a key that a file gives twice, in one way or in both, is an error") {
+  const ScratchDirectory dir;
+  const auto said = [&](const std::string& text) {
+    write_durably(dir / "a.json", text);
+    return test::thrown([&] { cook({"--config", dir / "a.json"}); });
+  };
+  CHECK(said(R"({"stove": {"plates": 2}, "stove.heat": 0.1})") == "");
+  CHECK(test::contains(said(R"({"stove": {"plates": 2}, "stove.plates": 3})"),
+                       "a.json: stove.plates: stands there twice"));
+  CHECK(test::contains(said(R"({"stove": {"plates": 2}, "stove": {"heat": 0.1}})"),
+                       "a.json:1:26: the key \"stove\" stands twice"));
+}
+
 TEST_CASE("config: later sources win: default, files in order, command line") {
   const ScratchDirectory dir;
   write_durably(dir / "a.json",

@@ -44,8 +44,11 @@ TEST_CASE("json: line and column of a fault, from the first line that the caller
   } catch (const Error& e) { CHECK(std::string(e.what()).starts_with("y:42:1: ")); }
 }
 
-TEST_CASE("json: the last value of a repeated key counts, and many keys cost no square") {
-  CHECK(Json::parse(R"({"a":1,"b":2,"a":3})", "").dump() == R"({"a":3,"b":2})");
+TEST_CASE("json: a key that stands twice in an object is refused where it stands, and many keys cost no square") {
+  CHECK(refusal(R"({"a":1,"b":2,"a":3})") == "x.json:1:14: the key \"a\" stands twice");
+  CHECK(refusal("{\"b\": {\"a\": [{\"a\": 1}, {\"a\": \"x: \\\" y\"}]},\n // \"a\": 1\n  \"\\u0062\" /* : */ : 2}")
+            .starts_with("x.json:3:3: the key \"b\""));
+  CHECK(Json::parse(R"({"a":{"a":1},"b":[{"a":1},{"a":2}]})", "").size() == 2);  // in objects of their own
   std::string many = "{";
   for (int i = 0; i < 100000; ++i) many += cat(i ? "," : "", "\"key", i, "\":", i);
   CHECK(Json::parse(many + "}", "").size() == 100000);

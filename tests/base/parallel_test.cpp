@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/sanitizer.h"
 #include "tests/check.h"
 
 namespace {
@@ -200,7 +201,7 @@ TEST_CASE(
   CHECK(arrived == 2);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !OV_ADDRESS_SANITIZER && !OV_THREAD_SANITIZER
 TEST_CASE("parallel_for: a thread that the system does not give is a machine_error, and fewer threads work") {
   const Threads scope(threads());
   long pages = 0;

@@ -2,7 +2,9 @@
 #include "curate/balance.h"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/io/file.h"
@@ -10,6 +12,7 @@
 #include "base/rng.h"
 #include "curate/concepts.h"
 #include "curate/embeddings.h"
+#include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/curate/manifest.h"
@@ -58,15 +61,65 @@ TEST_CASE("shards: counts that cannot be stepped by are refused; what others put
   for (const char* text : {"0/3", "3/2", "0/0", "1/1000001", "2/9223372036854775807", "1/", "a/b", "-1/2"})
     CHECK(contains(thrown([&] { Shard::parse(text); }), "shard: expected i/n"));
   const ScratchDirectory dir;
-  const Blocks blocks(dir / "out/", "inputs", 2), others(dir / "out", "other inputs", 2);
-  for (const Blocks* made : {&blocks, &others})
-    made->make({}, "test", [&](std::int64_t b) { write_durably(made->path(b), "x"); });
-  write_durably(dir / "out.blocks/mine", "mine");
+  const auto make = [](const Blocks& made) {
+    return made.make({}, "test", [&](std::int64_t b) { write_durably(made.path(b), "x"); });
+  };
+  make(Blocks(dir / "out", "other inputs", 2));
+  const Blocks blocks(dir / "out/", "inputs", 2, {".side"}), others(dir / "out", "other inputs", 2);
+  make(blocks);
+  write_durably(dir / "out.blocks/mine", "mine"), write_durably(blocks.path(1) + ".side", "x");
   blocks.remove();
   CHECK(!path_exists(blocks.path(0)));
+  CHECK(!path_exists(blocks.path(1) + ".side"));
   CHECK(path_exists(others.path(1)));
   others.remove();
   CHECK(read_file(dir / "out.blocks/mine") == "mine");
+  std::filesystem::remove(dir / "out.blocks/mine");
+  make(blocks), blocks.remove();
+  CHECK(!path_exists(dir / "out.blocks"));
+}
+
+TEST_CASE(
+    "shards: a run that joins is alone with its blocks, shards are there together, and no two make the same one") {
+  const ScratchDirectory dir;
+  const auto blocks = [&] { return std::make_unique<const Blocks>(dir / "out", "inputs", 4); };
+  const auto one = blocks(), two = blocks();
+  // `second` starts while `first` makes its first block; what it says.
+  const auto during = [&](const char* first, const char* second) {
+    std::string said;
+    bool started = false;
+    one->make(Shard::parse(first), "test", [&](std::int64_t b) {
+      if (!started) {
+        started = true;
+        said = thrown([&] {
+          two->make(Shard::parse(second), "test", [&](std::int64_t also) { write_durably(two->path(also), "two"); });
+        });
+      }
+      write_durably(one->path(b), "one");
+    });
+    return said;
+  };
+  for (const auto& pair :
+       {std::pair{"", ""}, {"", "1/2"}, {"1/2", ""}, {"1/2", "merge"}, {"1/2", "1/2"}, {"2/4", "1/1"}}) {
+    CAPTURE(pair.first);
+    CAPTURE(pair.second);
+    std::filesystem::remove_all(dir / "out.blocks");
+    CHECK(contains(during(pair.first, pair.second), cat("out.blocks: in use by process ", ::getpid())));
+  }
+  std::filesystem::remove_all(dir / "out.blocks");
+  CHECK(during("1/2", "2/2") == "");
+  for (std::int64_t b = 0; b < 4; ++b) CHECK(read_file(one->path(b)) == (b % 2 ? "two" : "one"));
+  CHECK(one->make({}, "test", [](std::int64_t) { FAIL("all blocks were made"); }));
+}
+
+TEST_CASE("shards: what a killed run holds, others may have") {
+  const ScratchDirectory dir;
+  CHECK(in_child([&] {
+          const Blocks killed(dir / "out", "inputs", 2);
+          killed.make({}, "test", [](std::int64_t) { ::_exit(9); });
+        }) == 9);
+  const Blocks blocks(dir / "out", "inputs", 2);
+  CHECK(blocks.make({}, "test", [&](std::int64_t b) { write_durably(blocks.path(b), "x"); }));
 }
 
 TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and how it was drawn") {
@@ -96,6 +149,33 @@ TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and
   s.options.whole_pool = false;
   balance(s.options);
   CHECK(manifest(s.options.out).size() == static_cast<std::size_t>(drawn));
+}
+
+TEST_CASE("balance: ten times the pictures need no more memory, however they are drawn") {
+  Setup s;
+  static std::size_t most;
+  const auto heap = [] { return static_cast<std::size_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
+  const auto peak = [&](std::int64_t pictures, BalanceOptions::Draw draw) {
+    write_rows(s.dir / "pool", "pictures", pictures);
+    s.options.pictures = {s.dir / "pool"}, s.options.draw = draw, s.options.out = s.dir / cat("m", pictures);
+    s.options.n = 100;
+    const std::size_t before = heap();
+    most = before;
+    set_file_step_hook([](const char*, const std::string&, bool) {
+      most = std::max<std::size_t>(most, mallinfo2().uordblks + mallinfo2().hblkhd);
+    });
+    balance(s.options);
+    set_file_step_hook(nullptr);
+    return static_cast<double>(most - before);
+  };
+  set_threads(1);
+  using Draw = BalanceOptions::Draw;
+  for (const auto draw : {Draw::poisson, Draw::exact, Draw::replacement}) {
+    const double small = peak(2 * EmbeddingPool::part_rows, draw), large = peak(20 * EmbeddingPool::part_rows, draw);
+    CHECK(small > 0);
+    CHECK(large - small < 4.0 * 18 * static_cast<double>(EmbeddingPool::part_rows));  // 4 bytes a picture
+  }
+  set_threads(2);
 }
 
 TEST_CASE("acceptance 7: shards, threads and kills never change the manifest") {

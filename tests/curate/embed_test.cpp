@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "curate/embeddings.h"
 #include "data/raw/captioned_pictures.h"
+#include "image/decode.h"
 #include "image/encode.h"
 #include "model/files/clip_directory.h"
 #include "tests/base/scratch.h"
@@ -75,6 +76,51 @@ TEST_CASE("embed: a picture's row is its own, by threads, batches and shards; wh
   CHECK(read_file(s.options.out) == whole);
   s.options.max_rejects = 0, s.options.shard = {};
   CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("1 of 40 records rejected"), Error);
+}
+
+TEST_CASE("embed: a region's row is its box's, cut out whole; what is refused or too small is counted") {
+  Setup s;
+  std::string lines;
+  for (int i = 0; i < 20; ++i)
+    lines += cat(R"({"image":"p)", i,
+                 R"(.png","objects":[{"box":[1,2,11,20],"class":"a"},{"box":[0.5,3.2,20.1,7],"class":"b"}],)",
+                 R"("ocr":[{"box":[0,0,5,5],"text":"7"}]})", "\n");
+  lines += R"({"image":"p1.png","objects":[{"box":[0,0,90,9],"class":"a"}]})"
+           "\n";
+  write_durably(s.dir / "regions.jsonl", lines);
+  s.options.sources = {}, s.options.regions = s.dir / "regions.jsonl", s.options.max_rejects = 2;
+  const Json report = embed(s.options);
+  CHECK(report.at("in").as_int() == 21);
+  CHECK(report.at("out").as_int() == 38);
+  CHECK(report.at("rejects").at("image_missing").as_int() == 1);
+  CHECK(report.at("rejects").at("region_box").as_int() == 1);
+  const Embeddings made = Embeddings::open(s.options.out);
+  CHECK(made.id(15) == "regions.jsonl:8:1");  // picture 7 is missing
+  CHECK(made.record(15) == 8);
+  CHECK(made.region(15) == 1);
+  CHECK(made.source(15) == s.options.regions);
+  ProcessorConfig images;
+  images.patch = 14, images.merge = 1;
+  const Image whole = decode_image(read_file(s.dir / "p8.png"), "p8.png");
+  ClipInputs one;
+  one.pixel_values = clip_region(whole, 0, 3, 21, 4, 28, images).pixel_values;
+  const Tensor all = Safetensors::open(s.options.out).tensor("embeddings");
+  CHECK(s.model->image_embeds(nullptr, one).value.to_vector<float>() == all.slice(0, 15, 16).to_vector<float>());
+  Image part(21, 4);
+  for (int y = 0; y < 4; ++y) std::copy_n(whole.row(3 + y), 3 * 21, part.row(y));
+  CHECK(cut_patches(resize_bicubic(part, 28, 28), images).pixel_values.to_vector<float>() ==
+        one.pixel_values.to_vector<float>());
+  const std::string before = read_file(s.options.out);
+  s.options.out = s.dir / "again", s.options.shard = Shard::parse("1/1");
+  embed(s.options);
+  s.options.shard = Shard::parse("merge"), embed(s.options);
+  CHECK(read_file(s.options.out) == before);
+  s.options.shard = {}, s.options.min_edge = 4;
+  const Json large = embed(s.options);
+  CHECK(large.at("out").as_int() == 19);
+  CHECK(large.at("below_min_edge").as_int() == 19);
+  s.options.sources = {s.dir / "data.jsonl"};
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("one of them"), Error);
 }
 
 TEST_CASE("embed: a concept's row is its sentence's") {

@@ -148,6 +148,52 @@ TEST_CASE("acceptance 4: over 1000 seeds fixed pictures are drawn as often as th
     if (p[i] == 1) CHECK(often[i] == 1000);
 }
 
+TEST_CASE("scale and draw by passes: what sorting all weights gives, equal ones and bits apart by one too") {
+  const Philox random(9, "weights");
+  for (int round = 0; round < 40; ++round) {
+    std::vector<double> w;
+    const auto size = static_cast<std::int64_t>(1 + random.below(static_cast<std::uint64_t>(round), 400));
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double u = random.uniform_f64(static_cast<std::uint64_t>(1000 * (round + 1) + i));
+      w.push_back(round % 4 == 0   ? std::floor(5 * u)                            // many equal, some zero
+                  : round % 4 == 1 ? std::exp(40 * u - 20)                        // far apart
+                  : round % 4 == 2 ? 1 + std::floor(4 * u) * 0x1p-52              // neighbours
+                                   : (u < 0.1 ? 0 : 1 / std::floor(1 + 9 * u)));  // inverse counts
+    }
+    std::vector<double> falling;
+    for (const double x : w)
+      if (x > 0) falling.push_back(x);
+    std::sort(falling.rbegin(), falling.rend());
+    for (const double share : {0.0001, 0.1, 0.5, 0.9, 0.999}) {
+      const double n = share * static_cast<double>(falling.size());
+      double expected = 0;
+      for (std::size_t s = 0; s < falling.size(); ++s) {
+        double rest = 0;
+        for (std::size_t i = falling.size(); i-- > s;) rest += falling[i];
+        expected = (n - static_cast<double>(s)) / rest;
+        if (expected * falling[s] <= 1 + 1e-13) break;
+      }
+      if (!falling.empty()) CHECK(std::abs(scale_for(w, n) / expected - 1) <= 1e-12);
+    }
+    for (const std::int64_t n : {std::int64_t{0}, std::int64_t{1}, size / 3, size - 1, size, size + 1}) {
+      std::vector<std::int64_t> order(w.size());
+      std::iota(order.begin(), order.end(), 0);
+      const auto at = [&](std::int64_t i) { return w[static_cast<std::size_t>(i)]; };
+      std::stable_sort(order.begin(), order.end(), [&](std::int64_t i, std::int64_t j) { return at(i) < at(j); });
+      Smallest s = smallest(
+          [&](const std::function<void(double)>& f) {
+            for (const double x : w) f(x);
+          },
+          n);
+      std::vector<std::int64_t> found, first(order.begin(), order.begin() + std::min(n, size));
+      for (std::int64_t i = 0; i < size; ++i)
+        if (at(i) < s.below || (at(i) == s.below && s.ties-- > 0)) found.push_back(i);
+      std::sort(first.begin(), first.end());
+      CHECK(found == first);
+    }
+  }
+}
+
 TEST_CASE("evenness: of equal counts, and of one alone") {
   const Evenness even = evenness({3, 3, 3, 3}), one = evenness({0, 0, 8, 0});
   CHECK(even.gini == doctest::Approx(0));

@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "base/sanitizer.h"
 #include "data/pack/explain.h"
 #include "data/pack/length_packer.h"
 #include "tests/data/loader_fixture.h"
@@ -287,11 +288,7 @@ TEST_CASE(
 }
 
 TEST_CASE("packing: ten million lengths take under 20 seconds of one core (R-11)") {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  const std::size_t n = 1000000;  // several times slower, and not what is measured
-#else
-  const std::size_t n = 10000000;
-#endif
+  const std::size_t n = sanitized ? 1000000 : 10000000;
   const Lengths lengths = released(n);
   const std::clock_t start = std::clock();  // of the processor: others may use it too
   const Packs packs = pack_lengths(lengths, 8192, 1);

@@ -45,6 +45,16 @@ void check_alone_and_together(bool mixture, Dtype dtype, int n, int length, std:
   for (const std::int64_t chunk : chunks) CHECK(together(*model, questions, chunk, chunk % 2 == 0) == alone);
 }
 
+std::vector<double> attended(const Onevision& model, Request r) {
+  std::vector<double> masses;
+  r.attention = true;
+  r.token = [&](const Token& t) { return masses.insert(masses.end(), t.attention.begin(), t.attention.end()), true; };
+  Engine engine(model, {});
+  engine.submit(std::move(r));
+  engine.run();
+  return masses;
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -58,6 +68,9 @@ TEST_CASE("sim device: in f32 they are the CPU's") {
   const auto here = engine_model(false, Dtype::f32, cpu(), 16), there = engine_model(false, Dtype::f32, device, 16);
   const Questions questions(*here, 4, 30);
   CHECK(together(*there, questions, 64, true) == together(*here, questions, 512, false));
+  const auto masses = attended(*there, questions.all()[2]);  // of two pictures
+  CHECK(masses.size() > questions.all()[2].pictures.size());
+  CHECK(masses == attended(*here, questions.all()[2]));
 }
 
 TEST_CASE("sim device, longer: an answer's bits over several pages, pieces of prompts and kinds of model" *

@@ -12,6 +12,7 @@
 #include "eval/score_file.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/eval/asking.h"
 
 using namespace ov;
 using namespace ov::public_tasks;
@@ -21,44 +22,32 @@ namespace {
 
 const std::string tasks_file = "tests/golden/lmms_tasks/tasks.json";
 
-std::string said(const Json& body) {  // texts as they are, pictures as their bytes' number
-  std::string out;
-  for (const Json& m : body.at("messages").items()) {
-    out += m.at("role").as_string() + ":";
-    for (const Json& part : m.at("content").items())
-      out += part.find("text") ? "[" + part.at("text").as_string() + "]"
-                               : "<" + part.at("image_url").at("url").as_string() + ">";
-  }
-  return out;
-}
-
-Json reply(const std::string& text) {
-  return Json::object({{"choices", std::vector<Json>{Json::object({{"message", Json::object({{"content", text}})}})}},
-                       {"usage", Json::object({{"prompt_tokens", 7}, {"completion_tokens", 2}})}});
-}
-
-// Answers each body with what `f` makes of it.
-Asker answering(std::function<Json(const Json& body)> f) {
-  return [f](std::size_t n, const auto& body, const auto& take) {
-    for (std::size_t i = n; i-- > 0;) take(i, f(body(i)));
-  };
-}
-
 }  // namespace
 
 TEST_CASE("public prompts: every document of tests/golden/scorers/prompts.json is asked as lmms-eval asks it (E-06)") {
   const Json golden = Json::read("tests/golden/scorers/prompts.json");
   std::size_t n = 0;
-  for (const auto& [name, task] : golden.at("tasks").members()) {
+  for (const auto& member : golden.at("tasks").members()) {
+    const std::string& name = member.first;
+    const Json& task = member.second;
     CAPTURE(name);
     const Prompt& prompt = prompt_named(name);
     const Json& kwargs = task.at("generation_kwargs");
     const Json* most = kwargs.find("max_new_tokens");
     CHECK(prompt.max_tokens == (most ? most->as_int() : 1024));
     CHECK(prompt.top_p == (kwargs.find("top_p") != nullptr));
+    CHECK(prompt.temperature == (kwargs.find("temperature") ? kwargs.at("temperature").as_double() : 0));
     for (const Json& p : task.at("prompts").items()) {
       CHECK(prompt.text(p.at("doc")) == p.at("prompt").as_string());
       ++n;
+      CHECK((p.find("system") == nullptr) == prompt.system.empty());
+      if (!p.find("system")) continue;
+      Json doc = p.at("doc");
+      doc.set("image_path", "P");
+      std::string parts = "system:[" + p.at("system").as_string() + "]user:";
+      for (const Json& part : p.at("parts").items())
+        parts += part.as_string() == "image" ? "<data:image/png;base64,P>" : "[" + part.as_string() + "]";
+      CHECK(said(request_body(prompt, doc, "m", [](const Json& picture) { return picture.as_string(); })) == parts);
     }
   }
   CHECK(n > 0);
@@ -82,10 +71,18 @@ TEST_CASE(
   const Prompt& chart = prompt_named("chartqa");
   CHECK(text(chart, R"({"question": " a<image> ", "image": "P"})") ==
         "user:<P>[ a<image> \nAnswer the question with a single word.]");
-  CHECK(body(chart, R"({"question": "a"})").dump() ==
-        R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a\nAnswer the question with a )"
-        R"(single word."}]}],"max_tokens":16,"temperature":0})");
-  CHECK(body(prompt_named("pope"), R"({"question": "a"})").at("top_p").as_double() == 1);
+  CHECK(body(chart, R"({"question": "a", "image": "P"})").dump() ==
+        R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":)"
+        R"("data:image/png;base64,P"}},{"type":"text","text":"a\nAnswer the question with a single word."}]}],)"
+        R"("max_tokens":16,"temperature":0})");
+  CHECK(body(prompt_named("pope"), R"({"question": "a", "image": "P"})").at("top_p").as_double() == 1);
+  CHECK(body(prompt_named("vl_rewardbench"), R"({"query": "a", "response": ["", ""], "image": "P"})")
+            .at("temperature")
+            .as_double() == 1);
+  // Where lmms-eval would raise, the document is refused; what it asks without a picture is asked.
+  for (const char* none : {R"({"question": "a"})", R"({"question": "a", "image": null})"})
+    CHECK(contains(thrown([&] { body(chart, none); }), "no picture, and chartqa asks about one"));
+  CHECK(text(prompt_named("scienceqa"), R"({"question": "a", "choices": [], "image": null})").starts_with("user:[a"));
   const Prompt& mmmu = prompt_named("mmmu_val");
   const std::string open = "\n\nAnswer the question using a single word or phrase.";
   CHECK(text(mmmu, R"({"question": "One <image 1> two <image 2> three", "question_type": "open", "options": "[]",
@@ -184,7 +181,9 @@ TEST_CASE(
     if (const auto at = name.find("_samples_"); at != name.npos)
       samples[name.substr(at + 9, name.size() - at - 15)] = read_lines(folder + name);
   CHECK(samples.size() == 3);
-  for (const auto& [task, lines] : samples) {
+  for (const auto& sample : samples) {
+    const std::string& task = sample.first;
+    const Lines& lines = sample.second;
     CAPTURE(task);
     CHECK(results.at("n-samples").at(task).at("effective").as_int() == std::ssize(lines));
     for (std::size_t i = 0; i < lines.size(); ++i)
@@ -238,10 +237,12 @@ TEST_CASE(
       {R"({"usage": {"prompt_tokens": 1, "completion_tokens": null}, )" + good + "}", false},
       {R"({"usage": {"prompt_tokens": "1", "completion_tokens": 2.5}, )" + good + "}", false}};
   std::string rows;
-  for (std::size_t i = 0; i < std::size(answers); ++i) rows += "{\"question\": \"q\", \"answer\": \"1\"}\n";
+  for (std::size_t i = 0; i < std::size(answers); ++i)
+    rows += "{\"question\": \"q\", \"answer\": \"1\", \"image\": \"p.png\"}\n";
   write_durably(dir / "d.jsonl", rows);
-  const Asker odd = [&](std::size_t n, const auto&, const auto& take) {
-    for (std::size_t i = 0; i < n; ++i) take(i, Json::parse(answers[i].first, "answer"));
+  write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
+  const Asker odd = [&](std::size_t n, const auto& body, const auto& take) {
+    for (std::size_t i = 0; i < n; ++i) body(i), take(i, Json::parse(answers[i].first, "answer"));
   };
   const Json results = ask_tasks(odd, {.tasks = "chartqa", .data = dir / "d.jsonl", .split = "", .out = dir / "out"});
   std::int64_t failed = 0;
@@ -300,11 +301,35 @@ TEST_CASE("public tasks: what is not there is told before anything is asked (E-1
   CHECK(contains(told("chatqa", "x"), "unknown task"));
   CHECK(contains(told("docvqa_test", "x"), "evaluation server"));
   CHECK(contains(told("mmvet", "x"), "judge"));
-  CHECK(contains(told("wemath", "x"), "not known here"));
+  CHECK(contains(told("extract_mcq_answer", "x"), "not known here"));
   CHECK(contains(told("chartqa,pope", dir / ""), "chartqa.jsonl"));
   CHECK(contains(told("chartqa", ""), "--data"));
   write_durably(dir / "t.json", R"({"tasks": {"own": {"scorer": "chartqa", "data": "d.jsonl", "promt": "ai2d"}}})");
   CHECK(contains(told(dir / "t.json", ""), "promt"));
+  const std::pair<const char*, const char*> faulty[] = {
+      // a file, and the place that is named
+      {R"([])", ": expected an object of \"tasks\", found an array"},
+      {R"({"tasks": 7})", ": expected an object of \"tasks\", found 7"},
+      {R"({"tasks": {"own": 7}})", ": own: expected an object"},
+      {R"({"tasks": {"own": {}}})", ": own: scorer: expected a text, found nothing"},
+      {R"({"tasks": {"own": {"scorer": 7}}})", ": own: scorer: expected a string"},
+      {R"({"tasks": {"own": {"scorer": "chartqa"}}})", ": own: data: expected a text, found nothing"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": []}}})", ": own: data: expected a string"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "d", "prompt": 1}}})", ": own: prompt: expected a string"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "d", "split": 1}}})", ": own: split: expected a string"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "d", "interleave": 1}}})", ": own: interleave: expected"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "d", "max_tokens": "x"}}})", ": own: max_tokens: expected"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "d", "max_tokens": 0}}})", ": own: max_tokens: expected at"},
+      {R"({"tasks": {"own": {"scorer": "chatqa", "data": "d"}}})", ": own: --tasks chatqa: unknown task"},
+      {R"({"tasks": {"own": {"scorer": "chartqa", "data": "none.jsonl"}}})", "none.jsonl"}};
+  for (const auto& fault : faulty) {
+    write_durably(dir / "t.json", fault.first);
+    const std::string said = told(dir / "t.json", "");
+    CHECK_MESSAGE(contains(said, dir / "t.json"), said);
+    CHECK_MESSAGE(contains(said, fault.second), said);
+  }
+  write_durably(dir / "ref.jsonl", "{\"answer\": [\"a\"]}\n{\"bbox\": []}\n");
+  CHECK(contains(told("refcoco_bbox_rec", dir / "ref.jsonl"), "ref.jsonl: answer: missing"));
   write_durably(dir / "good.jsonl", "{\"question\": \"a\", \"answer\": \"1\"}\n");
   for (const std::string name : {"a/b", "", "..\\u0000/x", "a\\nb"}) {
     CAPTURE(name);

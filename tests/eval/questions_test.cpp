@@ -118,3 +118,26 @@ TEST_CASE("questions: empty questions and answers and a category that is no stri
   CHECK(contains(held.rejects[4], "malformed_record | "));
   CHECK(contains(held.rejects[4], "q.jsonl:6: expected a string 'category', found 7"));
 }
+
+TEST_CASE("eval: an error in the file of categories names its place") {
+  const Held held("");
+  const std::pair<const char*, const char*> faults[] = {
+      {R"([])", ": expected an object, found an array"},
+      {R"({})", ": key 'categories' is missing"},
+      {R"({"categories": 7})", ": categories: expected an object, found an integer"},
+      {R"({"categories": {"A": 7}})", ": category 'A': expected an object"},
+      {R"({"categories": {"A": {}}})", ": category 'A': scorer: expected a text, found nothing"},
+      {R"({"categories": {"A": {"scorer": 7}}})", ": category 'A': scorer: expected a text, found 7"},
+      {R"({"categories": {"A": {"scorer": "exact", "templates": 7}}})",
+       ": category 'A': templates: expected an object"},
+      {R"({"categories": {"A": {"scorer": "exact", "templates": {"t": 7}}}})",
+       ": category 'A': template 't': scorer: expected a text, found 7"},
+      {R"({"categories": {"A": {"scorer": "exact"}}, "grey": "x"})", ": grey: expected 0 to 255, found \"x\""}};
+  for (const auto& fault : faults) {
+    std::string said;
+    try {
+      held.tasks(fault.first);
+    } catch (const Error& e) { said = e.what(); }
+    CHECK_MESSAGE(said.find(std::string("tasks.json") + fault.second) != said.npos, said);
+  }
+}

@@ -93,6 +93,23 @@ TEST_CASE("score file: what only a judge could score keeps no score, and their e
   CHECK(counted("refcoco_rec", "errors", Compat::fixed) == 0);
 }
 
+TEST_CASE("score file: a field of another kind is named, with its file and line") {
+  const ScratchDirectory dir;
+  const std::string good = R"({"prediction": "x", "answer": "x"})";
+  const std::tuple<const char*, const char*, const char*> faults[] = {
+      {"chartqa", R"({"prediction": 7, "answer": "x"})", "f:2: prediction: expected a string"},
+      {"chartqa", R"({"prediction": "x", "answer": 7})", "f:2: answer: expected a string"},
+      {"chartqa", R"({"prediction": "x"})", "f:2: key 'answer' is missing"},
+      {"docvqa", R"({"prediction": "x", "answer": 7})", "f:2: answer: expected an array"},
+      {"docvqa", R"({"prediction": "x", "answer": ["x", 7]})", "f:2: answer: expected a string"}};
+  for (const auto& fault : faults) {
+    write_durably(dir / "f", good + "\n" + std::get<1>(fault) + "\n");
+    const std::string said =
+        thrown([&] { score_file({.file = dir / "f", .task = std::get<0>(fault), .out = dir / "out"}); });
+    CHECK_MESSAGE(contains(said, std::get<2>(fault)), said);
+  }
+}
+
 TEST_CASE("score file: McNemar's exact test beside another run") {
   // 8 questions that only the first answers right, 1 that only the second: 2 (1 + 9) / 2^9.
   Lines first, second;

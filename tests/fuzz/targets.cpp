@@ -1,5 +1,8 @@
 #include "tests/fuzz/targets.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -253,6 +256,19 @@ void records(const std::string& path) {
 }
 void conversations(std::string_view bytes) { records(as_file(bytes, "c.json")); }
 void webdataset(std::string_view bytes) { records(as_file(bytes, "w.tar")); }
+// Beside sets whose size and time are always the same, so that an index of the corpus fits.
+void record_index(std::string_view bytes) {
+  static const std::string lines = as_file("{\"caption\": \"a\"}\n{\"caption\": \"b\"}\n", "i.jsonl");
+  static const std::string shard = as_file(read_file("tests/golden/webdataset/plain/shard-000002.tar"), "i.tar");
+  for (const std::string& set : {lines, shard}) {
+    const timespec then[2] = {{1000000000, 0}, {1000000000, 0}};
+    must(::utimensat(AT_FDCWD, set.c_str(), then, 0) == 0);
+    as_file(bytes, set.substr(set.rfind('/') + 1) + ".ovindex");
+    try {
+      records(set);
+    } catch (const Error&) {}
+  }
+}
 void regions(std::string_view bytes) { RegionFile(as_file(bytes, "r.jsonl")); }
 void pack_index(std::string_view bytes) { PackIndex::read(as_file(bytes, "p.packs")); }
 void model_config(std::string_view bytes) { ModelConfig::read(Json::parse(bytes, "config.json"), "config.json"); }
@@ -281,6 +297,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"conversations", conversations},
                                                   {"webdataset", webdataset},
                                                   {"regions", regions},
+                                                  {"record_index", record_index},
                                                   {"pack_index", pack_index},
                                                   {"model_config", model_config},
                                                   {"processor_config", processor_config}};

@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "base/io/directory_lock.h"
 #include "base/io/file.h"
 #include "data/raw/records.h"
 #include "image/encode.h"
@@ -133,17 +134,33 @@ TEST_CASE("curate: what goes in comes out or is rejected by name; caps, parts, l
   CHECK(rejected(0, "duplicate_part") == 1);
   CHECK(rejected(0, "licence") == 1);
   CHECK(rejected(1, "malformed_record") == 26);
-  CHECK(rejected(4, "refusal") == 26);
-  CHECK(rejected(5, "image_black") == 13);
-  CHECK(rejected(5, "image_unusable") + rejected(5, "image_missing") == 13);
-  CHECK(rejected(5, "image_missing") > 0);
-  CHECK(rejected(6, "duplicate") > 0);
+  CHECK(rejected(5, "refusal") == 26);
+  CHECK(rejected(6, "image_black") == 13);
+  CHECK(rejected(6, "image_unusable") + rejected(6, "image_missing") == 13);
+  CHECK(rejected(6, "image_missing") > 0);
+  CHECK(rejected(7, "duplicate") > 0);
   CHECK(card.at("categories").at("vqa").as_int() == 600);
   CHECK(card.at("categories").at("text").as_int() == 300);
   CHECK(card.at("sources")[1].at("missing_parts").dump() == "[1]");
   const std::string all = everything(s.o.out);
   CHECK(all.find("@mail.org") == std::string::npos);
   CHECK(all.find("[email]") != std::string::npos);
+}
+
+TEST_CASE(
+    "curate: two at once on one OUT: the second is refused while the first works, and what is done leaves no blocks") {
+  Setup s;
+  const std::string blocks = s.o.out + ".blocks";
+  make_directories(blocks);
+  for (const char* shard : {"", "1/2", "merge"}) {
+    const DirectoryLock first(blocks);
+    s.o.shard = Shard::parse(shard);
+    CHECK(test::contains(test::thrown([&] { instruct::curate(s.o); }), blocks + ": in use by process"));
+  }
+  CHECK_FALSE(path_exists(s.o.out));
+  s.o.shard = {};
+  instruct::curate(s.o);
+  CHECK_FALSE(path_exists(blocks));
 }
 
 TEST_CASE("curate: threads, shards and kills leave the same bytes; another seed draws others") {

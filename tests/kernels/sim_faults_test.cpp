@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/sanitizer.h"
 #include "kernels/cuda/language.h"
 #include "tests/check.h"
 #include "tests/kernels/sim_schedules.h"
@@ -203,7 +204,7 @@ TEST_CASE("sim: a value taken from a lane that does not exist is NaN (G-33)") {
   for (float v : y) CHECK(v != v);
 }
 
-#ifdef __SANITIZE_ADDRESS__
+#if OV_ADDRESS_SANITIZER
 TEST_CASE("sim: the address sanitizer sees a kernel write past the end of global memory") {
   const auto exit_status = [](int extra) {
     const pid_t child = fork();

@@ -49,7 +49,7 @@ struct Run {
   StepEngine engine;
 
   Run(const Case& c, const Ways& ways, Communicator& ranks, std::int64_t checksums = 1)
-      : mesh(ranks, ways.tensor, ways.pipeline, ways.experts),
+      : mesh(ranks, ways.tensor, ways.pipeline, ways.context, ways.experts),
         model(model_of(), mesh.tensor, mesh.pipe, ways.chunks, mesh.experts),
         data({step_of(c.leaves)}),
         objective(allocated(c), data, options(c, ways, checksums)),
@@ -279,7 +279,7 @@ TEST_CASE("expert parallel: a mesh says what each rank runs and holds, and one t
   const auto refused = [](int n, const Ways& ways, const std::function<void(ModelConfig&)>& change = {}) {
     std::string all;
     for (const Ended& e : in_ranks(n, 60, [&](ProcessRanks& ranks) {
-           Mesh mesh(ranks, ways.tensor, ways.pipeline, ways.experts);
+           Mesh mesh(ranks, ways.tensor, ways.pipeline, ways.context, ways.experts);
            ModelConfig config = model_of();
            if (change) change(config);
            Onevision model(config, mesh.tensor, mesh.pipe, 1, mesh.experts);

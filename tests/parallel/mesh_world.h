@@ -41,13 +41,15 @@ class MeshWorld {
 
 // How many ranks divide what.
 struct Ways {
-  int data = 1, pipeline = 1, chunks = 1, tensor = 1, zero = 1, experts = 1;  // experts: of data
-  int ranks() const { return data * pipeline * tensor; }
+  int data = 1, pipeline = 1, chunks = 1, tensor = 1, zero = 1, context = 1, experts = 1;  // experts: of data
+  int ranks() const { return data * pipeline * tensor * context; }
   std::string said() const {
-    return cat("dp ", data, " (ep ", experts, ") x pp ", pipeline, " (", chunks, ") x tp ", tensor, ", zero ", zero);
+    return cat("dp ", data, " (ep ", experts, ") x pp ", pipeline, " (", chunks, ") x cp ", context, " x tp ", tensor,
+               ", zero ", zero);
   }
   void set(StepOptions& o) const {
-    o.pipeline = pipeline, o.chunks = chunks, o.tensor = tensor, o.zero = zero, o.experts = experts;
+    o.pipeline = pipeline, o.chunks = chunks, o.tensor = tensor, o.zero = zero, o.context = context,
+    o.experts = experts;
   }
 };
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "kernels/adamw.h"
+#include "parallel/bytes.h"
 #include "tests/model/packed_rows.h"
 #include "tests/parallel/mesh_world.h"
 
@@ -141,13 +142,19 @@ TEST_CASE("pipeline: what its ranks send in a step is what parallel/pipeline.h s
           std::int64_t T = 0, full = 0;
           for (const MicroBatch& b : step.micro_batches) T += b.tokens(), full += b.tokens() > 0;
           const auto& text = run.model.config().text;
-          const std::int64_t p = ways.pipeline, K = p * ways.chunks, C = text.hidden, V = text.vocabulary,
-                             P = run.model.parameters().whole_count().trained, chunks = (P + 4095) / 4096,
-                             B = WholeChunks(run.model.parameters(), run.engine.parallel()).shared(),
-                             reports = 2 * (p - 1) * 8 * (1 + run.objective.scalars());
-          const std::int64_t expected = (K - 1) * T * C * 8 + (tied ? T * C * 4 + V * C * 4 : 0) +
-                                        2 * (p - 1) * (4096 * B * 4 + 8 * chunks) +
-                                        (experts ? 16 * (K - 1) * text.experts * full : 0) + reports;
+          const std::int64_t B = WholeChunks(run.model.parameters(), run.engine.parallel()).shared();
+          const std::int64_t expected = PipelineBytes{.ranks = ways.pipeline,
+                                                      .chunks = ways.pipeline * ways.chunks,
+                                                      .leaves = full,
+                                                      .tokens = T,
+                                                      .width = text.hidden,
+                                                      .vocabulary = text.vocabulary,
+                                                      .experts = experts ? text.experts : 0,
+                                                      .tied = tied,
+                                                      .trained = run.model.parameters().whole_count().trained,
+                                                      .shared = B,
+                                                      .reports = 1 + run.objective.scalars()}
+                                            .total();
           if (sent != expected) input_error(ways.said(), ": ", sent, " bytes, expected ", expected);
           if (B == 0) input_error("no chunk of the norm is shared: the case says nothing of those");
         }));

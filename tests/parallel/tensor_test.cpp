@@ -6,9 +6,10 @@
 
 #include "base/config.h"
 #include "comm/group.h"
+#include "parallel/bytes.h"
 #include "parallel/mesh.h"
 #include "tests/autograd/gradient_check.h"
-#include "tests/parallel/mesh_world.h"
+#include "tests/parallel/rounding.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -23,12 +24,6 @@ class RankExample : public CheckExample {
  private:
   Communicator& ranks_;
 };
-
-double total(Communicator& ranks, double own) {
-  const Tensor t = Tensor::of(std::vector<double>{own}, {1});
-  ranks.all_reduce(t);
-  return t.data<double>()[0];
-}
 
 // As check_gradient, of the sum over ranks of what their outputs come to; one rank's element is moved at a time. An
 // output that all ranks have alike counts once.
@@ -77,81 +72,14 @@ double worst_gradient(const OpRow& op, std::uint64_t seed, std::int64_t edge, Co
   return worst;
 }
 
-// Largest difference of two runs: of a step's loss, and of a parameter relative to its tensor's largest.
-struct Distance {
-  double loss = 0, parameter = 0, largest_loss = 0;
-  bool within(const Distance& bound) const { return loss <= bound.loss && parameter <= bound.parameter; }
-};
-
-Distance between(const TrainJob& a, const TrainJob& b) {
-  Distance d;
-  const auto losses = [](const TrainJob& job) {
-    std::vector<double> all;
-    for (const Json& line : lines_of(job.out + "/run.jsonl"))
-      if (line.at("type").as_string() == "step") all.push_back(line.at("loss").as_double());
-    return all;
-  };
-  const auto x = losses(a), y = losses(b);
-  REQUIRE(x.size() == y.size());
-  REQUIRE(x.size() > 0);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    d.loss = std::max(d.loss, std::abs(x[i] - y[i]));
-    d.largest_loss = std::max(d.largest_loss, std::abs(y[i]));
-  }
-  const auto left = CheckpointReader::open(a.out + "/model"), right = CheckpointReader::open(b.out + "/model");
-  REQUIRE(left.entries().size() == right.entries().size());
-  for (const auto& e : left.entries()) {
-    const auto v = left.tensor(e.name).to(Dtype::f64).to_vector<double>(),
-               w = right.tensor(e.name).to(Dtype::f64).to_vector<double>();
-    REQUIRE(v.size() == w.size());
-    double largest = 0, worst = 0;
-    for (std::size_t i = 0; i < v.size(); ++i)
-      largest = std::max(largest, std::abs(v[i])), worst = std::max(worst, std::abs(v[i] - w[i]));
-    if (largest > 0) d.parameter = std::max(d.parameter, worst / largest);
-  }
-  return d;
-}
-
-std::string said(const Distance& d) { return cat("loss ", d.loss, ", parameters ", d.parameter); }
-
-// One rank's rounding, in f32 against f64, is the measure: exact arithmetic lies within that of either sum, so a mesh
-// may be twice as far; and each of two losses is rounded once more as it is stored, by 2^-24 of it. In f64 all rounding
-// is 2^-29 of f32's.
-Distance bound_of(const Distance& rounding, Dtype dtype) {
-  const double scale = dtype == Dtype::f32 ? 1 : 0x1p-29;
-  return {scale * (2 * rounding.loss + 2 * 0x1p-24 * rounding.largest_loss), scale * 2 * rounding.parameter};
-}
-
-void compare(const MeshWorld& world, const std::vector<Ways>& meshes, bool f64_too) {
-  const TrainJob exact = world.job("exact", Dtype::f64), one = world.job("one");
-  quietly(exact), quietly(one);
-  const Distance rounding = between(one, exact);
-  CHECK(rounding.loss > 0);
-  TrainJob other = world.job("other");
-  other.train.schedule.peak *= 1 + 1e-2;
-  quietly(other);
-  CHECK_MESSAGE(!between(other, exact).within(bound_of(rounding, Dtype::f32)),
-                "the bound lets a learning rate of 1 % more pass");
-  int folder = 0;
-  for (const Ways& ways : meshes)
-    for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {
-      if (dtype == Dtype::f64 && !f64_too) continue;
-      const TrainJob job = world.job(cat("mesh", folder++), dtype);
-      in_mesh(ways, job);
-      const Distance d = between(job, exact), bound = bound_of(rounding, dtype);
-      CHECK_MESSAGE(d.within(bound), ways.said(), " ", std::string(name_of(dtype)), ": ", said(d),
-                    "; bound: ", said(bound));
-    }
-}
-
 }  // namespace
 
 TEST_CASE("every op between ranks: its backward is the derivative of its forward, of all ranks together") {
   for (const int n : {2, 3})
     for (const Ended& e : in_ranks(n, 60, [](ProcessRanks& ranks) {
            for (const OpRow* op : rows()) {
-             if (op->op != Op::gather_rows && op->op != Op::reduce_rows && op->op != Op::vocabulary_cross_entropy &&
-                 op->op != Op::all_to_all_rows)
+             if (op->op != Op::exchange_rows && op->op != Op::gather_rows && op->op != Op::reduce_rows &&
+                 op->op != Op::vocabulary_cross_entropy && op->op != Op::all_to_all_rows)
                continue;
              for (const std::int64_t edge : {0, 1, 2, 4})  // fewer rows than ranks, too
                if (const double worst = worst_gradient(*op, 3, edge, ranks); !(worst <= 10 * op->tolerance))
@@ -228,14 +156,21 @@ TEST_CASE("what tensor-parallel ranks send in a step is what parallel/tensor.h s
            StepEngine engine(objective, options, mesh.data);
            engine.step();
            const auto labelled = loss_targets(as_step({row}), NormaliseBy::global_token_mean).micro_batches.at(0).rows;
-           const std::int64_t T = row.tokens(), P = row.pixel_values.dim(0) + 1, C = c.text.hidden, D = c.vision.hidden,
-                              M = static_cast<std::int64_t>(labelled.size()), report = 8;
            std::int64_t uncut = 0;
            for (const auto& entry : model.parameters().entries())
              uncut += entry.cut == Cut::none ? entry.shape.numel() : 0;
-           const std::int64_t chunks = (model.parameters().trained() + 4095) / 4096,
-                              rows = 2 * 4 * ((4 * c.text.layers + 2) * T * C + (4 * c.vision.depth + 1) * P * D),
-                              expected = (t - 1) * (2 * (rows + t * 3 * M * 4) + 2 * (uncut * 4 + chunks * 8 + report));
+           const std::int64_t expected = TensorBytes{.ranks = t,
+                                                     .leaves = 2,
+                                                     .tokens = 2 * row.tokens(),
+                                                     .patches = 2 * (row.pixel_values.dim(0) + 1),
+                                                     .labelled = 2 * static_cast<std::int64_t>(labelled.size()),
+                                                     .layers = c.text.layers,
+                                                     .width = c.text.hidden,
+                                                     .blocks = c.vision.depth,
+                                                     .tower_width = c.vision.hidden,
+                                                     .uncut = uncut,
+                                                     .held = model.parameters().trained()}
+                                             .total();
            const auto sent = static_cast<std::int64_t>(total(ranks, static_cast<double>(mesh.tensor.sent())));
            if (sent != expected) input_error("tp ", t, ": ", sent, " bytes, expected ", expected);
            if (mesh.data.sent() != 0) input_error("one copy of the model has nobody to tell");

@@ -6,6 +6,7 @@
 
 #include "base/sha256.h"
 #include "kernels/adamw.h"
+#include "parallel/bytes.h"
 #include "parallel/mesh.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -43,7 +44,7 @@ struct Run {
   LanguageObjective objective;
   StepEngine engine;
   Run(const Case& c, Communicator& ranks)
-      : mesh(ranks, 1, 1, c.experts),
+      : mesh(ranks, 1, 1, 1, c.experts),
         model(c.model, mesh.tensor, mesh.pipe, 1, mesh.experts),
         data({step_of(c.leaves)}),
         objective(allocated(c), data, options(c)),
@@ -174,9 +175,7 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
         run.engine.step();
         const Tensor sent = Tensor::of(std::vector<std::int64_t>{run.mesh.data.sent() - before}, {1});
         ranks.all_reduce(sent);
-        const std::int64_t P = run.model.parameters().trained(),
-                           chunks = (P + kernels::norm_chunk - 1) / kernels::norm_chunk;
-        const std::int64_t reports = 2 * (N - 1) * 8 * (1 + run.objective.scalars());
+        const std::int64_t P = run.model.parameters().trained();
         const Parameters& parameters = run.model.parameters();
         std::vector<std::int64_t> blocks(static_cast<std::size_t>(parameters.blocks()));
         std::int64_t frame = 0, frame_trained = 0, gathered = 0;
@@ -186,14 +185,15 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
           else frame += n, frame_trained += e.parameter.trainable ? n : 0;
         }
         gathered -= L / N * blocks.back() + (L / N - 1) * blocks.front();
-        // Of all ranks together: (N-1)/N times N.
-        const std::int64_t moved =
-            zero == 0   ? 2 * (N - 1) * P * 4
-            : zero == 1 ? (N - 1) * (P * 4 + chunks * 8 + P * 4)
-                        : (N - 1) * (L / N * P * 4 + chunks * 8 + (zero == 2 ? P : gathered + frame_trained) * 4);
+        const std::int64_t expected = DataBytes{.ranks = N,
+                                                .leaves = L,
+                                                .trained = P,
+                                                .zero = zero,
+                                                .gathered = gathered + frame_trained,
+                                                .reports = 1 + run.objective.scalars()}
+                                          .total();
         const std::int64_t total = sent.to_vector<std::int64_t>()[0];
-        require(total == moved + reports,
-                cat("zero ", zero, ", ", N, " ranks: ", total, " bytes, expected ", moved, " + ", reports));
+        require(total == expected, cat("zero ", zero, ", ", N, " ranks: ", total, " bytes, expected ", expected));
 
         run.device.reset_peaks();
         run.engine.step();

@@ -170,6 +170,10 @@ TEST_CASE("rl, G9: any threads, and a run that goes on from any step, end in the
       run(job("threads"));
     }
     CHECK(step_checksums(job("threads").out) == expected);
+    RlJob recomputed = job("recomputed");
+    recomputed.recompute = true;
+    run(recomputed);
+    CHECK(step_checksums(recomputed.out) == expected);
     const RlJob first = job("part");
     for (std::int64_t stop = staleness ? 2 : 1; stop < (staleness ? 3 : 4); ++stop) {
       std::filesystem::remove_all(first.out);

@@ -14,7 +14,10 @@
 
 namespace ov::test {
 
+using rl::Group;  // of answers; ov::Group is one of ranks
+
 using namespace rl;
+using rl::Group;  // not the communicator
 
 // Pictures with questions, and a random model. Bytes that it writes are letters often enough to be like one of the
 // answers, so that groups of different and of equal rewards both come up.

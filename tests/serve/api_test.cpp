@@ -8,6 +8,7 @@
 
 #include "base/base64.h"
 #include "base/io/file.h"
+#include "image/encode.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/serve/served_model.h"
@@ -254,6 +255,63 @@ TEST_CASE(
     CHECK(thrown([&] { serve::picture_at(url, remote); }) != "");
   const serve::MediaOptions few{.max_pixels = 10};
   CHECK(contains(thrown([&] { serve::picture_at(picture(), few); }), "more than 10"));
+}
+
+TEST_CASE("api: the pixels of a request's pictures together are bounded before they are decoded") {
+  const SmallService small;
+  serve::Service s = small.service();
+  std::int64_t of_one = 0;
+  serve::picture_at(picture(), s.media, &of_one);
+  REQUIRE(of_one > 0);
+  s.media.max_request_pixels = 3 * of_one;
+  const auto asked = [&](int n, const std::string& last = "") {
+    std::string parts = last;
+    for (int i = 0; i < n; ++i)
+      parts = cat(R"({"type":"image_url","image_url":{"url":")", picture(), "\"}}", parts.empty() ? "" : ",", parts);
+    return refused([&] { read_chat(s, serve::parse_body(user("[" + parts + "]") + "}")); });
+  };
+  CHECK(asked(3).status == 0);
+  CHECK(asked(4).status == 400);
+  CHECK(contains(asked(4).message, cat("a request may have ", 3 * of_one, " (serve.max_request_pixels)")));
+  // One whose head alone is there is counted by what the head says, and refused for that.
+  const std::string giant = encode_png(Image(300, 300)).substr(0, 60);
+  const std::string part = R"({"type":"image_url","image_url":{"url":"data:image/png;base64,)" + base64(giant) + "\"}}";
+  CHECK(contains(asked(1, part).message, "serve.max_request_pixels"));
+}
+
+TEST_CASE("api: what tokens of an answer attend to, if asked for, and not a bit of the rest changes") {
+  const SmallService small;
+  const serve::Service s = small.service();
+  const std::string url = R"({"type":"image_url","image_url":{"url":")" + picture() + R"("}})",
+                    text = R"({"type":"text","text":"What?"})",
+                    more = R"(,"max_tokens":6,"logprobs":true,"top_logprobs":1)";
+  const std::string ask = user("[" + url + "," + text + "," + url + "]") + more;
+  const Json plain = answer(small, s, ask + "}"), told = answer(small, s, ask + R"(,"image_attention":true})");
+  const Json &choice = told.at("choices")[0], &usual = plain.at("choices")[0];
+  CHECK(usual.find("image_attention") == nullptr);
+  for (const char* key : {"message", "logprobs", "finish_reason"}) CHECK(choice.at(key).dump() == usual.at(key).dump());
+  const Json& attention = choice.at("image_attention");
+  REQUIRE(attention.at("grids").size() == 2);
+  std::int64_t patches = 0;
+  for (const Json& grid : attention.at("grids").items()) patches += grid[0].as_int() * grid[1].as_int();
+  const serve::Asked asked = read_chat(s, serve::parse_body(ask + "}"));
+  const auto pads = std::count(asked.prompts[0].begin(), asked.prompts[0].end(), small.model->config().image_token);
+  CHECK(patches == pads);
+  REQUIRE(attention.at("tokens").size() == choice.at("logprobs").at("content").size());
+  for (const Json& masses : attention.at("tokens").items()) {
+    CHECK(static_cast<std::int64_t>(masses.size()) == patches);
+    double all = 0;
+    for (const Json& mass : masses.items()) all += mass.as_double();
+    CHECK(all > 0);
+    CHECK(all < 1);
+  }
+  CHECK(answer(small, s, user("\"x\"") + R"(,"max_tokens":2,"image_attention":true})")
+            .at("choices")[0]
+            .at("image_attention")
+            .dump() == R"({"grids":[],"tokens":[[],[]]})");
+  CHECK(refused([&] { read_chat(s, serve::parse_body(ask + R"(,"n":2,"image_attention":true})")); }).param ==
+        "image_attention");
+  CHECK(refused([&] { read_chat(s, serve::parse_body(ask + R"(,"image_attention":1})")); }).status == 400);
 }
 
 TEST_CASE("api: stop texts, choices, logprobs and usage in the answer") {

@@ -33,18 +33,20 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
         "\n";
   in += R"({"prompt":"no id","n":2,"temperature":1,"seed":1,"max_tokens":3})"
         "\n";
+  in += R"({"image":"a.png","prompt":"where?","max_tokens":3,"image_attention":true})"
+        "\n";
   write_durably(dir / "in.jsonl", in);
   const auto run = [&](const std::string& out) {
     Engine engine(*small.model, small.engine());
     return run_batch(s, engine, {.in = dir / "in.jsonl", .out = out, .at_once = 5});
   };
   const serve::BatchCounts counts = run(dir / "out.jsonl");
-  CHECK(counts.answered == 8);
+  CHECK(counts.answered == 9);
   CHECK(counts.failed == 4);
   std::vector<Json> records;
   JsonlReader reader(dir / "out.jsonl");
   for (Json j; reader.next(&j);) records.push_back(j);
-  REQUIRE(records.size() == 12);
+  REQUIRE(records.size() == 13);
   for (std::size_t i = 0; i < 6; ++i) {
     CHECK(records[i].at("id").as_string() == cat("q", i));
     CHECK(records[i].at("kept").as_bool());
@@ -56,6 +58,7 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   CHECK(records[9].at("response").at("status_code").as_int() == 404);
   CHECK(records[10].find("output") == nullptr);
   CHECK(records[11].at("output").size() == 2);
+  CHECK(records[12].at("image_attention").at("tokens").size() == 3);
   // Killed anywhere, also within a line: every line once, and what does not name the moment is the same.
   const std::string whole = read_file(dir / "out.jsonl");
   for (const std::size_t cut :

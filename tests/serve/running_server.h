@@ -40,7 +40,9 @@ struct Running {
 };
 
 // Bytes as they are, over a connection of their own; what comes back until the server closes, or `most` seconds.
-inline std::string raw(const Running& r, const std::string& bytes, bool half_close = false, int most = 2) {
+// `meanwhile`: when they are sent.
+inline std::string raw(const Running& r, const std::string& bytes, bool half_close = false, int most = 2,
+                       const std::function<void()>& meanwhile = nullptr) {
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in to{};
   to.sin_family = AF_INET, to.sin_port = htons(static_cast<std::uint16_t>(r.server->port()));
@@ -50,6 +52,7 @@ inline std::string raw(const Running& r, const std::string& bytes, bool half_clo
   std::string got;
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) {
     ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (meanwhile) meanwhile();
     if (half_close) ::shutdown(fd, SHUT_WR);
     char buffer[4096];
     for (ssize_t n; most > 0 && (n = ::recv(fd, buffer, sizeof buffer, 0)) > 0;)

@@ -1,12 +1,20 @@
 // The server on the loopback: its paths, streams, clients that leave, and requests that are none.
 
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <fstream>
 
+#include "base/base64.h"
 #include "base/io/file.h"
+#include "base/sanitizer.h"
 #include "base/utf8.h"
+#include "image/encode.h"
 #include "serve/chat.h"
+#include "serve/turns.h"
+#include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/serve/running_server.h"
@@ -110,8 +118,7 @@ TEST_CASE("server: a client that leaves takes its answers with it, whether it st
     const std::int64_t before = r.engine.stats().new_tokens;
     raw(r,
         http(user("\"x\"") + R"(,"max_tokens":450,"n":64,"temperature":1,"ignore_eos":true,"stream":)" + stream + "}"),
-        false, 0);
-    CHECK(soon([&] { return r.engine.stats().new_tokens > before; }));
+        false, 0, [&] { CHECK(soon([&] { return r.engine.stats().new_tokens > before; })); });
     CHECK(soon([&] { return r.engine.stats().running + r.engine.stats().waiting == 0; }));
     CHECK(r.engine.stats().new_tokens - before < 64 * 450);
   }
@@ -196,9 +203,9 @@ TEST_CASE(
   for (const std::string& half : {std::string(), std::string("data: {\"choi"), piece.substr(0, piece.size() - 2)}) {
     for (const bool of : {true, false}) {
       chunked = of;
-      const auto [all, turns] = told(piece + half, of);
-      CHECK_MESSAGE(contains(all, "was lost"), all);
-      CHECK(turns == 0);
+      const auto said = told(piece + half, of);
+      CHECK_MESSAGE(contains(said.first, "was lost"), said.first);
+      CHECK(said.second == 0);
     }
   }
   chunked = true;
@@ -246,4 +253,84 @@ TEST_CASE("server: more than may wait is 503, too long for the cache is 400; sto
   CHECK(contains(body, "\"finish_reason\":\"length\""));
   auto c = r.client();
   CHECK_FALSE(c.Get("/health"));
+}
+
+TEST_CASE("server: turns are given in the order of arrival, so many at a time") {
+  serve::Turns turns(2);
+  std::mutex lock;
+  std::vector<int> order;
+  std::atomic<int> inside{0}, most{0}, waiting{0};
+  std::vector<std::thread> threads;
+  {
+    const serve::Turns::Turn first(turns), second(turns);
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&, i] {
+        ++waiting;
+        const serve::Turns::Turn mine(turns);
+        most = std::max<int>(most, ++inside);
+        {
+          const std::lock_guard hold(lock);
+          order.push_back(i);
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        --inside;
+      });
+      CHECK(soon([&] { return waiting == i + 1; }));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it stands in the queue now
+    }
+    CHECK(order.empty());
+  }
+  for (auto& t : threads) t.join();
+  CHECK(most <= 2);
+  REQUIRE(order.size() == 8);
+  for (int i = 0; i < 8; ++i) CHECK(std::abs(order[static_cast<std::size_t>(i)] - i) <= 1);  // two at a time
+}
+
+TEST_CASE("server: a question without a picture does not wait until others' large pictures are decoded") {
+  const Running r;
+  const std::string large = "data:image/png;base64," + to_base64(encode_png(Image(4000, 4000)));
+  std::string parts;
+  for (const std::string& url : {large, large, large, std::string("data:image/png;base64,AAAA")})  // the last is none
+    parts += cat(parts.empty() ? "" : ",", R"({"type":"image_url","image_url":{"url":")", url, "\"}}");
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 5; ++i)
+    threads.emplace_back([&] {
+      const auto a = r.client().Post("/v1/chat/completions", user("[" + parts + "]") + "}", "application/json");
+      refused += a && a->status == 400;
+    });
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));  // they are being decoded
+  r.post("/v1/chat/completions", user("\"x\"") + R"(,"max_tokens":1})");
+  CHECK(refused == 0);
+  for (auto& t : threads) t.join();
+  CHECK(refused == 5);
+}
+
+TEST_CASE("server: where its threads cannot start it is told, whichever it is, and nothing is left") {
+  const SmallService small;
+  const serve::Service service = small.service();
+  Engine engine(*small.model, small.engine());
+  const auto start = open_files();
+  pthread_attr_t usual, none;
+  REQUIRE(::pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(::pthread_attr_init(&none) == 0);
+  REQUIRE(::pthread_attr_setstacksize(&none, std::size_t{1} << 48) == 0);  // more than there are addresses
+  ::pthread_setattr_default_np(&none);
+  const std::string told =
+      thrown([&] { serve::Server(service, engine, {.port = 0, .connections = 4}); }, Exit::machine_failed);
+  ::pthread_setattr_default_np(&usual);
+  ::pthread_attr_destroy(&none), ::pthread_attr_destroy(&usual);
+  CHECK_MESSAGE(contains(told, "cannot start 4 threads for connections (serve.connections), only 0"), told);
+  CHECK(open_files() == start);
+  if (sanitized) return;  // which takes more addresses than the limit leaves
+  // A few start, and then there is no room for another's stack.
+  const int code = in_child([&] {
+    std::int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t most = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE)) + (rlim_t{100} << 20);
+    const rlimit limit{.rlim_cur = most, .rlim_max = most};
+    ::setrlimit(RLIMIT_AS, &limit);
+    serve::Server(service, engine, {.port = 0, .connections = 4096});
+  });
+  CHECK(code == static_cast<int>(Exit::machine_failed));
 }

@@ -20,27 +20,34 @@ seed-2     | the recipe with everything drawn from seed 2 is as accurate
 seed-3     | and from seed 3
 experts    | the recipe with a mixture of experts of equal active FLOPs keeps the README's promise; beside the dense model
 rl-table   | reinforcement learning beside its controls: two starts, three seeds
+rl-kills   | two hundred kills of a rank that generates or trains: nothing trained twice, nothing lost, the log replays to the same bits
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
-verb-kills | concepts, embed, dedup and balance killed at random times: the same bytes
+verb-kills | concepts, embed, dedup, cluster and balance killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
-meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors within its own rounding
+meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
 math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
+fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
+index      | ten million records: opened with an index in under a second and no memory
+rice       | RICE's classes from clusters: regions against whole pictures, with and without strings, three seeds; a table
 packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
+fire-asan  | the tests of the server under the address sanitizer, with all that CI leaves out
+fire-tsan  | and under the thread sanitizer
+crowd      | 300 questions one by one, and by 64 clients at once: the same words and log-probabilities, however the server is run
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
 page       | the page at / in a real browser: a picture in, an answer out
-curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes
+curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes, an endpoint is asked nothing twice
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -59,6 +66,7 @@ run_part() {
       for m in demo-demo-moe demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-demo-moe/eval.json ;;
     rl-table) make -s demo && sh configs/demo/recipe.sh build full 2 && make -s rl-table ;;
+    rl-kills) make -s build/unit-tests && build/unit-tests -tc='rl: disaggregated* 200 such kills' --no-skip ;;
     moments) make -s build/onevision && sh configs/demo/recipe.sh build full "" demo "" bf16_stochastic && sh configs/demo/recipe.sh build &&
       for m in demo-moments-bf16_stochastic demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-moments-bf16_stochastic/eval.json ;;
@@ -73,6 +81,7 @@ run_part() {
     asan) make -s asan ;;
     bits) make -s test-bits BUILDS=all ;;
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
+    fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
       build/gpu-check --simulated build/nightly/simulated-gpu.json ;;
@@ -82,10 +91,15 @@ run_part() {
     tensorboard) python3 -m venv "$out/tensorboard" && "$out/tensorboard/bin/pip" install -q tensorboard || return 77
       make -s build/onevision && sh configs/demo/recipe.sh build check &&
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
+    index) make -s build/unit-tests && build/unit-tests -tc='record index: ten million*' --no-skip ;;
+    rice) make -s build/onevision build/rice-probe && sh tests/tools/rice_table.sh build ;;
     packing) make -s build/onevision && for lengths in released captions; do
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
     fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
+    fire-asan) make -s asan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;
+    fire-tsan) make -s tsan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;
+    crowd) make -s build/onevision && sh tests/tools/crowd_check.sh build ;;
     lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;
     page) make -s build/onevision && sh tests/tools/page_check.sh build ;;
     curate) make -s build/onevision && sh tests/tools/curate_check.sh build ;;

@@ -2,8 +2,9 @@
 """The page at / in Chromium, over its debugging pipe: page_check.py URL PICTURE DIRECTORY.
 
 On a desk and on a phone, by day and by night: a picture is chosen, a question asked, and the answer that the page shows is the
-one that the API gives; a token's table opens; nothing is wider than the screen, nothing comes from elsewhere, nothing raises."""
-import base64, json, os, subprocess, sys, tempfile, time, urllib.request
+one that the API gives; a token's table opens, and the picture with the patches that the API says its word attended to; nothing is wider
+than the screen, nothing comes from elsewhere, nothing raises."""
+import base64, json, os, subprocess, sys, tempfile, time, unicodedata, urllib.request
 
 url, picture, out = sys.argv[1], os.path.abspath(sys.argv[2]), sys.argv[3]
 QUESTION = "What is in the picture?"
@@ -76,9 +77,9 @@ class Browser:
 def from_api():
     data = "data:image/png;base64," + base64.b64encode(open(picture, "rb").read()).decode()
     content = [{"type": "image_url", "image_url": {"url": data}}, {"type": "text", "text": QUESTION}]
-    body = {"messages": [{"role": "user", "content": content}], "temperature": 0}
+    body = {"messages": [{"role": "user", "content": content}], "temperature": 0, "logprobs": True, "image_attention": True}
     request = urllib.request.Request(url + "v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=300))["choices"][0]["message"]["content"]
+    return json.load(urllib.request.urlopen(request, timeout=300))["choices"][0]
 
 
 failed = []
@@ -90,7 +91,16 @@ def check(name, ok):
         print("FAIL", name)
 
 
-answer = from_api()
+choice = from_api()
+answer, attention = choice["message"]["content"], choice["image_attention"]
+rows, columns = attention["grids"][0]
+words, word_of = [], []  # lists of tokens; by token, its word
+for i, token in enumerate(choice["logprobs"]["content"]):
+    first = token["token"][:1]
+    if not words or first.isspace() or unicodedata.category(first or "x")[0] == "P" or unicodedata.category(first or "x") == "Lo":
+        words.append([])
+    words[-1].append(i)
+    word_of.append(words[-1])
 browser = Browser()
 for screen, (width, height, phone) in SCREENS.items():
     for light in ("light", "dark"):
@@ -114,6 +124,26 @@ for screen, (width, height, phone) in SCREENS.items():
         check(f"{name}: {tokens} tokens came one after the other", tokens > 0 and browser.value("lengths.size") >= min(tokens, 3))
         browser.value("document.querySelector('.token').click(); 1")
         check(f"{name}: five tokens that could have stood there", browser.value("document.querySelectorAll('.turn table tr').length") == 5)
+        for token in sorted({tokens - 1, 0}, reverse=True):  # one after the other: the first stays open
+            masses = [sum(m) / len(m) for m in zip(*(attention["tokens"][i] for i in word_of[token]))]
+            if token:
+                browser.value("document.querySelector('.token').click(); 1")
+                check(f"{name}: a second tap closes", browser.value("document.querySelectorAll('figure, .share, .turn table').length") == 0)
+            browser.value(f"document.querySelectorAll('.token')[{token}].click(); 1")
+            drawn = browser.value("(() => { const c = document.querySelectorAll('figure canvas');"
+                                  "return [c.length, c[0].width, c[0].height, [...c[0].getContext('2d').getImageData(0, 0, c[0].width, c[0].height).data]"
+                                  ".filter((_, i) => i % 4 == 3)] })()")
+            check(f"{name}: one canvas of {columns} x {rows}: {drawn[:3]}", drawn[:3] == [1, columns, rows])
+            expected = [216 * (1 - m / max(masses)) for m in masses]
+            check(f"{name}: token {token}: the API's masses are drawn", len(drawn[3]) == len(expected) and
+                  all(abs(a - b) <= 0.5 + 1e-6 for a, b in zip(drawn[3], expected)))
+            share = browser.value("document.querySelector('.share').textContent")
+            check(f"{name}: token {token}: {share}", abs(float(share.split(": ")[1].split()[0]) - 100 * sum(masses)) <= 0.05 + 1e-9)
+            box = browser.value("(() => { const a = document.querySelector('figure canvas').getBoundingClientRect(),"
+                                "b = document.querySelector('figure img').getBoundingClientRect();"
+                                "return [a.x - b.x, a.y - b.y, a.width - b.width, a.height - b.height] })()")
+            check(f"{name}: it lies on the picture: {box}", all(abs(d) < 1 for d in box))
+        browser.value("document.querySelector('figure').scrollIntoView({block: 'center'}); 1")
         check(f"{name}: nothing is wider than the screen", browser.value("document.documentElement.scrollWidth <= innerWidth"))
         shot = browser.call("Page.captureScreenshot", format="png")["data"]
         open(f"{out}/{name}.png", "wb").write(base64.b64decode(shot))

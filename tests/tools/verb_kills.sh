@@ -3,6 +3,7 @@
 # undisturbed run wrote, byte for byte.
 #
 #   sh tests/tools/verb_kills.sh BUILD [ROUNDS]     ROUNDS runs of each, 3 unless given, every one killed up to 20 times
+#   VERBS="curate pack"                             some of them, in their order
 set -eu
 run=
 program=$1/onevision
@@ -17,19 +18,31 @@ quietly "$program" synth --what world --synth.instruct 3 --synth.captions 1500 -
 quietly "$program" pretrain --what clip --config configs/model/clip-demo.json --tokenizer data/tokenizer --captions "$captions" \
   --steps 1 --train.micro_batch_samples 2 --out "$dir/clip"
 
+quietly "$program" merge --init random --config configs/model/tiny.json --tokenizer data/tokenizer --out "$dir/model"
+cat >"$dir/manifest.json" <<JSON
+{"sources": [{"name": "instruct", "path": "world/instruct/conversations.json", "licence": "cc0-1.0", "category": "vqa"},
+             {"name": "captions", "path": "world/captions", "licence": "cc0-1.0", "category": "domain"}]}
+JSON
+
 verb() {  # verb NAME OUT: the arguments of each
   case $1 in
+    curate) $run "$program" curate --manifest "$dir/manifest.json" --bilingual.zh 0.5 --out "$2" ;;
+    pack) $run "$program" pack --model "$dir/model" --sources "$captions" --capacity 1024 --out "$2" ;;
     concepts) $run "$program" concepts --data "$captions" --out "$2" ;;
     embed) $run "$program" embed --model "$dir/clip/model" --data "$captions" --out "$2" ;;
     words) $run "$program" embed --model "$dir/clip/model" --concepts "$dir/concepts.jsonl" --out "$2" ;;
     dedup) $run "$program" dedup --data "$captions" --embeddings "$dir/embed" --out "$2" ;;
+    cluster) $run "$program" cluster --embeddings "$dir/embed" --k 40 --cells 5 --out "$2" ;;
     balance) $run "$program" balance --pictures "$dir/embed" --concepts "$dir/words" --k 3 --n 300 --out "$2" ;;
   esac
 }
 out_of() { if [ "$1" = concepts ]; then echo concepts.jsonl; else echo "$1"; fi; }
 
 kills=0
-for name in concepts embed words dedup balance; do
+same() {  # same A B: files and the reports beside them, or directories
+  if [ -d "$1" ]; then diff -r "$1" "$2"; else cmp "$1" "$2" && cmp "$1.report.json" "$2.report.json"; fi
+}
+for name in ${VERBS:-concepts embed words dedup cluster balance curate pack}; do
   out=$(out_of "$name")
   start=$(date +%s%N)
   quietly verb "$name" "$dir/$out"
@@ -46,9 +59,10 @@ for name in concepts embed words dedup balance; do
       wait "$child" && break || true
     done
     quietly verb "$name" "$again"
-    cmp "$dir/$out" "$again" || { echo "verb_kills: $name, round $round: another result after kills" >&2; exit 1; }
-    cmp "$dir/$out.report.json" "$again.report.json"
-    [ ! -e "$again.blocks" ] || { echo "verb_kills: $name left its blocks" >&2; exit 1; }
+    same "$dir/$out" "$again" >&2 || { echo "verb_kills: $name, round $round: another result after kills" >&2; exit 1; }
+    for left in blocks partial old rejects.jsonl.partial report.json.partial; do
+      [ ! -e "$again.$left" ] || { echo "verb_kills: $name left $again.$left" >&2; exit 1; }
+    done
   done
   echo "$name: $rounds rounds end with the same bytes"
 done

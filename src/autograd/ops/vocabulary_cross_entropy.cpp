@@ -31,6 +31,12 @@ void join(const Tensor& parts, const std::vector<std::int64_t>& owner, const Ten
   loss.data<A>()[0] = denominator == 0 ? A(0) : dot<A>(N, w, token_loss.data<A>()) / A(denominator);
 }
 
+// Zeros of a tensor without memory, at which nobody looks.
+template <class T>
+std::vector<T> values_of(const Tensor& t) {
+  return t.has_data() ? t.to_vector<T>() : std::vector<T>(static_cast<std::size_t>(t.numel()));
+}
+
 }  // namespace
 
 // Forward every rank has m and s of its columns and, where the target is among them, z_target - m; 3 numbers a row are
@@ -41,7 +47,7 @@ CrossEntropy vocabulary_cross_entropy(const Var& logits, const Tensor& targets, 
   const auto [N, V] = z.dims<2>();
   Device& device = z.device();
   const Dtype wide = accum_dtype(z.dtype());
-  std::vector<std::int64_t> target = targets.to_vector<std::int64_t>(), owner, here, elsewhere;
+  std::vector<std::int64_t> target = values_of<std::int64_t>(targets), owner, here, elsewhere;
   for (const std::int64_t t : target) {
     if (t < 0 || t >= V * ranks.ranks())
       input_error("vocabulary_cross_entropy: target ", t, ", outside of [0, ", V * ranks.ranks(), ")");
@@ -60,7 +66,7 @@ CrossEntropy vocabulary_cross_entropy(const Var& logits, const Tensor& targets, 
   const Tensor parts({ranks.ranks(), N, 3}, wide, cpu());
   by_dtype(wide, [&, N = N](auto a) {
     using A = Accum<decltype(a)>;
-    const auto ms = lse.to_vector<A>(), ce = token_loss.template to_vector<A>();
+    const auto ms = values_of<A>(lse), ce = values_of<A>(token_loss);
     A* own = parts.data<A>() + ranks.rank() * N * 3;
     for (std::int64_t n = 0; n < N; ++n) {
       const auto i = static_cast<std::size_t>(n);
@@ -71,9 +77,10 @@ CrossEntropy vocabulary_cross_entropy(const Var& logits, const Tensor& targets, 
   for (int r = 0; r < ranks.ranks(); ++r) by_rank.push_back(parts.slice(0, r, r + 1));
   ranks.all_gather(by_rank);
   const Tensor joined_loss({1}, wide, cpu()), joined_ce({N}, wide, cpu()), joined_lse({N, 2}, wide, cpu());
-  by_dtype(wide, [&](auto a) {
-    join<Accum<decltype(a)>>(parts, owner, weights.to(cpu()), denominator, joined_lse, joined_ce, joined_loss);
-  });
+  if (z.has_data())
+    by_dtype(wide, [&](auto a) {
+      join<Accum<decltype(a)>>(parts, owner, weights.to(cpu()), denominator, joined_lse, joined_ce, joined_loss);
+    });
   loss = joined_loss.to(device), token_loss = joined_ce.to(device), lse = joined_lse.to(device);
 
   return {record_cross_entropy(Op::vocabulary_cross_entropy, logits, loss, Tensor::of(elsewhere, {N}, device), weights,

@@ -22,7 +22,7 @@ void require_draws(std::int64_t value, const char* key) {
 
 RegionLoader::RegionLoader(RegionLoaderOptions options)
     : options_(std::move(options)),
-      file_(options_.regions),
+      file_(options_.regions, options_.clusters),
       order_(file_.size(), options_.seed, options_.pictures_per_micro_batch, options_.micro_batches_per_step),
       state_(first_state(order_, file_.fingerprint())),
       rejects_({options_.max_rejects, options_.rejects_path}, file_.path(), "pictures"),

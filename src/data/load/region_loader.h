@@ -19,6 +19,7 @@ namespace ov {
 
 struct RegionLoaderOptions {
   std::string regions;                    // the JSON-lines file
+  std::string clusters = "";              // a manifest of `cluster` that says classes in place of names
   ProcessorConfig images;                 // size limits and normalisation
   std::int64_t regions_per_picture = 10;  // N; 0: all of them, each once (RICE, table 5: 10 is best)
   std::int64_t labels_per_text = 10;      // M; 0: all of them

@@ -39,13 +39,13 @@ std::int64_t number(const Safetensors& file, const char* key) {
 }
 
 template <class T>
-PackColumn<T> column(const Safetensors& file, const char* name, std::int64_t size) {
+Column<T> column(const Safetensors& file, const char* name, std::int64_t size) {
   const Tensor t = file.tensor(name);
   if (t.dtype() != dtype_of<T>() || t.rank() != 1 || (size >= 0 && t.dim(0) != size))
     input_error(file.path(), ": tensor '", name, "': expected ", ov::name_of(dtype_of<T>()), " of ",
                 size >= 0 ? cat("[", size, "]") : cat("one axis"), ", found ", ov::name_of(t.dtype()), " of ",
                 t.shape().str());
-  return PackColumn<T>(t);
+  return Column<T>(t);
 }
 
 void check(const PackIndex& index, const std::string& path) {
@@ -53,7 +53,7 @@ void check(const PackIndex& index, const std::string& path) {
   for (std::int64_t i = 1; i < samples; ++i)
     if (index.record[static_cast<std::size_t>(i)] <= index.record[static_cast<std::size_t>(i - 1)])
       input_error(path, ": sample ", i, ": records do not ascend");
-  const PackColumn<std::int64_t>& begin = index.packs.begin;
+  const Column<std::int64_t>& begin = index.packs.begin;
   if (begin[0] != 0 || begin.back() != samples)
     input_error(path, ": packs hold ", begin.back() - begin[0], " samples, expected ", samples);
   std::vector<bool> seen(static_cast<std::size_t>(samples));

@@ -17,14 +17,12 @@
 // The lengths hold for one tokenizer, one set of pixel limits, one layout of turns and one state of the data; both
 // fingerprints are compared when training starts.
 #pragma once
-#include <algorithm>
 #include <cstdint>
-#include <initializer_list>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "data/column.h"
 #include "data/pack/length_packer.h"
 #include "data/pack/sources.h"
 #include "data/sample/processor.h"
@@ -33,37 +31,9 @@
 
 namespace ov {
 
-// Numbers that are one's own or lie in a mapped file.
-template <class T>
-class PackColumn {
- public:
-  PackColumn() = default;
-  PackColumn(std::vector<T> values) {
-    const auto own = std::make_shared<const std::vector<T>>(std::move(values));
-    values_ = *own;
-    tensor_ = Tensor::borrowed(own->data(), {static_cast<std::int64_t>(size())}, dtype_of<T>(), own);
-  }
-  PackColumn(std::initializer_list<T> values) : PackColumn(std::vector<T>(values)) {}
-  explicit PackColumn(const Tensor& t) : tensor_(t), values_(t.data<T>(), static_cast<std::size_t>(t.numel())) {}
-
-  std::size_t size() const { return values_.size(); }
-  const T* data() const { return values_.data(); }
-  const T& operator[](std::size_t i) const { return values_[i]; }
-  auto begin() const { return values_.begin(); }
-  auto end() const { return values_.end(); }
-  const T& back() const { return values_.back(); }
-  const Tensor& tensor() const { return tensor_; }
-  operator std::span<const T>() const { return values_; }
-  bool operator==(const PackColumn& o) const { return std::equal(begin(), end(), o.begin(), o.end()); }
-
- private:
-  Tensor tensor_;  // [size], whose memory the span is
-  std::span<const T> values_;
-};
-
 // Packs as they stand in an index.
 struct PackTable {
-  PackColumn<std::int64_t> begin, item;
+  Column<std::int64_t> begin, item;
 
   PackTable() = default;
   PackTable(Packs packs) : begin(std::move(packs.begin)), item(std::move(packs.item)) {}
@@ -83,9 +53,9 @@ struct PackIndex {
   LiteralTokens literal_tokens = LiteralTokens::as_tokens;
   std::string processor, data;      // fingerprints
   std::vector<PackSource> sources;  // as they were given
-  PackColumn<std::int64_t> record;
-  PackColumn<std::int32_t> tokens, labels, patches;
-  PackColumn<std::int32_t> turns, images;  // empty: the file is an older one
+  Column<std::int64_t> record;
+  Column<std::int32_t> tokens, labels, patches;
+  Column<std::int32_t> turns, images;  // empty: the file is an older one
   PackTable packs;
 
   std::int64_t samples() const { return static_cast<std::int64_t>(record.size()); }

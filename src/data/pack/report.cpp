@@ -25,7 +25,7 @@ Json distribution(const std::vector<std::int64_t>& values) {
                        {"histogram", Json::object({{"first", *least}, {"width", width}, {"packs", bins}})}});
 }
 
-std::int64_t total(const PackColumn<std::int32_t>& column) {
+std::int64_t total(const Column<std::int32_t>& column) {
   return std::accumulate(column.begin(), column.end(), std::int64_t{0});
 }
 
@@ -50,7 +50,7 @@ PackReport report_of(const PackIndex& index, const Sources& sources, const std::
   for (const std::int32_t n : index.turns) several_turns += n > 2;
   for (std::int64_t p = 0; p < index.packs.size(); ++p) {
     const auto items = index.packs[p];
-    const auto sum = [&](const PackColumn<std::int32_t>& column) {
+    const auto sum = [&](const Column<std::int32_t>& column) {
       std::int64_t s = 0;
       for (const std::int64_t i : items) s += column[static_cast<std::size_t>(i)];
       return s;
@@ -73,7 +73,6 @@ PackReport report_of(const PackIndex& index, const Sources& sources, const std::
   r.json = Json::object({{"records", r.records},
                          {"samples", r.samples},
                          {"rejects", r.rejects.json()},
-                         {"sources", sets},
                          {"capacity", index.capacity},
                          {"max_patches", index.max_patches},
                          {"seed", index.seed},
@@ -89,7 +88,8 @@ PackReport report_of(const PackIndex& index, const Sources& sources, const std::
                          {"tokens_per_pack", distribution(tokens)},
                          {"labelled_tokens_per_pack", distribution(labels)},
                          {"patches_per_pack", distribution(patches)},
-                         {"images_per_pack", distribution(images)}});
+                         {"images_per_pack", distribution(images)},
+                         {"sources", sets}});
   return r;
 }
 

@@ -11,13 +11,15 @@ namespace ov {
 class BlendedRecords : public Records {
  public:
   // Throws input_error: the file, one of its data sets, a share that leaves nothing.
-  explicit BlendedRecords(const std::string& path, const std::string& image_dir = "");
+  explicit BlendedRecords(const std::string& path, const std::string& image_dir = "", UseIndex use = UseIndex::yes);
 
   const std::string& path() const override { return path_; }
   std::int64_t size() const override { return first_.back(); }
   Conversation read(std::int64_t index) const override;
   std::string fingerprint() const override;  // of the sets and their shares
   std::shared_ptr<const Mixture> mixture() const override { return mixture_; }
+  void write_index() const override;  // of each set
+  bool indexed() const override;      // all of them
 
  private:
   std::string path_;

@@ -36,6 +36,13 @@ Patches clip_picture(const Conversation& c, std::int64_t side, const ProcessorCo
   }
 }
 
+Patches clip_region(const Image& image, std::int64_t left, std::int64_t top, std::int64_t width, std::int64_t height,
+                    std::int64_t side, const ProcessorConfig& images) {
+  Image part(width, height);
+  for (std::int64_t y = 0; y < height; ++y) std::copy_n(image.row(top + y) + 3 * left, 3 * width, part.row(y));
+  return cut_patches(resize_bicubic(part, side, side, images.order), images);
+}
+
 std::vector<std::int64_t> clip_text(const Tokenizer& tokenizer, std::string_view text, std::int64_t eos,
                                     std::int64_t max_tokens) {
   std::vector<std::int64_t> ids = tokenizer.encode(text, false);

@@ -21,6 +21,9 @@ struct CaptionedOptions {
 
 // The two halves, each alone. Rejected: image_count unless there is one picture, image_missing, image_unusable.
 Patches clip_picture(const Conversation& record, std::int64_t side, const ProcessorConfig& images);
+// A part of a picture, all of it in the square whatever its shape. 0 <= left, top; width, height >= 1, inside.
+Patches clip_region(const Image& image, std::int64_t left, std::int64_t top, std::int64_t width, std::int64_t height,
+                    std::int64_t side, const ProcessorConfig& images);
 std::vector<std::int64_t> clip_text(const Tokenizer& tokenizer, std::string_view text, std::int64_t eos,
                                     std::int64_t max_tokens);
 // The first answer; "" when there is none.

@@ -115,8 +115,8 @@ std::string source_of(const Json& record, const std::string& otherwise) {
   return otherwise;
 }
 
-ConversationFile::ConversationFile(std::shared_ptr<const MappedFile> file, const std::string& image_dir)
-    : records_(std::move(file)), image_dir_(image_dir.empty() ? parent_directory(path()) : image_dir) {
+ConversationFile::ConversationFile(std::shared_ptr<const MappedFile> file, const std::string& image_dir, UseIndex use)
+    : records_(std::move(file), use), image_dir_(image_dir.empty() ? parent_directory(path()) : image_dir) {
   if (size() == 0) input_error(path(), ": no records: expected a JSON array of conversations, or one on each line");
 }
 

@@ -61,11 +61,14 @@ class ConversationFile {
   // and without a record.
   explicit ConversationFile(const std::string& path, const std::string& image_dir = "")
       : ConversationFile(MappedFile::open(path), image_dir) {}
-  explicit ConversationFile(std::shared_ptr<const MappedFile> file, const std::string& image_dir = "");
+  explicit ConversationFile(std::shared_ptr<const MappedFile> file, const std::string& image_dir = "",
+                            UseIndex use = UseIndex::yes);
 
   const std::string& path() const { return records_.path(); }
   std::int64_t size() const { return records_.size(); }
   std::string fingerprint() const { return records_.fingerprint(); }  // of the file's bytes
+  void write_index() const { records_.write_index(); }
+  bool indexed() const { return records_.indexed(); }
 
   // Record `index`, 0 <= index < size(). Throws Rejected (malformed_record, image_count). Safe from several threads.
   Conversation read(std::int64_t index) const;

@@ -24,6 +24,8 @@ class DrawnRecords : public Records {
     text.append(reinterpret_cast<const char*>(which_.data()), which_.size() * sizeof which_[0]);
     return sha256(text);
   }
+  void write_index() const override { all_->write_index(); }
+  bool indexed() const override { return all_->indexed(); }
 
  private:
   const std::unique_ptr<const Records> all_;

@@ -9,6 +9,7 @@
 namespace ov {
 namespace {
 
+constexpr const char* index_kind = "json";
 constexpr std::string_view blanks = " \t\r\n";
 constexpr std::size_t longest_padding = 1 << 16, longest_shown = 1 << 26;
 
@@ -58,14 +59,32 @@ void JsonRecords::refuse(std::size_t at, const std::string& what) const {
               ": malformed JSON: ", what);
 }
 
-JsonRecords::JsonRecords(std::shared_ptr<const MappedFile> file) : file_(std::move(file)), text_(file_->text()) {
-  const std::string kind = looks_like(text_.substr(0, 512));
-  if (!kind.empty() && kind != "JSON text")
-    input_error(path(), ": looks like ", kind, "; expected a JSON array of records, or one record on each line");
+JsonRecords::JsonRecords(std::shared_ptr<const MappedFile> file, UseIndex use)
+    : file_(std::move(file)), text_(file_->text()) {
+  if (const auto index = use == UseIndex::yes ? RecordIndex::open(path(), index_kind, {""}) : std::nullopt) {
+    array_ = index->said("array") == "true";
+    fingerprint_ = index->fingerprint();
+    begin_ = index->column<std::int64_t>("begin");
+    line_ = index->column<std::int64_t>("line", size());
+    return;
+  }
+  const std::string looks = looks_like(text_.substr(0, 512));
+  if (!looks.empty() && looks != "JSON text")
+    input_error(path(), ": looks like ", looks, "; expected a JSON array of records, or one record on each line");
   const std::size_t first = skip_blanks(text_, text_.starts_with("\xEF\xBB\xBF") ? 3 : 0);
   array_ = first < text_.size() && text_[first] == '[';
   if (array_) list_array(first + 1);
   else list_lines(first);
+  begin_ = Column(std::move(begins_)), line_ = Column(std::move(lines_));
+}
+
+void JsonRecords::note(std::size_t at, std::size_t line) {
+  begins_.push_back(static_cast<std::int64_t>(at)), lines_.push_back(static_cast<std::int64_t>(line));
+}
+
+void JsonRecords::write_index() const {
+  RecordIndex::write(path(), index_kind, {""}, {{"begin", begin_.tensor()}, {"line", line_.tensor()}},
+                     {{"array", array_ ? "true" : "false"}, {"fingerprint", fingerprint()}});
 }
 
 void JsonRecords::list_array(std::size_t at) {
@@ -77,18 +96,18 @@ void JsonRecords::list_array(std::size_t at) {
     line += static_cast<std::size_t>(std::count(text_.begin() + static_cast<std::ptrdiff_t>(counted),
                                                 text_.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
     counted = at;
-    records_.push_back({at, line});
+    note(at, line);
     at = value_end(at);
     if (at == text_.npos) refuse(opened, "this array does not close: the file ends inside it");
     more = text_[at] == ',';
   }
-  if (records_.empty()) ++at;  // of []
+  if (begins_.empty()) ++at;  // of []
   const std::size_t behind = skip_blanks(text_, at);
   if (behind == text_.size()) return;
   const std::size_t newline = text_.find('\n', opened);
   if (newline < at || newline > behind) refuse(behind, "expected nothing behind the array");
   array_ = false;  // what follows stands on lines of its own, as this array does: it is a record
-  records_.clear();
+  begins_.clear(), lines_.clear();
   list_lines(opened);
 }
 
@@ -98,7 +117,7 @@ void JsonRecords::list_lines(std::size_t at) {
                                     std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
        at < text_.size(); ++number) {
     const std::size_t newline = std::min(text_.find('\n', at), text_.size());
-    if (!blank(text_.substr(at, newline - at))) records_.push_back({at, number});
+    if (!blank(text_.substr(at, newline - at))) note(at, number);
     at = newline + 1;
   }
 }
@@ -128,24 +147,25 @@ void JsonRecords::refuse_spread_object(std::size_t at) const {
 
 std::string JsonRecords::where(std::int64_t index) const {
   if (index < 0 || index >= size()) input_error(path(), ": record ", index, " of ", size());
-  return array_ ? cat(path(), ": record ", index + 1)
-                : cat(path(), ":", records_[static_cast<std::size_t>(index)].line);
+  return array_ ? cat(path(), ": record ", index + 1) : cat(path(), ":", line_[static_cast<std::size_t>(index)]);
 }
 
 Json JsonRecords::read(std::int64_t index) const {
   const std::string place = where(index);
-  const Record& r = records_[static_cast<std::size_t>(index)];
-  const std::size_t end = array_ ? value_end(r.begin) : std::min(text_.find('\n', r.begin), text_.size());
-  const std::string_view text = text_.substr(r.begin, end - r.begin);
+  const auto begin = static_cast<std::size_t>(begin_[static_cast<std::size_t>(index)]);
+  const auto line = static_cast<std::size_t>(line_[static_cast<std::size_t>(index)]);
+  if (begin >= text_.size()) malformed(place, "its index says that it begins at byte ", begin, " of ", text_.size());
   return or_reject(RejectReason::malformed_record, "", [&] {
+    const std::size_t end = array_ ? value_end(begin) : std::min(text_.find('\n', begin), text_.size());
+    const std::string_view text = text_.substr(begin, end == text_.npos ? end : end - begin);
     try {
-      return Json::parse(text, path(), r.line);
+      return Json::parse(text, path(), line);
     } catch (const Error&) {
       // Of an array, again for the column, which counts from the line's first character.
-      const std::size_t before = array_ ? r.begin - (text_.rfind('\n', r.begin) + 1) : 0;
+      const std::size_t before = array_ ? begin - (text_.rfind('\n', begin) + 1) : 0;
       if (before == 0) throw;
       if (before > longest_padding) return Json::parse(text, place);
-      return Json::parse(std::string(before, ' ') + std::string(text), path(), r.line);
+      return Json::parse(std::string(before, ' ') + std::string(text), path(), line);
     }
   });
 }

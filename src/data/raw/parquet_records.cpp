@@ -14,6 +14,8 @@ namespace {
 const std::vector<std::string> picture_columns = {"image", "images"};
 const std::vector<std::string> text_columns = {"conversations", "messages", "caption", "id",
                                                "data_source",   "source",   "video",   "videos"};
+constexpr const char* index_kind = "parquet";
+constexpr std::size_t most_opened = 64;          // files
 constexpr std::int64_t cached_bytes = 64 << 20;  // on disk; texts become a few times as long
 
 std::vector<std::string> parquet_files(const std::string& directory) {
@@ -49,19 +51,24 @@ Json turned(const Json& lists, const std::string& where) {
 bool holds_parquet(const std::string& directory) { return !parquet_files(directory).empty(); }
 
 ParquetRecords::ParquetRecords(const std::string& path, const std::string& image_dir,
-                               std::shared_ptr<const MappedFile> file)
+                               std::shared_ptr<const MappedFile> file, UseIndex use)
     : path_(path), image_dir_(image_dir) {
   std::error_code missing;
   const auto paths =
       std::filesystem::is_directory(path, missing) ? parquet_files(path) : std::vector<std::string>{path};
+  for (const std::string& one : paths) files_.push_back({one, "", nullptr});
+  const auto index = use == UseIndex::yes ? RecordIndex::open(path, index_kind, names()) : std::nullopt;
+  if (index) use_index(*index);
+  else open_all(std::move(file));
+}
+
+void ParquetRecords::open_all(std::shared_ptr<const MappedFile> file) {
   bool any = false;
-  for (const std::string& one : paths) {
-    files_.push_back({one, "", nullptr});
-    File& f = files_.back();
+  for (File& f : files_) {
     try {
-      f.parquet = std::make_unique<ParquetFile>(file ? std::move(file) : MappedFile::open(one));
+      f.parquet = std::make_shared<const ParquetFile>(file ? std::move(file) : MappedFile::open(f.path));
     } catch (const Error& e) {
-      if (e.exit() != Exit::wrong_input || paths.size() == 1) throw;
+      if (e.exit() != Exit::wrong_input || files_.size() == 1) throw;
       f.fault = e.what();
     }
     starts_.push_back(starts_.back() + (f.parquet ? f.parquet->rows() : 1));
@@ -72,13 +79,61 @@ ParquetRecords::ParquetRecords(const std::string& path, const std::string& image
       names += (names.empty() ? "" : ", ") + column.name;
       says = says || column.name == "conversations" || column.name == "messages" || column.name == "caption";
     }
-    if (!says) input_error(one, ": expected a column conversations, messages or caption, found ", shown(names));
+    if (!says) input_error(f.path, ": expected a column conversations, messages or caption, found ", shown(names));
     any = any || f.parquet->rows() > 0;
   }
-  if (!any) input_error(path, ": no record in ", paths.size(), " Parquet file(s)");
+  if (!any) input_error(path_, ": no record in ", files_.size(), " Parquet file(s)");
 }
 
-std::shared_ptr<const ParquetRows> ParquetRecords::texts(std::size_t file, std::size_t group) const {
+void ParquetRecords::use_index(const RecordIndex& index) {
+  fingerprint_ = index.fingerprint();
+  const auto rows = index.column<std::int64_t>("rows", static_cast<std::int64_t>(files_.size()));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::int64_t end = 0;
+    if (rows[i] < 0 || __builtin_add_overflow(starts_.back(), rows[i], &end))
+      index.damaged(cat("rows of ", files_[i].path, ": ", rows[i]));
+    starts_.push_back(end);
+  }
+  const Json faults = index.json("faults");
+  for (const auto& [name, fault] : faults.members())
+    for (File& f : files_)
+      if (f.path == path_ + "/" + name && fault.is_string()) f.fault = fault.as_string();
+}
+
+std::vector<std::string> ParquetRecords::names() const {
+  std::vector<std::string> out;
+  for (const File& f : files_) out.push_back(f.path == path_ ? "" : f.path.substr(path_.size() + 1));
+  return out;
+}
+
+void ParquetRecords::write_index() const {
+  std::vector<std::int64_t> rows;
+  Json faults = Json::object();
+  const std::vector<std::string> all = names();
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    rows.push_back(starts_[i + 1] - starts_[i]);
+    if (!files_[i].fault.empty()) faults.set(all[i], files_[i].fault);
+  }
+  RecordIndex::write(path_, index_kind, all, {{"rows", Column(rows).tensor()}},
+                     {{"fingerprint", fingerprint()}, {"faults", faults.dump()}});
+}
+
+ParquetRecords::Opened ParquetRecords::opened(std::size_t file) const {
+  if (fingerprint_.empty()) return files_[file].parquet;
+  const std::lock_guard lock(mutex_);
+  File& f = files_[file];
+  if (f.parquet) opened_.remove(file);
+  else if (f.fault.empty()) f.parquet = std::make_shared<const ParquetFile>(MappedFile::open(f.path));
+  else return nullptr;
+  if (const std::int64_t rows = starts_[file + 1] - starts_[file]; f.parquet->rows() != rows)
+    input_error(f.path, ": ", f.parquet->rows(), " rows, and its index says ", rows);
+  opened_.push_front(file);
+  if (opened_.size() > most_opened) files_[opened_.back()].parquet = nullptr, opened_.pop_back();
+  return f.parquet;
+}
+
+std::shared_ptr<const ParquetRows> ParquetRecords::texts(std::size_t file, std::size_t group,
+                                                         const Opened& opened) const {
   {
     const std::lock_guard lock(mutex_);
     for (auto t = cache_.begin(); t != cache_.end(); ++t)
@@ -87,8 +142,13 @@ std::shared_ptr<const ParquetRows> ParquetRecords::texts(std::size_t file, std::
         return t->rows;
       }
   }
-  const ParquetFile& parquet = *files_[file].parquet;
-  Texts texts{file, group, 0, std::make_shared<const ParquetRows>(parquet, group, text_columns)};
+  const ParquetFile& parquet = *opened;
+  struct Held {  // rows look into their file
+    Opened file;
+    ParquetRows rows;
+  };
+  const auto held = std::make_shared<const Held>(Held{opened, ParquetRows(parquet, group, text_columns)});
+  Texts texts{file, group, 0, std::shared_ptr<const ParquetRows>(held, &held->rows)};
   for (const ParquetNode& column : parquet.root().children)
     if (std::find(text_columns.begin(), text_columns.end(), column.name) != text_columns.end())
       for (int l = column.first_leaf; l < column.first_leaf + column.leaves; ++l)
@@ -108,9 +168,10 @@ Conversation ParquetRecords::read(std::int64_t index) const {
   const auto above = std::upper_bound(starts_.begin(), starts_.end(), index);
   const auto f = static_cast<std::size_t>(above - starts_.begin()) - 1;
   const File& file = files_[f];
-  if (!file.parquet) reject(RejectReason::damaged_shard, file.fault);
+  const Opened parquet = or_reject(RejectReason::damaged_shard, "", [&] { return opened(f); });
+  if (!parquet) reject(RejectReason::damaged_shard, file.fault);
   const std::int64_t row_of_file = index - starts_[f];
-  const auto& groups = file.parquet->groups();
+  const auto& groups = parquet->groups();
   const auto g = static_cast<std::size_t>(
       std::upper_bound(groups.begin(), groups.end(), row_of_file,
                        [](std::int64_t row, const ParquetGroup& group) { return row < group.first_row; }) -
@@ -127,9 +188,9 @@ Conversation ParquetRecords::read(std::int64_t index) const {
     views.push_back(bytes);
   };
   or_reject(RejectReason::damaged_shard, "", [&] {
-    texts(f, g)->append_json(row, view, &text);
+    texts(f, g, parquet)->append_json(row, view, &text);
     views.clear();  // of texts there are none
-    const ParquetRows rows(*file.parquet, g, picture_columns, row);
+    const ParquetRows rows(*parquet, g, picture_columns, row);
     *memory = rows.memory();
     rows.append_json(row, view, &pictures);
   });
@@ -170,6 +231,7 @@ Conversation ParquetRecords::read(std::int64_t index) const {
 }
 
 std::string ParquetRecords::fingerprint() const {
+  if (!fingerprint_.empty()) return fingerprint_;
   Sha256 hash;
   for (const File& f : files_) {
     const std::string name = f.path.substr(std::min(path_.size(), f.path.size()));

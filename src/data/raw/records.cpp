@@ -18,6 +18,8 @@ class ConversationRecords : public Records {
   std::int64_t size() const override { return file_.size(); }
   Conversation read(std::int64_t index) const override { return file_.read(index); }
   std::string fingerprint() const override { return file_.fingerprint(); }
+  void write_index() const override { file_.write_index(); }
+  bool indexed() const override { return file_.indexed(); }
 
  private:
   ConversationFile file_;
@@ -25,20 +27,34 @@ class ConversationRecords : public Records {
 
 }  // namespace
 
-std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir, const std::string& split) {
+std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir, const std::string& split,
+                                      UseIndex use) {
   struct stat info;
   if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
     if (!path_exists(path + "/.nv-meta") && holds_parquet(path))
-      return std::make_unique<ParquetRecords>(path, image_dir);
-    return std::make_unique<Webdataset>(path, nullptr, split);
+      return std::make_unique<ParquetRecords>(path, image_dir, nullptr, use);
+    return std::make_unique<Webdataset>(path, nullptr, split, use);
   }
-  if (is_energon_blend(path)) return std::make_unique<BlendedRecords>(path, image_dir);
+  if (is_energon_blend(path)) return std::make_unique<BlendedRecords>(path, image_dir, use);
   auto file = MappedFile::open(path);  // once: a pipe can be read but once
   if (is_tar_name(path) || looks_like(file->text().substr(0, tar_block)) == "a tar archive")
-    return std::make_unique<Webdataset>(path, std::move(file));
+    return std::make_unique<Webdataset>(path, std::move(file), "train", use);
   if (path.ends_with(".parquet") || file->text().starts_with("PAR1"))
-    return std::make_unique<ParquetRecords>(path, image_dir, std::move(file));
-  return std::make_unique<ConversationRecords>(ConversationFile(std::move(file), image_dir));
+    return std::make_unique<ParquetRecords>(path, image_dir, std::move(file), use);
+  return std::make_unique<ConversationRecords>(ConversationFile(std::move(file), image_dir, use));
+}
+
+IndexedRecords index_records(const std::string& path) {
+  std::unique_ptr<Records> records;
+  try {
+    records = open_records(path);
+  } catch (const Error& e) {
+    if (e.exit() != Exit::wrong_input) throw;
+    records = open_records(path, "", "train", UseIndex::no);  // the index was stale, or it is the data that is refused
+  }
+  const bool stands = records->indexed();
+  if (!stands) records->write_index();
+  return {records->size(), !stands};
 }
 
 }  // namespace ov

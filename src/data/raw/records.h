@@ -22,13 +22,25 @@ class Records {
   virtual std::string fingerprint() const = 0;
   // In which order and how often they come (data/mixture.h); null: each once an epoch.
   virtual std::shared_ptr<const Mixture> mixture() const { return nullptr; }
+  // Writes what this opening found out beside the data (data/raw/record_index.h). The data must not change meanwhile.
+  virtual void write_index() const = 0;
+  virtual bool indexed() const = 0;  // opened with the index that stands there
 };
 
 // Parquet files, or a directory of them, are data/raw/parquet_records.h; another directory or a tar archive is a
 // webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h). Relative image
 // paths start at image_dir; "" is the file's own directory. A .yaml or .yml is a mixture of such
-// (data/raw/blended_records.h). `split`: which part of a webdataset that has .nv-meta.
+// (data/raw/blended_records.h). `split`: which part of a webdataset that has .nv-meta. Where an index stands beside a
+// set it is used, or refused because it is stale, unless `use` says not to look.
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir = "",
-                                      const std::string& split = "train");
+                                      const std::string& split = "train", UseIndex use = UseIndex::yes);
+
+// `onevision index`: writes the index beside a data set, of a mixture beside each of its sets, unless one stands there
+// that fits. Throws input_error as open_records does, and where a file of that name is no index.
+struct IndexedRecords {
+  std::int64_t records = 0;
+  bool written = false;  // false: it was there and fits
+};
+IndexedRecords index_records(const std::string& path);
 
 }  // namespace ov

@@ -4,10 +4,12 @@
 #include <map>
 #include <numeric>
 
+#include "base/sha256.h"
 #include "base/utf8.h"
 #include "data/raw/json_records.h"
 #include "data/raw/picture_file.h"
 #include "data/reject.h"
+#include "store/parquet/rows.h"
 
 namespace ov {
 namespace {
@@ -88,11 +90,77 @@ void number(std::map<std::string, std::int64_t>& names) {
   for (auto& [name, id] : names) id = next++;
 }
 
+// What `cluster` says of the file's objects.
+struct ClusterLabels {
+  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> of;  // (record, region) that is not taken yet: cluster
+  std::int64_t clusters = 0;
+};
+
+ClusterLabels cluster_labels(const std::string& manifest, const std::string& source) {
+  const ParquetFile file(manifest);
+  ClusterLabels out;
+  std::string other;
+  for (std::size_t g = 0; g < file.groups().size(); ++g) {
+    const ParquetRows rows(file, g, {"source", "record", "region", "cluster"});
+    for (std::int64_t r = 0; r < file.groups()[g].rows; ++r) {
+      std::string text;
+      rows.append_json(
+          r, [](std::string_view, std::string* null) { *null += "null"; }, &text);
+      const std::string where = cat(manifest, ": row ", file.groups()[g].first_row + r);
+      const Json row = Json::parse(text, where);
+      const auto integer = [&](const char* key) {
+        const Json* value = row.find(key);
+        if (!value || !value->is_integer() || value->as_int() < 0)
+          input_error(where, ": ", key, ": expected a number as `cluster` writes it of regions, found ",
+                      value ? value->shown() : "nothing");
+        return value->as_int();
+      };
+      const std::int64_t cluster = integer("cluster");
+      if (cluster > INT32_MAX) input_error(where, ": cluster ", cluster);
+      out.clusters = std::max(out.clusters, cluster + 1);
+      if (const Json* named = row.find("source"); !named || !named->is_string() || named->as_string() != source) {
+        other = named ? named->shown() : "";
+        continue;
+      }
+      if (!out.of.insert({{integer("record"), integer("region")}, cluster}).second)
+        input_error(where, ": this region stands twice");
+    }
+  }
+  if (out.of.empty())
+    input_error(manifest, ": it has no region of ", source,
+                other.empty() ? "" : "; its rows are of " + other + ": name the file as it was embedded");
+  return out;
+}
+
+// Names objects by their clusters and leaves out those without.
+void take_labels(ClusterLabels& labels, std::int64_t record, const std::string& manifest, const std::string& where,
+                 NamedPicture& picture) {
+  std::vector<NamedRegion> kept;
+  for (std::size_t i = 0; i < picture.regions.size(); ++i) {
+    NamedRegion& r = picture.regions[i];
+    if (!r.is_text) {
+      const auto found = labels.of.find({record, static_cast<std::int64_t>(i)});
+      if (found == labels.of.end()) continue;
+      r.name = std::to_string(found->second);
+      labels.of.erase(found);
+    }
+    kept.push_back(std::move(r));
+  }
+  picture.regions = std::move(kept);
+  if (picture.regions.empty())
+    reject(RejectReason::no_region, where, ": ", manifest, " has a cluster for none of its objects, and it has no ocr");
+}
+
 }  // namespace
 
-RegionFile::RegionFile(const std::string& path) : path_(path) {
+RegionFile::RegionFile(const std::string& path, const std::string& clusters) : path_(path) {
   const JsonRecords records(path);
   fingerprint_ = records.fingerprint();
+  ClusterLabels labels;
+  if (!clusters.empty()) {
+    labels = cluster_labels(clusters, path);
+    fingerprint_ = sha256(fingerprint_ + sha256_file(clusters));
+  }
   std::vector<NamedPicture> named;
   std::map<std::string, std::int64_t> classes, characters;
   for (std::int64_t i = 0; i < records.size(); ++i) {
@@ -101,6 +169,7 @@ RegionFile::RegionFile(const std::string& path) : path_(path) {
     line.picture.where = records.where(i);
     try {
       picture = picture_of(records.read(i), line.picture.where);
+      if (!clusters.empty()) take_labels(labels, i, clusters, line.picture.where, picture);
       line.picture.image = picture_path(picture.image, parent_directory(path), line.picture.where);
     } catch (const Rejected& r) {
       line.fault = static_cast<int>(r.reason());
@@ -118,8 +187,20 @@ RegionFile::RegionFile(const std::string& path) : path_(path) {
   }
   if (lines_.empty()) input_error(path, ": no records: expected one annotated picture on each line");
 
+  if (!labels.of.empty()) {
+    const auto& [place, cluster] = *labels.of.begin();
+    input_error(clusters, ": record ", place.first, ", region ", place.second, " is no object of ", path,
+                "; cluster again what it holds now");
+  }
   number(classes), number(characters);
-  classes_ = sorted(classes), characters_ = sorted(characters);
+  if (!clusters.empty()) {  // all K, and in the order of their numbers
+    classes.clear();
+    for (std::int64_t k = 0; k < labels.clusters; ++k)
+      classes_.push_back(std::to_string(k)), classes[classes_.back()] = k;
+  } else {
+    classes_ = sorted(classes);
+  }
+  characters_ = sorted(characters);
   for (std::size_t i = 0; i < lines_.size(); ++i) {
     if (lines_[i].fault >= 0) continue;
     for (const NamedRegion& r : named[i].regions) {

@@ -9,6 +9,10 @@
 // Boxes are in pixels of the file's picture, half open: 0 <= x1 < x2 <= width. An object region has one label, the
 // cluster it belongs to; an OCR region has a set of labels, its string's characters. Either list may be left out.
 // Classes and characters are numbered in the order of their sorted strings, over the whole file.
+//
+// In place of the names a manifest of `cluster` may say which class an object is of, as RICE has it (3.1): Parquet rows
+// with source, the file's path, record, the line from 0, region, the object from 0, and cluster. Then the names do not
+// count, and an object that has no row is left out.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -47,11 +51,12 @@ class RegionFile {
  public:
   // Reads all annotations. Throws input_error when the file is missing or has no lines; a faulty line is kept as its
   // fault and takes no part in the lists of classes and characters.
-  explicit RegionFile(const std::string& path);
+  // `clusters`: the manifest; "": names are classes. It must have a row of this file, and no row that fits no object.
+  explicit RegionFile(const std::string& path, const std::string& clusters = "");
 
   const std::string& path() const { return path_; }
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
-  const std::string& fingerprint() const { return fingerprint_; }  // of the file's bytes
+  const std::string& fingerprint() const { return fingerprint_; }  // of the file's bytes, and the manifest's
   // Throws Rejected (data/reject.h): malformed_record, region_box (no area), empty_text, no_region.
   const AnnotatedPicture& read(std::int64_t index) const;
   const std::vector<std::string>& classes() const { return classes_; }

@@ -16,6 +16,17 @@
 namespace ov {
 namespace {
 
+constexpr const char* index_kind = "webdataset";
+
+// Of what .nv-meta says beside the shards' names.
+std::string digest(const EnergonMeta& meta) {
+  std::string all;
+  for (const auto& [shard, n] : meta.shard_samples) all += cat(shard, "\n", n, "\n");
+  for (const auto& [shard, keys] : meta.excluded_samples)
+    for (const std::string& key : keys) all += cat("- ", shard, "\n", key, "\n");
+  return sha256(all).substr(0, 16);
+}
+
 void check_class(const std::string& name, const std::string& path) {
   const std::vector<std::string> known = {"MultiMixQASample", "PackedCaptioningSample", "CaptioningSample"};
   if (name.empty() || std::find(known.begin(), known.end(), name) != known.end()) return;
@@ -31,15 +42,26 @@ bool is_tar_name(const std::string& path) {
   return false;
 }
 
-Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file, const std::string& split)
-    : path_(path) {
+Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file, const std::string& split,
+                       UseIndex use)
+    : path_(path), part_("train") {
   struct stat info;
   if (::stat(path.c_str(), &info) != 0) input_error(path, ": no such file or directory");
+  const auto indexed = [&](const std::vector<std::string>& names) {
+    if (use == UseIndex::no) return false;
+    const auto index = RecordIndex::open(path, index_kind, names, part_);
+    if (index && index->said("meta") != meta_)
+      index->damaged("does not fit the data: the split or its counts in .nv-meta are others than when it was made");
+    if (index) use_index(*index, std::move(file));
+    return index.has_value();
+  };
   if (!S_ISDIR(info.st_mode)) {
+    if (indexed({""})) return;
     open_shard(path, std::nullopt, std::move(file));
   } else {
     std::optional<EnergonMeta> meta = read_energon_meta(path, split);
-    if (!meta) {
+    if (meta) part_ = split, meta_ = digest(*meta);
+    else {
       meta.emplace();
       for (const std::string& name : list_directory(path))
         if (is_tar_name(name)) meta->train.push_back(name);
@@ -47,6 +69,7 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
     check_class(meta->sample_class, path);
     if (meta->train.empty())
       input_error(path, ": no shard: expected .tar files (.tar.gz and .tgz too), or a list in .nv-meta/split.yaml");
+    if (indexed(meta->train)) return;
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];
@@ -57,15 +80,81 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
   reject_duplicates();
   split_packed();
   if (records_.empty()) input_error(path, ": no sample in ", shards_.size(), " shard(s)");
+  const auto column = [&]<class T>(Column<T>& to, auto&& of) {
+    std::vector<T> values(records_.size());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(of(records_[i]));
+    to = Column(std::move(values));
+  };
+  column(begin_, [](const Record& r) { return r.begin; }), column(end_, [](const Record& r) { return r.end; });
+  column(shard_, [](const Record& r) { return r.shard; }), column(item_, [](const Record& r) { return r.item; });
+  records_ = {};
   if (!unclosed_.empty())
     tell(cat(unclosed_.front(), unclosed_.size() > 1 ? cat(" and ", unclosed_.size() - 1, " more") : std::string(),
              ": the blocks of zeros that close a tar are missing: it may have been cut short, and no .idx and no count "
              "of samples tells how many it had"));
 }
 
+// Shards are opened as they are: what is wrong with one is among the faults.
+void Webdataset::use_index(const RecordIndex& index, std::shared_ptr<const MappedFile> file) {
+  begin_ = index.column<std::int64_t>("begin");
+  end_ = index.column<std::int64_t>("end", size()), shard_ = index.column<std::int32_t>("shard", size());
+  item_ = index.column<std::int32_t>("item", size());
+  fingerprint_ = index.fingerprint();
+  try {
+    const Json files = index.json("files"), faults = index.json("faults");
+    for (const Json& f : files.items()) {
+      const std::string& name = f.at("name").as_string();
+      shards_.push_back({name.empty() ? path_ : path_ + "/" + name, nullptr});
+      if (f.at("size").as_int() < 0) continue;
+      Shard& shard = shards_.back();
+      shard.file = name.empty() && file ? file : MappedFile::open(shard.path);
+      try {
+        shard.file = unpacked_tar(shard.file);
+      } catch (const Error& e) {
+        if (e.exit() != Exit::wrong_input) throw;
+      }
+    }
+    for (const Json& f : faults.items()) {
+      const auto reason = static_cast<std::size_t>(f.at("reason").as_int());
+      if (reason >= reject_reasons) index.damaged(cat("faults: reason ", reason));
+      faults_[f.at("record").as_int()] = {static_cast<RejectReason>(reason), f.at("message").as_string()};
+    }
+  } catch (const Error& e) {
+    if (e.exit() != Exit::wrong_input) throw;
+    index.damaged(e.what());
+  }
+}
+
+std::vector<std::string> Webdataset::names() const {
+  std::vector<std::string> out;
+  for (const Shard& s : shards_) out.push_back(s.path == path_ ? "" : s.path.substr(path_.size() + 1));
+  return out;
+}
+
+void Webdataset::write_index() const {
+  Json faults = Json::array();
+  for (const auto& [record, f] : faults_)
+    faults.push(
+        Json::object({{"record", record}, {"reason", static_cast<std::int64_t>(f.reason)}, {"message", f.message}}));
+  RecordIndex::write(
+      path_, index_kind, names(),
+      {{"begin", begin_.tensor()}, {"end", end_.tensor()}, {"shard", shard_.tensor()}, {"item", item_.tensor()}},
+      {{"fingerprint", fingerprint()}, {"meta", meta_}, {"faults", faults.dump()}}, part_);
+}
+
+Webdataset::Record Webdataset::record(std::int64_t index) const {
+  const auto i = static_cast<std::size_t>(index);
+  const Record r{static_cast<std::uint64_t>(begin_[i]), static_cast<std::uint64_t>(end_[i]),
+                 static_cast<std::uint32_t>(shard_[i]), item_[i]};
+  if (r.shard >= shards_.size() || !shards_[r.shard].file)
+    reject(RejectReason::damaged_shard, path_, ": record ", index, ": its index names shard ", r.shard, " of ",
+           shards_.size(), ", which is not there");
+  return r;
+}
+
 void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t> promised,
                             std::shared_ptr<const MappedFile> file) {
-  const std::int64_t before = size();
+  const std::int64_t before = listed();
   const auto excluded = static_cast<std::int64_t>(excluded_.size());
   struct stat info;
   shards_.push_back({path, nullptr});
@@ -79,9 +168,9 @@ void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t>
       return;
     }
     const Shard shard = shards_.back();
-    const std::string kind = looks_like(shard.file->text().substr(0, tar_block));
-    if (!kind.empty() && kind != "a tar archive")
-      add_fault(RejectReason::damaged_shard, cat(path, ": looks like ", kind));
+    const std::string looks = looks_like(shard.file->text().substr(0, tar_block));
+    if (!looks.empty() && looks != "a tar archive")
+      add_fault(RejectReason::damaged_shard, cat(path, ": looks like ", looks));
     else if (const auto borders = read_tar_index(path)) list_indexed(shard, *borders);
     else if (!list_scanned(shard) && !promised) unclosed_.push_back(path);
   } else if (!promised) {
@@ -91,7 +180,7 @@ void Webdataset::open_shard(const std::string& path, std::optional<std::int64_t>
   if (!excluded_.empty() && faults_.lower_bound(before) == faults_.end())
     input_error(path_, "/.nv-meta: the split excludes sample '", *excluded_.begin(), "' of ", path,
                 ", which has no such key");
-  for (std::int64_t i = size() - before + excluded - static_cast<std::int64_t>(excluded_.size());
+  for (std::int64_t i = listed() - before + excluded - static_cast<std::int64_t>(excluded_.size());
        promised && i < *promised; ++i)
     add_fault(RejectReason::damaged_shard,
               cat(path, ": sample ", i + 1, " of ", *promised, " that .nv-meta/.info promises is not there"));
@@ -110,7 +199,7 @@ std::string Webdataset::folder(const Shard& shard) const {
 }
 
 void Webdataset::add_fault(RejectReason reason, const std::string& message) {
-  faults_[size()] = {reason, message};
+  faults_[listed()] = {reason, message};
   records_.push_back({0, 0, static_cast<std::uint32_t>(shards_.size() - 1), -1});
   keys_.push_back(0);
 }
@@ -227,6 +316,9 @@ std::vector<TarMember> Webdataset::parts(const Record& r) const {
     TarReader tar(shard.file, r.begin, r.end);
     for (TarMember m; next_part(tar, &m);) out.push_back(m);
   });
+  if (out.empty())
+    reject(RejectReason::damaged_shard, shard.path, ": bytes ", r.begin, " to ", r.end,
+           " hold no sample, as its index says");
   std::set<std::string> seen;
   for (std::size_t i = 0; i < out.size(); ++i) {
     if (webdataset_key(out[i].name) != webdataset_key(out[0].name) || out[i].end > r.end)
@@ -242,7 +334,7 @@ Conversation Webdataset::read(std::int64_t index) const {
   if (index < 0 || index >= size()) input_error(path_, ": record ", index, " of ", size());
   if (const auto fault = faults_.find(index); fault != faults_.end())
     throw Rejected(fault->second.reason, fault->second.message);
-  const Record& r = records_[static_cast<std::size_t>(index)];
+  const Record r = record(index);
   Conversation c = webdataset_conversation(parts(r), r.item, shards_[r.shard].path);
   c.memory = shards_[r.shard].file;
   if (c.source.empty()) c.source = path_;
@@ -250,6 +342,7 @@ Conversation Webdataset::read(std::int64_t index) const {
 }
 
 std::string Webdataset::fingerprint() const {
+  if (!fingerprint_.empty()) return fingerprint_;
   Sha256 hash;
   const auto number = [&](std::uint64_t v) { hash.update(&v, sizeof v); };
   for (const Shard& s : shards_) {
@@ -257,12 +350,12 @@ std::string Webdataset::fingerprint() const {
     hash.update(name.data(), name.size() + 1);
     number(s.file ? s.file->size() : 0);
   }
-  for (std::size_t i = 0; i < records_.size(); ++i) {
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
     number(keys_[i]);
-    number(records_[i].begin);
-    number(records_[i].end);
-    number(records_[i].shard);
-    number(static_cast<std::uint64_t>(static_cast<std::int64_t>(records_[i].item)));
+    number(static_cast<std::uint64_t>(begin_[i]));
+    number(static_cast<std::uint64_t>(end_[i]));
+    number(static_cast<std::uint32_t>(shard_[i]));
+    number(static_cast<std::uint64_t>(std::int64_t{item_[i]}));
   }
   return hash.hex();
 }

@@ -13,7 +13,8 @@
 // no question says where its pictures stand, they stand in front of the first.
 //
 // A path is a directory (the shards of its split, as .nv-meta/split.yaml lists them, else all its .tar files by name)
-// or one shard. <shard>.idx saves the scan; without it the shard is read through once.
+// or one shard. <shard>.idx saves the scan; without it the shard is read through once. An index beside the data
+// (data/raw/record_index.h) saves both and the search for keys that occur twice: then each shard is mapped, no more.
 //
 // Faults of single samples are rejects when their record is read: a sample that a cut or overwritten shard does not
 // hold whole, and those behind it as far as .idx or .info.yaml tell how many there were (damaged_shard); a key that
@@ -23,6 +24,7 @@
 #include <optional>
 #include <set>
 
+#include "data/raw/record_index.h"
 #include "data/raw/records.h"
 #include "data/reject.h"
 #include "store/tar.h"
@@ -38,12 +40,14 @@ class Webdataset : public Records {
   // metadata, an index that is not of its shard.
   // `file`: what `path` names, where it is open already.
   explicit Webdataset(const std::string& path, std::shared_ptr<const MappedFile> file = nullptr,
-                      const std::string& split = "train");
+                      const std::string& split = "train", UseIndex use = UseIndex::yes);
 
   const std::string& path() const override { return path_; }
-  std::int64_t size() const override { return static_cast<std::int64_t>(records_.size()); }
+  std::int64_t size() const override { return static_cast<std::int64_t>(begin_.size()); }
   Conversation read(std::int64_t index) const override;
   std::string fingerprint() const override;
+  void write_index() const override;
+  bool indexed() const override { return !fingerprint_.empty(); }
 
  private:
   struct Record {
@@ -60,6 +64,10 @@ class Webdataset : public Records {
     std::shared_ptr<const MappedFile> file;  // null when it is missing
   };
 
+  void use_index(const RecordIndex& index, std::shared_ptr<const MappedFile> file);
+  std::vector<std::string> names() const;  // of the shards, from path_ on
+  Record record(std::int64_t index) const;
+  std::int64_t listed() const { return static_cast<std::int64_t>(records_.size()); }
   void open_shard(const std::string& path, std::optional<std::int64_t> promised,
                   std::shared_ptr<const MappedFile> file = nullptr);
   void list_indexed(const Shard& shard, const std::vector<std::uint64_t>& borders);
@@ -71,10 +79,13 @@ class Webdataset : public Records {
   std::string folder(const Shard& shard) const;
   std::vector<TarMember> parts(const Record& record) const;
 
-  std::string path_;
+  std::string path_, part_, meta_;  // part_: of a directory with .nv-meta, else "train"; meta_: a digest of it, or ""
   std::vector<Shard> shards_;
-  std::vector<Record> records_;
-  std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault
+  std::vector<Record> records_;      // while they are listed, then in columns
+  std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault. Empty with an index
+  Column<std::int64_t> begin_, end_;
+  Column<std::int32_t> shard_, item_;
+  std::string fingerprint_;  // that an index says; "" without one
   std::map<std::int64_t, Fault> faults_;
   std::vector<std::string> unclosed_;  // shards that may have been cut at a member's border, since nothing counts them
   std::set<std::string> excluded_;     // keys of samples to leave out of the shard that is being listed

@@ -155,6 +155,8 @@ Conversation webdataset_conversation(const std::vector<TarMember>& parts, std::i
   if (!list && !record.is_object())
     malformed(c.where, "json: expected an object or a list of messages, found ", kind_name(record.kind()));
   if (item >= 0) {
+    if (list || item >= static_cast<std::int64_t>(items_of(record, c.where)))
+      malformed(c.where, "the sample does not hold so many conversations");  // an index of other data
     read_packed(c, record, parts, static_cast<std::size_t>(item));
   } else if (!list && record.find("texts")) {
     read_mix(c, record, parts);

@@ -120,11 +120,12 @@ Json vl_rewardbench(const Case& c) {
       Regex::ignore_case);
   const auto found = pattern.search(replace(replace(strip(c.reply), U"\n", U""), U"*", U""));
   if (!found) return Json::object({{"asks_judge", true}});
-  const Json* lengths = c.doc("response_lengths");
-  if (!lengths) input_error("doc.response_lengths: missing");
+  const Json *lengths = c.doc("response_lengths"), *answers = c.doc("response");
+  if (!lengths && !answers) input_error("doc.response: missing");
   std::int64_t length = 0;
-  for (const Json& l : lengths->items()) length += l.as_int();
-  const auto& ranking = c.line.at("answer").items();
+  for (const Json& l : (lengths ? lengths : answers)->items())
+    length += lengths ? l.as_int() : std::ssize(text(l.as_string()));
+  const auto ranking = of_field("answer", [&] { return c.line.at("answer").items(); });
   const auto at = std::find_if(ranking.begin(), ranking.end(), [&](const Json& r) { return r.as_int() == length % 2; });
   if (at == ranking.end()) throw Raised{"ValueError"};
   const double said = to_float(*to_int(*found->groups[1])).value_or(0),

@@ -34,6 +34,7 @@ constexpr std::pair<std::string_view, std::string_view> other_names[] = {
     {"mathvista_testmini", "mathvista"},
     {"logicvista", "reasoning"},
     {"logicvista_reasoning", "reasoning"},
+    {"wemath_testmini_reasoning", "wemath"},
     {"wemath_testmini_thinking", "wemath"},
     {"vstar", "vstar_bench"},
     {"coco2014_cap_val", "coco_cap"},
@@ -82,7 +83,7 @@ const Json* Case::doc(std::string_view key) const {
 Text Case::doc_text(std::string_view key) const {
   const Json* value = doc(key);
   if (!value) input_error("doc.", key, ": missing");
-  return text(value->as_string());
+  return of_field(cat("doc.", key), [&] { return text(value->as_string()); });
 }
 
 const std::vector<Task>& tasks() {
@@ -132,7 +133,7 @@ Text without_reasoning(View reply) {
 
 Json score_line(const Task& task, const Json& line, Compat compat, bool direct) {
   Text reply;
-  if (const Json* prediction = line.find("prediction")) reply = text(prediction->as_string());
+  if (line.find("prediction")) reply = text_of(line, "prediction");
   else if (!line.find("predictions")) input_error("prediction: missing");
   if (!direct && compat == Compat::lmms && task.filter) reply = task.filter(reply);
   if (!direct) reply = without_reasoning(reply);

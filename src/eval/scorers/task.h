@@ -8,6 +8,7 @@
 // "error" with the name of Python's exception and counts as wrong; one that only a judge model could score gets
 // "asks_judge" and no score. Numbers that JSON lacks are text: "nan", "inf".
 #pragma once
+#include "base/error.h"
 #include "base/json.h"
 #include "eval/scorers/python.h"
 
@@ -23,12 +24,24 @@ struct Raised {
   std::string type;  // of Python's exception
 };
 
+// f(), whose errors name the field that it reads.
+template <class F>
+auto of_field(std::string_view key, F&& f) {
+  try {
+    return f();
+  } catch (const Error& e) { throw Error(e.exit(), cat(key, ": ", e.what())); }
+}
+inline Text text_of(const Json& line, std::string_view key) {
+  const Json& value = line.at(key);
+  return of_field(key, [&] { return python::text(value.as_string()); });
+}
+
 struct Case {
   const Json& line;
   Text reply;
   Compat compat = Compat::lmms;
 
-  Text gold() const { return python::text(line.at("answer").as_string()); }
+  Text gold() const { return text_of(line, "answer"); }
   const Json* doc(std::string_view key) const;
   Text doc_text(std::string_view key) const;  // throws input_error when the document lacks it
 };

@@ -90,8 +90,12 @@ Json vqa(const Case& c, Text (*form)(View), bool by_place) {
   const Text reply = form(c.reply);
   std::vector<Text> answers, seen;
   Json distinct = Json::array();  // the different golds as they are given, then normalised
-  for (const Json& a : c.line.at("answer").items()) {
-    const Text gold = text(a.as_string());
+  const Json& given = c.line.at("answer");
+  for (const Text& gold : of_field("answer", [&] {
+         std::vector<Text> all;
+         for (const Json& a : given.items()) all.push_back(text(a.as_string()));
+         return all;
+       })) {
     answers.push_back(form(gold));
     if (std::find(seen.begin(), seen.end(), gold) != seen.end()) continue;
     seen.push_back(gold);

@@ -33,14 +33,17 @@ Json chartqa_metrics(const Lines& lines, Compat) {
 
 Text collapsed(View s) { return join(U" ", python::split(lower(strip(s)))); }
 
-std::vector<Text> golds(const Json& answer) {
-  if (answer.is_string()) return {text(answer.as_string())};
-  std::vector<Text> out;
-  for (const Json& a : answer.items()) out.push_back(text(a.as_string()));
-  return out;
+std::vector<Text> golds(const Case& c) {
+  const Json& answer = c.line.at("answer");
+  if (answer.is_string()) return {c.gold()};
+  return of_field("answer", [&] {
+    std::vector<Text> out;
+    for (const Json& a : answer.items()) out.push_back(text(a.as_string()));
+    return out;
+  });
 }
 
-Json docvqa(const Case& c) { return Json::object({{"score", anls(golds(c.line.at("answer")), c.reply, 0.5)}}); }
+Json docvqa(const Case& c) { return Json::object({{"score", anls(golds(c), c.reply, 0.5)}}); }
 
 // The text that is compared is what the letter filter left: "B. leaf" is "B", but a reply that begins with a reasoning
 // block does not begin with its letter, and the filter runs first.
@@ -96,7 +99,7 @@ Json ocrbench(const Case& c) {
                    : replace(strip(lower(half_width(s))), U"\n", U" ");
   };
   const Text reply = form(strip(c.reply));
-  const auto answers = golds(c.line.at("answer"));
+  const auto answers = golds(c);
   return Json::object({{"score", int(std::any_of(answers.begin(), answers.end(),
                                                  [&](const Text& a) { return has(reply, form(a)); }))}});
 }

@@ -9,6 +9,7 @@
 #include "kernels/copy.h"
 #include "train/checksums.h"
 #include "train/objectives/language_chunk.h"
+#include "train/objectives/language_context.h"
 
 namespace ov {
 
@@ -30,13 +31,17 @@ Parameters::Choice trainable(const std::vector<std::string>& modules, bool class
   };
 }
 
-OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device) {
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context) {
   OnevisionInputs in;
   in.input_ids = batch.input_ids;
   in.positions = index_tensor("positions", batch.positions, {batch.tokens()}, 0, INT64_MAX, device);
   kernels::SegmentTable table;
   for (const TokenSegment& s : batch.segments) table.push_back({s.begin, s.length, s.begin, s.length, s.prefix});
-  in.segments = std::make_shared<kernels::Segments>(std::move(table), batch.tokens(), batch.tokens(), true, device);
+  in.segments =
+      context ? context->segments
+              : std::make_shared<kernels::Segments>(std::move(table), batch.tokens(), batch.tokens(), true, device);
+  in.context = context;
+  if (context) in.feature_rows = context->feature_rows;
   if (batch.pixel_values)
     in.pixel_values =
         batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
@@ -63,19 +68,23 @@ Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, st
 
 namespace {
 
-Var aux_loss(const Routers& routers, const LoadBalance& step) {
-  std::int64_t own_rows = 0;
-  for (const Var& p : routers.probabilities) own_rows += p.dim(0);
-  return balance_loss(routers.probabilities, expert_counts(routers.offsets), own_rows, step);
+std::int64_t whole_rows(const Routers& routers, const SharedContext& context) {
+  std::int64_t rows = 0;
+  for (const Var& p : routers.probabilities) rows += context ? context->tokens : p.dim(0);
+  return rows;
+}
+
+Var aux_loss(const Routers& routers, const LoadBalance& step, const SharedContext& context) {
+  return balance_loss(routers.probabilities, whole_counts(routers, context), whole_rows(routers, context), step);
 }
 
 // How often each expert is chosen by the tokens of a micro-batch, and by how many rows.
-void count_choices(const Onevision& model, const MicroBatch& batch, LoadBalance& step) {
+void count_choices(const Onevision& model, const MicroBatch& batch, const SharedContext& context, LoadBalance& step) {
   Routers routers;
-  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device());
+  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device(), context);
   model.hidden(nullptr, in, model.encode_images(nullptr, in), nullptr, &routers);
-  for (const Var& p : routers.probabilities) step.rows += p.dim(0);
-  const Tensor counts = expert_counts(routers.offsets);
+  step.rows += whole_rows(routers, context);
+  const Tensor counts = whole_counts(routers, context);
   if (!counts.has_data()) return;
   const auto own = counts.to_vector<std::int64_t>();
   for (std::size_t e = 0; e < own.size(); ++e) step.counts[e] += own[e];
@@ -138,31 +147,42 @@ HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets&
 }
 
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance, std::int64_t loss_rows) {
-  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device());
+                           double denominator, const LoadBalance& balance, std::int64_t loss_rows,
+                           const SharedContext& context) {
+  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device(), context);
   Routers routers;
   const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
   const HeadLoss head = head_loss(model, hidden, targets, denominator, loss_rows);
   LanguageLoss out{head.logits, head.loss, head.token_loss, {}};
   if (!balances(model.config().text)) return out;
-  out.aux = aux_loss(routers, balance);
+  out.aux = aux_loss(routers, balance, context);
   // Tensor-parallel ranks route alike, and gradients of what they do alike are added (parallel/tensor.h).
   out.aux_coef = model.parameters().tensor().rank() == 0 ? model.config().text.router_aux_loss_coef : 0;
   return out;
 }
 
-LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options)
+LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options,
+                                     Communicator& context)
     : model_(model),
       source_(data),
       by_(options.normalise_by),
       aux_global_(options.aux_global),
-      loss_rows_(options.loss_rows) {
+      loss_rows_(options.loss_rows),
+      context_(context) {
   const bool lora = !model.parameters().adapters().empty();
   model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
   if (model.parameters().whole_count().trained == 0) input_error("train.modules: nothing is trained");
   if (aux_global_ && balances(model.config().text) && model.parameters().pipe().ranks() > 1)
     input_error("train.aux_scope global with parallel.pipeline ", model.parameters().pipe().ranks(),
                 ": not built; micro_batch is");
+  if (context.ranks() > 1) {
+    const auto refused = [&](const auto&... why) {
+      input_error(why..., " with parallel.context ", context.ranks(), ": not built");
+    };
+    // What is dropped is drawn by a row's number in the micro-batch.
+    if (lora && model.parameters().lora().dropout > 0) refused("lora.dropout ", model.parameters().lora().dropout);
+    if (model.config().hf_shift_bug) refused("numerics.hf_shift_bug, which makes pictures depend on those before,");
+  }
   if (!loss_rows_) return;
   if (loss_rows_ % linear_cross_entropy_rows)
     input_error("train.loss_rows is ", loss_rows_, ", no multiple of ", linear_cross_entropy_rows,
@@ -177,6 +197,9 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
 Loaded LanguageObjective::prepare(std::int64_t) {
   data_ = source_.next();
   targets_ = loss_targets(data_, by_);
+  shared_.clear(), parts_.clear(), parts_.resize(data_.micro_batches.size());
+  for (std::size_t i = 0; context_.ranks() > 1 && i < data_.micro_batches.size(); ++i)
+    shared_.push_back(shared_row(model_.config(), data_.micro_batches[i], targets_.micro_batches[i], context_.ranks()));
   Loaded loaded{.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
                 .samples = data_.samples,
                 .tokens = data_.tokens,
@@ -184,10 +207,11 @@ Loaded LanguageObjective::prepare(std::int64_t) {
                 .denominators = {static_cast<std::int64_t>(targets_.denominator)}};
   if (const TextConfig& text = model_.config().text; balances(text)) {
     LoadBalance own{.micro_batches = 0, .counts = std::vector<std::int64_t>(static_cast<std::size_t>(text.experts))};
-    for (const MicroBatch& batch : data_.micro_batches) {
-      if (batch.tokens() == 0) continue;
+    for (std::size_t i = 0; i < data_.micro_batches.size(); ++i) {
+      if (data_.micro_batches[i].tokens() == 0) continue;
       ++own.micro_batches;
-      if (aux_global_) count_choices(model_, batch, own);  // all ranks, all of them: those that share experts too
+      if (!aux_global_) continue;  // else all ranks, all of them: those that share experts too
+      count_choices(model_, row_here(i), part_here(i).context, own);
     }
     loaded.denominators.insert(loaded.denominators.end(), {own.micro_batches, own.rows});
     if (aux_global_) loaded.denominators.insert(loaded.denominators.end(), own.counts.begin(), own.counts.end());
@@ -204,7 +228,7 @@ void LanguageObjective::normalise(const std::vector<std::int64_t>& denominators)
 std::int64_t LanguageObjective::first_scalar(std::size_t leaf) const {
   std::int64_t n = 0;
   for (std::size_t i = 0; i < leaf; ++i)
-    n += 1 + aux_scalars() + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
+    n += (1 + aux_scalars()) * context_.ranks() + static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
   return n;
 }
 
@@ -217,26 +241,51 @@ std::int64_t LanguageObjective::aux_scalars() const {
   return n;
 }
 
+// Where what this rank has of a leaf goes.
+LanguageObjective::Places LanguageObjective::places(std::size_t leaf, const Tensor& scalars) const {
+  const std::int64_t c = context_.ranks(), r = context_.rank(), n = aux_scalars(), at = first_scalar(leaf),
+                     aux = first_scalar(leaf + 1) - (c - r) * n;
+  std::int64_t first = at + c, rows = std::ssize(targets_.micro_batches[leaf].rows);
+  for (std::int64_t k = 0; !shared_.empty() && k <= r; ++k) {
+    rows = std::ssize(shared_[leaf].labelled[static_cast<std::size_t>(k)]);
+    if (k < r) first += rows;
+  }
+  return {scalars.slice(0, at + r, at + r + 1), scalars.slice(0, first, first + rows), scalars.slice(0, aux, aux + n)};
+}
+
+// This rank's of a leaf that several share, kept until the next step; else it has no context.
+const RowPart& LanguageObjective::part_here(std::size_t leaf) const {
+  RowPart& part = parts_[leaf];
+  if (!shared_.empty() && !part.context)
+    part = part_of(shared_[leaf], data_.micro_batches[leaf], targets_.micro_batches[leaf], context_,
+                   model_.parameters().device());
+  return part;
+}
+
+const MicroBatch& LanguageObjective::row_here(std::size_t leaf) const {
+  return shared_.empty() ? data_.micro_batches[leaf] : part_here(leaf).batch;
+}
+
 std::unique_ptr<LeafChunk> LanguageObjective::begin(std::int64_t leaf, int chunk, const Tensor& gradients,
                                                     const Tensor& scalars, Tracer* tracer) {
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return nullptr;
-  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), aux = end - aux_scalars();
+  const Places to = places(i, scalars);
   return std::make_unique<LanguageChunk>(
       model_, chunk,
-      LanguageChunk::Leaf{&data_.micro_batches[i], &targets_.micro_batches[i], targets_.denominator, balance_,
-                          loss_rows_, scalars.slice(0, at, at + 1), scalars.slice(0, at + 1, aux),
-                          scalars.slice(0, aux, end)},
+      LanguageChunk::Leaf{&row_here(i), shared_.empty() ? &targets_.micro_batches[i] : &part_here(i).targets,
+                          part_here(i).context, targets_.denominator, balance_, loss_rows_, to.loss, to.token_loss,
+                          to.aux},
       gradients, tracer);
 }
 
 std::vector<Tensor> LanguageObjective::message(std::int64_t leaf, int step) const {
-  return LanguageChunk::message(model_, data_.micro_batches[static_cast<std::size_t>(leaf)], step);
+  const auto i = static_cast<std::size_t>(leaf);
+  return LanguageChunk::message(model_, row_here(i), part_here(i).context, step);
 }
 
 void LanguageObjective::add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const {
-  if (!from.empty())
-    LanguageChunk::add_words(model_, data_.micro_batches[static_cast<std::size_t>(leaf)], from[0], gradient);
+  if (!from.empty()) LanguageChunk::add_words(model_, row_here(static_cast<std::size_t>(leaf)), from[0], gradient);
 }
 
 void LanguageObjective::serve(Tape& tape, bool leaf) const {
@@ -248,16 +297,21 @@ void LanguageObjective::serve(Tape& tape, bool leaf) const {
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
   if (data_.micro_batches[i].tokens() == 0) return serve(tape, true);  // every record of it is faulty
-  const LanguageLoss l = language_loss(model_, tape, data_.micro_batches[i], targets_.micro_batches[i],
-                                       targets_.denominator, balance_, loss_rows_);
-  const std::int64_t at = first_scalar(i), end = first_scalar(i + 1), rows = l.token_loss.numel();
-  kernels::copy({.y = scalars.slice(0, at, at + 1), .x = l.loss.value});
-  kernels::copy({.y = scalars.slice(0, at + 1, at + 1 + rows), .x = l.token_loss});
-  if (l.aux) kernels::copy({.y = scalars.slice(0, end - 1, end), .x = l.aux.value});
+  const LanguageLoss l =
+      language_loss(model_, tape, row_here(i), shared_.empty() ? targets_.micro_batches[i] : part_here(i).targets,
+                    targets_.denominator, balance_, loss_rows_, part_here(i).context);
+  const Places to = places(i, scalars);
+  kernels::copy({.y = to.loss, .x = l.loss.value});
+  kernels::copy({.y = to.token_loss, .x = l.token_loss});
+  if (l.aux) kernels::copy({.y = to.aux, .x = l.aux.value});
   l.backward(tape);
 }
 
 Losses LanguageObjective::losses(std::span<const double> scalars) {
+  const auto total = [](const std::vector<double>& v) {
+    return sum<double>(static_cast<std::int64_t>(v.size()),
+                       [&](std::int64_t i) { return v[static_cast<std::size_t>(i)]; });
+  };
   std::vector<double> loss, token_loss;
   const double* next = scalars.data();
   Losses out;
@@ -265,19 +319,24 @@ Losses LanguageObjective::losses(std::span<const double> scalars) {
   const bool balanced = balances(text);
   std::vector<double> aux;
   std::map<std::string, std::vector<double>> by_source;
+  const int c = context_.ranks();
   for (std::size_t i = 0; i < targets_.micro_batches.size(); ++i) {
-    const auto rows = static_cast<std::int64_t>(targets_.micro_batches[i].rows.size());
-    loss.push_back(*next++);
-    sort_by_source(data_.micro_batches[i], targets_.micro_batches[i].rows, next, by_source);
-    token_loss.push_back(sum<double>(rows, [&](std::int64_t r) { return next[r]; }));
-    next += rows;
-    if (balanced) aux.push_back(chained(next, aux_scalars(), model_.parameters().dtype())), next += aux_scalars();
-    out.labelled += rows;
+    const std::size_t rows = targets_.micro_batches[i].rows.size();
+    loss.push_back(total({next, next + c}));
+    next += c;
+    std::vector<double> ce(next, next + rows);
+    if (!shared_.empty())
+      for (const auto& labelled : shared_[i].labelled)
+        for (const std::size_t place : labelled) ce[place] = *next++;
+    else next += rows;
+    sort_by_source(data_.micro_batches[i], targets_.micro_batches[i].rows, ce.data(), by_source);
+    token_loss.push_back(total(ce));
+    std::vector<double> parts;
+    for (int r = 0; balanced && r < c; ++r, next += aux_scalars())
+      parts.push_back(chained(next, aux_scalars(), model_.parameters().dtype()));
+    if (balanced) aux.push_back(total(parts));
+    out.labelled += static_cast<std::int64_t>(rows);
   }
-  const auto total = [](const std::vector<double>& v) {
-    return sum<double>(static_cast<std::int64_t>(v.size()),
-                       [&](std::int64_t i) { return v[static_cast<std::size_t>(i)]; });
-  };
   out.loss = total(loss);
   if (balanced) {
     out.loss += text.router_aux_loss_coef * total(aux);

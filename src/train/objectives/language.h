@@ -5,6 +5,7 @@
 #include "data/normalise.h"
 #include "data/source.h"
 #include "model/onevision.h"
+#include "parallel/context.h"
 #include "train/engine.h"
 
 namespace ov {
@@ -21,7 +22,9 @@ struct TrainOptions : StepOptions {
 // (nn/lora.h), and nothing else.
 Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params, bool lora = false);
 
-OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device);
+// context: of a rank's part of a row (train/objectives/language_context.h), which is then `batch`.
+using SharedContext = std::shared_ptr<const ContextPart>;
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context = {});
 
 // What balances the experts of a mixture (kernels/router.h): router_aux_loss_coef times E Σ_e f_e P_e, where f_e is how
 // often a row chose expert e and P_e its mean probability, over the rows of all layers and tokens (rows hold no
@@ -54,12 +57,27 @@ bool balances(const TextConfig& text);  // has experts, and they are balanced
 Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, std::int64_t own_rows,
                  const LoadBalance& step);
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
-                           double denominator, const LoadBalance& balance = {}, std::int64_t loss_rows = 0);
+                           double denominator, const LoadBalance& balance = {}, std::int64_t loss_rows = 0,
+                           const SharedContext& context = {});
+
+// What ranks have of a row that they share.
+struct SharedRow {
+  ContextPlan plan;
+  std::vector<std::vector<std::size_t>> labelled;  // by rank, which of the row's labelled tokens it has
+};
+
+// One rank's part: a row of its tokens, pictures and labels, whose segments stand in `context`.
+struct RowPart {
+  MicroBatch batch;
+  LossTargets targets;
+  SharedContext context;
+};
 
 class LanguageObjective : public Objective {
  public:
-  // Sets what is trained; input_error when that is nothing.
-  LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options);
+  // Sets what is trained; input_error when that is nothing. context: ranks that share every row.
+  LanguageObjective(Onevision& model, StepSource& data, const TrainOptions& options,
+                    Communicator& context = one_rank());
 
   Parameters& parameters() const override { return model_.parameters(); }
   bool says_needs() const override { return true; }
@@ -73,6 +91,7 @@ class LanguageObjective : public Objective {
   std::vector<Tensor> message(std::int64_t leaf, int step) const override;
   void add_lent(std::int64_t leaf, const std::vector<Tensor>& from, const Tensor& gradient) const override;
   int chunks() const override { return model_.chunks().last() + 1; }
+  Communicator& context() const override { return context_; }
   // Parts: token_loss, the mean over the step's labelled tokens; token_loss_of, the same for each data set by itself,
   // once a run has met two (sixteen at most); aux_loss, before its coefficient.
   Losses losses(std::span<const double> scalars) override;
@@ -86,8 +105,15 @@ class LanguageObjective : public Objective {
 
  private:
   void serve(Tape& tape, bool leaf) const;
-  std::int64_t first_scalar(std::size_t leaf) const;  // its loss; those of its labelled tokens follow, then aux
-  std::int64_t aux_scalars() const;                   // of a leaf: one; in a pipeline one for each layer with experts
+  // A leaf's: its loss, by rank that shares it; those of its labelled tokens, by rank too; aux, likewise.
+  std::int64_t first_scalar(std::size_t leaf) const;
+  struct Places {
+    Tensor loss, token_loss, aux;
+  };
+  Places places(std::size_t leaf, const Tensor& scalars) const;
+  const RowPart& part_here(std::size_t leaf) const;
+  const MicroBatch& row_here(std::size_t leaf) const;  // all of it where nobody shares it
+  std::int64_t aux_scalars() const;  // of a leaf and rank: one; in a pipeline one for each layer with experts
   Onevision& model_;
   StepSource& source_;
   NormaliseBy by_;
@@ -96,6 +122,9 @@ class LanguageObjective : public Objective {
   static constexpr std::size_t most_sources = 16;
   std::set<std::string> sources_;  // that labelled tokens came from so far
   LoadBalance balance_;
+  Communicator& context_;
+  std::vector<SharedRow> shared_;       // by leaf, where several ranks share them
+  mutable std::vector<RowPart> parts_;  // by leaf, as far as this rank has met them
 };
 
 }  // namespace ov

@@ -9,10 +9,11 @@ namespace ov {
 namespace {
 
 // Does anything that comes before a chunk learn from what flows back into it? A tower does not without pictures.
-bool learns_before(const Parameters& parameters, const MicroBatch& batch, int chunk) {
+bool learns_before(const Parameters& parameters, const MicroBatch& batch, const SharedContext& context, int chunk) {
+  const bool pictures = !batch.grids.empty() || (context && context->features);
   for (const auto& e : parameters.entries()) {
     const bool of_pictures = e.parameter.module == Module::vision_model || e.parameter.module == Module::adapter;
-    if (e.parameter.trainable && e.chunk < chunk && !(of_pictures && batch.grids.empty())) return true;
+    if (e.parameter.trainable && e.chunk < chunk && !(of_pictures && !pictures)) return true;
   }
   for (const auto& l : parameters.lent())
     if (l.of->trainable) return true;
@@ -39,12 +40,13 @@ LanguageChunk::LanguageChunk(const Onevision& model, int chunk, const Leaf& leaf
                              Tracer* tracer)
     : model_(model), chunk_(chunk), leaf_(leaf), tape_(gradients, tracer) {}
 
-std::vector<Tensor> LanguageChunk::message(const Onevision& model, const MicroBatch& batch, int step) {
+std::vector<Tensor> LanguageChunk::message(const Onevision& model, const MicroBatch& batch,
+                                           const SharedContext& context, int step) {
   const Parameters& p = model.parameters();
   const int K = model.chunks().last() + 1, to = step < K ? step : 2 * K - 1 - step;
   const std::int64_t T = batch.tokens(), C = model.config().text.hidden;
   const Dtype dtype = p.dtype();
-  if (step == K || T == 0) return {};
+  if (step == K || whole_tokens(batch, context) == 0) return {};
   if (step == 2 * K) {
     const auto& table = p.lent().front();
     const std::int64_t V = table.of->value.dim(0);
@@ -52,7 +54,7 @@ std::vector<Tensor> LanguageChunk::message(const Onevision& model, const MicroBa
   }
   std::vector<Tensor> parts;
   if (step < K) parts.emplace_back(Shape{rows_here(p, T), C}, dtype, p.device());
-  else if (learns_before(p, batch, to + 1))
+  else if (learns_before(p, batch, context, to + 1))
     parts.emplace_back(Shape{rows_here(p, T), C}, accum_dtype(dtype), p.device());
   else parts.emplace_back();
   if (balances(model.config().text)) parts.emplace_back(Shape{model.config().text.experts}, Dtype::i64, p.device());
@@ -62,21 +64,21 @@ std::vector<Tensor> LanguageChunk::message(const Onevision& model, const MicroBa
 std::vector<Tensor> LanguageChunk::forward(const std::vector<Tensor>& from) {
   const Parameters& p = model_.parameters();
   const bool balanced = balances(model_.config().text);
-  const OnevisionInputs in = model_inputs(*leaf_.batch, p.dtype(), p.device());
+  const OnevisionInputs in = model_inputs(*leaf_.batch, p.dtype(), p.device(), leaf_.context);
   Var h;
   if (chunk_ == 0) {
     const bool away = !p.lent().empty() && p.lent().front().of->trainable;
     h = model_.embed(&tape_, in, model_.encode_images(&tape_, in), away ? &words_ : nullptr);
   } else {
-    h = in_ = tape_.input(from[0], learns_before(p, *leaf_.batch, chunk_));
+    h = in_ = tape_.input(from[0], learns_before(p, *leaf_.batch, leaf_.context, chunk_));
   }
   const Decoder& decoder = model_.decoder();
   const Range layers = model_.chunks().layers[static_cast<std::size_t>(chunk_)];
-  const Residual stream = decoder.run(h, layers, decoder.step(in.positions, in.segments, h.value.dtype()),
+  const Residual stream = decoder.run(h, layers, decoder.step(in.positions, in.segments, h.value.dtype(), in.context),
                                       model_.recompute_blocks, &routers_);
   if (balanced) {
     counts_ = chunk_ > 0 ? from[1] : Tensor::zeros({model_.config().text.experts}, Dtype::i64, p.device());
-    if (!routers_.offsets.empty()) add_to(counts_, expert_counts(routers_.offsets));
+    if (!routers_.offsets.empty()) add_to(counts_, whole_counts(routers_, leaf_.context));
   }
   if (chunk_ < model_.chunks().last()) {
     out_ = stream.sum();
@@ -100,7 +102,7 @@ std::vector<Tensor> LanguageChunk::backward(const std::vector<Tensor>& from) {
   std::int64_t before = 0, rows = 0;  // layers with experts that earlier chunks have; rows of all of them
   for (std::int64_t i = 0; balanced && i < text.layers; ++i) {
     before += text.is_moe(i) && i < model_.chunks().layers[static_cast<std::size_t>(chunk_)].begin;
-    rows += text.is_moe(i) ? leaf_.batch->tokens() : 0;
+    rows += text.is_moe(i) ? whole_tokens(*leaf_.batch, leaf_.context) : 0;
   }
   // One loss a layer, which are added on the host; last in, first out: as on one rank they are the first to flow back.
   for (std::size_t i = 0; balanced && i < routers_.probabilities.size(); ++i) {

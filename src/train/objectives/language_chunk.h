@@ -4,15 +4,16 @@
 // backward: dh [rows,C] of the accumulation type, and those counts of all layers. To the holder of a lent table: the
 // gradient of the words that were looked up.
 #pragma once
-#include "train/objectives/language.h"
+#include "train/objectives/language_context.h"
 
 namespace ov {
 
 class LanguageChunk : public LeafChunk {
  public:
   struct Leaf {
-    const MicroBatch* batch;
+    const MicroBatch* batch;  // of a shared row this rank's part, as `context` says
     const LossTargets* targets;
+    SharedContext context;
     double denominator;
     LoadBalance balance;
     std::int64_t loss_rows;
@@ -22,9 +23,11 @@ class LanguageChunk : public LeafChunk {
   std::vector<Tensor> forward(const std::vector<Tensor>& from) override;
   std::vector<Tensor> backward(const std::vector<Tensor>& from) override;
   Tape::Products products() const override { return tape_.products(); }
+  void measure(OpTimes* times) override { tape_.measure(times); }
 
   // Of what step `step` of the leaf is handed, tensors to be filled.
-  static std::vector<Tensor> message(const Onevision& model, const MicroBatch& batch, int step);
+  static std::vector<Tensor> message(const Onevision& model, const MicroBatch& batch, const SharedContext& context,
+                                     int step);
   // Step 2K: the words' gradient goes into that of the table.
   static void add_words(const Onevision& model, const MicroBatch& batch, const Tensor& words, const Tensor& table);
 

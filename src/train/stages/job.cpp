@@ -95,7 +95,7 @@ std::string model_fingerprint(ModelConfig config) {
 
 StepReport run_training(const TrainJob& job) {
   LoadOptions load{.dtype = job.dtype, .reference = job.reference, .hf_shift_bug = job.hf_shift_bug, .lora = job.lora};
-  Mesh mesh(*job.ranks, job.train.tensor, job.train.pipeline, job.train.experts);
+  Mesh mesh(*job.ranks, job.train.tensor, job.train.pipeline, job.train.context, job.train.experts);
   load.device = job.device, load.tensor = &mesh.tensor, load.pipe = &mesh.pipe, load.chunks = job.train.chunks;
   load.experts = &mesh.experts;
   load.lora.where = trainable(job.train.modules, false);
@@ -109,7 +109,7 @@ StepReport run_training(const TrainJob& job) {
   const std::string adapter = job.out + "/adapter";
   if (lora && job.writes()) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
-  LanguageObjective objective(*model, *data.steps, job.train);
+  LanguageObjective objective(*model, *data.steps, job.train, mesh.context);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
   StepEngine engine(objective, job.train, mesh.data);
 

@@ -56,7 +56,7 @@ Start start_of(const TextPretraining& o, Mesh& mesh) {
 }  // namespace
 
 StepReport pretrain_text(const TextPretraining& o) {
-  Mesh mesh(*o.ranks, o.train.tensor, o.train.pipeline, o.train.experts);
+  Mesh mesh(*o.ranks, o.train.tensor, o.train.pipeline, o.train.context, o.train.experts);
   const Start start = start_of(o, mesh);
   start.model->recompute_blocks = o.recompute;
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
@@ -65,7 +65,7 @@ StepReport pretrain_text(const TextPretraining& o) {
   Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
   TrainOptions train = o.train;
   train.modules = {"language_model"};
-  LanguageObjective objective(*start.model, loader, train);
+  LanguageObjective objective(*start.model, loader, train, mesh.context);
   if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
   StepEngine engine(objective, train, mesh.data);
 

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Every stage of the recipe on 8 to 1024 devices of one kind, as `onevision plan` has it: gigabytes of a rank and whether they fit, GB
+# that a rank sends inside its machine and to others, seconds of a step, MFU, days for the stage's steps.
+#
+#   sh configs/plan/table.sh BUILD [DEVICE [KEYS...]]       DEVICE of configs/devices.json (h100); KEYS of plan for all rows
+set -eu
+cd "$(dirname "$0")/../.."
+program=$1/onevision
+shift
+device=${1:-h100}
+[ $# -eq 0 ] || shift
+printf '%-13s %6s %9s %10s %9s %9s %9s %6s %8s  %s\n' stage ranks 'GB' '' 'GB near' 'GB far' 's a step' MFU days ''
+for stage in 4b-align 4b-midtrain 4b-instruct 8b-align 8b-midtrain 8b-instruct; do
+  for ranks in 8 16 32 64 128 256 512 1024; do
+    "$program" plan --config "configs/model/${stage%%-*}.json" "configs/recipe/$stage.json" --plan.device "$device" --plan.ranks $ranks \
+      --plan.images 11 --plan.width 616 --plan.height 616 --plan.text_tokens 2868 --plan.segments 11 "$@" |
+      awk -v stage="$stage" -v ranks="$ranks" '
+        /^  all at once/ { gsub(/[^0-9]/, "", $0); gb = $0 / 1e9 }
+        /^  fits/ { fits = "fits" }
+        /^  too large/ { fits = "too large" }
+        /^  rank 0, data/ { near = $4; far = $5 }
+        /^seconds of a step/ { step = $5 }
+        /have no micro-batch/ { idle = $1 " copies idle" }
+        /; MFU/ { mfu = $7 }
+        / days for / { days = $1 }
+        END { printf "%-13s %6d %9.2f %10s %9.2f %9.2f %9.3f %5.1f%% %8.2f  %s\n", stage, ranks, gb, fits, near, far, step, mfu, days, idle }'
+  done
+done

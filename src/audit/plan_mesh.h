@@ -1,0 +1,78 @@
+// A planned step on many devices: what each stage of a pipeline holds and does, what passes over which link, how long
+// the step takes and what it waits for.
+//
+// Bytes and FLOPs are counted: every stage's first rank makes its part of the step on a device without memory, with
+// ranks that are not there (audit/plan.h). Time follows from them and from two tables, configs/devices.json and
+// configs/links.json:
+//
+//   pass of a chunk    FLOPs / (mfu · peak), plus the tensor-parallel calls within it: forward one part, backward one
+//                      more, or two where blocks are recomputed
+//   leaves             the pipeline's timetable (parallel/pipeline.h) with these passes, each begun when its rank is
+//                      free and what it needs has come; of a rank's chunks each takes the same
+//   calls of an axis   latency · calls + the larger of bytes / rate of the links inside a machine and between machines;
+//                      of bytes sent and received the larger. The calls of one axis have the same partners
+//   step               leaves + calls of the data axis + update: the engine hides no communication behind a pass
+//
+// `mfu` is of the passes alone: communication is counted by itself.
+#pragma once
+#include "audit/plan_device.h"
+
+namespace ov {
+
+struct LinkFacts {
+  std::string name, about;
+  double rate = 0, latency = 0;  // bytes a second, seconds
+};
+// A row of the table; what is to be measured, is. input_error with the file, the link and the key.
+LinkFacts find_link(const std::string& table, const std::string& name);
+
+struct MeshFacts {
+  int node = 0;  // ranks of one machine, neighbours; 0: all
+  LinkFacts inside = {}, between = {};
+  double mfu = 0;
+};
+
+struct MeshPlan {
+  struct Time {
+    double leaves = 0, data = 0, update = 0;  // seconds, one after another
+    double busy = 0;                          // of `leaves`, what a rank of the pipeline works on the average
+    double tensor = 0;                        // of `busy`, tensor-parallel calls
+    double data_machines_first = 0;           // `data`, if each machine added its own first
+    double could_hide = 0;                    // of `data`, what fits beside the last backward and the next forward pass
+    double step() const { return leaves + data + update; }
+  };
+  DeviceFacts device;
+  MeshFacts mesh;
+  PlanOptions options;
+  std::vector<Plan> stages;  // by rank of the pipeline, of the first copy's first rank each
+  Time time;
+  double flops = 0, recomputed = 0;  // of the whole step, all ranks; the former without the latter
+
+  std::int64_t missing() const;  // bytes, of the stage that needs most; 0 or less: it fits
+  double mfu() const;            // that the whole step reaches
+  double days(std::int64_t steps) const { return time.step() * static_cast<double>(steps) / 86400; }
+  std::string report() const;  // follows Plan::report() of a stage
+  // Beside a run of `steps` steps elsewhere that took so many days on as many devices: what explains the difference.
+  std::string beside(double days, std::int64_t steps) const;
+};
+
+// What goes inside a rank's machine, and to others; what a rank sends and receives on an axis takes so many seconds.
+struct LinkBytes {
+  std::int64_t inside = 0, between = 0;
+};
+LinkBytes by_link(const std::map<int, std::int64_t>& by_rank, int rank, int node);
+double seconds_of(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh);
+// The same sums where every machine adds its own first (a ring through machines one after another, or the ordered tree
+// in two levels): a rank sends as much, and of what crosses machines its share, the n-th part of n neighbours.
+LinkBytes machines_first(const Plan::Traffic& traffic, int rank, int node);
+double seconds_machines_first(const Plan::Traffic& traffic, int rank, const MeshFacts& mesh);
+
+// How long the leaves of a round take a pipeline whose ranks take forward[s] and backward[s] seconds for one of their
+// `chunks` chunks, and message seconds to hand on what they made.
+double makespan(const std::vector<double>& forward, const std::vector<double>& backward, int chunks,
+                std::int64_t leaves, double message);
+
+MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan,
+                      const PlanOptions& options);
+
+}  // namespace ov

@@ -1,0 +1,39 @@
+// A communicator that hands every call on to another, and while it is asked to, notes what passed: to whom, how much,
+// from when to when. For traces (train/step_trace.h); who wants none goes without it.
+#pragma once
+#include <map>
+
+#include "comm/group.h"
+
+namespace ov {
+
+// Nanoseconds of the clock that all processes of a machine share.
+std::int64_t now_ns();
+
+class TracedRanks : public Group {
+ public:
+  explicit TracedRanks(Communicator& world);
+
+  struct Message {
+    bool out;
+    int peer;
+    std::int64_t bytes, number;  // number: of those from the sender to the receiver since start(), alike on both
+  };
+  struct Exchange {
+    Call call;
+    std::int64_t begin, end;  // now_ns
+    std::vector<Message> messages;
+  };
+  void start();                  // all ranks at the same place among their calls
+  std::vector<Exchange> stop();  // what was noted since
+
+ protected:
+  void exchange(Call call, const Parts& to, const Parts& from) override;
+
+ private:
+  bool on_ = false;
+  std::map<int, std::int64_t> sent_to_, received_from_;  // messages, by rank
+  std::vector<Exchange> noted_;
+};
+
+}  // namespace ov

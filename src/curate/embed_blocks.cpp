@@ -1,0 +1,48 @@
+#include "curate/embed_blocks.h"
+
+#include "base/io/file.h"
+#include "base/sha256.h"
+
+namespace ov {
+
+std::string clip_identity(const std::string& directory, bool texts) {
+  std::string all;
+  for (const std::string& name : list_directory(directory))
+    if (name == "config.json" || name.ends_with(".safetensors") ||
+        (texts && (name == "tokenizer.json" || name == "vocab.json" || name == "merges.txt")))
+      all += cat(" ", name, " ", sha256_file(directory + "/" + name));
+  return all;
+}
+
+void append_rows(std::vector<float>& values, const Var& rows) {
+  const auto v = rows.value.to(cpu()).to(Dtype::f32).to_vector<float>();
+  values.insert(values.end(), v.begin(), v.end());
+}
+
+Json join_embedded(const EmbedOptions& o, const Blocks& blocks, const std::string& made_from, std::int64_t width,
+                   const Json& sources) {
+  std::vector<std::string> parts;
+  RejectFile rejects(o.out, o.max_rejects);
+  std::int64_t records = 0, left_out = 0;
+  for (std::int64_t b = 0; b < blocks.count(); ++b) {
+    parts.push_back(blocks.path(b));
+    const Safetensors file = Safetensors::open(parts.back());
+    records += std::stoll(file.metadata().at("records"));
+    if (const auto small = file.metadata().find("too_small"); small != file.metadata().end())
+      left_out += std::stoll(small->second);
+    rejects.add(Json::parse(file.metadata().at("rejects"), parts.back()));
+  }
+  rejects.finish(records);
+  Metadata metadata = {{"made_from", made_from}, {"format", "pt"}};
+  if (!sources.is_null()) metadata["sources"] = sources.dump();
+  join_embeddings(o.out, parts, width, metadata);
+  const std::int64_t rows = Safetensors::open(o.out).find("id_ends")->shape[0];
+  Json report = Json::object(
+      {{"onevision", "embed"}, {"in", records}, {"out", rows}, {"rejects", rejects.json()}, {"width", width}});
+  if (!o.regions.empty()) report.set("below_min_edge", left_out);
+  write_durably(o.out + ".report.json", report.dump(2) + "\n");
+  blocks.remove();
+  return report;
+}
+
+}  // namespace ov

@@ -1,0 +1,32 @@
+// What the ways of `embed` share: who made a row, batches, and the join of blocks.
+#pragma once
+#include <algorithm>
+
+#include "autograd/tape.h"
+#include "curate/embed.h"
+#include "curate/embeddings.h"
+#include "curate/sources.h"
+
+namespace ov {
+
+constexpr std::int64_t embed_batch = 32;  // rows that pass through the model together
+
+// Of a model by the content of the files that say what a direction is.
+std::string clip_identity(const std::string& directory, bool texts);
+void append_rows(std::vector<float>& values, const Var& rows);
+
+// Consecutive rows of a block, a batch at a time.
+template <class F>
+void in_batches(std::int64_t n, F&& f) {
+  for (std::int64_t begin = 0; begin < n; begin += embed_batch) f(begin, std::min(begin + embed_batch, n));
+}
+
+// Joins blocks, each with "records", how many it was made of, and "rejects" in its metadata: OUT, OUT.rejects.jsonl,
+// OUT.report.json. `sources` is null of texts.
+Json join_embedded(const EmbedOptions& options, const Blocks& blocks, const std::string& made_from, std::int64_t width,
+                   const Json& sources);
+
+// `embed` of a region file.
+Json embed_regions(const EmbedOptions& options);
+
+}  // namespace ov

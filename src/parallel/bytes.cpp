@@ -1,0 +1,52 @@
+#include "parallel/bytes.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/adamw.h"
+#include "parallel/data.h"
+
+namespace ov {
+
+std::int64_t norm_chunks(std::int64_t trained) { return (trained + kernels::norm_chunk - 1) / kernels::norm_chunk; }
+
+std::int64_t DataBytes::total() const {
+  const std::int64_t N = ranks, P = trained;
+  if (N == 1) return 0;
+  // The first `adding` ranks send the shards of others.
+  const auto scattered = [&](std::int64_t adding) {
+    std::int64_t kept = 0;
+    for (std::int64_t r = 0; r < adding; ++r) kept += shard_of(P, static_cast<int>(r), static_cast<int>(N)).size();
+    return (adding * P - kept) * gradient;
+  };
+  const std::int64_t squares = whole_trained > 0
+                                   ? 2 * (norm_chunks(whole_trained) * 8 + shared * kernels::norm_chunk * gradient)
+                                   : norm_chunks(P) * 8;
+  const std::int64_t update = (N - 1) * (squares + (zero == 3 ? gathered : P) * value) + report_bytes(N, reports);
+  if (zero >= 2) {
+    std::int64_t sums = 0;
+    for (std::int64_t first = 0; first < leaves; first += N) sums += scattered(std::min(N, leaves - first));
+    return sums + update;
+  }
+  const auto block = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>((leaves + N - 1) / N)));
+  const std::int64_t sums = scattered((leaves + block - 1) / block);
+  return zero == 1 ? sums + update : sums + (N - 1) * P * gradient + report_bytes(N, reports);
+}
+
+std::int64_t PipelineBytes::total() const {
+  const std::int64_t p = ranks, K = chunks, h = tokens * width;
+  return (K - 1) * h * (value + (learns ? gradient : 0)) + (tied ? h * gradient + vocabulary * width * value : 0) +
+         2 * (p - 1) * (kernels::norm_chunk * shared * gradient + 8 * norm_chunks(trained)) +
+         16 * (K - 1) * experts * leaves + report_bytes(p, reports);
+}
+
+std::int64_t TensorBytes::total() const {
+  const std::int64_t t = ranks, h = tokens * width * value, tower = patches * tower_width * value;
+  std::int64_t rows =
+      (4 * layers + 2) * h * (decoder_learns ? 2 : 1) + (4 * blocks + 1) * tower * (tower_learns ? 2 : 1);
+  if (recompute) rows += (decoder_learns ? 4 * layers * h : 0) + (tower_learns ? 4 * blocks * tower : 0);
+  return (t - 1) * (rows + t * 3 * labelled * gradient + 2 * (uncut * gradient + 8 * norm_chunks(held))) +
+         report_bytes(t, 1);
+}
+
+}  // namespace ov

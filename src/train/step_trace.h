@@ -1,0 +1,62 @@
+// What every rank did in one step, when, and with whom, as one file in Chrome's trace format (chrome://tracing,
+// https://ui.perfetto.dev): --log.trace. A rank is a process, its streams are threads:
+//
+//   step             the step and its parts, one after another
+//   communication    calls of the communicator: bytes by partner, and the axis of the mesh on which they differ. A
+//                    message is an arrow from its sender's call to its receiver's
+//   leaves 0, 1 ..   micro-batches, or in a pipeline their passes of a chunk; within them operations, with the module
+//                    whose parameters they read (of others the part of the model that lies around them) and the bytes
+//                    that they move at the least (autograd/cost.h)
+//
+// Operations follow each other without gaps: what lies between two belongs to the later (autograd/op_times.h). On a
+// device that queues its work every operation is waited for, so that a traced step takes longer there.
+//
+// All ranks take part in start() and finish(); the first writes the file.
+#pragma once
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "autograd/op_times.h"
+#include "comm/traced_ranks.h"
+
+namespace ov {
+
+struct StepOptions;
+
+class StepTrace {
+ public:
+  // step: from 1. input_error when `path` is a file that is no trace: it would be replaced.
+  StepTrace(std::string path, std::int64_t step, Communicator& world);
+  TracedRanks& ranks() { return ranks_; }  // through which the run has to talk
+  std::int64_t step() const { return step_; }
+  const std::string& path() const { return path_; }
+
+  void start();
+  bool on() const { return on_; }
+  void phase(const char* name);  // so is called what was since start() or the last phase
+  // Several threads may call it. `work`: how a piece of a leaf went; its operations are taken.
+  void leaf(const std::string& name, std::int64_t begin, OpTimes& work);
+  void finish(const StepOptions& mesh);  // writes the file, durably
+
+  // The module of each operation: that of its parameter; between two, what their modules have in common.
+  static std::vector<std::string> modules(const std::vector<OpTimes::Done>& done);
+
+ private:
+  struct Span {
+    std::string name;
+    std::int64_t begin, end;
+    std::vector<OpTimes::Done> ops = {};
+  };
+  std::string events(const std::vector<TracedRanks::Exchange>& calls, std::int64_t origin,
+                     const StepOptions& mesh) const;
+  const std::string path_;
+  const std::int64_t step_;
+  TracedRanks ranks_;
+  bool on_ = false;
+  std::int64_t begin_ = 0, last_ = 0;
+  std::vector<Span> phases_, leaves_;
+  std::mutex mutex_;
+};
+
+}  // namespace ov

@@ -1,0 +1,188 @@
+// A planned step on many devices: its times, its tables, every stage of the recipe, the published run.
+#include "audit/plan_mesh.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <numeric>
+#include <sstream>
+
+#include "base/io/file.h"
+#include "cli/keys.h"
+#include "cli/verbs.h"
+#include "parallel/pipeline.h"
+#include "tests/base/scratch.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::test;
+
+TEST_CASE(
+    "plan of a mesh: a pipeline's time is its timetable's, each step begun when its rank is free and its input is "
+    "there") {
+  for (const int p : {1, 2, 4, 8})
+    for (const int v : {1, 2, 3})
+      for (const std::int64_t L : {1, 4, 8, 24}) {
+        INFO("p ", p, ", v ", v, ", L ", L);
+        const std::vector<double> one(static_cast<std::size_t>(p), 1.0);
+        const double time = makespan(one, one, v, L, 0);
+        CHECK(time <= static_cast<double>(timetable(p, v, L).size()));
+        if (v == 1 || L % p == 0) CHECK(time == static_cast<double>(2 * (v * L + p - 1)));
+        // A stage that takes longer is what the others wait for; a message is waited for by those that need it.
+        std::vector<double> slow = one;
+        slow[0] = 3;
+        CHECK(makespan(slow, one, v, L, 0) >= static_cast<double>(4 * v * L));
+        CHECK(makespan(one, one, 1, 1, 0.5) == static_cast<double>(2 * p) + (p > 1 ? static_cast<double>(p - 1) : 0.0));
+      }
+  CHECK(makespan({1.0, 1.0}, {2.0, 2.0}, 1, 0, 0) == 0);
+}
+
+TEST_CASE("plan of a mesh: seconds of calls, by the slower of two links") {
+  const MeshFacts mesh{.node = 4, .inside = {"i", "inside", 100, 0.5}, .between = {"b", "between", 10, 2}, .mfu = 0.5};
+  const Plan::Traffic near{.calls = 3, .sent = {{1, 50}, {2, 150}}, .received = {{1, 400}}};
+  CHECK(seconds_of(near, 0, mesh) == 3 * 0.5 + 4.0);
+  const Plan::Traffic far{.calls = 1, .sent = {{5, 100}, {6, 300}}, .received = {{5, 10}, {7, 10}}};
+  CHECK(seconds_of(far, 4, mesh) == 0.5 + 4.0);
+  CHECK(seconds_of(far, 0, mesh) == 2 + 40.0);
+  CHECK(by_link(far.sent, 3, 4).between == 400);
+  CHECK(by_link(far.sent, 3, 0).inside == 400);
+  CHECK(seconds_of({}, 0, mesh) == 0);
+  // Two neighbours and four others, of whom each neighbour answers for half.
+  const Plan::Traffic all{.calls = 1, .sent = {{1, 10}, {4, 10}, {5, 10}, {8, 10}, {9, 10}}, .received = {}};
+  CHECK(machines_first(all, 0, 4).between == 25);
+  CHECK(seconds_machines_first(all, 0, mesh) == 2 + 2.5);
+  CHECK(seconds_machines_first(near, 0, mesh) == seconds_of(near, 0, mesh));
+}
+
+namespace {
+
+MeshPlan planned(const Strings& arguments, const std::string& device_name) {
+  const Config config = Config::parse(cli::keys(), "plan", arguments);
+  ModelConfig model;
+  model.vision = cli::described_vision(config), model.text = cli::described_text(config);
+  const DeviceFacts device = find_device("configs/devices.json", device_name);
+  const MeshFacts mesh{.node = device.node,
+                       .inside = find_link("configs/links.json", device.inside),
+                       .between = find_link("configs/links.json", device.between),
+                       .mfu = device.mfu};
+  return plan_on_mesh(
+      device, mesh, [&](const PlanOptions& o) { return plan_model(model, o); },
+      cli::plan_options(config, model.vision));
+}
+
+}  // namespace
+
+TEST_CASE("plan of a mesh: every stage of the recipe on 8 to 1024 devices") {
+  int stages = 0;
+  for (const auto& file : std::filesystem::directory_iterator("configs/recipe")) {
+    const std::string stage = file.path(), size = file.path().stem().string().substr(0, 2);
+    if (size != "4b" && size != "8b") continue;
+    ++stages;
+    double last = 0;
+    std::int64_t state = INT64_MAX;
+    for (const int n : {8, 32, 128, 1024}) {
+      CAPTURE(stage);
+      CAPTURE(n);
+      const MeshPlan m = planned({"--config", "configs/model/" + size + ".json", stage, "--train.micro_batches",
+                                  std::to_string(2 * n), "--plan.ranks", std::to_string(n)},
+                                 "h100");
+      const Plan& p = m.stages.at(0);
+      CHECK(m.stages.size() == 1);
+      CHECK(std::accumulate(p.rounds.begin(), p.rounds.end(), std::int64_t{0}) == 2);
+      const std::int64_t own = p.memory.peak[static_cast<std::size_t>(Segment::optimizer)];
+      CHECK(own < state);
+      CHECK(std::abs(p.updated - p.trained / n) <= 4096);
+      // The same passes on each, and more to say the more there are.
+      const double rate = m.mesh.mfu * m.device.peak.at("bf16");
+      CHECK(m.time.leaves == doctest::Approx((p.forward_flops + p.backward_flops + p.recomputed_flops) / rate));
+      CHECK(m.time.data > last);
+      CHECK(m.time.busy == doctest::Approx(m.time.leaves));
+      CHECK(m.mfu() < m.mesh.mfu);
+      last = m.time.data, state = own;
+      CHECK(m.report().find(cat("on ", n, " x NVIDIA H100")) == 0);
+    }
+  }
+  CHECK(stages >= 6);
+}
+
+TEST_CASE("plan of a mesh: axes are divided as they are asked for, and the report says what waits for what") {
+  const MeshPlan m = planned(
+      {"--config", "configs/model/mesh.json", "--plan.images", "1", "--plan.width", "112", "--plan.height", "112",
+       "--train.micro_batches", "16", "--plan.ranks", "16", "--parallel.pipeline", "4", "--parallel.tensor", "2"},
+      "a800");
+  REQUIRE(m.stages.size() == 4);
+  CHECK(m.stages[0].rounds == std::vector<std::int64_t>{8});
+  CHECK(m.time.leaves > m.time.busy);
+  CHECK(m.time.tensor > 0);
+  CHECK(m.time.busy > m.time.tensor);
+  const std::string report = m.report();
+  CHECK(report.find("dp 2 x pp 4 x tp 2, zero 1; 8 a machine") != report.npos);
+  CHECK(report.find("(p - 1) / (v L + p - 1) is 27.3 %") != report.npos);  // 3 / 11
+  CHECK(report.find("layers") != report.npos);
+  std::int64_t held = 0;
+  for (const Plan& s : m.stages) held += s.held;
+  CHECK(held > m.stages[0].parameters / 2);  // and what is not cut twice
+  CHECK(held < m.stages[0].parameters);
+}
+
+TEST_CASE("plan of a mesh: the published run of stage 1.5, and what its step was made of") {
+  const Strings arguments = {"--config", "configs/model/8b.json", "configs/recipe/8b-midtrain.json",
+                             "configs/plan/8b-midtrain-published.json"};
+  const Config config = Config::parse(cli::keys(), "plan", arguments);
+  CHECK(config.number("plan.days") == 3.7);
+  CHECK(config.integer("train.steps") == 70000);
+  const MeshPlan m = planned(arguments, config.text("plan.device"));
+  CHECK(m.stages[0].tokens == 8192);
+  CHECK(m.options.ranks == 128);
+  // 46.1 GFLOP a token of the decoder with segments of 756, by the published formula, and the tower's.
+  const double a_token = (m.stages[0].forward_flops + m.stages[0].backward_flops) / 8192;
+  CHECK(a_token > 46.1e9);
+  CHECK(a_token < 56e9);
+  const std::string beside = m.beside(3.7, 70000);
+  CHECK(beside.find("that run                              4.567") != beside.npos);
+  CHECK(beside.find("12.5 % have no micro-batch") != beside.npos);
+  // The parts add up to the published step.
+  double sum = 0, theirs = 0;
+  std::istringstream lines(beside);
+  for (std::string line; std::getline(lines, line);)
+    for (const char* part : {"products at", "what is recomputed", "waiting", "calls between", "update", "the rest"})
+      if (line.starts_with(std::string("  ") + part)) sum += std::stod(line.substr(36));
+  theirs = 3.7 * 86400 / 70000;
+  CHECK(sum == doctest::Approx(theirs).epsilon(0.002));
+  // A faster run than the plan's own rates allow is said to be one.
+  CHECK(m.beside(0.5, 70000).find("faster than this plan allows") != std::string::npos);
+}
+
+TEST_CASE("plan of a mesh: tables and meshes with a fault are named") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "links.json";
+  const auto says = [&](const std::string& row, const std::string& name = "wire") -> std::string {
+    write_durably(path, "{\"wire\": {" + row + "}}");
+    try {
+      find_link(path, name);
+    } catch (const Error& e) { return e.what(); }
+    return "";
+  };
+  const std::string good = R"("about": "a wire", "gb_s": 2, "latency_us": 5)";
+  CHECK(says(good) == "");
+  CHECK(find_link(path, "wire").rate == 2e9);
+  CHECK(says(R"("gb_s": 2, "latency_us": 5)") == path + ": wire: about: missing; say which link it is");
+  CHECK(says(R"("about": "a", "gb_s": 0, "latency_us": 5)") == path + ": wire: gb_s is 0, expected more than 0");
+  CHECK(says(R"("about": "a", "gb_s": 1)") == path + ": wire: latency_us is missing");
+  CHECK(says(good + R"(, "gbs": 3)").find("gbs") != std::string::npos);
+  CHECK(says(good, "wires") == "plan.inside, plan.between: " + path + " has no wires; it has wire");
+  for (const LinkFacts& l : {find_link("configs/links.json", "memory")}) CHECK(l.rate > 1e8);
+
+  const auto refused = [](const Strings& more) {
+    Strings arguments = {"--config", "configs/model/mesh.json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return thrown([&] { cli::plan(Config::parse(cli::keys(), "plan", arguments)); }, Exit::wrong_input);
+  };
+  CHECK(contains(refused({"--plan.ranks", "6", "--plan.device", "h100", "--parallel.pipeline", "4"}),
+                 "parallel.pipeline 4: does not divide 6 ranks"));
+  CHECK(contains(refused({"--plan.ranks", "2"}), "plan.device"));
+  CHECK(contains(refused({"--plan.ranks", "2", "--plan.device", "cpu"}), "plan.mfu"));
+  CHECK(contains(refused({"--plan.ranks", "2", "--plan.device", "h100", "--plan.between", "hdr-200"}), "plan.between"));
+  CHECK(contains(refused({"--plan.links", "x"}), "plan.links"));
+  CHECK(contains(refused({"--plan.segments", "5000"}), "5000 segments of 512 tokens"));
+}

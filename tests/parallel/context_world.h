@@ -1,0 +1,125 @@
+// Rows of every kind, and steps of one engine on them, for tests of ranks that share rows.
+#pragma once
+#include "kernels/adamw.h"
+#include "tests/model/packed_rows.h"
+#include "tests/parallel/mesh_world.h"
+
+namespace ov::test {
+
+// Hands every call on, and remembers which they were.
+class Recorder : public Communicator {
+ public:
+  explicit Recorder(Communicator& ranks) : Communicator(ranks.rank(), ranks.ranks()), ranks_(ranks) {}
+  void all_reduce(const Tensor& t) override { note(Call::all_reduce, t), ranks_.all_reduce(t); }
+  void reduce_scatter(const Tensor& part, const Parts& of, int adding) override {
+    note(Call::reduce_scatter, part), ranks_.reduce_scatter(part, of, adding);
+  }
+  void all_gather(const Parts& of) override { note(Call::all_gather, {}), ranks_.all_gather(of); }
+  void broadcast(const Tensor& t, int from) override { note(Call::broadcast, t), ranks_.broadcast(t, from); }
+  void all_to_all(const Parts& to, const Parts& from) override {
+    note(Call::all_to_all, {}), ranks_.all_to_all(to, from);  // how much of it differs from rank to rank
+  }
+  void barrier() override { note(Call::barrier, {}), ranks_.barrier(); }
+  std::string calls;
+
+ protected:
+  void exchange(Call, const Parts&, const Parts&) override { throw std::logic_error("a call that was not recorded"); }
+
+ private:
+  void note(Call call, const Tensor& t) {
+    calls += cat(name_of(call), t ? cat(" ", t.shape().str()) : std::string(), "\n");
+  }
+  Communicator& ranks_;
+};
+
+inline MicroBatch long_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 2, 4, 150);
+  add_sample(b, seed + 1, 4, 4, 7);
+  return b;
+}
+// Text that is cut, and a picture that is not.
+inline MicroBatch apart_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 0, 0, 160);
+  add_sample(b, seed + 1, 4, 4, 7);
+  return b;
+}
+inline MicroBatch text_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 0, 0, 23);
+  return b;
+}
+// Of fewer tokens than some have ranks.
+inline MicroBatch short_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 0, 0, 2);
+  return b;
+}
+inline MicroBatch even_row(std::uint64_t seed) {
+  MicroBatch b;
+  add_sample(b, seed, 2, 4, 12);
+  return b;
+}
+inline MicroBatch without_labels(MicroBatch b) {
+  std::fill(b.labels.begin(), b.labels.end(), ignored_label);
+  return b;
+}
+
+struct ContextCase {
+  Dtype dtype = Dtype::f32;
+  bool experts = false, recompute = false, aux_global = false;
+  std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
+};
+
+// Steps of one engine.
+struct ContextRun {
+  Mesh mesh;
+  Recorder context;
+  Onevision model;
+  FixedSteps data;
+  LanguageObjective objective;
+  StepEngine engine;
+
+  ContextRun(const ContextCase& c, const Ways& ways, Communicator& ranks, std::vector<GlobalStep> steps)
+      : mesh(ranks, ways.tensor, ways.pipeline, ways.context, ways.experts),
+        context(mesh.context),
+        model(config(c), mesh.tensor, mesh.pipe, ways.chunks, mesh.experts),
+        data(std::move(steps)),
+        objective(allocated(c), data, options(c, ways), context),
+        engine(objective, options(c, ways), mesh.data) {}
+
+  static ModelConfig config(const ContextCase& c) {
+    ModelConfig m = small_config();
+    m.vision.heads = 4, m.text.vocabulary = 100;
+    if (c.experts) m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24;
+    return m;
+  }
+  Onevision& allocated(const ContextCase& c) {
+    model.parameters().allocate(c.dtype, cpu());
+    initialize(model.parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 0.5}, 1);
+    model.recompute_blocks = c.recompute;
+    return model;
+  }
+  static TrainOptions options(const ContextCase& c, const Ways& ways) {
+    TrainOptions o = short_run(20);
+    o.modules = c.modules, o.aux_global = c.aux_global;
+    ways.set(o);
+    return o;
+  }
+};
+
+inline Strings experts() {
+  return {"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"};
+}
+
+inline void all_well(const std::vector<Ended>& ended) {
+  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+// In a rank, where a CHECK is not heard.
+inline void require(bool holds, const std::string& what) {
+  if (!holds) input_error(what);
+}
+
+}  // namespace ov::test

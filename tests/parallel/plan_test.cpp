@@ -1,0 +1,263 @@
+// What plan counts for one rank of many: what a real rank holds and sends, and what the headers of src/parallel say.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "audit/plan.h"
+#include "cli/keys.h"
+#include "cli/verbs.h"
+#include "comm/absent_ranks.h"
+#include "model/region_head.h"
+#include "parallel/bytes.h"
+#include "tests/model/packed_rows.h"
+#include "tests/parallel/mesh_world.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+struct Case {
+  Ways ways;
+  Dtype dtype = Dtype::f32;
+  bool tied = true, experts = false, recompute = false, tree = true;
+  std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
+  std::string said() const {
+    return cat(ways.said(), ", ", name_of(dtype), tied ? ", tied" : "", experts ? ", experts" : "",
+               recompute ? ", recompute" : "", tree ? "" : ", chain", modules.size() == 1 ? ", " + modules[0] : "");
+  }
+};
+
+ModelConfig model_of(const Case& c) {
+  ModelConfig m = small_config();
+  m.vision.heads = 4, m.text.vocabulary = 100;
+  m.text.layers = 6, m.text.heads = 4, m.text.kv_heads = 2, m.text.tied = c.tied;
+  if (c.experts)
+    m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24, m.text.mlp_only_layers = {2};
+  return m;
+}
+
+// Rows with a picture and without, one without labels, one without tokens.
+GlobalStep step_of(std::int64_t leaves) {
+  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (i == 1) continue;
+    add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, 7 + static_cast<std::int64_t>(i));
+    if (i == 2) std::fill(rows[i].labels.begin(), rows[i].labels.end(), ignored_label);
+  }
+  return as_step(rows);
+}
+
+constexpr std::int64_t leaves = 6;
+
+PlanOptions options_of(const Case& c) {
+  PlanOptions o;
+  o.dtype = c.dtype, o.recompute = c.recompute;
+  o.train = short_run(1);
+  o.train.modules = c.modules, o.train.tree = c.tree, o.train.checksum_every = 0;
+  c.ways.set(o.train);
+  o.ranks = c.ways.ranks();
+  o.rows = step_of(leaves).micro_batches;
+  return o;
+}
+
+std::int64_t sent_on(const Plan& plan, const char* axis) {
+  const auto found = plan.traffic.find(axis);
+  return found == plan.traffic.end() ? 0 : found->second.bytes();
+}
+
+// The step of a real rank, on a device of its own; input_error where plan says something else.
+void compare_with_plan(const Case& c, ProcessRanks& ranks) {
+  PlanOptions options = options_of(c);
+  options.rank = ranks.rank();
+  HostDevice device(Device::Kind::cpu, "test", cpu().table);
+  Mesh mesh(ranks, c.ways.tensor, c.ways.pipeline);
+  Onevision model(model_of(c), mesh.tensor, mesh.pipe, c.ways.chunks);
+  model.recompute_blocks = c.recompute;
+  model.parameters().allocate(c.dtype, device);
+  initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
+  FixedSteps data({step_of(leaves)});
+  LanguageObjective objective(model, data, options.train);
+  StepEngine engine(objective, options.train, mesh.data);
+  if (c.ways.zero == 3) device.reset_peaks();  // plan tells what a step takes, not what was before values were divided
+  engine.step();
+
+  const Plan plan = plan_model(model_of(c), options);
+  const auto equal = [&](const std::string& what, std::int64_t planned, std::int64_t real) {
+    if (planned != real)
+      input_error(c.said(), ", rank ", ranks.rank(), ", ", what, ": plan ", planned, ", real ", real);
+  };
+  const MemoryUse memory = device.memory();
+  for (std::size_t s = 0; s < segment_count; ++s)
+    equal(name_of(static_cast<Segment>(s)), plan.memory.peak[s], memory.peak[s]);
+  equal("all at once", plan.memory.total_peak, memory.total_peak);
+  equal("data", sent_on(plan, "data"), mesh.data.sent());
+  equal("pipe", sent_on(plan, "pipe"), mesh.pipe.sent());
+  equal("tensor", sent_on(plan, "tensor"), mesh.tensor.sent());
+  equal("multiply-adds", static_cast<std::int64_t>(plan.forward_flops + plan.backward_flops),
+        2 * (engine.products().forward + engine.products().backward));
+}
+
+const std::vector<Case> cases = {{.ways = {.data = 2, .zero = 0}},
+                                 {.ways = {.data = 4, .zero = 1}, .dtype = Dtype::bf16, .recompute = true},
+                                 {.ways = {.data = 2, .zero = 2}, .experts = true},
+                                 {.ways = {.data = 2, .zero = 3}},
+                                 {.ways = {.data = 4, .zero = 3}, .dtype = Dtype::bf16, .recompute = true},
+                                 {.ways = {.data = 2, .tensor = 2, .zero = 3}, .experts = true},
+                                 {.ways = {.data = 3, .zero = 1}, .tree = false, .modules = {"adapter"}},
+                                 {.ways = {.pipeline = 2}},
+                                 {.ways = {.pipeline = 3, .chunks = 2}, .dtype = Dtype::bf16, .tied = false},
+                                 {.ways = {.pipeline = 2}, .experts = true, .recompute = true},
+                                 {.ways = {.tensor = 2}},
+                                 {.ways = {.tensor = 2}, .dtype = Dtype::bf16, .tied = false, .recompute = true},
+                                 {.ways = {.data = 2, .pipeline = 2, .zero = 0}},
+                                 {.ways = {.data = 2, .pipeline = 2, .zero = 2}, .tied = false},
+                                 {.ways = {.data = 2, .tensor = 2}, .experts = true},
+                                 {.ways = {.pipeline = 2, .tensor = 2}, .dtype = Dtype::bf16},
+                                 {.ways = {.data = 2, .pipeline = 2, .tensor = 2}}};
+
+}  // namespace
+
+TEST_CASE(
+    "plan of a mesh: every rank's memory by segment, bytes on every axis and products are a real rank's, exactly") {
+  for (const Case& c : cases)
+    for (const Ended& e : in_ranks(c.ways.ranks(), 60, [&](ProcessRanks& ranks) {
+           compare_with_plan(c, ranks);
+           ranks.barrier();
+         }))
+      CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+TEST_CASE("plan of a mesh: what all ranks send together is what the headers of src/parallel say") {
+  int axes = 0;
+  for (const Case& c : cases) {
+    INFO(c.said());
+    const Ways& w = c.ways;
+    std::vector<Plan> ranks;
+    PlanOptions options = options_of(c);
+    for (options.rank = 0; options.rank < w.ranks(); ++options.rank) ranks.push_back(plan_model(model_of(c), options));
+    const auto at = [&](int d, int s, int i) -> const Plan& {
+      return ranks[static_cast<std::size_t>((d * w.pipeline + s) * w.tensor + i)];
+    };
+    const ModelConfig model = model_of(c);
+    const GlobalStep step = step_of(leaves);
+    const StepTargets targets = loss_targets(step, NormaliseBy::global_token_mean);
+    const bool whole = c.modules.size() == 3, experts = c.experts;
+    std::int64_t moe = 0, scalars = 0;
+    for (std::int64_t l = 0; l < model.text.layers; ++l) moe += model.text.is_moe(l);
+    const std::int64_t aux = !experts ? 0 : w.pipeline > 1 ? moe : 1, value = c.dtype == Dtype::bf16 ? 2 : 4;
+    for (const LossTargets& t : targets.micro_batches) scalars += 1 + aux + static_cast<std::int64_t>(t.rows.size());
+
+    // What ZeRO 3 gathers, as parallel/zero3.h says, where everything is trained.
+    std::int64_t gathered = 0;
+    if (w.zero == 3) {
+      AbsentRanks of_tensor(0, w.tensor, [](Call, const Parts&, const Parts&) {});
+      const Onevision held(model, of_tensor, one_rank(), 1);
+      const std::int64_t rounds = (leaves + w.data - 1) / w.data;
+      std::vector<std::int64_t> blocks(static_cast<std::size_t>(held.parameters().blocks()));
+      for (const auto& e : held.parameters().entries()) {
+        if (e.block >= 0) blocks[static_cast<std::size_t>(e.block)] += e.shape.numel();
+        gathered += (e.block >= 0 ? 2 * rounds : 1) * e.shape.numel();
+      }
+      gathered -= rounds * blocks.back() + (rounds - 1) * blocks.front();
+    }
+    for (int s = 0; s < w.pipeline && w.data > 1; ++s)
+      for (int i = 0; i < w.tensor; ++i) {
+        std::int64_t sent = 0, all = 0;
+        for (int d = 0; d < w.data; ++d) sent += sent_on(at(d, s, i), "data");
+        for (int k = 0; k < w.pipeline; ++k) all += at(0, k, i).held_trained;
+        CHECK(sent == DataBytes{.ranks = w.data,
+                                .leaves = leaves,
+                                .trained = at(0, s, i).held_trained,
+                                .value = value,
+                                .zero = w.zero,
+                                .gathered = gathered,
+                                .reports = 1 + scalars,
+                                .whole_trained = w.pipeline > 1 ? all : 0,
+                                .shared = at(0, s, i).shared_chunks}
+                          .total());
+        ++axes;
+      }
+    // What a copy of the model runs.
+    for (int d = 0; d < w.data; ++d) {
+      std::int64_t full = 0, tokens = 0, patches = 0, labelled = 0;
+      const bool in_rounds = w.zero >= 2 && w.data > 1;
+      const std::int64_t block = w.data == 1 ? leaves : w.data == 2 ? 4 : 2;
+      for (std::int64_t leaf = 0; leaf < leaves; ++leaf) {
+        if ((in_rounds ? leaf % w.data : leaf / block) != d) continue;
+        const MicroBatch& b = step.micro_batches[static_cast<std::size_t>(leaf)];
+        full += b.tokens() > 0, tokens += b.tokens();
+        patches += b.pixel_values ? b.pixel_values.dim(0) + static_cast<std::int64_t>(b.grids.size()) : 0;
+        labelled += static_cast<std::int64_t>(targets.micro_batches[static_cast<std::size_t>(leaf)].rows.size());
+      }
+      if (w.pipeline > 1 && w.tensor == 1) {
+        std::int64_t sent = 0, all = 0;
+        for (int s = 0; s < w.pipeline; ++s) sent += sent_on(at(d, s, 0), "pipe"), all += at(d, s, 0).held_trained;
+        CHECK(sent == PipelineBytes{.ranks = w.pipeline,
+                                    .chunks = w.pipeline * w.chunks,
+                                    .leaves = full,
+                                    .tokens = tokens,
+                                    .width = model.text.hidden,
+                                    .vocabulary = model.text.vocabulary,
+                                    .experts = experts ? model.text.experts : 0,
+                                    .value = value,
+                                    .tied = c.tied,
+                                    .trained = all,
+                                    .shared = at(d, 0, 0).shared_chunks,
+                                    .reports = 1 + scalars}
+                          .total());
+        ++axes;
+      }
+      if (w.tensor > 1 && w.pipeline == 1 && whole) {
+        std::int64_t sent = 0;
+        for (int i = 0; i < w.tensor; ++i) sent += sent_on(at(d, 0, i), "tensor");
+        CHECK(sent == TensorBytes{.ranks = w.tensor,
+                                  .leaves = full,
+                                  .tokens = tokens,
+                                  .patches = patches,
+                                  .labelled = labelled,
+                                  .layers = model.text.layers,
+                                  .width = model.text.hidden,
+                                  .blocks = model.vision.depth,
+                                  .tower_width = model.vision.hidden,
+                                  .value = value,
+                                  .recompute = c.recompute,
+                                  .uncut = at(d, 0, 0).uncut,
+                                  .held = at(d, 0, 0).held_trained}
+                          .total());
+        ++axes;
+      }
+    }
+  }
+  CHECK(axes > 10);
+}
+
+TEST_CASE("plan of a mesh: RICE on many devices, each with a copy") {
+  const Config config = Config::parse(
+      cli::keys(), "plan", {"--what", "vision", "--config", "configs/model/tiny.json", "--plan.classes", "10"});
+  RegionPlan rice{.vision = cli::described_vision(config), .head = cli::region_head(config)};
+  rice.head.classes = 1000;
+  const auto plan_of = [&](int ranks, int rank) {
+    PlanOptions o{.grids = {{1, 8, 8}}, .micro_batches = 8, .train = {}, .ranks = ranks, .rank = rank};
+    return plan_region(rice, o);
+  };
+  const Plan one = plan_of(1, 0);
+  CHECK(one.traffic.empty());
+  CHECK(one.updated == one.trained);
+  double flops = 0;
+  std::int64_t sent = 0, received = 0;
+  for (int r = 0; r < 4; ++r) {
+    const Plan p = plan_of(4, r);
+    CHECK(p.trained == one.trained);
+    CHECK(std::abs(p.updated - one.trained / 4) <= 4096);
+    CHECK(p.rounds == std::vector<std::int64_t>{2});
+    flops += p.forward_flops + p.backward_flops;
+    sent += sent_on(p, "data");
+    for (const auto& [peer, bytes] : p.traffic.at("data").received) received += bytes;
+  }
+  CHECK(flops == one.forward_flops + one.backward_flops);
+  CHECK(sent == received);
+  const std::int64_t without_report = DataBytes{.ranks = 4, .leaves = 8, .trained = one.trained}.total();
+  CHECK(sent > without_report);
+  CHECK((sent - without_report) % report_bytes(4, 1) == 0);
+}

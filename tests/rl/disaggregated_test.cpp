@@ -1,0 +1,233 @@
+// Mode disaggregated: ranks that generate and ranks that train, replayed from the log to the same bits; killed and
+// hung.
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <set>
+#include <thread>
+
+#include "rl/disaggregated.h"
+#include "rl/replay.h"
+#include "tests/comm/forked_ranks.h"
+#include "tests/rl/policy_world.h"
+
+namespace ov::test {
+namespace {
+
+RlJob apart(const Lessons& lessons, const std::string& out, std::int64_t steps = 4) {
+  RlJob j = lessons.job(out, steps);
+  j.mode = Mode::disaggregated;
+  j.policy.staleness = 2;
+  // Updates come while answers are half written: a verifier takes its time, and groups are not written one by one.
+  j.policy.rollouts.max_new_tokens = 24, j.policy.rollouts.max_running = 6;
+  j.policy.rollouts.reward = [](const std::string& text, const Group&) -> Reward {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return {.reward = text.size() % 2 ? 1.0 : 0.0};
+  };
+  return j;
+}
+
+std::vector<Ended> run_ranks(int n, const RlJob& given, double timeout = 60,
+                             const std::function<void(const std::vector<pid_t>&)>& started = {},
+                             const std::function<void(ProcessRanks&)>& first = {}) {
+  return in_ranks(
+      n, timeout,
+      [&](ProcessRanks& ranks) {
+        if (first) first(ranks);
+        RlJob job = given;
+        job.ranks = &ranks;
+        silently([&] { return run_rl(job); });
+        ranks.barrier();
+      },
+      started);
+}
+
+void replay(const RlJob& of, const std::string& out, int n = 1) {
+  RlJob job = of;
+  job.events = of.out + "/run.jsonl", job.out = out;
+  if (n == 1) {
+    silently([&] { return run_rl(job); });
+    return;
+  }
+  for (const Ended& e : run_ranks(n, job)) CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+// Every step's events, in order.
+std::vector<Json> events_of(const std::string& out) {
+  std::vector<Json> all;
+  JsonlReader lines(out + "/run.jsonl");
+  for (Json line; lines.next(&line);)
+    if (line.at("type").as_string() == "step") all.push_back(line.at("events"));
+  return all;
+}
+
+// Nothing trained twice, nothing lost, and the gate held: every group that was begun was taken once or is under way.
+void check_whole(const RlJob& job) {
+  const std::vector<Json> events = events_of(job.out);
+  REQUIRE(std::ssize(events) == job.train.steps);
+  std::set<std::int64_t> taken;
+  for (std::size_t v = 0; v < events.size(); ++v) {
+    const Json& e = events[v];
+    CHECK(e.at("begun").as_int() <=
+          (job.policy.staleness + static_cast<std::int64_t>(v) + 1) * job.policy.order.prompts);
+    CHECK(e.at("taken").size() == static_cast<std::size_t>(job.policy.order.prompts));
+    for (const Json& number : e.at("taken").items()) CHECK(taken.insert(number.as_int()).second);
+  }
+  const Json state = Json::read(checkpoints(job.out).back() + "/state.json");
+  std::set<std::int64_t> all = taken;
+  std::string text = state.dump();
+  const Json& rollouts = state.at("data").at("rollouts");
+  for (const Json& g : rollouts.at("groups").items()) CHECK(all.insert(g.at("number").as_int()).second);
+  CHECK(rollouts.at("begun").as_int() == std::ssize(all));
+  CHECK(*all.rbegin() == std::ssize(all) - 1);
+}
+
+// Answers that hold tokens of several versions: the same rollout in the events of two steps.
+std::int64_t interrupted(const std::string& out) {
+  std::map<std::pair<std::int64_t, std::size_t>, int> versions;
+  for (const Json& e : events_of(out))
+    for (const Json& drawn : e.at("drawn").items())
+      for (std::size_t i = 0; i < drawn[1].size(); ++i) versions[{drawn[0].as_int(), i}] += drawn[1][i].as_int() > 0;
+  return std::count_if(versions.begin(), versions.end(), [](const auto& v) { return v.second > 1; });
+}
+
+// `kills` times, at random, a rank of a run is killed; the same command goes on, and the whole is what its log says.
+void kill_ranks(int kills, std::uint64_t seed) {
+  const Lessons lessons;
+  RlJob first = apart(lessons, "first");
+  const auto start = std::chrono::steady_clock::now();
+  for (const Ended& e : run_ranks(3, first)) REQUIRE_MESSAGE(e.exit == 0, e.error);
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+  const Philox random(seed, "kills", 0);
+  int killed = 0;
+  for (int k = 0; k < kills; ++k) {
+    const auto draw = [&](int what, std::uint64_t n) {
+      return random.u64(static_cast<std::uint64_t>(4 * k + what)) % n;
+    };
+    RlJob job = apart(lessons, "killed");
+    std::filesystem::remove_all(job.out);
+    job.generators = 1 + static_cast<int>(draw(0, 2));
+    const auto victim = static_cast<std::size_t>(draw(1, 3));
+    const auto ended = run_ranks(3, job, 60, [&](const std::vector<pid_t>& children) {
+      std::this_thread::sleep_for(std::chrono::microseconds(draw(2, static_cast<std::uint64_t>(took.count() * 2 / 3))));
+      ::kill(children[victim], SIGKILL);
+    });
+    INFO("kill ", k, ": rank ", victim, " of 3, ", job.generators, " of them generators");
+    for (std::size_t r = 0; r < 3; ++r) {
+      const Ended& e = ended[r];
+      CHECK_MESSAGE((e.exit == 0 || e.exit == (r == victim ? -SIGKILL : 3)), e.exit, ": ", e.error);
+      if (r != victim && !e.error.empty()) CHECK_MESSAGE(contains(e.error, cat("rank ", victim)), e.error);
+    }
+    killed += ended[victim].exit == -SIGKILL;
+    for (const Ended& e : run_ranks(3, job)) CHECK_MESSAGE(e.exit == 0, e.error);
+    check_whole(job);
+    const std::string again = lessons.path("again");
+    std::filesystem::remove_all(again);
+    replay(job, again);
+    CHECK(step_checksums(again) == step_checksums(job.out));
+  }
+  CHECK(3 * killed >= kills);  // the others had ended before
+}
+
+}  // namespace
+
+TEST_CASE("rl: disaggregated, a run and its replay from the log have the same bits, in one process or in ranks") {
+  const Lessons lessons;
+  std::int64_t mixed = 0;
+  struct Shape {
+    int ranks, generators, staleness;
+  };
+  for (const Shape& shape : {Shape{2, 1, 0}, {3, 2, 2}, {4, 2, 1}}) {
+    const int ranks = shape.ranks, generators = shape.generators, staleness = shape.staleness;
+    INFO(ranks, " ranks, staleness ", staleness);
+    RlJob job = apart(lessons, cat("run", ranks));
+    job.generators = generators, job.policy.staleness = staleness;
+    for (const Ended& e : run_ranks(ranks, job)) REQUIRE_MESSAGE(e.exit == 0, e.error);
+    check_whole(job);
+    const auto expected = step_checksums(job.out);
+    REQUIRE(expected.size() == 4);
+    mixed += interrupted(job.out);
+    replay(job, lessons.path(cat("replay", ranks)));
+    CHECK(step_checksums(lessons.path(cat("replay", ranks))) == expected);
+    CHECK(events_of(lessons.path(cat("replay", ranks))).back().dump() == events_of(job.out).back().dump());
+    if (ranks == 3) {
+      replay(job, lessons.path("replay in ranks"), 2);
+      CHECK(step_checksums(lessons.path("replay in ranks")) == expected);
+      // The log of another run is found out.
+      RlJob other = job;
+      other.events = job.out + "/run.jsonl", other.out = lessons.path("other"), other.policy.order.seed = 1;
+      CHECK(contains(thrown([&] { silently([&] { return run_rl(other); }); }, Exit::machine_failed),
+                     "is the log of another run"));
+    }
+    if (staleness == 0) {  // nothing is ahead: what time decides changes nothing, and mode sync has the same bits
+      RlJob sync = job;
+      sync.mode = Mode::sync, sync.out = lessons.path("sync");
+      silently([&] { return run_rl(sync); });
+      CHECK(step_checksums(sync.out) == expected);
+    }
+  }
+  MESSAGE(mixed, " answers were interrupted by an update");
+  CHECK(mixed > 0);
+}
+
+TEST_CASE("rl: colocated-dp, ranks that write a share of the rollouts each have the bits of one that writes all") {
+  const Lessons lessons;
+  RlJob sync = lessons.job("sync");
+  silently([&] { return run_rl(sync); });
+  for (const int n : {2, 3}) {
+    RlJob job = lessons.job(cat("ranks", n));
+    job.mode = Mode::colocated;
+    for (const Ended& e : run_ranks(n, job)) CHECK_MESSAGE(e.exit == 0, e.error);
+    CHECK(step_checksums(job.out) == step_checksums(sync.out));
+  }
+}
+
+TEST_CASE("rl: disaggregated, a rank killed at any time ends the run with its name; the same command goes on") {
+  kill_ranks(12, 1);
+}
+TEST_CASE("rl: disaggregated, 200 such kills" * doctest::skip()) { kill_ranks(200, 2); }
+
+TEST_CASE("rl: disaggregated, a reward that hangs ends the run with the group that it hangs in, and nothing is lost") {
+  const Lessons lessons;
+  RlJob job = apart(lessons, "hangs");
+  RlJob hangs = job;
+  hangs.policy.rollouts.reward = [](const std::string&, const Group& g) -> Reward {
+    if (g.number == 7) std::this_thread::sleep_for(std::chrono::seconds(8));  // no test hangs for ever
+    return {.reward = 1, .accuracy = 1};
+  };
+  const auto ended = run_ranks(2, hangs, 2);
+  CHECK(ended[1].exit == 3);
+  CHECK_MESSAGE(contains(ended[1].error, "rank 0, a generator, has said nothing for 2 s"), ended[1].error);
+  CHECK_MESSAGE(contains(ended[1].error, "it last began to score group 7"), ended[1].error);
+  for (const Ended& e : run_ranks(2, job)) CHECK_MESSAGE(e.exit == 0, e.error);
+  check_whole(job);
+}
+
+TEST_CASE("rl: disaggregated, ranks that do not suffice, other data and a log with gaps are refused") {
+  const Lessons lessons;
+  const RlJob job = apart(lessons, "refused");
+  CHECK(contains(thrown([&] { run_rl(job); }), "rl.mode disaggregated: generators and trainers are ranks"));
+  RlJob many = job;
+  many.generators = 2;
+  for (const Ended& e : run_ranks(2, many)) CHECK(e.exit == 2);
+  RlJob gaps = job;
+  gaps.log_every = 2;
+  const auto skips = run_ranks(2, gaps);
+  CHECK(contains(skips[0].error + skips[1].error, "log.every 2"));
+  write_durably(lessons.path("others.jsonl"), R"({"problem": "a?", "answer": "1"})"
+                                              "\n");
+  const auto ended = in_ranks(2, 60, [&](ProcessRanks& ranks) {
+    RlJob own = job;
+    own.ranks = &ranks;
+    if (ranks.rank() == 0) own.records = lessons.path("others.jsonl");
+    silently([&] { return run_rl(own); });
+  });
+  CHECK(contains(ended[0].error, "rank 0, a generator, was given another run than rank 1"));
+  write_durably(lessons.path("log.jsonl"), R"({"type": "step", "step": 1})"
+                                           "\n");
+  RlJob replayed = job;
+  replayed.events = lessons.path("log.jsonl");
+  CHECK(contains(thrown([&] { run_rl(replayed); }), "log.jsonl:1: expected a step with its events"));
+}
+
+}  // namespace ov::test
