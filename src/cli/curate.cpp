@@ -77,7 +77,8 @@ Exit cluster(const Config& config) {
   o.tolerance = config.number("cluster.tolerance"), o.seed = seed_of(config, "cluster.seed");
   o.names = config.text("cluster.names");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1");
+  o.out = output(config, "PAR1",
+                 {{".report.json", "\"onevision\": \"cluster\""}, {".centres.safetensors", "\"made_from\""}});
   return tell_counts(ov::cluster(o), o.out);
 }
 

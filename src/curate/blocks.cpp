@@ -42,9 +42,17 @@ Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_
     : directory_(without_slash(out) + ".blocks"),
       prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
       count_(count),
-      endings_({"", ".lock"}) {
+      endings_({"", ".lock"}),
+      lock_(std::make_shared<std::unique_ptr<DirectoryLock>>()) {
   endings_.insert(endings_.end(), beside.begin(), beside.end());
 }
+
+Blocks::Blocks(const Blocks& run, const std::string& made_from, std::int64_t count)
+    : directory_(run.directory_),
+      prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
+      count_(count),
+      endings_({"", ".lock"}),
+      lock_(run.lock_) {}
 
 std::string Blocks::path(std::int64_t block) const {
   char number[24];
@@ -57,9 +65,8 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
   const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
   if (shard.makes) make_directories(directory_);
   using Hold = DirectoryLock::Hold;
-  lock_.reset();
-  if (path_exists(directory_))
-    lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
+  if (!*lock_ && path_exists(directory_))
+    *lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
   if (shard.makes) {
     Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
     for (std::int64_t b = shard.index, done = 0; b < count_; b += shard.count) {
@@ -80,17 +87,21 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
   if (shard.joins && missing)
     input_error("shard: ", missing, " of ", count_, " blocks are missing, the first is ", path(first),
                 "; run the shards that make them, with the same options and inputs");
-  if (!shard.joins) lock_.reset();
+  if (!shard.joins) lock_->reset();
   if (!shard.joins) tell(cat(what, ": ", missing, " of ", count_, " blocks are still to be made; --shard merge joins"));
   return shard.joins;
 }
 
-void Blocks::remove() const noexcept {
+void Blocks::remove_blocks() const noexcept {
   for (std::int64_t b = 0; b < count_; ++b)
     for (const std::string& end : endings_)
       for (const char* also : {"", ".partial"}) ::unlink((path(b) + end + also).c_str());
-  if (lock_) ::unlink((directory_ + "/.lock").c_str());
-  lock_.reset();
+}
+
+void Blocks::remove() const noexcept {
+  remove_blocks();
+  if (*lock_) ::unlink((directory_ + "/.lock").c_str());
+  lock_->reset();
   ::rmdir(directory_.c_str());  // unless others lie there
 }
 

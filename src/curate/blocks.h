@@ -33,6 +33,8 @@ class Blocks {
   // of further files of a block end in.
   Blocks(const std::string& out, const std::string& made_from, std::int64_t count,
          const std::vector<std::string>& beside = {});
+  // More blocks of the same run, in the same directory and under the same lock.
+  Blocks(const Blocks& run, const std::string& made_from, std::int64_t count);
 
   std::int64_t count() const { return count_; }
   std::string path(std::int64_t block) const;
@@ -40,13 +42,14 @@ class Blocks {
   // a progress bar. True when the caller shall join the blocks now; they are its own until remove(). input_error when
   // another process is at work there.
   bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const;
-  void remove() const noexcept;  // after the result stands
+  void remove() const noexcept;         // after the result stands
+  void remove_blocks() const noexcept;  // these alone: the run goes on, and keeps its lock
 
  private:
   const std::string directory_, prefix_;
   const std::int64_t count_;
   std::vector<std::string> endings_;
-  mutable std::unique_ptr<DirectoryLock> lock_;  // from make() on
+  std::shared_ptr<std::unique_ptr<DirectoryLock>> lock_;  // of the run, from its first make() on
 };
 
 }  // namespace ov

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "base/io/file.h"
 #include "base/progress.h"
@@ -64,6 +65,7 @@ class Clustering {
     made_from_ = cat("cluster ", o.k, " ", cells_, " ", o.iterations, " ", o.polish, " ", o.tolerance, " ", o.seed, " ",
                      EmbeddingPool::part_rows);
     for (const Embeddings& f : pool_.files) made_from_ += cat(" ", f.made_from(), " ", f.size());
+    run_.emplace(o_.out, made_from_, 0);
   }
 
   Json run() {
@@ -79,7 +81,7 @@ class Clustering {
         return report;
       }
       save();
-      for (const Blocks& b : spent_) b.remove();
+      for (const Blocks& b : spent_) b.remove_blocks();
       spent_.clear();
       if (!o_.shard.makes) {
         tell(cat("cluster: an iteration of ", before, " is joined; run the shards again, then the merge"));
@@ -91,7 +93,7 @@ class Clustering {
  private:
   // --- the state between iterations: centres, and J of those that are over
 
-  std::string state_path() const { return Blocks(o_.out, made_from_, 0).path(0) + "-state"; }
+  std::string state_path() const { return run_->path(0) + "-state"; }
 
   void start() {
     if (path_exists(state_path())) {
@@ -141,7 +143,7 @@ class Clustering {
   // --- iterations over all rows
 
   Blocks blocks(const std::string& stage) const {
-    return {o_.out, cat(made_from_, " ", stage, " ", digest(centres_)), static_cast<std::int64_t>(pool_.parts.size())};
+    return {*run_, cat(made_from_, " ", stage, " ", digest(centres_)), static_cast<std::int64_t>(pool_.parts.size())};
   }
 
   std::int64_t iterations_of(const std::string& stage) const {
@@ -187,7 +189,7 @@ class Clustering {
 
   // Every cell's own centres. False: blocks are missing.
   bool divide() {
-    const Blocks cells = blocks("cells"), now(o_.out, cat(made_from_, " inside ", inside_), cells_);
+    const Blocks cells = blocks("cells"), now(*run_, cat(made_from_, " inside ", inside_), cells_);
     std::vector<std::int64_t> counts(static_cast<std::size_t>(cells_)), members, begin;
     const auto each_id = [&](auto&& f) {
       for (std::int64_t b = 0; b < cells.count(); ++b) {
@@ -312,6 +314,7 @@ class Clustering {
   std::int64_t C_ = 0, cells_ = 1;
   std::string made_from_, stage_, inside_;  // inside_: the digest of the cells' centres
   Tensor centres_;
+  std::optional<Blocks> run_;  // the state's place, and the lock
   std::vector<Blocks> spent_;  // to be removed once what came of them is saved
   Json history_ = Json::array();
 };

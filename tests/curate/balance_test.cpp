@@ -83,11 +83,12 @@ TEST_CASE(
     "shards: a run that joins is alone with its blocks, shards are there together, and no two make the same one") {
   const ScratchDirectory dir;
   const auto blocks = [&] { return std::make_unique<const Blocks>(dir / "out", "inputs", 4); };
-  const auto one = blocks(), two = blocks();
+  std::unique_ptr<const Blocks> one, two;
   // `second` starts while `first` makes its first block; what it says.
   const auto during = [&](const char* first, const char* second) {
     std::string said;
     bool started = false;
+    one = blocks(), two = blocks();
     one->make(Shard::parse(first), "test", [&](std::int64_t b) {
       if (!started) {
         started = true;
@@ -110,6 +111,13 @@ TEST_CASE(
   CHECK(during("1/2", "2/2") == "");
   for (std::int64_t b = 0; b < 4; ++b) CHECK(read_file(one->path(b)) == (b % 2 ? "two" : "one"));
   CHECK(one->make({}, "test", [](std::int64_t) { FAIL("all blocks were made"); }));
+  // What else the same run does there is under the same lock, until the run has ended.
+  const Blocks more(*one, "others", 1);
+  CHECK(more.make({}, "test", [&](std::int64_t b) { write_durably(more.path(b), "more"); }));
+  more.remove_blocks();
+  CHECK(contains(thrown([&] { two->make({}, "test", [](std::int64_t) {}); }), "in use by process"));
+  one->remove();
+  CHECK(!path_exists(dir / "out.blocks"));
 }
 
 TEST_CASE("shards: what a killed run holds, others may have") {

@@ -26,6 +26,7 @@ if [ "${1-}" = --check ]; then
     split
     lines=$(sed -E "$change" "$file" | diff "$file" - | grep -c '^[<>]') || true
     name=${test#\*} && name=${name%\*}
+    case $name in *,*) failed=$((failed + 1)) && printf '  FAILED  %s: doctest divides names at commas\n' "$row" && continue ;; esac
     if [ "$lines" = 2 ] && grep -rqF --include=*.cpp -e "$name" tests; then passed=$((passed + 1))
     else failed=$((failed + 1)) && printf '  FAILED  %s: changes %s lines; tests called so: %s\n' "$row" "$((lines / 2))" \
       "$(grep -rhF --include=*.cpp -e "$name" tests | wc -l)"; fi
