@@ -151,12 +151,13 @@ struct SharedCase {
   std::vector<MicroBatch> rows;
 };
 
-// A cut text, and a picture, which the second of two ranks has: the first has another text.
+// A text that is cut, and a picture on the second of two ranks, whose other text is the shorter one.
 MicroBatch other_row(std::uint64_t seed) {
   MicroBatch b;
   add_sample(b, seed, 0, 0, 300);
   add_sample(b, seed + 1, 0, 0, 100);
-  add_sample(b, seed + 2, 2, 2, 3);
+  add_sample(b, seed + 2, 0, 0, 80);
+  add_sample(b, seed + 3, 2, 2, 3);
   return b;
 }
 
@@ -176,7 +177,7 @@ std::vector<SharedCase> shared_cases() {
           {"language model alone", {.modules = language}, {long_row(1), mixed}}};
 }
 
-// Of what the rank updates, the largest difference of gradients from one rank's, of a parameter relative to its largest.
+// The largest difference of gradients that a rank updates from one rank's, of a parameter relative to its largest.
 double distance(ContextRun& run, ContextRun& one) {
   double most = 0;
   const Range own = run.engine.optimizer().own();
