@@ -246,7 +246,17 @@ template const Strings& Config::get(std::string_view) const;
 
 const std::string& Config::required(std::string_view name) const {
   const std::string& value = text(name);
-  if (!value.empty()) return value;
+  if (value.empty()) missing(name);
+  return value;
+}
+
+const Strings& Config::required_list(std::string_view name) const {
+  const Strings& value = list(name);
+  if (value.empty()) missing(name);
+  return value;
+}
+
+void Config::missing(std::string_view name) const {
   const Key& key = *setting(name).key;
   input_error(command_->name, ": --", key.short_name.empty() ? key.name : key.short_name, " is missing: ", key.help);
 }

@@ -96,6 +96,7 @@ class Config {
   const Strings& list(std::string_view key) const { return get<Strings>(key); }
   // A text or list that must not be empty: input_error says which argument to give.
   const std::string& required(std::string_view key) const;
+  const Strings& required_list(std::string_view key) const;
   const Strings& operands() const { return operands_; }  // arguments without "--"
 
   Json dump() const;  // every key of the command, nested; as a --config file it gives the same values
@@ -120,6 +121,7 @@ class Config {
     mutable bool read = false;
   };
   std::vector<const Setting*> own() const;  // of the command
+  [[noreturn]] void missing(std::string_view key) const;
   const Setting& setting(std::string_view key) const;
   template <class T>
   const T& get(std::string_view key) const;

@@ -41,8 +41,7 @@ Exit embed(const Config& config) {
 Exit concepts(const Config& config) {
   use_threads(config);
   ConceptOptions o;
-  o.sources = config.list("concepts.data"), o.list = config.text("concepts.list");
-  if (o.sources.empty()) config.required("concepts.data");
+  o.sources = config.required_list("concepts.data"), o.list = config.text("concepts.list");
   o.min_count = config.integer("concepts.min_count"), o.min_pmi = config.number("concepts.min_pmi");
   o.pairs = config.flag("concepts.pairs");
   o.max_rejects = config.integer("data.max_rejects");
@@ -54,8 +53,7 @@ Exit concepts(const Config& config) {
 Exit dedup(const Config& config) {
   use_threads(config);
   DedupOptions o;
-  o.sources = config.list("dedup.data"), o.against = config.list("dedup.against");
-  if (o.sources.empty()) config.required("dedup.data");
+  o.sources = config.required_list("dedup.data"), o.against = config.list("dedup.against");
   o.image_dir = config.text("data.image_dir");
   o.embeddings = config.list("dedup.embeddings");
   o.of_bytes = config.text("dedup.exact") == "bytes";
@@ -70,8 +68,7 @@ Exit dedup(const Config& config) {
 Exit cluster(const Config& config) {
   use_threads(config);
   ClusteringOptions o;
-  o.embeddings = config.list("cluster.embeddings");
-  if (o.embeddings.empty()) config.required("cluster.embeddings");
+  o.embeddings = config.required_list("cluster.embeddings");
   o.k = config.integer("cluster.k"), o.cells = config.integer("cluster.cells");
   o.iterations = config.integer("cluster.iterations"), o.polish = config.integer("cluster.polish");
   o.tolerance = config.number("cluster.tolerance"), o.seed = seed_of(config, "cluster.seed");
@@ -85,8 +82,7 @@ Exit cluster(const Config& config) {
 Exit balance(const Config& config) {
   use_threads(config);
   BalanceOptions o;
-  o.pictures = config.list("balance.pictures"), o.concepts = config.required("balance.concepts");
-  if (o.pictures.empty()) config.required("balance.pictures");
+  o.pictures = config.required_list("balance.pictures"), o.concepts = config.required("balance.concepts");
   o.k = config.integer("balance.k"), o.n = config.integer("balance.n");
   const std::string &draw = config.text("balance.draw"), &weight = config.text("balance.weight");
   using Draw = BalanceOptions::Draw;

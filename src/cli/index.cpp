@@ -6,8 +6,7 @@ namespace ov::cli {
 
 Exit index(const Config& config) {
   use_threads(config);
-  const Strings paths = config.list("index.data");
-  if (paths.empty()) config.required("index.data");
+  const Strings paths = config.required_list("index.data");
   for (const std::string& path : paths) {
     const IndexedRecords done = index_records(path);
     print(cat(path, ": ", done.records, " records; its index ", done.written ? "is written" : "stands already", "\n"));

@@ -184,6 +184,7 @@ TEST_CASE("config: reading a key that the command does not declare is a mistake 
   CHECK_THROWS_AS(cook({}).text("nowhere"), std::logic_error);
   CHECK_THROWS_WITH_AS(Config::parse(table(), "wash", {}).required("note.to.self"),
                        "wash: --note.to.self is missing: reminder", Error);
+  CHECK_THROWS_WITH_AS(cook({}).required_list("guests"), "cook: --guests is missing: who comes", Error);
 }
 
 TEST_CASE("config: help and the markdown table name every key with its default and range") {
