@@ -63,4 +63,14 @@ Cost attention_cost(const Node& n) {
   return c;
 }
 
+Cost grouped_linear_cost(const Node& n) {
+  const std::int64_t F = n.output_shapes[0][1], C = n.input_shapes[1][1], R = n.output_shapes[0][0],
+                     experts = n.input_shapes[1][0] / F, each = (R + experts - 1) / experts, one = R * C * F;
+  Cost c = moved_once(n);
+  c.products[0] = {Pass::forward, each, F, C, false, true, one};
+  if (n.wanted[0]) c.products[1] = {Pass::backward, each, C, F, false, false, one};
+  if (n.wanted[1]) c.products[2] = {Pass::backward, F, C, each, true, false, one};
+  return c;
+}
+
 }  // namespace ov

@@ -50,5 +50,7 @@ Cost moved_once_with_exp(const Node& n);
 // backward and the scores again, whichever of q, k and v want a gradient, as the kernels compute all three of them or
 // none.
 Cost attention_cost(const Node& n);
+// x [R,C] by weights [E F,C]: a product a group and pass, of R/E rows each.
+Cost grouped_linear_cost(const Node& n);
 
 }  // namespace ov

@@ -167,6 +167,9 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
     if (!key && !is_config) {
       if (const Key* other = table.find(name))
         input_error("--", name, ": '", command, "' does not use this key; it belongs to: ", other->commands);
+      if (open_ended && !config.operands_.empty())
+        input_error(command, ": --", name, " is no key of it; put -- before the command: ", command, " ... -- ",
+                    config.operands_[0], " ... --", name);
       Strings names = {"--config"};
       for (const Key* k : own) {
         names.push_back(cat("--", k->name));

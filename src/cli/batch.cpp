@@ -20,8 +20,9 @@ Exit batch(const Config& config) {
   const serve::BatchCounts counts = run_batch(served.service, engine, options);
   if (bar) bar->finish();
   print(cat(counts.answered, " answered, ", counts.failed, " with errors",
-            counts.before ? cat(", ", counts.before, " were there") : "", "\n"));
-  return counts.failed ? Exit::answer_is_no : Exit::done;
+            counts.before ? cat(", ", counts.before, " were there") : "",
+            counts.failed_before ? cat(", ", counts.failed_before, " of them with an error") : "", "\n"));
+  return counts.failed + counts.failed_before ? Exit::answer_is_no : Exit::done;
 }
 
 }  // namespace ov::cli

@@ -241,6 +241,7 @@ void refuse_read(const Config& config, const std::string& path) {
 }
 
 void check_file(const Config& config, const std::string& path, std::string_view sign) {
+  if (path.back() == '/') input_error("out: ", path, " ends in a slash, and this command writes a file; leave it out");
   refuse_read(config, path);
   std::error_code missing;
   if (std::filesystem::is_directory(path, missing))

@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::int64_t most_shards = 1000000;
 
-std::string without_slash(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
-}
-
 }  // namespace
 
 Shard Shard::parse(const std::string& text) {

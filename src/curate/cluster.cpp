@@ -66,6 +66,9 @@ class Clustering {
                      EmbeddingPool::part_rows);
     for (const Embeddings& f : pool_.files) made_from_ += cat(" ", f.made_from(), " ", f.size());
     run_.emplace(o_.out, made_from_, 0);
+    if (!o_.names.empty()) named_ = std::make_unique<RegionFile>(o_.names);
+    for (const Embeddings& f : pool_.files)
+      if (named_ && f.size() > 0) name_of(*named_, f, 0);
   }
 
   Json run() {
@@ -238,7 +241,6 @@ class Clustering {
   Json finish(const Clusters& clusters) const {
     const Blocks last = blocks("all");
     std::vector<std::int32_t> ids, names;
-    const auto named = o_.names.empty() ? nullptr : std::make_unique<RegionFile>(o_.names);
     using Kind = ParquetField::Kind;
     ParquetWriter manifest(o_.out, {{"id"},
                                     {"source"},
@@ -261,7 +263,7 @@ class Clustering {
                                   {"distance", distance[i]}});
         if (f.region(row) >= 0) line.set("region", f.region(row));
         manifest.add(line);
-        if (named) ids.push_back(own[i]), names.push_back(name_of(*named, f, row));
+        if (named_) ids.push_back(own[i]), names.push_back(name_of(*named_, f, row));
       }
     }
     write_safetensors(o_.out + ".centres.safetensors", {{"centres", centres_}, named_counts(clusters)},
@@ -286,9 +288,9 @@ class Clustering {
                                 {"gini", even.gini},
                                 {"effective_clusters", even.effective},
                                 {"iterations", history_}});
-    if (named) {
+    if (named_) {
       const Agreement a = agreement(ids, names);
-      report.set("names", static_cast<std::int64_t>(named->classes().size()));
+      report.set("names", static_cast<std::int64_t>(named_->classes().size()));
       report.set("purity", a.purity), report.set("nmi", a.nmi);
     }
     write_durably(o_.out + ".report.json", report.dump(2) + "\n");
@@ -314,8 +316,9 @@ class Clustering {
   std::int64_t C_ = 0, cells_ = 1;
   std::string made_from_, stage_, inside_;  // inside_: the digest of the cells' centres
   Tensor centres_;
-  std::optional<Blocks> run_;  // the state's place, and the lock
-  std::vector<Blocks> spent_;  // to be removed once what came of them is saved
+  std::unique_ptr<RegionFile> named_;  // null: clusters are compared with nothing
+  std::optional<Blocks> run_;          // the state's place, and the lock
+  std::vector<Blocks> spent_;          // to be removed once what came of them is saved
   Json history_ = Json::array();
 };
 

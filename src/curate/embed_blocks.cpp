@@ -23,16 +23,20 @@ Json join_embedded(const EmbedOptions& o, const Blocks& blocks, const std::strin
                    const Json& sources) {
   std::vector<std::string> parts;
   RejectFile rejects(o.out, o.max_rejects);
-  std::int64_t records = 0, left_out = 0;
+  std::int64_t records = 0, left_out = 0, rows_in_blocks = 0;
   for (std::int64_t b = 0; b < blocks.count(); ++b) {
     parts.push_back(blocks.path(b));
     const Safetensors file = Safetensors::open(parts.back());
     records += std::stoll(file.metadata().at("records"));
+    rows_in_blocks += file.find("id_ends") ? file.find("id_ends")->shape[0] : 0;
     if (const auto small = file.metadata().find("too_small"); small != file.metadata().end())
       left_out += std::stoll(small->second);
     rejects.add(Json::parse(file.metadata().at("rejects"), parts.back()));
   }
   rejects.finish(records);
+  if (rows_in_blocks == 0)
+    input_error(o.regions.empty() ? o.out : o.regions, ": there is nothing to embed of ", records, " records",
+                left_out ? cat(": ", left_out, " regions are smaller than embed.min_edge ", o.min_edge) : "");
   Metadata metadata = {{"made_from", made_from}, {"format", "pt"}};
   if (!sources.is_null()) metadata["sources"] = sources.dump();
   join_embeddings(o.out, parts, width, metadata);

@@ -11,12 +11,11 @@
 #pragma once
 #include <vector>
 
-#include "model/attention_listener.h"
 #include "model/decoder.h"
 
 namespace ov {
 
-class AttentionMap : public KvStore, public AttentionListener {
+class AttentionMap : public KvStore {
  public:
   // Row `query` of a pass sees keys [first, first + keys) of it, of which `places` are wanted.
   struct Watch {

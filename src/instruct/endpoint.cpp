@@ -40,7 +40,9 @@ bool is_refusal(std::int64_t status) { return status == 200 || status == 400 || 
 
 }  // namespace
 
-Endpoint::Endpoint(Asker asker, std::string cache) : asker_(std::move(asker)), cache_(std::move(cache)) {}
+Endpoint::Endpoint(Asker asker, std::string cache) : asker_(std::move(asker)), cache_(std::move(cache)) {
+  if (asker_) make_directories(cache_);
+}
 
 std::string Endpoint::path_of(const std::string& digest) const {
   return cat(cache_, "/", digest.substr(0, 2), "/", digest, ".json");

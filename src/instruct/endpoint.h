@@ -25,6 +25,7 @@ struct Reply {
 
 class Endpoint {
  public:
+  // Makes the directory of the cache: what can be known before anything is paid for is.
   Endpoint(Asker asker, std::string cache);
 
   // One reply a body, in their order. Equal bodies are asked once. Throws input_error: 401, 403, 404, a file of the

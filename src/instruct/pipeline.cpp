@@ -25,11 +25,6 @@ std::string extension(std::string_view bytes) {
   return kind.find("PNG") != kind.npos ? ".png" : kind.find("WebP") != kind.npos ? ".webp" : ".jpg";
 }
 
-std::string_view trimmed_slashes(std::string_view path) {
-  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
-  return path;
-}
-
 std::uint64_t word_of(const std::string& digest, std::size_t at) {
   std::uint64_t v = 0;
   std::from_chars(digest.data() + at, digest.data() + at + 16, v, 16);
@@ -93,7 +88,10 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
   std::shared_ptr<Writer> writer;
   if (const WriterOptions& w = options.writer; w.asker) {
     WriterOptions with = w;
-    if (with.cache.empty()) with.cache = std::string(trimmed_slashes(options.out)) + ".answers";
+    if (with.cache.empty()) with.cache = without_slash(options.out) + ".answers";
+    // The directory is replaced as a whole when the records are there.
+    if ((without_slash(with.cache) + "/").starts_with(without_slash(options.out) + "/"))
+      input_error("rewrite.cache: ", with.cache, " is in ", options.out, ", which this command writes; name another");
     writer = std::make_shared<Writer>(with, rules("endpoint.json"), safety_, options.seed);
     all += cat(" ", w.model, " ", w.share, " ", w.judge);
   }

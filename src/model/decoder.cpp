@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "kernels/rope.h"
-#include "model/attention_listener.h"
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
 #include "parallel/zero3.h"
@@ -78,7 +77,7 @@ Var DecoderLayer::attention(const Var& u_TC, const DecoderStep& step) const {
     const auto seen = exchange_rows({k, v}, *step.context->keys, *step.context->ranks, wanted);
     k = seen[0], v = seen[1];
   }
-  if (auto* listener = dynamic_cast<AttentionListener*>(step.cache)) listener->attends(index, q.value, k.value, scale);
+  if (step.cache) step.cache->attends(index, q.value, k.value, scale);
   const Var o_THD = ov::attention(q, k, v, {step.segments, scale});
   return named(at, named(at + ".o_proj", o_proj(view(o_THD, {u_TC.dim(0), heads * head_dim}))));
 }

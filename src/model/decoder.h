@@ -17,6 +17,9 @@ class KvStore {
   virtual Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) = 0;
   virtual Tensor append_values(std::int64_t layer, const Tensor& v_TKD) = 0;
   virtual void advance(std::int64_t tokens) = 0;  // after the last layer
+  // For who asks what a layer looks at, after it was given its keys: q [T,H,D] of the fresh tokens after norm and
+  // rotation, k [S,K,D] that append_keys returned; scores are scale q·k.
+  virtual void attends(std::int64_t /*layer*/, const Tensor& /*q_THD*/, const Tensor& /*k_SKD*/, double /*scale*/) {}
 };
 
 // Of one sequence, in one piece: rows length() .. length() + T of a layer are written, all up to there come back.

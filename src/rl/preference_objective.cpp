@@ -23,7 +23,11 @@ double sum_of(const std::vector<double>& logprobs, const Branches& b, std::size_
 
 PreferenceObjective::PreferenceObjective(Onevision& model, const Processor& processor, const RecordFile& records,
                                          const PreferenceRun& options)
-    : model_(model), processor_(processor), records_(records), options_(options), order_(records, options.order) {}
+    : model_(model), processor_(processor), records_(records), options_(options), order_(records, options.order) {
+  if (options.order.prompts > std::ssize(records.records()))
+    input_error("rl.prompts is ", options.order.prompts, " pairs a step, and there are ", records.records().size(),
+                "; a step would train the same pair again");
+}
 
 PreferenceObjective::Leaf PreferenceObjective::leaf_of(const Record& record) const {
   const Pair pair = make_pair(record, records_.pictures(record), processor_, options_.limits);

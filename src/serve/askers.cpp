@@ -15,8 +15,8 @@ Json failure(const std::string& message, int status = 200) {
   return Json::object({{"error", Json::object({{"message", message}, {"status", status}})}});
 }
 
-Json posted(httplib::Client& client, const std::string& path, const httplib::Headers& headers, const std::string& body,
-            int tries, std::atomic<std::int64_t>* retries) {
+Json posted(httplib::Client& client, const std::string& origin, const std::string& path,
+            const httplib::Headers& headers, const std::string& body, int tries, std::atomic<std::int64_t>* retries) {
   constexpr std::size_t most_bytes = 64 << 20;
   double wait_s = 0.5;
   for (int i = 1;; ++i) {
@@ -39,7 +39,9 @@ Json posted(httplib::Client& client, const std::string& path, const httplib::Hea
       } catch (const ov::Error& e) { return failure(e.what()); }
     const bool again = status == 0 || status == 408 || status == 409 || status == 429 || status >= 500;
     if (!again || i == tries)
-      return failure(result ? cat("status ", status, ": ", shown(text, 300)) : to_string(result.error()), status);
+      return failure(result ? cat("status ", status, ": ", shown(text, 300))
+                            : cat("cannot reach ", origin, ": ", to_string(result.error())),
+                     status);
     if (retries) ++*retries;
     const double told = result ? std::atof(result->get_header_value("retry-after").c_str()) : 0;
     std::this_thread::sleep_for(std::chrono::duration<double>(told > 0 && told <= 60 ? told : wait_s));
@@ -107,7 +109,8 @@ Asker asker_at(const std::string& url, const std::string& api_key, std::int64_t 
         client.set_keep_alive(true), client.set_tcp_nodelay(true);
         client.set_connection_timeout(30), client.set_read_timeout(600), client.set_write_timeout(600);
         for (std::size_t i; (i = next++) < n;) {
-          const Json answer = posted(client, at.base + "/chat/completions", headers, body(i).dump(), tries, retries);
+          const Json answer =
+              posted(client, at.origin, at.base + "/chat/completions", headers, body(i).dump(), tries, retries);
           const std::lock_guard hold(taking);
           take(i, answer);
         }

@@ -130,6 +130,13 @@ Json record(Line& line) {
   return out;
 }
 
+// Of a line that record() made.
+bool has_error(const Json& record) {
+  const Json *error = record.find("error"), *response = record.find("response");
+  const Json* status = response && response->is_object() ? response->find("status_code") : nullptr;
+  return (error && !error->is_null()) || (status && status->is_integer() && status->as_int() != 200);
+}
+
 }  // namespace
 
 BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions& options) {
@@ -142,6 +149,7 @@ BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions
     if (at >= lines.size() || id_of(r) != lines[at].id)
       input_error(options.out, ": line ", at + 1, " is not an answer to line ", at + 1, " of ", options.in,
                   "; name another output");
+    counts.failed_before += has_error(r);
     return true;
   });
   std::size_t next = static_cast<std::size_t>(counts.before);

@@ -24,7 +24,8 @@ struct BatchOptions {
 };
 
 struct BatchCounts {
-  std::int64_t answered = 0, failed = 0, before = 0;  // before: lines that the output held already
+  std::int64_t answered = 0, failed = 0;
+  std::int64_t before = 0, failed_before = 0;  // lines that the output held already, and those of them with an error
 };
 
 // Throws input_error: an output that does not fit the input, or the first failure with fail_fast.

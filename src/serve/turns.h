@@ -9,6 +9,11 @@ namespace ov::serve {
 class Turns {
  public:
   explicit Turns(std::uint64_t at_once) : free_(at_once) {}
+  // How many have come so far, those that wait too.
+  std::uint64_t came() {
+    const std::lock_guard hold(lock_);
+    return next_;
+  }
 
   class Turn {
    public:

@@ -1,6 +1,7 @@
 #include "train/step_trace.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "base/io/file.h"
@@ -84,7 +85,11 @@ std::string in_common(const std::string& a, const std::string& b) {
 StepTrace::StepTrace(std::string path, std::int64_t step, Communicator& world)
     : path_(std::move(path)), step_(step), ranks_(world) {
   std::error_code missing;
-  if (world.rank() != 0 || !std::filesystem::is_regular_file(path_, missing)) return;
+  if (world.rank() != 0) return;
+  if (!std::filesystem::is_directory(parent_directory(path_), missing))
+    input_error("log.trace: ", path_, ": there is no directory ", parent_directory(path_));
+  if (std::filesystem::is_directory(path_, missing)) input_error("log.trace: ", path_, " is a directory; name a file");
+  if (!std::filesystem::is_regular_file(path_, missing)) return;
   const auto file = MappedFile::open(path_);
   if (!file->text().empty() && file->text().substr(0, 200).find(sign) == std::string_view::npos)
     input_error("log.trace: ", path_, " holds something else than a trace, so it is not replaced; name another file");
@@ -189,6 +194,8 @@ void StepTrace::finish(const StepOptions& mesh) {
                                    {"ranks", N},
                                    {"tensor", mesh.tensor},
                                    {"pipeline", mesh.pipeline},
+                                   {"context", mesh.context},
+                                   {"experts", mesh.experts},
                                    {"zero", mesh.zero}});
   DurableWriter out(path_);
   out.write(cat("{\"otherData\":", about.dump(), ",\n\"displayTimeUnit\":\"ms\",\n\"traceEvents\":["));

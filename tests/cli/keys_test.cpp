@@ -9,6 +9,7 @@
 
 #include "cli/verbs.h"
 #include "nn/init.h"
+#include "tests/check.h"
 
 using namespace ov;
 
@@ -61,4 +62,13 @@ TEST_CASE("keys: the defaults of a model's description and of its initial values
   CHECK(config.number("init.patch_embedding_std") == init.patch_embedding_std);
   CHECK(config.number("init.class_vector_std") == init.class_vector_std);
   CHECK(config.number("init.class_angles_std") == init.class_angles_std);
+}
+
+TEST_CASE("keys: those of a command that is launched stand behind --, and one that does not is told so") {
+  const auto parsed = [](const Strings& arguments) { return Config::parse(cli::keys(), "launch", arguments); };
+  CHECK(parsed({"-n", "2", "--", "train", "--model", "m"}).operands() == Strings{"train", "--model", "m"});
+  CHECK(test::thrown([&] {
+          parsed({"-n", "2", "train", "--model", "m"});
+        }) == "launch: --model is no key of it; put -- before the command: launch ... -- train ... --model");
+  CHECK(test::contains(test::thrown([&] { parsed({"--modle", "m"}); }), "unknown key '--modle'"));
 }

@@ -50,6 +50,8 @@ TEST_CASE("output: a foreign file, or a directory, where a command would write i
       std::filesystem::create_directory(path);
       CHECK(contains(refusal(verb, arguments), path + " is a directory"));
       CHECK(list_directory(dir.path()).size() == 1);  // no blocks, nothing half written
+      arguments.back() = dir / "new/";
+      CHECK(contains(refusal(verb, arguments), "new/ ends in a slash, and this command writes a file"));
     }
 }
 
@@ -71,5 +73,15 @@ TEST_CASE("output: keys of an endpoint without its address have no effect, and a
   CHECK(contains(said({"--rewrite.share", "0.5"}), "rewrite.share"));
   CHECK(contains(said({"--bilingual.by", "endpoint"}), "needs rewrite.url"));
   CHECK(contains(said({"--url", "localhost:80"}), "rewrite.url: expected http://host:port/v1"));
+  write_durably(dir / "a.json",
+                R"([{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}])");
+  write_durably(dir / "good.json",
+                R"({"sources": [{"name": "a", "path": "a.json", "licence": "cc0-1.0", "category": "vqa"}]})");
+  for (const char* inside : {"", "/", "/answers"}) {
+    const Strings cached = {"--manifest", dir / "good.json",       "--out",           dir / "out",
+                            "--url",      "http://127.0.0.1:1/v1", "--rewrite.cache", dir / "out" + inside};
+    CHECK(contains(refusal("curate", cached), "rewrite.cache: "));
+  }
+  CHECK(!path_exists(dir / "out"));
   CHECK(contains(said({}), "m.json:1:17: the key \"sources\" stands twice"));
 }

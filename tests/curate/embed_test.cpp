@@ -119,6 +119,8 @@ TEST_CASE("embed: a region's row is its box's, cut out whole; what is refused or
   const Json large = embed(s.options);
   CHECK(large.at("out").as_int() == 19);
   CHECK(large.at("below_min_edge").as_int() == 19);
+  s.options.min_edge = 10000;
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("38 regions are smaller than embed.min_edge 10000"), Error);
   s.options.sources = {s.dir / "data.jsonl"};
   CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("one of them"), Error);
 }

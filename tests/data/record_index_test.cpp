@@ -104,6 +104,21 @@ TEST_CASE("record index: every golden webdataset and Parquet file, damaged ones 
   CHECK(refused >= 1);
 }
 
+TEST_CASE("record index: data that is changed while it is read gets none") {
+  const DataSet d;
+  for (const std::string& set : sets_of(d)) {
+    CAPTURE(set);
+    const auto records = open_records(set);
+    std::string file = set;
+    if (std::filesystem::is_directory(set)) file += set == d.path("shards") ? "/1.tar" : "/b.parquet";
+    const std::string whole = read_file(file);
+    write_durably(file, whole + "\n");
+    CHECK(contains(message_of([&] { records->write_index(); }), file + ": was changed while it was indexed"));
+    CHECK(!path_exists(RecordIndex::path_of(set)));
+    write_durably(file, whole);
+  }
+}
+
 TEST_CASE("record index: one that does not fit is refused with what has changed, and made anew") {
   const DataSet d;
   const Strings sets = sets_of(d);
@@ -133,6 +148,16 @@ TEST_CASE("record index: one that does not fit is refused with what has changed,
   refused(d.path("shards"), "shards/0.tar is no longer part of it");
   captions_parquet(d, "tables/b.parquet", 12, 20);
   refused(d.path("tables"), "tables/b.parquet: it has ");
+  // As an index that was made of the same directory without its slash, and the other way round.
+  const Strings tables = all_of(*open_records(d.path("tables"), "", "train", UseIndex::no));
+  for (const char* written : {"tables/", "tables//", "tables"}) {
+    CAPTURE(written);
+    CHECK(open_records(d.path(written))->indexed());
+    CHECK(open_records(d.path(written), "", "train", UseIndex::no)->fingerprint() == tables.at(0));
+    std::filesystem::remove(RecordIndex::path_of(d.path(written)));
+    CHECK(index_records(d.path(written)).written);
+  }
+  CHECK(all_of(*open_records(d.path("tables"))) == tables);
   // One of another kind of data, under the same name.
   std::filesystem::remove_all(d.path("shards"));
   std::filesystem::create_directory(d.path("shards"));
@@ -170,7 +195,7 @@ TEST_CASE("record index: a damaged one is refused or costs its records, and a fi
   index_records(lines);
   // The same, but for one tensor or one word.
   const auto with = [&](const std::vector<std::int64_t>& begin, const std::string& fingerprint) {
-    RecordIndex::write(lines, "json", {""},
+    RecordIndex::write(lines, "json", RecordIndex::before_reading(lines, {""}),
                        {{"begin", Tensor::of(begin, {static_cast<std::int64_t>(begin.size())})},
                         {"line", Tensor::of(std::vector<std::int64_t>{1, 2}, {2})}},
                        {{"array", "false"}, {"fingerprint", fingerprint}});
@@ -193,7 +218,7 @@ TEST_CASE("record index: places in shards and rows of tables that cannot be are 
   const DataSet d;
   const std::string shard = caption_shard(d, "a.tar", 3);
   const auto with = [&](std::int64_t begin, std::int64_t end, std::int32_t which, std::int32_t item) {
-    RecordIndex::write(shard, "webdataset", {""},
+    RecordIndex::write(shard, "webdataset", RecordIndex::before_reading(shard, {""}),
                        {{"begin", Tensor::of(std::vector<std::int64_t>{begin}, {1})},
                         {"end", Tensor::of(std::vector<std::int64_t>{end}, {1})},
                         {"shard", Tensor::of(std::vector<std::int32_t>{which}, {1})},
@@ -212,7 +237,8 @@ TEST_CASE("record index: places in shards and rows of tables that cannot be are 
   CHECK(contains(with(0, end, 0, 5), "malformed_record"));
   const std::string table = captions_parquet(d, "a.parquet", 5);
   const auto rows = [&](std::int64_t n) {
-    RecordIndex::write(table, "parquet", {""}, {{"rows", Tensor::of(std::vector<std::int64_t>{n}, {1})}},
+    RecordIndex::write(table, "parquet", RecordIndex::before_reading(table, {""}),
+                       {{"rows", Tensor::of(std::vector<std::int64_t>{n}, {1})}},
                        {{"fingerprint", std::string(64, 'a')}, {"faults", "{}"}});
     return message_of([&] { open_records(table)->read(0); });
   };

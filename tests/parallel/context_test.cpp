@@ -377,17 +377,8 @@ TEST_CASE("context: a mesh that does not fit, and what is not built, is refused 
   const MeshWorld world;
   const auto refused = [&](const Ways& ways, int n, const std::function<void(TrainJob&)>& change = {}) {
     TrainJob job = world.job("refused");
-    ways.set(job.train);
     if (change) change(job);
-    std::string all;
-    for (const Ended& e : in_ranks(n, 60, [&](ProcessRanks& ranks) {
-           job.ranks = &ranks;
-           quietly(job);
-         })) {
-      CHECK(e.exit == 2);
-      all += e.error;
-    }
-    return all;
+    return refused_by_ranks(n, ways, job);
   };
   CHECK(contains(refused({.context = 2}, 3), "parallel.context 2: does not divide 3 ranks; onevision launch -n 2"));
   CHECK(contains(refused({.tensor = 2, .context = 2}, 2), "parallel.tensor 2 x parallel.context 2: does not divide"));

@@ -21,17 +21,6 @@ struct Case {
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
 };
 
-// Leaf 1 has no token, leaf 2 no label, every other one no picture.
-GlobalStep step_of(std::int64_t leaves) {
-  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i == 1) continue;
-    add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, 5 + static_cast<std::int64_t>(i));
-    if (i == 2) std::fill(rows[i].labels.begin(), rows[i].labels.end(), ignored_label);
-  }
-  return as_step(rows);
-}
-
 ModelConfig model_of() {
   ModelConfig m = small_config();
   m.text.vocabulary = 100, m.text.layers = 4, m.text.router_aux_loss_coef = 0.01;
@@ -51,7 +40,7 @@ struct Run {
   Run(const Case& c, const Ways& ways, Communicator& ranks, std::int64_t checksums = 1)
       : mesh(ranks, ways.tensor, ways.pipeline, ways.context, ways.experts),
         model(model_of(), mesh.tensor, mesh.pipe, ways.chunks, mesh.experts),
-        data({step_of(c.leaves)}),
+        data({uneven_step(c.leaves)}),
         objective(allocated(c), data, options(c, ways, checksums)),
         engine(objective, options(c, ways, checksums), mesh.data) {}
 
@@ -96,7 +85,7 @@ std::int64_t total(Communicator& ranks, std::int64_t own) {
 
 // Rows of leaf i that chose an expert that its rank of n does not hold, over all leaves and layers.
 std::int64_t rows_elsewhere(const Run& one, std::int64_t n) {
-  const GlobalStep step = step_of(4);
+  const GlobalStep step = uneven_step(4);
   const std::int64_t E = one.model.config().text.experts;
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < step.micro_batches.size(); ++i) {

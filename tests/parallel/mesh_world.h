@@ -4,6 +4,7 @@
 #include "parallel/mesh.h"
 #include "tests/cli/program.h"
 #include "tests/comm/forked_ranks.h"
+#include "tests/model/small_model.h"
 #include "tests/train/job_world.h"
 
 namespace ov::test {
@@ -61,6 +62,41 @@ inline void in_mesh(const Ways& ways, TrainJob job) {
          ranks.barrier();
        }))
     REQUIRE_MESSAGE(e.exit == 0, ways.said(), ": ", e.error);
+}
+
+// What all ranks of a run that is refused say.
+inline std::string refused_by_ranks(int ranks, const Ways& ways, TrainJob job) {
+  ways.set(job.train);
+  std::string all;
+  for (const Ended& e : in_ranks(ranks, 60, [&](ProcessRanks& self) {
+         job.ranks = &self;
+         quietly(job);
+       })) {
+    CHECK(e.exit == 2);
+    all += e.error;
+  }
+  return all;
+}
+
+// A step whose leaf 1 has no token, leaf 2 no label and every other one no picture; leaf i answers with text + i words.
+inline GlobalStep uneven_step(std::int64_t leaves, std::int64_t text = 5) {
+  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (i == 1) continue;
+    add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, text + static_cast<std::int64_t>(i));
+    if (i == 2) std::fill(rows[i].labels.begin(), rows[i].labels.end(), ignored_label);
+  }
+  return as_step(rows);
+}
+
+// Six layers and four heads; with experts in all layers but one.
+inline ModelConfig six_layers(bool tied, bool experts) {
+  ModelConfig m = small_config();
+  m.vision.heads = 4, m.text.vocabulary = 100;
+  m.text.layers = 6, m.text.heads = 4, m.text.kv_heads = 2, m.text.tied = tied;
+  if (experts)
+    m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24, m.text.mlp_only_layers = {2};
+  return m;
 }
 
 }  // namespace ov::test

@@ -20,38 +20,19 @@ struct Case {
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
 };
 
-GlobalStep step_of(std::int64_t leaves) {
-  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i == 1) continue;  // all of its records are faulty
-    add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, 5 + static_cast<std::int64_t>(i));
-    if (i == 2) std::fill(rows[i].labels.begin(), rows[i].labels.end(), ignored_label);
-  }
-  return as_step(rows);
-}
-
-ModelConfig model_of(const Case& c) {
-  ModelConfig m = small_config();
-  m.vision.heads = 4, m.text.vocabulary = 100;
-  m.text.layers = 6, m.text.heads = 4, m.text.kv_heads = 2, m.text.tied = c.tied;
-  if (c.experts)
-    m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24, m.text.mlp_only_layers = {2};
-  return m;
-}
-
 constexpr std::int64_t leaves = 5;
 
 // Steps of one engine, and all that they say; the checkpoint goes to `out`, if given.
 struct Run {
   Mesh mesh;
   Onevision model;
-  FixedSteps data{{step_of(leaves)}};
+  FixedSteps data{{uneven_step(leaves)}};
   LanguageObjective objective;
   StepEngine engine;
 
   Run(const Case& c, const Ways& ways, Communicator& ranks, std::int64_t checksums = 1)
       : mesh(ranks, ways.tensor, ways.pipeline),
-        model(model_of(c), mesh.tensor, mesh.pipe, ways.chunks),
+        model(six_layers(c.tied, c.experts), mesh.tensor, mesh.pipe, ways.chunks),
         objective(allocated(c), data, options(c, ways, checksums)),
         engine(objective, options(c, ways, checksums), mesh.data) {}
 
@@ -138,7 +119,7 @@ TEST_CASE("pipeline: what its ranks send in a step is what parallel/pipeline.h s
           const std::int64_t start = run.mesh.pipe.sent();
           run.engine.step();
           const std::int64_t sent = total(ranks, run.mesh.pipe.sent() - start);
-          const GlobalStep step = step_of(leaves);
+          const GlobalStep step = uneven_step(leaves);
           std::int64_t T = 0, full = 0;
           for (const MicroBatch& b : step.micro_batches) T += b.tokens(), full += b.tokens() > 0;
           const auto& text = run.model.config().text;
@@ -305,17 +286,8 @@ TEST_CASE("pipeline: a mesh that does not fit is refused by name") {
   const MeshWorld world;
   const auto refused = [&](int n, const Ways& ways, const std::function<void(TrainJob&)>& change = {}) {
     TrainJob job = world.job("refused");
-    ways.set(job.train);
     if (change) change(job);
-    std::string all;
-    for (const Ended& e : in_ranks(n, 60, [&](ProcessRanks& ranks) {
-           job.ranks = &ranks;
-           quietly(job);
-         })) {
-      CHECK(e.exit == 2);
-      all += e.error;
-    }
-    return all;
+    return refused_by_ranks(n, ways, job);
   };
   CHECK(contains(refused(3, {.pipeline = 2}), "parallel.pipeline 2: does not divide 3 ranks"));
   CHECK(contains(refused(2, {.pipeline = 2, .tensor = 2}), "parallel.tensor 2 x parallel.pipeline 2: does not divide"));

@@ -28,26 +28,6 @@ struct Case {
   }
 };
 
-ModelConfig model_of(const Case& c) {
-  ModelConfig m = small_config();
-  m.vision.heads = 4, m.text.vocabulary = 100;
-  m.text.layers = 6, m.text.heads = 4, m.text.kv_heads = 2, m.text.tied = c.tied;
-  if (c.experts)
-    m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24, m.text.mlp_only_layers = {2};
-  return m;
-}
-
-// Rows with a picture and without, one without labels, one without tokens.
-GlobalStep step_of(std::int64_t leaves) {
-  std::vector<MicroBatch> rows(static_cast<std::size_t>(leaves));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i == 1) continue;
-    add_sample(rows[i], i + 1, i % 2 ? 0 : 2, 2, 7 + static_cast<std::int64_t>(i));
-    if (i == 2) std::fill(rows[i].labels.begin(), rows[i].labels.end(), ignored_label);
-  }
-  return as_step(rows);
-}
-
 constexpr std::int64_t leaves = 6;
 
 PlanOptions options_of(const Case& c) {
@@ -57,7 +37,7 @@ PlanOptions options_of(const Case& c) {
   o.train.modules = c.modules, o.train.tree = c.tree, o.train.checksum_every = 0;
   c.ways.set(o.train);
   o.ranks = c.ways.ranks();
-  o.rows = step_of(leaves).micro_batches;
+  o.rows = uneven_step(leaves, 7).micro_batches;
   return o;
 }
 
@@ -72,18 +52,18 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   options.rank = ranks.rank();
   HostDevice device(Device::Kind::cpu, "test", cpu().table);
   Mesh mesh(ranks, c.ways.tensor, c.ways.pipeline);
-  Onevision model(model_of(c), mesh.tensor, mesh.pipe, c.ways.chunks);
+  Onevision model(six_layers(c.tied, c.experts), mesh.tensor, mesh.pipe, c.ways.chunks);
   model.recompute_blocks = c.recompute;
   model.parameters().allocate(c.dtype, device);
   initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
-  FixedSteps data({step_of(leaves)});
+  FixedSteps data({uneven_step(leaves, 7)});
   LanguageObjective objective(model, data, options.train);
   StepEngine engine(objective, options.train, mesh.data);
   if (c.ways.zero == 3) device.reset_peaks();  // plan tells what a step takes, not what was before values were divided
   const std::int64_t before = mesh.data.sent();
   engine.step();
 
-  const Plan plan = plan_model(model_of(c), options);
+  const Plan plan = plan_model(six_layers(c.tied, c.experts), options);
   const auto equal = [&](const std::string& what, std::int64_t planned, std::int64_t real) {
     if (planned != real)
       input_error(c.said(), ", rank ", ranks.rank(), ", ", what, ": plan ", planned, ", real ", real);
@@ -136,12 +116,13 @@ TEST_CASE("plan of a mesh: what all ranks send together is what the headers of s
     const Ways& w = c.ways;
     std::vector<Plan> ranks;
     PlanOptions options = options_of(c);
-    for (options.rank = 0; options.rank < w.ranks(); ++options.rank) ranks.push_back(plan_model(model_of(c), options));
+    for (options.rank = 0; options.rank < w.ranks(); ++options.rank)
+      ranks.push_back(plan_model(six_layers(c.tied, c.experts), options));
     const auto at = [&](int d, int s, int i) -> const Plan& {
       return ranks[static_cast<std::size_t>((d * w.pipeline + s) * w.tensor + i)];
     };
-    const ModelConfig model = model_of(c);
-    const GlobalStep step = step_of(leaves);
+    const ModelConfig model = six_layers(c.tied, c.experts);
+    const GlobalStep step = uneven_step(leaves, 7);
     const StepTargets targets = loss_targets(step, NormaliseBy::global_token_mean);
     const bool whole = c.modules.size() == 3, experts = c.experts;
     std::int64_t moe = 0, scalars = 0;

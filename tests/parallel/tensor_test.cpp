@@ -117,7 +117,8 @@ TEST_CASE("a checkpoint does not show the mesh: loaded and saved by any, it has 
     const std::string newest = checkpoints(out).back();
     return sha256_file(newest + "/model.safetensors") + sha256_file(newest + "/optimizer.safetensors");
   };
-  for (const auto& [data, tensor, zero] : {std::array{1, 2, 1}, {1, 4, 1}, {2, 2, 1}, {3, 1, 1}}) {
+  for (const auto& divided : {std::array{1, 2, 1}, {1, 4, 1}, {2, 2, 1}, {3, 1, 1}}) {
+    const int data = divided[0], tensor = divided[1], zero = divided[2];
     TrainJob job = world.job(cat("again", data, tensor));
     job.train.steps = 2, job.train.tensor = tensor, job.train.zero = zero;
     for (const Ended& e : in_ranks(data * tensor, 60, [&](ProcessRanks& ranks) {
@@ -180,19 +181,10 @@ TEST_CASE("what tensor-parallel ranks send in a step is what parallel/tensor.h s
 
 TEST_CASE("a mesh that does not fit is refused by name") {
   const MeshWorld world;
-  const auto refused = [&](int ranks_count, int tensor, const std::function<void(TrainJob&)>& change = {}) {
+  const auto refused = [&](int ranks, int tensor, const std::function<void(TrainJob&)>& change = {}) {
     TrainJob job = world.job("refused");
-    job.train.tensor = tensor;
     if (change) change(job);
-    std::string all;
-    for (const Ended& e : in_ranks(ranks_count, 60, [&](ProcessRanks& ranks) {
-           job.ranks = &ranks;
-           quietly(job);
-         })) {
-      CHECK(e.exit == 2);
-      all += e.error;
-    }
-    return all;
+    return refused_by_ranks(ranks, {.tensor = tensor}, job);
   };
   CHECK(contains(refused(3, 2), "parallel.tensor 2: does not divide 3 ranks"));
   CHECK(contains(refused(3, 3), "parallel.tensor 3: does not divide"));

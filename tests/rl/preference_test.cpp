@@ -107,6 +107,15 @@ TEST_CASE("rl: what is no preference is refused with its place") {
                  "here: chosen: spells a picture's placeholder"));
 }
 
+TEST_CASE("rl: DPO refuses steps of more pairs than there are") {
+  const Pairs pairs;
+  const RecordFile records(pairs.path("pairs.jsonl"), "", {}, "", RecordKind::preference);
+  const std::int64_t all = std::ssize(records.records());
+  Dpo(pairs, Dtype::f32, {.order = {.prompts = all}});
+  CHECK(contains(thrown([&] { Dpo(pairs, Dtype::f32, {.order = {.prompts = all + 1}}); }),
+                 cat("rl.prompts is ", all + 1, " pairs a step, and there are ", all)));
+}
+
 TEST_CASE("rl: DPO begins with margins of exactly 0, and the gradient of the whole model is that of its loss") {
   const Pairs pairs;
   for (const auto kind : {PreferenceOptions::Kind::sigmoid, PreferenceOptions::Kind::ipo}) {

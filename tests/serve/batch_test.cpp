@@ -59,15 +59,20 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   CHECK(records[10].find("output") == nullptr);
   CHECK(records[11].at("output").size() == 2);
   CHECK(records[12].at("image_attention").at("tokens").size() == 3);
+  // What was there with an error is not forgotten when the command is given again.
+  const serve::BatchCounts again = run(dir / "out.jsonl");
+  CHECK(again.answered + again.failed == 0);
+  CHECK(again.before == 13);
+  CHECK(again.failed_before == 4);
   // Killed anywhere, also within a line: every line once, and what does not name the moment is the same.
   const std::string whole = read_file(dir / "out.jsonl");
   for (const std::size_t cut :
        {std::size_t{0}, std::size_t{1}, whole.size() / 3, whole.size() / 2, whole.size() - 1, whole.size()}) {
     write_durably(dir / "cut.jsonl", whole.substr(0, cut));
     run(dir / "cut.jsonl");
-    JsonlReader again(dir / "cut.jsonl");
+    JsonlReader lines(dir / "cut.jsonl");
     std::size_t n = 0;
-    for (Json j; again.next(&j); ++n) {
+    for (Json j; lines.next(&j); ++n) {
       REQUIRE(n < records.size());
       if (records[n].find("output")) CHECK(j.at("output").dump() == records[n].at("output").dump());
     }

@@ -239,6 +239,8 @@ TEST_CASE(
   write_durably(mine, "[1, 2]\n");
   CHECK(contains(thrown([&] { traced(mine, 2); }), mine + " holds something else than a trace"));
   CHECK(read_file(mine) == "[1, 2]\n");
+  CHECK(contains(thrown([&] { traced(world.path("nowhere/t.json"), 2); }), "there is no directory"));
+  CHECK(contains(thrown([&] { traced(world.path("start"), 2); }), "start is a directory; name a file"));
   CHECK(contains(thrown([&] { traced(path, 4); }), "log.trace_step 4: the run ends with step 3"));
   traced(path, 2);
   const std::string first = read_file(path);

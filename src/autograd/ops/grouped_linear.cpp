@@ -31,16 +31,7 @@ const OpRow grouped_linear_row = {
       return {grouped_linear(e.input({R, C}), e.parameter({3 * F, C}), e.integers({0, R / 3, R / 3, R}, {4}))};
     },
     .tolerance = 1e-8,
-    .cost =
-        [](const Node& n) {
-          const std::int64_t F = n.output_shapes[0][1], C = n.input_shapes[1][1], R = n.output_shapes[0][0],
-                             experts = n.input_shapes[1][0] / F, each = (R + experts - 1) / experts, one = R * C * F;
-          Cost c = moved_once(n);
-          c.products[0] = {Pass::forward, each, F, C, false, true, one};
-          if (n.wanted[0]) c.products[1] = {Pass::backward, each, C, F, false, false, one};
-          if (n.wanted[1]) c.products[2] = {Pass::backward, F, C, each, true, false, one};
-          return c;
-        },
+    .cost = grouped_linear_cost,
     .owners = {Owner::fresh, Owner::added},
 };
 

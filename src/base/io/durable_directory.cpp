@@ -30,11 +30,6 @@ bool exists(const std::string& path) {
   return fs::exists(fs::symlink_status(path, ignored));
 }
 
-std::string without_slash(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
-}
-
 // Files first, then the directory that names them.
 void sync_tree(const std::string& path, const std::string& shown) {
   for (const std::string& name : list_directory(path)) {

@@ -193,6 +193,11 @@ void remove_tree(const std::string& path) noexcept {
   step("rmdir", path, [&] { return ::rmdir(path.c_str()); });
 }
 
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
 std::string parent_directory(const std::string& path) {
   const auto slash = path.find_last_of('/');
   if (slash == std::string::npos) return ".";

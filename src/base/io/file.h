@@ -69,6 +69,7 @@ void make_directory(const std::string& path, const std::string& shown);
 void make_directories(const std::string& path);         // those that are missing, parents first
 void remove_tree(const std::string& path) noexcept;     // what cannot be removed stays
 std::string parent_directory(const std::string& path);  // "." when there is no slash
+std::string without_slash(std::string path);            // at its end; "/" stays
 std::string follow_link(const std::string& path);       // the path itself unless it is a symbolic link to something
 
 }  // namespace ov

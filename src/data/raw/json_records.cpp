@@ -68,6 +68,8 @@ JsonRecords::JsonRecords(std::shared_ptr<const MappedFile> file, UseIndex use)
     line_ = index->column<std::int64_t>("line", size());
     return;
   }
+  before_ = RecordIndex::before_reading(path(), {""});
+  before_[0].size = std::ssize(text_);  // as it was mapped, which is earlier
   const std::string looks = looks_like(text_.substr(0, 512));
   if (!looks.empty() && looks != "JSON text")
     input_error(path(), ": looks like ", looks, "; expected a JSON array of records, or one record on each line");
@@ -83,7 +85,7 @@ void JsonRecords::note(std::size_t at, std::size_t line) {
 }
 
 void JsonRecords::write_index() const {
-  RecordIndex::write(path(), index_kind, {""}, {{"begin", begin_.tensor()}, {"line", line_.tensor()}},
+  RecordIndex::write(path(), index_kind, before_, {{"begin", begin_.tensor()}, {"line", line_.tensor()}},
                      {{"array", array_ ? "true" : "false"}, {"fingerprint", fingerprint()}});
 }
 

@@ -49,6 +49,7 @@ class JsonRecords {
   std::string_view text_;
   bool array_ = false;
   std::string fingerprint_;                   // that an index says; "" without one
+  std::vector<FileStamp> before_;             // without an index: the file, before it was read
   std::vector<std::int64_t> begins_, lines_;  // while they are listed
   Column<std::int64_t> begin_, line_;         // of each record: offset in the file; from 1
 };

@@ -58,8 +58,12 @@ ParquetRecords::ParquetRecords(const std::string& path, const std::string& image
       std::filesystem::is_directory(path, missing) ? parquet_files(path) : std::vector<std::string>{path};
   for (const std::string& one : paths) files_.push_back({one, "", nullptr});
   const auto index = use == UseIndex::yes ? RecordIndex::open(path, index_kind, names()) : std::nullopt;
-  if (index) use_index(*index);
-  else open_all(std::move(file));
+  if (index) {
+    use_index(*index);
+    return;
+  }
+  before_ = RecordIndex::before_reading(path, names());
+  open_all(std::move(file));
 }
 
 void ParquetRecords::open_all(std::shared_ptr<const MappedFile> file) {
@@ -95,14 +99,16 @@ void ParquetRecords::use_index(const RecordIndex& index) {
     starts_.push_back(end);
   }
   const Json faults = index.json("faults");
-  for (const auto& [name, fault] : faults.members())
-    for (File& f : files_)
-      if (f.path == path_ + "/" + name && fault.is_string()) f.fault = fault.as_string();
+  const std::vector<std::string> all = names();
+  for (std::size_t i = 0; i < files_.size(); ++i)
+    if (const Json* fault = faults.find(all[i]); fault && fault->is_string()) files_[i].fault = fault->as_string();
 }
 
+// Of a directory's files without it, however many slashes it was given with.
 std::vector<std::string> ParquetRecords::names() const {
   std::vector<std::string> out;
-  for (const File& f : files_) out.push_back(f.path == path_ ? "" : f.path.substr(path_.size() + 1));
+  for (const File& f : files_)
+    out.push_back(f.path == path_ ? "" : f.path.substr(f.path.find_first_not_of('/', path_.size())));
   return out;
 }
 
@@ -114,7 +120,7 @@ void ParquetRecords::write_index() const {
     rows.push_back(starts_[i + 1] - starts_[i]);
     if (!files_[i].fault.empty()) faults.set(all[i], files_[i].fault);
   }
-  RecordIndex::write(path_, index_kind, all, {{"rows", Column(rows).tensor()}},
+  RecordIndex::write(path_, index_kind, before_, {{"rows", Column(rows).tensor()}},
                      {{"fingerprint", fingerprint()}, {"faults", faults.dump()}});
 }
 
@@ -122,11 +128,15 @@ ParquetRecords::Opened ParquetRecords::opened(std::size_t file) const {
   if (fingerprint_.empty()) return files_[file].parquet;
   const std::lock_guard lock(mutex_);
   File& f = files_[file];
-  if (f.parquet) opened_.remove(file);
-  else if (f.fault.empty()) f.parquet = std::make_shared<const ParquetFile>(MappedFile::open(f.path));
-  else return nullptr;
-  if (const std::int64_t rows = starts_[file + 1] - starts_[file]; f.parquet->rows() != rows)
-    input_error(f.path, ": ", f.parquet->rows(), " rows, and its index says ", rows);
+  if (f.parquet) {
+    opened_.remove(file);
+  } else {
+    if (!f.fault.empty()) return nullptr;
+    const auto parquet = std::make_shared<const ParquetFile>(MappedFile::open(f.path));
+    if (const std::int64_t rows = starts_[file + 1] - starts_[file]; parquet->rows() != rows)
+      input_error(f.path, ": ", parquet->rows(), " rows, and its index says ", rows);
+    f.parquet = parquet;
+  }
   opened_.push_front(file);
   if (opened_.size() > most_opened) files_[opened_.back()].parquet = nullptr, opened_.pop_back();
   return f.parquet;
@@ -233,10 +243,11 @@ Conversation ParquetRecords::read(std::int64_t index) const {
 std::string ParquetRecords::fingerprint() const {
   if (!fingerprint_.empty()) return fingerprint_;
   Sha256 hash;
-  for (const File& f : files_) {
-    const std::string name = f.path.substr(std::min(path_.size(), f.path.size()));
+  const std::vector<std::string> all = names();
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    const std::string name = all[i].empty() ? "" : "/" + all[i];
     hash.update(name.data(), name.size() + 1);
-    if (f.parquet) hash.update(f.parquet->footer().data(), f.parquet->footer().size());
+    if (const Opened& p = files_[i].parquet) hash.update(p->footer().data(), p->footer().size());
   }
   return hash.hex();
 }

@@ -57,6 +57,7 @@ class ParquetRecords : public Records {
   std::shared_ptr<const ParquetRows> texts(std::size_t file, std::size_t group, const Opened& opened) const;
 
   std::string path_, image_dir_, fingerprint_;  // fingerprint_: that an index says; "" without one
+  std::vector<FileStamp> before_;               // without an index: the files, before they were read
   mutable std::vector<File> files_;             // under mutex_ where there is an index
   std::vector<std::int64_t> starts_ = {0};  // [files + 1] the first record of each; one that cannot be opened is one
   mutable std::mutex mutex_;

@@ -26,11 +26,12 @@ std::string path_in(const std::string& data, const std::string& name) {
   return name.empty() ? data : data + "/" + name;
 }
 
-std::vector<FileStamp> stamps_of(const std::string& data, const std::vector<std::string>& names) {
+std::vector<FileStamp> stamps_of(const std::string& data, const std::vector<std::string>& names,
+                                 bool with_ends = true) {
   std::vector<FileStamp> out(names.size());
   parallel_for(static_cast<std::int64_t>(names.size()), [&](std::int64_t i) {
     const std::string& name = names[static_cast<std::size_t>(i)];
-    out[static_cast<std::size_t>(i)] = FileStamp::of(path_in(data, name), name);
+    out[static_cast<std::size_t>(i)] = FileStamp::of(path_in(data, name), name, with_ends);
   });
   return out;
 }
@@ -56,13 +57,17 @@ std::string difference(const FileStamp& was, const FileStamp& is) {
 
 }  // namespace
 
-FileStamp FileStamp::of(const std::string& path, const std::string& name) {
+FileStamp FileStamp::of(const std::string& path, const std::string& name, bool with_ends) {
   FileStamp s{.name = name, .ends = ""};
   struct stat info;
   if (::stat(path.c_str(), &info) != 0) return s;
-  if (!S_ISREG(info.st_mode)) input_error(path, ": is no regular file, so nothing can be kept of it");
+  if (!S_ISREG(info.st_mode)) {
+    if (!with_ends) return s;  // a pipe may be read; nothing can be kept of it
+    input_error(path, ": is no regular file, so nothing can be kept of it");
+  }
   s.size = info.st_size;
   s.time = std::int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
+  if (!with_ends) return s;
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) path_error(path, "open");
   std::string ends(static_cast<std::size_t>(2 * end_bytes), '\0');
@@ -75,9 +80,7 @@ FileStamp FileStamp::of(const std::string& path, const std::string& name) {
 }
 
 std::string RecordIndex::path_of(const std::string& data, const std::string& part) {
-  std::string path = data;
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path + (part == "train" ? "" : "." + part) + ".ovindex";
+  return without_slash(data) + (part == "train" ? "" : "." + part) + ".ovindex";
 }
 
 std::optional<RecordIndex> RecordIndex::open(const std::string& data, const std::string& kind,
@@ -110,14 +113,24 @@ std::optional<RecordIndex> RecordIndex::open(const std::string& data, const std:
   return index;
 }
 
-void RecordIndex::write(const std::string& data, const std::string& kind, const std::vector<std::string>& names,
+std::vector<FileStamp> RecordIndex::before_reading(const std::string& data, const std::vector<std::string>& names) {
+  return stamps_of(data, names, false);
+}
+
+void RecordIndex::write(const std::string& data, const std::string& kind, const std::vector<FileStamp>& before,
                         std::vector<NamedTensor> tensors, Metadata metadata, const std::string& part) {
   const std::string path = path_of(data, part);
   if (path_exists(path) && metadata_of(Safetensors::open(path), "format") != format)
     input_error(path, ": is no index of records, so it is not replaced; move it away");
   metadata["format"] = format;
   metadata["kind"] = kind;
-  metadata["files"] = json_of(stamps_of(data, names)).dump();
+  std::vector<std::string> names;
+  for (const FileStamp& f : before) names.push_back(f.name);
+  const std::vector<FileStamp> now = stamps_of(data, names);
+  for (std::size_t i = 0; i < now.size(); ++i)
+    if (now[i].size != before[i].size || now[i].time != before[i].time)
+      input_error(path_in(data, names[i]), ": was changed while it was indexed; index it when it is whole");
+  metadata["files"] = json_of(now).dump();
   write_safetensors(path, std::move(tensors), metadata);
 }
 

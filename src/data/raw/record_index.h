@@ -33,7 +33,8 @@ struct FileStamp {
   std::int64_t size = -1, time = 0;  // bytes, -1: there is no such file; nanoseconds since 1970
   std::string ends;                  // 16 hex digits
   bool operator==(const FileStamp&) const = default;
-  static FileStamp of(const std::string& path, const std::string& name);
+  // As it is: with ends, or for comparison before and after it was read, without.
+  static FileStamp of(const std::string& path, const std::string& name, bool with_ends = true);
 };
 
 class RecordIndex {
@@ -43,8 +44,11 @@ class RecordIndex {
   // `names`: the files that the data set has now, relative to `data`; {""}: it is one file.
   static std::optional<RecordIndex> open(const std::string& data, const std::string& kind,
                                          const std::vector<std::string>& names, const std::string& part = "train");
-  // Durable; an earlier index is replaced. input_error where a file of that name is no index.
-  static void write(const std::string& data, const std::string& kind, const std::vector<std::string>& names,
+  // The files without their ends, as whoever reads them through must take them before he does.
+  static std::vector<FileStamp> before_reading(const std::string& data, const std::vector<std::string>& names);
+  // Durable; an earlier index is replaced. input_error where a file of that name is no index, and where a file of the
+  // data was changed since before_reading: what was read is not what stands there.
+  static void write(const std::string& data, const std::string& kind, const std::vector<FileStamp>& before,
                     std::vector<NamedTensor> tensors, Metadata metadata, const std::string& part = "train");
 
   const std::string& path() const { return file_.path(); }

@@ -57,6 +57,7 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
   };
   if (!S_ISDIR(info.st_mode)) {
     if (indexed({""})) return;
+    before_ = RecordIndex::before_reading(path, {""});
     open_shard(path, std::nullopt, std::move(file));
   } else {
     std::optional<EnergonMeta> meta = read_energon_meta(path, split);
@@ -70,6 +71,7 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
     if (meta->train.empty())
       input_error(path, ": no shard: expected .tar files (.tar.gz and .tgz too), or a list in .nv-meta/split.yaml");
     if (indexed(meta->train)) return;
+    before_ = RecordIndex::before_reading(path, meta->train);
     for (const std::string& name : meta->train) {
       const auto promised = meta->shard_samples.find(name);
       excluded_ = meta->excluded_samples[name];
@@ -125,19 +127,13 @@ void Webdataset::use_index(const RecordIndex& index, std::shared_ptr<const Mappe
   }
 }
 
-std::vector<std::string> Webdataset::names() const {
-  std::vector<std::string> out;
-  for (const Shard& s : shards_) out.push_back(s.path == path_ ? "" : s.path.substr(path_.size() + 1));
-  return out;
-}
-
 void Webdataset::write_index() const {
   Json faults = Json::array();
   for (const auto& [record, f] : faults_)
     faults.push(
         Json::object({{"record", record}, {"reason", static_cast<std::int64_t>(f.reason)}, {"message", f.message}}));
   RecordIndex::write(
-      path_, index_kind, names(),
+      path_, index_kind, before_,
       {{"begin", begin_.tensor()}, {"end", end_.tensor()}, {"shard", shard_.tensor()}, {"item", item_.tensor()}},
       {{"fingerprint", fingerprint()}, {"meta", meta_}, {"faults", faults.dump()}}, part_);
 }

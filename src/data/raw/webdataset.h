@@ -65,7 +65,6 @@ class Webdataset : public Records {
   };
 
   void use_index(const RecordIndex& index, std::shared_ptr<const MappedFile> file);
-  std::vector<std::string> names() const;  // of the shards, from path_ on
   Record record(std::int64_t index) const;
   std::int64_t listed() const { return static_cast<std::int64_t>(records_.size()); }
   void open_shard(const std::string& path, std::optional<std::int64_t> promised,
@@ -85,7 +84,8 @@ class Webdataset : public Records {
   std::vector<std::uint64_t> keys_;  // hash of folder and key, of each record; 0 with a fault. Empty with an index
   Column<std::int64_t> begin_, end_;
   Column<std::int32_t> shard_, item_;
-  std::string fingerprint_;  // that an index says; "" without one
+  std::string fingerprint_;        // that an index says; "" without one
+  std::vector<FileStamp> before_;  // without an index: the shards, before they were read
   std::map<std::int64_t, Fault> faults_;
   std::vector<std::string> unclosed_;  // shards that may have been cut at a member's border, since nothing counts them
   std::set<std::string> excluded_;     // keys of samples to leave out of the shard that is being listed

@@ -110,7 +110,9 @@ const Task& task_named(std::string_view name) {
     if (task.name == real) return task;
     names.emplace_back(task.name);
   }
-  input_error("--tasks ", name, ": unknown task", did_you_mean(name, names));
+  std::string all;
+  for (const std::string& known : names) all += (all.empty() ? "" : ", ") + known;
+  input_error("--tasks ", name, ": unknown task", did_you_mean(name, names), "; there are ", all);
 }
 
 Text without_reasoning(View reply, const std::vector<std::pair<Text, Text>>& tags) {
