@@ -47,7 +47,7 @@ Exit chat(const Config& config) {
     if (said && !ended) print("\n");
     if (!more) break;
   }
-  return Exit::done;
+  return person ? Exit::done : talk.exit();  // a script is told, a person has read it
 }
 
 }  // namespace ov::cli

@@ -101,13 +101,14 @@ void Communicator::reduce_scatter(const Tensor& part, const Parts& of, int addin
     const std::int64_t n = range(part).numel();
     Parts to(at(ranks_)), from(at(ranks_));
     for (int r = 0; r < ranks_; ++r) {
+      if (r == rank_) continue;
       if (r < adding && n > 0) to[at(r)] = room.slice(0, r, r + 1).flat().slice(0, 0, n);
       if (rank_ < adding && range(of[at(r)]).numel() > 0) from[at(r)] = range(of[at(r)]);
     }
     trade(Call::reduce_scatter, to, from);
     if (n == 0) continue;
-    sum_in_order(std::span(to).first(at(adding)));
-    range(part).copy_from(to[0]);
+    if (rank_ < adding) to[at(rank_)] = range(own);
+    sum_in_order(std::span(to).first(at(adding)), range(part), range(own));
   }
 }
 

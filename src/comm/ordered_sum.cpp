@@ -3,15 +3,18 @@
 #include <bit>
 
 #include "kernels/rows.h"
+#include "tensor/transfer.h"
 
 namespace ov {
 
-void add_to(const Tensor& sum, const Tensor& t) {
+namespace {
+
+void add(const Tensor& sum, const Tensor& a, const Tensor& b) {
   if (!sum.has_data()) return;
   if (sum.dtype() == Dtype::i64) {
     std::int64_t* to = sum.data<std::int64_t>();
-    const std::int64_t* from = t.data<std::int64_t>();
-    for (std::int64_t i = 0; i < sum.numel(); ++i) to[i] += from[i];
+    const std::int64_t *left = a.data<std::int64_t>(), *right = b.data<std::int64_t>();
+    for (std::int64_t i = 0; i < sum.numel(); ++i) to[i] = left[i] + right[i];
     return;
   }
   // Rows for the kernel's threads, and what is left behind them; addition does not see them.
@@ -19,19 +22,33 @@ void add_to(const Tensor& sum, const Tensor& t) {
   const std::int64_t n = sum.numel(), whole = n / width * width;
   const auto add_part = [&](std::int64_t begin, std::int64_t end, const Shape& rows) {
     if (begin == end) return;
-    const Tensor to = sum.flat().slice(0, begin, end).view(rows);
-    kernels::add({.y = to, .a = to, .b = t.flat().slice(0, begin, end).view(rows)});
+    const auto part = [&](const Tensor& t) { return t.flat().slice(0, begin, end).view(rows); };
+    kernels::add({.y = part(sum), .a = part(a), .b = part(b)});
   };
   add_part(0, whole, {whole / width, width});
   add_part(whole, n, {1, n - whole});
 }
 
+// Where the sum of the tree stands: in `sum` if that is given, else in the first part that may be used up.
+Tensor tree(std::span<const Tensor> parts, const Tensor& sum, const Tensor& kept) {
+  if (parts.size() == 1) return parts[0];
+  const std::size_t half = std::bit_floor(parts.size() - 1);
+  const Tensor a = tree(parts.first(half), {}, kept), b = tree(parts.subspan(half), {}, kept);
+  const Tensor to = sum ? sum : kept && same_memory(a, kept) ? b : a;
+  add(to, a, b);
+  return to;
+}
+
+}  // namespace
+
+void add_to(const Tensor& sum, const Tensor& t) { add(sum, sum, t); }
+
 void sum_in_order(std::span<const Tensor> parts) {
-  if (parts.size() < 2) return;
-  const std::size_t left = std::bit_floor(parts.size() - 1);
-  sum_in_order(parts.first(left));
-  sum_in_order(parts.subspan(left));
-  add_to(parts[0], parts[left]);
+  if (parts.size() > 1) tree(parts, parts[0], {});
+}
+
+void sum_in_order(std::span<const Tensor> parts, const Tensor& sum, const Tensor& kept) {
+  if (const Tensor t = tree(parts, sum, kept); !same_memory(t, sum)) sum.copy_from(t);
 }
 
 }  // namespace ov

@@ -12,5 +12,7 @@ namespace ov {
 
 void add_to(const Tensor& sum, const Tensor& t);   // sum += t; contiguous, of one shape and dtype
 void sum_in_order(std::span<const Tensor> parts);  // into the first; the others are used up
+// Into `sum`, which may be one of the parts. All are used up but `kept`, one of them or nothing.
+void sum_in_order(std::span<const Tensor> parts, const Tensor& sum, const Tensor& kept);
 
 }  // namespace ov

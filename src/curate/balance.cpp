@@ -90,113 +90,168 @@ ParquetField list_of(const std::string& name, ParquetField::Kind kind) {
   return {name, ParquetField::Kind::list, {{"element", kind}}};
 }
 
-}  // namespace
+// One run: each step is a pass over the blocks, in the pool's order, that holds what belongs to concepts alone.
+class Balance {
+ public:
+  explicit Balance(const BalanceOptions& options);
+  bool find_nearest();  // false: other shards have blocks to make
+  void count();
+  void weigh();
+  void write_manifest();
+  Json finish();
 
-Json balance(const BalanceOptions& o) {
-  const EmbeddingPool pool(o.pictures);
-  const Embeddings vocabulary = Embeddings::open(o.concepts);
+ private:
+  using Ids = std::span<const std::int32_t>;
+  using Scores = std::span<const float>;
+  using Draw = BalanceOptions::Draw;
+
+  template <class F>  // f(part, row of it, its k nearest, their cosines)
+  void each(F&& f) const {
+    for (std::int64_t b = 0; b < blocks_.count(); ++b) {
+      const Safetensors file = Safetensors::open(blocks_.path(b));
+      const Tensor ids = file.tensor("ids"), scores = file.tensor("scores");
+      const auto& part = pool_.parts[static_cast<std::size_t>(b)];
+      const auto width = static_cast<std::size_t>(o_.k);
+      for (std::int64_t i = 0; i < part.end - part.begin; ++i)
+        f(part, i, Ids(ids.row<std::int32_t>(i), width), Scores(scores.row<float>(i), width));
+    }
+  }
+  // The concepts of a picture that count; -1: one that does not, which the manifest shows all the same.
+  Ids counted(Ids ids, Scores scores) {
+    for (std::size_t j = 0; j < list_.size(); ++j)
+      list_[j] = scores[j] < floor_ || counts_[static_cast<std::size_t>(ids[j])] == 0 ? -1 : ids[j];
+    return list_;
+  }
+  double weight_of(Ids own) const {
+    const double w = concept_weight(own, counts_, o_.weight);
+    return o_.cap > 0 ? std::min(w, o_.cap) : w;
+  }
+  bool metaclip() const { return o_.weight == ConceptWeight::metaclip; }
+  double scale();  // λ of sampling.h
+  Smallest first_arrivals();
+  double probability(Ids own, double weight) const;
+
+  const BalanceOptions& o_;
+  const EmbeddingPool pool_;
+  const Embeddings vocabulary_;
+  const Blocks blocks_;
+  std::vector<std::int32_t> list_;
+  double floor_ = -1, sum_ = 0, lambda_ = 0;
+  std::vector<std::int64_t> counts_, after_;  // of each concept: pairs of the pool, and of what was drawn
+  std::int64_t below_floor_ = 0, rare_pairs_ = 0, rare_ = 0, capped_ = 0, none_ = 0, kept_ = 0, drawn_ = 0;
+};
+
+void check_options(const BalanceOptions& o, const EmbeddingPool& pool, const Embeddings& vocabulary) {
   for (const Embeddings& f : pool.files)
     if (f.width() != vocabulary.width())
       input_error(f.path(), ": its embeddings are ", f.width(), " wide, those of ", o.concepts, " ", vocabulary.width(),
                   "; both must come from one model");
-  const std::int64_t k = o.k, M = vocabulary.size();
-  if (k > M) input_error("balance.k is ", k, ", and ", o.concepts, " holds ", M, " concepts");
+  if (o.k > vocabulary.size())
+    input_error("balance.k is ", o.k, ", and ", o.concepts, " holds ", vocabulary.size(), " concepts");
   if (o.weight == ConceptWeight::metaclip && o.draw != BalanceOptions::Draw::poisson)
     input_error("balance.weight metaclip is a probability, not a weight: it goes with balance.draw poisson alone");
   if (o.weight == ConceptWeight::metaclip && o.cap > 0)
     input_error("balance.cap has no effect with balance.weight metaclip, whose threshold is a cap already");
+}
 
-  std::string made_from = cat("nearest ", k, " ", EmbeddingPool::part_rows, " ", vocabulary.made_from());
-  for (const Embeddings& f : pool.files) made_from += cat(" ", f.made_from(), " ", f.size());
-  const Blocks blocks(o.out, made_from, static_cast<std::int64_t>(pool.parts.size()));
+std::string made_from(const BalanceOptions& o, const EmbeddingPool& pool, const Embeddings& vocabulary) {
+  check_options(o, pool, vocabulary);
+  std::string text = cat("nearest ", o.k, " ", EmbeddingPool::part_rows, " ", vocabulary.made_from());
+  for (const Embeddings& f : pool.files) text += cat(" ", f.made_from(), " ", f.size());
+  return text;
+}
+
+Balance::Balance(const BalanceOptions& options)
+    : o_(options),
+      pool_(options.pictures),
+      vocabulary_(Embeddings::open(options.concepts)),
+      blocks_(options.out, made_from(options, pool_, vocabulary_), std::ssize(pool_.parts)),
+      list_(static_cast<std::size_t>(options.k)),
+      counts_(static_cast<std::size_t>(vocabulary_.size())),
+      after_(counts_) {}
+
+bool Balance::find_nearest() {
   Tensor directions;
-  const bool join = blocks.make(o.shard, "nearest concepts", [&](std::int64_t b) {
-    if (!directions) directions = vocabulary.directions(0, M);
-    const auto& part = pool.parts[static_cast<std::size_t>(b)];
+  const bool join = blocks_.make(o_.shard, "nearest concepts", [&](std::int64_t b) {
+    if (!directions) directions = vocabulary_.directions(0, vocabulary_.size());
+    const auto& part = pool_.parts[static_cast<std::size_t>(b)];
     const std::int64_t n = part.end - part.begin;
-    const Tensor ids({n, k}, Dtype::i32, cpu()), scores({n, k}, Dtype::f32, cpu());
+    const Tensor ids({n, o_.k}, Dtype::i32, cpu()), scores({n, o_.k}, Dtype::f32, cpu());
     kernels::nearest(
-        {.ids = ids, .scores = scores, .a = pool.files[part.file].directions(part.begin, part.end), .b = directions});
-    write_safetensors(blocks.path(b), {{"ids", ids}, {"scores", scores}});
+        {.ids = ids, .scores = scores, .a = pool_.files[part.file].directions(part.begin, part.end), .b = directions});
+    write_safetensors(blocks_.path(b), {{"ids", ids}, {"scores", scores}});
   });
-  if (!join) return {};
-  check_ids(pool);
+  if (join) check_ids(pool_);
+  return join;
+}
 
-  // Every pass reads the blocks again, in the pool's order, and holds what belongs to concepts alone.
-  using Ids = std::span<const std::int32_t>;
-  using Scores = std::span<const float>;
-  const auto width = static_cast<std::size_t>(k);
-  const auto each = [&](auto&& f) {
-    for (std::int64_t b = 0; b < blocks.count(); ++b) {
-      const Safetensors file = Safetensors::open(blocks.path(b));
-      const Tensor ids = file.tensor("ids"), scores = file.tensor("scores");
-      const auto& part = pool.parts[static_cast<std::size_t>(b)];
-      for (std::int64_t i = 0; i < part.end - part.begin; ++i)
-        f(part, i, Ids(ids.row<std::int32_t>(i), width), Scores(scores.row<float>(i), width));
-    }
-  };
+void Balance::count() {
   const auto each_score = [&](const std::function<void(float)>& f) {
     each([&](const auto&, std::int64_t, Ids, Scores scores) {
       for (const float s : scores) f(s);
     });
   };
-  const double floor =
-      std::max(o.floor, o.floor_quantile > 0 ? double(quantile(each_score, pool.size * k, o.floor_quantile)) : -1.0);
-  std::int64_t below_floor = 0, rare_pairs = 0, rare = 0;
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(M));
+  floor_ = std::max(o_.floor,
+                    o_.floor_quantile > 0 ? double(quantile(each_score, pool_.size * o_.k, o_.floor_quantile)) : -1.0);
   each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
-    for (std::size_t j = 0; j < width; ++j)
-      if (scores[j] < floor) ++below_floor;
-      else ++counts[static_cast<std::size_t>(ids[j])];
+    for (std::size_t j = 0; j < ids.size(); ++j)
+      if (scores[j] < floor_) ++below_floor_;
+      else ++counts_[static_cast<std::size_t>(ids[j])];
   });
-  for (std::int64_t& f : counts)
-    if (f > 0 && f < o.min_count) rare_pairs += f, f = 0, ++rare;
-  // The concepts of a picture that count; -1: one that does not, which the manifest shows all the same.
-  std::vector<std::int32_t> list(width);
-  const auto counted = [&](Ids ids, Scores scores) -> Ids {
-    for (std::size_t j = 0; j < width; ++j)
-      list[j] = scores[j] < floor || counts[static_cast<std::size_t>(ids[j])] == 0 ? -1 : ids[j];
-    return list;
-  };
-  const auto weight_of = [&](Ids own) {
-    const double w = concept_weight(own, counts, o.weight);
-    return o.cap > 0 ? std::min(w, o.cap) : w;
-  };
+  for (std::int64_t& f : counts_)
+    if (f > 0 && f < o_.min_count) rare_pairs_ += f, f = 0, ++rare_;
+}
+
+void Balance::weigh() {
+  each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
+    const double w = concept_weight(counted(ids, scores), counts_, o_.weight);
+    capped_ += o_.cap > 0 && w > o_.cap, none_ += w == 0;
+    sum_ += o_.cap > 0 ? std::min(w, o_.cap) : w;
+  });
+  lambda_ = scale();
+}
+
+double Balance::scale() {
+  const double n = static_cast<double>(o_.n);
+  if (metaclip()) {
+    const auto expected = [&](double t) {
+      double pictures = 0;
+      each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
+        pictures += metaclip_probability(counted(ids, scores), counts_, t);
+      });
+      return pictures;
+    };
+    return metaclip_threshold(expected, counts_, n);
+  }
   const EachNumber weights = [&](const std::function<void(double)>& f) {
     each([&](const auto&, std::int64_t, Ids ids, Scores scores) { f(weight_of(counted(ids, scores))); });
   };
+  return scale_for(weights, n);
+}
 
-  std::int64_t capped = 0, none = 0;
-  double sum = 0;
-  each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
-    const double w = concept_weight(counted(ids, scores), counts, o.weight);
-    capped += o.cap > 0 && w > o.cap, none += w == 0;
-    sum += o.cap > 0 ? std::min(w, o.cap) : w;
-  });
-  const auto expected = [&](double t) {
-    double pictures = 0;
-    each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
-      pictures += metaclip_probability(counted(ids, scores), counts, t);
+// That a picture is drawn at all.
+double Balance::probability(Ids own, double weight) const {
+  if (metaclip()) return metaclip_probability(own, counts_, lambda_);
+  if (o_.draw == Draw::replacement)  // that at least one of n draws hits it
+    return -std::expm1(static_cast<double>(o_.n) * std::log1p(-weight / sum_));
+  return weight > 0 ? std::min(1.0, lambda_ * weight) : 0;
+}
+
+Smallest Balance::first_arrivals() {
+  if (o_.draw != Draw::exact) return {};
+  const EachNumber waits = [&](const std::function<void(double)>& f) {
+    each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
+      f(waiting_time(weight_of(counted(ids, scores)), drawn_number(o_.seed, pool_.files[p.file].id(p.begin + i))));
     });
-    return pictures;
   };
-  const bool metaclip = o.weight == ConceptWeight::metaclip;
-  const double n = static_cast<double>(o.n);
-  const double lambda = metaclip ? metaclip_threshold(expected, counts, n) : scale_for(weights, n);
-  using Draw = BalanceOptions::Draw;
-  Smallest first;
-  if (o.draw == Draw::exact)
-    first = smallest(
-        [&](const std::function<void(double)>& f) {
-          each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
-            f(waiting_time(weight_of(counted(ids, scores)), drawn_number(o.seed, pool.files[p.file].id(p.begin + i))));
-          });
-        },
-        o.n);
-  ReplacementDraws repeated(o.draw == Draw::replacement ? o.n : 0, sum, o.seed);
+  return smallest(waits, o_.n);
+}
 
+void Balance::write_manifest() {
+  Smallest first = first_arrivals();
+  ReplacementDraws repeated(o_.draw == Draw::replacement ? o_.n : 0, sum_, o_.seed);
   using Kind = ParquetField::Kind;
-  ParquetWriter manifest(o.out,
+  ParquetWriter manifest(o_.out,
                          {{"id"},
                           {"source"},
                           {"record", Kind::integer},
@@ -208,63 +263,70 @@ Json balance(const BalanceOptions& o) {
                           {"draws", Kind::integer},
                           {"reason"}},
                          {.group_rows = EmbeddingPool::part_rows});
-  std::int64_t kept = 0, drawn = 0;
-  std::vector<std::int64_t> after(static_cast<std::size_t>(M));
   each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
-    const Embeddings& f = pool.files[p.file];
+    const Embeddings& f = pool_.files[p.file];
     const std::int64_t row = p.begin + i;
     const Ids own = counted(ids, scores);
-    const double w = weight_of(own), u = drawn_number(o.seed, f.id(row));
-    const double probability = metaclip ? metaclip_probability(own, counts, lambda)
-                               : o.draw == Draw::replacement
-                                   ? -std::expm1(n * std::log1p(-w / sum))  // that at least one of n draws hits it
-                               : w > 0 ? std::min(1.0, lambda * w)
-                                       : 0;
-    std::int64_t draws = u < probability;
-    if (o.draw == Draw::exact) {
+    const double w = weight_of(own), u = drawn_number(o_.seed, f.id(row)), likely = probability(own, w);
+    std::int64_t draws = u < likely;
+    if (o_.draw == Draw::exact) {
       const double wait = waiting_time(w, u);
       draws = wait < first.below || (wait == first.below && first.ties-- > 0);
     }
-    if (o.draw == Draw::replacement) draws = repeated.next(w, p.first + i + 1 == pool.size);
-    kept += draws > 0, drawn += draws;
+    if (o_.draw == Draw::replacement) draws = repeated.next(w, p.first + i + 1 == pool_.size);
+    kept_ += draws > 0, drawn_ += draws;
     for (const std::int32_t c : own)
-      if (c >= 0) after[static_cast<std::size_t>(c)] += draws;
-    if (!o.whole_pool && draws == 0) return;
+      if (c >= 0) after_[static_cast<std::size_t>(c)] += draws;
+    if (!o_.whole_pool && draws == 0) return;
     Json concepts = Json::array(), cosines = Json::array();
-    for (std::size_t j = 0; j < width; ++j) concepts.push(std::int64_t{ids[j]}), cosines.push(double(scores[j]));
+    for (std::size_t j = 0; j < ids.size(); ++j) concepts.push(std::int64_t{ids[j]}), cosines.push(double(scores[j]));
     manifest.add(Json::object({{"id", f.id(row)},
                                {"source", f.source(row)},
                                {"record", f.record(row)},
                                {"concepts", std::move(concepts)},
                                {"scores", std::move(cosines)},
                                {"weight", w},
-                               {"probability", probability},
+                               {"probability", likely},
                                {"u", u},
                                {"draws", draws},
                                {"reason", w > 0 ? "" : "no_concept"}}));
   });
   manifest.finish();
+}
+
+Json Balance::finish() {
   Json report = Json::object({{"onevision", "balance"},
-                              {"in", pool.size},
-                              {"out", kept},
-                              {"draws", drawn},
-                              {"not_drawn", pool.size - kept - none},
-                              {"no_concept", none},
-                              {"n", o.n},
-                              {"k", k},
-                              {"concepts", M},
-                              {"weights_sum", sum},
-                              {"scale", std::isfinite(lambda) ? Json(lambda) : Json()},
-                              {"floor", floor},
-                              {"pairs_below_floor", below_floor},
-                              {"rare_concepts", rare},
-                              {"pairs_of_rare_concepts", rare_pairs},
-                              {"capped_weights", capped},
-                              {"pool", described(counts)},
-                              {"drawn", described(after)}});
-  write_durably(o.out + ".report.json", report.dump(2) + "\n");
-  blocks.remove();
+                              {"in", pool_.size},
+                              {"out", kept_},
+                              {"draws", drawn_},
+                              {"not_drawn", pool_.size - kept_ - none_},
+                              {"no_concept", none_},
+                              {"n", o_.n},
+                              {"k", o_.k},
+                              {"concepts", vocabulary_.size()},
+                              {"weights_sum", sum_},
+                              {"scale", std::isfinite(lambda_) ? Json(lambda_) : Json()},
+                              {"floor", floor_},
+                              {"pairs_below_floor", below_floor_},
+                              {"rare_concepts", rare_},
+                              {"pairs_of_rare_concepts", rare_pairs_},
+                              {"capped_weights", capped_},
+                              {"pool", described(counts_)},
+                              {"drawn", described(after_)}});
+  write_durably(o_.out + ".report.json", report.dump(2) + "\n");
+  blocks_.remove();
   return report;
+}
+
+}  // namespace
+
+Json balance(const BalanceOptions& options) {
+  Balance run(options);
+  if (!run.find_nearest()) return {};
+  run.count();
+  run.weigh();
+  run.write_manifest();
+  return run.finish();
 }
 
 }  // namespace ov

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "base/hash.h"
 #include "curate/embeddings.h"
@@ -95,175 +96,249 @@ std::string hex_of(const std::uint8_t* bytes, std::size_t n) {
   return out;
 }
 
-// What the blocks know of every record, and how it was grouped: by digests alone, by hashes too, by all.
+// What the blocks know of every record.
 struct Prints {
   std::vector<std::uint8_t> digest;  // [N,32]
   std::vector<std::uint64_t> hash;
-  std::vector<std::int64_t> pixels, pictures;  // pictures -1: rejected
+  std::vector<std::int64_t> pixels, pictures;      // pictures -1: rejected
+  std::map<std::int64_t, std::string> unreadable;  // record, reason
+
+  bool shows(std::int64_t i) const { return pictures[static_cast<std::size_t>(i)] > 0; }
+  std::string_view digest_of(std::int64_t i) const {
+    return {reinterpret_cast<const char*>(digest.data()) + 32 * i, 32};
+  }
 };
 
-}  // namespace
+// Who is the same as whom: by digests alone, by hashes too, by all.
+struct Grouping {
+  Groups exact, perceptual, all;
+};
 
-Json dedup(const DedupOptions& o) {
+class Dedup {
+ public:
+  explicit Dedup(const DedupOptions& options);
+  bool make_blocks();  // false: other shards have blocks to make
+  void read_prints();
+  void group();
+  void choose();
+  void write_manifest();
+  Json finish();
+
+ private:
+  std::int64_t data() const { return first_[o_.sources.size()]; }  // records behind them are an evaluation's
+  std::size_t source_of(std::int64_t record) const {
+    return static_cast<std::size_t>(std::upper_bound(first_.begin(), first_.end(), record) - first_.begin()) - 1;
+  }
+  std::string id(std::int64_t record) const {
+    const std::size_t s = source_of(record);
+    return pool_.id(s, record - first_[s]);
+  }
+  void print_block(std::int64_t block) const;
+  std::string reason_of(std::int64_t record, std::int64_t stands) const;
+
+  const DedupOptions& o_;
+  const RecordPool pool_;
+  const std::vector<std::int64_t> first_;  // of each source, among all records
+  const Rows rows_;
+  const Blocks blocks_;
+  Prints prints_;
+  std::optional<Grouping> groups_;
+  std::vector<std::int64_t> kept_, evaluation_, size_;  // by group: its record that stays, its first of an evaluation
+  std::map<std::string, std::int64_t> why_;
+  std::map<std::string, Json> examples_;
+  std::int64_t out_ = 0, largest_ = 0, several_ = 0;
+};
+
+std::vector<std::string> all_sources(const DedupOptions& o) {
   std::vector<std::string> all = o.sources;
   all.insert(all.end(), o.against.begin(), o.against.end());
-  const RecordPool pool(all, o.image_dir, block_records);
-  std::vector<std::int64_t> first(all.size() + 1);  // of each source, among all records
+  return all;
+}
+
+std::vector<std::int64_t> first_records(const RecordPool& pool, std::size_t sources) {
+  std::vector<std::int64_t> first(sources + 1);
   for (std::int64_t b = 0; b < pool.blocks(); ++b)
     first[pool.part(b).source + 1] = std::max(first[pool.part(b).source + 1], pool.part(b).end);
   std::partial_sum(first.begin(), first.end(), first.begin());
-  const std::int64_t data = first[o.sources.size()];
-  const Rows rows = o.embeddings.empty() ? Rows{EmbeddingPool({}), {}} : rows_of(o, pool.paths(), first);
-  std::string made_from = cat("dedup 1 ", pool.made_from(), " ", o.of_bytes, " ", o.sources.size(), " ",
-                              Json(o.cosine).dump(), " ", Json(o.against_cosine).dump());
-  for (const Embeddings& f : rows.pool.files) made_from += cat(" ", f.made_from(), " ", f.size());
+  return first;
+}
 
-  const auto print_block = [&](std::int64_t b) {
-    const auto& part = pool.part(b);
-    const std::int64_t n = part.end - part.begin;
-    const Tensor digest({n, 32}, Dtype::u8, cpu()), numbers({n, 3}, Dtype::i64, cpu());
-    std::fill_n(numbers.data<std::int64_t>(), 3 * n, -1), std::fill_n(digest.data<std::uint8_t>(), 32 * n, 0);
-    const Json rejects = pool.each(b, [&](std::int64_t i, const Conversation& record) {
-      const PicturePrint print = print_of(record, o.of_bytes);
-      std::copy_n(print.digest.data(), 32, digest.row<std::uint8_t>(i));
-      const std::int64_t row[] = {static_cast<std::int64_t>(print.hash), print.pixels, print.pictures};
-      std::copy_n(row, 3, numbers.row<std::int64_t>(i));
-    });
-    return std::tuple(digest, numbers, rejects);
-  };
-  const std::int64_t near_blocks = static_cast<std::int64_t>(rows.pool.parts.size());
-  const Blocks blocks(o.out, made_from, pool.blocks() + near_blocks);
-  const bool join = blocks.make(o.shard, "dedup", [&](std::int64_t b) {
-    if (b < pool.blocks()) {
-      const auto [digest, numbers, rejects] = print_block(b);
-      write_safetensors(blocks.path(b), {{"digest", digest}, {"numbers", numbers}}, {{"rejects", rejects.dump()}});
-    } else {
-      const Edges edges =
-          near_rows(rows, static_cast<std::size_t>(b - pool.blocks()), data, o, [](auto) { return true; });
-      write_safetensors(blocks.path(b), {{"edges", Tensor::of(edges, {static_cast<std::int64_t>(edges.size())})}});
-    }
+std::string made_from(const DedupOptions& o, const RecordPool& pool, const Rows& rows) {
+  std::string text = cat("dedup 1 ", pool.made_from(), " ", o.of_bytes, " ", o.sources.size(), " ",
+                         Json(o.cosine).dump(), " ", Json(o.against_cosine).dump());
+  for (const Embeddings& f : rows.pool.files) text += cat(" ", f.made_from(), " ", f.size());
+  return text;
+}
+
+Dedup::Dedup(const DedupOptions& options)
+    : o_(options),
+      pool_(all_sources(options), options.image_dir, block_records),
+      first_(first_records(pool_, options.sources.size() + options.against.size())),
+      rows_(options.embeddings.empty() ? Rows{EmbeddingPool({}), {}} : rows_of(options, pool_.paths(), first_)),
+      blocks_(options.out, made_from(options, pool_, rows_), pool_.blocks() + std::ssize(rows_.pool.parts)) {}
+
+void Dedup::print_block(std::int64_t b) const {
+  const auto& part = pool_.part(b);
+  const std::int64_t n = part.end - part.begin;
+  const Tensor digest({n, 32}, Dtype::u8, cpu()), numbers({n, 3}, Dtype::i64, cpu());
+  std::fill_n(numbers.data<std::int64_t>(), 3 * n, -1), std::fill_n(digest.data<std::uint8_t>(), 32 * n, 0);
+  const Json rejects = pool_.each(b, [&](std::int64_t i, const Conversation& record) {
+    const PicturePrint print = print_of(record, o_.of_bytes);
+    std::copy_n(print.digest.data(), 32, digest.row<std::uint8_t>(i));
+    const std::int64_t row[] = {static_cast<std::int64_t>(print.hash), print.pixels, print.pictures};
+    std::copy_n(row, 3, numbers.row<std::int64_t>(i));
   });
-  if (!join) return {};
+  write_safetensors(blocks_.path(b), {{"digest", digest}, {"numbers", numbers}}, {{"rejects", rejects.dump()}});
+}
 
-  const std::int64_t N = first.back();
-  const auto at = [](const auto& list, std::int64_t i) { return list[static_cast<std::size_t>(i)]; };
-  Prints r;
-  RejectFile rejects(o.out, o.max_rejects);
-  std::map<std::int64_t, std::string> unreadable;
-  for (std::int64_t b = 0; b < pool.blocks(); ++b) {
-    const Safetensors file = Safetensors::open(blocks.path(b));
+// The first blocks are of records, those behind them of embeddings.
+bool Dedup::make_blocks() {
+  return blocks_.make(o_.shard, "dedup", [&](std::int64_t b) {
+    if (b < pool_.blocks()) return print_block(b);
+    const Edges edges =
+        near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), data(), o_, [](auto) { return true; });
+    write_safetensors(blocks_.path(b), {{"edges", Tensor::of(edges, {std::ssize(edges)})}});
+  });
+}
+
+void Dedup::read_prints() {
+  RejectFile rejects(o_.out, o_.max_rejects);
+  for (std::int64_t b = 0; b < pool_.blocks(); ++b) {
+    const Safetensors file = Safetensors::open(blocks_.path(b));
     const auto digest = file.tensor("digest").to_vector<std::uint8_t>();
-    r.digest.insert(r.digest.end(), digest.begin(), digest.end());
+    prints_.digest.insert(prints_.digest.end(), digest.begin(), digest.end());
     const Tensor numbers = file.tensor("numbers");
     for (std::int64_t i = 0; i < numbers.dim(0); ++i) {
-      r.hash.push_back(static_cast<std::uint64_t>(numbers.row<std::int64_t>(i)[0]));
-      r.pixels.push_back(numbers.row<std::int64_t>(i)[1]), r.pictures.push_back(numbers.row<std::int64_t>(i)[2]);
+      const std::int64_t* row = numbers.row<std::int64_t>(i);
+      prints_.hash.push_back(static_cast<std::uint64_t>(row[0]));
+      prints_.pixels.push_back(row[1]), prints_.pictures.push_back(row[2]);
     }
     const Json refused = Json::parse(file.metadata().at("rejects"), file.path());
     rejects.add(refused);
     for (const Json& one : refused.items())
-      unreadable[first[pool.part(b).source] + one.at("record").as_int()] = one.at("reason").as_string();
+      prints_.unreadable[first_[pool_.part(b).source] + one.at("record").as_int()] = one.at("reason").as_string();
   }
-  rejects.finish(N);
+  rejects.finish(first_.back());
+}
 
+void Dedup::group() {
+  const std::int64_t N = first_.back();
+  const Prints& r = prints_;
   std::vector<std::int64_t> shown, single;
   for (std::int64_t i = 0; i < N; ++i) {
-    if (at(r.pictures, i) > 0) shown.push_back(i);
-    if (at(r.pictures, i) == 1) single.push_back(i);
+    if (r.shows(i)) shown.push_back(i);
+    if (r.pictures[static_cast<std::size_t>(i)] == 1) single.push_back(i);
   }
-  const auto digest = [&](std::int64_t i) {
-    return std::string_view(reinterpret_cast<const char*>(r.digest.data()) + 32 * i, 32);
-  };
   std::sort(shown.begin(), shown.end(),
-            [&](auto a, auto b) { return std::pair(digest(a), a) < std::pair(digest(b), b); });
+            [&](auto a, auto b) { return std::pair(r.digest_of(a), a) < std::pair(r.digest_of(b), b); });
   Groups exact(N);
   for (std::size_t k = 1; k < shown.size(); ++k)
-    if (digest(shown[k]) == digest(shown[k - 1])) exact.join(shown[k - 1], shown[k]);
+    if (r.digest_of(shown[k]) == r.digest_of(shown[k - 1])) exact.join(shown[k - 1], shown[k]);
   Groups perceptual = exact;
-  if (o.distance >= 0)
-    near_hashes(r.hash, single, o.distance, [&](std::int64_t i, std::int64_t j) { perceptual.join(i, j); });
-  Groups groups = perceptual;
-  for (std::int64_t b = pool.blocks(); b < blocks.count(); ++b) {
-    Edges edges = Safetensors::open(blocks.path(b)).tensor("edges").to_vector<std::int64_t>();
+  if (o_.distance >= 0)
+    near_hashes(r.hash, single, o_.distance, [&](std::int64_t i, std::int64_t j) { perceptual.join(i, j); });
+  Groups all = perceptual;
+  const auto shows = [&](std::int64_t i) { return r.shows(i); };
+  for (std::int64_t b = pool_.blocks(); b < blocks_.count(); ++b) {
+    Edges edges = Safetensors::open(blocks_.path(b)).tensor("edges").to_vector<std::int64_t>();
     // A picture that was embedded and cannot be read any more: what it alone connects, nothing does.
-    if (const auto shows = [&](std::int64_t i) { return at(r.pictures, i) > 0; };
-        !std::all_of(edges.begin(), edges.end(), shows))
-      edges = near_rows(rows, static_cast<std::size_t>(b - pool.blocks()), data, o, shows);
-    for (std::size_t e = 0; e < edges.size(); e += 2) groups.join(edges[e], edges[e + 1]);
+    if (!std::all_of(edges.begin(), edges.end(), shows))
+      edges = near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), data(), o_, shows);
+    for (std::size_t e = 0; e < edges.size(); e += 2) all.join(edges[e], edges[e + 1]);
   }
+  groups_ = Grouping{std::move(exact), std::move(perceptual), std::move(all)};
+}
 
-  std::vector<std::int64_t> kept(static_cast<std::size_t>(N), -1), evaluation(kept), size(static_cast<std::size_t>(N));
-  for (std::int64_t i = 0; i < N; ++i) {
-    const auto g = static_cast<std::size_t>(groups.find(i));
-    ++size[g];
-    if (i >= data) evaluation[g] = evaluation[g] < 0 ? i : evaluation[g];
-    else if (kept[g] < 0 || at(r.pixels, i) > at(r.pixels, kept[g])) kept[g] = i;
+// Of each group: which record stays, and whether an evaluation asks about it.
+void Dedup::choose() {
+  const auto N = static_cast<std::size_t>(first_.back());
+  kept_.assign(N, -1), evaluation_.assign(N, -1), size_.assign(N, 0);
+  const auto pixels = [&](std::int64_t i) { return prints_.pixels[static_cast<std::size_t>(i)]; };
+  for (std::int64_t i = 0; i < first_.back(); ++i) {
+    const auto g = static_cast<std::size_t>(groups_->all.find(i));
+    ++size_[g];
+    if (i >= data()) evaluation_[g] = evaluation_[g] < 0 ? i : evaluation_[g];
+    else if (kept_[g] < 0 || pixels(i) > pixels(kept_[g])) kept_[g] = i;
   }
-  const auto id = [&](std::int64_t i) {
-    const auto s = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), i) - first.begin()) - 1;
-    return pool.id(s, i - first[s]);
-  };
+}
+
+// Why a record is left out, where `stands` stands for it; "": it stays.
+std::string Dedup::reason_of(std::int64_t i, std::int64_t stands) const {
+  if (const auto bad = prints_.unreadable.find(i); bad != prints_.unreadable.end()) return bad->second;
+  if (stands >= data()) return "evaluation";
+  if (stands == i) return "";
+  if (groups_->exact.find(i) == groups_->exact.find(stands)) return "exact";
+  return groups_->perceptual.find(i) == groups_->perceptual.find(stands) ? "perceptual" : "embedding";
+}
+
+void Dedup::write_manifest() {
   using Kind = ParquetField::Kind;
-  ParquetWriter manifest(o.out, {{"id"},
-                                 {"source"},
-                                 {"record", Kind::integer},
-                                 {"draws", Kind::integer},
-                                 {"reason"},
-                                 {"kept"},
-                                 {"digest"},
-                                 {"hash"},
-                                 {"pixels", Kind::integer}});
-  std::map<std::string, std::int64_t> why;
-  std::map<std::string, Json> examples;
-  std::int64_t out = 0, largest = 0, several = 0;
-  const Json paths = pool.paths();
-  for (std::int64_t i = 0; i < data; ++i) {
-    const auto g = static_cast<std::size_t>(groups.find(i));
-    const std::int64_t stands = evaluation[g] >= 0 ? evaluation[g] : kept[g];
-    std::string reason;
-    if (const auto bad = unreadable.find(i); bad != unreadable.end()) reason = bad->second;
-    else if (evaluation[g] >= 0) reason = "evaluation";
-    else if (stands == i) reason = "";
-    else if (exact.find(i) == exact.find(stands)) reason = "exact";
-    else reason = perceptual.find(i) == perceptual.find(stands) ? "perceptual" : "embedding";
-    const auto s = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), i) - first.begin()) - 1;
-    const std::uint64_t hash = at(r.hash, i);
+  ParquetWriter manifest(o_.out, {{"id"},
+                                  {"source"},
+                                  {"record", Kind::integer},
+                                  {"draws", Kind::integer},
+                                  {"reason"},
+                                  {"kept"},
+                                  {"digest"},
+                                  {"hash"},
+                                  {"pixels", Kind::integer}});
+  const Json paths = pool_.paths();
+  for (std::int64_t i = 0; i < data(); ++i) {
+    const auto g = static_cast<std::size_t>(groups_->all.find(i));
+    const std::int64_t stands = evaluation_[g] >= 0 ? evaluation_[g] : kept_[g];
+    const std::string reason = reason_of(i, stands), other = stands == i ? "" : id(stands);
+    const std::size_t s = source_of(i);
     manifest.add(Json::object({{"id", id(i)},
                                {"source", paths[s].as_string()},
-                               {"record", i - first[s]},
+                               {"record", i - first_[s]},
                                {"draws", std::int64_t{reason.empty()}},
                                {"reason", reason},
-                               {"kept", stands == i ? "" : id(stands)},
-                               {"digest", hex_of(r.digest.data() + 32 * i, 32)},
-                               {"hash", hex16(hash)},
-                               {"pixels", std::max<std::int64_t>(at(r.pixels, i), 0)}}));
-    if (kept[g] == i) largest = std::max(largest, size[g]), several += size[g] > 1;
+                               {"kept", other},
+                               {"digest", hex_of(prints_.digest.data() + 32 * i, 32)},
+                               {"hash", hex16(prints_.hash[static_cast<std::size_t>(i)])},
+                               {"pixels", std::max<std::int64_t>(prints_.pixels[static_cast<std::size_t>(i)], 0)}}));
+    if (kept_[g] == i) largest_ = std::max(largest_, size_[g]), several_ += size_[g] > 1;
     if (reason.empty()) {
-      ++out;
+      ++out_;
       continue;
     }
-    ++why[reason];
-    Json& list = examples.try_emplace(reason, Json::array()).first->second;
-    if (list.size() < 5) list.push(Json::object({{"id", id(i)}, {"kept", stands == i ? "" : id(stands)}}));
+    ++why_[reason];
+    Json& list = examples_.try_emplace(reason, Json::array()).first->second;
+    if (list.size() < 5) list.push(Json::object({{"id", id(i)}, {"kept", other}}));
   }
   manifest.finish();
+}
+
+Json Dedup::finish() {
   Json reasons = Json::object(), shows = Json::object();
-  for (const auto& [reason, n] : why) reasons.set(reason, n);
-  for (const auto& [reason, list] : examples) shows.set(reason, list);
-  const std::int64_t without = std::count(r.pictures.begin(), r.pictures.begin() + data, 0);
+  for (const auto& [reason, n] : why_) reasons.set(reason, n);
+  for (const auto& [reason, list] : examples_) shows.set(reason, list);
+  const std::int64_t without = std::count(prints_.pictures.begin(), prints_.pictures.begin() + data(), 0);
   const Json report = Json::object({{"onevision", "dedup"},
-                                    {"in", data},
-                                    {"out", out},
+                                    {"in", data()},
+                                    {"out", out_},
                                     {"why", reasons},
-                                    {"evaluation_records", N - data},
+                                    {"evaluation_records", first_.back() - data()},
                                     {"without_picture", without},
-                                    {"groups_of_several", several},
-                                    {"largest_group", largest},
-                                    {"embedded", rows.pool.size},
+                                    {"groups_of_several", several_},
+                                    {"largest_group", largest_},
+                                    {"embedded", rows_.pool.size},
                                     {"examples", shows}});
-  write_durably(o.out + ".report.json", report.dump(2) + "\n");
-  blocks.remove();
+  write_durably(o_.out + ".report.json", report.dump(2) + "\n");
+  blocks_.remove();
   return report;
+}
+
+}  // namespace
+
+Json dedup(const DedupOptions& options) {
+  Dedup run(options);
+  if (!run.make_blocks()) return {};
+  run.read_prints();
+  run.group();
+  run.choose();
+  run.write_manifest();
+  return run.finish();
 }
 
 }  // namespace ov

@@ -106,8 +106,9 @@ bool negates(const std::string& text) {
   return false;
 }
 
+// Without the blanks around it, and the stop at its end.
 std::string bare(const std::string& answer) {
-  std::string out = lowered(collapsed(answer));
+  std::string out = collapsed(answer);
   for (const std::string_view stop : {".", "。", "!", "！"})
     if (out.ends_with(stop)) out.resize(out.size() - stop.size());
   return out;
@@ -129,7 +130,7 @@ bool stands_in(const std::string& whole, const std::string& part) {
 
 // One of a few forms, which no translation changes: a letter, a number, a box.
 bool is_closed(const std::string& answer) {
-  const std::string a = bare(answer);
+  const std::string a = lowered(bare(answer));
   const bool digits =
       a.find_first_of("0123456789") != a.npos && a.find_first_not_of("0123456789.,:/%+- []()") == a.npos;
   const bool letter =
@@ -170,7 +171,7 @@ Note common(const std::string& before, const std::string& after, const std::stri
 }  // namespace
 
 YesNo yes_or_no(const std::string& answer) {
-  const std::string a = bare(answer);
+  const std::string a = lowered(bare(answer));
   for (const char* yes : {"yes", "是", "是的", "有", "对"})
     if (a == yes) return YesNo::yes;
   for (const char* no : {"no", "否", "不是", "没有", "不", "不对"})
@@ -184,7 +185,7 @@ Note against_question(const std::string& before, const std::string& after, const
   if (from == to && negates(before) != negates(after)) return {"negation", shown(after)};
   const std::string was = lowered(collapsed(before)), is = lowered(collapsed(after));
   for (const std::string& answer : answers) {
-    const std::string a = bare(answer);
+    const std::string a = lowered(bare(answer));
     if (a.empty() || is_closed(answer) || yes_or_no(answer) != YesNo::neither) continue;
     if (stands_in(is, a) && !stands_in(was, a)) return {"answer_leaked", shown(after)};
   }

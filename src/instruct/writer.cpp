@@ -39,6 +39,8 @@ Writer::Writer(const WriterOptions& options, const std::string& path, const Safe
   if (variants_ < 1 || max_tokens_ < 1) input_error(path, ": expected variants and max_tokens of at least 1");
   JsonSection words(json.at("words"), path + ": words");
   bounds_ = {words.number("shortest"), words.number("longest"), words.integer("slack")};
+  if (!(bounds_.shortest >= 0 && bounds_.shortest <= 1 && bounds_.longest >= 1 && bounds_.slack >= 0))
+    input_error(path, ": words: expected shortest from 0 to 1, longest of at least 1 and slack of at least 0");
 }
 
 std::string Writer::spent() const {

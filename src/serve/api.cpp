@@ -258,6 +258,7 @@ Asked read_completion(const Service& s, const Json& body) {
   const Fields f(body);
   Asked a{.chat = false, .prompts = {}};
   read_sampling(s, f, a);
+  if (f.flag("image_attention")) wrong("image_attention", "image_attention: only in a chat");
   a.echo = f.flag("echo");
   if (a.echo && a.stream) wrong("echo", "echo: not with stream");
   a.logprobs = f.find("logprobs") != nullptr;

@@ -17,7 +17,7 @@ Json failure(const std::string& message, int status = 200) {
 
 Json posted(httplib::Client& client, const std::string& origin, const std::string& path,
             const httplib::Headers& headers, const std::string& body, int tries, std::atomic<std::int64_t>* retries) {
-  constexpr std::size_t most_bytes = 64 << 20;
+  constexpr std::size_t most_bytes = 4 << 20;  // thirty times the text of 32 768 tokens
   double wait_s = 0.5;
   for (int i = 1;; ++i) {
     std::string text;

@@ -150,7 +150,7 @@ bool Chat::line(const std::string& typed, const std::function<bool(const std::st
       pictures_ = Json::array();
     }
   } catch (const ov::Error& e) {
-    messages_ = before;
+    messages_ = before, exit_ = e.exit();
     out(cat(e.what(), "\n"));
   }
   return true;

@@ -26,6 +26,7 @@ class Chat {
   // `out` gets the answer as it comes, and what a command says. Errors of a turn are told there too; it is then as if
   // it had not been.
   bool line(const std::string& typed, const std::function<bool(const std::string&)>& out);
+  Exit exit() const { return exit_; }  // of the last error, done when no line had one
   const Json& messages() const { return messages_; }
 
  private:
@@ -35,6 +36,7 @@ class Chat {
   Json options_, messages_ = Json::array(), pictures_ = Json::array();
   MediaOptions media_;
   std::int64_t again_ = 0;  // /regen draws anew
+  Exit exit_ = Exit::done;
 };
 
 }  // namespace ov::serve

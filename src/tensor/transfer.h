@@ -11,6 +11,11 @@ namespace ov {
 // read or written the host's side. input_error when either is on meta.
 void transfer(const Tensor& from, const Tensor& to, Stream stream = Stream::compute);
 
+// Whether both begin at the same element of the same memory.
+inline bool same_memory(const Tensor& a, const Tensor& b) {
+  return a.storage() == b.storage() && a.device_bytes() == b.device_bytes();
+}
+
 // The value of a tensor with one element, f32 or f64. It waits for the device: a step reads its scalars once, late.
 double read_scalar(const Tensor& t);
 

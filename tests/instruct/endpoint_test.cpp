@@ -301,3 +301,19 @@ TEST_CASE("endpoint: a run that is killed again and again pays for the answers i
   instruct::curate(set.o);
   CHECK(files_of(set.o.out) == whole);
 }
+
+TEST_CASE("endpoint: bounds that no text could meet, or any, are refused") {
+  const ScratchDirectory dir;
+  const auto safety = instruct::SafetyRules::read("data/instruct/safety.json");
+  const auto read = [&](double shortest, double longest, int slack) {
+    Json rules = Json::read("data/instruct/endpoint.json");
+    rules.set("words", Json::object({{"shortest", shortest}, {"longest", longest}, {"slack", slack}}));
+    write_durably(dir / "rules.json", rules.dump());
+    instruct::Writer(instruct::WriterOptions{}, dir / "rules.json", safety, 1);
+  };
+  read(0.5, 2, 0), read(0, 1, 8), read(1, 1, 1);
+  CHECK(contains(thrown([&] { read(-0.1, 2, 8); }), "rules.json: words: expected shortest from 0 to 1"));
+  CHECK(contains(thrown([&] { read(1.5, 2, 8); }), "expected shortest from 0 to 1"));
+  CHECK(contains(thrown([&] { read(0.5, 0.9, 8); }), "longest of at least 1"));
+  CHECK(contains(thrown([&] { read(0.5, 2, -1); }), "slack of at least 0"));
+}

@@ -165,6 +165,8 @@ TEST_CASE("preserve: what a text in the place of another must keep") {
   CHECK(answered("B", "C") == "answer");
   CHECK(answered("(B)", "(B)") == "");
   CHECK(answered("NASA", "NASA") == "");
+  CHECK(answered("NASA", "nasa") != "");
+  CHECK(answered("B", "b") == "answer");
   CHECK(answered("a red ring", "a red ring") == "language");
   CHECK(answered("[1, 2, 3, 4]", "[1, 2, 3, 5]") == "answer");
   CHECK(answered("It weighs 3 kg in Paris", "在 巴黎 重 3 公斤") == "");

@@ -377,8 +377,8 @@ TEST_CASE("api: completions: several prompts, ids and texts; echo scores the pro
                              false);
   CHECK(longer.at("choices")[0].at("logprobs").at("token_logprobs")[1].dump() == l.at("token_logprobs")[1].dump());
   CHECK(longer.at("choices")[0].at("logprobs").at("tokens").size() == n - 1);
-  for (const char* bad :
-       {R"({})", R"({"prompt":[]})", R"({"prompt":""})", R"({"prompt":[999999]})", R"({"prompt":[[]]})",
-        R"({"prompt":{"a":1}})", R"({"prompt":"x","echo":true,"stream":true})", R"({"prompt":"x","max_tokens":0})"})
+  for (const char* bad : {R"({})", R"({"prompt":[]})", R"({"prompt":""})", R"({"prompt":[999999]})",
+                          R"({"prompt":[[]]})", R"({"prompt":{"a":1}})", R"({"prompt":"x","echo":true,"stream":true})",
+                          R"({"prompt":"x","max_tokens":0})", R"({"prompt":"x","image_attention":true})"})
     CHECK(refused([&] { read_completion(s, serve::parse_body(bad)); }).status == 400);
 }

@@ -140,6 +140,6 @@ TEST_CASE("askers: an answer without end is cut at a bound, and only http is spo
       return sink.write(blanks.data(), blanks.size());
     });
   });
-  CHECK(contains(one(endless), "more than 64 MB"));
+  CHECK(contains(one(endless), "more than 4 MB"));
   CHECK(contains(thrown([] { serve::address_of("ftp://host/v1", "eval.url"); }), "expected http"));
 }

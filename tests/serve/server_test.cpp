@@ -149,6 +149,7 @@ TEST_CASE(
     CHECK(chat.messages().size() == 5);
     CHECK(type("/image tests/golden/README.md"));  // no picture: told, and nothing changes
     CHECK(type("\xff"));
+    CHECK(chat.exit() == Exit::wrong_input);
     CHECK(chat.messages().dump() == before);
     CHECK(type("/regen"));
     CHECK(chat.messages().size() == 5);
