@@ -256,7 +256,15 @@ const std::string& Config::required(std::string_view name) const {
 const Strings& Config::required_list(std::string_view name) const {
   const Strings& value = list(name);
   if (value.empty()) missing(name);
+  for (const std::string& entry : value)
+    if (entry.empty()) input_error(name, ": an entry is empty");
   return value;
+}
+
+bool Config::given(std::string_view section) const {
+  for (const Setting& s : settings_)
+    if (s.source != "default" && (s.key->name == section || s.key->name.starts_with(cat(section, ".")))) return true;
+  return false;
 }
 
 void Config::missing(std::string_view name) const {

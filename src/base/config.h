@@ -98,6 +98,7 @@ class Config {
   const std::string& required(std::string_view key) const;
   const Strings& required_list(std::string_view key) const;
   const Strings& operands() const { return operands_; }  // arguments without "--"
+  bool given(std::string_view section) const;            // a key of it, "text" or "text.layers", has not its default's
 
   Json dump() const;  // every key of the command, nested; as a --config file it gives the same values
   // The files, and one line for every key that the command line sets to another value than they do.

@@ -139,6 +139,9 @@ Exit plan(const Config& config) {
     return vision(config);
   }
   ModelConfig model;
+  if (directory.empty() && !config.given("text") && !config.given("vision"))
+    std::fputs("note: neither --model nor a shape is given (configs/model has some): the keys' defaults, the 4B's\n",
+               stderr);
   if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
   else model = read_model_config(directory);
   model.check();

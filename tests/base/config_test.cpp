@@ -185,6 +185,15 @@ TEST_CASE("config: reading a key that the command does not declare is a mistake 
   CHECK_THROWS_WITH_AS(Config::parse(table(), "wash", {}).required("note.to.self"),
                        "wash: --note.to.self is missing: reminder", Error);
   CHECK_THROWS_WITH_AS(cook({}).required_list("guests"), "cook: --guests is missing: who comes", Error);
+  CHECK(thrown([] { cook({"--guests", "ann", "--guests="}).required_list("guests"); }) == "guests: an entry is empty");
+}
+
+TEST_CASE("config: whether anything of a section is given") {
+  CHECK_FALSE(cook({}).given("stove"));
+  CHECK(cook({"--heat", "0.25"}).given("stove"));
+  CHECK(cook({"--heat", "0.25"}).given("stove.heat"));
+  CHECK_FALSE(cook({"--heat", "0.25"}).given("stove.fan"));
+  CHECK_FALSE(cook({"--heat", "0.25"}).given("sto"));
 }
 
 TEST_CASE("config: help and the markdown table name every key with its default and range") {
