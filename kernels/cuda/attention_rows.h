@@ -1,9 +1,9 @@
 // What the attention kernels of this folder share: where a head's rows lie, what a query sees, the list of their work.
 //
 // The list. A block of an attention kernel works on a piece: some neighbouring queries (or keys, or a span of the keys
-// of a few queries) of one row of the segment table, for one head. The table lies on the device, so a small kernel lists
-// the pieces there, once a call. Blocks beyond the end of the list return at once: a table of S rows over T queries has
-// at most T / size + S pieces.
+// of a few queries) of one row of the segment table, for one head. The table lies on the device, so a small kernel
+// lists the pieces there, once a call. Blocks beyond the end of the list return at once: a table of S rows over T
+// queries has at most T / size + S pieces.
 #pragma once
 #include "kernels/attention.h"
 #include "kernels/cuda/rows.h"

@@ -57,8 +57,8 @@ class Onevision {
   const RiceVit& visual() const { return visual_.value(); }
 
   // Activations within a block are not kept: of all blocks, or of the first so many in the order in which they run, the
-  // tower's and then the decoder's layers. What they save does not depend on which they are, but what the last ones take
-  // while they are run again comes on top of all that is kept.
+  // tower's and then the decoder's layers. The last ones would save no more, and what a block takes while it is run
+  // again would come on top of all that is kept.
   bool recompute_blocks = false;
   std::int64_t recompute_first = every_block;
   std::int64_t recomputed_blocks() const { return recompute_blocks ? recompute_first : 0; }  // of the tower

@@ -155,7 +155,18 @@ TEST_CASE("a step on a GPU updates all parameters in one launch and takes their 
 }
 
 TEST_CASE(
-    "plan for a GPU rehearses what runs there: a step's memory to the byte, but for what kernels take in a call") {
+    "plan for a GPU rehearses what runs there: its ops, and a step's memory to the byte but for what kernels take in a "
+    "call") {
+  {
+    SimDevice device(Policy::lazy);
+    MetaGpu gpu;
+    MetaDevice plain;
+    gpu.table = plain.table = &kernels::meta_table();
+    const Counts there = ops_of(device, nullptr), here = ops_of(cpu(), nullptr);
+    CHECK(ops_of(gpu, nullptr) == there);
+    CHECK(ops_of(plain, nullptr) == here);
+    CHECK(there != here);
+  }
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const bool recompute : {false, true}) {
       CAPTURE(name_of(dtype));
@@ -165,9 +176,8 @@ TEST_CASE(
                     .labelled = step.labelled_tokens,
                     .dtype = dtype,
                     .recompute = recompute,
+                    .gpu = true,
                     .train = run_of(2)};
-      const Plan unfused = plan_model(small_config(), o);
-      o.gpu = true;
       const Plan plan = plan_model(small_config(), o);
 
       SimDevice device(Policy::lazy);
@@ -182,14 +192,13 @@ TEST_CASE(
         CAPTURE(name_of(s));
         CHECK(plan.memory.peak[static_cast<std::size_t>(s)] == use.peak[static_cast<std::size_t>(s)]);
       }
-      const auto activations = static_cast<std::size_t>(Segment::activations);
-      CHECK(plan.memory.peak[activations] != unfused.memory.peak[activations]);
     }
 }
 
 TEST_CASE("the next step's pictures are queued while this one computes, without a wait, and have the same bits") {
   const std::vector<GlobalStep> steps = {pictured(1), pictured(2), pictured(3)};
-  const auto run = [&](Device& device, std::vector<std::pair<Watched::Seen, Watched::Seen>>* prefetches) {
+  const auto run = [&](Device& device, std::vector<std::pair<Watched::Seen, Watched::Seen>>* prefetches,
+                       std::vector<std::int64_t>* left = nullptr) {
     const auto model = model_on(device, Dtype::f32);
     FixedSteps data(steps);
     Watched objective(*model, data, run_of(3));
@@ -200,6 +209,7 @@ TEST_CASE("the next step's pictures are queued while this one computes, without 
       const StepReport r = engine.step();
       said += cat(std::bit_cast<std::uint64_t>(r.loss), " ", std::bit_cast<std::uint64_t>(r.gradient_norm), " ",
                   engine.state().data.dump(), "\n");
+      if (left) left->push_back(device.memory().bytes[static_cast<std::size_t>(Segment::data)]);
     }
     if (prefetches) *prefetches = objective.prefetches;
     return said;
@@ -210,9 +220,13 @@ TEST_CASE("the next step's pictures are queued while this one computes, without 
     CAPTURE(static_cast<int>(policy));
     SimDevice device(policy, 3);
     std::vector<std::pair<Watched::Seen, Watched::Seen>> prefetches;
-    CHECK(run(device, &prefetches) == expected);
+    std::vector<std::int64_t> left;  // bytes of data after each step: the next one's pictures, and none are kept
+    CHECK(run(device, &prefetches, &left) == expected);
+    CHECK(left[1] == left[0]);
+    CHECK(left[2] == left[0] - patches);
     CHECK(prefetches.size() == 2);  // the last step has no next one
-    for (const auto& [before, after] : prefetches) {
+    for (const auto& p : prefetches) {
+      const Watched::Seen &before = p.first, &after = p.second;
       CHECK(after.waits == before.waits);
       CHECK(after.bytes == before.bytes + patches);
       if (policy != Policy::lazy) continue;

@@ -233,12 +233,17 @@ TEST_CASE("the first n blocks recomputed: to the byte as planned, the same bits;
       return Case{.micro_batches = 3, .threads = 2, .recompute = n > 0, .dtype = dtype, .recompute_first = n};
     };
     std::vector<std::int64_t> needed;
+    double recomputed = -1;
     const std::string bits = real(of(0)).checksums;
     for (std::int64_t n = 0; n <= blocks; ++n) {
       CAPTURE(n);
       check_agree(of(n));
       CHECK(real(of(n)).checksums == bits);
-      needed.push_back(planned(of(n)).memory.total_peak);
+      const Plan plan = planned(of(n));
+      CHECK(plan.recomputed_flops > recomputed);
+      CHECK((plan.recomputed_flops == 0) == (n == 0));
+      recomputed = plan.recomputed_flops;
+      needed.push_back(plan.memory.total_peak);
     }
     Case all = of(blocks);
     all.recompute_first = every_block;
