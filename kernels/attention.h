@@ -14,7 +14,8 @@
 // depend on its own visible keys alone: not on the pack, the query tile, the cache, or whether the prefix is shared
 // or repeated. The gradient into a prefix is summed over its own row first, then over its branches in table order. In
 // bf16 the probabilities are rounded where they enter the second product (o, dv); scores, softmax and sums are f32, and
-// o and the gradients are rounded once.
+// o and the gradients are rounded once. On tensor cores causal keys also come in spans of 512 whose sums are added in
+// order (kernels/cuda/attention_tiles.h): other bits than the CPU's, for whom they are one chain, and as independent.
 #pragma once
 #include "kernels/segments.h"
 

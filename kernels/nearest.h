@@ -8,7 +8,7 @@
 // (Higham 2002, 3.1: |error| <= gamma_C |a||b|); a row for which the bound does not decide is searched in f64. Nothing
 // depends on tiles, threads or on the other rows of a.
 //
-// a [N,C], b [M,C] f32, finite; ids [N,k] i32, scores [N,k] f32; 1 <= k <= M. On the host.
+// a [N,C], b [M,C] f32, finite; ids [N,k] i32, scores [N,k] f32; 1 <= k <= M, and on a GPU min(k + 8, M) <= 1024.
 #pragma once
 #include "tensor/tensor.h"
 

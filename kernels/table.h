@@ -14,6 +14,7 @@
 #include "kernels/l2_normalize.h"
 #include "kernels/layernorm.h"
 #include "kernels/margin_logits.h"
+#include "kernels/nearest.h"
 #include "kernels/norm_rope.h"
 #include "kernels/region_attention.h"
 #include "kernels/rmsnorm.h"
@@ -79,6 +80,7 @@
   K(grouped_gemm, GroupedGemm)                               \
   K(combine_forward, CombineForward)                         \
   K(combine_backward, CombineBackward)                       \
+  K(nearest, Nearest)                                        \
   K(adamw, Adamw)                                            \
   K(squared_sums, SquaredSums)                               \
   K(clip_factor, ClipFactor)

@@ -1,4 +1,3 @@
-#include "kernels/cpu/nearest.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +7,7 @@
 #include "base/rng.h"
 #include "base/sum.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/table.h"
 
 namespace ov::kernels::cpu {
 namespace {

@@ -310,7 +310,7 @@ void plain_attention_forward(const AttentionForward& a, gpu::Stream stream) {
   by_type_and_width(a.q, [&](auto t, auto columns) {
     using T = decltype(t);
     clear_uncovered<T>(a.o, {}, a.lse, a.segments, false, stream);
-    const WorkList work(a.segments, queries, mine, false, stream);
+    const WorkList work(a.segments, queries, {.of = Listed::queries, .size = mine}, stream);
     if (work.S == 0) return;
     launch(forward<T, columns.value>, dim3(unsigned(work.count * H)), dim3(mine * lanes),
            shared_floats(sizes.D) * sizeof(float), stream, heads_of<T>(a.o), a.lse.device_data<float>(),
@@ -331,7 +331,8 @@ void plain_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
     if (queries == 0 || a.segments.dim(0) == 0) return;
     const Tensor delta = deltas<T>(a, stream);
     const float *lse = a.lse.device_data<float>(), *of_delta = delta.device_data<float>();
-    const WorkList of_queries(a.segments, queries, mine, false, stream), of_keys(a.segments, keys, mine, true, stream);
+    const WorkList of_queries(a.segments, queries, {.of = Listed::queries, .size = mine}, stream),
+        of_keys(a.segments, keys, {.of = Listed::keys, .size = mine}, stream);
     launch(gradient_kv<T, columns.value>, dim3(unsigned(of_keys.count * K)), dim3(mine * lanes), shared_bytes, stream,
            heads_of<T>(a.dk), heads_of<T>(a.dv), q, k, v, d_o, lse, of_delta, of_keys.pieces(), of_keys.next(), table,
            sizes);

@@ -1,8 +1,9 @@
 // What the attention kernels of this folder share: where a head's rows lie, what a query sees, the list of their work.
 //
-// The list. A block of an attention kernel works on a piece: some neighbouring queries (or keys) of one row of the
-// segment table, for one head. The table lies on the device, so a small kernel lists the pieces there, once a call.
-// Blocks beyond the end of the list return at once: a table of S rows over T queries has at most T / size + S pieces.
+// The list. A block of an attention kernel works on a piece: some neighbouring queries (or keys, or a span of the keys
+// of a few queries) of one row of the segment table, for one head. The table lies on the device, so a small kernel
+// lists the pieces there, once a call. Blocks beyond the end of the list return at once: a table of S rows over T
+// queries has at most T / size + S pieces.
 #pragma once
 #include "kernels/attention.h"
 #include "kernels/cuda/rows.h"
@@ -54,23 +55,35 @@ struct Piece {
   int row, first;  // of the table (-1: no piece); the first of its queries, or of its own keys
 };
 
+// `size` of what a piece has. Rows without a prefix that have at most `few` queries are listed by spans of their keys,
+// and are not in a list of queries.
+enum class Listed { queries, keys, spans };
+struct Listing {
+  Listed of;
+  int size, few = 0;
+  OV_HD bool by_spans(const SegmentRow& r) const { return r.prefix < 0 && r.q_length > 0 && r.q_length <= few; }
+  OV_HD int pieces(const SegmentRow& r) const {
+    if (of != Listed::keys && by_spans(r) != (of == Listed::spans)) return 0;
+    return (int(of == Listed::queries ? r.q_length : r.k_length) + size - 1) / size;
+  }
+};
+
 // One thread a row of the table. It adds up the pieces of the rows before it: S is hundreds, its square a few short
 // loads a thread, cheaper than the launches of a scan.
-//   next[r]  who else sees the keys of r: its first branch, or after a branch the next one of the same prefix; -1: none
-static __global__ void list_work(Piece* pieces, int capacity, int* next, const SegmentRow* table, int S, int size,
-                                 bool of_keys) {
+//   next[r]  of keys: who else sees those of r: its first branch, or after a branch the next one of the same prefix;
+//            -1: none. Of spans: number of the first piece of r
+static __global__ void list_work(Piece* pieces, int capacity, int* next, const SegmentRow* table, int S,
+                                 Listing listing) {
   const int r = int(blockIdx.x * blockDim.x + threadIdx.x);
   if (r >= S) return;
-  const auto pieces_of = [&](int i) {
-    return (int(of_keys ? table[i].k_length : table[i].q_length) + size - 1) / size;
-  };
   int before = 0, after = 0;
-  for (int i = 0; i < r; ++i) before += pieces_of(i);
-  const int mine = pieces_of(r);
-  for (int i = 0; i < mine; ++i) pieces[before + i] = {r, i * size};
-  for (int i = r + 1; i < S; ++i) after += pieces_of(i);
+  for (int i = 0; i < r; ++i) before += listing.pieces(table[i]);
+  const int mine = listing.pieces(table[r]);
+  for (int i = 0; i < mine; ++i) pieces[before + i] = {r, i * listing.size};
+  for (int i = r + 1; i < S; ++i) after += listing.pieces(table[i]);
   for (int i = before + mine + after + r; i < capacity; i += S) pieces[i] = {-1, 0};
-  if (!of_keys) return;
+  if (listing.of == Listed::spans) next[r] = before;
+  if (listing.of != Listed::keys) return;
   const std::int64_t prefix = table[r].prefix < 0 ? r : table[r].prefix;
   int branch = r + 1;
   while (branch < S && table[branch].prefix != prefix) ++branch;
@@ -109,15 +122,15 @@ __global__ void row_dots(float* delta, Heads<T> a, Heads<T> b, int rows, int H, 
   if (there && lane == 0) delta[i] = sum;
 }
 
-// On the host.
+// On the host; of `rows` queries or keys in all.
 struct WorkList {
-  WorkList(const Tensor& segments, std::int64_t rows, int size, bool of_keys, gpu::Stream stream)
+  WorkList(const Tensor& segments, std::int64_t rows, Listing listing, gpu::Stream stream)
       : S(int(segments.dim(0))),
-        count(int(rows / size + S)),
+        count(int(rows / listing.size + S)),
         memory({std::max<std::int64_t>(1, 2 * count + S)}, Dtype::i32, segments.device(), Segment::workspace) {
     if (S == 0) return;
     launch(list_work, dim3(ceil_div(S, 128)), dim3(128), 0, stream, pieces(), count, next(), table_of(segments), S,
-           size, of_keys);
+           listing);
   }
   Piece* pieces() const { return reinterpret_cast<Piece*>(memory.device_data<std::int32_t>()); }
   int* next() const { return memory.device_data<std::int32_t>() + 2 * count; }

@@ -15,8 +15,9 @@
 //
 // So lane l has rows g and g + 8 of its warp, g = l / 4, and of each tile of keys columns 2q, 2q + 1, q = l % 4:
 // s[n][e] is row g + 8 (e / 2), key 8 n + 2 q + e % 2. A row's maximum is two shuffles among four lanes. Its sum is
-// kept by each lane for its own keys and added up once at the end. P, rounded to bf16, is the left side of the next
-// product as it stands in the registers.
+// kept by each lane for its own keys and added up where a span of 512 keys ends (attention_tiles.h); of more than one
+// span the outputs so far wait in shared memory. P, rounded to bf16, is the left side of the next product as it stands
+// in the registers.
 //
 // What runs at the same time: K and V come by cp.async, the next K while this step's softmax runs.
 //
@@ -27,67 +28,34 @@
 // Seven products instead of the five that adding dQ from two sides would need.
 //
 // Numerics: scores, softmax and sums in f32; p and ds are rounded to bf16 where they enter the second product, results
-// once. A query's bits depend on its own keys alone: the order of every sum is that of the keys, in steps of 64 from
-// the first one; a key's on the queries that see it.
+// once. A query's bits depend on its own keys alone: the order of every sum is that of the keys, in steps of 64 and
+// spans of 512 from the first one; a key's on the queries that see it.
 // Per key and row: forward 4 D flops and one exponential, backward 14 D and two. Bytes of global memory per block and
-// key: 4 D forward. Shared memory at D = 128: 64 KB forward, 96 KB gradient_kv, 128 KB gradient_q.
+// key: 4 D forward. Shared memory at D = 128: 64 KB forward (128 KB of more than one span: there is one block a
+// multiprocessor either way, by its registers), 96 KB gradient_kv, 128 KB gradient_q.
 //
 // Not here: the list is made on the device once a call and in table order, not once a batch and longest first; a long
 // prefix with many branches is one block's work per 128 keys. Both are for a GPU to measure.
-#include <numbers>
-
-#include "kernels/cuda/attention_rows.h"
-#include "kernels/cuda/tensor_tile.h"
+#include "kernels/cuda/attention_tiles.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int rows_of_block = 128, warps = 8, threads = 32 * warps;
-constexpr int step = 64;  // keys
-static_assert(step == attention_block && rows_of_block == 16 * warps);
+static_assert(rows_of_block == 16 * warps);
 
-struct Sizes {
-  int H, group;       // query heads; of them on one key head
-  float scale, log2;  // scale log2 e
-  bool causal;
-};
-
-// The rows of a tile: row i is query first + i / group of the table's row, head head0 + i % group.
-struct PackedRows {
-  int q_begin, first, head0, group;
-  __device__ std::int64_t query(int i) const { return q_begin + first + i / group; }
-  __device__ int head(int i) const { return head0 + i % group; }
-  __device__ Bf16* of(const Heads<Bf16>& x, int i) const { return x.at(query(i), head(i)); }
-};
-
-// What a lane has of its warp's 16 rows: rows g and g + 8, columns 2q and 2q + 1 of every tile of 8.
-struct Lane {
-  int row[2], column;
-  __device__ Lane() {
-    const int lane = threadIdx.x % 32, g = int(threadIdx.x) / 32 * 16 + lane / 4;
-    row[0] = g, row[1] = g + 8, column = lane % 4 * 2;
-  }
-};
-
-// Writes half h of the warp's rows of a result, times a factor: 4 bytes a lane and tile.
-template <int N>
-__device__ void write_row(Bf16* to, const float (&acc)[N][4], int h, int column, float factor) {
-  UNROLL
-  for (int n = 0; n < N; ++n)
-    *reinterpret_cast<unsigned*>(to + 8 * n + column) = ptx::pack(acc[n][2 * h] * factor, acc[n][2 * h + 1] * factor);
-}
-
-template <int D>
+// several: some row may have more than one span.
+template <int D, bool several>
 __global__ void __launch_bounds__(threads)
     forward(Heads<Bf16> o, float* lse, Heads<Bf16> q, Heads<Bf16> k, Heads<Bf16> v, const Piece* pieces,
-            const SegmentRow* table, Sizes a) {
+            const SegmentRow* table, AttentionSizes a) {
   const int K = a.H / a.group, kv_head = int(blockIdx.x) % K;
   const Piece piece = pieces[blockIdx.x / K];
   if (piece.row < 0) return;
   const TableRow row(table, piece.row, a.causal);
   const int queries = smaller(rows_of_block / a.group, row.q_length - piece.first), rows = queries * a.group;
   const PackedRows packed{row.q_begin, piece.first, kv_head * a.group, a.group};
-  const Lane my;
+  const Lane my(int(threadIdx.x) / 32 * 16);
   int visible[2];  // keys that my rows see
   for (int h = 0; h < 2; ++h) visible[h] = my.row[h] < rows ? row.limit(piece.first + my.row[h] / a.group) : 0;
   const int end = row.limit(piece.first + queries - 1), seen_by_all = row.limit(piece.first);
@@ -101,6 +69,11 @@ __global__ void __launch_bounds__(threads)
   load_keys(of_k, k, 0);
   ptx::copy_async_commit();
 
+  // Of the spans before this one: a lane's outputs, then top and total of its rows, in columns of threads.
+  constexpr int of_before = (of_v + step * D) / 2;
+  DYN_SHARED(float, floats);
+  [[maybe_unused]] const auto before = [&](int i) -> float& { return floats[of_before + i * threads + threadIdx.x]; };
+
   float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
   for (int j0 = 0; j0 < end; j0 += step) {
     load_keys(of_v, v, j0);
@@ -113,41 +86,46 @@ __global__ void __launch_bounds__(threads)
     if (j0 + step < end) load_keys(of_k, k, j0 + step);
     ptx::copy_async_commit();  // an empty group counts as well
 
-    if (j0 + step > seen_by_all || rows < rows_of_block) {
-      UNROLL
-      for (int n = 0; n < step / 8; ++n)
-        for (int e = 0; e < 4; ++e)
-          if (j0 + 8 * n + my.column + e % 2 >= visible[e / 2]) s[n][e] = -INFINITY;
-    }
-    UNROLL
-    for (int h = 0; h < 2; ++h) {
-      float most = top[h];
-      for (int n = 0; n < step / 8; ++n)
-        for (int e = 2 * h; e < 2 * h + 2; ++e) most = s[n][e] > most ? s[n][e] : most;
-      for (int other = 1; other <= 2; other *= 2) {
-        const float theirs = __shfl_xor_sync(0xffffffffu, most, other);
-        most = theirs > most ? theirs : most;
-      }
-      const float base = most == -INFINITY ? 0.f : most * a.log2;  // -inf - -inf would be NaN
-      const float shrink = ptx::exp2(top[h] * a.log2 - base);
-      top[h] = most, total[h] *= shrink;
-      for (int n = 0; n < step / 8; ++n)
-        for (int e = 2 * h; e < 2 * h + 2; ++e) {
-          s[n][e] = ptx::exp2(std::fma(s[n][e], a.log2, -base));
-          total[h] += s[n][e];
-        }
-      for (int n = 0; n < D / 8; ++n) out[n][2 * h] *= shrink, out[n][2 * h + 1] *= shrink;
-    }
+    if (j0 + step > seen_by_all || rows < rows_of_block) hide(s, my, visible[0] - j0, visible[1] - j0);
+    softmax_step(s, out, top, total, a.log2);
     unsigned p[step / 16][4];
     as_left(p, s);
     ptx::copy_async_wait<1>();  // V is there, the next K may be on its way
     __syncthreads();
     add_rows<D>(out, p, shared, of_v);
     __syncthreads();  // before the next step overwrites V
+
+    if constexpr (!several) continue;
+    const int span = j0 / span_keys * span_keys;
+    if (end <= span_keys || (j0 + step < end && j0 + step < span + span_keys)) continue;
+    UNROLL
+    for (int h = 0; h < 2; ++h) {  // the end of a span, of several
+      const float sum = of_row(total[h]);
+      if (span < visible[h]) {
+        Spans spans;
+        if (span > 0) spans.top = before(D / 2 + h), spans.total = before(D / 2 + 2 + h);
+        spans.add(top[h], sum, a.log2);
+        before(D / 2 + h) = spans.top, before(D / 2 + 2 + h) = spans.total;
+        UNROLL
+        for (int n = 0; n < D / 8; ++n)
+          for (int e = 2 * h; e < 2 * h + 2; ++e)
+            before(4 * n + e) = span == 0 ? out[n][e] : spans.joined(before(4 * n + e), out[n][e]);
+      }
+      UNROLL
+      for (int n = 0; n < D / 8; ++n) out[n][2 * h] = out[n][2 * h + 1] = 0;
+      top[h] = -INFINITY, total[h] = 0;
+    }
   }
+  UNROLL
   for (int h = 0; h < 2; ++h) {
-    for (int other = 1; other <= 2; other *= 2) total[h] += __shfl_xor_sync(0xffffffffu, total[h], other);
+    total[h] = of_row(total[h]);
     if (my.row[h] >= rows) continue;
+    if (several && end > span_keys) {
+      top[h] = before(D / 2 + h), total[h] = before(D / 2 + 2 + h);
+      UNROLL
+      for (int n = 0; n < D / 8; ++n)
+        for (int e = 2 * h; e < 2 * h + 2; ++e) out[n][e] = before(4 * n + e);
+    }
     write_row(packed.of(o, my.row[h]), out, h, my.column, 1 / total[h]);
     if (my.column == 0)
       lse[packed.query(my.row[h]) * a.H + packed.head(my.row[h])] = top[h] * a.scale + math::log(total[h]);
@@ -157,14 +135,14 @@ __global__ void __launch_bounds__(threads)
 template <int D>
 __global__ void __launch_bounds__(threads)
     gradient_q(Heads<Bf16> dq, Heads<Bf16> q, Heads<Bf16> k, Heads<Bf16> v, Heads<Bf16> d_o, const float* lse,
-               const float* delta, const Piece* pieces, const SegmentRow* table, Sizes a) {
+               const float* delta, const Piece* pieces, const SegmentRow* table, AttentionSizes a) {
   const int K = a.H / a.group, kv_head = int(blockIdx.x) % K;
   const Piece piece = pieces[blockIdx.x / K];
   if (piece.row < 0) return;
   const TableRow row(table, piece.row, a.causal);
   const int queries = smaller(rows_of_block / a.group, row.q_length - piece.first), rows = queries * a.group;
   const PackedRows packed{row.q_begin, piece.first, kv_head * a.group, a.group};
-  const Lane my;
+  const Lane my(int(threadIdx.x) / 32 * 16);
   int visible[2];
   float my_lse[2] = {}, my_delta[2] = {};  // lse in units of log 2
   for (int h = 0; h < 2; ++h) {
@@ -220,7 +198,7 @@ template <int D>
 __global__ void __launch_bounds__(threads)
     gradient_kv(Heads<Bf16> dk, Heads<Bf16> dv, Heads<Bf16> q, Heads<Bf16> k, Heads<Bf16> v, Heads<Bf16> d_o,
                 const float* lse, const float* delta, const Piece* pieces, const int* next, const SegmentRow* table,
-                Sizes a) {
+                AttentionSizes a) {
   constexpr int wide = D > 64 ? 32 : 64;
   const int K = a.H / a.group, kv_head = int(blockIdx.x) % K;
   const Piece piece = pieces[blockIdx.x / K];
@@ -228,7 +206,7 @@ __global__ void __launch_bounds__(threads)
   const TableRow own(table, piece.row, a.causal);
   const int keys = smaller(rows_of_block, own.keys - own.prefix_length - piece.first);
   const std::int64_t key0 = own.k_begin + piece.first;
-  const Lane my;
+  const Lane my(int(threadIdx.x) / 32 * 16);
 
   SHARED(float, lse_of, 2, wide);  // of the packed rows of a stage, in units of log 2
   SHARED(float, delta_of, 2, wide);
@@ -288,21 +266,6 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-template <class Args>
-Sizes sizes_of(const Args& a) {
-  return {int(a.q.dim(1)), int(a.q.dim(1) / a.k.dim(1)), float(a.scale), float(a.scale * std::numbers::log2e),
-          a.causal};
-}
-
-// Calls f with the head width as a constant.
-template <class F>
-void by_width(std::int64_t D, F&& f) {
-  if (D == 16) f(std::integral_constant<int, 16>{});
-  if (D == 32) f(std::integral_constant<int, 32>{});
-  if (D == 64) f(std::integral_constant<int, 64>{});
-  if (D == 128) f(std::integral_constant<int, 128>{});
-}
-
 // Rows of a multiple of 16 bytes at multiples of 16 bytes. A scale of 0 or less would turn the maximum around.
 bool fit(const Tensor& q, const Tensor& k, double scale, std::initializer_list<Tensor> all) {
   const std::int64_t D = q.dim(2);
@@ -323,21 +286,31 @@ bool fits_tensor_cores(const AttentionBackward& a) {
 void tensor_core_attention_forward(const AttentionForward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), K = a.k.dim(1);
   if (queries == 0) return;
-  const Sizes sizes = sizes_of(a);
+  const AttentionSizes sizes = sizes_of(a);
   clear_uncovered<Bf16>(a.o, {}, a.lse, a.segments, false, stream);
-  const WorkList work(a.segments, queries, rows_of_block / sizes.group, false, stream);
+  const bool by_spans = has_cache(a);
+  const WorkList work(
+      a.segments, queries,
+      {.of = Listed::queries, .size = rows_of_block / sizes.group, .few = by_spans ? span_rows / sizes.group : 0},
+      stream);
   if (work.S == 0) return;
+  if (by_spans) attention_by_spans(a, stream);
+  const auto go = [&](auto kernel, std::size_t shared) {
+    launch(kernel, dim3(unsigned(work.count * K)), dim3(threads), shared, stream, heads_of<Bf16>(a.o),
+           a.lse.device_data<float>(), heads_of<Bf16>(a.q), heads_of<Bf16>(a.k), heads_of<Bf16>(a.v), work.pieces(),
+           table_of(a.segments), sizes);
+  };
   by_width(a.q.dim(2), [&](auto width) {
     constexpr int D = width.value;
-    launch(forward<D>, dim3(unsigned(work.count * K)), dim3(threads), (rows_of_block + 2 * step) * D * sizeof(Bf16),
-           stream, heads_of<Bf16>(a.o), a.lse.device_data<float>(), heads_of<Bf16>(a.q), heads_of<Bf16>(a.k),
-           heads_of<Bf16>(a.v), work.pieces(), table_of(a.segments), sizes);
+    constexpr std::size_t one = (rows_of_block + 2 * step) * D * sizeof(Bf16);
+    if (in_spans(a)) go(forward<D, true>, one + (D / 2 + 4) * threads * sizeof(float));
+    else go(forward<D, false>, one);
   });
 }
 
 void tensor_core_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), keys = a.k.dim(0), K = a.k.dim(1);
-  const Sizes sizes = sizes_of(a);
+  const AttentionSizes sizes = sizes_of(a);
   if (queries > 0) clear_uncovered<Bf16>(a.dq, {}, {}, a.segments, false, stream);
   if (keys > 0) clear_uncovered<Bf16>(a.dk, a.dv, {}, a.segments, true, stream);
   if (queries == 0 || keys == 0 || a.segments.dim(0) == 0) return;
@@ -345,8 +318,8 @@ void tensor_core_attention_backward(const AttentionBackward& a, gpu::Stream stre
   const float *lse = a.lse.device_data<float>(), *of_delta = delta.device_data<float>();
   const auto q = heads_of<Bf16>(a.q), k = heads_of<Bf16>(a.k), v = heads_of<Bf16>(a.v), d_o = heads_of<Bf16>(a.d_o);
   const SegmentRow* table = table_of(a.segments);
-  const WorkList of_queries(a.segments, queries, rows_of_block / sizes.group, false, stream);
-  const WorkList of_keys(a.segments, keys, rows_of_block, true, stream);
+  const WorkList of_queries(a.segments, queries, {.of = Listed::queries, .size = rows_of_block / sizes.group}, stream);
+  const WorkList of_keys(a.segments, keys, {.of = Listed::keys, .size = rows_of_block}, stream);
   by_width(a.q.dim(2), [&](auto width) {
     constexpr int D = width.value, wide = D > 64 ? 32 : 64;
     launch(gradient_kv<D>, dim3(unsigned(of_keys.count * K)), dim3(threads),

@@ -77,9 +77,9 @@ __device__ inline std::int64_t block_count(std::int64_t value) {
 
 // Σ_{i<n} term(i) with the bits of base/sum.h, called by all lanes of a warp; all get it. For short sums, whose terms
 // lie in shared memory or the cache: lane l < 16 adds terms l, l + 16, ...
-template <class F>
-__device__ float warp_sum(std::int64_t n, int lane, F term) {
-  float sum = 0;
+template <class A = float, class F>
+__device__ A warp_sum(std::int64_t n, int lane, F term) {
+  A sum = 0;
   if (lane < sum_lanes)
     for (std::int64_t i = lane; i < n; i += sum_lanes) sum += term(i);
   for (int step = sum_lanes / 2; step; step /= 2) sum += __shfl_down_sync(0xffffffffu, sum, step, sum_lanes);

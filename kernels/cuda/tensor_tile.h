@@ -2,7 +2,7 @@
 // 16 rows of the result in registers, as C fragments of kernels/cuda/ptx.h: acc[n] is columns 8n .. 8n + 7.
 //
 //   add_dots    acc[16, 8 N] += rows of one tile · rows of another        S = Q Kᵀ      (both contiguous along the sum)
-//   add_rows    acc[16, D]   += P [16, 16 N] in registers · rows of a tile    O = P V   (the sum runs over the rows)
+//   add_rows    acc[16, 8 M] += P [16, 16 N] in registers · rows of a tile    O = P V   (the sum runs over the rows)
 //
 // Within a tile of D columns, the 16 bytes number c of row r lie at place c ^ f(r): ldmatrix reads one c of 8 rows at
 // once, and the f(r) of 8 neighbouring rows lead to the 8 groups of banks.
@@ -50,16 +50,16 @@ __device__ void add_dots(float (&acc)[N][4], const Shared& shared, int a, int a_
   }
 }
 
-// acc[16, D] += p [16, 16 N] · rows b_row .. of the tile at b.
-template <int D, int N, class Shared>
-__device__ void add_rows(float (&acc)[D / 8][4], const unsigned (&p)[N][4], const Shared& shared, int b) {
+// acc[16, 8 M] += p [16, 16 N] · the first 16 N rows of the tile at b, its columns from 8 `chunk` on.
+template <int D, int N, int M, class Shared>
+__device__ void add_rows(float (&acc)[M][4], const unsigned (&p)[N][4], const Shared& shared, int b, int chunk = 0) {
   const int lane = threadIdx.x % 32;
   UNROLL
   for (int k = 0; k < N; ++k) {
     UNROLL
-    for (int n = 0; n < D / 16; ++n) {
+    for (int n = 0; n < M / 2; ++n) {
       unsigned right[4];
-      ptx::ldmatrix_transposed(right, &shared[b + tile_at<D>(16 * k + lane % 16, 2 * n + lane / 16)]);
+      ptx::ldmatrix_transposed(right, &shared[b + tile_at<D>(16 * k + lane % 16, chunk + 2 * n + lane / 16)]);
       ptx::mma(acc[2 * n], p[k], right[0], right[1]);
       ptx::mma(acc[2 * n + 1], p[k], right[2], right[3]);
     }

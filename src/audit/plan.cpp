@@ -107,13 +107,17 @@ namespace {
 // One step of an objective on a device without memory, by one rank without the others.
 struct Rehearsal {
   Plan& plan;
-  MetaDevice device, host, outside;  // outside: where the loader's pixels stand
+  const std::unique_ptr<MetaDevice> where;
+  MetaDevice& device;
+  MetaDevice host, outside;  // outside: where the loader's pixels stand
   TrainOptions train;
   AbsentRanks world;
   Mesh mesh;
 
   Rehearsal(const PlanOptions& options, Plan& plan)
       : plan(plan),
+        where(options.gpu ? std::make_unique<MetaGpu>() : std::make_unique<MetaDevice>()),
+        device(*where),
         train(options.train),
         world(options.rank, options.ranks, [this](Call, const Parts& to, const Parts& from) { hear(to, from); }),
         mesh(world, train.tensor, train.pipeline) {
@@ -121,7 +125,7 @@ struct Rehearsal {
       if (n > 1) input_error("plan: ", key, n, ": not built");
     device.table = &kernels::meta_table();
     if (train.optimizer.state_on) train.optimizer.state_on = &host;
-    train.steps = 1;
+    train.steps = options.gpu ? 2 : 1;  // one is made; on a GPU the next one's pictures come in it
     train.checksum_every = 0;
   }
   void hear(const Parts& to, const Parts& from) {
@@ -201,7 +205,8 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
     input_error("plan: ", options.segments, " segments of ", plan.tokens, " tokens");
 
   Onevision model(config, on.mesh.tensor, on.mesh.pipe, on.train.chunks);
-  model.recompute_blocks = options.recompute;
+  model.recompute_blocks = options.recompute, model.recompute_first = options.recompute_first;
+  plan.blocks = (config.has_tower ? config.vision.depth : 0) + config.text.layers;
   model.parameters().adapt(options.lora);
   model.parameters().allocate(options.dtype, on.device);
   SameSteps source(step_of(plan, config, options, on.outside));
@@ -304,7 +309,8 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   plan.labelled = static_cast<std::int64_t>(options.grids.size()) * rice.regions;
 
   RiceModel model(rice.vision, rice.head);
-  model.recompute_blocks = options.recompute;
+  model.recompute_blocks = options.recompute, model.recompute_first = options.recompute_first;
+  plan.blocks = rice.vision.depth;
   model.parameters().allocate(options.dtype, on.device);
   SameRegions source(region_step(rice, options, plan.patches, on.outside));
   RegionTrainOptions train;

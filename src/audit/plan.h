@@ -25,6 +25,9 @@ struct PlanOptions {
   std::int64_t micro_batches = 1;           // a step
   Dtype dtype = Dtype::f32;
   bool recompute = false;
+  std::int64_t recompute_first = every_block;  // of the model's blocks, when `recompute`
+  bool gpu = false;       // rehearses what runs on a GPU: ops in one pass over memory (nn/layers.h), the next step's
+                          // pictures there already. What its kernels take inside a call is not counted
   TrainOptions train;     // what is trained, how gradients are added
   LoraOptions lora = {};  // what is learnt beside it
   // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline and chunks.
@@ -40,6 +43,7 @@ struct Plan {
   std::vector<Module> modules;  // vision tower, merger, embedding, decoder, ...; of all ranks together
   std::int64_t tensors = 0, parameters = 0, trained = 0;
   std::int64_t micro_batches = 1, patches = 0, tokens = 0, labelled = 0;  // tokens and patches of one micro-batch
+  std::int64_t blocks = 0;  // that may be recomputed, of tower and decoder
   // Of a mesh, this rank's: parameters that it holds, has gradients of, and updates; the micro-batches that it runs, by
   // rounds (parallel/data.h), and what it has, in words. One rank has all of it.
   std::int64_t held = 0, held_trained = 0, updated = 0;

@@ -81,6 +81,7 @@ namespace {
 
 DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOptions options, double mfu) {
   options.train.floor = mfu == 0;
+  options.gpu = !device.measured;
   if (device.measured) options.train.optimizer.state_on = nullptr;  // its memory is the host's
   DevicePlan::Step s{.plan = plan(options)};
   s.missing = s.plan.memory.total_peak - static_cast<std::int64_t>(device.memory);
@@ -94,9 +95,19 @@ DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOpt
 
 }  // namespace
 
-DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& options, double mfu) {
-  DevicePlan p{.device = device, .mfu = mfu > 0 ? mfu : device.mfu, .step = {}, .remedies = {}};
+DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& given, double mfu, bool choose) {
+  DevicePlan p{.device = device, .mfu = mfu > 0 ? mfu : device.mfu, .step = {}, .recomputed = {}, .remedies = {}};
+  PlanOptions options = given;
+  const auto recompute = [&](std::int64_t blocks) {
+    options.recompute = blocks > 0, options.recompute_first = blocks;
+    p.recomputed = blocks;
+  };
+  if (choose) recompute(0);
   p.step = step_on(device, plan, options, p.mfu);
+  for (std::int64_t n = 1; choose && p.step.missing > 0 && n <= p.step.plan.blocks; ++n) {
+    recompute(n);
+    p.step = step_on(device, plan, options, p.mfu);
+  }
   if (p.step.missing <= 0) return p;
   PlanOptions all = options;
   std::string keys;
@@ -114,6 +125,8 @@ DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOpt
     keys += (keys.empty() ? "" : " ") + std::string(name);
   };
   help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
+  help("--train.recompute_blocks=0", options.recompute && options.recompute_first < p.step.plan.blocks,
+       [](PlanOptions& o) { o.recompute_first = every_block; });
   help("--train.loss_rows=1536", !options.train.loss_rows, [](PlanOptions& o) { o.train.loss_rows = 1536; });
   help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
   help("--optimizer.moments=bf16_stochastic", options.train.optimizer.moments == Moments::full,
@@ -148,6 +161,10 @@ std::string DevicePlan::report() const {
     return cat(gigabytes(static_cast<double>(s.plan.memory.total_peak)),
                s.missing > 0 ? ", too large by " + gigabytes(static_cast<double>(s.missing)) : ", fits");
   };
+  if (recomputed && *recomputed == 0) out += "  recomputed      nothing: it fits without\n";
+  else if (recomputed)
+    out += cat("  recomputed      ", *recomputed, " of ", step.plan.blocks,
+               " blocks: --train.recompute --train.recompute_blocks=", *recomputed, "\n");
   out += cat("  needs           ", needs(step), "\n", "  time            ", time(step), "\n");
   if (step.missing <= 0) return out;
   for (const Remedy& r : remedies)

@@ -2,10 +2,15 @@
 //
 //   time = (forward + backward + recomputed FLOPs) / (mfu · peak) + bytes of the update / bandwidth
 //          + bytes of a state on the host / link, there and back
+//
+// Recomputation costs time, so no more of it than the memory asks for: plan_on may choose how many of the model's
+// blocks, the first that run, by rehearsing the step with none, one, two ... until it fits. All of them give the same
+// bits.
 // On the machine that plans, without a stated mfu: the step's floor (train/floor.h), from rates measured now.
 #pragma once
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "audit/plan.h"
 
@@ -44,17 +49,20 @@ struct DevicePlan {
   DeviceFacts device;
   double mfu = 0;  // that was used; 0: measured rates
   Step step;
+  std::optional<std::int64_t> recomputed;  // blocks, where that was to be chosen: the fewest that fit, else all
   std::vector<Remedy> remedies;  // where the step is too large: each that saves memory, by itself, and then all
 
   std::string report() const;  // follows Plan::report()
 };
-// The same step again with every remedy, by the same engine. `mfu` 0: as the device says.
+// The same step again with every remedy, by the same engine. `mfu` 0: as the device says. choose: how many blocks are
+// recomputed, in place of what options say.
 using Planner = std::function<Plan(const PlanOptions&)>;
-DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& options, double mfu);
-inline DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, const PlanOptions& options,
-                          double mfu) {
+DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& options, double mfu,
+                   bool choose = false);
+inline DevicePlan plan_on(const DeviceFacts& device, const ModelConfig& config, const PlanOptions& options, double mfu,
+                          bool choose = false) {
   return plan_on(
-      device, [&](const PlanOptions& o) { return plan_model(config, o); }, options, mfu);
+      device, [&](const PlanOptions& o) { return plan_model(config, o); }, options, mfu, choose);
 }
 
 }  // namespace ov

@@ -115,6 +115,7 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
     input_error("plan.mfu: with plan.ranks say which share of the peak passes reach; ", device.name, " states none");
   PlanOptions options = given;
   options.train.floor = false;
+  options.gpu = !device.measured;
   if (device.measured) options.train.optimizer.state_on = nullptr;
   const int p = options.train.pipeline, t = options.train.tensor;
   for (int s = 0; s < p; ++s) {

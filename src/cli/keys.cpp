@@ -138,8 +138,13 @@ std::vector<Key> rows() {
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan rl",
        "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
        Resume::free},
-      {"train.recompute", "", false, any, "train pretrain plan rl",
-       "keep no activations within blocks; run them again in backward", Resume::free},
+      {"train.recompute", "", "false", "false true auto", "train pretrain plan rl",
+       "keep no activations within blocks; run them again in backward; auto, of plan: the fewest blocks that fit "
+       "plan.device",
+       Resume::free},
+      {"train.recompute_blocks", "", whole(0), at_least(0), "train pretrain plan rl",
+       "of train.recompute the first so many blocks alone, the tower's, then the decoder's layers; 0: all",
+       Resume::free},
       {"train.loss_rows", "", whole(0), at_least(0), "train pretrain plan",
        "labelled rows that pass through the head at a time, a multiple of 384: logits never exist whole, for one more "
        "product in backward; 0: all at once"},

@@ -25,13 +25,15 @@ void copies(const Config& config, PlanOptions& options) {
 }  // namespace
 
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
+  const Recompute again = recompute_option(config, true);
   PlanOptions options{.grids = {},
                       .text_tokens = config.integer("plan.text_tokens"),
                       .segments = config.integer("plan.segments"),
                       .labelled = config.integer("plan.labelled"),
                       .micro_batches = config.integer("train.micro_batches"),
                       .dtype = dtype_option(config),
-                      .recompute = config.flag("train.recompute"),
+                      .recompute = again.on,
+                      .recompute_first = again.first,
                       .train = {}};
   sum_options(config, options.train);
   options.train.loss_rows = config.integer("train.loss_rows");
@@ -78,17 +80,20 @@ Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& 
   return Exit::done;
 }
 
-Exit show(const Config& config, const PlanOptions& options, const Planner& planner) {
+// choose: how many blocks are recomputed.
+Exit show(const Config& config, const PlanOptions& options, const Planner& planner, bool choose = false) {
   const std::string& device = config.text("plan.device");
   const std::string& devices = config.text("plan.devices");
   const double mfu = config.number("plan.mfu");
   const std::string& what = config.text("pretrain.what");
+  if (choose && options.ranks > 1) input_error("train.recompute auto with plan.ranks ", options.ranks, ": not built");
+  if (choose && device.empty()) input_error("train.recompute auto: plan.device says what the step is to fit");
   if (options.ranks > 1) return show_mesh(config, options, planner);
   config.refuse_unread(!what.empty()                      ? "with --what " + what
                        : config.text("model.dir").empty() ? "for what is planned"
                                                           : "on a model that exists");
   if (device.empty()) return print(planner(options).report()), Exit::done;
-  const DevicePlan plan = plan_on(find_device(devices, device), planner, options, mfu);
+  const DevicePlan plan = plan_on(find_device(devices, device), planner, options, mfu, choose);
   print(plan.step.plan.report() + plan.report());
   return Exit::done;
 }
@@ -108,6 +113,7 @@ Exit clip(const Config& config, const std::string& directory) {
 }
 
 Exit vision(const Config& config) {
+  const Recompute again = recompute_option(config, true);
   RegionPlan rice{.vision = described_vision(config),
                   .head = region_head(config),
                   .objects = cluster_options(config, "objects"),
@@ -120,11 +126,13 @@ Exit vision(const Config& config) {
   PlanOptions options{.grids = picture_grids(config, rice.vision),
                       .micro_batches = config.integer("train.micro_batches"),
                       .dtype = dtype_option(config),
-                      .recompute = config.flag("train.recompute"),
+                      .recompute = again.on,
+                      .recompute_first = again.first,
                       .train = {}};
   sum_options(config, options.train);
   copies(config, options);
-  return show(config, options, [&](const PlanOptions& o) { return plan_region(rice, o); });
+  return show(
+      config, options, [&](const PlanOptions& o) { return plan_region(rice, o); }, again.choose);
 }
 
 }  // namespace
@@ -147,7 +155,9 @@ Exit plan(const Config& config) {
   model.check();
   if (config.flag("plan.rl")) return plan_rl(config, model);
   const PlanOptions options = plan_options(config, model.vision);
-  return show(config, options, [&](const PlanOptions& o) { return plan_model(model, o); });
+  return show(
+      config, options, [&](const PlanOptions& o) { return plan_model(model, o); },
+      recompute_option(config, true).choose);
 }
 
 }  // namespace ov::cli

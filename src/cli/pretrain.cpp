@@ -66,7 +66,8 @@ void vision(const Config& config, Communicator& ranks) {
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);
-  run.recompute = config.flag("train.recompute");
+  const Recompute again = recompute_option(config);
+  run.recompute = again.on, run.recompute_first = again.first;
   run.dtype = dtype_option(config);
   config.refuse_unread("with --what vision");
   pretrain_vision(run);
@@ -100,7 +101,8 @@ void text(const Config& config, Communicator& ranks) {
   run.corpus = corpus_options(config);
   run.data = loader_options(config, "pretrain.seed");
   run.train = train_options(config);
-  run.recompute = config.flag("train.recompute");
+  const Recompute again = recompute_option(config);
+  run.recompute = again.on, run.recompute_first = again.first;
   run.dtype = dtype_option(config);
   config.refuse_unread(fresh ? "with --what text" : "with --what text on a model that exists");
   pretrain_text(run);

@@ -101,7 +101,8 @@ Exit rl_train(const Config& config) {
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
   job.train_class_params = class_params_option(config);
-  job.recompute = config.flag("train.recompute");
+  const Recompute again = recompute_option(config);
+  job.recompute = again.on, job.recompute_first = again.first;
   job.load = {.dtype = dtype_option(config),
               .reference = config.text("numerics.reference"),
               .hf_shift_bug = config.flag("numerics.hf_shift_bug"),

@@ -160,6 +160,17 @@ void sum_options(const Config& config, StepOptions& step) {
                                                : Moments::bf16_stochastic;
 }
 
+Recompute recompute_option(const Config& config, bool plan) {
+  const std::string& word = config.text("train.recompute");
+  const std::int64_t blocks = config.integer("train.recompute_blocks");
+  const bool choose = word == "auto";
+  if (choose && !plan)
+    input_error("train.recompute auto: plan --train.recompute=auto --plan.device=... says how many blocks; give those");
+  if (blocks > 0 && word != "true")
+    input_error("train.recompute_blocks ", blocks, " has no effect with train.recompute ", word);
+  return {word == "true", choose, blocks > 0 ? blocks : every_block};
+}
+
 void step_options(const Config& config, StepOptions& step) {
   step.steps = config.integer("train.steps");
   const double peak = config.number("optimizer.lr"), min = config.number("optimizer.min_lr");

@@ -34,7 +34,8 @@ Exit train(const Config& config) {
   job.hf_shift_bug = config.flag("numerics.hf_shift_bug");
   job.pre_norm_eps = config.number("numerics.pre_norm_eps");
   job.merger_norm_eps = config.number("numerics.merger_norm_eps");
-  job.recompute = config.flag("train.recompute");
+  const Recompute again = recompute_option(config);
+  job.recompute = again.on, job.recompute_first = again.first;
   job.untied_head = config.flag("export.untied_head");
   job.lora = lora_options(config);
   job.merged_model = config.flag("lora.merged_model");

@@ -83,6 +83,11 @@ bool class_params_option(const Config&);        // train.train_class_params, num
 RunOptions run_options(const Config&);          // train.out, save_every, keep, resume, log.every, and all of them
 LoraOptions lora_options(const Config&);        // lora.*
 void sum_options(const Config&, StepOptions&);  // train.grad_sum, memory_budget, offload_optimizer, optimizer.moments
+struct Recompute {
+  bool on, choose;  // choose: how many is plan's to find
+  std::int64_t first;
+};
+Recompute recompute_option(const Config&, bool plan = false);  // train.recompute, recompute_blocks
 // The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
 void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks

@@ -123,7 +123,7 @@ DecoderStep Decoder::step(const Tensor& positions, std::shared_ptr<const kernels
   return all;
 }
 
-Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool recompute_blocks,
+Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, std::int64_t recomputed,
                       Routers* routers) const {
   const bool adapted = set->adapts(Module::language_model) || set->adapts(Module::experts);
   Residual stream{x};
@@ -132,7 +132,7 @@ Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool r
   };
   for (std::int64_t i = which.begin; i < which.end; ++i) {
     const DecoderLayer& layer = layers[static_cast<std::size_t>(i)];
-    if (!recompute_blocks || step.cache) {
+    if (i >= recomputed || step.cache) {
       const MlpOutput out = layer.forward(stream, step);
       tell(out.probabilities, out.offsets);
       continue;
@@ -146,18 +146,18 @@ Residual Decoder::run(const Var& x, Range which, const DecoderStep& step, bool r
     };
     // Ranks that share experts run backward alike, whoever of them wants a gradient.
     const bool trains = layer.qkv_w->trainable || adapted || set->experts().ranks() > 1;
-    const std::vector<Var> out = recompute(run, {stream.h}, trains);
+    const std::vector<Var> out = recompute(run, {stream.sum()}, trains);
     stream = {out[0]};
     if (out.size() > 1) tell(out[1], out[2].value);
   }
   return stream;
 }
 
-Var Decoder::serve(Tape& tape, bool leaf, bool recompute_blocks) const {
+Var Decoder::serve(Tape& tape, bool leaf, std::int64_t recomputed) const {
   Var nothing = tape.input(Tensor({0, config.hidden}, embed_tokens->value.dtype(), embed_tokens->value.device()));
   for (const DecoderLayer& layer : layers) {
     const auto run = [&layer, leaf](std::span<const Var> in) { return std::vector<Var>{layer.serve(in[0], leaf)}; };
-    nothing = recompute_blocks ? recompute(run, {nothing}, true)[0] : run(std::array{nothing})[0];
+    nothing = layer.index < recomputed ? recompute(run, {nothing}, true)[0] : run(std::array{nothing})[0];
   }
   return nothing;
 }
@@ -167,11 +167,11 @@ Var Decoder::finish(const Residual& stream, std::int64_t tokens) const {
 }
 
 Var Decoder::forward(const Var& x, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments,
-                     KvStore* cache, bool recompute_blocks, Routers* routers, std::span<const Tensor> forced,
+                     KvStore* cache, std::int64_t recomputed, Routers* routers, std::span<const Tensor> forced,
                      std::shared_ptr<const ContextPart> context) const {
   DecoderStep all = step(positions, std::move(segments), x.value.dtype(), std::move(context));
   all.cache = cache, all.forced = forced;
-  const Residual stream = run(x, {0, config.layers}, all, recompute_blocks, routers);
+  const Residual stream = run(x, {0, config.layers}, all, recomputed, routers);
   if (cache) cache->advance(x.dim(0));
   return finish(stream, positions.numel());
 }

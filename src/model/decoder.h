@@ -70,16 +70,16 @@ struct Decoder {
   // h [T,C], of tensor-parallel ranks own rows; positions [T] i64 -> [T,C], all rows, after the last norm. `routers`:
   // where they tell, if given. forced: by layer, the experts of every token [T,k] i64; empty: the routers choose.
   Var forward(const Var& h, const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, KvStore* cache,
-              bool recompute_blocks, Routers* routers = nullptr, std::span<const Tensor> forced = {},
+              std::int64_t recomputed, Routers* routers = nullptr, std::span<const Tensor> forced = {},
               std::shared_ptr<const ContextPart> context = {}) const;
   // The parts of it, as a pipeline runs them.
   DecoderStep step(const Tensor& positions, std::shared_ptr<const kernels::Segments> segments, Dtype dtype,
                    std::shared_ptr<const ContextPart> context = {}) const;
-  Residual run(const Var& h, Range which, const DecoderStep& step, bool recompute_blocks, Routers* routers) const;
+  Residual run(const Var& h, Range which, const DecoderStep& step, std::int64_t recomputed, Routers* routers) const;
   Var finish(const Residual& stream, std::int64_t tokens) const;
   // In place of forward on a rank that shares experts and has no token: what it does for the others. leaf: it has a
   // micro-batch, of no tokens. [0,C]; its backward is part of it.
-  Var serve(Tape& tape, bool leaf, bool recompute_blocks) const;
+  Var serve(Tape& tape, bool leaf, std::int64_t recomputed) const;
 
   const Parameters* set;
   TextConfig config;

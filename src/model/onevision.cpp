@@ -64,6 +64,11 @@ OnevisionInputs single_segment(const std::vector<std::int64_t>& ids, const Tenso
           grids};
 }
 
+std::int64_t Onevision::recomputed_layers() const {
+  const std::int64_t tower = config_.has_tower ? config_.vision.depth : 0;
+  return std::max<std::int64_t>(0, recomputed_blocks() - tower);
+}
+
 Var Onevision::encode_images(Tape* tape, const OnevisionInputs& inputs) const {
   const Var own = own_features(tape, inputs);
   if (!inputs.context || !inputs.context->features) return own;
@@ -92,7 +97,7 @@ Var Onevision::own_features(Tape* tape, const OnevisionInputs& inputs) const {
   const VisionLayout layout(inputs.grids, config_.vision.merge, config_.hf_shift_bug, parameters_.device(),
                             config_.per_frame);
   const Var pixels = pixels_on(tape, inputs.pixel_values, parameters_);
-  return merger_->forward(visual_->forward(pixels, layout, recompute_blocks));
+  return merger_->forward(visual_->forward(pixels, layout, recomputed_blocks()));
 }
 
 std::vector<std::int64_t> image_sources(const std::vector<std::int64_t>& ids, std::int64_t image_token,
@@ -130,7 +135,7 @@ Var Onevision::embed(Tape* tape, const OnevisionInputs& inputs, const Var& featu
 Var Onevision::hidden(Tape* tape, const OnevisionInputs& inputs, const Var& features, KvStore* cache,
                       Routers* routers) const {
   return language_model_->forward(embed(tape, inputs, features), inputs.positions, inputs.segments, cache,
-                                  recompute_blocks, routers, forced_experts, inputs.context);
+                                  recomputed_layers(), routers, forced_experts, inputs.context);
 }
 
 Var Onevision::logits(const Var& hidden) const {

@@ -56,7 +56,13 @@ class Onevision {
   Parameter& head() const { return *lm_head_; }
   const RiceVit& visual() const { return visual_.value(); }
 
+  // Activations within a block are not kept: of all blocks, or of the first so many in the order in which they run, the
+  // tower's and then the decoder's layers. The last ones would save no more, and what a block takes while it is run
+  // again would come on top of all that is kept.
   bool recompute_blocks = false;
+  std::int64_t recompute_first = every_block;
+  std::int64_t recomputed_blocks() const { return recompute_blocks ? recompute_first : 0; }  // of the tower
+  std::int64_t recomputed_layers() const;                                                    // of the decoder
   // By layer: the experts of every token [T,k] i64, in place of its router's choice, so that runs of two types can be
   // compared where rounding would route a token otherwise. Empty: the routers choose.
   std::vector<Tensor> forced_experts;

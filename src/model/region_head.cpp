@@ -135,7 +135,8 @@ Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector
   check_patches(grids, pixel_values.dim(0));
   const VisionLayout layout(grids, tower_.config.merge, false, parameters_.device());
   const Var pixels = pixels_on(tape, pixel_values, parameters_);
-  return head_.forward(tower_.rows(pixels, layout, recompute_blocks), grids, layout, regions, tower_);
+  return head_.forward(tower_.rows(pixels, layout, recompute_blocks ? recompute_first : 0), grids, layout, regions,
+                       tower_);
 }
 
 }  // namespace ov

@@ -84,7 +84,9 @@ class RiceModel {
   const RiceVit& tower() const { return tower_; }
   const RegionHead& head() const { return head_; }
 
-  bool recompute_blocks = false;  // of the tower: activations within a block are not kept (autograd/ops.h, recompute)
+  // Activations within a block of the tower are not kept: of all, or of the first so many.
+  bool recompute_blocks = false;
+  std::int64_t recompute_first = every_block;
 
  private:
   Parameters parameters_;

@@ -76,7 +76,7 @@ RiceVit::RiceVit(Parameters& set, const VisionConfig& c)
   for (std::int64_t i = 0; i < c.depth; ++i) blocks.emplace_back(set, "model.visual.blocks." + std::to_string(i), c);
 }
 
-Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
+Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, std::int64_t recomputed) const {
   const Var kernel = on_tape_of(pixels, patch_embed);
   const Var h_PC =
       linear(pixels, view(kernel, {config.hidden, config.patch_values()}));  // a convolution whose stride is its width
@@ -86,8 +86,8 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
 
   const bool adapted = set->adapts(Module::vision_model);
   h_NC = named("model.visual.pre_layernorm", pre_layernorm(own_rows(*set, h_NC)));
-  for (const VisionBlock& b : blocks) {
-    if (!recompute_blocks) {
+  for (std::int64_t i = 0; const VisionBlock& b : blocks) {
+    if (i++ >= recomputed) {
       // Views, so that every block's q and k are added before the blocks are, as recompute() does: the same bits.
       const RopeTable own{view(table.cos, table.cos.shape()), view(table.sin, table.sin.shape())};
       h_NC = b.forward(h_NC, own, layout);
@@ -102,8 +102,8 @@ Var RiceVit::rows(const Var& pixels, const VisionLayout& layout, bool recompute_
   return h_NC;
 }
 
-Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const {
-  return take_rows(all_rows(*set, rows(pixels, layout, recompute_blocks), layout.positions.dim(0)), layout.patch_rows);
+Var RiceVit::forward(const Var& pixels, const VisionLayout& layout, std::int64_t recomputed) const {
+  return take_rows(all_rows(*set, rows(pixels, layout, recomputed), layout.positions.dim(0)), layout.patch_rows);
 }
 
 }  // namespace ov

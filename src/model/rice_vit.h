@@ -35,13 +35,16 @@ struct Merger {
 // A batch's pixels as the tower reads them: where its parameters are, and rounded to their dtype.
 Var pixels_on(Tape* tape, const Tensor& pixels, const Parameters& parameters);
 
+constexpr std::int64_t every_block = INT64_MAX;
+
+// recomputed: the first so many blocks keep no activations and are run again in backward (autograd/ops.h, recompute).
 struct RiceVit {
   RiceVit(Parameters& set, const VisionConfig& config);
   // pixel_values [P, 3·14·14] in merge-block order -> [N, C], N = P + one class token a frame, which comes first. Of
   // tensor-parallel ranks own rows.
-  Var rows(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
+  Var rows(const Var& pixels, const VisionLayout& layout, std::int64_t recomputed) const;
   // The same without class tokens: [P, C].
-  Var forward(const Var& pixels, const VisionLayout& layout, bool recompute_blocks) const;
+  Var forward(const Var& pixels, const VisionLayout& layout, std::int64_t recomputed) const;
 
   const Parameters* set;
   VisionConfig config;

@@ -41,9 +41,15 @@ struct RmsNorm {
 };
 
 inline bool traced(const Var& x) { return x.tape && x.tape->tracer(); }
+// No memory, and what runs there is what a GPU runs: `plan` for a GPU takes one.
+struct MetaGpu : MetaDevice {};
 // Two ops in one pass over memory pay where the bytes decide, on a GPU; the bits are the same. On the CPU each op alone
-// is as fast, and `plan` counts what the CPU keeps.
-inline bool fuses(const Var& x) { return !traced(x) && x.value.device().has_data() && !x.value.device().on_host(); }
+// is as fast.
+inline bool fuses(const Var& x) {
+  const Device& device = x.value.device();
+  if (!device.has_data() && !dynamic_cast<const MetaGpu*>(&device)) return false;
+  return !traced(x) && !device.on_host();
+}
 
 // The residual stream: h and what the layer before adds to it, if any.
 struct Residual {

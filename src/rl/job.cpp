@@ -57,7 +57,7 @@ StepReport run_rl(const RlJob& given) {
   const RecordFile records(job.records, job.image_dir, job.templates, job.keep,
                            dpo ? RecordKind::preference : RecordKind::question);
   const auto model = load_model(files.config, job.model_dir, load);
-  model->recompute_blocks = job.recompute;
+  model->recompute_blocks = job.recompute, model->recompute_first = job.recompute_first;
   PolicyOptions policy = job.policy;
   policy.rollouts.stop = read_stop_ids(job.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
   std::unique_ptr<Onevision> reference;

@@ -21,7 +21,8 @@ struct RlJob : RunOptions {  // leaves out/model
   StepOptions train;
   std::vector<std::string> modules = {"language_model", "adapter", "vision_model"};
   bool train_class_params = true;
-  bool recompute = false;  // no activations are kept within blocks: same bits
+  bool recompute = false;                      // no activations are kept within blocks: same bits
+  std::int64_t recompute_first = every_block;  // of them, the first so many
   LoadOptions load;
 };
 

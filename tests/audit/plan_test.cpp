@@ -277,6 +277,30 @@ TEST_CASE("plan: pre-training of the language model is a step of text alone, its
   CHECK_THROWS_WITH_AS(cli::plan(pictures), doctest::Contains("plan.images"), Error);
 }
 
+TEST_CASE("train.recompute: a flag, the first so many blocks, or auto, which is plan's to answer") {
+  const auto config = [](const char* command, Strings arguments) {
+    return Config::parse(cli::keys(), command, arguments);
+  };
+  const auto all = cli::recompute_option(config("train", {"--train.recompute", "--steps", "3"}));
+  CHECK(all.on);
+  CHECK(all.first == every_block);
+  const auto some = cli::recompute_option(config("train", {"--train.recompute", "--train.recompute_blocks", "3"}));
+  CHECK(some.on);
+  CHECK(some.first == 3);
+  CHECK_FALSE(cli::recompute_option(config("train", {})).on);
+  CHECK_THROWS_WITH_AS(cli::recompute_option(config("train", {"--train.recompute_blocks", "3"})),
+                       "train.recompute_blocks 3 has no effect with train.recompute false", Error);
+  CHECK_THROWS_WITH_AS(cli::recompute_option(config("train", {"--train.recompute=auto"})),
+                       doctest::Contains("plan --train.recompute=auto --plan.device"), Error);
+  const Strings least = {"--config", "configs/model/tiny.json", "--train.recompute=auto", "--text.vocabulary", "300"};
+  const auto plan = [&](Strings more) {
+    more.insert(more.begin(), least.begin(), least.end());
+    return cli::plan(config("plan", more));
+  };
+  CHECK_THROWS_WITH_AS(plan({}), doctest::Contains("plan.device says what the step is to fit"), Error);
+  CHECK_THROWS_WITH_AS(plan({"--plan.device", "h200", "--plan.ranks", "2"}), doctest::Contains("not built"), Error);
+}
+
 TEST_CASE("plan: RICE at the paper's size: the tower's parameters, a million centres, and the products of its parts") {
   const Config config = Config::parse(
       cli::keys(), "plan",

@@ -73,6 +73,11 @@ TEST_CASE("sim device: in f32 they are the CPU's") {
   CHECK(masses == attended(*here, questions.all()[2]));
 }
 
+TEST_CASE(
+    "sim device: in bf16 an answer's bits do not depend on the batch or on pieces of prompts over spans of keys") {
+  check_alone_and_together(false, Dtype::bf16, 2, 530, {200});
+}
+
 TEST_CASE("sim device, longer: an answer's bits over several pages, pieces of prompts and kinds of model" *
           doctest::skip()) {
   for (const bool mixture : {false, true})

@@ -139,6 +139,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("attention on tensor cores: over several spans of keys, too, by tiles and by a block a span") {
+  const AttentionCase tiles{"tiles", {{0, 40, 0, 1100}, {40, 30, 1100, 530}}, 70, 1630, true};
+  const AttentionCase spans{"spans", {{0, 2, 0, 530}, {2, 1, 530, 1100}, {3, 8, 1630, 520}}, 11, 2150, true};
+  for (const AttentionCase& c : {tiles, spans}) {
+    CAPTURE(c.name);
+    const AttentionResult got = on_tensor_cores(c, 2, 1, 16);
+    CHECK(worst_share(c, got) <= 1);
+    CHECK(worst_share(c, got, 1.1) > 1);
+  }
+}
+
 TEST_CASE("attention on tensor cores: heads of 16, 64 and 128 numbers, one and many heads on a key head") {
   for (const std::int64_t D : {16, 64, 128}) {
     CAPTURE(D);

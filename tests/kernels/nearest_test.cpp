@@ -9,6 +9,9 @@
 #include "base/parallel.h"
 #include "base/rng.h"
 #include "base/sum.h"
+#include "kernels/sim/device.h"
+#include "kernels/sim/scheduler.h"
+#include "tests/devices/sim_device.h"
 
 using namespace ov;
 
@@ -33,6 +36,13 @@ struct Lists {
 Lists searched(const Tensor& a, const Tensor& b, std::int64_t k) {
   const Tensor ids({a.dim(0), k}, Dtype::i32, cpu()), scores({a.dim(0), k}, Dtype::f32, cpu());
   kernels::nearest({.ids = ids, .scores = scores, .a = a, .b = b});
+  return {ids.to_vector<std::int32_t>(), scores.to_vector<float>()};
+}
+
+// The same on a simulated GPU.
+Lists searched_on(Device& device, const Tensor& a, const Tensor& b, std::int64_t k) {
+  const Tensor ids({a.dim(0), k}, Dtype::i32, device), scores({a.dim(0), k}, Dtype::f32, device);
+  kernels::nearest({.ids = ids, .scores = scores, .a = a.to(device), .b = b.to(device)});
   return {ids.to_vector<std::int32_t>(), scores.to_vector<float>()};
 }
 
@@ -96,4 +106,36 @@ TEST_CASE("nearest: what it cannot answer is refused") {
   const Tensor a = random_rows(2, 4, "a"), b = random_rows(3, 4, "b");
   CHECK_THROWS_WITH_AS(searched(a, b, 4), doctest::Contains("4 of 3 rows"), Error);
   CHECK_THROWS_WITH_AS(searched(a, random_rows(3, 5, "b"), 2), doctest::Contains("nearest"), Error);
+}
+
+TEST_CASE(
+    "nearest: the CUDA twin gives the CPU's ids and scores, of equal rows the lower index, in every thread order") {
+  for (const std::int64_t M : {1, 2, 17, 63, 64, 65, 200})
+    for (const std::int64_t C : {1, 31, 33, 96})
+      for (const std::int64_t k : {std::int64_t{1}, std::int64_t{10}, M}) {
+        if (k > M || (C == 96 && k == M)) continue;
+        const Tensor a = random_rows(18, C, "a");
+        for (const std::int64_t distinct : {std::int64_t{0}, (M + 3) / 4}) {
+          const Tensor b = random_rows(M, C, "b", distinct);
+          CHECK_MESSAGE(searched_on(sim_device(), a, b, k) == searched(a, b, k), "M ", M, ", C ", C, ", k ", k);
+        }
+      }
+  // f32 takes them for equal, so that the proposal does not decide.
+  std::vector<float> rising(400 * 4, 1.0f);
+  for (std::size_t m = 0; m < 400; ++m) rising[4 * m] = 1e-9f * static_cast<float>(m);
+  const Tensor one = Tensor::of(std::vector<float>{1, 1, 1, 1}, {1, 4}), near = Tensor::of(rising, {400, 4});
+  CHECK(searched_on(sim_device(), one, near, 3).ids == std::vector<std::int32_t>{399, 398, 397});
+
+  const Tensor a = random_rows(33, 40, "a"), b = random_rows(150, 40, "b", 70);
+  const Lists expected = searched(a, b, 10);
+  for (const sim::Schedule s : {sim::Schedule{sim::Order::reverse, 0}, {sim::Order::random, 1}}) {
+    const sim::ScheduleScope scope(s);
+    CHECK(searched_on(sim_device(), a, b, 10) == expected);
+  }
+  for (const auto policy : {test::SimDevice::Policy::lazy, test::SimDevice::Policy::random}) {
+    test::SimDevice device(policy, 1);
+    CHECK(searched_on(device, a, b, 10) == expected);
+  }
+  CHECK_THROWS_WITH_AS(searched_on(sim_device(), a, random_rows(1100, 40, "b"), 1020),
+                       doctest::Contains("at most 1016"), Error);
 }

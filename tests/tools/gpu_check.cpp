@@ -159,6 +159,25 @@ std::vector<Line> time_kernels() {
                           .scale = scale});
     });
   }
+  for (const std::int64_t requests : {1, 16}) {  // a token each, over a cache of T
+    SegmentTable table;
+    for (std::int64_t r = 0; r < requests; ++r) table.push_back({r, 1, r * T, T});
+    const Tensor rows = Segments(table, requests, requests * T, true, the_gpu()).rows;
+    const Tensor q = numbers({requests, H, D}, Dtype::bf16), k = numbers({requests * T, K, D}, Dtype::bf16),
+                 v = numbers({requests * T, K, D}, Dtype::bf16), o = blank({requests, H, D}),
+                 lse = blank({requests, H}, Dtype::f32);
+    memory(cat("attention of ", requests, requests == 1 ? " token" : " tokens", " over caches"),
+           bytes(2 * requests * T * K * D), [&] {
+             attention_forward({.o = o,
+                                .lse = lse,
+                                .q = q,
+                                .k = k,
+                                .v = v,
+                                .segments = rows,
+                                .causal = true,
+                                .scale = 1 / std::sqrt(double(D))});
+           });
+  }
   return lines;
 }
 

@@ -1,7 +1,7 @@
 // What plan says that a step takes, and what a step takes.
 #include <doctest/doctest.h>
 
-#include "audit/plan.h"
+#include "audit/plan_device.h"
 #include "tests/check.h"
 #include "tests/model/packed_rows.h"
 
@@ -19,6 +19,7 @@ struct Case {
   Dtype dtype = Dtype::f32;
   Moments moments = Moments::full;
   std::int64_t loss_rows = 0;
+  std::int64_t recompute_first = every_block;
 };
 
 GlobalStep step_of(std::int64_t micro_batches) {
@@ -47,7 +48,7 @@ struct Run {
 Run real(const Case& c) {
   HostDevice device(Device::Kind::cpu, "test", cpu().table), host(Device::Kind::cpu, "host", cpu().table);
   Onevision model(small_config());
-  model.recompute_blocks = c.recompute;
+  model.recompute_blocks = c.recompute, model.recompute_first = c.recompute_first;
   model.parameters().allocate(c.dtype, device);
   initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
   FixedSteps data({step_of(c.micro_batches)});
@@ -71,7 +72,7 @@ Plan planned(const Case& c) {
   o.text_tokens = step.tokens - 6;
   o.labelled = step.labelled_tokens;
   o.micro_batches = c.micro_batches;
-  o.recompute = c.recompute;
+  o.recompute = c.recompute, o.recompute_first = c.recompute_first;
   o.dtype = c.dtype;
   o.train = options_of(c, cpu());
   return plan_model(small_config(), o);
@@ -221,4 +222,61 @@ TEST_CASE("a memory budget bounds what runs side by side, and changes no bit; pl
   }
   CHECK(last > least.memory.total_peak);
   CHECK(run(4, 1).memory.total_peak == least.memory.total_peak);  // too little for one: one at a time runs all the same
+}
+
+TEST_CASE("the first n blocks recomputed: to the byte as planned, the same bits; plan finds the fewest that fit") {
+  const ModelConfig config = small_config();
+  const std::int64_t blocks = config.vision.depth + config.text.layers;
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
+    CAPTURE(name_of(dtype));
+    const auto of = [&](std::int64_t n) {
+      return Case{.micro_batches = 3, .threads = 2, .recompute = n > 0, .dtype = dtype, .recompute_first = n};
+    };
+    std::vector<std::int64_t> needed;
+    double recomputed = -1;
+    const std::string bits = real(of(0)).checksums;
+    for (std::int64_t n = 0; n <= blocks; ++n) {
+      CAPTURE(n);
+      check_agree(of(n));
+      CHECK(real(of(n)).checksums == bits);
+      const Plan plan = planned(of(n));
+      CHECK(plan.recomputed_flops > recomputed);
+      CHECK((plan.recomputed_flops == 0) == (n == 0));
+      recomputed = plan.recomputed_flops;
+      needed.push_back(plan.memory.total_peak);
+    }
+    Case all = of(blocks);
+    all.recompute_first = every_block;
+    CHECK(planned(all).memory.total_peak == needed.back());
+    CHECK(needed.back() < needed.front());
+
+    const GlobalStep step = step_of(1);
+    PlanOptions options{.grids = {{1, 4, 6}},
+                        .text_tokens = step.tokens - 6,
+                        .labelled = step.labelled_tokens,
+                        .micro_batches = 3,
+                        .dtype = dtype,
+                        .train = options_of(of(0), cpu())};
+    DeviceFacts device{.name = "one", .about = "a device", .measured = true, .peak = {{name_of(dtype), 1e12}}};
+    device.bandwidth = device.link = 1e12;
+    const auto chosen = [&](std::int64_t memory) {
+      const Threads scope(2);
+      device.memory = static_cast<double>(memory);
+      return plan_on(device, config, options, 0.5, true);
+    };
+    for (std::int64_t n = 0; n <= blocks; ++n) {
+      CAPTURE(n);
+      const std::int64_t memory = needed[static_cast<std::size_t>(n)];
+      std::int64_t fewest = 0;
+      while (needed[static_cast<std::size_t>(fewest)] > memory) ++fewest;
+      const DevicePlan p = chosen(memory);
+      CHECK(p.recomputed == fewest);
+      CHECK(p.step.missing <= 0);
+      CHECK(p.step.plan.memory.total_peak == needed[static_cast<std::size_t>(fewest)]);
+      CHECK(contains(p.report(), fewest == 0 ? "nothing: it fits without" : cat("recompute_blocks=", fewest)));
+    }
+    const DevicePlan none = chosen(*std::min_element(needed.begin(), needed.end()) - 1);
+    CHECK(none.recomputed == blocks);
+    CHECK(none.step.missing > 0);
+  }
 }

@@ -192,7 +192,7 @@ TEST_CASE("moments in bf16 are the textbook's, each rounded when it is kept, and
   }
 }
 
-TEST_CASE("bf16 moments rounded by chance are right on average, where the nearest keeps a v that should decay") {
+TEST_CASE("bf16 moments rounded by chance are right on average, where the nearest keeps a v that should decay (G-40)") {
   constexpr std::int64_t n = 20000;
   Parameters set;
   set.in(Module::language_model).declare("w", {n}, Role::norm_weight);
@@ -221,7 +221,8 @@ TEST_CASE("bf16 moments rounded by chance are right on average, where the neares
 }
 
 TEST_CASE(
-    "moments rounded by chance have the same bits by ranges, of parts and for any threads; another seed's differ") {
+    "moments rounded by chance have the same bits by ranges, of parts and for any threads; another seed's differ "
+    "(G-39)") {
   const auto run = [](int n, std::int64_t range, bool parts, std::uint64_t seed, Moments moments) {
     const Threads scope(n);
     Kinds kinds(Dtype::f32);

@@ -31,7 +31,8 @@ Parameters::Choice trainable(const std::vector<std::string>& modules, bool class
   };
 }
 
-OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context) {
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context,
+                             const Tensor& pixels) {
   OnevisionInputs in;
   in.input_ids = batch.input_ids;
   in.positions = index_tensor("positions", batch.positions, {batch.tokens()}, 0, INT64_MAX, device);
@@ -42,7 +43,8 @@ OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& devic
               : std::make_shared<kernels::Segments>(std::move(table), batch.tokens(), batch.tokens(), true, device);
   in.context = context;
   if (context) in.feature_rows = context->feature_rows;
-  if (batch.pixel_values)
+  if (pixels) in.pixel_values = pixels;
+  else if (batch.pixel_values)
     in.pixel_values =
         batch.pixel_values.dtype() == dtype ? batch.pixel_values : batch.pixel_values.to(dtype, Segment::data);
   for (const auto& g : batch.grids) in.grids.push_back({g[0], g[1], g[2]});
@@ -148,8 +150,9 @@ HeadLoss head_loss(const Onevision& model, const Var& hidden, const LossTargets&
 
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
                            double denominator, const LoadBalance& balance, std::int64_t loss_rows,
-                           const SharedContext& context) {
-  const OnevisionInputs in = model_inputs(batch, model.parameters().dtype(), model.parameters().device(), context);
+                           const SharedContext& context, const Tensor& pixels) {
+  const OnevisionInputs in =
+      model_inputs(batch, model.parameters().dtype(), model.parameters().device(), context, pixels);
   Routers routers;
   const Var hidden = model.hidden(&tape, in, model.encode_images(&tape, in), nullptr, &routers);
   const HeadLoss head = head_loss(model, hidden, targets, denominator, loss_rows);
@@ -194,8 +197,30 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
       input_error("train.loss_rows is ", loss_rows_, " and lora.targets has the head; give one");
 }
 
+void LanguageObjective::prefetch() {
+  const Parameters& p = model_.parameters();
+  const std::int64_t leaf = first_;
+  if (p.device().on_host() || leaf == no_leaf || context_.ranks() > 1) return;
+  Ahead next{.before = source_.state(), .data = {}, .leaf = leaf, .pixels = {}, .error = {}};
+  try {
+    next.data = source_.next();
+    if (leaf < std::ssize(next.data.micro_batches))
+      if (const Tensor& pixels = next.data.micro_batches[static_cast<std::size_t>(leaf)].pixel_values)
+        next.pixels = pixels.to(p.dtype(), Segment::data).to(p.device(), Segment::data);
+  } catch (...) { next.error = std::current_exception(); }
+  ahead_ = std::move(next);
+}
+
 Loaded LanguageObjective::prepare(std::int64_t) {
-  data_ = source_.next();
+  if (ahead_) {
+    Ahead next = std::move(*ahead_);
+    ahead_.reset();
+    if (next.error) std::rethrow_exception(next.error);
+    data_ = std::move(next.data), pixels_ = std::move(next.pixels), pixels_of_ = next.leaf;
+  } else {
+    data_ = source_.next();
+  }
+  first_ = no_leaf;
   targets_ = loss_targets(data_, by_);
   shared_.clear(), parts_.clear(), parts_.resize(data_.micro_batches.size());
   for (std::size_t i = 0; context_.ranks() > 1 && i < data_.micro_batches.size(); ++i)
@@ -290,16 +315,18 @@ void LanguageObjective::add_lent(std::int64_t leaf, const std::vector<Tensor>& f
 
 void LanguageObjective::serve(Tape& tape, bool leaf) const {
   if (model_.parameters().experts().ranks() == 1) return;
-  const Var end = model_.decoder().serve(tape, leaf, model_.recompute_blocks);
+  const Var end = model_.decoder().serve(tape, leaf, model_.recomputed_layers());
   tape.backward(end, Tensor::like(end.value));
 }
 
 void LanguageObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
   const auto i = static_cast<std::size_t>(leaf);
+  for (std::int64_t first = first_; leaf < first && !first_.compare_exchange_weak(first, leaf);) {}
   if (data_.micro_batches[i].tokens() == 0) return serve(tape, true);  // every record of it is faulty
+  const Tensor pixels = leaf == pixels_of_ ? std::exchange(pixels_, {}) : Tensor();
   const LanguageLoss l =
       language_loss(model_, tape, row_here(i), shared_.empty() ? targets_.micro_batches[i] : part_here(i).targets,
-                    targets_.denominator, balance_, loss_rows_, part_here(i).context);
+                    targets_.denominator, balance_, loss_rows_, part_here(i).context, pixels);
   const Places to = places(i, scalars);
   kernels::copy({.y = to.loss, .x = l.loss.value});
   kernels::copy({.y = to.token_loss, .x = l.token_loss});

@@ -1,5 +1,7 @@
 // Language modelling over packed rows: the loss of `train` and of `pretrain --what text`. Trace and plan run it too.
 #pragma once
+#include <atomic>
+#include <optional>
 #include <set>
 
 #include "data/normalise.h"
@@ -23,8 +25,10 @@ struct TrainOptions : StepOptions {
 Parameters::Choice trainable(const std::vector<std::string>& modules, bool class_params, bool lora = false);
 
 // context: of a rank's part of a row (train/objectives/language_context.h), which is then `batch`.
+// pixels: the batch's on the device, where they are there already.
 using SharedContext = std::shared_ptr<const ContextPart>;
-OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context = {});
+OnevisionInputs model_inputs(const MicroBatch& batch, Dtype dtype, Device& device, const SharedContext& context = {},
+                             const Tensor& pixels = {});
 
 // What balances the experts of a mixture (kernels/router.h): router_aux_loss_coef times E Σ_e f_e P_e, where f_e is how
 // often a row chose expert e and P_e its mean probability, over the rows of all layers and tokens (rows hold no
@@ -58,7 +62,7 @@ Var balance_loss(const std::vector<Var>& probabilities, const Tensor& counts, st
                  const LoadBalance& step);
 LanguageLoss language_loss(const Onevision& model, Tape& tape, const MicroBatch& batch, const LossTargets& targets,
                            double denominator, const LoadBalance& balance = {}, std::int64_t loss_rows = 0,
-                           const SharedContext& context = {});
+                           const SharedContext& context = {}, const Tensor& pixels = {});
 
 // What ranks have of a row that they share.
 struct SharedRow {
@@ -82,6 +86,9 @@ class LanguageObjective : public Objective {
   Parameters& parameters() const override { return model_.parameters(); }
   bool says_needs() const override { return true; }
   Loaded prepare(std::int64_t step) override;
+  // Where the model is on a GPU, the next step's data is taken and the pictures of its first micro-batch are sent while
+  // this step computes: the copy is queued behind what computes, and nobody waits. On the CPU nothing is to be sent.
+  void prefetch() override;
   void normalise(const std::vector<std::int64_t>& denominators) override;
   std::int64_t scalars() const override { return first_scalar(targets_.micro_batches.size()); }
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
@@ -96,8 +103,11 @@ class LanguageObjective : public Objective {
   // once a run has met two (sixteen at most); aux_loss, before its coefficient.
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
-  Json state() const override { return source_.state(); }
-  void restore(const Json& state) override { source_.restore(state); }
+  Json state() const override { return ahead_ ? ahead_->before : source_.state(); }
+  void restore(const Json& state) override {
+    ahead_.reset(), pixels_ = {};
+    source_.restore(state);
+  }
 
  protected:
   GlobalStep data_;
@@ -123,6 +133,18 @@ class LanguageObjective : public Objective {
   std::set<std::string> sources_;  // that labelled tokens came from so far
   LoadBalance balance_;
   Communicator& context_;
+  struct Ahead {
+    Json before;  // where the data stood
+    GlobalStep data;
+    std::int64_t leaf = -1;    // whose pictures are on their way
+    Tensor pixels;             // there
+    std::exception_ptr error;  // prepare()'s to throw
+  };
+  std::optional<Ahead> ahead_;                 // the step to come
+  std::int64_t pixels_of_ = -1;                // of the step at hand, the leaf whose pictures are there
+  Tensor pixels_;                              // until it runs
+  std::atomic<std::int64_t> first_ = no_leaf;  // of this rank's leaves in the step at hand, as far as they have begun
+  static constexpr std::int64_t no_leaf = INT64_MAX;
   std::vector<SharedRow> shared_;       // by leaf, where several ranks share them
   mutable std::vector<RowPart> parts_;  // by leaf, as far as this rank has met them
 };

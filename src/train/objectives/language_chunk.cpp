@@ -75,7 +75,7 @@ std::vector<Tensor> LanguageChunk::forward(const std::vector<Tensor>& from) {
   const Decoder& decoder = model_.decoder();
   const Range layers = model_.chunks().layers[static_cast<std::size_t>(chunk_)];
   const Residual stream = decoder.run(h, layers, decoder.step(in.positions, in.segments, h.value.dtype(), in.context),
-                                      model_.recompute_blocks, &routers_);
+                                      model_.recomputed_layers(), &routers_);
   if (balanced) {
     counts_ = chunk_ > 0 ? from[1] : Tensor::zeros({model_.config().text.experts}, Dtype::i64, p.device());
     if (!routers_.offsets.empty()) add_to(counts_, whole_counts(routers_, leaf_.context));

@@ -103,7 +103,7 @@ StepReport run_training(const TrainJob& job) {
   const ModelFiles files = open_model_files(job.model_dir, load);
   const Processor& processor = files.processor;
   const auto model = load_model(files.config, job.model_dir, load);
-  model->recompute_blocks = job.recompute;
+  model->recompute_blocks = job.recompute, model->recompute_first = job.recompute_first;
   const bool lora = job.lora.rank > 0;
   const RunDirectory directory(job, "model", "train", {job.model_dir});
   const std::string adapter = job.out + "/adapter";

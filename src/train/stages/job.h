@@ -21,9 +21,10 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; w
   bool hf_shift_bug = false;
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   bool recompute = false;
-  bool untied_head = false;  // ExportOptions
-  LoraOptions lora;          // its `where` is set from train.modules
-  bool merged_model = true;  // with LoRA: out/model is written, with the adapter in its weights
+  std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
+  bool untied_head = false;                    // ExportOptions
+  LoraOptions lora;                            // its `where` is set from train.modules
+  bool merged_model = true;                    // with LoRA: out/model is written, with the adapter in its weights
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.

@@ -58,7 +58,7 @@ Start start_of(const TextPretraining& o, Mesh& mesh) {
 StepReport pretrain_text(const TextPretraining& o) {
   Mesh mesh(*o.ranks, o.train.tensor, o.train.pipeline, o.train.context, o.train.experts);
   const Start start = start_of(o, mesh);
-  start.model->recompute_blocks = o.recompute;
+  start.model->recompute_blocks = o.recompute, start.model->recompute_first = o.recompute_first;
   const RunDirectory directory(o, "model", "pretrain", {o.model_dir, o.tokenizer_dir});
   LoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();

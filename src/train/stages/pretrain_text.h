@@ -22,6 +22,7 @@ struct TextPretraining : RunOptions {  // leaves out/model, a complete Hugging F
   TrainOptions train;  // its modules are set to the language model
   Dtype dtype = Dtype::f32;
   bool recompute = false;
+  std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.

@@ -16,7 +16,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   head.classes = static_cast<std::int64_t>(loader.file().classes().size());
   head.characters = static_cast<std::int64_t>(loader.file().characters().size());
   RiceModel model(o.vision, head);
-  model.recompute_blocks = o.recompute;
+  model.recompute_blocks = o.recompute, model.recompute_first = o.recompute_first;
   model.parameters().allocate(o.dtype, *o.device);
   initialize(model.parameters(), o.init, o.init_seed);
   RegionObjective objective(model, loader, o.train);

@@ -18,6 +18,7 @@ struct VisionPretraining : RunOptions {  // leaves out/tower (export_tower)
   std::uint64_t init_seed = 1;
   RegionTrainOptions train;
   bool recompute = false;
+  std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
   Dtype dtype = Dtype::f32;
 };
 
