@@ -16,7 +16,6 @@ namespace {
 
 using namespace python;
 
-std::size_t count(View s, View part) { return python::split(s, part).size() - 1; }
 Text last_part(View s, View part) { return python::split(s, part).back(); }
 Text replaced(Text s, std::initializer_list<std::pair<View, View>> pairs) {
   for (const auto& [from, to] : pairs) s = replace(s, from, to);

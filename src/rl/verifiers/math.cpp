@@ -88,7 +88,7 @@ std::string shown_rounded(const PythonNumber& v) {
              : Json(two_decimals(v)).dump();
 }
 
-PythonNumber whole_text(TextView text) {
+PythonNumber whole_text(View text) {
   const math::Value v = math::read_latex(math::normal_latex(text, {}));
   if (v.kind != math::Value::Kind::expr) throw math::Unreadable{};
   return python_value(v.expr);
@@ -96,23 +96,24 @@ PythonNumber whole_text(TextView text) {
 
 // (2*3, 5+2) becomes (6,7); what is no such thing stays.
 Text rounded_tuple(const Text& s) {
-  const auto parts = split(TextView(s).substr(s.empty() ? 0 : 1, s.size() < 2 ? 0 : s.size() - 2), U',');
+  const auto parts = fields(View(s).substr(s.empty() ? 0 : 1, s.size() < 2 ? 0 : s.size() - 2), U',');
   const bool round = s.front() == U'(' && s.back() == U')', square = s.front() == U'[' && s.back() == U']';
   if (parts.size() < 2 || (!round && !square)) return s;
   try {
     std::string out(1, round ? '(' : '[');
-    for (const TextView part : parts) {
+    for (const View part : parts) {
       if (out.size() > 1) out += ',';
-      out += contains(part, U"infty") || part == U"a" || part == U"-a" ? encode(part) : shown_rounded(whole_text(part));
+      out +=
+          has(part, U"infty") || part == U"a" || part == U"-a" ? python::utf8(part) : shown_rounded(whole_text(part));
     }
-    return decode(out + (round ? ')' : ']'));
+    return python::text(out + (round ? ')' : ']'));
   } catch (const math::Unreadable&) { return s; }
 }
 
 std::string level_of_texts(const Text& gold, const Text& answer) {
   const Text g = lower(gold), a = lower(answer);
-  if (replaced(g, U" ", U"").empty() || replaced(a, U" ", U"").empty()) return "";
-  if (strip(g) == strip(a)) return "text";
+  if (replace(g, U" ", U"").empty() || replace(a, U" ", U"").empty()) return "";
+  if (trim(g) == trim(a)) return "text";
   const Text gt = rounded_tuple(g), at = rounded_tuple(a);
   if (gt == at) return "rounded";
   try {
@@ -135,8 +136,8 @@ math::Reading reading(const Text& text) {
 Verdict verify_math(const Text& completion, const Gold& gold) {
   static const Pattern lettered(R"(^\s*\([a-zA-Z]\)\s*)");
   const Text& g = gold.one();
-  Text s = last_answer(strip(completion)).value_or(U"");
-  if (lettered.search(s)) s = Text(strip(TextView(s).substr(1, s.size() - 2)));
+  Text s = last_answer(trim(completion)).value_or(U"");
+  if (lettered.search(s)) s = Text(trim(View(s).substr(1, s.size() - 2)));
   Verdict v{.extracted = s};
   const math::Reading a = reading(s), b = reading(g);
   std::string level = level_of_texts(g, s);
@@ -150,10 +151,10 @@ Verdict verify_math(const Text& completion, const Gold& gold) {
 
 // No letter trap, and nothing left unread: the same text, or both read as a whole, by themselves or in their $ or box.
 Verdict verify_math_strict(const Text& completion, const Gold& gold) {
-  const auto whole_value = [](TextView text) -> std::optional<math::Value> {
-    TextView t = strip(text);
+  const auto whole_value = [](View text) -> std::optional<math::Value> {
+    View t = trim(text);
     for (const auto& [open, close] : {std::pair{U"$$", U"$$"}, {U"$", U"$"}, {U"\\(", U"\\)"}, {U"\\[", U"\\]"}}) {
-      const TextView o = open, c = close;
+      const View o = open, c = close;
       if (t.size() < o.size() + c.size() || t.substr(0, o.size()) != o || t.substr(t.size() - c.size()) != c) continue;
       t = t.substr(o.size(), t.size() - o.size() - c.size());
       break;
@@ -165,7 +166,7 @@ Verdict verify_math_strict(const Text& completion, const Gold& gold) {
   const Text& g = gold.one();
   Verdict v{.extracted = last_answer(completion).value_or(U"")};
   const auto a = whole_value(v.extracted), b = whole_value(g);
-  const bool text = !strip(v.extracted).empty() && lower(strip(v.extracted)) == lower(strip(g));
+  const bool text = !trim(v.extracted).empty() && lower(trim(v.extracted)) == lower(trim(g));
   const bool value = a && b && math::equal(*a, *b);
   v.parts.set("level", text ? "text" : value ? "symbolic" : "none");
   v.reward = text || value;

@@ -15,7 +15,7 @@ struct Reading {
 //   0 "final answer is .. I hope"   50 \boxed{..}, "final answer .. is"   100 "answer: .."   200 "answer .."
 //   250 a letter at the start   300 anything
 // LaTeX is recognised inside $..$, $$..$$, \(..\), \[..\], or as a bare \frac{a}{b} of numbers.
-Reading read(TextView text);
+Reading read(View text);
 
 // Whether anything of `a` equals anything of `b`; a is what the original takes for the gold answer.
 bool equal(const Reading& a, const Reading& b);
