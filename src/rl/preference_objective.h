@@ -48,7 +48,7 @@ class PreferenceObjective : public Objective {
 
   // Reads what is in `path`, works out what is missing of the pairs of `steps` steps with the model as it is, ranks
   // side by side, and adds it there; rank 0 alone writes, a line at a time, so that a run that is cut off goes on from
-  // there. about: what the sums depend on. progress is told on every rank, behind the line of the last of `done`; it may
+  // there. about: what the sums depend on. progress is told on every rank, when `done` pairs are written; it may
   // throw. input_error when the file is of something else, or names its line when that is no pair's.
   void find_references(const std::string& path, const Json& about, std::int64_t steps, Communicator& ranks,
                        const std::function<void(std::int64_t done, std::int64_t all)>& progress = nullptr);

@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/text.h"
-#include "rl/verifiers/pattern.h"
 #include "store/jsonl.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {

@@ -45,7 +45,7 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   CHECK(modes.colocated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 4 + cache);
   CHECK(modes.disaggregated.generator_bytes == 20 + cache);
   CHECK(modes.disaggregated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 2);
-  // A pass reads 20 bytes of values and 4 x (6 + 2) of keys, 1 s; products take 4 x 4 / 4 / 50 = 0.08 s. 16 answers of 4
+  // A pass reads 20 bytes of values and 4 x (6 + 2) of keys, 1 s; products 4 x 4 / 4 / 50 = 0.08 s. 16 answers of 4
   // tokens, 4 at a time, are 16 passes; 8 prompts are 80 / 50 s.
   CHECK(modes.sync.write_seconds == doctest::Approx(16 * 1 + 80. / 50));
   // Apart, an update finds 4 answers half written, of 2 prompts: 2 x 10 + 4 x 4 / 2 FLOP are done again.

@@ -6,10 +6,10 @@
 #include <fstream>
 
 #include "base/io/file.h"
-#include "rl/verifiers/pattern.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "text/pattern.h"
 
 using namespace ov;
 using namespace ov::rl;

@@ -1,7 +1,7 @@
 // What is read out of every completion: its answer blocks, and the two rewards on its form.
 #include "base/error.h"
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {

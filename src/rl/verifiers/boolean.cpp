@@ -1,6 +1,6 @@
 // boolean: "yes" or "true" anywhere, else "no" or "false" anywhere: "unknown" and "I do not know" are no.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {

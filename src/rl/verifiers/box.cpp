@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {

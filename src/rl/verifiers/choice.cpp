@@ -1,6 +1,6 @@
 // multiple-choice: the first character of the answer. "Answer: B" is read as A, and a policy can learn that.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 

@@ -1,7 +1,7 @@
 // general-code: every test's output must equal what solution(input) prints. The code is the policy's: it is not run.
 // What can be told without running it is told as the original tells it; the rest is refused by name.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 

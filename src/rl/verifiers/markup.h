@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <set>
 
-#include "rl/verifiers/pattern.h"
+#include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 

@@ -1,8 +1,8 @@
 // number: the last run of digits and points, compared as text. "7." and "7.0" are not "7", "-7" is, "1,007" is "007".
 #include <cstdlib>
 
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 

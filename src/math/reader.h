@@ -1,13 +1,13 @@
 // The reader of LaTeX, by recursive descent: chains of relations of sums of products of powers; sets, intervals,
-// tuples, matrices; lists with , and ; between their elements. math_latex.cpp has what joins things, math_atoms.cpp the
+// tuples, matrices; lists with , and ; between their elements. latex.cpp has what joins things, atoms.cpp the
 // things.
 #pragma once
 #include <algorithm>
 #include <map>
 
-#include "rl/verifiers/math_latex.h"
+#include "math/latex.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 const std::map<Text, std::string>& functions();  // "sin" and its like, by their commands
 
@@ -65,7 +65,7 @@ class Reader {
   E braced();
   Value number_token();
   std::string subscript();
-  E named(const Text& name) { return symbol(python::utf8(lower(name)) + subscript()); }
+  E named(const Text& name) { return symbol(utf8(lower(name)) + subscript()); }
   Value atom(bool no_functions);
   std::vector<E> arguments();
   // (x), (a, b) as an open interval where a < b, else a tuple; [a, b), [x].
@@ -90,4 +90,4 @@ class Reader {
   };
 };
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

@@ -1,6 +1,6 @@
-#include "rl/verifiers/math_latex.h"
+#include "math/latex.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 using XK = Expr::Kind;
@@ -71,7 +71,7 @@ class Arithmetic {
     digits();
     const bool point = at_ < text_.size() && text_[at_] == U'.';
     if (point) ++at_, digits();
-    const std::string s = python::utf8(text_.substr(start, at_ - start));
+    const std::string s = utf8(text_.substr(start, at_ - start));
     if (s.empty() || s == ".") throw Unreadable{};
     if (!point && s.size() > 1 && s[0] == '0' && s.find_first_not_of('0') != s.npos) throw Unreadable{};
     return decimal(s);
@@ -82,4 +82,4 @@ class Arithmetic {
 
 E read_arithmetic(View text) { return Arithmetic(text).all(); }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

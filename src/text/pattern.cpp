@@ -1,17 +1,17 @@
-#include "rl/verifiers/pattern.h"
+#include "text/pattern.h"
 
 #include <utf8proc.h>
 
 #include <algorithm>
 
-namespace ov::rl {
+namespace ov::python {
 namespace {
 
 constexpr std::int64_t most_steps = 20'000'000;
 constexpr std::size_t unset = View::npos;
 
 [[noreturn]] void bad(View pattern, const char* what) {
-  throw std::logic_error("pattern " + python::utf8(pattern) + ": " + what);
+  throw std::logic_error("pattern " + utf8(pattern) + ": " + what);
 }
 
 }  // namespace
@@ -152,7 +152,7 @@ struct Pattern::Compiler {
     if (take(U"?i:")) ignore_case = true;
     else if (take(U"?P<")) {
       const auto end = source.find(U'>', at);
-      out.names_[python::utf8(View(source).substr(at, end - at))] = slot = out.groups_++;
+      out.names_[utf8(View(source).substr(at, end - at))] = slot = out.groups_++;
       at = end + 1;
     } else if (!take(U"?:")) slot = out.groups_++;
     Program p = alternatives();
@@ -179,7 +179,7 @@ struct Pattern::Compiler {
 };
 
 Pattern::Pattern(std::string_view pattern, bool dot_all, bool ignore_case) {
-  Compiler c{*this, python::text(pattern), dot_all, ignore_case};
+  Compiler c{*this, text(pattern), dot_all, ignore_case};
   program_ = c.alternatives();
   if (c.more()) bad(c.source, "unopened");
   program_.push_back({Op::accept});
@@ -285,4 +285,4 @@ Text Pattern::replace(View text, std::string_view with) const {
   });
 }
 
-}  // namespace ov::rl
+}  // namespace ov::python

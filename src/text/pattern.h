@@ -12,9 +12,7 @@
 
 #include "text/python.h"
 
-namespace ov::rl {
-
-using namespace python;
+namespace ov::python {
 
 struct Match {
   std::size_t begin = 0, end = 0;
@@ -76,4 +74,4 @@ class Pattern {
   int groups_ = 1;
 };
 
-}  // namespace ov::rl
+}  // namespace ov::python

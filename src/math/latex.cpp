@@ -1,7 +1,7 @@
-#include "rl/verifiers/math_reader.h"
-#include "rl/verifiers/pattern.h"
+#include "math/reader.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 using K = Value::Kind;
 using XK = Expr::Kind;
@@ -244,4 +244,4 @@ E Reader::braced() {
 
 Value read_latex(View normal) { return Reader(normal).all(); }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

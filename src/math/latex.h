@@ -1,10 +1,10 @@
 // LaTeX as answers write it: first put into a normal form, then read. Both follow latex2sympy2_extended, which the
 // original uses: what that refuses is refused here (\frac83 before the repairs, a lone %, "8.").
 #pragma once
-#include "rl/verifiers/math_value.h"
+#include "math/value.h"
 #include "text/python.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 using namespace python;
 
@@ -19,4 +19,4 @@ Value read_latex(View normal);  // Unreadable
 // 8*3, 3/14, 2**3, (1+2)/3: arithmetic as Python writes it, ^ for **. Unreadable for anything else.
 E read_arithmetic(View text);
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

@@ -1,8 +1,8 @@
 // Numbers, letters, brackets, commands.
-#include "rl/verifiers/math_reader.h"
-#include "rl/verifiers/pattern.h"
+#include "math/reader.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 using K = Value::Kind;
 using XK = Expr::Kind;
@@ -42,11 +42,11 @@ std::string Reader::subscript() {  // the text of _x or _{..}
   if (at_ >= text_.size()) throw Unreadable{};
   if (text_[at_] != U'{') {
     if (!letter(at_) && !is_digit(text_[at_])) throw Unreadable{};
-    return "_" + python::utf8(text_.substr(at_++, 1));
+    return "_" + utf8(text_.substr(at_++, 1));
   }
   const auto end = text_.find(U'}', at_);
   if (end == text_.npos) throw Unreadable{};
-  std::string inside = python::utf8(replace(text_.substr(at_ + 1, end - at_ - 1), U" ", U""));
+  std::string inside = utf8(replace(text_.substr(at_ + 1, end - at_ - 1), U" ", U""));
   at_ = end + 1;
   return inside.size() > 1 ? "_{" + inside + "}" : "_" + inside;
 }
@@ -187,7 +187,7 @@ Value Reader::of_command(bool no_functions) {
     const Text inside(trim(text_.substr(at_, end - at_)));
     at_ = end + 1;
     const auto it = functions().find(inside);
-    return function(it == functions().end() ? python::utf8(inside) : it->second);
+    return function(it == functions().end() ? utf8(inside) : it->second);
   }
   if (name == U"begin") return matrix();
   if (const auto it = functions().find(name); it != functions().end()) {
@@ -242,4 +242,4 @@ Value Reader::matrix() {
   return v;
 }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

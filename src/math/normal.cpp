@@ -1,10 +1,10 @@
 // The normal form of LaTeX (latex2sympy2_extended, math_normalization), as a table of replacements.
 #include <map>
 
-#include "rl/verifiers/math_latex.h"
-#include "rl/verifiers/pattern.h"
+#include "math/latex.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 // What is written for the first alternative that matches, by its name.
@@ -169,4 +169,4 @@ Text normal_latex(View latex, const Normal& options) {
   return Text(trim(t));
 }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math
