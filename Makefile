@@ -101,7 +101,7 @@ asan:  ## the unit tests under the address and undefined-behaviour sanitizers; R
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
                 $(filter-out tests/data/fixed_slots_test.cpp,$(filter $(READER_ROOMS:%=tests/%/%),$(TEST_SRC)))
-READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp kernels/%,$(LIB_SRC))
+READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp kernels/%,$(LIB_SRC))
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Tests that draw or count for long in what others read too: without them it takes three fifths of the time. `make asan` runs them.
@@ -178,8 +178,8 @@ $(B)/bits: $(BITS_OBJ)
 
 # What the fuzzer needs: the readers and what they stand on; no training, no program.
 FUZZ_SRC  := $(filter src/base/% src/tensor/% src/store/% src/text/% src/image/% src/data/raw/% src/data/sample/% \
-               src/data/pack/index.cpp src/data/reject.cpp src/generate/text_stream.cpp src/model/config%.cpp \
-               src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp %/copy.cpp,$(LIB_SRC)) \
+               src/data/pack/index.cpp src/data/mixture.cpp src/data/reject.cpp src/generate/text_stream.cpp src/model/config%.cpp \
+               src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp,$(LIB_SRC)) \
              tests/fuzz/targets.cpp tests/fuzz/libfuzzer.cpp
 FUZZ_OBJ  := $(FUZZ_SRC:%.cpp=$(B)/obj/%.o)
 $(B)/fuzz: $(FUZZ_OBJ)

@@ -36,7 +36,10 @@ for part in before after; do
   stage eval-$part "$asked/model.safetensors configs/demo/eval.json" \
     "$onevision" eval --model "$asked" --data "$demo/world/test" --tasks configs/demo/eval.json --out "$out/eval-$part"
 done
+stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages thinking="$out/thinking" --out "$out/report.html"
 for part in reasoning eval; do
   printf '\n%s, after RL against before:\n' $part
   "$onevision" rl-table --before "$out/$part-before/predictions.jsonl" --after "$out/$part-after/predictions.jsonl"
 done
+echo
+echo "$out/report.html shows reward, length, entropy, staleness and clipping, step by step."

@@ -160,6 +160,12 @@ Exit rl_select(const Config& config) {
   table("source", selection.by_source);
   table("template", selection.by_group);
   print(cat(selection.kept.size(), " of ", selection.reasons.size(), " records kept\n"));
+  if (selection.kept.empty()) {  // nothing that `rl` could take
+    std::string why;
+    for (const auto& [reason, n] : selection.dropped) why += cat(why.empty() ? "" : ", ", reason, " (", n, ")");
+    input_error(run.out, "/kept.jsonl: no record is kept: ", why,
+                "; rl.task_filter and rl.reward_filter say what is, and manifest.json what each source earned");
+  }
   return Exit::done;
 }
 

@@ -35,7 +35,7 @@ std::vector<Key> rl_rows() {
       {"rl.staleness", "", whole(4), at_least(0), "rl",
        "timesliced (at least 1), disaggregated: updates that a prompt may be begun ahead"},
       {"rl.generators", "", whole(1), Allowed(1, 63), "rl plan",
-       "disaggregated: the first so many ranks write, the others train", Resume::free},
+       "disaggregated: the last so many ranks write, the others train", Resume::free},
       {"rl.events", "events", "", any, "rl",
        "disaggregated: run.jsonl of a run that is repeated to the same bits, in one process or any ranks; empty: none",
        Resume::free},

@@ -43,14 +43,16 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
   p.masters = bytes(Segment::weights) - p.values;
   p.moments = bytes(Segment::optimizer), p.gradients = bytes(Segment::gradients);
   p.activations = static_cast<double>(whole.memory.total_peak) - bytes(Segment::weights) - p.moments - p.gradients;
-  for (const Plan::Module& m : whole.modules)
-    if (m.name == "decoder" || m.name == "head") p.decoder += static_cast<double>(m.parameters);
   p.keys_per_token = 2.0 * static_cast<double>(model.text.layers * model.text.kv_heads * model.text.head_dim) *
                      static_cast<double>(size_of(options.dtype));
-  p.prompt_forward = prompt.forward_flops, p.prompt_backward = prompt.backward_flops + prompt.recomputed_flops;
+  p.prompt_forward = prompt.forward_flops, p.prompt_backward = prompt.backward_flops;
+  p.prompt_recomputed = prompt.recomputed_flops;
   std::string out =
       cat(p.devices, " x ", facts.about, ", ", facts.memory / 1e9, " GB each for a run; micro-batches of ", micro_batch,
-          " tokens; ", name_of(options.dtype), " with masters of f32\n");
+          " tokens; ", name_of(options.dtype), " with masters of f32\n", "assumed: passes reach ", 100 * p.mfu,
+          " % of the peak of products, and all of the memory's ", p.bandwidth / 1e9,
+          " GB/s; gradients and weights go through the host at ", p.link / 1e9,
+          " GB/s; answers are all of the mean length, and nobody waits for a straggler\n");
   for (int stage = 1; stage <= 2; ++stage) {
     PlanOptions answer = options;
     answer.grids.clear(), answer.text_tokens = p.answer_tokens = lengths[stage - 1], answer.labelled = 0;
@@ -59,7 +61,7 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
     const double seen = 4.0 * static_cast<double>(model.text.layers * model.text.heads * model.text.head_dim) *
                         static_cast<double>(p.prompt_tokens * p.answer_tokens);
     p.answer_forward = text.forward_flops + seen;
-    p.answer_backward = text.backward_flops + text.recomputed_flops + 2 * seen;
+    p.answer_backward = text.backward_flops + 2 * seen, p.answer_recomputed = text.recomputed_flops;
     out += rl::report(p, rl::plan_rl(p), stage);
   }
   out +=

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "comm/meeting.h"
@@ -20,6 +21,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto grace = std::chrono::seconds(3);  // for ranks that have learnt that another failed
+constexpr const char* lost = "lost ";
+
+// To who launched this rank, if somebody did.
+bool hand_over(const std::string& line) {
+  const char* pipe = variable_of_process(errors_variable);
+  return pipe && ::write(std::atoi(pipe), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
 
 class Launch {
  public:
@@ -58,14 +66,18 @@ class Launch {
       siginfo_t info{};
       const int signal = ::sigtimedwait(&signals_, &info, &slice);
       if (signal > 0 && signal != SIGCHLD) to_all(signal == SIGHUP ? SIGTERM : signal);
-      reap();
-      if (failed_ && !ended_ && Clock::now() > deadline_) ended_ = true, to_all(SIGKILL);
+      reap(), listen();
+      const Failure* f = first(false);
+      if (f && !ended_ && Clock::now() > f->when + grace) ended_ = true, to_all(SIGKILL);
     }
-    if (!failed_) return;
-    const auto [code, text] = first_error();
-    if (killed_ >= 0)
-      throw Error(static_cast<Exit>(128 + signal_), cat("rank ", killed_, " was killed by signal ", signal_, " (",
-                                                        ::strsignal(signal_), ")", text.empty() ? "" : ": ", text));
+    listen();
+    const Failure *failed = first(false), *killed = first(true);
+    if (!failed) return;
+    const auto [code, text] = first_error(*failed, killed);
+    if (killed)
+      throw Error(static_cast<Exit>(128 + killed->signal),
+                  cat("rank ", killed->rank, " was killed by signal ", killed->signal, " (",
+                      ::strsignal(killed->signal), ")", text.empty() ? "" : ": ", text));
     throw Error(static_cast<Exit>(code), text);
   }
 
@@ -105,30 +117,46 @@ class Launch {
       if (children_[r] <= 0 || ::waitpid(children_[r], &status, WNOHANG) != children_[r]) continue;
       children_[r] = 0;
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
-      if (WIFSIGNALED(status) && !ended_ && killed_ < 0) killed_ = static_cast<int>(r), signal_ = WTERMSIG(status);
-      if (!failed_)
-        exit_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), rank_ = static_cast<int>(r);
-      if (!failed_) failed_ = true, deadline_ = Clock::now() + grace;
+      if (WIFSIGNALED(status) && ended_) continue;  // by this process
+      failures_.push_back({static_cast<int>(r), WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+                           WIFSIGNALED(status) ? WTERMSIG(status) : 0, Clock::now()});
     }
   }
-  // Of the first rank that said something: "<exit code> <text>\n".
-  std::pair<int, std::string> first_error() const {
-    std::string all;
+  // What ranks say: "<exit code> <text>\n" of an error, "lost <rank>\n" of one that they go on without.
+  void listen() {
     char buffer[4096];
     for (ssize_t n; (n = ::read(errors_.get(), buffer, sizeof buffer)) > 0;)
-      all.append(buffer, static_cast<std::size_t>(n));
-    const std::string line = all.substr(0, all.find('\n'));
-    const auto blank = line.find(' ');
-    if (blank != line.npos) return {std::atoi(line.c_str()), line.substr(blank + 1)};
-    return {exit_, killed_ >= 0 ? "" : cat("rank ", rank_, " ended with exit code ", exit_)};
+      said_.append(buffer, static_cast<std::size_t>(n));
+    for (std::size_t end; (end = said_.find('\n')) != said_.npos; said_.erase(0, end + 1)) {
+      const std::string line = said_.substr(0, end);
+      if (line.starts_with(lost)) lost_.insert(std::atoi(line.c_str() + std::strlen(lost)));
+      else if (error_.empty()) error_ = line;
+    }
+  }
+  struct Failure {
+    int rank, exit, signal;  // signal: of one that was killed, else 0
+    Clock::time_point when;
+  };
+  // The first that counts; null: none.
+  const Failure* first(bool killed) const {
+    for (const Failure& f : failures_)
+      if ((!killed || f.signal) && !lost_.count(f.rank)) return &f;
+    return nullptr;
+  }
+  // Of the first rank that said something.
+  std::pair<int, std::string> first_error(const Failure& failed, const Failure* killed) const {
+    const auto blank = error_.find(' ');
+    if (blank != error_.npos) return {std::atoi(error_.c_str()), error_.substr(blank + 1)};
+    return {failed.exit, killed ? "" : cat("rank ", failed.rank, " ended with exit code ", failed.exit)};
   }
 
   std::vector<pid_t> children_;  // by rank; 0: ended
   Descriptor errors_;
   sigset_t signals_, before_;
-  bool failed_ = false, ended_ = false;  // ended: the launcher kills what is left
-  int exit_ = 0, rank_ = -1, killed_ = -1, signal_ = 0;
-  Clock::time_point deadline_;
+  bool ended_ = false;             // the launcher kills what is left
+  std::vector<Failure> failures_;  // in order
+  std::string said_, error_;       // what is not a whole line yet; the first error
+  std::set<int> lost_;             // ranks that the others go on without
 };
 
 }  // namespace
@@ -136,10 +164,8 @@ class Launch {
 void launch_ranks(int ranks, const std::vector<std::string>& arguments) { Launch(ranks, arguments).wait(); }
 
 bool hand_over_error(Exit exit, const std::string& text) {
-  const char* pipe = variable_of_process(errors_variable);
-  if (!pipe) return false;
-  const std::string line = cat(static_cast<int>(exit), " ", text, "\n");
-  return ::write(std::atoi(pipe), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+  return hand_over(cat(static_cast<int>(exit), " ", text, "\n"));
 }
+bool hand_over_loss(int rank) { return hand_over(cat(lost, rank, "\n")); }
 
 }  // namespace ov

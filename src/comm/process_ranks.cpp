@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "comm/launcher.h"
+
 namespace ov {
 
 // One message on its way, and how far it is.
@@ -88,7 +90,9 @@ void ProcessRanks::listen() {
       fds[p].fd = -1;
       const auto peer = static_cast<int>(p) - 1;
       const RankState& state = region_.state(peer);
-      if (!state.left.load())
+      if (state.left.load()) continue;
+      if (state.expendable.load() && region_.failure().rank != peer) region_.lose(peer), hand_over_loss(peer);
+      else
         region_.mourn(
             peer, rank(),
             cat("rank ", peer, " ended without a word in step ", state.step.load(), ": killed, or out of memory"));
@@ -96,9 +100,15 @@ void ProcessRanks::listen() {
   }
 }
 
+void ProcessRanks::may_lose(std::span<const int> ranks) {
+  if (rank() != 0) input_error("ranks: rank ", rank(), " does not learn how others end; rank 0 says who may be lost");
+  for (const int r : ranks)
+    if (r != 0) region_.state(r).expendable.store(1);
+}
+
 void ProcessRanks::throw_failure() const {
   const SharedRegion::Failure f = region_.failure();
-  if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text);
+  if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text, f.rank);
 }
 
 bool ProcessRanks::advance(Flow& f, Call call) {
@@ -140,13 +150,18 @@ void ProcessRanks::exchange(Call call, const Parts& to, const Parts& from) {
     const std::uint32_t seen = region_.bell(rank());
     bool moved = false;
     for (Flow& f : flows) moved = advance(f, call) || moved;
-    std::erase_if(flows, [](const Flow& f) { return f.finished(); });
+    std::erase_if(flows,
+                  [&](const Flow& f) { return f.finished() || (lost(f.peer) && (f.out || call == Call::barrier)); });
     if (flows.empty()) break;
     if (moved) {
       last = now();
       continue;
     }
     throw_failure();
+    for (const Flow& f : flows)  // all that is left comes in, and of this rank nothing does any more
+      if (lost(f.peer))
+        throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
+                                                 " waited for it in ", name_of(call), " of step ", step_));
     const double left = last + timeout_ - now();
     if (left <= 0) gave_up(call, flows);
     region_.wait(rank(), seen, left);

@@ -3,7 +3,8 @@
 // A call that finds nothing to move waits at its rank's bell; who moves something rings it. Faults:
 //
 //   a rank fails      it says why before it ends (failed()); whoever waits, or calls next, gets that error at once
-//   a rank is killed  the system closes its connection (comm/meeting.h); a thread that listens tells everybody
+//   a rank is killed  the system closes its connection (comm/meeting.h); a thread that listens tells everybody. It is
+//                     a failure of all unless rank 0 said that it may be lost (comm/inbox.h)
 //   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step
 //   another message   each has a header: call, type, bytes; what was expected and what came are named
 #pragma once
@@ -20,7 +21,8 @@ namespace ov {
 // Another rank failed: its exit code, its error.
 class PeerFailed : public Error {
  public:
-  using Error::Error;
+  PeerFailed(Exit exit, const std::string& text, int which) : Error(exit, text), rank(which) {}
+  const int rank;
 };
 
 class ProcessRanks : public Communicator, public Inbox {
@@ -32,6 +34,8 @@ class ProcessRanks : public Communicator, public Inbox {
   void at_step(std::int64_t step) override;
   int sender(std::span<const int> of, double seconds) override;
   double timeout() const override { return timeout_; }
+  void may_lose(std::span<const int> ranks) override;
+  bool lost(int rank) const override { return region_.state(rank).lost.load(); }
   // This rank ends with an error. False when another failed before, whose error counts.
   bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
   // It was this one that found another dead, and has to say so: the dead cannot.

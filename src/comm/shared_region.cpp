@@ -142,6 +142,11 @@ void SharedRegion::mourn(int rank, int speaker, const std::string& text) const {
     tell(speaker, Exit::machine_failed, text);
 }
 
+void SharedRegion::lose(int rank) const {
+  states_[rank].lost.store(1);
+  for (int r = 0; r < ranks_; ++r) ring(r);
+}
+
 SharedRegion::Failure SharedRegion::failure() const {
   if (!failure_->told.load()) return {};
   return {static_cast<int>(failure_->claimed.load()) - 1, failure_->speaker, static_cast<Exit>(failure_->exit),

@@ -18,7 +18,8 @@ namespace ov {
 // Every word is 0 at first, as the system gives it.
 struct alignas(64) RankState {
   std::atomic<std::uint32_t> bell, waiting;
-  std::atomic<std::uint32_t> call, left;  // left: it ended as it should
+  std::atomic<std::uint32_t> call, left;        // left: it ended as it should
+  std::atomic<std::uint32_t> expendable, lost;  // the others can go on without it, and have to
   std::atomic<std::int64_t> step;
 };
 
@@ -57,6 +58,7 @@ class SharedRegion {
   Failure failure() const;  // rank -1: none
   // The same for a rank that is dead, by one that lives; it may have died while it said why.
   void mourn(int rank, int speaker, const std::string& text) const;
+  void lose(int rank) const;  // a dead one that is expendable: no failure. It wakes everybody
 
  private:
   struct FailureRecord;

@@ -4,7 +4,7 @@
 
 #include "base/json_section.h"
 #include "base/text.h"
-#include "eval/scorers/python.h"
+#include "text/python.h"
 
 namespace ov::instruct {
 namespace {

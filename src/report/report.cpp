@@ -70,7 +70,7 @@ void write_report(const ReportOptions& o) {
   }
   if (!runs.empty()) {
     body += text("h2", "How it learned");
-    for (const RunSummary& r : runs) body += stage_curves(r);
+    for (const RunSummary& r : runs) body += stage_curves(r) + policy_curves(r);
     body += text("h2", "Where the time went");
     body += time_table(runs);
     body +=

@@ -28,6 +28,8 @@ void add_step(RunSummary& run, const Json& line, const std::string& where) {
   run.text_loss.push_back(number(line, "text_loss"));
   run.lr.push_back(number(line, "lr"));
   run.gradient_norm.push_back(number(line, "gradient_norm"));
+  for (std::size_t i = 0; i < run.policy.size(); ++i)
+    run.policy[i].push_back(number(line, RunSummary::policy_numbers[i]));
   run.seconds += number_or_zero(line, "seconds");
   run.data_seconds += number_or_zero(line, "data_seconds");
   run.floor_seconds += number_or_zero(line, "floor_seconds");

@@ -1,5 +1,6 @@
 // A stage's run.jsonl (train/run_log.h), read for the report.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,10 @@ struct RunSummary {
   Json about;  // the run line without its type: config, parameters, threads, peak_flops ...; null when there is none
   // One entry a logged step. A number that the log lacks, or null (what JSON has for NaN), is NaN.
   std::vector<double> step, loss, object_loss, text_loss, lr, gradient_norm;
+  // What RL and DPO say of a step's answers: by these names; NaN in a run of another kind.
+  static constexpr std::array policy_numbers = {"reward", "length", "entropy", "staleness",
+                                                "clip",   "margin", "accuracy"};
+  std::array<std::vector<double>, policy_numbers.size()> policy;
   std::int64_t last_step = 0;
   // Sums over the logged steps, which are all of them where log.every is 1.
   double seconds = 0, data_seconds = 0, flops = 0, tokens = 0, labelled = 0, patches = 0, samples = 0;

@@ -10,6 +10,8 @@
 namespace ov {
 
 std::string stage_curves(const RunSummary& run);
+// Of a run of RL or DPO: reward, length, entropy, staleness, clip; margin, accuracy. "" of another.
+std::string policy_curves(const RunSummary& run);
 // The loss alone, a plot that other pages can show too.
 std::string loss_plot(const RunSummary& run);
 std::string time_table(const std::vector<RunSummary>& runs);

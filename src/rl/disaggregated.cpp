@@ -5,6 +5,8 @@
 #include <csignal>
 #include <numeric>
 
+#include "base/progress.h"
+
 namespace ov::rl {
 namespace {
 
@@ -31,6 +33,11 @@ std::vector<int> with(const Communicator& world, std::vector<int> members) {
   return in ? members : std::vector<int>{world.rank()};
 }
 
+std::vector<int> controller_and(std::vector<int> members) {
+  members.insert(members.begin(), Roles::controller);
+  return members;
+}
+
 int checked(const Communicator& world, int generators) {
   if (generators < 1 || generators >= world.ranks())
     input_error("rl.generators ", generators, ": of ", world.ranks(), " ranks at least one generates and one trains");
@@ -51,11 +58,12 @@ Roles::Roles(Communicator& all, int k)
     : world(all),
       inbox(inbox_of(all)),
       generators(checked(all, k)),
-      controller(k),
-      weights(all, with(all, range(0, k + 1))),
-      trainers(all, with(all, range(k, all.ranks()))) {}
+      weights(all, with(all, controller_and(range(all.ranks() - k, all.ranks())))),
+      trainers(all, with(all, range(0, all.ranks() - k))) {
+  if (world.rank() == controller) inbox.may_lose(list());
+}
 
-std::vector<int> Roles::list() const { return range(0, generators); }
+std::vector<int> Roles::list() const { return range(world.ranks() - generators, world.ranks()); }
 
 void hand_over_weights(Communicator& group, int from, const Tensor& values, std::int64_t bucket_bytes) {
   const Tensor flat = values.flat();
@@ -77,7 +85,8 @@ RemoteRollouts::RemoteRollouts(Onevision& model, const Processor& processor, con
     : RolloutSource(processor, records, std::move(order), options),
       model_(model),
       roles_(roles),
-      about_(std::move(about)) {}
+      about_(std::move(about)),
+      writers_(roles.list()) {}
 
 Group* RemoteRollouts::find(std::int64_t number) const {
   for (const auto& g : groups_)
@@ -92,7 +101,10 @@ void RemoteRollouts::restore(const Json& state) {
 
 // What one letter says.
 void RemoteRollouts::hear(int from) {
-  const Letter letter = letter_from(roles_.world, from);
+  Letter letter;
+  try {
+    letter = letter_from(roles_.world, from);
+  } catch (const RankLost&) { return; }  // before its end: what it said in it is not known
   last_[from] = {now(), {letter.kind, letter.number}};
   const auto rollouts = [&](const Json& of) {
     Group& g = *find(of.at("number").as_int());
@@ -125,7 +137,7 @@ void RemoteRollouts::listen(const std::vector<int>& of) {
   if (const int from = roles_.inbox.sender(of, std::min(1.0, timeout / 8)); from >= 0) return hear(from);
   for (const int g : of) {
     const auto& [when, what] = last_.at(g);
-    if (now() - when > timeout)
+    if (now() - when > timeout && !roles_.inbox.lost(g))
       machine_error("rl: rank ", g, ", a generator, has said nothing for ", timeout, " s (comm.timeout) before update ",
                     version_ + 1, "; it last ", doing(what.kind), what.number);
   }
@@ -134,16 +146,46 @@ void RemoteRollouts::listen(const std::vector<int>& of) {
 // All that generators have said is heard when they are still.
 void RemoteRollouts::hold() {
   held_.clear();
-  for (const int g : roles_.list()) post(roles_.world, g, {Kind::hold}), last_[g].first = now();
-  for (std::vector<int> open = roles_.list(); !open.empty();) {
+  for (const int g : writers_) post(roles_.world, g, {Kind::hold}), last_[g].first = now();
+  for (std::vector<int> open = writers_; !open.empty();) {
     listen(open);
-    std::erase_if(open, [&](int g) { return held_.count(g) > 0; });
+    std::erase_if(open, [&](int g) { return held_.count(g) > 0 || roles_.inbox.lost(g); });
   }
 }
 
+bool RemoteRollouts::any_lost() const {
+  return std::any_of(writers_.begin(), writers_.end(), [&](int g) { return roles_.inbox.lost(g); });
+}
+
+// Generators are still, and wait for weights. What those were writing that are lost, others go on with: from where it
+// was at the last update, which is what is known here. They get it now, when nobody has a letter on its way back.
+void RemoteRollouts::go_on(std::int64_t version) {
+  std::vector<Group*> orphans;
+  for (const int g : std::vector<int>(writers_)) {
+    if (!roles_.inbox.lost(g)) continue;
+    std::erase(writers_, g);
+    lost_.push_back(g);
+    std::size_t own = 0;
+    for (auto at = writer_of_.begin(); at != writer_of_.end();) {
+      if (at->second != g) {
+        ++at;
+        continue;
+      }
+      orphans.push_back(find(at->first)), ++own;
+      at = writer_of_.erase(at);
+    }
+    const std::string what = cat("rank ", g, ", a generator, is lost before update ", version + 1,
+                                 " (killed, or out of memory), with ", own, " groups half written");
+    if (writers_.empty()) machine_error(what, "; no other is left. The same command goes on from the last checkpoint");
+    tell(cat(what, "; the others (", writers_.size(), ") go on with them"));
+  }
+  give(orphans);
+  send_weights(version);
+}
+
 void RemoteRollouts::send_weights(std::int64_t version) {
-  for (const int g : roles_.list()) post(roles_.world, g, {Kind::weights, version, about_});
-  hand_over_weights(roles_.weights, roles_.weights.rank(), model_.parameters().values());
+  for (const int g : writers_) post(roles_.world, g, {Kind::weights, version, about_});
+  hand_over_weights(roles_.weights, 0, model_.parameters().values());
   version_ = version;
 }
 
@@ -152,7 +194,7 @@ void RemoteRollouts::give(const std::vector<Group*>& groups) {
   std::map<int, Json> letters;
   for (Group* g : groups) {
     std::map<int, int> load;
-    for (const int r : roles_.list()) load[r] = 0;
+    for (const int r : writers_) load[r] = 0;
     for (const auto& [number, r] : writer_of_) ++load[r];
     const int to =
         std::min_element(load.begin(), load.end(), [](auto& a, auto& b) { return a.second < b.second; })->first;
@@ -168,8 +210,8 @@ void RemoteRollouts::give(const std::vector<Group*>& groups) {
 
 // Of a run that begins, or goes on: the generators know nothing yet.
 void RemoteRollouts::start(std::int64_t version) {
-  send_weights(version);
   writer_of_.clear();
+  go_on(version);
   std::vector<Group*> open;
   for (const auto& g : groups_)
     if (!g->finished()) open.push_back(g.get());
@@ -188,10 +230,12 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
   Groups taken;
   std::string told;
   if (controls()) {
+    lost_.clear();
     if (version_ != version) start(version);
-    for (const int g : roles_.list()) last_[g].first = now();
+    for (const int g : writers_) last_[g].first = now();
     const double timeout = roles_.inbox.timeout();
     for (double said = now(); std::ssize(groups_) - running() < P;) {
+      if (any_lost()) hold(), go_on(version);
       std::vector<Group*> fresh;
       for (std::int64_t room = this->room(version); room > 0; --room) fresh.push_back(&begin());
       give(fresh);
@@ -230,7 +274,7 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
 
 void RemoteRollouts::updated(std::int64_t version) {
   hold();
-  send_weights(version);
+  go_on(version);
 }
 
 Json RemoteRollouts::events(const Groups& taken, std::int64_t version) const {
@@ -244,13 +288,16 @@ Json RemoteRollouts::events(const Groups& taken, std::int64_t version) const {
   };
   for (const auto& g : taken) add(*g), numbers.push(g->number);
   for (const auto& g : groups_) add(*g);
-  return Json::object({{"begun", begun_}, {"taken", numbers}, {"tokens", tokens_checksum(taken)}, {"drawn", drawn}});
+  Json events =
+      Json::object({{"begun", begun_}, {"taken", numbers}, {"tokens", tokens_checksum(taken)}, {"drawn", drawn}});
+  if (!lost_.empty()) events.set("lost", std::vector<std::int64_t>(lost_.begin(), lost_.end()));
+  return events;
 }
 
 void RemoteRollouts::finish() {
   if (!controls()) return;
   if (version_ >= 0) hold();  // else they have nothing to say
-  for (const int g : roles_.list()) post(roles_.world, g, {Kind::stop});
+  for (const int g : writers_) post(roles_.world, g, {Kind::stop});
 }
 
 }  // namespace ov::rl

@@ -1,4 +1,4 @@
-// Mode `disaggregated`: the first k ranks generate, the others train (spec: AReaL, arXiv 2505.24298).
+// Mode `disaggregated`: the last k ranks generate, the others train (spec: AReaL, arXiv 2505.24298).
 //
 //   trainer 0     begins groups as the gate allows (rl/buffer.h) and gives each to the generator that has fewest; takes
 //                 the oldest b finished ones, hands them to the other trainers, and the step runs. Behind the update it
@@ -10,10 +10,17 @@
 // When answers are finished depends on time, and so does a run. Everything else is a function of weights, seed and
 // options; so the log of its events (RemoteRollouts::events) is all that a replay to the same bits needs (rl/replay.h).
 //
-// Weights travel in the model's type, in buckets of at most 1 GiB, from trainer 0 to all generators at once. Faults: a
-// rank that is killed ends the run with its name (comm/process_ranks.h), and the same command goes on from the last
-// checkpoint, which knows how far every answer was at its update. A generator that says nothing for comm.timeout
-// seconds while it has work ends it too, with what it did last: comm.timeout is longer than any pass and any step.
+// Weights travel in the model's type, in buckets of at most 1 GiB, from trainer 0 to all generators at once. Faults:
+//
+//   a generator is killed   another goes on with its groups, from their tokens at the last update; what it drew since
+//                           is drawn again, to the same bits, and the log says which rank was lost. The last one's end
+//                           ends the run
+//   a trainer is killed     ends the run with its name (comm/process_ranks.h); the same command goes on from the last
+//                           checkpoint, which knows how far every answer was at its update
+//   a generator is silent   for comm.timeout seconds while it has work: ends the run with what it did last, since the
+//                           others would hang in the same place. comm.timeout is longer than any pass and any step
+//
+// Trainer 0 is rank 0, which learns of every other's end (comm/meeting.h): hence trainers come first.
 #pragma once
 #include <map>
 #include <set>
@@ -28,13 +35,16 @@ namespace ov::rl {
 // Which rank does what.
 struct Roles {
   Roles(Communicator& world, int generators);  // input_error unless both kinds are there
-  bool generates() const { return world.rank() < generators; }
-  std::vector<int> list() const;  // of the generators
+  bool generates(int rank) const { return rank >= world.ranks() - generators; }
+  bool generates() const { return generates(world.rank()); }
+  std::vector<int> list() const;  // of the generators, lost ones too
 
+  static constexpr int controller = 0;  // trainer 0
   Communicator& world;
   Inbox& inbox;
-  int generators, controller;   // trainer 0, as a rank of the world
-  ov::Group weights, trainers;  // generators and trainer 0; the trainers. Not to be used by ranks that are not in them
+  int generators;
+  ov::Group weights,
+      trainers;  // trainer 0 and the generators; the trainers. Not to be used by ranks that are not in them
 };
 
 // The values of all parameters, from trainer 0 to the generators, in order of `buckets` bytes at most.
@@ -49,7 +59,7 @@ class RemoteRollouts : public RolloutSource {
   Groups take(std::int64_t version, RolloutCounts& counts) override;
   void updated(std::int64_t version) override;
   // {"begun": groups begun so far, "taken": numbers in their order, "tokens": their tokens' checksum, "drawn":
-  // [[number, [tokens that each of its rollouts got under this version]] ...]}
+  // [[number, [tokens that each of its rollouts got under this version]] ...], "lost": generators, if any were}
   Json events(const Groups& taken, std::int64_t version) const override;
   void restore(const Json& state) override;
   void finish();  // the run is over: generators end
@@ -59,6 +69,8 @@ class RemoteRollouts : public RolloutSource {
   void hold();
   void send_weights(std::int64_t version);
   void give(const std::vector<Group*>& groups);
+  bool any_lost() const;
+  void go_on(std::int64_t version);
   void listen(const std::vector<int>& of);
   void hear(int from);
   Group* find(std::int64_t number) const;
@@ -67,6 +79,8 @@ class RemoteRollouts : public RolloutSource {
   Onevision& model_;
   Roles& roles_;
   const std::string about_;
+  std::vector<int> writers_;                       // generators that live, as far as is known
+  std::vector<int> lost_;                          // since the last step was taken
   std::int64_t version_ = -1;                      // of the generators' weights
   std::map<std::int64_t, int> writer_of_;          // of the groups that are given to one
   std::map<int, std::pair<double, Letter>> last_;  // what each generator said last, and when

@@ -68,7 +68,7 @@ class Generator {
                       roles_.controller, ": ", about_, " and ", letter.text);
         version_ = letter.number;
         roles_.world.at_step(version_ + 1);
-        hand_over_weights(roles_.weights, roles_.weights.ranks() - 1, model_.parameters().values());
+        hand_over_weights(roles_.weights, 0, model_.parameters().values());
         writer_.emplace(model_, rollouts_, version_);
         for (const auto& [number, g] : open_) writer_->add(*g);
         break;
@@ -85,7 +85,8 @@ class Generator {
           fresh.push_back((open_[number] = std::move(g)).get());
         }
         make_prompts(fresh, records_, processor_, rollouts_.style, options_.limits);
-        for (Group* g : fresh) writer_->add(*g);
+        if (writer_)
+          for (Group* g : fresh) writer_->add(*g);
         break;
       }
       default: machine_error("rl: rank ", roles_.controller, " sent a letter of kind ", static_cast<int>(letter.kind));

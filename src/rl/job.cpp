@@ -2,6 +2,8 @@
 
 #include "base/hash.h"
 #include "base/progress.h"
+#include "base/stop_signals.h"
+#include "comm/process_ranks.h"
 #include "generate/generate.h"
 #include "rl/disaggregated.h"
 #include "rl/replay.h"
@@ -30,19 +32,27 @@ Json about_references(const RlJob& job, const Onevision& model, const ModelFiles
 std::unique_ptr<Objective> preferences(const RlJob& job, Onevision& model, const ModelFiles& files,
                                        const RecordFile& records) {
   auto objective = std::make_unique<PreferenceObjective>(model, files.processor, records, *job.preferences);
+  const StopSignals signals;  // as in the steps behind it (train/run_loop.h): what is done is kept
   std::optional<Progress> bar;
+  const auto progress = [&](std::int64_t done, std::int64_t all) {
+    if (job.writes()) {
+      if (!bar) bar.emplace("references", all, "pair");
+      bar->update(done);
+    }
+    const int signal = stop_asked(*job.ranks);
+    if (!signal) return;
+    bar.reset();
+    job.ranks->barrier();
+    throw Error(stopped_by(signal), cat("stopped by ", StopSignals::name(signal), " with the references of ", done,
+                                        " of ", all, " pairs, which are kept; the same command goes on from there"));
+  };
   objective->find_references(job.out + "/references.jsonl", about_references(job, model, files, records),
-                             job.train.steps, *job.ranks, [&](std::int64_t done, std::int64_t all) {
-                               if (!bar) bar.emplace("references", all, "pair");
-                               bar->update(done);
-                             });
+                             job.train.steps, *job.ranks, progress);
   if (bar) bar->finish();
   return objective;
 }
 
-}  // namespace
-
-StepReport run_rl(const RlJob& given) {
+StepReport run_in_roles(const RlJob& given) {
   RlJob job = given;
   std::optional<Roles> roles;
   if (job.mode == Mode::disaggregated && job.events.empty()) {
@@ -115,6 +125,19 @@ StepReport run_rl(const RlJob& given) {
   });
   if (remote) remote->finish();
   return last;
+}
+
+}  // namespace
+
+StepReport run_rl(const RlJob& job) {
+  try {
+    return run_in_roles(job);
+  } catch (const PeerFailed& e) {
+    const bool apart = job.mode == Mode::disaggregated && job.events.empty();
+    throw PeerFailed(
+        e.exit(),
+        cat(e.what(), apart ? "; it trained, and" : ";", " the same command goes on from the last checkpoint"), e.rank);
+  }
 }
 
 }  // namespace ov::rl

@@ -2,8 +2,8 @@
 //
 //   to a generator     weights   version; the text says what the run is of; the values follow in buckets
 //                      groups    [{number, rollouts so far, none of a fresh one}] to be written: of a few bytes, but
-//                                when a run goes on, and then a generator has nothing to say, so that nobody waits for
-//                                room on both sides
+//                                when a run goes on or another generator was lost, and then a generator has nothing
+//                                to say, so that nobody waits for room on both sides
 //                      hold      break off, say how far everything is, and wait for weights
 //                      stop      the run is over
 //   from a generator   finished  number; its rollouts and what they earn

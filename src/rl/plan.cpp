@@ -25,16 +25,27 @@ double write_seconds(const RlPlanned& p, double n) {
   const double running = running_on(p, n), answers = static_cast<double>(p.prompts * p.group) / n;
   const double seen = static_cast<double>(p.prompt_tokens) + static_cast<double>(p.answer_tokens) / 2;
   const double pass = std::max((p.values + running * seen * p.keys_per_token) / p.bandwidth,
-                               running * 2 * p.decoder / (p.peak * p.mfu));
+                               running * p.answer_forward / static_cast<double>(p.answer_tokens) / (p.peak * p.mfu));
   const double passes = answers * static_cast<double>(p.answer_tokens) / running;
   return passes * pass + static_cast<double>(p.prompts) / n * p.prompt_forward / (p.peak * p.mfu);
 }
 
+// At an update, what one of n generators is writing: the prompts of its groups, and half of each answer.
+double reread_seconds(const RlPlanned& p, double n) {
+  const double running = running_on(p, n), groups = std::ceil(running / static_cast<double>(p.group));
+  return (groups * p.prompt_forward + running * p.answer_forward / 2) / (p.peak * p.mfu);
+}
+
+// FLOP of a group's training, without what is recomputed.
+double trained(const RlPlanned& p) {
+  return p.prompt_forward + p.prompt_backward + static_cast<double>(p.group) * (p.answer_forward + p.answer_backward);
+}
+
 double train_seconds(const RlPlanned& p, double n) {
-  const double group =
-      p.prompt_forward + p.prompt_backward + static_cast<double>(p.group) * (p.answer_forward + p.answer_backward);
+  const double group = trained(p) + p.prompt_recomputed + static_cast<double>(p.group) * p.answer_recomputed;
   const double update = 2 * (p.masters + p.moments / n) + p.gradients + p.values;  // bytes read and written
-  return static_cast<double>(p.prompts) / n * group / (p.peak * p.mfu) + update / p.bandwidth;
+  return static_cast<double>(p.prompts) / n * group / (p.peak * p.mfu) + update / p.bandwidth +
+         (n - 1) / n * (p.gradients + p.values) / p.link;
 }
 
 double trainer_bytes(const RlPlanned& p, double n, bool offloaded) {
@@ -69,10 +80,14 @@ RlModes plan_rl(const RlPlanned& p) {
   const auto k = static_cast<double>(m.generators), n = static_cast<double>(m.trainers);
   m.generator_bytes = p.values + cache_of(p, k);
   m.trainer_bytes = trainer_bytes(p, n, false), m.offloaded_bytes = trainer_bytes(p, n, true);
-  m.write_seconds = write_seconds(p, k), m.train_seconds = train_seconds(p, n);
+  m.write_seconds = write_seconds(p, k) + reread_seconds(p, k), m.train_seconds = train_seconds(p, n);
   m.step_seconds = std::max(m.write_seconds, m.train_seconds) + p.values / p.link;
   for (RlMode* mode : {&out.sync, &out.colocated, &out.disaggregated}) {
     mode->tokens_per_second = tokens / mode->step_seconds;
+    const double products = static_cast<double>(p.prompts) *
+                            (trained(p) + p.prompt_forward + static_cast<double>(p.group) * p.answer_forward);
+    const std::int64_t all = mode->generators + (mode == &out.disaggregated ? mode->trainers : 0);
+    mode->mfu = products / (mode->step_seconds * static_cast<double>(all) * p.peak);
     mode->fits = std::max(mode->generator_bytes, mode->trainer_bytes) <= p.memory;
     const double writes = mode == &out.disaggregated ? mode->generator_bytes : 0;
     mode->fits_offloaded = std::max(writes, mode->offloaded_bytes) <= p.memory;
@@ -86,7 +101,7 @@ std::string report(const RlPlanned& p, const RlModes& modes, int stage) {
       cat("stage ", stage, ": ", p.prompts, " prompts of ", p.prompt_tokens, " tokens, ", p.group, " answers of ",
           p.answer_tokens, " each; ", steps, " steps an epoch of ", stage_prompts[stage - 1], " prompts\n",
           "  mode            devices   GB: generates    trains   states on the host   fits   s: write   "
-          "train    step   tokens/s   hours an epoch\n");
+          "train    step   tokens/s   MFU, %   hours an epoch\n");
   for (const RlMode* m : {&modes.sync, &modes.colocated, &modes.disaggregated}) {
     const bool apart = m == &modes.disaggregated;
     const std::string devices = apart ? cat(m->generators, " + ", m->trainers) : cat(m->trainers);
@@ -97,8 +112,8 @@ std::string report(const RlPlanned& p, const RlModes& modes, int stage) {
                : m->fits_offloaded ? "host"
                                    : "no",
                number(m->write_seconds, 1, 11), number(m->train_seconds, 1, 8), number(m->step_seconds, 1, 8),
-               number(m->tokens_per_second, 0, 11), number(m->step_seconds * static_cast<double>(steps) / 3600, 1, 17),
-               "\n");
+               number(m->tokens_per_second, 0, 11), number(100 * m->mfu, 1, 9),
+               number(m->step_seconds * static_cast<double>(steps) / 3600, 1, 17), "\n");
   }
   return out;
 }

@@ -8,14 +8,20 @@
 //                  the rollouts of a group, those of an answer as long as the mean one
 //   both           the sum of the two, with one copy of the values (modes sync, timesliced, colocated-dp)
 //
-//   a pass of R answers takes max((values + R c k) / bandwidth, R 2 P / (peak mfu)) seconds and gives R tokens:
-//   c tokens each sees on average, k bytes of keys and values a token, P parameters of the decoder and head
-//   training takes (forward + backward) of a group's prompt once and of its G answers, over peak mfu
+//   a pass of R answers takes max((values + R c k) / bandwidth, R f / (peak mfu)) seconds and gives R tokens: c tokens
+//   each sees on average, k bytes of keys and values a token, f FLOP of a token's forward pass, attention included
+//   training takes (forward + backward) of a group's prompt once and of its G answers, over peak mfu; the update moves
+//   its states through memory, and between n trainers (n - 1) / n of gradients and values, over the link
+//   reading again: at an update every generator's R answers, half written on average, are read with the new weights
 //
 //   mode            devices     seconds a step
-//   sync            1           write + train (timesliced: the same)
+//   sync            1           write + train (timesliced: the same, with what is read again left out)
 //   colocated-dp    n           (write + train) / n
-//   disaggregated   k, n - k    max(write / k, train / (n - k)) + values / link
+//   disaggregated   k, n - k    max(write / k + reading again, train / (n - k)) + values / link
+//
+// MFU: products of the passes that write and train, without what is recomputed or read again, over seconds, devices and
+// peak. It is at most `mfu`, which is what the passes themselves reach: writing waits for memory, and one side for the
+// other.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -25,9 +31,9 @@ namespace ov::rl {
 struct RlPlanned {
   // Of the model and one micro-batch, in bytes, as `plan` has them.
   double values = 0, masters = 0, moments = 0, gradients = 0, activations = 0, keys_per_token = 0;
-  double decoder = 0;                              // parameters that a token of an answer is multiplied with
-  double prompt_forward = 0, prompt_backward = 0;  // FLOP of a prompt with its pictures
-  double answer_forward = 0, answer_backward = 0;  // and of an answer's tokens
+  double prompt_forward = 0, prompt_backward = 0;       // FLOP of a prompt with its pictures
+  double answer_forward = 0, answer_backward = 0;       // and of an answer's tokens
+  double prompt_recomputed = 0, answer_recomputed = 0;  // beside the backward passes
   // Of the run.
   std::int64_t devices = 8, generators = 4, prompts = 32, group = 16, running = 64;
   std::int64_t prompt_tokens = 0, answer_tokens = 0;
@@ -40,6 +46,7 @@ struct RlMode {
   std::int64_t generators = 0, trainers = 0;                           // devices; one that does both counts as both
   double generator_bytes = 0, trainer_bytes = 0, offloaded_bytes = 0;  // a device; all in one where it does both
   double write_seconds = 0, train_seconds = 0, step_seconds = 0, tokens_per_second = 0;  // answers' tokens
+  double mfu = 0;
   bool fits = false, fits_offloaded = false;
 };
 

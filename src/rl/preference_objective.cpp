@@ -1,6 +1,7 @@
 #include "rl/preference_objective.h"
 
 #include <bit>
+#include <cmath>
 #include <cstdio>
 #include <set>
 
@@ -29,15 +30,49 @@ PreferenceObjective::PreferenceObjective(Onevision& model, const Processor& proc
                 "; a step would train the same pair again");
 }
 
-PreferenceObjective::Leaf PreferenceObjective::leaf_of(const Record& record) const {
+Branches PreferenceObjective::branches_of(const Record& record) const {
   const Pair pair = make_pair(record, records_.pictures(record), processor_, options_.limits);
-  Leaf leaf{&record, Branches(pair.prompt)};
-  leaf.branches.add(pair.prompt, pair.chosen);
-  leaf.branches.add(pair.prompt, pair.rejected);
-  if (const std::int64_t n = leaf.branches.batch.tokens(); n > options_.max_tokens)
+  Branches both(pair.prompt);
+  both.add(pair.prompt, pair.chosen);
+  both.add(pair.prompt, pair.rejected);
+  if (const std::int64_t n = both.batch.tokens(); n > options_.max_tokens)
     input_error(record.where, ": the prompt with both answers has ", n, " tokens, and train.max_tokens is ",
                 options_.max_tokens, "; leave the record out (rl.keep), or allow more");
+  return both;
+}
+
+PreferenceObjective::Leaf PreferenceObjective::leaf_of(const Record& record) const {
+  const Branches b = branches_of(record);
+  Leaf leaf{&record, b.batch.tokens(), 0, std::ssize(b.rows), 0};
+  for (const auto& g : b.batch.grids) leaf.patches += g[0] * g[1] * g[2];
+  ChecksumOfArrays sum;
+  sum.add(b.batch.input_ids.data(), b.batch.tokens());
+  sum.add(b.targets.data(), std::ssize(b.targets));
+  if (b.batch.pixel_values) sum.add(b.batch.pixel_values.data<float>(), b.batch.pixel_values.numel());
+  leaf.checksum = sum.value;
   return leaf;
+}
+
+// Lines of the file, from its second on.
+void PreferenceObjective::add_known(const std::string& lines, const std::string& path) {
+  std::map<std::string_view, const Record*> by_id;
+  for (const Record& r : records_.records()) by_id.emplace(r.id, &r);
+  std::int64_t number = 1;
+  for (std::size_t at = 0, end; (end = lines.find('\n', at)) != lines.npos; at = end + 1) {
+    const std::string where = cat(path, ":", ++number);
+    const Json line = Json::parse(std::string_view(lines).substr(at, end - at), path, static_cast<std::size_t>(number));
+    const auto of = [&](const char* key) {
+      const Json* v = line.is_object() ? line.find(key) : nullptr;
+      if (!v || !v->is_number() || !std::isfinite(v->as_double()))
+        input_error(where, ": ", key, ": expected a number, found ", v ? v->shown() : "nothing");
+      return v->as_double();
+    };
+    const Json* id = line.is_object() ? line.find("id") : nullptr;
+    const auto found = id && id->is_string() ? by_id.find(id->as_string()) : by_id.end();
+    if (found == by_id.end()) input_error(where, ": id: no record of the id ", id ? id->shown() : "nothing");
+    if (!references_.insert({found->second, {of("chosen"), of("rejected")}}).second)
+      input_error(where, ": id: a second line of the pair ", id->shown());
+  }
 }
 
 void PreferenceObjective::find_references(const std::string& path, const Json& about, std::int64_t steps,
@@ -47,9 +82,6 @@ void PreferenceObjective::find_references(const std::string& path, const Json& a
   std::set<const Record*> seen;
   for (std::int64_t i = 0; i < steps * options_.order.prompts && seen.size() < records_.records().size(); ++i)
     if (const Record& r = order_.at(i); seen.insert(&r).second) met.push_back(&r);
-  std::map<std::string, const Record*> by_id;
-  for (const Record& r : records_.records()) by_id.emplace(r.id, &r);
-
   std::optional<JsonlWriter> file;
   std::string known;  // lines that are there, for the other ranks
   if (ranks.rank() == 0) {
@@ -57,7 +89,8 @@ void PreferenceObjective::find_references(const std::string& path, const Json& a
     file.emplace(JsonlWriter::resume(path, [&](const Json& line) {
       if (!std::exchange(begun, true)) {
         if (line.dump() != about.dump())
-          input_error(path, ": sums of another model, data or options: ", line.shown(400), "; give another train.out");
+          input_error(path, ":1: sums of another model, data or options: ", line.shown(400),
+                      "; give another train.out");
         return true;
       }
       known += line.dump() + "\n";
@@ -65,13 +98,7 @@ void PreferenceObjective::find_references(const std::string& path, const Json& a
     }));
     if (!begun) file->write(about);
   }
-  known = broadcast_text(ranks, known, 0);
-  for (std::size_t at = 0, end; (end = known.find('\n', at)) != known.npos; at = end + 1) {
-    const Json line = Json::parse(std::string_view(known).substr(at, end - at), path);
-    const auto found = by_id.find(line.at("id").as_string());
-    if (found == by_id.end()) input_error(path, ": no record of the id ", line.at("id").shown());
-    references_[found->second] = {line.at("chosen").as_double(), line.at("rejected").as_double()};
-  }
+  add_known(broadcast_text(ranks, known, 0), path);
   std::erase_if(met, [&](const Record* r) { return references_.count(r) > 0; });
 
   const std::int64_t all = std::ssize(met);
@@ -83,13 +110,12 @@ void PreferenceObjective::find_references(const std::string& path, const Json& a
     const std::int64_t own = (n - ranks.rank() + ranks.ranks() - 1) / ranks.ranks();
     parallel_for(std::max<std::int64_t>(own, 0), [&](std::int64_t k) {
       const std::int64_t i = ranks.rank() + k * ranks.ranks();
-      const Leaf leaf = leaf_of(*met[static_cast<std::size_t>(first + i)]);
-      const std::vector<double> logprobs =
-          branch_logprobs(leaf.branches, branch_logits(model_, nullptr, leaf.branches).value);
+      const Branches both = branches_of(*met[static_cast<std::size_t>(first + i)]);
+      const std::vector<double> logprobs = branch_logprobs(both, branch_logits(model_, nullptr, both).value);
       for (std::size_t b = 0; b < 2; ++b) {
         const std::size_t to = static_cast<std::size_t>(4 * i) + 2 * b;
-        found[to] = std::bit_cast<std::int64_t>(sum_of(logprobs, leaf.branches, b));
-        found[to + 1] = leaf.branches.starts[b + 1] - leaf.branches.starts[b];
+        found[to] = std::bit_cast<std::int64_t>(sum_of(logprobs, both, b));
+        found[to + 1] = both.starts[b + 1] - both.starts[b];
       }
     });
     const Tensor sums = Tensor::of(found, {4 * n});
@@ -107,7 +133,7 @@ void PreferenceObjective::find_references(const std::string& path, const Json& a
                                   {"chosen_tokens", f[1]},
                                   {"rejected_tokens", f[3]}}));
     }
-    if (progress && ranks.rank() == 0) progress(first + n, all);
+    if (progress) progress(first + n, all);
   }
 }
 
@@ -120,19 +146,16 @@ Loaded PreferenceObjective::prepare(std::int64_t step) {
     leaves_[static_cast<std::size_t>(i)] = leaf_of(*records[static_cast<std::size_t>(i)]);
   });
   Loaded loaded{.leaves = P, .samples = P, .denominators = {P}};
-  for (const Leaf& leaf : leaves_) {
-    loaded.tokens += leaf.branches.batch.tokens();
-    for (const auto& g : leaf.branches.batch.grids) loaded.patches += g[0] * g[1] * g[2];
-  }
+  for (const Leaf& leaf : leaves_) loaded.tokens += leaf.tokens, loaded.patches += leaf.patches;
   steps_ = step + 1;
   return loaded;
 }
 
 void PreferenceObjective::run(std::int64_t number, Tape& tape, const Tensor& scalars) {
   const Leaf& leaf = leaves_[static_cast<std::size_t>(number)];
-  const Branches& b = leaf.branches;
   const auto reference = references_.find(leaf.record);
   if (reference == references_.end()) machine_error("dpo: no reference of ", leaf.record->where);
+  const Branches b = branches_of(*leaf.record);
   const Var logits = branch_logits(model_, &tape, b);
   const std::vector<double> logprobs = branch_logprobs(b, logits.value);
   const Preference pair{sum_of(logprobs, b, 0),     sum_of(logprobs, b, 1),    reference->second.chosen,
@@ -167,7 +190,7 @@ Losses PreferenceObjective::losses(std::span<const double> scalars) {
   const auto pairs = static_cast<double>(leaves_.size());
   Losses out;
   out.loss = total(0);
-  for (const Leaf& leaf : leaves_) out.labelled += std::ssize(leaf.branches.rows);
+  for (const Leaf& leaf : leaves_) out.labelled += leaf.labelled;
   out.parts = Json::object({{"margin", total(1) / pairs},
                             {"accuracy", total(2) / pairs},
                             {"chosen_reward", total(3) / pairs},
@@ -183,10 +206,7 @@ Losses PreferenceObjective::losses(std::span<const double> scalars) {
 std::uint64_t PreferenceObjective::batch_checksum() const {
   ChecksumOfArrays sum;
   for (const Leaf& leaf : leaves_) {
-    const MicroBatch& b = leaf.branches.batch;
-    sum.add(b.input_ids.data(), b.tokens());
-    sum.add(leaf.branches.targets.data(), std::ssize(leaf.branches.targets));
-    if (b.pixel_values) sum.add(b.pixel_values.data<float>(), b.pixel_values.numel());
+    sum.add(&leaf.checksum, 1);
     const ReferenceSums& reference = references_.at(leaf.record);
     sum.add(&reference.chosen, 1), sum.add(&reference.rejected, 1);
   }

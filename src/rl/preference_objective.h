@@ -13,6 +13,9 @@
 //
 // A run that goes on reads them there; the first line must say what it would say now. At the first step the trainer's
 // sums are the reference's bit for bit, so every margin is 0.
+//
+// Of a step's pairs only counts are kept: a pair's pictures are read once to count its tokens, and again when it runs.
+// So memory does not grow with rl.prompts.
 #pragma once
 #include <functional>
 #include <map>
@@ -45,7 +48,8 @@ class PreferenceObjective : public Objective {
 
   // Reads what is in `path`, works out what is missing of the pairs of `steps` steps with the model as it is, ranks
   // side by side, and adds it there; rank 0 alone writes, a line at a time, so that a run that is cut off goes on from
-  // there. about: what the sums depend on. input_error when the file is of something else.
+  // there. about: what the sums depend on. progress is told on every rank, when `done` pairs are written; it may
+  // throw. input_error when the file is of something else, or names its line when that is no pair's.
   void find_references(const std::string& path, const Json& about, std::int64_t steps, Communicator& ranks,
                        const std::function<void(std::int64_t done, std::int64_t all)>& progress = nullptr);
   const References& references() const { return references_; }
@@ -67,9 +71,12 @@ class PreferenceObjective : public Objective {
   static constexpr std::int64_t scalars_of_leaf = 7;
   struct Leaf {
     const Record* record = nullptr;
-    Branches branches = {};  // the chosen answer, then the rejected
+    std::int64_t tokens = 0, patches = 0, labelled = 0;  // labelled: tokens of the answers
+    std::uint64_t checksum = 0;                          // of its tokens and pixels
   };
+  Branches branches_of(const Record& record) const;  // the chosen answer, then the rejected
   Leaf leaf_of(const Record& record) const;
+  void add_known(const std::string& lines, const std::string& path);
 
   Onevision& model_;
   const Processor& processor_;

@@ -181,8 +181,8 @@ void RecordFile::add_turns(const Json& json, const Record& shared) {
     if (tags_in(r.problem) != std::ssize(r.images))
       input_error(r.where, ": question ", asked, ": ", tags_in(r.problem), " <image> tag(s) for ", r.images.size(),
                   " picture(s)");
-    const auto block = last_answer(decode(turns[t + 1].text));
-    r.answer = block ? encode(*block) : turns[t + 1].text;
+    const auto block = last_answer(python::text(turns[t + 1].text));
+    r.answer = block ? python::utf8(*block) : turns[t + 1].text;
     r.prompt_type = block ? "thinking" : "normal";
     records_.push_back(std::move(r));
   }

@@ -3,51 +3,39 @@
 #include <algorithm>
 
 #include "base/sha256.h"
-#include "store/jsonl.h"
 
 namespace ov::rl {
 
 ReplayedRollouts::ReplayedRollouts(const Onevision& model, const Processor& processor, const RecordFile& records,
                                    PromptOrder order, const BufferOptions& options, const std::string& log)
-    : RolloutSource(processor, records, std::move(order), options), model_(model), log_(log) {
-  JsonlReader lines(log);
-  for (Json line; lines.next(&line);) {
-    const std::string where = cat(log, ":", lines.line());
-    const Json* type = line.is_object() ? line.find("type") : nullptr;
-    if (!type || !type->is_string() || type->as_string() != "step") continue;
-    const Json* events = line.find("events");
-    bool whole = events && events->is_object();
-    for (const char* key : {"begun", "taken", "tokens", "drawn"}) whole = whole && events->find(key);
-    if (!whole)
-      input_error(where,
-                  ": expected a step with its events (begun, taken, tokens, drawn), as rl.mode disaggregated "
-                  "writes it");
-    if (const std::int64_t step = line.at("step").as_int(); step != std::ssize(events_) + 1)
-      input_error(where, ": expected step ", events_.size() + 1, ", found ", step, "; log.every must have been 1");
-    events_.push_back(*events);
-  }
-  if (events_.empty()) input_error(log, ": no step with events: not the log of a run of rl.mode disaggregated");
-}
+    : RolloutSource(processor, records, std::move(order), options),
+      model_(model),
+      log_(log),
+      events_(read_event_log(log, {.prompts = options.prompts,
+                                   .group = options.rollouts.group,
+                                   .staleness = options.staleness,
+                                   .most_groups = options.most_groups,
+                                   .max_new_tokens = options.rollouts.max_new_tokens})) {}
 
 std::string ReplayedRollouts::fingerprint() const {
   std::string all;
-  for (const Json& e : events_) all += e.dump() + "\n";
+  for (const StepEvents& e : events_) all += e.written.dump() + "\n";
   return sha256(all);
 }
 
 Json ReplayedRollouts::events(const Groups&, std::int64_t version) const {
-  return events_.at(static_cast<std::size_t>(version));
+  return events_.at(static_cast<std::size_t>(version)).written;
 }
 
 Groups ReplayedRollouts::take(std::int64_t version, RolloutCounts& counts) {
   counts = {};
   if (version >= steps())
     input_error(log_, ": has ", steps(), " steps, and train.steps is more; a replay ends where its log ends");
-  const Json& events = events_[static_cast<std::size_t>(version)];
+  const StepEvents& events = events_[static_cast<std::size_t>(version)];
   const auto other = [&](const auto&... what) {
     machine_error("rl: ", what..., " before update ", version + 1, ": ", log_, " is the log of another run");
   };
-  while (begun_ < events.at("begun").as_int()) begin();
+  while (begun_ < events.begun) begin();
   const auto find = [&](std::int64_t number) {
     const auto at = std::find_if(groups_.begin(), groups_.end(), [&](auto& g) { return g->number == number; });
     if (at == groups_.end()) other("group ", number, " is not under way");
@@ -60,10 +48,8 @@ Groups ReplayedRollouts::take(std::int64_t version, RolloutCounts& counts) {
   };
   std::vector<Wanted> wanted;
   std::vector<Group*> groups;
-  for (const Json& drawn : events.at("drawn").items()) {
-    Wanted w{find(drawn[0].as_int())->get(), {}, {}};
-    for (const Json& n : drawn[1].items()) w.tokens.push_back(n.as_int());
-    if (std::ssize(w.tokens) != options_.rollouts.group) other("group ", w.group->number, " has other rollouts");
+  for (const StepEvents::Drawn& drawn : events.drawn) {
+    Wanted w{find(drawn.number)->get(), drawn.tokens, {}};
     for (const Rollout& r : w.group->rollouts) w.before.push_back(std::ssize(r.ids));
     groups.push_back(w.group), wanted.push_back(std::move(w));
   }
@@ -75,12 +61,12 @@ Groups ReplayedRollouts::take(std::int64_t version, RolloutCounts& counts) {
       if (const std::int64_t n = std::ssize(w.group->rollouts[i].ids) - w.before[i]; n != w.tokens[i])
         other("rollout ", i, " of group ", w.group->number, " got ", n, " tokens and not ", w.tokens[i]);
   Groups taken;
-  for (const Json& number : events.at("taken").items()) {
-    const auto at = find(number.as_int());
+  for (const std::int64_t number : events.taken) {
+    const auto at = find(number);
     if (!(*at)->finished()) other("group ", (*at)->number, " is not finished");
     taken.push_back(std::move(*at)), groups_.erase(at);
   }
-  if (tokens_checksum(taken) != events.at("tokens").as_string()) other("the groups taken have other tokens");
+  if (tokens_checksum(taken) != events.tokens) other("the groups taken have other tokens");
   const EngineStats stats = writer.stats();
   counts.prompt_tokens = stats.prompt_tokens, counts.shared_tokens = stats.shared_tokens;
   counts.new_tokens = stats.new_tokens;

@@ -9,12 +9,13 @@
 // log says was taken. machine_error where an answer ends elsewhere than the log says: it is the log of another run.
 #pragma once
 #include "rl/buffer.h"
+#include "rl/event_log.h"
 
 namespace ov::rl {
 
 class ReplayedRollouts : public RolloutSource {
  public:
-  // log: a run.jsonl. input_error when a step has no events, with its line.
+  // log: a run.jsonl. input_error as read_event_log (rl/event_log.h).
   ReplayedRollouts(const Onevision& model, const Processor& processor, const RecordFile& records, PromptOrder order,
                    const BufferOptions& options, const std::string& log);
   Groups take(std::int64_t version, RolloutCounts& counts) override;
@@ -25,7 +26,7 @@ class ReplayedRollouts : public RolloutSource {
  private:
   const Onevision& model_;
   const std::string log_;
-  std::vector<Json> events_;  // by version
+  std::vector<StepEvents> events_;  // by version
 };
 
 }  // namespace ov::rl

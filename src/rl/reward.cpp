@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/text.h"
-#include "rl/verifiers/pattern.h"
 #include "store/jsonl.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {
@@ -43,13 +43,13 @@ Verifier verifier_of(const std::string& answer_type) {
 
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
               const std::string& problem_type) {
-  const Text text = decode(completion);
+  const Text text = python::text(completion);
   const Gold gold = Gold::of(answer);
   Reward r;
   try {
     Verdict v = verifier_of(answer_type)(text, gold);
     r.accuracy = r.reward = v.reward;
-    r.extracted = encode(v.extracted);
+    r.extracted = python::utf8(v.extracted);
     r.parts = std::move(v.parts);
     if (problem_type == "spatial-reasoning") {
       r.box_in_think = think_has_a_box(text);
@@ -58,7 +58,7 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
   } catch (const Raised& e) { r.raised = e.what(); } catch (const PatternTookTooLong& e) {
     r.raised = e.what();
   }
-  if (!r.raised.empty()) r.extracted = encode(last_answer(text).value_or(U""));
+  if (!r.raised.empty()) r.extracted = python::utf8(last_answer(text).value_or(U""));
   return r;
 }
 

@@ -105,7 +105,7 @@ void score(Group& group, const Tokenizer& tokenizer, const RolloutOptions& optio
     if (r.scored) continue;
     r.scored = true;
     std::string text = tokenizer.decode(r.ids, false);  // with its special tokens, as the original decodes it
-    if (options.style == PromptStyle::plain && !last_answer(decode(text))) {
+    if (options.style == PromptStyle::plain && !last_answer(python::text(text))) {
       const std::span<const std::int64_t> ids = r.ids;
       text = "<answer>" + tokenizer.decode(ids.first(ids.size() - r.stopped), false) + "</answer>";
     }

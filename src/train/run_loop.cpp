@@ -85,16 +85,6 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   return resumed;
 }
 
-// The signal that asks this run to stop, whichever rank it came to; the same answer on all ranks. 0: none.
-int stop_asked(Communicator& ranks) {
-  const int own = StopSignals::asked();
-  if (ranks.ranks() == 1) return own;
-  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM}, {2});
-  ranks.all_reduce(counts);
-  const auto asked = counts.to_vector<std::int64_t>();
-  return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;
-}
-
 void tell_mesh(const StepEngine& engine, const Json& config) {
   const Json* train = config.is_object() ? config.find("train") : nullptr;
   const Json* leaves = train && train->is_object() ? train->find("micro_batches") : nullptr;
@@ -156,6 +146,15 @@ class Journal {
 };
 
 }  // namespace
+
+int stop_asked(Communicator& ranks) {
+  const int own = StopSignals::asked();
+  if (ranks.ranks() == 1) return own;
+  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM}, {2});
+  ranks.all_reduce(counts);
+  const auto asked = counts.to_vector<std::int64_t>();
+  return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;
+}
 
 RunDirectory::RunDirectory(const RunOptions& options, const std::string& result, const std::string& command,
                            const std::vector<std::string>& sources)

@@ -53,6 +53,10 @@ struct RunFacts {
   Json sources = Json::object();  // fingerprints of what it starts from, beside the model and the data
 };
 
+// The signal that asks this run to stop, whichever rank it came to (base/stop_signals.h); the same answer on all ranks,
+// which call it together. 0: none.
+int stop_asked(Communicator& ranks);
+
 // `finish`, called after the last step, exports what was trained and returns the members of the log's last line.
 // Throws input_error when there is a checkpoint and options.resume is false, when it is of another run, or when none is
 // whole; an Error that ends the process with 129, 130 or 143 when a signal stopped the run.

@@ -110,8 +110,9 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   write_durably(at("prompts.jsonl"), "{\"problem\": \"a?\", \"answer\": \"b\"}\n");
   const Strings prompts = {"--model", at("model"),  "--data", at("prompts.jsonl"), "--rl.max_new_tokens",
                            "1",       "--rl.group", "2",      "--rl.prompts",      "1"};
-  verbs.run("rl-select", with(prompts, {"--out", at("selected")}));
-  verbs.run("rl-select", with(prompts, {"--rl.blind", "true", "--out", at("selected_blind")}));
+  const Strings all = {"--rl.least_pass", "0", "--rl.gap", "0", "--rl.reward_filter", "off"};  // or nothing is kept
+  verbs.run("rl-select", with(prompts, with(all, {"--out", at("selected")})));
+  verbs.run("rl-select", with(prompts, with(all, {"--rl.blind", "true", "--out", at("selected_blind")})));
   verbs.run("rl", with(prompts, {"--steps", "1", "--out", at("rl"), "--rl.kl", "0.1", "--rl.overlong_tokens", "1"}));
   verbs.run("rl", with(prompts, {"--rl.mode", "disaggregated", "--out", at("alone")}), "rl.mode disaggregated: ");
   write_durably(at("pairs.jsonl"), R"({"prompt": "a?", "chosen": "b", "rejected": "c"})"

@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -55,5 +57,18 @@ inline Outcome run(const std::vector<std::string>& arguments, void (*before)() =
 }
 
 inline bool one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
+
+// Kills the process of that rank whose command line holds `word`.
+inline void kill_rank(const std::string& word, int rank) {
+  const std::string mark = std::string(1, '\0') + "RANK=" + std::to_string(rank) + std::string(1, '\0');
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string id = entry.path().filename();
+    if (id.find_first_not_of("0123456789") != id.npos) continue;
+    std::ifstream command(entry.path() / "cmdline"), variables(entry.path() / "environ");
+    const std::string said{std::istreambuf_iterator<char>(command), {}},
+        set{std::istreambuf_iterator<char>(variables), {}};
+    if (said.find(word) != said.npos && set.find(mark) != set.npos) ::kill(std::stoi(id), SIGKILL);
+  }
+}
 
 }  // namespace ov

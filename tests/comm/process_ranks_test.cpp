@@ -203,6 +203,44 @@ TEST_CASE("faults: a rank that is killed, anywhere and at any time, is known to 
   }
 }
 
+TEST_CASE("faults: a rank that may be lost, and is, stops nobody but who waits for it") {
+  const auto ended = in_ranks(3, 30, [](ProcessRanks& ranks) {
+    const std::vector<int> last = {2};
+    if (ranks.rank() == 1) {
+      bool refused = false;
+      try {
+        ranks.may_lose(last);
+      } catch (const Error&) { refused = true; }
+      require(refused, "rank 1 cannot know how others end");
+    }
+    if (ranks.rank() == 0) ranks.may_lose(last);
+    ranks.barrier();
+    if (ranks.rank() == 2) {
+      ranks.send(numbers(Dtype::f32, 3, 2), 0);
+      ::kill(::getpid(), SIGKILL);
+    }
+    const Tensor t({3}, Dtype::f32, cpu());
+    if (ranks.rank() == 0) {
+      ranks.recv(t, 2);  // what it said before is still there
+      require(same_bits(t, numbers(Dtype::f32, 3, 2)), "the message of the lost");
+      std::string said;
+      try {
+        ranks.recv(t, 2);
+      } catch (const RankLost& e) { said = e.what(); }
+      require(said.starts_with("rank 2 is lost: killed, or out of memory; rank 0 waited for it in recv"), said);
+      require(ranks.lost(2) && !ranks.lost(1), "rank 2 is lost");
+      ranks.send(Tensor::zeros({1 << 22}, Dtype::f32, cpu()), 2);  // more than a ring holds: goes nowhere
+    }
+    const Tensor word = Tensor::of(std::vector<std::int64_t>{ranks.rank() == 0 ? 5 : 0}, {1});
+    ranks.broadcast(word, 0);
+    require(word.to_vector<std::int64_t>()[0] == 5, "rank 1 hears rank 0");
+    ranks.barrier();
+  });
+  CHECK(ended[2].exit == -SIGKILL);
+  for (const int r : {0, 1})
+    CHECK_MESSAGE(ended[static_cast<std::size_t>(r)].exit == 0, ended[static_cast<std::size_t>(r)].error);
+}
+
 TEST_CASE("faults: a message that never comes ends the others, with rank, call and step") {
   const auto ended = in_ranks(3, 0.3, [](ProcessRanks& ranks) {
     const Tensor t = numbers(Dtype::f32, 100, ranks.rank());

@@ -19,6 +19,7 @@
 #include "image/decode.h"
 #include "image/patches.h"
 #include "model/config.h"
+#include "rl/event_log.h"
 #include "serve/api.h"
 #include "serve/sse.h"
 #include "store/energon.h"
@@ -269,6 +270,15 @@ void record_index(std::string_view bytes) {
     } catch (const Error&) {}
   }
 }
+void rl_events(std::string_view bytes) {
+  const rl::EventBounds bounds{.prompts = 2, .group = 2, .staleness = 1, .most_groups = 4, .max_new_tokens = 8};
+  std::int64_t begun = 0, taken = 0;
+  for (const rl::StepEvents& e : rl::read_event_log(as_file(bytes, "run.jsonl"), bounds)) {
+    must(e.begun >= begun && e.begun <= taken + 4);  // those of the step, and of the one ahead
+    begun = e.begun, taken += std::ssize(e.taken);
+    for (const auto& d : e.drawn) must(d.number < begun && d.tokens.size() == 2);
+  }
+}
 void regions(std::string_view bytes) { RegionFile(as_file(bytes, "r.jsonl")); }
 void pack_index(std::string_view bytes) { PackIndex::read(as_file(bytes, "p.packs")); }
 void model_config(std::string_view bytes) { ModelConfig::read(Json::parse(bytes, "config.json"), "config.json"); }
@@ -297,6 +307,7 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"conversations", conversations},
                                                   {"webdataset", webdataset},
                                                   {"regions", regions},
+                                                  {"rl_events", rl_events},
                                                   {"record_index", record_index},
                                                   {"pack_index", pack_index},
                                                   {"model_config", model_config},

@@ -212,14 +212,7 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   long_run.insert(long_run.end(), {"--steps", "5000", "--train.micro_batches", "3", "--train.save_every", "1"});
   std::thread killer([&] {
     while (!fs::exists(at("run") + "/checkpoints/step-00000002/DONE")) std::this_thread::sleep_for(milliseconds(5));
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string id = entry.path().filename();
-      if (id.find_first_not_of("0123456789") != id.npos) continue;
-      std::ifstream command(entry.path() / "cmdline"), variables(entry.path() / "environ");
-      const std::string said{std::istreambuf_iterator<char>(command), {}},
-          set{std::istreambuf_iterator<char>(variables), {}};
-      if (contains(said, at("run")) && contains(set, std::string("\0RANK=2\0", 8))) ::kill(std::stoi(id), SIGKILL);
-    }
+    kill_rank(at("run"), 2);
   });
   const Outcome o = launch("3", long_run);
   killer.join();

@@ -234,6 +234,37 @@ TEST_CASE("report: a run's sums and gaps are those of its log") {
   CHECK(run.resumed == 1);
 }
 
+TEST_CASE("report: a run of RL shows what its answers earned and how they changed; of DPO, margins and accuracy") {
+  const Files files;
+  const auto page_of = [&](const std::vector<std::string>& names) {
+    std::string log;
+    for (int i = 1; i <= 40; ++i) {
+      Json step = Json::object({{"type", "step"}, {"step", i}, {"loss", 0.0}, {"lr", 0.125}});
+      for (std::size_t k = 0; k < names.size(); ++k) step.set(names[k], static_cast<double>(i) * (k + 1));
+      log += step.dump() + "\n";
+    }
+    write_durably(files.dir / "rl.jsonl", log);
+    ReportOptions o = files.options;
+    o.stages = {{"thinking", files.dir / "rl.jsonl"}}, o.out = files.dir / "rl.html";
+    o.eval_json = o.predictions = o.strip = "", o.packs = {};
+    write_report(o);
+    return read_file(o.out);
+  };
+  const std::string rl = page_of({"reward", "length", "entropy", "staleness", "clip"});
+  CHECK(imbalance(rl).empty());
+  CHECK(count(rl, "<h3>thinking: its answers</h3>") == 1);
+  for (const char* title :
+       {"reward, mean of", "length, tokens", "entropy of a token", "staleness of a token", "clipped"})
+    CHECK_MESSAGE(contains(rl, title), title);
+  CHECK(count(rl, "xmlns=") == 7);  // loss, learning rate and these
+  // Three steps at the start, 1 to 3, and at the end: the mean of what is within two steps.
+  CHECK(contains(rl, "lines: the mean of the steps around; reward 2 to 39, length 4 to 78, entropy 6 to 117"));
+  const std::string dpo = page_of({"margin", "accuracy"});
+  CHECK(contains(dpo, "margin of a pair"));
+  CHECK(count(dpo, "xmlns=") == 4);
+  CHECK(!contains(page_of({}), "its answers"));
+}
+
 TEST_CASE("report: base64 of RFC 4648's examples, and text that would break a page is escaped") {
   const std::pair<const char*, const char*> examples[] = {{"", ""},
                                                           {"f", "Zg=="},

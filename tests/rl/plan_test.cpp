@@ -15,7 +15,6 @@ RlPlanned round_numbers() {
           .gradients = 40,
           .activations = 10,
           .keys_per_token = 1,
-          .decoder = 5,
           .prompt_forward = 10,
           .prompt_backward = 20,
           .answer_forward = 4,
@@ -46,17 +45,32 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   CHECK(modes.colocated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 4 + cache);
   CHECK(modes.disaggregated.generator_bytes == 20 + cache);
   CHECK(modes.disaggregated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 2);
-  // A pass reads 20 bytes of values and 4 x (6 + 2) of keys, 1 s; products take 4 x 2 x 5 / 50 = 0.8 s. 16 answers of 4
+  // A pass reads 20 bytes of values and 4 x (6 + 2) of keys, 1 s; products 4 x 4 / 4 / 50 = 0.08 s. 16 answers of 4
   // tokens, 4 at a time, are 16 passes; 8 prompts are 80 / 50 s.
   CHECK(modes.sync.write_seconds == doctest::Approx(16 * 1 + 80. / 50));
-  CHECK(modes.disaggregated.write_seconds == doctest::Approx((16 * 1 + 80. / 50) / 2));
-  // A group is 30 + 2 x 12 FLOP; the update moves 2 x (40 + 80 / n) + 40 + 20 bytes.
+  // Apart, an update finds 4 answers half written, of 2 prompts: 2 x 10 + 4 x 4 / 2 FLOP are done again.
+  CHECK(modes.disaggregated.write_seconds == doctest::Approx((16 * 1 + 80. / 50) / 2 + 28. / 50));
+  // A group is 30 + 2 x 12 FLOP; the update moves 2 x (40 + 80 / n) + 40 + 20 bytes, half of 40 + 20 to the other.
   CHECK(modes.sync.train_seconds == doctest::Approx(8 * 54. / 50 + (2 * (40 + 80.) + 60) / 52));
-  CHECK(modes.disaggregated.train_seconds == doctest::Approx(4 * 54. / 50 + (2 * (40 + 40.) + 60) / 52));
+  CHECK(modes.disaggregated.train_seconds == doctest::Approx(4 * 54. / 50 + (2 * (40 + 40.) + 60) / 52 + 60. / 2 / 10));
   CHECK(modes.sync.step_seconds == doctest::Approx(modes.sync.write_seconds + modes.sync.train_seconds));
   CHECK(modes.disaggregated.step_seconds ==
         doctest::Approx(std::max(modes.disaggregated.write_seconds, modes.disaggregated.train_seconds) + 20. / 10));
   CHECK(modes.sync.tokens_per_second == doctest::Approx(64 / modes.sync.step_seconds));
+  // Of a step's products, 8 x (54 trained + 10 + 2 x 4 written): nothing that is done again counts, and no mode gets
+  // beyond what its passes reach.
+  CHECK(modes.sync.mfu == doctest::Approx(8 * 72. / (modes.sync.step_seconds * 100)));
+  CHECK(modes.disaggregated.mfu == doctest::Approx(8 * 72. / (modes.disaggregated.step_seconds * 4 * 100)));
+  for (const RlMode* m : {&modes.sync, &modes.colocated, &modes.disaggregated}) CHECK(m->mfu < p.mfu);
+  // Where nothing waits for memory or a link, one device's is what its passes reach.
+  RlPlanned quick = p;
+  quick.bandwidth = quick.link = 1e30;
+  CHECK(plan_rl(quick).sync.mfu == doctest::Approx(p.mfu).epsilon(1e-12));
+  CHECK(plan_rl(quick).colocated.mfu == doctest::Approx(p.mfu).epsilon(1e-12));
+  RlPlanned twice = p;
+  twice.prompt_recomputed = 10, twice.answer_recomputed = 4;
+  CHECK(plan_rl(twice).sync.train_seconds == doctest::Approx(modes.sync.train_seconds + 8 * 18. / 50));
+  CHECK(plan_rl(twice).sync.mfu < modes.sync.mfu);
   CHECK_FALSE(modes.sync.fits);
   CHECK(modes.sync.fits_offloaded);
   CHECK(modes.colocated.fits);

@@ -1,6 +1,9 @@
 // DPO as a run: preferences as the Hub has them, the cached reference, the gradient of a whole model, and same bits.
 #include <doctest/doctest.h>
 
+#include <csignal>
+
+#include "base/stop_signals.h"
 #include "rl/preference_objective.h"
 #include "tests/comm/forked_ranks.h"
 #include "tests/rl/policy_world.h"
@@ -162,6 +165,93 @@ TEST_CASE("rl: DPO begins with margins of exactly 0, and the gradient of the who
   }
 }
 
+TEST_CASE("rl: DPO holds no pair of a step: as much memory for twelve as for two, and no more beside the step's") {
+  const Pairs pairs;
+  const Threads one(1);
+  const auto peaks = [&](std::int64_t prompts) {
+    Dpo dpo(pairs, Dtype::f32, {.order = {.prompts = prompts}});
+    const auto data = [](const auto& of) { return of[static_cast<std::size_t>(Segment::data)]; };
+    const std::int64_t before = data(cpu().memory().bytes);
+    cpu().reset_peaks();
+    const Loaded loaded = dpo.objective->prepare(0);
+    CHECK(loaded.tokens > 0);
+    CHECK(loaded.patches > 0);
+    CHECK(data(cpu().memory().bytes) == before);
+    const std::int64_t preparing = data(cpu().memory().peak) - before;
+    dpo.objective->normalise({prompts});
+    const Tensor gradients = dpo.model->parameters().gradient_buffer();
+    const Tensor scalars = Tensor::zeros({dpo.objective->scalars()}, Dtype::f64, cpu(), Segment::workspace);
+    cpu().reset_peaks();
+    for (std::int64_t i = 0; i < prompts; ++i) {
+      Tape tape(gradients);
+      dpo.objective->run(i, tape, scalars);
+    }
+    CHECK(data(cpu().memory().bytes) == before);
+    return std::pair(preparing, data(cpu().memory().peak) - before);
+  };
+  const auto two = peaks(2), twelve = peaks(12);
+  CHECK(two.first > 0);
+  CHECK(twelve == two);
+}
+
+TEST_CASE("rl: DPO asked to stop among its references ends with what it has, and the same command goes on there") {
+  const Pairs pairs;
+  const auto run = [&](const RlJob& job) { silently([&] { return run_rl(job); }); };
+  run(pairs.pairs_job("whole"));
+  const std::string expected = text_of(pairs.path("whole/references.jsonl"));
+  for (const int signal : {SIGTERM, SIGINT}) {
+    const RlJob job = pairs.pairs_job(cat("stopped", signal));
+    static int countdown, sent;
+    countdown = 14, sent = signal;  // before and after every line
+    const std::string said = thrown(
+        [&] {
+          const Threads one(1);
+          set_file_step_hook([](const char*, const std::string& path, bool) {
+            if (path.ends_with("references.jsonl") && --countdown == 0) ::raise(sent);
+          });
+          run(job);
+        },
+        static_cast<Exit>(128 + signal));
+    set_file_step_hook(nullptr);
+    CHECK_MESSAGE(
+        contains(said, cat("stopped by ", signal == SIGINT ? "SIGINT" : "SIGTERM", " with the references of ")), said);
+    CHECK_MESSAGE(contains(said, "of 12 pairs, which are kept; the same command goes on from there"), said);
+    const std::string part = text_of(job.out + "/references.jsonl");
+    const auto lines = std::count(part.begin(), part.end(), '\n');
+    CHECK(lines > 1);
+    CHECK(lines < 13);
+    CHECK(expected.starts_with(part));
+    run(job);
+    CHECK(text_of(job.out + "/references.jsonl") == expected);
+    CHECK(step_checksums(job.out) == step_checksums(pairs.path("whole")));
+  }
+}
+
+TEST_CASE("rl: references that are damaged are refused with their line and key") {
+  const Pairs pairs;
+  const RlJob job = pairs.pairs_job("whole");
+  silently([&] { return run_rl(job); });
+  const std::string path = job.out + "/references.jsonl", whole = text_of(path);
+  const auto refused = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    const std::size_t at = text.find(from);
+    REQUIRE(at != text.npos);
+    write_durably(path, text.replace(at, from.size(), to));
+    return thrown([&] { silently([&] { return run_rl(job); }); }, Exit::wrong_input);
+  };
+  const std::size_t second = whole.find('\n') + 1, third = whole.find('\n', second) + 1;
+  const std::string line = whole.substr(second, third - second);
+  const auto says = [&](const std::string& said, const std::string& what) {
+    CHECK_MESSAGE(contains(said, "references.jsonl:" + what), said);
+  };
+  says(refused(line, "{\"id\":\"nobody\",\"chosen\":-1,\"rejected\":-2}\n"), "2: id: no record of the id \"nobody\"");
+  says(refused(line, "{\"id\":\"p0\",\"chosen\":null,\"rejected\":-2}\n"), "2: chosen: expected a number, found null");
+  says(refused(line, "{\"id\":\"p0\",\"chosen\":-1}\n"), "2: rejected: expected a number, found nothing");
+  says(refused(line, "[3]\n"), "2: id: no record of the id nothing");
+  says(refused(line, line + line), "3: id: a second line of the pair");
+  says(refused("\"type\":\"references\"", "\"type\":\"other\""), "1: sums of another model, data or options");
+}
+
 TEST_CASE("rl: DPO learns to prefer: margins and accuracy rise, and the loss falls") {
   const Pairs pairs;
   Dpo dpo(pairs);
@@ -225,7 +315,7 @@ TEST_CASE("rl: DPO ends in the same bits on any threads, in two ranks and from a
   std::filesystem::remove_all(pairs.path("whole/model"));
   export_model(pairs.path("start2"), *random_model(byte_config(), 2), loader_test::small_processor());
   other.model_dir = pairs.path("start2");
-  CHECK(contains(thrown([&] { run(other); }), "references.jsonl: sums of another model, data or options"));
+  CHECK(contains(thrown([&] { run(other); }), "references.jsonl:1: sums of another model, data or options"));
   RlJob small = pairs.pairs_job("small");
   small.preferences->max_tokens = 30;
   CHECK(contains(thrown([&] { run(small); }), "tokens, and train.max_tokens is 30"));

@@ -6,10 +6,10 @@
 #include <fstream>
 
 #include "base/io/file.h"
-#include "rl/verifiers/pattern.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "text/pattern.h"
 
 using namespace ov;
 using namespace ov::rl;
@@ -131,17 +131,17 @@ TEST_CASE("rl: the dispatcher adds half a point for a box in the thinking of spa
       }
   CHECK(seen > 0);
   for (const Json& c : cases().at("think has a box").items())
-    CHECK(think_has_a_box(decode(c.at("completion").as_string())) == c.at("reward").as_double());
+    CHECK(think_has_a_box(python::text(c.at("completion").as_string())) == c.at("reward").as_double());
 }
 
 TEST_CASE("rl: answer blocks and the unused format reward are the original's") {
   for (const Json& c : cases().at("extraction").items()) {
-    const auto found = answer_blocks(decode(c.at("text").as_string()));
+    const auto found = answer_blocks(python::text(c.at("text").as_string()));
     REQUIRE(found.size() == c.at("found").size());
-    for (std::size_t i = 0; i < found.size(); ++i) CHECK(encode(found[i]) == c.at("found")[i].as_string());
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(python::utf8(found[i]) == c.at("found")[i].as_string());
   }
   for (const Json& c : cases().at("format (used nowhere)").items())
-    CHECK(format_reward(decode(c.at("completion").as_string())) == c.at("reward").as_double());
+    CHECK(format_reward(python::text(c.at("completion").as_string())) == c.at("reward").as_double());
 }
 
 TEST_CASE("rl: code of a model is not run: what needs it is refused by name, the rest is scored") {
@@ -176,18 +176,18 @@ TEST_CASE("rl: strict verifiers close the holes of the original") {
 }
 
 TEST_CASE("rl: text follows Python in case, blanks and digits") {
-  CHECK(encode(lower(decode("ΟΔΟΣ ΣΑΣ İ"))) == "οδος σας i̇");
-  CHECK(encode(upper(decode("straße ﬁ"))) == "STRASSE FI");
-  CHECK(encode(collapse(decode("\u2003a \u00a0 b\x1c"))) == "a b");
-  CHECK(ascii(decode("٣.٥")) == "3.5");
-  CHECK(encode(strip(decode("..(a)."), U".()")) == "a");
+  CHECK(python::utf8(lower(python::text("ΟΔΟΣ ΣΑΣ İ"))) == "οδος σας i̇");
+  CHECK(python::utf8(upper(python::text("straße ﬁ"))) == "STRASSE FI");
+  CHECK(python::utf8(collapse(python::text("\u2003a \u00a0 b\x1c"))) == "a b");
+  CHECK(ascii(python::text("٣.٥")) == "3.5");
+  CHECK(python::utf8(trim(python::text("..(a)."), U".()")) == "a");
 }
 
 TEST_CASE("rl: patterns mean what Python's mean") {
   const auto found = [](const char* pattern, const char* text) {
     std::string out;
-    const Text t = decode(text);
-    for (const Match& m : Pattern(pattern).all(t)) out += encode(*m.groups[0]) + "|";
+    const Text t = python::text(text);
+    for (const Match& m : Pattern(pattern).all(t)) out += python::utf8(*m.groups[0]) + "|";
     return out;
   };
   CHECK(found("a+?b|c", "aabcab") == "aab|c|ab|");
@@ -198,7 +198,7 @@ TEST_CASE("rl: patterns mean what Python's mean") {
   CHECK(found("a$", "ba\n") == "a|");
   CHECK(found("\\bi\\b", "i si i2 i") == "i|i|");
   CHECK(found("x{2}{", "xx{") == "xx{|");
-  CHECK(encode(Pattern("(\\d)(\\w)").replace(U"1a 2b", "\\2\\1")) == "a1 b2");
+  CHECK(python::utf8(Pattern("(\\d)(\\w)").replace(U"1a 2b", "\\2\\1")) == "a1 b2");
   const Text deep(2000, U'a');
   CHECK(Pattern("(?:a|b)*?c", true).search(deep).has_value() == false);
   CHECK_THROWS_AS(Pattern("(?:a|a)*b").search(Text(60, U'a')), PatternTookTooLong);

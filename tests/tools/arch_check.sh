@@ -5,10 +5,10 @@
 # `kernels` no autograd, and nobody lists `cli`, because no line leads there.
 rooms='
 base:
-math:     base
 tensor:   base
 store:    tensor
 text:     tensor
+math:     text
 image:    tensor
 kernels:  tensor
 comm:     kernels
@@ -21,7 +21,7 @@ data:     store text image
 train:    model data
 curate:   model data
 instruct: curate serve report
-rl:       train generate
+rl:       train generate math
 eval:     train generate math
 serve:    rl eval
 report:   rl eval

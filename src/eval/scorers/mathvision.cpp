@@ -9,14 +9,13 @@
 #include "base/error.h"
 #include "eval/scorers/math_tasks.h"
 #include "eval/scorers/statistics.h"
-#include "math/expression.h"
+#include "math/python_value.h"
 
 namespace ov::public_tasks {
 namespace {
 
 using namespace python;
 
-std::size_t count(View s, View part) { return python::split(s, part).size() - 1; }
 Text last_part(View s, View part) { return python::split(s, part).back(); }
 Text replaced(Text s, std::initializer_list<std::pair<View, View>> pairs) {
   for (const auto& [from, to] : pairs) s = replace(s, from, to);
@@ -89,12 +88,21 @@ std::optional<Number> evaluated(View latex, Compat compat) {
   if (s.find('$') != s.npos || s.find("{,}") != s.npos) return {};
   for (std::size_t i = s.find('%'); i != s.npos; i = s.find('%', i + 1))
     if (i == 0 || s[i - 1] != '\\') return {};  // a comment of LaTeX to their parser
-  const auto e = math::parse_expression(s);
-  if (!e || e->kind != math::Expression::Kind::number || e->equation) return {};
-  if (compat == Compat::lmms && (e->named || s.find("\\frac1") != s.npos)) return {};
-  const auto value = e->number.value();
-  if (!value) return {};
-  return Number{*value, !e->divided && !e->named};
+  if (compat == Compat::lmms && s.find("\\frac1") != s.npos) return {};
+  // Their parser knows ASCII's digits alone, takes braces for brackets, and 2.0 for the whole number that it is.
+  if (std::any_of(latex.begin(), latex.end(), [](char32_t c) { return c >= 128 && is_digit(c); })) return {};
+  try {
+    math::Value v = math::read_latex(math::normal_latex(latex, {}));
+    while (v.kind == math::Value::Kind::set && v.items.size() == 1) v = math::Value(v.items[0]);
+    if (v.kind != math::Value::Kind::expr) return {};
+    try {
+      const math::PythonNumber n = math::python_value(v.expr);
+      return Number{n.as_double(), n.whole || n.x == std::trunc(n.x)};
+    } catch (const math::Unreadable&) {}
+    const auto value = compat == Compat::fixed ? math::real_value(v.expr) : std::nullopt;
+    if (value && std::isfinite(*value)) return Number{static_cast<double>(*value), false};
+  } catch (const math::Unreadable&) {}
+  return {};
 }
 
 bool is_row(View s, char32_t open, char32_t close) { return !s.empty() && s.front() == open && s.back() == close; }

@@ -1,7 +1,7 @@
 // What Python's json.loads makes of a model's reply. It is not base/json.h: NaN and Infinity are numbers, the last of
 // equal keys counts in the place of the first, an integer may have any length, half a surrogate pair is a character.
 #pragma once
-#include "eval/scorers/python.h"
+#include "text/python.h"
 
 namespace ov::public_tasks {
 

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "eval/scorers/math_tasks.h"
 #include "eval/scorers/statistics.h"
-#include "math/equal.h"
+#include "math/read.h"
 
 namespace ov::public_tasks {
 namespace {
@@ -29,8 +29,7 @@ Json reasoning(const Case& c) {
   const Text whole = strip(c.reply), reply = without_dot(strip(answer_tag(whole)));
   const Text gold = without_dot(c.gold());
   const bool text_match = relaxed_match(reply, gold);
-  const math::Verdict verdict =
-      text_match ? math::Verdict::equal : math::compare(utf8(gold), utf8(reply), math::Level::last);
+  const math::Verdict verdict = text_match ? math::Verdict::equal : math::compare(gold, reply);
   const bool right = verdict == math::Verdict::equal;
   // What the reply was before its reasoning was removed decides whether it is well formed; theirs removes it first.
   const Text judged = c.compat == Compat::fixed ? strip(text(c.line.at("prediction").as_string())) : whole;

@@ -10,7 +10,7 @@
 #pragma once
 #include "base/error.h"
 #include "base/json.h"
-#include "eval/scorers/python.h"
+#include "text/python.h"
 
 namespace ov::public_tasks {
 

@@ -151,7 +151,7 @@ double anls(const std::vector<Text>& references, const Text& prediction, double 
   double least = INFINITY;
   for (const Text& reference : references) {
     const auto distance = static_cast<double>(levenshtein(collapsed(reference), collapsed(prediction)));
-    const auto length = static_cast<double>(std::max(upper_length(reference), upper_length(prediction)));
+    const auto length = static_cast<double>(std::max(upper(reference).size(), upper(prediction).size()));
     least = std::min(least, length == 0 ? 0 : distance / length);
   }
   if (references.empty()) throw Raised{"ValueError"};  // min() of nothing

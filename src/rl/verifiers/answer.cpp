@@ -1,13 +1,13 @@
 // What is read out of every completion: its answer blocks, and the two rewards on its form.
 #include "base/error.h"
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {
 
 // Contents between an opening and the next closing tag, without overlap.
-std::vector<Text> blocks(TextView text, TextView open, TextView close) {
+std::vector<Text> blocks(View text, View open, View close) {
   std::vector<Text> out;
   for (std::size_t at = 0;;) {
     const auto begin = text.find(open, at);
@@ -25,7 +25,7 @@ Gold Gold::of(const Json& answer) {
   Gold g;
   const auto add = [&](const Json& text) {
     if (!text.is_string()) input_error("answer: expected a text, a list of texts or null, got ", answer.shown());
-    g.texts_.push_back(decode(text.as_string()));
+    g.texts_.push_back(python::text(text.as_string()));
   };
   const Json& a = answer.is_array() && answer.size() == 1 ? answer[0] : answer;
   g.missing_ = a.is_null();
@@ -41,23 +41,23 @@ const Text& Gold::one() const {
   return texts_[0];
 }
 
-std::vector<Text> answer_blocks(TextView completion) { return blocks(completion, U"<answer>", U"</answer>"); }
+std::vector<Text> answer_blocks(View completion) { return blocks(completion, U"<answer>", U"</answer>"); }
 
-std::optional<Text> last_answer(TextView completion) {
+std::optional<Text> last_answer(View completion) {
   auto found = answer_blocks(completion);
   return found.empty() ? std::nullopt : std::optional(std::move(found.back()));
 }
 
-double think_has_a_box(TextView completion) {
+double think_has_a_box(View completion) {
   static const Pattern box(R"(\[\s*-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?){3}\s*\])");
   for (const Text& block : blocks(completion, U"<think>", U"</think>"))
     if (box.search(block)) return 1;
   return 0;
 }
 
-double format_reward(TextView completion) {
+double format_reward(View completion) {
   std::size_t at = 0;
-  for (const TextView part : {TextView(U"<think>"), TextView(U"</think>"), TextView(U"\\boxed{"), TextView(U"}")}) {
+  for (const View part : {View(U"<think>"), View(U"</think>"), View(U"\\boxed{"), View(U"}")}) {
     at = completion.find(part, at);
     if (at == completion.npos) return 0;
     at += part.size();

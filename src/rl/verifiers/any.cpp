@@ -6,7 +6,7 @@ namespace ov::rl {
 Verdict verify_any(const Text& completion, const Gold& gold) {
   const auto s = last_answer(completion);
   if (!s || s->empty() || gold.missing()) return {};
-  return {lower(strip(*s)) == lower(strip(gold.one())) ? 1.0 : 0.0, *s};
+  return {lower(trim(*s)) == lower(trim(gold.one())) ? 1.0 : 0.0, *s};
 }
 
 }  // namespace ov::rl

@@ -1,19 +1,19 @@
 // boolean: "yes" or "true" anywhere, else "no" or "false" anywhere: "unknown" and "I do not know" are no.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {
 
-std::optional<bool> anywhere(TextView text) {
+std::optional<bool> anywhere(View text) {
   const Text t = lower(text);
-  if (contains(t, U"yes") || contains(t, U"true")) return true;
-  if (contains(t, U"no") || contains(t, U"false")) return false;
+  if (has(t, U"yes") || has(t, U"true")) return true;
+  if (has(t, U"no") || has(t, U"false")) return false;
   return std::nullopt;
 }
 
 // Yes or no as a word, and not both.
-std::optional<bool> as_word(TextView text) {
+std::optional<bool> as_word(View text) {
   static const Pattern yes(R"(\b(?:yes|true)\b)"), no(R"(\b(?:no|false)\b)");
   const Text t = lower(text);
   const bool y = yes.search(t).has_value(), n = no.search(t).has_value();

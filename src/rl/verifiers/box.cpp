@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {
@@ -15,17 +15,17 @@ namespace {
 using Box = std::array<double, 4>;  // x0 y0 x1 y1
 
 // The first list; nothing when there is none, or when it has not four numbers.
-std::optional<Box> first_list(TextView text, Text* found) {
+std::optional<Box> first_list(View text, Text* found) {
   static const std::string number = R"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)";
   static const Pattern list(R"(\[\s*)" + number + R"((?:\s*,\s*)" + number + R"()*\s*\])");
   const auto m = list.search(text);
   if (!m) return std::nullopt;
   if (found) *found = *m->groups[0];
-  const TextView inside = m->groups[0]->substr(1, m->groups[0]->size() - 2);
-  const auto parts = split(inside, U',');
+  const View inside = m->groups[0]->substr(1, m->groups[0]->size() - 2);
+  const auto parts = fields(inside, U',');
   if (parts.size() != 4) return std::nullopt;
   Box box;
-  for (std::size_t i = 0; i < 4; ++i) box[i] = std::strtod(ascii(strip(parts[i])).c_str(), nullptr);
+  for (std::size_t i = 0; i < 4; ++i) box[i] = std::strtod(ascii(trim(parts[i])).c_str(), nullptr);
   return box;
 }
 

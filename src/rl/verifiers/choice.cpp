@@ -1,13 +1,13 @@
 // multiple-choice: the first character of the answer. "Answer: B" is read as A, and a policy can learn that.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 
 Verdict verify_choice(const Text& completion, const Gold& gold) {
   const auto s = last_answer(completion);
   if (!s || s->empty() || gold.missing()) return {};
-  const TextView bare = strip(strip(*s), U".()");
+  const View bare = trim(trim(*s), U".()");
   const Text letter = bare.empty() ? Text() : upper(bare.substr(0, 1));
   return {letter == upper(gold.one()) ? 1.0 : 0.0, letter};
 }
@@ -21,7 +21,7 @@ Verdict verify_choice_strict(const Text& completion, const Gold& gold) {
   const auto m = s ? letter.search(*s) : std::nullopt;
   if (!m) return {};
   const Text found = upper((*m)["letter"]);
-  return {found == upper(strip(strip(gold.one()), U".()")) ? 1.0 : 0.0, found};
+  return {found == upper(trim(trim(gold.one()), U".()")) ? 1.0 : 0.0, found};
 }
 
 }  // namespace ov::rl

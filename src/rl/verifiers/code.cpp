@@ -1,7 +1,7 @@
 // general-code: every test's output must equal what solution(input) prints. The code is the policy's: it is not run.
 // What can be told without running it is told as the original tells it; the rest is refused by name.
-#include "rl/verifiers/pattern.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 
@@ -9,14 +9,13 @@ Verdict verify_code(const Text& completion, const Gold& gold) {
   static const Pattern closed(R"(```python(?:\r?\n)?(.*?)```)", true), open(R"(```python(?:\r?\n)?(.*)$)", true);
   const auto s = last_answer(completion);
   if (!s) return {};
-  Verdict v{.extracted = Text(strip(*s))};
-  if (auto m = closed.search(v.extracted); m || (m = open.search(v.extracted)))
-    v.extracted = Text(strip(*m->groups[1]));
+  Verdict v{.extracted = Text(trim(*s))};
+  if (auto m = closed.search(v.extracted); m || (m = open.search(v.extracted))) v.extracted = Text(trim(*m->groups[1]));
 
   const Json* tests = nullptr;
   Json answer;
   try {
-    answer = Json::parse(encode(gold.one()), "answer");
+    answer = Json::parse(python::utf8(gold.one()), "answer");
     tests = answer.is_object() ? answer.find("tests") : nullptr;
   } catch (const std::exception&) { return v; }  // not JSON, or a list: 0
   if (!tests || !tests->is_array()) return v;
@@ -31,7 +30,7 @@ Verdict verify_code(const Text& completion, const Gold& gold) {
                                               U".rmdir(",    U".rename("};
   const Text code = lower(v.extracted);
   for (const Text& word : forbidden)
-    if (contains(code, word)) return v;
+    if (has(code, word)) return v;
   throw Raised("general-code: code that a model wrote is not run");
 }
 

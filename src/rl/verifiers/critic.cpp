@@ -6,7 +6,7 @@ namespace ov::rl {
 Verdict verify_critic(const Text& completion, const Gold& gold) {
   const auto s = last_answer(completion);
   if (!s) return {};
-  return {strip(*s) == strip(gold.one()) ? 1.0 : 0.0, *s};
+  return {trim(*s) == trim(gold.one()) ? 1.0 : 0.0, *s};
 }
 
 }  // namespace ov::rl

@@ -6,13 +6,13 @@
 namespace ov::rl {
 namespace {
 
-Text html_code(TextView completion) {
+Text html_code(View completion) {
   static const Pattern page("(?:<!DOCTYPE html>|<html>).*?(?:</html>|$)", true, true);
   static const Pattern fence(R"(```(?:html)?\s*(.*?)```)", true);
-  if (const auto s = last_answer(completion)) return Text(strip(*s));
-  if (const auto pages = page.all(completion); !pages.empty()) return Text(strip(*pages.back().groups[0]));
-  if (const auto codes = fence.all(completion); !codes.empty()) return Text(strip(*codes.back().groups[1]));
-  return Text(strip(completion));
+  if (const auto s = last_answer(completion)) return Text(trim(*s));
+  if (const auto pages = page.all(completion); !pages.empty()) return Text(trim(*pages.back().groups[0]));
+  if (const auto codes = fence.all(completion); !codes.empty()) return Text(trim(*codes.back().groups[1]));
+  return Text(trim(completion));
 }
 
 }  // namespace
@@ -20,7 +20,7 @@ Text html_code(TextView completion) {
 Verdict verify_html(const Text& completion, const Gold& gold) {
   static const Pattern token(R"(\w+|[<>=/"])"), tag(R"(<(/?\w+))");
   Verdict v{.extracted = html_code(completion)};
-  const Text reference(strip(gold.one()));
+  const Text reference(trim(gold.one()));
   const double tokens = jaccard(found_set(token, v.extracted), found_set(token, reference));
   const double tags = jaccard(found_set(tag, v.extracted), found_set(tag, reference));
   v.parts.set("tokens", tokens), v.parts.set("tags", tags);

@@ -3,18 +3,19 @@
 #include <algorithm>
 #include <set>
 
-#include "rl/verifiers/pattern.h"
+#include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 
 // Blanks collapsed, quotes alike, comments out, lower case.
-inline Text normalised_markup(TextView text) {
+inline Text normalised_markup(View text) {
   static const Pattern blanks(R"(\s+)"), comment("<!--.*?-->", true);
-  return lower(strip(comment.replace(replaced(blanks.replace(text, " "), U"\"", U"'"), "")));
+  return lower(trim(comment.replace(replace(blanks.replace(text, " "), U"\"", U"'"), "")));
 }
 
 // The set of what `pattern` finds in the lower-cased text: its first group where it has one.
-inline std::set<Text> found_set(const Pattern& pattern, TextView text) {
+inline std::set<Text> found_set(const Pattern& pattern, View text) {
   std::set<Text> out;
   const Text low = lower(text);
   for (const Match& m : pattern.all(low)) out.emplace(m.groups.back().value());

@@ -11,112 +11,54 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "rl/verifiers/math_read.h"
-#include "rl/verifiers/pattern.h"
+#include "math/python_value.h"
+#include "math/read.h"
 #include "rl/verifiers/verifier.h"
+#include "text/pattern.h"
 
 namespace ov::rl {
 namespace {
 
-using math::E;
-using Kind = math::Expr::Kind;
-
-// A number as Python computes it from what SymPy prints: whole numbers stay whole, and everything with a name (pi, e,
-// x, sqrt, a function) is an error there.
-struct PythonNumber {
-  bool whole;
-  __int128 n;
-  double x;
-  double as_double() const { return whole ? static_cast<double>(n) : x; }
-};
-PythonNumber whole(__int128 n) { return {true, n, 0}; }
-PythonNumber real(double x) { return {false, 0, x}; }
-
-PythonNumber python_value(const E& e) {
-  switch (e->kind) {
-    case Kind::number:
-      return e->number.q == 1 ? whole(e->number.p)
-                              : real(static_cast<double>(static_cast<long double>(e->number.p) /
-                                                         static_cast<long double>(e->number.q)));
-    case Kind::decimal:
-      if (std::abs(e->decimal) > 1e20L) throw math::Unreadable{};
-      return real(static_cast<double>(e->decimal));
-    case Kind::add:
-    case Kind::multiply: {
-      PythonNumber r = whole(e->kind == Kind::multiply);
-      for (const E& a : e->args) {
-        const PythonNumber x = python_value(a);
-        if (r.whole && x.whole) {
-          const bool over =
-              e->kind == Kind::add ? __builtin_add_overflow(r.n, x.n, &r.n) : __builtin_mul_overflow(r.n, x.n, &r.n);
-          if (over) throw math::Unreadable{};
-        } else {
-          r = real(e->kind == Kind::add ? r.as_double() + x.as_double() : r.as_double() * x.as_double());
-        }
-      }
-      return r;
-    }
-    case Kind::power: {
-      const auto half = math::exact(e->args[1]);
-      if (half && half->q == 2 && (half->p == 1 || half->p == -1)) throw math::Unreadable{};  // printed as sqrt
-      if (half && half->q == 1 && half->p > 128) throw math::Unreadable{};
-      const PythonNumber b = python_value(e->args[0]), x = python_value(e->args[1]);
-      if (b.whole && x.whole && x.n >= 0) {
-        if (const auto p = math::exact(e)) return whole(p->p);
-      }
-      const double r = std::pow(b.as_double(), x.as_double());
-      if (!std::isfinite(r)) throw math::Unreadable{};  // a complex number, or a division by zero
-      return real(r);
-    }
-    default: throw math::Unreadable{};
-  }
-}
-
 // round(x, 2), and str() of it.
-double two_decimals(const PythonNumber& v) {
+double two_decimals(const math::PythonNumber& v) {
   if (v.whole) return static_cast<double>(v.n);
   char buffer[400];
   std::snprintf(buffer, sizeof buffer, "%.2f", v.x);
   return std::strtod(buffer, nullptr);
 }
-bool same_rounded(const PythonNumber& a, const PythonNumber& b) {
+bool same_rounded(const math::PythonNumber& a, const math::PythonNumber& b) {
   return a.whole && b.whole ? a.n == b.n : two_decimals(a) == two_decimals(b);
 }
-std::string shown_rounded(const PythonNumber& v) {
+std::string shown_rounded(const math::PythonNumber& v) {
   return v.whole && v.n < (__int128{1} << 62) && v.n > -(__int128{1} << 62)
              ? Json(static_cast<std::int64_t>(v.n)).dump()
              : Json(two_decimals(v)).dump();
 }
 
-PythonNumber whole_text(TextView text) {
-  const math::Value v = math::read_latex(math::normal_latex(text, {}));
-  if (v.kind != math::Value::Kind::expr) throw math::Unreadable{};
-  return python_value(v.expr);
-}
-
 // (2*3, 5+2) becomes (6,7); what is no such thing stays.
 Text rounded_tuple(const Text& s) {
-  const auto parts = split(TextView(s).substr(s.empty() ? 0 : 1, s.size() < 2 ? 0 : s.size() - 2), U',');
+  const auto parts = fields(View(s).substr(s.empty() ? 0 : 1, s.size() < 2 ? 0 : s.size() - 2), U',');
   const bool round = s.front() == U'(' && s.back() == U')', square = s.front() == U'[' && s.back() == U']';
   if (parts.size() < 2 || (!round && !square)) return s;
   try {
     std::string out(1, round ? '(' : '[');
-    for (const TextView part : parts) {
+    for (const View part : parts) {
       if (out.size() > 1) out += ',';
-      out += contains(part, U"infty") || part == U"a" || part == U"-a" ? encode(part) : shown_rounded(whole_text(part));
+      out += has(part, U"infty") || part == U"a" || part == U"-a" ? python::utf8(part)
+                                                                  : shown_rounded(math::python_value(part));
     }
-    return decode(out + (round ? ')' : ']'));
+    return python::text(out + (round ? ')' : ']'));
   } catch (const math::Unreadable&) { return s; }
 }
 
 std::string level_of_texts(const Text& gold, const Text& answer) {
   const Text g = lower(gold), a = lower(answer);
-  if (replaced(g, U" ", U"").empty() || replaced(a, U" ", U"").empty()) return "";
-  if (strip(g) == strip(a)) return "text";
+  if (replace(g, U" ", U"").empty() || replace(a, U" ", U"").empty()) return "";
+  if (trim(g) == trim(a)) return "text";
   const Text gt = rounded_tuple(g), at = rounded_tuple(a);
   if (gt == at) return "rounded";
   try {
-    return same_rounded(whole_text(gt), whole_text(at)) ? "rounded" : "";
+    return same_rounded(math::python_value(gt), math::python_value(at)) ? "rounded" : "";
   } catch (const math::Unreadable&) { return ""; }
 }
 
@@ -135,8 +77,8 @@ math::Reading reading(const Text& text) {
 Verdict verify_math(const Text& completion, const Gold& gold) {
   static const Pattern lettered(R"(^\s*\([a-zA-Z]\)\s*)");
   const Text& g = gold.one();
-  Text s = last_answer(strip(completion)).value_or(U"");
-  if (lettered.search(s)) s = Text(strip(TextView(s).substr(1, s.size() - 2)));
+  Text s = last_answer(trim(completion)).value_or(U"");
+  if (lettered.search(s)) s = Text(trim(View(s).substr(1, s.size() - 2)));
   Verdict v{.extracted = s};
   const math::Reading a = reading(s), b = reading(g);
   std::string level = level_of_texts(g, s);
@@ -150,10 +92,10 @@ Verdict verify_math(const Text& completion, const Gold& gold) {
 
 // No letter trap, and nothing left unread: the same text, or both read as a whole, by themselves or in their $ or box.
 Verdict verify_math_strict(const Text& completion, const Gold& gold) {
-  const auto whole_value = [](TextView text) -> std::optional<math::Value> {
-    TextView t = strip(text);
+  const auto whole_value = [](View text) -> std::optional<math::Value> {
+    View t = trim(text);
     for (const auto& [open, close] : {std::pair{U"$$", U"$$"}, {U"$", U"$"}, {U"\\(", U"\\)"}, {U"\\[", U"\\]"}}) {
-      const TextView o = open, c = close;
+      const View o = open, c = close;
       if (t.size() < o.size() + c.size() || t.substr(0, o.size()) != o || t.substr(t.size() - c.size()) != c) continue;
       t = t.substr(o.size(), t.size() - o.size() - c.size());
       break;
@@ -165,7 +107,7 @@ Verdict verify_math_strict(const Text& completion, const Gold& gold) {
   const Text& g = gold.one();
   Verdict v{.extracted = last_answer(completion).value_or(U"")};
   const auto a = whole_value(v.extracted), b = whole_value(g);
-  const bool text = !strip(v.extracted).empty() && lower(strip(v.extracted)) == lower(strip(g));
+  const bool text = !trim(v.extracted).empty() && lower(trim(v.extracted)) == lower(trim(g));
   const bool value = a && b && math::equal(*a, *b);
   v.parts.set("level", text ? "text" : value ? "symbolic" : "none");
   v.reward = text || value;

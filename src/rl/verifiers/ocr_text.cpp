@@ -8,7 +8,7 @@ namespace ov::rl {
 namespace {
 
 // Insertions, deletions and substitutions (Levenshtein); base/text.h also has swaps, and works on bytes.
-std::size_t levenshtein(TextView a, TextView b) {
+std::size_t levenshtein(View a, View b) {
   std::vector<std::size_t> row(a.size() + 1);
   for (std::size_t i = 0; i <= a.size(); ++i) row[i] = i;
   for (std::size_t j = 1; j <= b.size(); ++j) {
@@ -29,11 +29,11 @@ Verdict verify_ocr_text(const Text& completion, const Gold& gold) {
   const Text s = last_answer(completion).value_or(U"");
   if (s.empty() || gold.missing()) return {};
   if (gold.texts().empty()) throw Raised("the list of answers is empty");
-  const Text read = collapse(lower(strip(s)));
+  const Text read = collapse(lower(trim(s)));
   double least = 1e300;
   for (const Text& target : gold.texts()) {
     const std::size_t length = std::max(upper(target).size(), upper(read).size());
-    const auto distance = static_cast<double>(levenshtein(collapse(lower(strip(target))), read));
+    const auto distance = static_cast<double>(levenshtein(collapse(lower(trim(target))), read));
     least = std::min(least, length ? distance / static_cast<double>(length) : 0.0);
   }
   return {1 - least < 0.5 ? 0.0 : 1 - least, s};

@@ -6,15 +6,15 @@
 namespace ov::rl {
 namespace {
 
-bool has_svg(TextView text) { return contains(lower(text), U"<svg"); }
+bool has_svg(View text) { return has(lower(text), U"<svg"); }
 
-Text svg_code(TextView completion) {
+Text svg_code(View completion) {
   static const Pattern picture("<svg[^>]*>.*?</svg>", true, true), fence(R"(```(?:svg|xml)?\s*(.*?)```)", true);
-  if (const auto s = last_answer(completion); s && has_svg(*s)) return Text(strip(*s));
-  if (const auto found = picture.all(completion); !found.empty()) return Text(strip(*found.back().groups[0]));
+  if (const auto s = last_answer(completion); s && has_svg(*s)) return Text(trim(*s));
+  if (const auto found = picture.all(completion); !found.empty()) return Text(trim(*found.back().groups[0]));
   if (const auto codes = fence.all(completion); !codes.empty())
-    if (const TextView code = strip(*codes.back().groups[1]); has_svg(code)) return Text(code);
-  return Text(strip(completion));
+    if (const View code = trim(*codes.back().groups[1]); has_svg(code)) return Text(code);
+  return Text(trim(completion));
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ Text svg_code(TextView completion) {
 Verdict verify_svg(const Text& completion, const Gold& gold) {
   static const Pattern token(R"(\w+|[<>=/"]|#[0-9a-fA-F]+)"), tag(R"(<([a-zA-Z]+)[^>]*>)");
   Verdict v{.extracted = svg_code(completion)};
-  const Text reference(strip(gold.one()));
+  const Text reference(trim(gold.one()));
   const double tokens = jaccard(found_set(token, v.extracted), found_set(token, reference));
   const double tags = jaccard(found_set(tag, v.extracted), found_set(tag, reference));
   v.parts.set("tokens", tokens), v.parts.set("tags", tags), v.parts.set("svg-text-only", true);

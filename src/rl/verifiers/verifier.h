@@ -8,9 +8,11 @@
 #include <stdexcept>
 
 #include "base/json.h"
-#include "rl/verifiers/python_text.h"
+#include "text/python.h"
 
 namespace ov::rl {
+
+using namespace python;
 
 struct Raised : std::runtime_error {
   using runtime_error::runtime_error;
@@ -38,13 +40,13 @@ struct Verdict {
 using Verifier = Verdict (*)(const Text& completion, const Gold& gold);
 
 // Contents of <answer>..</answer>, from left to right; the verifiers read the last.
-std::vector<Text> answer_blocks(TextView completion);
-std::optional<Text> last_answer(TextView completion);
+std::vector<Text> answer_blocks(View completion);
+std::optional<Text> last_answer(View completion);
 
 // 1 when any <think>..</think> holds a bracketed list of four numbers: the only process reward. Content is not checked.
-double think_has_a_box(TextView completion);
+double think_has_a_box(View completion);
 // Of no weight in the original: one think block, then \boxed{..}, and answers that are short beside the whole.
-double format_reward(TextView completion);
+double format_reward(View completion);
 
 Verdict verify_choice(const Text& completion, const Gold& gold);
 Verdict verify_number(const Text& completion, const Gold& gold);

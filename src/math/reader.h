@@ -1,19 +1,19 @@
 // The reader of LaTeX, by recursive descent: chains of relations of sums of products of powers; sets, intervals,
-// tuples, matrices; lists with , and ; between their elements. math_latex.cpp has what joins things, math_atoms.cpp the
+// tuples, matrices; lists with , and ; between their elements. latex.cpp has what joins things, atoms.cpp the
 // things.
 #pragma once
 #include <algorithm>
 #include <map>
 
-#include "rl/verifiers/math_latex.h"
+#include "math/latex.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 const std::map<Text, std::string>& functions();  // "sin" and its like, by their commands
 
 class Reader {
  public:
-  explicit Reader(TextView text) : text_(text) {}
+  explicit Reader(View text) : text_(text) {}
   Value all();
 
  private:
@@ -23,16 +23,16 @@ class Reader {
   }
   bool done() { return blanks(), at_ >= text_.size(); }
   // The next token is s: a command must end there.
-  bool next(TextView s);
-  bool take(TextView s) {
+  bool next(View s);
+  bool take(View s) {
     if (!next(s)) return false;
     at_ += s.size();
     return true;
   }
-  bool any(std::initializer_list<TextView> tokens) {
-    return std::any_of(tokens.begin(), tokens.end(), [&](TextView t) { return take(t); });
+  bool any(std::initializer_list<View> tokens) {
+    return std::any_of(tokens.begin(), tokens.end(), [&](View t) { return take(t); });
   }
-  void expect(TextView s) {
+  void expect(View s) {
     if (!take(s)) throw Unreadable{};
   }
   const E& expr(const Value& v) const {
@@ -47,7 +47,7 @@ class Reader {
     return v;
   }
   // One element is itself, several are a set; of groups a set of tuples.
-  Value list(TextView closer);
+  Value list(View closer);
   Value relation();
   // Sets with \cup between them.
   Value combined();
@@ -65,7 +65,7 @@ class Reader {
   E braced();
   Value number_token();
   std::string subscript();
-  E named(const Text& name) { return symbol(encode(lower(name)) + subscript()); }
+  E named(const Text& name) { return symbol(utf8(lower(name)) + subscript()); }
   Value atom(bool no_functions);
   std::vector<E> arguments();
   // (x), (a, b) as an open interval where a < b, else a tuple; [a, b), [x].
@@ -77,7 +77,7 @@ class Reader {
   Value function(const std::string& name);
   Value matrix();
 
-  TextView text_;
+  View text_;
   std::size_t at_ = 0;
   int bars_ = 0, depth_ = 0;  // open |; nesting
 
@@ -90,4 +90,4 @@ class Reader {
   };
 };
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

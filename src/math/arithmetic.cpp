@@ -1,6 +1,6 @@
-#include "rl/verifiers/math_latex.h"
+#include "math/latex.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 using XK = Expr::Kind;
@@ -8,7 +8,7 @@ using XK = Expr::Kind;
 // Sums and products of Python.
 class Arithmetic {
  public:
-  explicit Arithmetic(TextView text) : text_(text) {}
+  explicit Arithmetic(View text) : text_(text) {}
   E all() {
     const E e = sum();
     blanks();
@@ -17,14 +17,14 @@ class Arithmetic {
   }
 
  private:
-  TextView text_;
+  View text_;
   std::size_t at_ = 0;
   int depth_ = 0;
 
   void blanks() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
   }
-  bool take(TextView s) {
+  bool take(View s) {
     blanks();
     if (text_.substr(at_, s.size()) != s) return false;
     at_ += s.size();
@@ -71,7 +71,7 @@ class Arithmetic {
     digits();
     const bool point = at_ < text_.size() && text_[at_] == U'.';
     if (point) ++at_, digits();
-    const std::string s = encode(text_.substr(start, at_ - start));
+    const std::string s = utf8(text_.substr(start, at_ - start));
     if (s.empty() || s == ".") throw Unreadable{};
     if (!point && s.size() > 1 && s[0] == '0' && s.find_first_not_of('0') != s.npos) throw Unreadable{};
     return decimal(s);
@@ -80,6 +80,6 @@ class Arithmetic {
 
 }  // namespace
 
-E read_arithmetic(TextView text) { return Arithmetic(text).all(); }
+E read_arithmetic(View text) { return Arithmetic(text).all(); }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

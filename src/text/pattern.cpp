@@ -1,17 +1,17 @@
-#include "rl/verifiers/pattern.h"
+#include "text/pattern.h"
 
 #include <utf8proc.h>
 
 #include <algorithm>
 
-namespace ov::rl {
+namespace ov::python {
 namespace {
 
 constexpr std::int64_t most_steps = 20'000'000;
-constexpr std::size_t unset = TextView::npos;
+constexpr std::size_t unset = View::npos;
 
-[[noreturn]] void bad(TextView pattern, const char* what) {
-  throw std::logic_error("pattern " + encode(pattern) + ": " + what);
+[[noreturn]] void bad(View pattern, const char* what) {
+  throw std::logic_error("pattern " + utf8(pattern) + ": " + what);
 }
 
 }  // namespace
@@ -36,8 +36,8 @@ struct Pattern::Compiler {
   std::size_t at = 0;
 
   bool more() const { return at < source.size(); }
-  bool take(TextView s) {
-    if (TextView(source).substr(at, s.size()) != s) return false;
+  bool take(View s) {
+    if (View(source).substr(at, s.size()) != s) return false;
     at += s.size();
     return true;
   }
@@ -152,7 +152,7 @@ struct Pattern::Compiler {
     if (take(U"?i:")) ignore_case = true;
     else if (take(U"?P<")) {
       const auto end = source.find(U'>', at);
-      out.names_[encode(TextView(source).substr(at, end - at))] = slot = out.groups_++;
+      out.names_[utf8(View(source).substr(at, end - at))] = slot = out.groups_++;
       at = end + 1;
     } else if (!take(U"?:")) slot = out.groups_++;
     Program p = alternatives();
@@ -179,13 +179,13 @@ struct Pattern::Compiler {
 };
 
 Pattern::Pattern(std::string_view pattern, bool dot_all, bool ignore_case) {
-  Compiler c{*this, decode(pattern), dot_all, ignore_case};
+  Compiler c{*this, text(pattern), dot_all, ignore_case};
   program_ = c.alternatives();
   if (c.more()) bad(c.source, "unopened");
   program_.push_back({Op::accept});
 }
 
-bool Pattern::run(const Program& program, TextView text, std::size_t at, std::vector<std::size_t>& slots,
+bool Pattern::run(const Program& program, View text, std::size_t at, std::vector<std::size_t>& slots,
                   std::int64_t& steps) const {
   struct Back {  // an alternative to try, or a slot to restore (slot >= 0)
     std::size_t pc, at;
@@ -248,7 +248,7 @@ bool Pattern::run(const Program& program, TextView text, std::size_t at, std::ve
   }
 }
 
-std::optional<Match> Pattern::search(TextView text, std::size_t from) const {
+std::optional<Match> Pattern::search(View text, std::size_t from) const {
   std::int64_t steps = 0;
   for (; from <= text.size(); ++from) {
     std::vector<std::size_t> slots(2 * static_cast<std::size_t>(groups_), unset);
@@ -264,7 +264,7 @@ std::optional<Match> Pattern::search(TextView text, std::size_t from) const {
   return std::nullopt;
 }
 
-std::vector<Match> Pattern::all(TextView text) const {
+std::vector<Match> Pattern::all(View text) const {
   std::vector<Match> out;
   for (std::size_t from = 0; auto m = search(text, from);) {
     from = m->end + (m->end == m->begin);
@@ -273,16 +273,16 @@ std::vector<Match> Pattern::all(TextView text) const {
   return out;
 }
 
-Text Pattern::replace(TextView text, std::string_view with) const {
-  const Text w = decode(with);
+Text Pattern::replace(View text, std::string_view with) const {
+  const Text w = python::text(with);
   return replace_each(text, [&](const Match& m) {
     Text out;
     for (std::size_t i = 0; i < w.size(); ++i)
       if (w[i] == U'\\' && i + 1 < w.size() && w[i + 1] >= U'1' && w[i + 1] <= U'9')
-        out += m.groups.at(w[++i] - U'0').value_or(TextView());
+        out += m.groups.at(w[++i] - U'0').value_or(View());
       else out += w[i];
     return out;
   });
 }
 
-}  // namespace ov::rl
+}  // namespace ov::python

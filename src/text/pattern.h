@@ -10,18 +10,18 @@
 #include <optional>
 #include <stdexcept>
 
-#include "rl/verifiers/python_text.h"
+#include "text/python.h"
 
-namespace ov::rl {
+namespace ov::python {
 
 struct Match {
   std::size_t begin = 0, end = 0;
   const std::map<std::string, int>* names = nullptr;
-  std::vector<std::optional<TextView>> groups = {};  // 0 is the whole match
+  std::vector<std::optional<View>> groups = {};  // 0 is the whole match
   // What a named group took; empty when it took nothing or does not exist.
-  TextView operator[](const std::string& name) const {
+  View operator[](const std::string& name) const {
     const auto it = names->find(name);
-    return it == names->end() ? TextView() : groups[static_cast<std::size_t>(it->second)].value_or(TextView());
+    return it == names->end() ? View() : groups[static_cast<std::size_t>(it->second)].value_or(View());
   }
 };
 
@@ -34,12 +34,12 @@ class Pattern {
  public:
   explicit Pattern(std::string_view pattern, bool dot_all = false, bool ignore_case = false);
 
-  std::optional<Match> search(TextView text, std::size_t from = 0) const;
-  std::vector<Match> all(TextView text) const;  // re.finditer: one after the other, without overlap
+  std::optional<Match> search(View text, std::size_t from = 0) const;
+  std::vector<Match> all(View text) const;  // re.finditer: one after the other, without overlap
   // re.sub; \1 to \9 in `with` are groups.
-  Text replace(TextView text, std::string_view with) const;
+  Text replace(View text, std::string_view with) const;
   template <class F>
-  Text replace_each(TextView text, F&& with) const {
+  Text replace_each(View text, F&& with) const {
     Text out;
     std::size_t at = 0;
     for (const Match& m : all(text)) {
@@ -65,7 +65,7 @@ class Pattern {
   };
   using Program = std::vector<Instruction>;
   struct Compiler;
-  bool run(const Program& program, TextView text, std::size_t at, std::vector<std::size_t>& slots,
+  bool run(const Program& program, View text, std::size_t at, std::vector<std::size_t>& slots,
            std::int64_t& steps) const;
 
   Program program_;
@@ -74,4 +74,4 @@ class Pattern {
   int groups_ = 1;
 };
 
-}  // namespace ov::rl
+}  // namespace ov::python

@@ -1,7 +1,7 @@
-#include "rl/verifiers/math_reader.h"
-#include "rl/verifiers/pattern.h"
+#include "math/reader.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 using K = Value::Kind;
 using XK = Expr::Kind;
@@ -9,7 +9,7 @@ using XK = Expr::Kind;
 Value Reader::all() {
   static const Pattern thousands(R"(^\s*-?\d{1,3}(,\d{3})+(\.\d+)?\s*$)");
   if (thousands.search(text_)) {
-    const std::string digits = ascii(replaced(strip(text_), U",", U""));
+    const std::string digits = ascii(replace(trim(text_), U",", U""));
     return of(decimal(digits[0] == '0' && digits.size() > 1 ? digits.substr(1) : digits));
   }
   const Value v = list({});
@@ -28,7 +28,7 @@ void Reader::blanks() {
 }
 
 // The next token is s: a command must end there.
-bool Reader::next(TextView s) {
+bool Reader::next(View s) {
   blanks();
   if (text_.substr(at_, s.size()) != s) return false;
   return !(s.size() > 1 && s[0] == U'\\' && letter(at_ + 1) && letter(at_ + s.size()));
@@ -56,7 +56,7 @@ std::vector<std::vector<Value>> Reader::groups() {
 }
 
 // One element is itself, several are a set; of groups a set of tuples.
-Value Reader::list(TextView closer) {
+Value Reader::list(View closer) {
   const auto g = groups();
   if (!closer.empty()) expect(closer);
   if (g.size() == 1) return g[0].size() == 1 ? g[0][0] : set_of(g[0]);
@@ -67,7 +67,7 @@ Value Reader::list(TextView closer) {
 }
 
 Value Reader::relation() {
-  static const std::vector<std::pair<TextView, std::string>> ops = {
+  static const std::vector<std::pair<View, std::string>> ops = {
       {U"\\leq", "<="}, {U"\\le", "<="}, {U"\\leqslant", "<="}, {U"≤", "<="},   {U"<=", "<="},
       {U"\\geq", ">="}, {U"\\ge", ">="}, {U"\\geqslant", ">="}, {U"≥", ">="},   {U">=", ">="},
       {U"\\neq", "!="}, {U"\\ne", "!="}, {U"≠", "!="},          {U"\\lt", "<"}, {U"<", "<"},
@@ -185,7 +185,7 @@ bool Reader::starts_factor(bool no_functions) {
   if (c == U'.') return at_ + 1 < text_.size() && is_digit(text_[at_ + 1]);
   if (c == U'|') return bars_ == 0;
   if (c != U'\\') return false;
-  for (const TextView stop :
+  for (const View stop :
        {U"\\cup",      U"\\cap",      U"\\le",  U"\\leq",    U"\\ge",     U"\\geq",   U"\\lt",       U"\\gt",
         U"\\ne",       U"\\neq",      U"\\in",  U"\\approx", U"\\times",  U"\\cdot",  U"\\div",      U"\\pm",
         U"\\mod",      U"\\bmod",     U"\\end", U"\\}",      U"\\rfloor", U"\\rceil", U"\\\\",       U"\\rvert",
@@ -242,6 +242,6 @@ E Reader::braced() {
   return e;
 }
 
-Value read_latex(TextView normal) { return Reader(normal).all(); }
+Value read_latex(View normal) { return Reader(normal).all(); }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace ov::rl::math {
+namespace ov::math {
 
 struct Unreadable {};  // what a reader throws
 
@@ -63,4 +63,4 @@ Value set_of(std::vector<Value> items);
 // Whether `a`, which the original takes for the gold answer, equals `b` (math_verify's rules, six decimals).
 bool equal(const Value& a, const Value& b);
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

@@ -1,4 +1,4 @@
-#include "rl/verifiers/math_value.h"
+#include "math/value.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 using Kind = Expr::Kind;
@@ -239,4 +239,4 @@ Value set_of(std::vector<Value> items) {
   return v;
 }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

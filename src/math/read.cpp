@@ -1,10 +1,10 @@
-#include "rl/verifiers/math_read.h"
+#include "math/read.h"
 
 #include <algorithm>
 
-#include "rl/verifiers/pattern.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 enum class Target { letter, latex, expression };
@@ -116,9 +116,9 @@ std::optional<Value> latex_value(const Text& latex) {
   // a = b = c: the last side alone. Lists are left whole.
   static const Pattern sign(R"((?<![\\<!>])=)");
   const auto signs = sign.all(latex);
-  if (signs.size() < 2 || contains(latex, U",") || contains(latex, U";")) return std::nullopt;
+  if (signs.size() < 2 || has(latex, U",") || has(latex, U";")) return std::nullopt;
   try {
-    return read_latex(TextView(latex).substr(signs.back().end));
+    return read_latex(View(latex).substr(signs.back().end));
   } catch (const Unreadable&) { return std::nullopt; }
 }
 
@@ -127,7 +127,7 @@ Reading from_latex(const Match& m) {
   Reading r;
   for (const std::string& piece : pieces)
     for (const std::string& kind : kinds)
-      if (const TextView latex = m[piece + kind]; !latex.empty()) {
+      if (const View latex = m[piece + kind]; !latex.empty()) {
         const Text normal = normal_latex(latex, {.repairs = true, .last_box = kind == "boxed"});
         if (values.empty()) r.text = normal;
         else r.text += U" and " + normal;
@@ -161,13 +161,13 @@ Reading from_expression(const Match& m) {
   const Text part = first({"part1", "part2", "part3"});
   try {
     if (!whole.empty() || !part.empty()) {
-      whole = replaced(replaced(whole, U",", U""), U" ", U"");
+      whole = replace(replace(whole, U",", U""), U" ", U"");
       const auto zeros = whole.find_first_not_of(U'0');
       whole = zeros == whole.npos ? U"0" : whole.substr(zeros);
-      r.text = whole + replaced(part, U",", U".");
+      r.text = whole + replace(part, U",", U".");
       const E e = decimal(ascii(r.text));
       r.value = of(m["percent"].empty() ? e : percent(e));
-    } else if (const TextView e = m["expression"]; !e.empty()) {
+    } else if (const View e = m["expression"]; !e.empty()) {
       r.text = Text(e);
       r.value = of(read_arithmetic(e));
     }
@@ -184,14 +184,15 @@ Reading from_letter(const Match& m) {
 
 }  // namespace
 
-Reading read(TextView text) {
+Reading read(View text, bool letters) {
   Reading out;
   const auto& all = rules();
   for (std::size_t at = 0; at < all.size();) {
     std::vector<std::pair<Match, Target>> matches;
     const int priority = all[at].priority;
     for (; at < all.size() && all[at].priority == priority; ++at)
-      for (Match& m : all[at].pattern.all(text)) matches.emplace_back(std::move(m), all[at].target);
+      if (letters || all[at].target != Target::letter)
+        for (Match& m : all[at].pattern.all(text)) matches.emplace_back(std::move(m), all[at].target);
     std::stable_sort(matches.begin(), matches.end(), [](const auto& a, const auto& b) {
       return a.first.end != b.first.end ? a.first.end > b.first.end : a.first.begin < b.first.begin;
     });
@@ -212,8 +213,17 @@ bool equal(const Reading& a, const Reading& b) {
   if (a.value && b.value && equal(*a.value, *b.value)) return true;
   for (const auto& x : {a.letter.value_or(U""), a.text})
     for (const auto& y : {b.letter.value_or(U""), b.text})
-      if (!strip(x).empty() && strip(x) == strip(y)) return true;
+      if (!trim(x).empty() && trim(x) == trim(y)) return true;
   return false;
 }
 
-}  // namespace ov::rl::math
+Verdict compare(View gold, View answer) {
+  try {
+    const Reading g = read(gold, false), a = read(answer, false);
+    if (equal(g, a)) return Verdict::equal;
+    const auto unread = [](const Reading& r) { return !r.value && !r.text.empty(); };
+    return unread(g) || unread(a) ? Verdict::unknown : Verdict::different;
+  } catch (const PatternTookTooLong&) { return Verdict::unknown; }
+}
+
+}  // namespace ov::math

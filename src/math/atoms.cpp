@@ -1,8 +1,8 @@
 // Numbers, letters, brackets, commands.
-#include "rl/verifiers/math_reader.h"
-#include "rl/verifiers/pattern.h"
+#include "math/reader.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 using K = Value::Kind;
 using XK = Expr::Kind;
@@ -12,9 +12,9 @@ const std::map<Text, std::string>& functions() {
     std::map<Text, std::string> t;
     for (const char* same : {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp", "log", "ln",
                              "max", "min", "gcd", "lcm", "floor", "ceil", "det"})
-      t[decode(same)] = same;
+      t[python::text(same)] = same;
     for (const char* arc : {"sin", "cos", "tan", "sinh", "cosh", "tanh"})
-      t[decode("arc" + std::string(arc))] = "a" + std::string(arc);
+      t[python::text("arc" + std::string(arc))] = "a" + std::string(arc);
     return t;
   }();
   return table;
@@ -42,11 +42,11 @@ std::string Reader::subscript() {  // the text of _x or _{..}
   if (at_ >= text_.size()) throw Unreadable{};
   if (text_[at_] != U'{') {
     if (!letter(at_) && !is_digit(text_[at_])) throw Unreadable{};
-    return "_" + encode(text_.substr(at_++, 1));
+    return "_" + utf8(text_.substr(at_++, 1));
   }
   const auto end = text_.find(U'}', at_);
   if (end == text_.npos) throw Unreadable{};
-  std::string inside = encode(replaced(text_.substr(at_ + 1, end - at_ - 1), U" ", U""));
+  std::string inside = utf8(replace(text_.substr(at_ + 1, end - at_ - 1), U" ", U""));
   at_ = end + 1;
   return inside.size() > 1 ? "_{" + inside + "}" : "_" + inside;
 }
@@ -184,10 +184,10 @@ Value Reader::of_command(bool no_functions) {
     expect(U"{");
     const auto end = text_.find(U'}', at_);
     if (end == text_.npos) throw Unreadable{};
-    const Text inside(strip(text_.substr(at_, end - at_)));
+    const Text inside(trim(text_.substr(at_, end - at_)));
     at_ = end + 1;
     const auto it = functions().find(inside);
-    return function(it == functions().end() ? encode(inside) : it->second);
+    return function(it == functions().end() ? utf8(inside) : it->second);
   }
   if (name == U"begin") return matrix();
   if (const auto it = functions().find(name); it != functions().end()) {
@@ -201,9 +201,9 @@ Value Reader::accented(const Text& name) {
   expect(U"{");
   const auto end = text_.find(U'}', at_);
   if (end == text_.npos) throw Unreadable{};
-  Text inside = replaced(text_.substr(at_, end - at_), U" ", U"");
+  Text inside = replace(text_.substr(at_, end - at_), U" ", U"");
   at_ = end + 1;
-  if (name == U"text" || name == U"mbox") return of(named(replaced(replaced(inside, U"(", U""), U")", U"")));
+  if (name == U"text" || name == U"mbox") return of(named(replace(replace(inside, U"(", U""), U")", U"")));
   const Text accent = name == U"overline" ? U"bar" : name == U"overrightarrow" ? U"vec" : name;
   return of(named(accent + U"{" + inside + U"}"));
 }
@@ -242,4 +242,4 @@ Value Reader::matrix() {
   return v;
 }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

@@ -4,7 +4,7 @@
 #include <pcre2.h>
 
 #include "base/error.h"
-#include "eval/scorers/python.h"
+#include "text/python.h"
 
 namespace ov::python {
 namespace {

@@ -1,14 +1,14 @@
 // The normal form of LaTeX (latex2sympy2_extended, math_normalization), as a table of replacements.
 #include <map>
 
-#include "rl/verifiers/math_latex.h"
-#include "rl/verifiers/pattern.h"
+#include "math/latex.h"
+#include "text/pattern.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 namespace {
 
 // What is written for the first alternative that matches, by its name.
-Text renamed(TextView text) {
+Text renamed(View text) {
   static const std::vector<std::tuple<std::string, std::string, std::string>> rules = {
       {"math", R"(\\math(?:rm|it|bf))", R"(\text)"},
       {"text", R"(\\text(?:normal|bf|it|rm))", R"(\text)"},
@@ -39,7 +39,7 @@ Text renamed(TextView text) {
   }();
   return all.replace_each(text, [](const Match& m) -> Text {
     for (const auto& [name, pattern, with] : rules)
-      if (m.groups[static_cast<std::size_t>(m.names->at(name))]) return decode(with);
+      if (m.groups[static_cast<std::size_t>(m.names->at(name))]) return python::text(with);
     return {};
   });
 }
@@ -60,7 +60,7 @@ const Pattern& unit() {
 
 // The contents of \boxed{..} and \fbox{..}, joined by commas; the text itself where there is none. `last`: from the
 // last one backwards, while they stand close to each other.
-Text boxed(TextView text, bool last) {
+Text boxed(View text, bool last) {
   std::vector<Text> found;
   std::size_t before = text.size(), limit = text.size();
   for (;;) {
@@ -84,9 +84,9 @@ Text boxed(TextView text, bool last) {
       if (found.empty()) found.emplace_back(text.substr(at));
       break;
     }
-    const Text content(strip(text.substr(at + 1, end - at - 1)));
+    const Text content(trim(text.substr(at + 1, end - at - 1)));
     if (last && !found.empty()) {
-      const TextView between = text.substr(end + 1, before - end - 1);
+      const View between = text.substr(end + 1, before - end - 1);
       static const Pattern joins("and|or|,|;");
       if (between.size() >= 10 && !(content != found.back() && between.size() < 70 && joins.search(between))) break;
     }
@@ -106,7 +106,7 @@ Text mended_fractions(const Text& text) {
   for (std::size_t at = 0; at <= text.size();) {
     auto end = text.find(U"\\frac", at);
     if (end == text.npos) end = text.size();
-    TextView part(TextView(text).substr(at, end - at));
+    View part(View(text).substr(at, end - at));
     at = end + (end == text.size() ? 1 : 5);
     if (first) {
       out += part, first = false;
@@ -142,31 +142,31 @@ Text repaired(Text t) {
   const auto unless_empty = [&](const Text& n) {
     if (!n.empty()) t = n;
   };
-  unless_empty(Text(strip(text_unit.replace(t, ""))));
+  unless_empty(Text(trim(text_unit.replace(t, ""))));
   for (int i = 0; i < 2; ++i) unless_empty(unit().replace(t, "\\1"));
   if (!t.empty() && t[0] == U'.') t = U"0" + t;
   if (t == U"0.5") t = U"\\frac{1}{2}";
   for (const auto& [pattern, with] : operators) t = pattern.replace(t, with);
-  t = replaced(t, U" sqrt", U"\\sqrt");
+  t = replace(t, U" sqrt", U"\\sqrt");
   t = bare_root.replace(t, "\\sqrt{\\1}");
   return fraction.replace(mended_fractions(t), "\\frac{\\1}{\\2}");
 }
 
 }  // namespace
 
-Text normal_latex(TextView latex, const Normal& options) {
+Text normal_latex(View latex, const Normal& options) {
   static const Pattern side(
       R"(\\m?(?:left|right)(?=\\?[{}|\[\]()]|\\(?:[lr]?(?:brac|vert|ceil|floor|angle|group)|[lu][lr]corner)))");
   static const Pattern useless(R"(\\mathrm{th}|\\!\s*|\\text\s*{\s*}|\\\$|\$|(?<!\\)["']|\\displaystyle)");
   static const Pattern doubled(R"(\\\\(?=[a-zA-Z]))");
   Text t = boxed(latex, options.last_box);
-  t = replaced(t, U"\\mathrm{T}", U"T");
-  t = replaced(replaced(t, U"\\mathrm{d}", U"d"), U"{\\rm d}", U"d");
+  t = replace(t, U"\\mathrm{T}", U"T");
+  t = replace(replace(t, U"\\mathrm{d}", U"d"), U"{\\rm d}", U"d");
   t = renamed(useless.replace(side.replace(t, ""), ""));
-  t = replaced(replaced(t, U"\n", U" "), U"\t", U" ");
-  if (!contains(t, U"matrix")) t = doubled.replace(t, "\\");
+  t = replace(replace(t, U"\n", U" "), U"\t", U" ");
+  if (!has(t, U"matrix")) t = doubled.replace(t, "\\");
   if (options.repairs) t = repaired(t);
-  return Text(strip(t));
+  return Text(trim(t));
 }
 
-}  // namespace ov::rl::math
+}  // namespace ov::math

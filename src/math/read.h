@@ -1,8 +1,8 @@
 // What math_verify reads out of a text: a letter, a piece of LaTeX or an expression, by patterns in order of priority.
 #pragma once
-#include "rl/verifiers/math_latex.h"
+#include "math/latex.h"
 
-namespace ov::rl::math {
+namespace ov::math {
 
 // A letter counts as a text by itself ("a"), and beside the value stands the text that it was read from.
 struct Reading {
@@ -15,9 +15,14 @@ struct Reading {
 //   0 "final answer is .. I hope"   50 \boxed{..}, "final answer .. is"   100 "answer: .."   200 "answer .."
 //   250 a letter at the start   300 anything
 // LaTeX is recognised inside $..$, $$..$$, \(..\), \[..\], or as a bare \frac{a}{b} of numbers.
-Reading read(TextView text);
+// letters: a lone letter is a reading, as where choices are asked for.
+Reading read(View text, bool letters = true);
 
 // Whether anything of `a` equals anything of `b`; a is what the original takes for the gold answer.
 bool equal(const Reading& a, const Reading& b);
 
-}  // namespace ov::rl::math
+// The same of two texts, without letters. unknown: not equal, and one of them holds what this room cannot read.
+enum class Verdict { equal, different, unknown };
+Verdict compare(View gold, View answer);
+
+}  // namespace ov::math
