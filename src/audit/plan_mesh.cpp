@@ -52,8 +52,7 @@ LinkFacts find_link(const std::string& table, const std::string& name, const cha
     s.finish("", {""});
     return facts;
   }
-  input_error(asked, ": ", table, " has no ", name.empty() ? "link without a name" : name,
-              "; it has ", names);
+  input_error(asked, ": ", table, " has no ", name.empty() ? "link without a name" : name, "; it has ", names);
 }
 
 LinkBytes by_link(const std::map<int, std::int64_t>& by_rank, int rank, int node) {

@@ -25,8 +25,7 @@ struct LinkFacts {
 };
 // A row of the table; what is to be measured, is. input_error with the file, the link and the key. `asked`: by which
 // keys of the program.
-LinkFacts find_link(const std::string& table, const std::string& name,
-                    const char* asked = "plan.inside, plan.between");
+LinkFacts find_link(const std::string& table, const std::string& name, const char* asked = "plan.inside, plan.between");
 
 struct MeshFacts {
   int node = 0;  // ranks of one machine, neighbours; 0: all

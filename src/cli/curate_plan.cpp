@@ -62,13 +62,14 @@ Exit plan_balancing(const Config& config, const ClipConfig& model) {
   out += balance_head(p);
   if (ranks > 1) out += balance_row(p);
   else
-    for (std::int64_t n : {std::int64_t{0}, 1, 2, 4, 8, 16, 32, 64}) {
+    for (const int n : {0, 1, 2, 4, 8, 16, 32, 64}) {
       p.devices = n == 0 ? 1 : n * p.node;
       if (n != 1 || p.node > 1) out += balance_row(p);
     }
   if (!p.host)
-    out += "This program searches on the processors of a machine (kernels/nearest.h): products and link are those that "
-           "a device would take, embed is the device's.\n";
+    out +=
+        "This program searches on the processors of a machine (kernels/nearest.h): products and link are those that "
+        "a device would take, embed is the device's.\n";
   return print(out), Exit::done;
 }
 

@@ -72,8 +72,8 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
       if (is_missing(b)) {
         std::unique_ptr<DirectoryLock> own;
         if (!shard.joins)
-          own =
-              std::make_unique<DirectoryLock>(directory_, DirectoryLock::Hold::alone, path(b).substr(directory_.size() + 1) + ".lock");
+          own = std::make_unique<DirectoryLock>(directory_, DirectoryLock::Hold::alone,
+                                                path(b).substr(directory_.size() + 1) + ".lock");
         if (is_missing(b)) make(b);
         if (own) ::unlink((path(b) + ".lock").c_str());
       }

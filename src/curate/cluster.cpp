@@ -129,9 +129,8 @@ class Clustering {
     Json spent = Json::array();
     for (const auto& [made_from, blocks] : spent_)
       spent.push(Json::object({{"made_from", made_from}, {"blocks", blocks}}));
-    write_safetensors(
-        state_path(), {{"centres", centres_}},
-        {{"stage", stage_}, {"history", history_.dump()}, {"inside", inside_}, {"spent", spent.dump()}});
+    write_safetensors(state_path(), {{"centres", centres_}},
+                      {{"stage", stage_}, {"history", history_.dump()}, {"inside", inside_}, {"spent", spent.dump()}});
   }
 
   // Blocks that what came of them replaces: removed once that is saved.
@@ -332,8 +331,8 @@ class Clustering {
   std::int64_t C_ = 0, cells_ = 1;
   std::string made_from_, stage_, inside_;  // inside_: the digest of the cells' centres
   Tensor centres_;
-  std::unique_ptr<RegionFile> named_;  // null: clusters are compared with nothing
-  std::optional<Blocks> run_;          // the state's place, and the lock
+  std::unique_ptr<RegionFile> named_;                        // null: clusters are compared with nothing
+  std::optional<Blocks> run_;                                // the state's place, and the lock
   std::vector<std::pair<std::string, std::int64_t>> spent_;  // blocks to be removed, made from what and how many
   Json history_ = Json::array();
 };

@@ -47,11 +47,12 @@ std::string balance_head(const BalancePlanned& p) {
   const BalancePlan b = plan_balance(p);
   return text_of("%lld pictures, %lld concepts, width %lld, k %lld\n", static_cast<long long>(p.pictures),
                  static_cast<long long>(p.concepts), static_cast<long long>(p.width), static_cast<long long>(p.k)) +
-         text_of("  directions %.1f GB in f32, in %lld blocks of %lld, each read once, by one machine; concepts %.2f GB, "
-                 "in memory throughout; nearest %.1f GB, read %d times by who joins\n",
-                 b.directions / 1e9,
-                 static_cast<long long>((p.pictures + EmbeddingPool::part_rows - 1) / EmbeddingPool::part_rows),
-                 static_cast<long long>(EmbeddingPool::part_rows), b.concepts / 1e9, b.nearest / 1e9, balance_passes) +
+         text_of(
+             "  directions %.1f GB in f32, in %lld blocks of %lld, each read once, by one machine; concepts %.2f GB, "
+             "in memory throughout; nearest %.1f GB, read %d times by who joins\n",
+             b.directions / 1e9,
+             static_cast<long long>((p.pictures + EmbeddingPool::part_rows - 1) / EmbeddingPool::part_rows),
+             static_cast<long long>(EmbeddingPool::part_rows), b.concepts / 1e9, b.nearest / 1e9, balance_passes) +
          text_of("  a device holds %.2f GB to embed, %.2f GB to search, of %.1f GB: %s\n", b.embed_memory / 1e9,
                  b.search_memory / 1e9, p.memory / 1e9, b.fits ? "fits" : "too large") +
          text_of("  embed %.3g FLOPs, search %.3g; %.3g FLOP/s a device (mfu %.2f); storage %.1f GB/s a machine\n",

@@ -17,12 +17,12 @@
 namespace ov {
 
 struct BalancePlanned {
-  std::int64_t pictures = 0, concepts = 0, width = 0, k = 10;                // N, M, E
-  double picture_flops = 0, concept_flops = 0, encoder_bytes = 0;            // of one picture, one concept; the model
-  std::int64_t devices = 1, node = 1;                                        // node: of one machine
-  double memory = 0, peak = 0, mfu = 0, link = 0, storage = 0;               // of a device; storage: of a machine
-  double number_bytes = 4;                                                   // that the device computes with
-  bool host = false;                                                         // the device is the machine itself
+  std::int64_t pictures = 0, concepts = 0, width = 0, k = 10;      // N, M, E
+  double picture_flops = 0, concept_flops = 0, encoder_bytes = 0;  // of one picture, one concept; the model
+  std::int64_t devices = 1, node = 1;                              // node: of one machine
+  double memory = 0, peak = 0, mfu = 0, link = 0, storage = 0;     // of a device; storage: of a machine
+  double number_bytes = 4;                                         // that the device computes with
+  bool host = false;                                               // the device is the machine itself
 };
 
 struct BalancePlan {
@@ -30,7 +30,7 @@ struct BalancePlan {
   double directions = 0, machine_directions = 0, concepts = 0, nearest = 0;  // bytes: all, a machine's share, ...
   double embed_seconds = 0, write_seconds = 0;
   double product_seconds = 0, read_seconds = 0, link_seconds = 0;
-  double join_seconds = 0;  // of passes over the nearest alone
+  double join_seconds = 0;                     // of passes over the nearest alone
   double embed_memory = 0, search_memory = 0;  // of a device, at least
   bool fits = false;
   double search_seconds() const { return product_seconds + read_seconds + link_seconds; }

@@ -75,8 +75,9 @@ void run() {
     }
     const double ours = summary(times[0]).median, gemm = summary(times[1]).median;
     std::printf("%6lld |     %7.1f  %7.1f", static_cast<long long>(C), 1e3 * ours, 1e3 * gemm);
-    if (faiss) std::printf("  %7.1f | %17.2f  %15.2f\n", 1e3 * summary(times[2]).median, gemm / ours,
-                           summary(times[2]).median / ours);
+    if (faiss)
+      std::printf("  %7.1f | %17.2f  %15.2f\n", 1e3 * summary(times[2]).median, gemm / ours,
+                  summary(times[2]).median / ours);
     else std::printf("        - | %17.2f                -\n", gemm / ours);
     std::fflush(stdout);
   }

@@ -148,14 +148,15 @@ TEST_CASE("cluster: shards, threads and kills never change a byte") {
 TEST_CASE("cluster: ended at any step it leaves nothing behind once a run comes to its end") {
   const ScratchDirectory dir;
   write_rows(dir / "a", 60, 6);
-  ClusteringOptions o{.embeddings = {dir / "a"}, .out = dir / "whole", .k = 4, .cells = 2, .iterations = 2};
-  o.tolerance = 0;
+  ClusteringOptions o;
+  o.embeddings = {dir / "a"}, o.out = dir / "whole", o.k = 4, o.cells = 2, o.iterations = 2, o.tolerance = 0;
   cluster(o);
   const std::string whole = read_file(o.out);
   set_threads(1);  // a child has no other
   const auto fresh = [&] {
     std::filesystem::remove_all(dir / "killed.blocks");
-    for (const char* end : {"", ".report.json", ".centres.safetensors"}) std::filesystem::remove(dir / cat("killed", end));
+    for (const char* end : {"", ".report.json", ".centres.safetensors"})
+      std::filesystem::remove(dir / cat("killed", end));
   };
   o.out = dir / "killed";
   std::int64_t wrong = 0, between = 0;
@@ -183,7 +184,8 @@ TEST_CASE("cluster: ended at any step it leaves nothing behind once a run comes 
 TEST_CASE("cluster: a run reads its state under the lock and so never one that a merge replaces meanwhile") {
   const ScratchDirectory dir;
   write_rows(dir / "a", 60, 6);
-  ClusteringOptions o{.embeddings = {dir / "a"}, .out = dir / "out", .k = 4, .iterations = 5};
+  ClusteringOptions o;
+  o.embeddings = {dir / "a"}, o.out = dir / "out", o.k = 4, o.iterations = 5;
   for (const char* shard : {"1/1", "merge"}) o.shard = Shard::parse(shard), silently([&] { return cluster(o); });
   const DirectoryLock merging(o.out + ".blocks");
   int states = 0;

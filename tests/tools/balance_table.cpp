@@ -123,7 +123,8 @@ int main(int argc, char** argv) try {
   for (const char* draw : draws) {
     std::vector<double> mean;
     for (const Seed& s : of[draw]) series.push_back({.name = "", .x = x, .y = s.by_tenth, .faint = true});
-    for (std::size_t t = 0; t < tenths; ++t) mean.push_back(spread(draw, [&](const Seed& s) { return s.by_tenth[t]; }).mean());
+    for (std::size_t t = 0; t < tenths; ++t)
+      mean.push_back(spread(draw, [&](const Seed& s) { return s.by_tenth[t]; }).mean());
     series.push_back({.name = draw, .x = x, .y = mean});
   }
   std::string plot = line_plot(series, {.title = "accuracy, every kind alike",

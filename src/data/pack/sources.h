@@ -10,9 +10,9 @@
 namespace ov {
 
 struct PackSource {
-  std::string path;          // conversation file, webdataset directory or shard: data/raw/records.h
-  std::string image_dir;     // where relative image paths of a conversation file start; "": beside it
-  std::int64_t records = 0;  // in an index: how many it holds, or are drawn; 0 in older ones
+  std::string path;           // conversation file, webdataset directory or shard: data/raw/records.h
+  std::string image_dir;      // where relative image paths of a conversation file start; "": beside it
+  std::int64_t records = 0;   // in an index: how many it holds, or are drawn; 0 in older ones
   std::string manifest = {};  // those that it draws (data/raw/drawn_records.h); "": all
 };
 

@@ -49,8 +49,7 @@ class ZipfPool {
                      [&](std::size_t a, std::size_t b) { return counts_[a] < counts_[b]; });
     const std::size_t tenth = kinds_.size() / 10;
     std::vector<int> group(kinds_.size(), 1);
-    for (std::size_t i = 0; i < tenth; ++i)
-      group[rarest_first[i]] = 0, group[rarest_first[kinds_.size() - 1 - i]] = 2;
+    for (std::size_t i = 0; i < tenth; ++i) group[rarest_first[i]] = 0, group[rarest_first[kinds_.size() - 1 - i]] = 2;
     write_test(group, kinds_[rarest_first.back()].name());
 
     std::string names;
@@ -82,8 +81,7 @@ class ZipfPool {
     builder.begin(cells * cell, cells * cell);
     const int at = draws.below(cells * cells);
     draw_shape(builder, kinds_[k].color, kinds_[k].shape, kinds_[k].large, at % cells, at / cells);
-    const Scene scene =
-        builder.finish("shapes", options_.seed, purpose + " noise", static_cast<std::uint64_t>(index));
+    const Scene scene = builder.finish("shapes", options_.seed, purpose + " noise", static_cast<std::uint64_t>(index));
     return {k, encode_png(scene.image)};
   }
 
