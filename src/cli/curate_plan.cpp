@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "audit/plan_mesh.h"
+#include "base/rng.h"
 #include "cli/verbs.h"
 #include "curate/plan.h"
 #include "kernels/nearest.h"
@@ -13,9 +14,10 @@ namespace {
 double measured_search(std::int64_t width) {
   constexpr std::int64_t rows = 2048, concepts = 8192, k = 10;
   const Tensor a({rows, width}, Dtype::f32, cpu()), b({concepts, width}, Dtype::f32, cpu());
-  for (const Tensor& t : {a, b})
-    for (std::int64_t i = 0; i < t.numel(); ++i)
-      t.data<float>()[i] = static_cast<float>(static_cast<int>(i * 7919 % 2003) - 1001);
+  for (const Tensor& t : {a, b}) {
+    const Philox random(1, "plan", static_cast<std::uint64_t>(t.dim(0)));
+    for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
+  }
   const Tensor ids({rows, k}, Dtype::i32, cpu()), scores({rows, k}, Dtype::f32, cpu());
   const auto start = std::chrono::steady_clock::now();
   kernels::nearest({.ids = ids, .scores = scores, .a = a, .b = b});

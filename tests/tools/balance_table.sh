@@ -17,7 +17,7 @@ seeds=${2:-1 2 3}
 size=${3:-full}
 dir=$1/balance-table-$size
 case $size in
-  full) pool=12000 draw=960 test=10 clip_pool=6000 clip_steps=800 steps=1000 ;;
+  full) pool=20000 draw=1920 test=10 clip_pool=6000 clip_steps=400 steps=400 ;;
   small) pool=300 draw=60 test=1 clip_pool=100 clip_steps=10 steps=5 ;;
   *) echo "balance_table: size full or small, not $size" >&2; exit 2 ;;
 esac
@@ -36,6 +36,12 @@ zipf "$dir/alike" 1000 0 "$clip_pool"
 quietly "$program" pretrain --what clip --config configs/model/clip-demo.json --clip.image 56 --tokenizer data/tokenizer \
   --captions "$dir/alike/pool" --steps "$clip_steps" --train.micro_batches 1 --train.micro_batch_samples 32 --lr 2e-3 \
   --schedule.warmup 0.05 --out "$dir/clip"
+# Words of the question and its answers, a token each.
+{
+  for i in 1 2 3 4 5 6; do echo "system You are a helpful assistant. user what is this ? assistant"; done
+  cat "$dir/alike/concepts.txt" "$dir/alike/concepts.txt"
+} >"$dir/words.txt"
+quietly "$program" tokenizer --config configs/demo/tokenizer.json --text "$dir/words.txt" --out "$dir/tokenizer"
 printf '{"categories": {"Tail": {"scorer": "exact"}, "Middle": {"scorer": "exact"}, "Head": {"scorer": "exact"}}}\n' >"$dir/tasks.json"
 
 for seed in $seeds; do
@@ -44,17 +50,17 @@ for seed in $seeds; do
   embed "$s/pictures" --data "$s/world/pool"
   quietly "$program" concepts --data "$s/world/pool" --list "$s/world/concepts.txt" --out "$s/concepts.jsonl"
   embed "$s/words" --concepts "$s/concepts.jsonl"
-  quietly "$program" merge --init random --init.seed "$seed" --config configs/model/tiny.json --tokenizer data/tokenizer --out "$s/start"
+  quietly "$program" merge --init random --init.seed "$seed" --config configs/model/demo.json --tokenizer "$dir/tokenizer" --out "$s/start"
   for way in random balanced; do
     cap=0
     [ "$way" = balanced ] || cap=1e-9
     quietly "$program" balance --pictures "$s/pictures" --concepts "$s/words" --k 1 --n "$draw" --draw exact --balance.seed "$seed" \
       --balance.cap "$cap" --out "$s/$way"
     [ -e "$s/$way.run/model/DONE" ] || quietly "$program" train --config configs/demo/lessons.json --model "$s/start" \
-      --data "$s/world/pool" --manifest "$s/$way" --data.seed "$seed" --min_pixels 784 --steps "$steps" --train.micro_batches 1 \
-      --train.micro_batch_samples 16 --train.save_every "$steps" --out "$s/$way.run"
+      --data "$s/world/pool" --manifest "$s/$way" --data.seed "$seed" --min_pixels 784 --steps "$steps" --lr 1.5e-3 \
+      --train.micro_batches 2 --train.micro_batch_samples 16 --train.save_every "$steps" --out "$s/$way.run"
     [ -e "$s/$way.eval/eval.json" ] || quietly "$program" eval --model "$s/$way.run/model" --data "$s/world/test" \
-      --tasks "$dir/tasks.json" --min_pixels 784 --out "$s/$way.eval"
+      --tasks "$dir/tasks.json" --min_pixels 784 --max_new_tokens 16 --out "$s/$way.eval"
   done
   set -- ${done_seeds-} "$s" && done_seeds=$*
 done
