@@ -10,7 +10,7 @@
 namespace ov::cli {
 namespace {
 
-// FLOP/s of the search on this machine, at a size that it is long at.
+// FLOP/s of the search on this machine, the best of three.
 double measured_search(std::int64_t width) {
   constexpr std::int64_t rows = 2048, concepts = 8192, k = 10;
   const Tensor a({rows, width}, Dtype::f32, cpu()), b({concepts, width}, Dtype::f32, cpu());
@@ -19,10 +19,14 @@ double measured_search(std::int64_t width) {
     for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
   }
   const Tensor ids({rows, k}, Dtype::i32, cpu()), scores({rows, k}, Dtype::f32, cpu());
-  const auto start = std::chrono::steady_clock::now();
-  kernels::nearest({.ids = ids, .scores = scores, .a = a, .b = b});
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  return 2.0 * rows * concepts * static_cast<double>(width) / took.count();
+  double best = 0;
+  for (int round = 0; round < 3; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    kernels::nearest({.ids = ids, .scores = scores, .a = a, .b = b});
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    best = std::max(best, 2.0 * rows * concepts * static_cast<double>(width) / took.count());
+  }
+  return best;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "curate/balance.h"
 #include "curate/embeddings.h"
 
 namespace ov {
@@ -34,7 +35,8 @@ BalancePlan plan_balance(const BalancePlanned& p) {
   b.product_seconds = 2 * N * M * E / rate;
   b.read_seconds = (b.machine_directions + b.concepts) / p.storage;
   b.link_seconds = p.host ? 0 : b.directions / devices / p.link;
-  b.join_seconds = balance_passes * b.nearest / p.storage;
+  const auto id_passes = static_cast<double>(p.pictures / balance_ids_at_a_time + 1);
+  b.join_seconds = balance_passes * b.nearest / p.storage + N * (balance_row_seconds + id_passes * balance_id_seconds);
   b.embed_memory = p.encoder_bytes;
   // On the host the concepts lie there as directions and in the order of the search, and a block as read and as
   // directions; a device gets one of each.

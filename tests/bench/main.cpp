@@ -1,5 +1,5 @@
-// build/bench [--torch PYTHON] [--faiss PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter that
-// has PyTorch, or FAISS.
+// build/bench [--torch PYTHON] [--faiss PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter
+// that has PyTorch, or FAISS.
 #include <cstdio>
 #include <cstring>
 

@@ -33,7 +33,8 @@ TEST_CASE("plan of balance: every direction is read once, whatever the machines,
     CHECK(b.link_seconds == doctest::Approx(1000 * 10 * 4 / 80. / devices));
     // The nearest are 5 ids of 4 bytes and 5 cosines; one machine reads them, however many there are.
     CHECK(b.nearest == 1000 * 5 * 8);
-    CHECK(b.join_seconds == doctest::Approx(7 * 1000 * 5 * 8 / 20.));
+    CHECK(b.join_seconds ==
+          doctest::Approx(7 * 1000 * 5 * 8 / 20. + 1000 * (balance_row_seconds + balance_id_seconds)));
     CHECK(b.seconds() == doctest::Approx(b.embed_seconds + b.write_seconds + b.search_seconds() + b.join_seconds));
   }
   const double block = 16384 * 10;
@@ -65,6 +66,11 @@ TEST_CASE("plan of balance: 85 M pictures and 500 K concepts, the sizes that the
   CHECK(plan_balance(p).nearest == doctest::Approx(5.1e9 * 8 / 6).epsilon(0.01));
   p.peak = 250e12;
   CHECK(plan_balance(p).embed_seconds / 3600 == doctest::Approx(31).epsilon(0.02));
+  // Eleven passes over ids; one machine joins, however many there are.
+  const BalancePlan one = plan_balance(p);
+  CHECK(one.join_seconds == doctest::Approx(7 * one.nearest / 5e9 + 85e6 * (3.5e-6 + 11 * 1e-7)));
+  p.devices = 512, p.node = 8;
+  CHECK(plan_balance(p).join_seconds == one.join_seconds);
   // What a machine holds of 348 GB is a block of it.
   CHECK(plan_balance(p).search_memory < 1.1e9);
 }
