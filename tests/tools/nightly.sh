@@ -94,7 +94,8 @@ run_part() {
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
     index) make -s build/unit-tests && build/unit-tests -tc='record index: ten million*' --no-skip ;;
     rice) make -s build/onevision build/rice-probe && sh tests/tools/rice_table.sh build ;;
-    balance-pays) make -s build/onevision build/balance-table && sh tests/tools/balance_table.sh build ;;
+    balance-pays) make -s build/onevision build/balance-table && sh tests/tools/balance_table.sh build &&
+      sh tests/tools/balance_table.sh build "1 2 3" full 1000 ;;
     packing) make -s build/onevision && for lengths in released captions; do
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
