@@ -11,7 +11,7 @@
 #                                       nothing; STEPS of the model's training, 400 unless given: longer, and the gain goes (tests/bench/LOG.md)
 #
 # A seed draws the kinds' order, the pool, the draws, the model's first values and the order of training. What stands is not made again.
-# The table goes to stdout, the plot to BUILD/balance-table-SIZE-STEPS/pays.svg. 
+# The table goes to stdout, the plot to BUILD/balance-table-SIZE-STEPS/pays.svg.
 # With size full and no STEPS it fails unless the rarest tenth gains in the mean.
 set -eu
 program=$1/onevision
