@@ -54,6 +54,8 @@ $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 
 $(B)/rice-probe: $(B)/obj/tests/tools/rice_probe.o $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+$(B)/balance-table: $(B)/obj/tests/tools/balance_table.o $(LIB_OBJ)
+	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 
 $(B)/obj/%.o: %.cpp
 	@mkdir -p $(@D); echo "  c++  $<"; $(CXX) $(CXXFLAGS) -c $< -o $@
@@ -139,7 +141,7 @@ fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30) or FUZZ_RU
 	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(ONLY)
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(if $(FAISS),--faiss $(FAISS)) $(ONLY)
 arch-check:  ## the include graph points one way
 	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
 traps:  ## what a second implementation gets wrong, each with the test that proves it or a reason

@@ -39,6 +39,10 @@ struct Lanes<float> {
   void add_product(Lanes a, Lanes b) { v = _mm256_fmadd_ps(a.v, b.v, v); }
   Lanes plus(Lanes b) const { return {_mm256_add_ps(v, b.v)}; }
   Lanes larger(Lanes b) const { return {_mm256_max_ps(v, b.v)}; }  // v > b ? v : b, so b where one is NaN
+  // Bit i: lane i is at least b's; of a NaN it is not.
+  unsigned at_least(Lanes b) const {
+    return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(v, b.v, _CMP_GE_OQ)));
+  }
 
   // x[i] = column k + i of eight rows. The halves of a register are filled from rows four apart, so that no shuffle has
   // to cross them.
@@ -133,6 +137,11 @@ struct Lanes {
     Lanes r;
     for (int i = 0; i < width; ++i) r.v[i] = v[i] > b.v[i] ? v[i] : b.v[i];
     return r;
+  }
+  unsigned at_least(const Lanes& b) const {
+    unsigned bits = 0;
+    for (int i = 0; i < width; ++i) bits |= static_cast<unsigned>(v[i] >= b.v[i]) << i;
+    return bits;
   }
   static void load_transposed(const T* const (&row)[width], std::int64_t k, Lanes (&x)[width]) {
     for (int i = 0; i < width; ++i)

@@ -1,5 +1,5 @@
-
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "base/sum.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_lanes.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -29,11 +30,11 @@ class Best {
   bool full() const { return found_.size() == limit_; }
   S worst() const { return found_.back().score; }
   void offer(Found<S> f) {
-    if (full()) {
-      if (!f.before(found_.back())) return;
-      found_.pop_back();
-    }
-    found_.insert(std::upper_bound(found_.begin(), found_.end(), f, [](auto& x, auto& y) { return x.before(y); }), f);
+    if (full() && !f.before(found_.back())) return;
+    if (!full()) found_.push_back(f);
+    std::size_t at = found_.size() - 1;  // from the end: one that is not foreseen ends it, where halving has several
+    for (; at > 0 && f.before(found_[at - 1]); --at) found_[at] = found_[at - 1];
+    found_[at] = f;
   }
   const std::vector<Found<S>>& found() const { return found_; }
 
@@ -44,22 +45,24 @@ class Best {
 
 double exact_product(std::int64_t C, const float* x, const float* y) { return dot<double>(C, x, y); }
 
-// Offers what of a row of scores may enter. Once the list is full most groups of 16 hold nothing that does.
+// Offers what of a row of scores may enter. Once the list is full most groups of 32 hold nothing that does.
 void scan(const float* scores, const std::int32_t* ids, std::int64_t n, Best<float>& best) {
+  constexpr std::int64_t W = Lanes<float>::width, group = 4 * W;
   std::int64_t i = 0;
   for (; i < n && !best.full(); ++i) best.offer({scores[i], ids[i]});
-  while (i < n) {
-    const std::int64_t end = std::min(i + 16, n);
+  for (; i + group <= n; i += group) {
     const float worst = best.worst();
-    int enters = 0;
-    if (end == i + 16)
-      for (int j = 0; j < 16; ++j) enters |= scores[i + j] >= worst;
-    else enters = 1;
-    if (enters)
-      for (std::int64_t j = i; j < end; ++j)
-        if (scores[j] >= best.worst()) best.offer({scores[j], ids[j]});
-    i = end;
+    const Lanes<float> limit = Lanes<float>::broadcast(&worst);
+    unsigned enter = 0;  // bit j: number j of the group
+    OV_UNROLL
+    for (int part = 0; part < 4; ++part) enter |= Lanes<float>::load(scores + i + part * W).at_least(limit) << part * W;
+    for (; enter; enter &= enter - 1) {
+      const std::int64_t j = i + std::countr_zero(enter);
+      if (scores[j] >= best.worst()) best.offer({scores[j], ids[j]});
+    }
   }
+  for (; i < n; ++i)
+    if (scores[i] >= best.worst()) best.offer({scores[i], ids[i]});
 }
 
 }  // namespace

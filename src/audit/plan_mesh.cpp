@@ -30,7 +30,7 @@ std::int64_t leaves_of(const Plan& p) { return std::accumulate(p.rounds.begin(),
 
 }  // namespace
 
-LinkFacts find_link(const std::string& table, const std::string& name) {
+LinkFacts find_link(const std::string& table, const std::string& name, const char* asked) {
   const Json json = Json::read(table);
   if (!json.is_object()) input_error(table, ": expected an object of links by name");
   std::string names;
@@ -52,8 +52,7 @@ LinkFacts find_link(const std::string& table, const std::string& name) {
     s.finish("", {""});
     return facts;
   }
-  input_error("plan.inside, plan.between: ", table, " has no ", name.empty() ? "link without a name" : name,
-              "; it has ", names);
+  input_error(asked, ": ", table, " has no ", name.empty() ? "link without a name" : name, "; it has ", names);
 }
 
 LinkBytes by_link(const std::map<int, std::int64_t>& by_rank, int rank, int node) {

@@ -23,8 +23,9 @@ struct LinkFacts {
   std::string name, about;
   double rate = 0, latency = 0;  // bytes a second, seconds
 };
-// A row of the table; what is to be measured, is. input_error with the file, the link and the key.
-LinkFacts find_link(const std::string& table, const std::string& name);
+// A row of the table; what is to be measured, is. input_error with the file, the link and the key. `asked`: by which
+// keys of the program.
+LinkFacts find_link(const std::string& table, const std::string& name, const char* asked = "plan.inside, plan.between");
 
 struct MeshFacts {
   int node = 0;  // ranks of one machine, neighbours; 0: all

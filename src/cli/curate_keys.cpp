@@ -7,7 +7,8 @@ std::vector<Key> curate_rows() {
   return {
       {"shard", "", "", any, "embed concepts dedup balance cluster curate",
        "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},
-      {"data.manifest", "manifest", "", any, "pretrain", "clip: what balance drew of the captions; empty: all",
+      {"data.manifest", "manifest", "", any, "train pack pretrain",
+       "what balance drew, or dedup kept, of the data; pretrain: of the captions of a CLIP; empty: all of it",
        Resume::free},
       {"data.clusters", "clusters", "", any, "pretrain",
        "vision: what cluster made of the regions, classes in place of names; empty: the names", Resume::free},
@@ -44,7 +45,7 @@ std::vector<Key> curate_rows() {
       {"cluster.names", "names", "", any, "cluster", "region file whose classes the clusters are compared with"},
       {"balance.pictures", "pictures", Strings{}, any, "balance", "embedded pictures, as embed writes them"},
       {"balance.concepts", "concepts", "", any, "balance", "the embedded vocabulary"},
-      {"balance.k", "k", whole(10), Allowed(1, 1024), "balance", "nearest concepts of a picture"},
+      {"balance.k", "k", whole(10), Allowed(1, 1024), "balance plan", "nearest concepts of a picture"},
       {"balance.n", "n", whole(1000), at_least(1), "balance", "pictures to draw"},
       {"balance.draw", "draw", "poisson", "poisson exact replacement", "balance",
        "each picture for itself, n expected; exactly n; or n draws that may repeat"},

@@ -49,7 +49,8 @@ Exit pack(const Config& config) {
   if (!config.text("pack.lengths").empty()) return explain(config);
   PackOptions o;
   for (const std::string& path : config.list("pack.sources"))
-    o.sources.push_back({path, config.text("data.image_dir")});
+    o.sources.push_back(
+        {.path = path, .image_dir = config.text("data.image_dir"), .manifest = config.text("data.manifest")});
   o.out = output(config, "onevision pack index",
                  {{".report.json", "\"fewest_packs\":"}, {".rejects.jsonl", "{\"record\":"}});
   o.capacity = config.integer("pack.capacity");

@@ -102,6 +102,7 @@ Exit clip(const Config& config, const std::string& directory) {
   const ClipConfig model = directory.empty()
                                ? described_clip(config)
                                : ClipConfig::read(read_config_json(directory), directory + "/config.json");
+  if (config.integer("plan.pictures") > 0) return plan_balancing(config, model);
   PlanOptions options{.grids = std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images"))),
                       .text_tokens = config.integer("plan.text_tokens"),
                       .micro_batches = config.integer("train.micro_batches"),

@@ -29,6 +29,12 @@ std::vector<Key> plan_rows() {
       {"plan.inside", "", "", any, "plan", "the link between them, by its name in plan.links; empty: the device's"},
       {"plan.between", "", "", any, "plan", "the link between machines; empty: the device's"},
       {"plan.links", "", "configs/links.json", any, "plan", "table of links"},
+      {"plan.pictures", "", whole(0), at_least(0), "plan",
+       "with --what clip: what embedding and balancing so many takes, on one device and on more; 0: a step of "
+       "training"},
+      {"plan.concepts", "", whole(500000), at_least(1), "plan", "of the vocabulary that they are balanced by"},
+      {"plan.storage", "", "nvme", any, "plan",
+       "where embeddings lie, by its name in plan.links: a rate for a machine"},
       {"plan.days", "", 0.0, at_least(0), "plan",
        "what a run of train.steps steps took elsewhere on as many devices: what its steps were spent on; 0: nothing to "
        "compare"},

@@ -5,10 +5,21 @@
 #include "cli/verbs.h"
 #include "data/synth/lessons.h"
 #include "data/synth/write.h"
+#include "data/synth/zipf.h"
 
 namespace ov::cli {
 
 namespace {
+
+// One bar after the other.
+struct PartsBar {
+  std::unique_ptr<Progress> bar;
+  std::string drawn;
+  void operator()(const char* part, std::int64_t done, std::int64_t total) {
+    if (!bar || drawn != part) bar = std::make_unique<Progress>(cat("synth ", part), total, "item", done), drawn = part;
+    bar->update(done);
+  }
+};
 
 void write_world(const Config& config) {
   synth::ToyWorldOptions o;
@@ -21,21 +32,30 @@ void write_world(const Config& config) {
   o.text = config.integer("synth.text");
   o.test = config.integer("synth.test");
   config.refuse_unread("with --what world");
-  std::unique_ptr<Progress> bar;
-  std::string drawn;
-  o.progress = [&](const char* part, std::int64_t done, std::int64_t total) {
-    if (!bar || drawn != part)
-      bar = std::make_unique<Progress>(std::string("synth ") + part, total, "item", done), drawn = part;
-    bar->update(done);
-  };
+  PartsBar bar;
+  o.progress = std::ref(bar);
   synth::write_toy_world(o);
+}
+
+void write_pool(const Config& config) {
+  synth::ZipfOptions o;
+  o.out_dir = output_directory(config, "synth");
+  o.data_dir = config.text("synth.data_dir");
+  o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
+  o.exponent = config.number("synth.exponent");
+  o.pool = config.integer("synth.pool"), o.test = config.integer("synth.test_per_kind");
+  config.refuse_unread("with --what zipf");
+  PartsBar bar;
+  o.progress = std::ref(bar);
+  synth::write_zipf_pool(o);
 }
 
 }  // namespace
 
 Exit synth(const Config& config) {
-  if (config.text("synth.what") == "world") {
-    write_world(config);
+  const std::string& what = config.text("synth.what");
+  if (what != "lessons") {
+    what == "world" ? write_world(config) : write_pool(config);
     return Exit::done;
   }
   const synth::LessonOptions lessons{.out_dir = config.required("out"),

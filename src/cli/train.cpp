@@ -21,6 +21,7 @@ Exit train(const Config& config) {
     job.data = loader_options(config, "data.seed");
     job.data.json = config.text("data.json");
     job.data.image_dir = config.text("data.image_dir");
+    job.data.manifest = config.text("data.manifest");
     job.data.sample.turns = turn_layout(config.text("data.turns"));
     job.data.sample.max_tokens = config.integer("train.max_tokens");
     job.data.limits = picture_options(config);

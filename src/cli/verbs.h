@@ -93,6 +93,7 @@ void step_options(const Config&, StepOptions&);
 void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
 Exit plan_rl(const Config&, const ModelConfig&);               // plan.rl
+Exit plan_balancing(const Config&, const ClipConfig&);         // plan.pictures
 PlanOptions plan_options(const Config&, const VisionConfig&);  // plan.*, and what of the above changes memory
 // train.micro_batches, micro_batch_samples, data.max_rejects; seed: the key that has it.
 LoaderOptions loader_options(const Config&, std::string_view seed);

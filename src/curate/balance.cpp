@@ -18,8 +18,7 @@ namespace {
 // Two records of one id would be drawn together, always. Ids are compared by their hashes, a share of them at a time,
 // so that a pool of any size needs the same room.
 void check_ids(const EmbeddingPool& pool) {
-  constexpr std::int64_t at_a_time = 1 << 20;
-  const auto passes = static_cast<std::uint64_t>(pool.size / at_a_time + 1);
+  const auto passes = static_cast<std::uint64_t>(pool.size / balance_ids_at_a_time + 1);
   std::vector<std::pair<std::uint64_t, std::int64_t>> seen;
   for (std::uint64_t pass = 0; pass < passes; ++pass) {
     seen.clear();

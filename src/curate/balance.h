@@ -10,8 +10,8 @@
 //   u, draws                its random number, and how often it was drawn: 0 or 1, more only with replacement
 //   reason                  why it can not be drawn, "no_concept"; "" where it can
 //
-// Memory is that of the concepts and of one block, whatever the number of pictures (with replacement 8 bytes a draw):
-// each step is a pass over the blocks.
+// Memory is that of the concepts, of one block and of 8 M hashes of ids, whatever the number of pictures (with
+// replacement 8 bytes a draw): each step is a pass over the blocks.
 //
 // OUT.report.json says what came in and went out and why, the quantiles of the counts, Gini's coefficient and the
 // effective number of concepts in the pool and in what was drawn, and the curve of how few concepts hold how much.
@@ -21,6 +21,8 @@
 #include "curate/sampling.h"
 
 namespace ov {
+
+inline constexpr std::int64_t balance_ids_at_a_time = 1 << 23;  // that are told apart in one pass: 128 MB of hashes
 
 struct BalanceOptions {
   std::vector<std::string> pictures;  // files of curate/embeddings.h, one pool

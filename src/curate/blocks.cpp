@@ -55,21 +55,25 @@ std::string Blocks::path(std::int64_t block) const {
   return prefix_ + number;
 }
 
+void Blocks::lock(const Shard& shard) const {
+  using Hold = DirectoryLock::Hold;
+  if (shard.makes) make_directories(directory_);
+  if (!*lock_ && path_exists(directory_))
+    *lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
+}
+
 bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const {
   std::int64_t missing = 0, first = -1;
   const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
-  if (shard.makes) make_directories(directory_);
-  using Hold = DirectoryLock::Hold;
-  if (!*lock_ && path_exists(directory_))
-    *lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
+  lock(shard);
   if (shard.makes) {
     Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
     for (std::int64_t b = shard.index, done = 0; b < count_; b += shard.count) {
       if (is_missing(b)) {
         std::unique_ptr<DirectoryLock> own;
         if (!shard.joins)
-          own =
-              std::make_unique<DirectoryLock>(directory_, Hold::alone, path(b).substr(directory_.size() + 1) + ".lock");
+          own = std::make_unique<DirectoryLock>(directory_, DirectoryLock::Hold::alone,
+                                                path(b).substr(directory_.size() + 1) + ".lock");
         if (is_missing(b)) make(b);
         if (own) ::unlink((path(b) + ".lock").c_str());
       }

@@ -36,6 +36,9 @@ class Blocks {
   // More blocks of the same run, in the same directory and under the same lock.
   Blocks(const Blocks& run, const std::string& made_from, std::int64_t count);
 
+  // Takes the run's lock, which make() does otherwise: for whoever reads what stands in the directory before it.
+  // input_error when another process is at work there.
+  void lock(const Shard& shard) const;
   std::int64_t count() const { return count_; }
   std::string path(std::int64_t block) const;
   // Calls make(block) for what is missing of the shard's share; it writes path(block) durably. `what` names the work in
@@ -49,7 +52,7 @@ class Blocks {
   const std::string directory_, prefix_;
   const std::int64_t count_;
   std::vector<std::string> endings_;
-  std::shared_ptr<std::unique_ptr<DirectoryLock>> lock_;  // of the run, from its first make() on
+  std::shared_ptr<std::unique_ptr<DirectoryLock>> lock_;  // of the run, from its lock() or first make() on
 };
 
 }  // namespace ov

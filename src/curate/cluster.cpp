@@ -79,13 +79,13 @@ class Clustering {
       if (stage_ == "inside" ? !divide() : !iterate(&clusters)) return {};
       if (stage_ == "done") {
         const Json report = finish(clusters);
-        blocks("all").remove();
-        remove_state();
+        blocks("all").remove_blocks();
+        ::unlink(state_path().c_str());
+        run_->remove();
         return report;
       }
       save();
-      for (const Blocks& b : spent_) b.remove_blocks();
-      spent_.clear();
+      remove_spent();
       if (!o_.shard.makes) {
         tell(cat("cluster: an iteration of ", before, " is joined; run the shards again, then the merge"));
         return {};
@@ -94,17 +94,25 @@ class Clustering {
   }
 
  private:
-  // --- the state between iterations: centres, and J of those that are over
+  // --- the state between iterations: centres, J of those that are over, and which blocks are spent
 
   std::string state_path() const { return run_->path(0) + "-state"; }
 
+  // Under the lock, so that no merge saves the next state meanwhile.
   void start() {
+    run_->lock(o_.shard);
     if (path_exists(state_path())) {
       const Safetensors file = Safetensors::open(state_path());
       stage_ = file.metadata().at("stage");
       history_ = Json::parse(file.metadata().at("history"), state_path());
       centres_ = file.tensor("centres").contiguous_copy(Segment::data);
       inside_ = file.metadata().at("inside");
+      if (const auto said = file.metadata().find("spent"); said != file.metadata().end()) {
+        const Json spent = Json::parse(said->second, state_path());
+        for (const Json& s : spent.items()) spend(s.at("made_from").as_string(), s.at("blocks").as_int());
+      }
+      // A run that was killed behind save() left them. Shards are here together, so they leave them to who joins.
+      if (o_.shard.joins) remove_spent();
       return;
     }
     stage_ = cells_ > 1 ? "cells" : "all";
@@ -118,13 +126,19 @@ class Clustering {
 
   void save() const {
     make_directories(parent_directory(state_path()));
+    Json spent = Json::array();
+    for (const auto& [made_from, blocks] : spent_)
+      spent.push(Json::object({{"made_from", made_from}, {"blocks", blocks}}));
     write_safetensors(state_path(), {{"centres", centres_}},
-                      {{"stage", stage_}, {"history", history_.dump()}, {"inside", inside_}});
+                      {{"stage", stage_}, {"history", history_.dump()}, {"inside", inside_}, {"spent", spent.dump()}});
   }
 
-  void remove_state() const {
-    ::unlink(state_path().c_str());
-    ::rmdir(parent_directory(state_path()).c_str());  // unless others lie there
+  // Blocks that what came of them replaces: removed once that is saved.
+  void spend(const std::string& made_from, std::int64_t blocks) { spent_.push_back({made_from, blocks}); }
+
+  void remove_spent() {
+    for (const auto& [made_from, blocks] : spent_) Blocks(*run_, made_from, blocks).remove_blocks();
+    spent_.clear();
   }
 
   // --- rows of the pool by their numbers
@@ -145,9 +159,9 @@ class Clustering {
 
   // --- iterations over all rows
 
-  Blocks blocks(const std::string& stage) const {
-    return {*run_, cat(made_from_, " ", stage, " ", digest(centres_)), static_cast<std::int64_t>(pool_.parts.size())};
-  }
+  std::string iteration(const std::string& stage) const { return cat(made_from_, " ", stage, " ", digest(centres_)); }
+  std::int64_t parts() const { return static_cast<std::int64_t>(pool_.parts.size()); }
+  Blocks blocks(const std::string& stage) const { return {*run_, iteration(stage), parts()}; }
 
   std::int64_t iterations_of(const std::string& stage) const {
     std::int64_t n = 0;
@@ -166,14 +180,14 @@ class Clustering {
     });
     if (!join) return false;
     for (std::int64_t b = 0; b < now.count(); ++b) clusters->add(read_sums(now.path(b)));
-    const std::int64_t iteration = iterations_of(stage_);
+    const std::int64_t number = iterations_of(stage_);
     const double before =
-        iteration ? history_[history_.size() - 1].at("objective").as_double() : std::numeric_limits<double>::infinity();
+        number ? history_[history_.size() - 1].at("objective").as_double() : std::numeric_limits<double>::infinity();
     history_.push(
         Json::object({{"stage", stage_}, {"objective", clusters->objective()}, {"empty", clusters->empty()}}));
     const KmeansOptions limits{.iterations = stage_ == "all" && cells_ > 1 ? o_.polish : o_.iterations,
                                .tolerance = o_.tolerance};
-    const bool done = settled(limits, iteration, before, clusters->objective());
+    const bool done = settled(limits, number, before, clusters->objective());
     if (done && clusters->empty() == 0) {
       if (stage_ == "cells") inside_ = digest(centres_);
       stage_ = stage_ == "cells" ? "inside" : "done";
@@ -185,14 +199,15 @@ class Clustering {
     if (done && filled == 0)
       input_error("cluster.k is ", o_.k, ", and the embeddings have only ", from.dim(0) - clusters->empty(),
                   " different directions; choose fewer clusters");
-    spent_.push_back(now);
+    spend(iteration(stage_), parts());
     centres_ = from;
     return true;
   }
 
   // Every cell's own centres. False: blocks are missing.
   bool divide() {
-    const Blocks cells = blocks("cells"), now(*run_, cat(made_from_, " inside ", inside_), cells_);
+    const std::string inside = cat(made_from_, " inside ", inside_);
+    const Blocks cells = blocks("cells"), now(*run_, inside, cells_);
     std::vector<std::int64_t> counts(static_cast<std::size_t>(cells_)), members, begin;
     const auto each_id = [&](auto&& f) {
       for (std::int64_t b = 0; b < cells.count(); ++b) {
@@ -231,7 +246,7 @@ class Clustering {
       for (std::int64_t i = 0; i < found.dim(0); ++i) std::copy_n(found.row<float>(i), C_, all.row<float>(k++));
     }
     for (; k < o_.k; ++k) std::copy_n(all.row<float>(0), C_, all.row<float>(k));
-    spent_.push_back(cells), spent_.push_back(now);
+    spend(iteration("cells"), parts()), spend(inside, cells_);
     centres_ = all, stage_ = "all";
     return true;
   }
@@ -316,9 +331,9 @@ class Clustering {
   std::int64_t C_ = 0, cells_ = 1;
   std::string made_from_, stage_, inside_;  // inside_: the digest of the cells' centres
   Tensor centres_;
-  std::unique_ptr<RegionFile> named_;  // null: clusters are compared with nothing
-  std::optional<Blocks> run_;          // the state's place, and the lock
-  std::vector<Blocks> spent_;          // to be removed once what came of them is saved
+  std::unique_ptr<RegionFile> named_;                        // null: clusters are compared with nothing
+  std::optional<Blocks> run_;                                // the state's place, and the lock
+  std::vector<std::pair<std::string, std::int64_t>> spent_;  // blocks to be removed, made from what and how many
   Json history_ = Json::array();
 };
 

@@ -1,4 +1,5 @@
-// build/bench [--torch PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter that has PyTorch.
+// build/bench [--torch PYTHON] [--faiss PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter
+// that has PyTorch, or FAISS.
 #include <cstdio>
 #include <cstring>
 
@@ -11,10 +12,11 @@ std::vector<Benchmark*>& all() {
   static std::vector<Benchmark*> list;
   return list;
 }
-std::string python;
+std::string torch, faiss;
 }  // namespace
 
-const std::string& torch_python() { return python; }
+const std::string& torch_python() { return torch; }
+const std::string& faiss_python() { return faiss; }
 
 Benchmark::Benchmark(const char* name, void (*run)()) : name(name), run(run) { all().push_back(this); }
 
@@ -24,7 +26,10 @@ int main(int argc, char** argv) {
   using namespace ov::bench;
   std::vector<Benchmark*> chosen;
   int first = 1;
-  if (argc > 2 && !std::strcmp(argv[1], "--torch")) python = argv[2], first = 3;
+  for (; first + 1 < argc; first += 2)
+    if (!std::strcmp(argv[first], "--torch")) torch = argv[first + 1];
+    else if (!std::strcmp(argv[first], "--faiss")) faiss = argv[first + 1];
+    else break;
   for (int i = first; i < argc; ++i) {
     const auto found =
         std::find_if(all().begin(), all().end(), [&](const Benchmark* b) { return !std::strcmp(b->name, argv[i]); });

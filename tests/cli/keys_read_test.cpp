@@ -62,6 +62,7 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("synth", {"--out", at("lessons"), "--count", "3"});
   verbs.run("synth", {"--what", "world", "--synth.instruct", "3", "--synth.captions", "3", "--synth.regions", "4",
                       "--synth.text", "20", "--synth.test", "1", "--out", at("world")});
+  verbs.run("synth", {"--what", "zipf", "--synth.pool", "3", "--synth.test_per_kind", "1", "--out", at("zipf")});
   const std::string lessons = at("lessons") + "/conversations.json", text = at("world") + "/text/corpus.jsonl";
   verbs.run("tokenizer", {"--text", text, "--bpe.vocabulary", "300", "--out", at("tokenizer")});
   const std::string tiny = "configs/model/tiny.json", tokens = "data/tokenizer";
@@ -179,6 +180,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("plan", {"--what", "text", "--config", tiny});
   verbs.run("plan", {"--what", "vision", "--config", tiny, "--plan.classes", "10"});
   verbs.run("plan", {"--what", "clip", "--config", "configs/model/clip-demo.json", "--text.vocabulary", "300"});
+  verbs.run("plan", {"--what", "clip", "--config", "configs/model/clip-demo.json", "--text.vocabulary", "300",
+                     "--plan.pictures", "1000", "--plan.device", "h100"});
   verbs.run("bench", {"--bench.repeats", "1"});
   verbs.run("launch", {"-n", "1", "--", "train", "--help"});  // starts this program, which shows its help
   verbs.run("help", {});

@@ -145,6 +145,59 @@ TEST_CASE("cluster: shards, threads and kills never change a byte") {
   CHECK(!path_exists(s.options.out + ".blocks"));
 }
 
+TEST_CASE("cluster: ended at any step it leaves nothing behind once a run comes to its end") {
+  const ScratchDirectory dir;
+  write_rows(dir / "a", 60, 6);
+  ClusteringOptions o;
+  o.embeddings = {dir / "a"}, o.out = dir / "whole", o.k = 4, o.cells = 2, o.iterations = 2, o.tolerance = 0;
+  cluster(o);
+  const std::string whole = read_file(o.out);
+  set_threads(1);  // a child has no other
+  const auto fresh = [&] {
+    std::filesystem::remove_all(dir / "killed.blocks");
+    for (const char* end : {"", ".report.json", ".centres.safetensors"})
+      std::filesystem::remove(dir / cat("killed", end));
+  };
+  o.out = dir / "killed";
+  std::int64_t wrong = 0, between = 0;
+  const int kills = kill_at_every_step(
+      fresh, [&] { silently([&] { return cluster(o); }); },
+      [&](const std::string& where) {
+        // Between save() and the removal of what is spent: blocks of two iterations, of one part each, and the state.
+        std::int64_t files = 0;
+        if (path_exists(o.out + ".blocks"))
+          for (const auto& entry : std::filesystem::directory_iterator(o.out + ".blocks"))
+            files += entry.path().filename().string().front() != '.';
+        between += files > 2;
+        if (in_child([&] { silently([&] { return cluster(o); }); }) == 0 && read_file(o.out) == whole &&
+            !path_exists(o.out + ".blocks"))
+          return;
+        ++wrong;
+        MESSAGE("wrong after ", where);
+      });
+  set_threads(2);
+  CHECK(kills > 20);
+  CHECK(between > 0);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("cluster: a run reads its state under the lock and so never one that a merge replaces meanwhile") {
+  const ScratchDirectory dir;
+  write_rows(dir / "a", 60, 6);
+  ClusteringOptions o;
+  o.embeddings = {dir / "a"}, o.out = dir / "out", o.k = 4, o.iterations = 5;
+  for (const char* shard : {"1/1", "merge"}) o.shard = Shard::parse(shard), silently([&] { return cluster(o); });
+  const DirectoryLock merging(o.out + ".blocks");
+  int states = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(o.out + ".blocks"))
+    if (entry.path().string().ends_with("-state")) ++states, write_durably(entry.path().string(), "half a state");
+  REQUIRE(states == 1);
+  for (const char* shard : {"1/1", "merge", ""}) {
+    o.shard = Shard::parse(shard);
+    CHECK_THROWS_WITH_AS(cluster(o), doctest::Contains("in use by process"), Error);
+  }
+}
+
 TEST_CASE("cluster: what cannot be is refused with the reason") {
   Setup s;
   const auto refused = [&](const std::string& why) {

@@ -6,8 +6,10 @@
 #include "base/io/file.h"
 #include "store/parquet/writer.h"
 #include "tests/base/scratch.h"
+#include "tests/data/pack_fixture.h"
 
 using namespace ov;
+using namespace ov::loader_test;
 
 namespace {
 
@@ -49,4 +51,50 @@ TEST_CASE("a manifest draws records of a data set: those, in its order, as often
   CHECK_THROWS_WITH_AS(drawn(), doctest::Contains("row 1 has -1 draws"), Error);
   write_manifest(manifest, {{"other", 0, 1}});
   CHECK_THROWS_WITH_AS(drawn(), doctest::Contains("its rows are of other"), Error);
+}
+
+TEST_CASE("a manifest in place of a copy: a run trains on what it draws, read or packed, as on a file of just that") {
+  const DataSet d;
+  const std::string data = d.ten(), manifest = d.path("m.parquet");
+  write_manifest(manifest, {{data, 8, 1}, {data, 0, 0}, {data, 3, 2}, {data, 5, 1}});
+  const Json all = Json::read(data);
+  std::vector<Json> chosen;
+  for (const std::size_t i : {8, 3, 3, 5}) chosen.push_back(all[i]);
+  const std::string copy = d.json(chosen, "copy.json");
+
+  const auto steps = [&](const std::string& json, const std::string& drawn_by) {
+    LoaderOptions o;
+    o.json = json, o.manifest = drawn_by, o.samples_per_micro_batch = 2, o.micro_batches_per_step = 2;
+    Loader loader(o, small_processor());
+    std::vector<GlobalStep> out;
+    for (int i = 0; i < 3; ++i) out.push_back(loader.next());
+    return out;
+  };
+  const auto drawn = steps(data, manifest), copied = steps(copy, "");
+  REQUIRE(drawn.size() == copied.size());
+  for (std::size_t i = 0; i < drawn.size(); ++i) CHECK(same(drawn[i], copied[i]));
+
+  const auto packed = [&](const std::string& json, const std::string& drawn_by) {
+    PackOptions o = pack_options(d, json);
+    o.out = d.path(drawn_by.empty() ? "copied.packs" : "drawn.packs"), o.sources[0].manifest = drawn_by;
+    pack_data(o, small_processor());
+    PackedLoaderOptions loaded;
+    loaded.index = o.out;
+    return loaded;
+  };
+  const PackedLoaderOptions of_drawn = packed(data, manifest), of_copied = packed(copy, "");
+  PackedLoader a(of_drawn, small_processor()), b(of_copied, small_processor());
+  REQUIRE(a.index().samples() == 4);
+  for (int i = 0; i < 3; ++i) CHECK(same(a.next(), b.next()));
+
+  // A resumed run, and an index, know that something else is drawn now; a mixture is no set to draw from.
+  LoaderOptions o;
+  o.json = data, o.manifest = manifest;
+  const Json state = Loader(o, small_processor()).state();
+  write_manifest(manifest, {{data, 8, 1}, {data, 3, 2}, {data, 6, 1}});
+  CHECK_THROWS_WITH_AS(Loader(o, small_processor()).restore(state), doctest::Contains(data.c_str()), Error);
+  CHECK_THROWS_WITH_AS(PackedLoader(of_drawn, small_processor()), doctest::Contains("pack again"), Error);
+  o.json = d.write("mix.yaml",
+                   "__class__: MetadatasetV2\nsplits:\n  train:\n    blend:\n      - {path: data.json, weight: 1}\n");
+  CHECK_THROWS_WITH_AS(Loader(o, small_processor()), doctest::Contains("is a mixture"), Error);
 }

@@ -39,6 +39,7 @@ cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instruction
 tensorboard | the real TensorBoard reads what a run wrote
 index      | ten million records: opened with an index in under a second and no memory
 rice       | RICE's classes from clusters: regions against whole pictures, with and without strings, three seeds; a table
+balance-pays | a pool under Zipf's law: balanced draws against random ones, the same training on both, three seeds; a table and a plot
 packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
@@ -93,6 +94,8 @@ run_part() {
         "$out/tensorboard/bin/python" tests/tools/tensorboard_read.py build/demo-check/instruct ;;
     index) make -s build/unit-tests && build/unit-tests -tc='record index: ten million*' --no-skip ;;
     rice) make -s build/onevision build/rice-probe && sh tests/tools/rice_table.sh build ;;
+    balance-pays) make -s build/onevision build/balance-table && sh tests/tools/balance_table.sh build &&
+      sh tests/tools/balance_table.sh build "1 2 3" full 1000 ;;
     packing) make -s build/onevision && for lengths in released captions; do
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "data/raw/records.h"
+#include "data/raw/drawn_records.h"
 
 namespace ov {
 namespace {
@@ -13,7 +13,7 @@ class Conversations : public SampleSource {
   Conversations(const LoaderOptions& options, const Processor& processor)
       : processor_(processor.with_limits(options.limits)),
         options_(options.sample),
-        records_(open_records(options.json, options.image_dir)) {
+        records_(drawn_records(open_records(options.json, options.image_dir), options.manifest)) {
     require_at_least(options_.max_tokens, 1, "train.max_tokens");
   }
   const std::string& path() const override { return records_->path(); }

@@ -21,6 +21,7 @@ namespace ov {
 struct LoaderOptions {
   std::string json;       // conversation file or webdataset: data/raw/records.h
   std::string image_dir;  // where relative image paths start; "": beside the file
+  std::string manifest;   // those of its records that it draws (data/raw/drawn_records.h); "": all
   SampleOptions sample;   // turns, max_tokens
   PixelLimits limits;     // in place of the processor's
   std::int64_t samples_per_micro_batch = 1, micro_batches_per_step = 1;
@@ -49,7 +50,7 @@ class Loader : public StepLoader {
   // Conversations of the data set options.json. Throws input_error: the file (data/raw/conversations.h), a count below
   // 1, limits out of order.
   Loader(LoaderOptions options, const Processor& processor);
-  // Records of another kind; options.json, image_dir and sample are not used.
+  // Records of another kind; options.json, image_dir, manifest and sample are not used.
   Loader(LoaderOptions options, const Processor& processor, std::unique_ptr<const SampleSource> source);
   ~Loader() override { stop(); }
 

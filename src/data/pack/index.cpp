@@ -20,6 +20,7 @@ std::string sources_json(const std::vector<PackSource>& sources) {
   for (const PackSource& s : sources) {
     Json source = Json::object({{"path", s.path}, {"image_dir", s.image_dir}});
     if (s.records > 0) source.set("records", s.records);
+    if (!s.manifest.empty()) source.set("manifest", s.manifest);
     list.push(std::move(source));
   }
   return list.dump();
@@ -135,8 +136,10 @@ PackIndex PackIndex::read(const std::string& path) {
   index.data = value(file, "data");
   const Json sources = Json::parse(value(file, "sources"), cat(path, ": sources"));
   for (const Json& s : sources.items())
-    index.sources.push_back(
-        {s.at("path").as_string(), s.at("image_dir").as_string(), s.find("records") ? s.at("records").as_int() : 0});
+    index.sources.push_back({.path = s.at("path").as_string(),
+                             .image_dir = s.at("image_dir").as_string(),
+                             .records = s.find("records") ? s.at("records").as_int() : 0,
+                             .manifest = s.find("manifest") ? s.at("manifest").as_string() : ""});
   index.record = column<std::int64_t>(file, "sample.record", -1);
   index.tokens = column<std::int32_t>(file, "sample.tokens", index.samples());
   index.labels = column<std::int32_t>(file, "sample.labels", index.samples());

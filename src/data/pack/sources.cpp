@@ -4,13 +4,14 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "data/raw/drawn_records.h"
 
 namespace ov {
 
 Sources::Sources(const std::vector<PackSource>& sources) {
   if (sources.empty()) input_error("pack: no data: expected at least one conversation file or webdataset");
   for (const PackSource& s : sources) {
-    sets_.push_back(open_records(s.path, s.image_dir));
+    sets_.push_back(drawn_records(open_records(s.path, s.image_dir), s.manifest));
     if (sets_.back()->mixture())
       input_error(s.path, ": is a mixture; a packing holds every record once: give its data sets one by one");
     first_.push_back(first_.back() + sets_.back()->size());

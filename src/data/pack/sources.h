@@ -10,9 +10,10 @@
 namespace ov {
 
 struct PackSource {
-  std::string path;          // conversation file, webdataset directory or shard: data/raw/records.h
-  std::string image_dir;     // where relative image paths of a conversation file start; "": beside it
-  std::int64_t records = 0;  // in an index: how many it holds; 0 in older ones
+  std::string path;           // conversation file, webdataset directory or shard: data/raw/records.h
+  std::string image_dir;      // where relative image paths of a conversation file start; "": beside it
+  std::int64_t records = 0;   // in an index: how many it holds, or are drawn; 0 in older ones
+  std::string manifest = {};  // those that it draws (data/raw/drawn_records.h); "": all
 };
 
 class Sources {
@@ -28,7 +29,7 @@ class Sources {
   std::string fingerprint() const;               // of all sets and their order, not of their paths
 
  private:
-  std::vector<std::unique_ptr<Records>> sets_;
+  std::vector<std::unique_ptr<const Records>> sets_;
   std::vector<std::int64_t> first_ = {0};  // [sets + 1]
 };
 

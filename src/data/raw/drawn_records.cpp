@@ -36,6 +36,9 @@ class DrawnRecords : public Records {
 
 std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest) {
   if (manifest.empty()) return all;
+  if (all->mixture())
+    input_error(all->path(), ": is a mixture, which says itself how often a record comes; ", manifest,
+                " draws from a data set alone");
   const ParquetFile file(manifest);
   std::vector<std::int64_t> which;
   std::string others;

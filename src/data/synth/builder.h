@@ -57,6 +57,9 @@ std::string box_answer(Rect box);
 std::string place(Rect box, int width, int height);
 std::string place_across(Rect box, int width);  // "left", "center" or "right"
 
+// A shape in a cell: a large one fills it up to 2 pixels of jitter; a small one one of its four patches, up to 1.
+Rect draw_shape(SceneBuilder&, const std::string& color, const std::string& shape, bool large, int column, int row);
+
 // "7 + 2 =" and "9".
 std::pair<std::string, std::string> arithmetic_line(Draws& draws);
 

@@ -47,23 +47,10 @@ std::vector<Look> choose_looks(SceneBuilder& s, Kind kind, int n) {
   return looks;
 }
 
-// A large object fills its cell up to 2 pixels of jitter; a small one one of the cell's four patches, up to 1.
 Object place_object(SceneBuilder& s, const Look& look, int column, int row) {
-  Draws& draws = s.draws;
-  Canvas& canvas = s.canvas();
-  const bool large = draws.percent(50);
-  const int size = large ? 26 : patch;
-  int x = column * cell, y = row * cell;
-  if (large) {
-    x += draws.between(0, 2);
-    y += draws.between(0, 2);
-  } else {
-    x = std::clamp(x + draws.lattice(patch, 2, -1, 1), 0, canvas.width() - size);
-    y = std::clamp(y + draws.lattice(patch, 2, -1, 1), 0, canvas.height() - size);
-  }
-  canvas.draw(shape_of(look.shape), x, y, size, s.tint(look.color));
-  const Rect box{x, y, x + size, y + size};
-  return {look.color, look.shape, large ? "large" : "small", place(box, canvas.width(), canvas.height()), box};
+  const bool large = s.draws.percent(50);
+  const Rect box = draw_shape(s, look.color, look.shape, large, column, row);
+  return {look.color, look.shape, large ? "large" : "small", place(box, s.canvas().width(), s.canvas().height()), box};
 }
 
 void ask_about_each(SceneBuilder& s, const Objects& objects) {
@@ -156,6 +143,22 @@ Objects draw_objects(SceneBuilder& s, Kind kind) {
 }
 
 }  // namespace
+
+Rect draw_shape(SceneBuilder& s, const std::string& color, const std::string& shape, bool large, int column, int row) {
+  Draws& draws = s.draws;
+  Canvas& canvas = s.canvas();
+  const int size = large ? 26 : patch;
+  int x = column * cell, y = row * cell;
+  if (large) {
+    x += draws.between(0, 2);
+    y += draws.between(0, 2);
+  } else {
+    x = std::clamp(x + draws.lattice(patch, 2, -1, 1), 0, canvas.width() - size);
+    y = std::clamp(y + draws.lattice(patch, 2, -1, 1), 0, canvas.height() - size);
+  }
+  canvas.draw(shape_of(shape), x, y, size, s.tint(color));
+  return {x, y, x + size, y + size};
+}
 
 void draw_shapes(SceneBuilder& s) {
   static const std::vector<int> kWeights{10, 45, 45};
