@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/error.h"
@@ -78,7 +79,8 @@ struct SimRuntime::Queue : gpu::StreamHandle {
 
   SimRuntime& runtime;
   std::deque<Node> nodes;
-  std::uint64_t queued = 0, done = 0;
+  std::uint64_t queued = 0;
+  std::atomic<std::uint64_t> done = 0;
 };
 
 struct SimRuntime::Recorded {
@@ -191,12 +193,10 @@ bool SimRuntime::run_head(Queue& q) {
   if (const Node& head = q.nodes.front(); head.awaited && head.awaited->done < head.until) return false;
   const Node node = std::move(q.nodes.front());
   q.nodes.pop_front();
-  ++q.done;
   ++counts_.ran;
-  if (!node.run || (error_ && !node.bookkeeping)) return true;  // after a fault the rest would work on garbage
   const auto from = [&] { return cat("; ", node.what, " number ", counts_.ran, ", queued at ", at(node.place)); };
   std::exception_ptr error;
-  try {
+  if (node.run && (!error_ || node.bookkeeping)) try {  // after a fault the rest would work on garbage
     for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
     node.run();
   } catch (const KernelFault& e) {
@@ -205,6 +205,7 @@ bool SimRuntime::run_head(Queue& q) {
     error = std::make_exception_ptr(std::logic_error(e.what() + from()));
   } catch (...) { error = std::current_exception(); }
   if (error && !error_) error_ = error;
+  ++q.done;  // who watches learns it when the work is done
   return true;
 }
 
@@ -348,19 +349,24 @@ void SimRuntime::stream_wait(gpu::Stream s, gpu::Event e, gpu::Place place) {
 gpu::Event SimRuntime::event_create(bool, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   require_current(place);
+  const std::lock_guard events(events_mutex_);
   events_.push_back(std::make_unique<Recorded>());
   return reinterpret_cast<gpu::Event>(events_.back().get());
 }
 
 void SimRuntime::event_destroy(gpu::Event e) noexcept {
   const std::lock_guard lock(mutex_);
+  const std::lock_guard events(events_mutex_);
   std::erase_if(events_, [&](const auto& r) { return r.get() == reinterpret_cast<Recorded*>(e); });
 }
 
 void SimRuntime::event_record(gpu::Event e, gpu::Stream s, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   Queue& q = queue_of(s, place);
-  event_of(e, place) = {&q, q.queued};
+  {
+    const std::lock_guard events(events_mutex_);
+    event_of(e, place) = {&q, q.queued};
+  }
   progress();
 }
 
@@ -370,6 +376,13 @@ bool SimRuntime::event_done(gpu::Event e, gpu::Place place) {
   if (!r.queue) throw std::logic_error(cat("sim: the event that ", at(place), " asks for was never recorded"));
   progress();
   return r.queue->done >= r.until;
+}
+
+// Runs nothing, and waits for no call.
+bool SimRuntime::event_past(gpu::Event e, gpu::Place place) {
+  const std::lock_guard events(events_mutex_);
+  const Recorded& r = event_of(e, place);
+  return r.queue && r.queue->done >= r.until;
 }
 
 void SimRuntime::event_synchronize(gpu::Event e, gpu::Place place) {

@@ -8,10 +8,12 @@ namespace ov {
 
 void add_to(const Tensor& sum, const Tensor& t) {
   if (!sum.has_data()) return;
-  if (sum.dtype() == Dtype::i64) {
-    std::int64_t* to = sum.data<std::int64_t>();
-    const std::int64_t* from = t.data<std::int64_t>();
+  if (sum.dtype() == Dtype::i64) {  // no kernel adds them: they are few, and not in a step's way
+    const Tensor here = sum.to(cpu(), Segment::workspace), other = t.to(cpu(), Segment::workspace);
+    std::int64_t* to = here.data<std::int64_t>();
+    const std::int64_t* from = other.data<std::int64_t>();
     for (std::int64_t i = 0; i < sum.numel(); ++i) to[i] += from[i];
+    if (&sum.device() != &cpu()) sum.copy_from(here);
     return;
   }
   // Rows for the kernel's threads, and what is left behind them; addition does not see them.
