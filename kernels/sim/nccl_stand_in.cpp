@@ -102,7 +102,7 @@ int close_group() {
 int call(Comm comm, Queue stream, NcclWork w) {
   const auto rank = find(comm);
   if (!rank) return refuse(invalid_argument, "a communicator that has ended");
-  if (rank->error) return refuse(invalid_usage, "a communicator that has failed");
+  if (rank->error) return refuse(Result(rank->error.load()), rank->why());
   if (rank->owner != std::this_thread::get_id()) return refuse(invalid_usage, "a call from another thread");
   if (rank->finalized) return refuse(invalid_usage, "a call after ncclCommFinalize");
   if (!rank->waiting.empty() || rank->questions > 0)
@@ -155,10 +155,7 @@ int ask(Comm comm, int* state) {
   const auto rank = find(comm);
   if (!rank) return refuse(invalid_argument, "a communicator that has ended");
   *state = rank->error;
-  if (*state) {
-    const std::lock_guard lock(rank->mutex);
-    return complaint = rank->what, success;
-  }
+  if (*state) return complaint = rank->why(), success;
   *state = in_progress;
   if (rank->owner != std::this_thread::get_id()) return *state = success, success;  // who watches sees errors alone
   if (!nccl_complete(*rank->shared)) return success;

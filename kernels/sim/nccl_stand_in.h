@@ -22,7 +22,7 @@ struct NcclModes {
   bool reorder = false;   // each sum in an order of its own, as a switch's may be
   bool groups = true;     // false: as if a program had none, each call is queued by itself
   int version = 22809;
-  int dies_at = 0;        // the process is killed in this call, counted from 1
+  int dies_at = 0;        // the process is killed in this group of calls, counted from 1
   int fails_at = 0;       // and this one has an asynchronous error
 };
 NcclModes& nccl_modes();

@@ -12,7 +12,6 @@
 #include <stdexcept>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "kernels/gpu/nccl_api.h"
 #include "tensor/dtype.h"
 
@@ -60,6 +59,11 @@ void NcclRank::fail(int result, const std::string& text) {
   const std::lock_guard lock(mutex);
   int none = 0;
   if (error.compare_exchange_strong(none, result)) what = text;
+}
+
+std::string NcclRank::why() {
+  const std::lock_guard lock(mutex);
+  return what;
 }
 
 int nccl_create() {
@@ -174,7 +178,7 @@ void plan(NcclRank& rank, const NcclWork& w, bool reorder, Plan& p) {
       of[static_cast<std::size_t>(r)] = p.room.back().data();
       recv(r, p.room.back().data());
     });
-    p.after.push_back([=, start = reorder ? mix64(rank.calls) % static_cast<std::uint64_t>(rank.ranks) : 0] {
+    p.after.push_back([=, start = reorder ? rank.calls : 0] {
       add_up(w.header.type, of, w.to, w.header.count, start);
     });
   };

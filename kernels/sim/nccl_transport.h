@@ -45,6 +45,7 @@ struct NcclRank {
   bool finalized = false;
 
   void fail(int result, const std::string& text);
+  std::string why();
 };
 
 int nccl_create();                                                   // the file, as a descriptor
