@@ -15,7 +15,7 @@ namespace {
 constexpr int least_version = 22700;
 constexpr const char* soname = "libnccl.so.2";
 constexpr std::chrono::microseconds between_questions{20};
-constexpr int patience = 50000;  // questions after which a library call that has not come back is ended from outside
+constexpr std::chrono::milliseconds patience{400};  // with a library call that does not come back, before its end
 
 struct Variable {
   const char *name, *value;  // null: removed
@@ -123,7 +123,7 @@ Nccl::~Nccl() {
 
 void Nccl::check(int result, const char* call, nccl::Comm comm) const {
   if (result == nccl::success || result == nccl::in_progress) return;
-  const char* more = comm ? api_.last_error(comm) : nullptr;
+  const char* more = api_.last_error(comm);
   machine_error("NCCL: ", call, ": ", api_.error_string(result), more && *more ? cat(" (", more, ")") : "");
 }
 
@@ -189,7 +189,12 @@ std::uint64_t Nccl::queue(nccl::Comm comm, const std::function<void()>& calls) {
     const std::lock_guard lock(use_);
     if (aborted_) machine_error("NCCL: its communicators have ended");
     check(api_.group_start(), "ncclGroupStart");
-    calls();
+    try {
+      calls();
+    } catch (...) {  // the library forgets the group's other calls
+      api_.group_end();
+      throw;
+    }
     check(api_.group_end(), "ncclGroupEnd", comm);
     settle("ncclGroupEnd", comm);
   }
@@ -236,7 +241,8 @@ std::string Nccl::error() {
 // Who waits in a library call gives up by itself, since it asks `waiting`; one that does not come back is not waited for.
 void Nccl::abort() {
   std::unique_lock lock(use_, std::defer_lock);
-  for (int i = 0; i < patience && !lock.try_lock(); ++i) std::this_thread::sleep_for(between_questions);
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (!lock.try_lock() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(between_questions);
   if (aborted_.exchange(true)) return;
   for (const nccl::Comm comm : comms_) api_.abort(comm);
   comms_.clear();

@@ -44,6 +44,7 @@ struct Group {
   Comm comm = nullptr;
   Queue stream = nullptr;
   std::vector<NcclWork> calls;
+  int failed = success;  // a call of it was refused: none is made
 };
 thread_local Group group;
 
@@ -92,15 +93,14 @@ void enqueue(const std::shared_ptr<NcclRank>& rank, Queue stream, std::vector<Nc
 
 int close_group() {
   Group g = std::exchange(group, {});
-  if (g.calls.empty()) return success;
+  if (g.failed || g.calls.empty()) return g.failed;
   const auto rank = find(g.comm);
   rank->questions = asked_before_done;
   rank->waiting.push_back([rank, stream = g.stream, calls = std::move(g.calls)] { enqueue(rank, stream, calls); });
   return in_progress;
 }
 
-int call(Comm comm, Queue stream, NcclWork w) {
-  const auto rank = find(comm);
+int add(const std::shared_ptr<NcclRank>& rank, Comm comm, Queue stream, const NcclWork& w) {
   if (!rank) return refuse(invalid_argument, "a communicator that has ended");
   if (rank->error) return refuse(Result(rank->error.load()), rank->why());
   if (rank->owner != std::this_thread::get_id()) return refuse(invalid_usage, "a call from another thread");
@@ -117,6 +117,12 @@ int call(Comm comm, Queue stream, NcclWork w) {
     return refuse(invalid_usage, "one group in two communicators or streams");
   group.comm = comm, group.stream = stream;
   group.calls.push_back(w);
+  return success;
+}
+
+int call(Comm comm, Queue stream, const NcclWork& w) {
+  const auto rank = find(comm);
+  if (const int refused = add(rank, comm, stream, w)) return group.failed = group.depth > 0 ? refused : 0, refused;
   if (group.depth > 0 && modes.groups) return success;
   const int depth = group.depth;
   const int result = close_group();
