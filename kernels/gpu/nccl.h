@@ -42,6 +42,7 @@ class Nccl {
   // The library's calls that `calls` makes, as one group: they run together. Returns their number, from 1.
   std::uint64_t queue(nccl::Comm comm, const std::function<void()>& calls);
   void finish(std::uint64_t call);  // what is queued for kernels from here on comes after it
+  void host_away() { device_.runtime().host_away(stream_); }  // the host goes to wait for other ranks
   // Within queue(). Tensors are contiguous and lie on the device, and one without elements is passed over; those of send
   // and recv travel as bytes, and reduce leaves its sum at the root alone.
   void send(nccl::Comm comm, const Tensor& t, int to);

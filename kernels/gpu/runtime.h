@@ -92,8 +92,8 @@ class Runtime {
   virtual void handed_out(void*, std::size_t, Segment, Stream) {}
   virtual void retired(void*, Stream) noexcept {}
   virtual void unwritten(void*, std::size_t) {}
-  // That the host goes to wait for others than this GPU, who may wait for what is queued here: a GPU works meanwhile.
-  virtual void host_away() {}
+  // That the host goes to wait for others, who may wait for what is queued in the stream: a GPU works meanwhile.
+  virtual void host_away(Stream) {}
 };
 
 Runtime* cuda_runtime(std::string& reason);

@@ -178,6 +178,12 @@ void SimRuntime::retired(void* data, gpu::Stream s) noexcept {
                                  .bookkeeping = true});
 }
 
+void SimRuntime::host_away(gpu::Stream s) {
+  const std::lock_guard lock(mutex_);
+  Queue& q = *static_cast<Queue*>(s);
+  force(q, q.queued);
+}
+
 void SimRuntime::unwritten(void* to, std::size_t bytes) { std::memset(to, unwritten_byte, bytes); }
 
 // ---- queues

@@ -60,7 +60,7 @@ class SimRuntime : public gpu::Runtime {
   void handed_out(void* data, std::size_t bytes, Segment segment, gpu::Stream) override;
   void retired(void* data, gpu::Stream) noexcept override;
   void unwritten(void* to, std::size_t bytes) override;
-  void host_away() override { drain(); }
+  void host_away(gpu::Stream) override;
 
   // For tests.
   struct Counts {

@@ -136,7 +136,7 @@ void NcclRanks::run(Call call, std::int64_t bytes, gpu::nccl::Comm comm, const s
 }
 
 void NcclRanks::agree(Call call, const Parts& to, const Parts& from) {
-  device_.runtime().host_away(), watch_.check();
+  library_.host_away(), watch_.check();
   host_.agree(call, to, from);
 }
 
@@ -147,7 +147,7 @@ void NcclRanks::exchange(Call call, const Parts& to, const Parts& from) {
       if (t) (&t.device() == &device_ ? there : here) = true;
   if (here && there) input_error("communicator: ", name_of(call), " of tensors of which some lie on ", device_.name);
   if (!there) {
-    device_.runtime().host_away(), watch_.check();
+    library_.host_away(), watch_.check();
     return host_.exchange(call, to, from);
   }
   agree(call, to, from);
