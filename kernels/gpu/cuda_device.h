@@ -80,7 +80,7 @@ class CudaDevice : public Device {
   std::function<void()> check_;
 };
 
-// The machine's GPU of that number, opened on first use and the only one of this process: "cuda" (machine_error with the
+// The machine's GPU of that number, opened on first use, the only one of this process: "cuda" (machine_error with the
 // reason where there is none), "cpu", or "auto": the GPU where there is one, else the CPU.
 Device& device_named(std::string_view name, int index = 0);
 void bring_gpu(Device* simulated);  // tests: what "cuda" names from here on; null: the machine's

@@ -238,7 +238,7 @@ std::string Nccl::error() {
   return "";
 }
 
-// Who waits in a library call gives up by itself, since it asks `waiting`; one that does not come back is not waited for.
+// Who waits for a library call gives up by itself, since it asks `waiting`; one that does not come back is left alone.
 void Nccl::abort() {
   std::unique_lock lock(use_, std::defer_lock);
   const auto end = std::chrono::steady_clock::now() + patience;

@@ -11,7 +11,7 @@
 // thread that watches can end all of them when another rank is gone. A kernel that waits for a rank that is gone never
 // ends by itself.
 //
-// Environment variables that change numbers, or that make calls block, are set or removed before the library is opened,
+// Environment variables that change numbers or make calls block are set or removed before the library is opened,
 // and that is said on stderr: sums by rings, not in the switch (NVLS), with as many channels as the library finds fit.
 #pragma once
 #include <atomic>
@@ -41,10 +41,10 @@ class Nccl {
 
   // The library's calls that `calls` makes, as one group: they run together. Returns their number, from 1.
   std::uint64_t queue(nccl::Comm comm, const std::function<void()>& calls);
-  void finish(std::uint64_t call);  // what is queued for kernels from here on comes after it
+  void finish(std::uint64_t call);                            // what is queued for kernels from here on comes after it
   void host_away() { device_.runtime().host_away(stream_); }  // the host goes to wait for other ranks
-  // Within queue(). Tensors are contiguous and lie on the device, and one without elements is passed over; those of send
-  // and recv travel as bytes, and reduce leaves its sum at the root alone.
+  // Within queue(). Tensors are contiguous and lie on the device, and one without elements is passed over; those of
+  // send and recv travel as bytes, and reduce leaves its sum at the root alone.
   void send(nccl::Comm comm, const Tensor& t, int to);
   void recv(nccl::Comm comm, const Tensor& t, int from);
   void all_reduce(nccl::Comm comm, const Tensor& t);

@@ -30,32 +30,31 @@ struct Config {
   std::size_t size = sizeof(Config);
   unsigned magic = 0xcafebeef;
   unsigned version = 21800;
-  int blocking = 0;  // calls return at once, so that another thread can abort them
+  int blocking = 0;            // calls return at once, so that another thread can abort them
   int cluster_size = INT_MIN;  // INT_MIN, null: the library's choice
   int least_blocks = INT_MIN, most_blocks = INT_MIN;
   const char* net = nullptr;
   int split_share = INT_MIN;
 };
 
-#define OV_NCCL_CALLS(C)                                                                                     \
-  C(version, ncclGetVersion, int(int*))                                                                      \
-  C(unique_id, ncclGetUniqueId, int(Id*))                                                                    \
-  C(init, ncclCommInitRankConfig, int(Comm*, int ranks, Id, int rank, Config*))                              \
-  C(finalize, ncclCommFinalize, int(Comm))                                                                   \
-  C(destroy, ncclCommDestroy, int(Comm))                                                                     \
-  C(abort, ncclCommAbort, int(Comm))                                                                         \
-  C(async_error, ncclCommGetAsyncError, int(Comm, int*))                                                     \
-  C(error_string, ncclGetErrorString, const char*(int))                                                      \
-  C(last_error, ncclGetLastError, const char*(Comm))                                                         \
-  C(group_start, ncclGroupStart, int())                                                                      \
-  C(group_end, ncclGroupEnd, int())                                                                          \
-  C(send, ncclSend, int(const void*, std::size_t count, int type, int peer, Comm, Stream))                   \
-  C(recv, ncclRecv, int(void*, std::size_t count, int type, int peer, Comm, Stream))                         \
-  C(all_reduce, ncclAllReduce, int(const void*, void*, std::size_t count, int type, int op, Comm, Stream))   \
-  C(reduce, ncclReduce, int(const void*, void*, std::size_t count, int type, int op, int root, Comm, Stream)) \
-  C(reduce_scatter, ncclReduceScatter,                                                                       \
-    int(const void*, void*, std::size_t received, int type, int op, Comm, Stream))                           \
-  C(all_gather, ncclAllGather, int(const void*, void*, std::size_t sent, int type, Comm, Stream))            \
+#define OV_NCCL_CALLS(C)                                                                                              \
+  C(version, ncclGetVersion, int(int*))                                                                               \
+  C(unique_id, ncclGetUniqueId, int(Id*))                                                                             \
+  C(init, ncclCommInitRankConfig, int(Comm*, int ranks, Id, int rank, Config*))                                       \
+  C(finalize, ncclCommFinalize, int(Comm))                                                                            \
+  C(destroy, ncclCommDestroy, int(Comm))                                                                              \
+  C(abort, ncclCommAbort, int(Comm))                                                                                  \
+  C(async_error, ncclCommGetAsyncError, int(Comm, int*))                                                              \
+  C(error_string, ncclGetErrorString, const char*(int))                                                               \
+  C(last_error, ncclGetLastError, const char*(Comm))                                                                  \
+  C(group_start, ncclGroupStart, int())                                                                               \
+  C(group_end, ncclGroupEnd, int())                                                                                   \
+  C(send, ncclSend, int(const void*, std::size_t count, int type, int peer, Comm, Stream))                            \
+  C(recv, ncclRecv, int(void*, std::size_t count, int type, int peer, Comm, Stream))                                  \
+  C(all_reduce, ncclAllReduce, int(const void*, void*, std::size_t count, int type, int op, Comm, Stream))            \
+  C(reduce, ncclReduce, int(const void*, void*, std::size_t count, int type, int op, int root, Comm, Stream))         \
+  C(reduce_scatter, ncclReduceScatter, int(const void*, void*, std::size_t received, int type, int op, Comm, Stream)) \
+  C(all_gather, ncclAllGather, int(const void*, void*, std::size_t sent, int type, Comm, Stream))                     \
   C(broadcast, ncclBroadcast, int(const void*, void*, std::size_t count, int type, int root, Comm, Stream))
 
 struct Api {

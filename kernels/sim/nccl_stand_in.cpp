@@ -52,7 +52,8 @@ struct Reach {
   std::size_t from, to;  // bytes that a call reads and writes
 };
 Reach reach_of(const NcclWork& w, const NcclRank& rank) {
-  const std::size_t bytes = w.header.count * nccl_size(w.header.type), all = bytes * static_cast<std::size_t>(rank.ranks);
+  const std::size_t bytes = w.header.count * nccl_size(w.header.type),
+                    all = bytes * static_cast<std::size_t>(rank.ranks);
   switch (w.header.call) {
     case NcclCall::send: return {w.in ? 0 : bytes, w.in ? bytes : 0};
     case NcclCall::reduce: return {bytes, w.header.root == rank.rank ? bytes : 0};
@@ -136,14 +137,16 @@ int call(Comm comm, Queue stream, const NcclWork& w) {
 int sum_call(NcclCall kind, const void* from, void* to, std::size_t count, int type, int op, int root, Comm comm,
              Queue stream) {
   if (op != sum) return refuse(invalid_argument, "an operation other than the sum");
-  return call(comm, stream,
-              {{kind, type, count, root}, root, false, static_cast<const std::byte*>(from), static_cast<std::byte*>(to)});
+  return call(
+      comm, stream,
+      {{kind, type, count, root}, root, false, static_cast<const std::byte*>(from), static_cast<std::byte*>(to)});
 }
 
 int init(Comm* comm, int ranks, Id id, int rank, Config* config) {
   if (!config || config->size != sizeof(Config) || config->magic != Config{}.magic)
     return refuse(invalid_argument, "a configuration that is not initialised");
-  if (config->blocking != 0) return refuse(invalid_argument, "a communicator that blocks cannot be ended when ranks die");
+  if (config->blocking != 0)
+    return refuse(invalid_argument, "a communicator that blocks cannot be ended when ranks die");
   if (ranks < 1 || ranks > most_nccl_ranks || rank < 0 || rank >= ranks)
     return refuse(invalid_argument, "rank ", rank, " of ", ranks, ", at most ", most_nccl_ranks);
   id.bytes[sizeof id.bytes - 1] = 0;
@@ -151,7 +154,8 @@ int init(Comm* comm, int ranks, Id id, int rank, Config* config) {
   r->rank = rank, r->ranks = ranks, r->owner = std::this_thread::get_id(), r->questions = asked_before_done;
   r->shared = nccl_map(id.bytes);
   if (!r->shared) return refuse(system_error, "nobody has this id");
-  if (!nccl_join(*r->shared, ranks, rank)) return refuse(invalid_argument, "two ranks ", rank, " or other numbers of ranks");
+  if (!nccl_join(*r->shared, ranks, rank))
+    return refuse(invalid_argument, "two ranks ", rank, " or other numbers of ranks");
   const std::lock_guard lock(live_mutex);
   live[*comm = r.get()] = r;
   return in_progress;
@@ -207,9 +211,14 @@ const Api& nccl_stand_in() {
       .async_error = ask,
       .error_string =
           [](int result) {
-            constexpr const char* names[] = {"no error",         "unhandled cuda error", "unhandled system error",
-                                             "internal error",   "invalid argument",     "invalid usage",
-                                             "remote process exited or there was a network error", "in progress"};
+            constexpr const char* names[] = {"no error",
+                                             "unhandled cuda error",
+                                             "unhandled system error",
+                                             "internal error",
+                                             "invalid argument",
+                                             "invalid usage",
+                                             "remote process exited or there was a network error",
+                                             "in progress"};
             return names[result];
           },
       .last_error = [](Comm) { return complaint.c_str(); },
@@ -228,26 +237,16 @@ const Api& nccl_stand_in() {
           [](void* to, std::size_t count, int type, int peer, Comm c, Queue s) {
             return call(c, s, {{NcclCall::send, type, count, -1}, peer, true, nullptr, static_cast<std::byte*>(to)});
           },
-      .all_reduce =
-          [](const void* from, void* to, std::size_t n, int type, int op, Comm c, Queue s) {
-            return sum_call(NcclCall::all_reduce, from, to, n, type, op, -1, c, s);
-          },
-      .reduce =
-          [](const void* from, void* to, std::size_t n, int type, int op, int root, Comm c, Queue s) {
-            return sum_call(NcclCall::reduce, from, to, n, type, op, root, c, s);
-          },
-      .reduce_scatter =
-          [](const void* from, void* to, std::size_t n, int type, int op, Comm c, Queue s) {
-            return sum_call(NcclCall::reduce_scatter, from, to, n, type, op, -1, c, s);
-          },
-      .all_gather =
-          [](const void* from, void* to, std::size_t n, int type, Comm c, Queue s) {
-            return sum_call(NcclCall::all_gather, from, to, n, type, sum, -1, c, s);
-          },
-      .broadcast =
-          [](const void* from, void* to, std::size_t n, int type, int root, Comm c, Queue s) {
-            return sum_call(NcclCall::broadcast, from, to, n, type, sum, root, c, s);
-          },
+      .all_reduce = [](const void* from, void* to, std::size_t n, int type, int op, Comm c,
+                       Queue s) { return sum_call(NcclCall::all_reduce, from, to, n, type, op, -1, c, s); },
+      .reduce = [](const void* from, void* to, std::size_t n, int type, int op, int root, Comm c,
+                   Queue s) { return sum_call(NcclCall::reduce, from, to, n, type, op, root, c, s); },
+      .reduce_scatter = [](const void* from, void* to, std::size_t n, int type, int op, Comm c,
+                           Queue s) { return sum_call(NcclCall::reduce_scatter, from, to, n, type, op, -1, c, s); },
+      .all_gather = [](const void* from, void* to, std::size_t n, int type, Comm c,
+                       Queue s) { return sum_call(NcclCall::all_gather, from, to, n, type, sum, -1, c, s); },
+      .broadcast = [](const void* from, void* to, std::size_t n, int type, int root, Comm c,
+                      Queue s) { return sum_call(NcclCall::broadcast, from, to, n, type, sum, root, c, s); },
   };
   return api;
 }

@@ -141,7 +141,8 @@ void add_up(const std::vector<const std::byte*>& of, std::byte* to, std::uint64_
   }
 }
 
-void add_up(int type, const std::vector<const std::byte*>& of, std::byte* to, std::uint64_t count, std::uint64_t start) {
+void add_up(int type, const std::vector<const std::byte*>& of, std::byte* to, std::uint64_t count,
+            std::uint64_t start) {
   switch (type) {
     case gpu::nccl::f32: return add_up<float, float>(of, to, count, start);
     case gpu::nccl::f64: return add_up<double, double>(of, to, count, start);
@@ -178,9 +179,8 @@ void plan(NcclRank& rank, const NcclWork& w, bool reorder, Plan& p) {
       of[static_cast<std::size_t>(r)] = p.room.back().data();
       recv(r, p.room.back().data());
     });
-    p.after.push_back([=, start = reorder ? rank.calls : 0] {
-      add_up(w.header.type, of, w.to, w.header.count, start);
-    });
+    p.after.push_back(
+        [=, start = reorder ? rank.calls : 0] { add_up(w.header.type, of, w.to, w.header.count, start); });
   };
   const bool root = w.header.root == rank.rank;
   switch (w.header.call) {
@@ -189,9 +189,7 @@ void plan(NcclRank& rank, const NcclWork& w, bool reorder, Plan& p) {
       ++rank.calls;
       each([&](int r, std::size_t) { send(r, w.from); });
       return sum(w.from);
-    case NcclCall::reduce:
-      ++rank.calls;
-      return root ? sum(w.from) : send(w.header.root, w.from);
+    case NcclCall::reduce: ++rank.calls; return root ? sum(w.from) : send(w.header.root, w.from);
     case NcclCall::reduce_scatter:
       ++rank.calls;
       each([&](int r, std::size_t at) { send(r, w.from + at); });

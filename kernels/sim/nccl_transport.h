@@ -38,20 +38,20 @@ struct NcclRank {
   std::atomic<int> error = 0;  // a Result
   std::mutex mutex;            // of what
   std::string what;
-  std::uint64_t calls = 0;              // of sums, so far
+  std::uint64_t calls = 0;                     // of sums, so far
   std::vector<std::function<void()>> waiting;  // queued when the caller has asked often enough
-  int questions = 0;                    // that are answered with "in progress"
-  std::atomic<int> under_way = 0;       // groups that have been queued and have not run
+  int questions = 0;                           // that are answered with "in progress"
+  std::atomic<int> under_way = 0;              // groups that have been queued and have not run
   bool finalized = false;
 
   void fail(int result, const std::string& text);
   std::string why();
 };
 
-int nccl_create();                                                   // the file, as a descriptor
-std::shared_ptr<NcclShared> nccl_map(const std::string& path);       // null: nobody has it
-bool nccl_join(NcclShared& shared, int ranks, int rank);             // false: another says so already
-bool nccl_complete(const NcclShared& shared);                        // all have joined
+int nccl_create();                                              // the file, as a descriptor
+std::shared_ptr<NcclShared> nccl_map(const std::string& path);  // null: nobody has it
+bool nccl_join(NcclShared& shared, int ranks, int rank);        // false: another says so already
+bool nccl_complete(const NcclShared& shared);                   // all have joined
 
 // One call of a group, with the addresses where kernels reach them.
 struct NcclWork {

@@ -1,15 +1,10 @@
 #include "kernels/sim/runtime.h"
 
-#include <unistd.h>
-
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "kernels/sim/scheduler.h"
 
 namespace ov::sim {
@@ -19,22 +14,6 @@ constexpr int unwritten_byte = 0xff;
 
 thread_local int current = 0;                   // GPU of this thread, as CUDA has it
 thread_local std::vector<SimMemory::Use> uses;  // of the launch whose parameters this thread is moving
-
-bool mapped(std::uint64_t address) {
-  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  unsigned char resident = 0;
-  return mincore(reinterpret_cast<void*>(address / page * page), 1, &resident) == 0;
-}
-
-std::uint64_t hash_of(const void* data, std::size_t bytes) {
-  std::uint64_t h = bytes;
-  for (std::size_t i = 0; i < bytes; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, static_cast<const std::byte*>(data) + i, std::min<std::size_t>(8, bytes - i));
-    h = mix64(h ^ word) + i;
-  }
-  return h;
-}
 
 std::string at(gpu::Place place) {
   const std::string_view file = place.file_name();
@@ -203,13 +182,13 @@ bool SimRuntime::run_head(Queue& q) {
   const auto from = [&] { return cat("; ", node.what, " number ", counts_.ran, ", queued at ", at(node.place)); };
   std::exception_ptr error;
   if (node.run && (!error_ || node.bookkeeping)) try {  // after a fault the rest would work on garbage
-    for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
-    node.run();
-  } catch (const KernelFault& e) {
-    error = std::make_exception_ptr(KernelFault(e.what() + from()));
-  } catch (const std::logic_error& e) {
-    error = std::make_exception_ptr(std::logic_error(e.what() + from()));
-  } catch (...) { error = std::current_exception(); }
+      for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
+      node.run();
+    } catch (const KernelFault& e) {
+      error = std::make_exception_ptr(KernelFault(e.what() + from()));
+    } catch (const std::logic_error& e) {
+      error = std::make_exception_ptr(std::logic_error(e.what() + from()));
+    } catch (...) { error = std::current_exception(); }
   if (error && !error_) error_ = error;
   ++q.done;  // who watches learns it when the work is done
   return true;

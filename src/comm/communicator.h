@@ -38,7 +38,7 @@ class OwnCalls {
  public:
   virtual ~OwnCalls() = default;
   virtual void all_reduce(const Tensor& t) = 0;
-  virtual void reduce_scatter(const Tensor& part, const Parts& of) = 0;  // of any sizes; part may be this rank's of them
+  virtual void reduce_scatter(const Tensor& part, const Parts& of) = 0;  // of any sizes; part may be this rank's own
   virtual void all_gather(const Parts& of) = 0;
   virtual void broadcast(const Tensor& t, int from) = 0;
 };

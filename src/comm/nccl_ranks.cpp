@@ -106,8 +106,7 @@ void NcclRanks::at_step(std::int64_t step) {
 void NcclRanks::waiting() const {
   watch_.check();
   host_.throw_failure();
-  if (now() > deadline_)
-    machine_error("the library has not answered within ", host_.timeout(), " s (comm.timeout)");
+  if (now() > deadline_) machine_error("the library has not answered within ", host_.timeout(), " s (comm.timeout)");
 }
 
 // Its rank 0 makes the id, which travels through the host's memory.

@@ -106,7 +106,8 @@ bool ProcessRanks::advance(Flow& f, Call call) {
   const int from = f.out ? rank() : f.peer, to = f.out ? f.peer : rank();
   bool moved = false;
   if (!f.begun) {
-    Header h{f.tensor.nbytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()), step_};
+    Header h{f.tensor.nbytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()),
+             step_};
     if (f.out ? !region_.has_room(from, to, sizeof h) : !region_.holds(from, to, sizeof h)) return false;
     if (f.out) {
       region_.write(from, to, std::as_bytes(std::span(&h, 1)));
@@ -131,8 +132,10 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   std::vector<Flow> flows;
   for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
     const int next = (rank() + i) % ranks(), before = (rank() + ranks() - i) % ranks();
-    if (const Tensor& t = from[static_cast<std::size_t>(next)]) flows.push_back({.peer = next, .out = true, .tensor = t, .whole = bytes});
-    if (const Tensor& t = to[static_cast<std::size_t>(before)]) flows.push_back({.peer = before, .out = false, .tensor = t, .whole = bytes});
+    if (const Tensor& t = from[static_cast<std::size_t>(next)])
+      flows.push_back({.peer = next, .out = true, .tensor = t, .whole = bytes});
+    if (const Tensor& t = to[static_cast<std::size_t>(before)])
+      flows.push_back({.peer = before, .out = false, .tensor = t, .whole = bytes});
   }
   RankState& state = region_.state(rank());
   state.call.store(static_cast<std::uint32_t>(call));
@@ -164,8 +167,7 @@ std::string ProcessRanks::standing(int peer) const {
 
 void ProcessRanks::gave_up(Call call, const std::vector<Flow>& flows) const {
   std::string others;
-  for (const Flow& f : flows)
-    others += cat(others.empty() ? "" : ", ", f.out ? "to " : "from ", standing(f.peer));
+  for (const Flow& f : flows) others += cat(others.empty() ? "" : ", ", f.out ? "to " : "from ", standing(f.peer));
   machine_error("rank ", rank(), " waited ", timeout_, " s (comm.timeout) in ", name_of(call), " of step ", step_,
                 " for a message ", others);
 }

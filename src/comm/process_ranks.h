@@ -43,7 +43,7 @@ class ProcessRanks : public Communicator, public Inbox {
   // The same without the bytes: who says something and who waits for it agree on call, type and size, for a backend
   // that moves the bytes by itself.
   void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false); }
-  void throw_failure() const;  // of another rank, if one has failed
+  void throw_failure() const;            // of another rank, if one has failed
   std::string standing(int peer) const;  // "rank 1, which is in recv of step 3"
 
  private:

@@ -85,13 +85,12 @@ inline void every_call(Communicator& ranks, Device& device, const std::vector<st
       ranks.reduce_scatter(part, whole);
       adds(part, sum_of_all(dtype, size * n, n).slice(0, me * size, (me + 1) * size), me * size, "reduce_scatter");
       ranks.all_gather(whole, there(numbers(dtype, size, me)));
-      for (int r = 0; r < n; ++r)
-        is(whole.slice(0, r * size, (r + 1) * size), numbers(dtype, size, r), "all_gather");
+      for (int r = 0; r < n; ++r) is(whole.slice(0, r * size, (r + 1) * size), numbers(dtype, size, r), "all_gather");
       const Tensor from = there(numbers(dtype, size * n, me)), to = Tensor::like(from);
       ranks.all_to_all(to, from);
       for (int r = 0; r < n; ++r)
-        is(to.slice(0, r * size, (r + 1) * size),
-           numbers(dtype, size * n, r).slice(0, me * size, (me + 1) * size), "all_to_all");
+        is(to.slice(0, r * size, (r + 1) * size), numbers(dtype, size * n, r).slice(0, me * size, (me + 1) * size),
+           "all_to_all");
       for (int r = 0; r + 1 < n; ++r) {  // a chain: each hands on what it got
         const Tensor m = there(numbers(dtype, size, me == r ? 99 : me));
         if (me == r) ranks.send(m, r + 1);

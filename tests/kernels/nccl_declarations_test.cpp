@@ -12,8 +12,8 @@ namespace {
 using namespace ov::gpu;
 
 template <class A, class B>
-constexpr bool alike = sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B> &&
-                       std::is_class_v<A> == std::is_class_v<B>;
+constexpr bool alike =
+    sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B>&& std::is_class_v<A> == std::is_class_v<B>;
 template <class R, class... P, class Q, class... U>
 constexpr bool same_call(R (*)(P...), Q (*)(U...)) {
   if constexpr (sizeof...(P) == sizeof...(U)) return alike<R, Q> && (alike<P, U> && ...);
@@ -27,7 +27,7 @@ static_assert(!same_call(static_cast<int (*)(int)>(nullptr), static_cast<int (*)
 static_assert(!same_call(static_cast<int (*)(int)>(nullptr), static_cast<int (*)(int, int)>(nullptr)));
 static_assert(sizeof(nccl::Id) == sizeof(ncclUniqueId) && sizeof(nccl::Id) == NCCL_UNIQUE_ID_BYTES);
 
-#define OV_PLACE(ours, theirs)                                                 \
+#define OV_PLACE(ours, theirs)                                                    \
   static_assert(offsetof(nccl::Config, ours) == offsetof(ncclConfig_t, theirs) && \
                 sizeof(nccl::Config::ours) == sizeof(ncclConfig_t::theirs));
 OV_PLACE(size, size)
