@@ -212,6 +212,18 @@ TEST_CASE("nccl: ranks have one version of the library, and it is not too old") 
   CHECK(contains(with(22605, 22605), "version 22605; expected 22700"));
 }
 
+TEST_CASE("nccl: without a stand-in the library is opened by its name, or an error says what to install") {
+  all_well(in_ranks(1, 5, [](ProcessRanks&) {  // a process of its own, which keeps the library
+    ForeignDevice device(Policy::lazy);
+    gpu::forget_nccl(device);
+    try {
+      require(gpu::Nccl(device, [] {}).version() >= 22700, "a version that is new enough");
+    } catch (const Error& e) {
+      require(contains(e.what(), "libnccl.so.2: ") && contains(e.what(), "2.27 or later"), e.what());
+    }
+  }));
+}
+
 TEST_CASE("nccl: variables that change numbers or waiting are named and overridden") {
   ::setenv("NCCL_ALGO", "Tree", 1), ::setenv("NCCL_COMM_BLOCKING", "1", 1), ::setenv("NCCL_NVLS_ENABLE", "0", 1);
   CHECK(gpu::settle_nccl_environment() == "NCCL_ALGO NCCL_COMM_BLOCKING");
