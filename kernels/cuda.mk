@@ -31,7 +31,7 @@ CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log)
 
 # The vendor's headers, for the test that compares our declarations with them; empty without a toolkit.
 CUDA_HEADERS = $(wildcard $(dir $(CUDA_NVCC))../include)
-$(B)/obj/tests/kernels/gpu_declarations_test.o: CXXFLAGS += $(CUDA_HEADERS:%=-isystem %)
+$(B)/obj/tests/kernels/gpu_declarations_test.o $(B)/obj/tests/kernels/nccl_declarations_test.o: CXXFLAGS += $(CUDA_HEADERS:%=-isystem %)
 
 cuda-check:  ## compile the CUDA kernels for sm_80, sm_90a and sm_100; fails on a spill; occupancy and a floor a kernel
 	@test -n "$(CUDA_NVCC)" || { echo "cuda-check: no nvcc here: nothing compiled for a GPU"; exit 0; }; \
@@ -45,7 +45,7 @@ $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
 -include $(CUDA_LOGS:.log=.d)
 
 # What make gpu-check runs; --simulated works on any machine.
-GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
+GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
 $(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 -include $(GPU_CHECK_OBJ:.o=.d)

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "kernels/gpu/arguments.h"
 #include "kernels/gpu/cublaslt.h"
+#include "kernels/gpu/nccl.h"
 
 namespace ov::gpu {
 namespace {
@@ -62,7 +63,7 @@ CudaDevice::CudaDevice(Runtime& runtime, const kernels::Launchers& launchers, Op
       out_(runtime, options.staging) {}
 
 CudaDevice::~CudaDevice() {
-  close_cublaslt(*this);
+  close_cublaslt(*this), forget_nccl(*this);
   out_.forget();
   try {
     synchronize();
@@ -199,6 +200,7 @@ void CudaDevice::synchronize() {
   deliver([&] {
     order(ov::Stream::compute, ov::Stream::copy);
     runtime_.stream_synchronize(compute_);
+    if (check_) check_();
     out_.finish();
   });
 }
@@ -258,7 +260,7 @@ Device* brought = nullptr;
 
 void bring_gpu(Device* simulated) { brought = simulated; }
 
-Device& device_named(std::string_view name) {
+Device& device_named(std::string_view name, int index) {
   if (name == "cpu") return cpu();
   if (brought) return *brought;
   std::string reason;
@@ -267,7 +269,10 @@ Device& device_named(std::string_view name) {
     if (name == "auto") return cpu();
     machine_error("device=cuda: ", reason, "; device=cpu works without one");
   }
-  static CudaDevice* device = new CudaDevice(*runtime, *built_launchers(), {});  // outlives every tensor
+  if (const int count = runtime->device_count(reason); index >= count)
+    machine_error("device=cuda: no GPU number ", index, ", there ", count == 1 ? "is 1" : cat("are ", count),
+                  ", from 0: each rank needs one of its own");
+  static CudaDevice* device = new CudaDevice(*runtime, *built_launchers(), {.index = index});  // outlives every tensor
   return *device;
 }
 

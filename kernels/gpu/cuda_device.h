@@ -11,6 +11,7 @@
 // The same class runs on the simulated runtime (tests/devices), with kernels that kernels/sim runs.
 #pragma once
 #include <deque>
+#include <functional>
 #include <map>
 #include <string_view>
 
@@ -43,6 +44,8 @@ class CudaDevice : public Device {
   Stream enter(ov::Stream stream = ov::Stream::compute);  // makes the GPU this thread's; the stream to queue work in
   const kernels::Launchers& launchers() const { return launchers_; }
   Runtime& runtime() const { return runtime_; }
+  // Called when the host has waited and before it reads: throws where what it waited for was cut off. Empty: none.
+  void guard(std::function<void()> check) { check_ = std::move(check); }
 
  protected:
   void* obtain(std::size_t bytes, Segment segment) override;
@@ -74,11 +77,12 @@ class CudaDevice : public Device {
   std::deque<Released> released_;
   std::vector<Event> events_;  // not in use
   Staging in_, out_;
+  std::function<void()> check_;
 };
 
-// The machine's GPU, opened on first use: "cuda" (machine_error with the reason where there is none), "cpu", or "auto":
-// the GPU where there is one, else the CPU.
-Device& device_named(std::string_view name);
+// The machine's GPU of that number, opened on first use, the only one of this process: "cuda" (machine_error with the
+// reason where there is none), "cpu", or "auto": the GPU where there is one, else the CPU.
+Device& device_named(std::string_view name, int index = 0);
 void bring_gpu(Device* simulated);  // tests: what "cuda" names from here on; null: the machine's
 
 }  // namespace ov::gpu

@@ -77,6 +77,8 @@ class Runtime {
   virtual void event_destroy(Event) noexcept = 0;
   virtual void event_record(Event, Stream, Place = Place::current()) = 0;  // all that is queued in the stream so far
   virtual bool event_done(Event, Place = Place::current()) = 0;
+  // The same for a thread that watches: while others are in calls that do not return, too.
+  virtual bool event_past(Event e, Place at = Place::current()) { return event_done(e, at); }
   virtual void event_synchronize(Event, Place = Place::current()) = 0;
   virtual float event_elapsed(Event from, Event to, Place = Place::current()) = 0;  // ms
 
@@ -90,6 +92,8 @@ class Runtime {
   virtual void handed_out(void*, std::size_t, Segment, Stream) {}
   virtual void retired(void*, Stream) noexcept {}
   virtual void unwritten(void*, std::size_t) {}
+  // That the host goes to wait for others, who may wait for what is queued in the stream: a GPU works meanwhile.
+  virtual void host_away(Stream) {}
 };
 
 Runtime* cuda_runtime(std::string& reason);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace ov::sim {
 namespace {
@@ -164,6 +165,24 @@ void SimMemory::require_there(const char* what, const Block& b) {
   if (!b.there)
     throw std::logic_error(cat("sim: ", what, " runs when its memory has been released, or before it is there (",
                                described(b), "): its stream does not wait for what it should, or nobody waits for it"));
+}
+
+// ---- the host's memory
+
+bool mapped(std::uint64_t address) {
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  unsigned char resident = 0;
+  return mincore(reinterpret_cast<void*>(address / page * page), 1, &resident) == 0;
+}
+
+std::uint64_t hash_of(const void* data, std::size_t bytes) {
+  std::uint64_t h = bytes;
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, static_cast<const std::byte*>(data) + i, std::min<std::size_t>(8, bytes - i));
+    h = mix64(h ^ word) + i;
+  }
+  return h;
 }
 
 // ---- faults

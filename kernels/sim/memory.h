@@ -9,6 +9,7 @@
 // fenced: a block ends at the end of a page (but for what 16-byte alignment leaves), with nothing behind it: a kernel
 // that reads past the end faults, and the place is named. It costs a page or two each.
 #pragma once
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -67,5 +68,8 @@ class SimMemory {
   Arena arena_;
   Blocks handed_out_, there_;  // by the host's clock (retired ones too, until another lies over them), by the streams'
 };
+
+bool mapped(std::uint64_t address);  // whether the host has memory there
+std::uint64_t hash_of(const void* data, std::size_t bytes);
 
 }  // namespace ov::sim

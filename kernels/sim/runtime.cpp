@@ -1,14 +1,10 @@
 #include "kernels/sim/runtime.h"
 
-#include <unistd.h>
-
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/hash.h"
 #include "kernels/sim/scheduler.h"
 
 namespace ov::sim {
@@ -18,22 +14,6 @@ constexpr int unwritten_byte = 0xff;
 
 thread_local int current = 0;                   // GPU of this thread, as CUDA has it
 thread_local std::vector<SimMemory::Use> uses;  // of the launch whose parameters this thread is moving
-
-bool mapped(std::uint64_t address) {
-  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  unsigned char resident = 0;
-  return mincore(reinterpret_cast<void*>(address / page * page), 1, &resident) == 0;
-}
-
-std::uint64_t hash_of(const void* data, std::size_t bytes) {
-  std::uint64_t h = bytes;
-  for (std::size_t i = 0; i < bytes; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, static_cast<const std::byte*>(data) + i, std::min<std::size_t>(8, bytes - i));
-    h = mix64(h ^ word) + i;
-  }
-  return h;
-}
 
 std::string at(gpu::Place place) {
   const std::string_view file = place.file_name();
@@ -78,7 +58,8 @@ struct SimRuntime::Queue : gpu::StreamHandle {
 
   SimRuntime& runtime;
   std::deque<Node> nodes;
-  std::uint64_t queued = 0, done = 0;
+  std::uint64_t queued = 0;
+  std::atomic<std::uint64_t> done = 0;
 };
 
 struct SimRuntime::Recorded {
@@ -176,6 +157,12 @@ void SimRuntime::retired(void* data, gpu::Stream s) noexcept {
                                  .bookkeeping = true});
 }
 
+void SimRuntime::host_away(gpu::Stream s) {
+  const std::lock_guard lock(mutex_);
+  Queue& q = *static_cast<Queue*>(s);
+  force(q, q.queued);
+}
+
 void SimRuntime::unwritten(void* to, std::size_t bytes) { std::memset(to, unwritten_byte, bytes); }
 
 // ---- queues
@@ -191,20 +178,19 @@ bool SimRuntime::run_head(Queue& q) {
   if (const Node& head = q.nodes.front(); head.awaited && head.awaited->done < head.until) return false;
   const Node node = std::move(q.nodes.front());
   q.nodes.pop_front();
-  ++q.done;
   ++counts_.ran;
-  if (!node.run || (error_ && !node.bookkeeping)) return true;  // after a fault the rest would work on garbage
   const auto from = [&] { return cat("; ", node.what, " number ", counts_.ran, ", queued at ", at(node.place)); };
   std::exception_ptr error;
-  try {
-    for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
-    node.run();
-  } catch (const KernelFault& e) {
-    error = std::make_exception_ptr(KernelFault(e.what() + from()));
-  } catch (const std::logic_error& e) {
-    error = std::make_exception_ptr(std::logic_error(e.what() + from()));
-  } catch (...) { error = std::current_exception(); }
+  if (node.run && (!error_ || node.bookkeeping)) try {  // after a fault the rest would work on garbage
+      for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
+      node.run();
+    } catch (const KernelFault& e) {
+      error = std::make_exception_ptr(KernelFault(e.what() + from()));
+    } catch (const std::logic_error& e) {
+      error = std::make_exception_ptr(std::logic_error(e.what() + from()));
+    } catch (...) { error = std::current_exception(); }
   if (error && !error_) error_ = error;
+  ++q.done;  // who watches learns it when the work is done
   return true;
 }
 
@@ -348,19 +334,24 @@ void SimRuntime::stream_wait(gpu::Stream s, gpu::Event e, gpu::Place place) {
 gpu::Event SimRuntime::event_create(bool, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   require_current(place);
+  const std::lock_guard events(events_mutex_);
   events_.push_back(std::make_unique<Recorded>());
   return reinterpret_cast<gpu::Event>(events_.back().get());
 }
 
 void SimRuntime::event_destroy(gpu::Event e) noexcept {
   const std::lock_guard lock(mutex_);
+  const std::lock_guard events(events_mutex_);
   std::erase_if(events_, [&](const auto& r) { return r.get() == reinterpret_cast<Recorded*>(e); });
 }
 
 void SimRuntime::event_record(gpu::Event e, gpu::Stream s, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   Queue& q = queue_of(s, place);
-  event_of(e, place) = {&q, q.queued};
+  {
+    const std::lock_guard events(events_mutex_);
+    event_of(e, place) = {&q, q.queued};
+  }
   progress();
 }
 
@@ -370,6 +361,13 @@ bool SimRuntime::event_done(gpu::Event e, gpu::Place place) {
   if (!r.queue) throw std::logic_error(cat("sim: the event that ", at(place), " asks for was never recorded"));
   progress();
   return r.queue->done >= r.until;
+}
+
+// Runs nothing, and waits for no call.
+bool SimRuntime::event_past(gpu::Event e, gpu::Place place) {
+  const std::lock_guard events(events_mutex_);
+  const Recorded& r = event_of(e, place);
+  return r.queue && r.queue->done >= r.until;
 }
 
 void SimRuntime::event_synchronize(gpu::Event e, gpu::Place place) {

@@ -53,12 +53,14 @@ class SimRuntime : public gpu::Runtime {
   void event_destroy(gpu::Event) noexcept override;
   void event_record(gpu::Event, gpu::Stream, gpu::Place) override;
   bool event_done(gpu::Event, gpu::Place) override;
+  bool event_past(gpu::Event, gpu::Place) override;
   void event_synchronize(gpu::Event, gpu::Place) override;
   float event_elapsed(gpu::Event, gpu::Event, gpu::Place) override;
   Runtime::Layout layout(std::size_t bytes) override { return memory_.layout(bytes); }
   void handed_out(void* data, std::size_t bytes, Segment segment, gpu::Stream) override;
   void retired(void* data, gpu::Stream) noexcept override;
   void unwritten(void* to, std::size_t bytes) override;
+  void host_away(gpu::Stream) override;
 
   // For tests.
   struct Counts {
@@ -100,6 +102,7 @@ class SimRuntime : public gpu::Runtime {
   const Philox random_;
   const int index_;
   mutable std::mutex mutex_;
+  std::mutex events_mutex_;  // of events_ and what they hold
   SimMemory memory_;
   std::vector<std::unique_ptr<Queue>> queues_;
   std::vector<std::unique_ptr<Recorded>> events_;

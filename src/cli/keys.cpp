@@ -171,6 +171,9 @@ std::vector<Key> rows() {
       {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
       {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
        "seconds after which a rank that hears nothing from another ends the run", Resume::free},
+      {"comm.sum", "", "ordered", "ordered nccl", "train pretrain rl",
+       "how ranks on GPUs add: ordered, in one tree, with one rank's bits; nccl, the library's rings, with fewer "
+       "messages and bits of their own"},
       {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl plan",
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too, 3 values too "
        "(train and pretrain --what text); same bits",

@@ -4,16 +4,39 @@
 #include "cli/keys.h"
 #include "cli/verbs.h"
 #include "comm/launcher.h"
+#include "comm/nccl_ranks.h"
 #include "comm/process_ranks.h"
 #include "comm/rank_in_job.h"
 #include "train/step_trace.h"
 
 namespace ov::cli {
+namespace {
+
+// Ranks that have a GPU each talk through NCCL; null: they have none.
+std::unique_ptr<NcclRanks> over_gpus(const Config& config, ProcessRanks& ranks) {
+  auto* gpu = dynamic_cast<gpu::CudaDevice*>(&gpu::device_named(config.text("device"), ranks.rank()));
+  if (!gpu) return nullptr;
+  const std::string& sum = config.text("comm.sum");
+  auto all = std::make_unique<NcclRanks>(ranks, *gpu, sum == "nccl" ? CommSum::nccl : CommSum::ordered);
+  if (ranks.rank() == 0) tell(cat("NCCL ", all->version(), ", comm.sum ", sum));
+  return all;
+}
+
+// The library adds what lies on a GPU.
+void check_sum(const Config& config, int rank) {
+  if (config.text("comm.sum") == "ordered" || gpu::device_named(config.text("device"), rank).kind != Device::Kind::cpu)
+    return;
+  input_error("comm.sum nccl: ranks on the CPU add in order; it needs device cuda, and here is device ",
+              config.text("device"), config.text("device") == "cpu" ? "" : ", which is the cpu");
+}
+
+}  // namespace
 
 // The first that fails says why. The others, which learn it from that one, end with the same code and in silence.
 void in_ranks(const Config& config, const std::function<void(Communicator&)>& work) {
   const double timeout = config.number("comm.timeout");
   const RankInJob place = rank_of_process();
+  check_sum(config, place.rank);
   if (place.ranks == 1) return work(one_rank());
   if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks));
   if (place.rank == 0) tell(cat(place.ranks, " ranks (", place.source, ")"));
@@ -22,9 +45,13 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
     if (!text.starts_with("rank ")) text = cat("rank ", place.rank, ": ", text);
     throw Error(exit, ranks.failed(exit, text) ? text : "");
   };
+  std::unique_ptr<NcclRanks> gpus;  // ends after an error is told: the others would take its end for one of theirs
   try {
-    work(ranks);
-    ranks.barrier();
+    gpus = over_gpus(config, ranks);
+    Communicator& all = gpus ? static_cast<Communicator&>(*gpus) : ranks;
+    work(all);
+    all.barrier();
+    if (gpus) gpus->close();
     ranks.leave();
   } catch (const PeerFailed& e) { throw Error(e.exit(), ranks.speaks() ? e.what() : ""); } catch (const Error& e) {
     end(e.exit(), e.what());
@@ -38,6 +65,8 @@ std::unique_ptr<StepTrace> share(const Config& config, Communicator& ranks, RunO
   const std::int64_t step = config.integer("log.trace_step");
   run.ranks = &ranks;
   if (path.empty()) return nullptr;
+  if (config.text("comm.sum") != "ordered")
+    input_error("log.trace with comm.sum nccl: not built; ordered sums are of messages that a trace can show");
   auto trace = std::make_unique<StepTrace>(path, step, ranks);
   run.ranks = &trace->ranks(), run.trace = trace.get();
   return trace;

@@ -5,6 +5,7 @@
 #include "base/io/durable_directory.h"
 #include "base/parallel.h"
 #include "cli/verbs.h"
+#include "comm/rank_in_job.h"
 #include "generate/engine.h"
 #include "kernels/gpu/cuda_device.h"
 
@@ -137,7 +138,7 @@ RunOptions run_options(const Config& config) {
           .resume = config.flag("train.resume"),
           .config = config.dump(),
           .may_change = config.free_keys(),
-          .device = &device_option(config)};
+          .device = &gpu::device_named(config.text("device"), rank_of_process().rank)};
 }
 
 LoraOptions lora_options(const Config& config) {

@@ -1,13 +1,18 @@
 #include "comm/communicator.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "comm/ordered_sum.h"
 
 namespace ov {
 namespace {
 
-constexpr std::int64_t piece_bytes = 1 << 20;  // of a sum that is made at a time: what its one more buffer takes a rank
+// Of a sum that is made at a time: what its one more buffer takes a rank. On the host it stays in the caches; a GPU's
+// messages need the length. The sum's bits do not depend on it.
+std::int64_t piece_bytes(const Device& device) {
+  return device.kind == Device::Kind::cuda ? std::int64_t{16} << 20 : std::int64_t{1} << 20;
+}
 
 class OneRank : public Communicator {
  public:
@@ -75,9 +80,19 @@ void Communicator::trade(Call call, Parts to, Parts from) {
   exchange(call, to, from);
 }
 
+OwnCalls* Communicator::own_calls(const Tensor& t) {
+  std::vector<int> all(at(ranks_));
+  std::iota(all.begin(), all.end(), 0);
+  return own_calls(t, all);
+}
+
 void Communicator::all_reduce(const Tensor& t) {
   if (ranks_ == 1) return;
   const Tensor flat = t.flat();
+  if (OwnCalls* own = own_calls(flat)) {
+    sent_ += 2 * static_cast<std::int64_t>(t.nbytes()) * (ranks_ - 1) / ranks_;
+    return own->all_reduce(flat);
+  }
   Parts shares;
   for (int r = 0; r < ranks_; ++r) shares.push_back(share(flat, r, ranks_));
   reduce_scatter(shares[at(rank_)], shares, ranks_);
@@ -90,9 +105,13 @@ void Communicator::reduce_scatter(const Tensor& part, const Parts& of, int addin
     input_error("communicator: reduce_scatter into ", name_of(part.dtype()), " ", part.shape().str(),
                 ": this rank's part is ", name_of(own.dtype()), " ", own.shape().str());
   if (ranks_ == 1) return trade(Call::reduce_scatter, {part}, of);
+  if (OwnCalls* calls = adding == ranks_ ? own_calls(part) : nullptr) {
+    for (int r = 0; r < ranks_; ++r) sent_ += r == rank_ ? 0 : static_cast<std::int64_t>(of[at(r)].nbytes());
+    return calls->reduce_scatter(part, of);
+  }
   std::int64_t most = 0;
   for (const Tensor& t : of) most = std::max(most, t.numel());
-  const std::int64_t piece = piece_bytes / static_cast<std::int64_t>(size_of(part.dtype()));
+  const std::int64_t piece = piece_bytes(part.device()) / static_cast<std::int64_t>(size_of(part.dtype()));
   const Tensor room({ranks_, std::min(piece, part.numel())}, part.dtype(), part.device(), Segment::workspace);
   for (std::int64_t begin = 0; begin < most; begin += piece) {
     const auto range = [&](const Tensor& t) {
@@ -113,6 +132,10 @@ void Communicator::reduce_scatter(const Tensor& part, const Parts& of, int addin
 }
 
 void Communicator::all_gather(const Parts& of) {
+  if (OwnCalls* own = ranks_ > 1 ? own_calls(of[at(rank_)]) : nullptr) {
+    sent_ += static_cast<std::int64_t>(of[at(rank_)].nbytes()) * (ranks_ - 1);
+    return own->all_gather(of);
+  }
   Parts from(at(ranks_), of[at(rank_)]), to = of;
   from[at(rank_)] = to[at(rank_)] = {};
   for (Parts* parts : {&to, &from})
@@ -129,6 +152,10 @@ void Communicator::all_gather(const Tensor& whole, const Tensor& part) {
 
 void Communicator::broadcast(const Tensor& t, int from) {
   check_rank(from, "broadcast from");
+  if (OwnCalls* own = ranks_ > 1 ? own_calls(t) : nullptr) {
+    sent_ += rank_ == from ? static_cast<std::int64_t>(t.nbytes()) : 0;
+    return own->broadcast(t, from);
+  }
   Parts to(at(ranks_)), out(at(ranks_));
   if (rank_ == from) out.assign(at(ranks_), t);
   else to[at(from)] = t;

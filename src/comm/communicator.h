@@ -13,7 +13,11 @@
 // of ranks. It is an all-to-all of parts and a local sum, and moves what a ring moves: (N-1)/N of the tensor's bytes
 // leave each rank in a reduce_scatter or an all_gather, twice that in an all_reduce.
 //
-// A backend is one function, exchange(); all calls are made of it. One that has its own may override them.
+// A backend is one function, exchange(); all calls are made of it. One may have calls of its own beside it (OwnCalls),
+// whose sums have an order of their own.
+//
+// On a device that queues its work "returns" means: in the order of the device's kernels. What is queued after the call
+// finds what has arrived.
 #pragma once
 #include <functional>
 #include <string>
@@ -28,6 +32,16 @@ const char* name_of(Call call);
 
 // One tensor for each rank, by rank; null: nothing for that rank. Sizes may differ from rank to rank.
 using Parts = std::vector<Tensor>;
+
+// A backend's own calls among some of its ranks. Tensors are contiguous and lie on the backend's device.
+class OwnCalls {
+ public:
+  virtual ~OwnCalls() = default;
+  virtual void all_reduce(const Tensor& t) = 0;
+  virtual void reduce_scatter(const Tensor& part, const Parts& of) = 0;  // of any sizes; part may be this rank's own
+  virtual void all_gather(const Parts& of) = 0;
+  virtual void broadcast(const Tensor& t, int from) = 0;
+};
 
 class Communicator {
  public:
@@ -61,6 +75,8 @@ class Communicator {
   // from[r], where not null, goes to rank r; to[r], where not null, is what rank r sends here. Returns when all of it
   // has arrived and `from` may be written again. Neither holds this rank's own part.
   virtual void exchange(Call call, const Parts& to, const Parts& from) = 0;
+  // For tensors that lie where this one does, among `members` of the ranks; null: calls are made of exchange().
+  virtual OwnCalls* own_calls(const Tensor&, const std::vector<int>& /*members*/) { return nullptr; }
   std::int64_t step_ = 0;
 
  private:
@@ -68,6 +84,7 @@ class Communicator {
   Parts rows_of(const Tensor& whole) const;
   void check_rank(int rank, const char* what) const;
   void trade(Call call, Parts to, Parts from);
+  OwnCalls* own_calls(const Tensor& t);
   const int rank_, ranks_;
   std::int64_t sent_ = 0;
 };

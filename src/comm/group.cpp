@@ -26,4 +26,10 @@ void Group::exchange(Call call, const Parts& to, const Parts& from) {
   world_.exchange(call, spread(to), spread(from));
 }
 
+OwnCalls* Group::own_calls(const Tensor& like, const std::vector<int>& members) {
+  std::vector<int> all;
+  for (const int r : members) all.push_back(members_[static_cast<std::size_t>(r)]);
+  return world_.own_calls(like, all);
+}
+
 }  // namespace ov

@@ -12,6 +12,7 @@ class Group : public Communicator {
 
  protected:
   void exchange(Call call, const Parts& to, const Parts& from) override;
+  OwnCalls* own_calls(const Tensor& like, const std::vector<int>& members) override;
 
  private:
   Communicator& world_;

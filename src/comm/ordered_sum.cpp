@@ -11,10 +11,12 @@ namespace {
 
 void add(const Tensor& sum, const Tensor& a, const Tensor& b) {
   if (!sum.has_data()) return;
-  if (sum.dtype() == Dtype::i64) {
-    std::int64_t* to = sum.data<std::int64_t>();
-    const std::int64_t *left = a.data<std::int64_t>(), *right = b.data<std::int64_t>();
-    for (std::int64_t i = 0; i < sum.numel(); ++i) to[i] = left[i] + right[i];
+  if (sum.dtype() == Dtype::i64) {  // no kernel adds them: they are few, and not in a step's way
+    const auto here = [](const Tensor& t) { return t.to(cpu(), Segment::workspace); };
+    const Tensor whole = here(sum), left = here(a), right = here(b);
+    for (std::int64_t i = 0; i < sum.numel(); ++i)
+      whole.data<std::int64_t>()[i] = left.data<std::int64_t>()[i] + right.data<std::int64_t>()[i];
+    if (&sum.device() != &cpu()) sum.copy_from(whole);
     return;
   }
   // Rows for the kernel's threads, and what is left behind them; addition does not see them.

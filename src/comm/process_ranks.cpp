@@ -18,8 +18,9 @@ struct ProcessRanks::Flow {
   Tensor tensor;
   std::size_t done = 0;
   bool begun = false;  // its header is there
+  bool whole = true;   // else the header is all
 
-  std::size_t bytes() const { return tensor.nbytes(); }
+  std::size_t bytes() const { return whole ? tensor.nbytes() : 0; }
   bool finished() const { return begun && done == bytes(); }
 };
 
@@ -115,7 +116,8 @@ bool ProcessRanks::advance(Flow& f, Call call) {
   const int from = f.out ? rank() : f.peer, to = f.out ? f.peer : rank();
   bool moved = false;
   if (!f.begun) {
-    Header h{f.bytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()), step_};
+    Header h{f.tensor.nbytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()),
+             step_};
     if (f.out ? !region_.has_room(from, to, sizeof h) : !region_.holds(from, to, sizeof h)) return false;
     if (f.out) {
       region_.write(from, to, std::as_bytes(std::span(&h, 1)));
@@ -136,12 +138,14 @@ bool ProcessRanks::advance(Flow& f, Call call) {
   return moved || n > 0;
 }
 
-void ProcessRanks::exchange(Call call, const Parts& to, const Parts& from) {
+void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes) {
   std::vector<Flow> flows;
   for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
     const int next = (rank() + i) % ranks(), before = (rank() + ranks() - i) % ranks();
-    if (const Tensor& t = from[static_cast<std::size_t>(next)]) flows.push_back({next, true, t});
-    if (const Tensor& t = to[static_cast<std::size_t>(before)]) flows.push_back({before, false, t});
+    if (const Tensor& t = from[static_cast<std::size_t>(next)])
+      flows.push_back({.peer = next, .out = true, .tensor = t, .whole = bytes});
+    if (const Tensor& t = to[static_cast<std::size_t>(before)])
+      flows.push_back({.peer = before, .out = false, .tensor = t, .whole = bytes});
   }
   RankState& state = region_.state(rank());
   state.call.store(static_cast<std::uint32_t>(call));
@@ -169,15 +173,16 @@ void ProcessRanks::exchange(Call call, const Parts& to, const Parts& from) {
   state.call.store(static_cast<std::uint32_t>(Call::none));
 }
 
+std::string ProcessRanks::standing(int peer) const {
+  const RankState& s = region_.state(peer);
+  const auto at = static_cast<Call>(s.call.load());
+  return cat("rank ", peer, ", which is in ", at == Call::none ? "no call" : name_of(at), " of step ", s.step.load(),
+             s.left.load() ? " and has left" : "");
+}
+
 void ProcessRanks::gave_up(Call call, const std::vector<Flow>& flows) const {
   std::string others;
-  for (const Flow& f : flows) {
-    const RankState& s = region_.state(f.peer);
-    const auto at = static_cast<Call>(s.call.load());
-    others += cat(others.empty() ? "" : ", ", f.out ? "to" : "from", " rank ", f.peer, ", which is in ",
-                  at == Call::none ? "no call" : name_of(at), " of step ", s.step.load(),
-                  s.left.load() ? " and has left" : "");
-  }
+  for (const Flow& f : flows) others += cat(others.empty() ? "" : ", ", f.out ? "to " : "from ", standing(f.peer));
   machine_error("rank ", rank(), " waited ", timeout_, " s (comm.timeout) in ", name_of(call), " of step ", step_,
                 " for a message ", others);
 }

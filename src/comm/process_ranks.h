@@ -43,15 +43,19 @@ class ProcessRanks : public Communicator, public Inbox {
   // This rank ends as it should: nobody mourns it.
   void leave() { region_.state(rank()).left.store(1); }
 
- protected:
-  void exchange(Call call, const Parts& to, const Parts& from) override;
+  void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true); }
+  // The same without the bytes: who says something and who waits for it agree on call, type and size, for a backend
+  // that moves the bytes by itself.
+  void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false); }
+  void throw_failure() const;            // of another rank, if one has failed
+  std::string standing(int peer) const;  // "rank 1, which is in recv of step 3"
 
  private:
   struct Flow;
   ProcessRanks(const RankInJob& place, Meeting meeting, double timeout);
   bool advance(Flow& flow, Call call);
   void listen();
-  void throw_failure() const;
+  void pass(Call call, const Parts& to, const Parts& from, bool bytes);
   [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows) const;
 
   const double timeout_;

@@ -6,44 +6,15 @@
 #include <filesystem>
 #include <thread>
 
-#include "base/hash.h"
 #include "base/rng.h"
-#include "comm/ordered_sum.h"
 #include "tests/check.h"
+#include "tests/comm/every_call.h"
 #include "tests/comm/forked_ranks.h"
 
 using namespace ov;
 using namespace ov::test;
 
 namespace {
-
-void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
-
-// Numbers whose sum depends on the order, another list for each rank.
-Tensor numbers(Dtype dtype, std::int64_t n, int rank) {
-  const auto random = [&](std::int64_t i) {
-    return mix64(static_cast<std::uint64_t>(rank), static_cast<std::uint64_t>(i));
-  };
-  const Tensor t({n}, dtype, cpu());
-  if (dtype == Dtype::i64)
-    for (std::int64_t i = 0; i < n; ++i) t.data<std::int64_t>()[i] = static_cast<std::int64_t>(random(i) >> 8);
-  else
-    by_dtype(dtype, [&](auto v) {
-      using T = decltype(v);
-      for (std::int64_t i = 0; i < n; ++i)
-        t.data<T>()[i] = T((static_cast<float>(random(i) >> 40) - 0x1p23f) * (i % 7 ? 1.0f : 1e-5f));
-    });
-  return t;
-}
-
-Tensor sum_of_all(Dtype dtype, std::int64_t n, int ranks) {
-  std::vector<Tensor> all;
-  for (int r = 0; r < ranks; ++r) all.push_back(numbers(dtype, n, r));
-  sum_in_order(all);
-  return all[0];
-}
 
 void all_of(const std::vector<Ended>& ended, int exit = 0) {
   for (const Ended& e : ended) CHECK_MESSAGE(e.exit == exit, e.error);
@@ -79,40 +50,9 @@ TEST_CASE("the sum over parts is the tree that an aligned range of them is a nod
 
 TEST_CASE("processes: every call, for 1 to 5 ranks, every type, sizes at the edges and larger than a ring") {
   for (const int n : {1, 2, 3, 4, 5})
-    all_of(in_ranks(n, 20, [n](ProcessRanks& ranks) {
-      const int me = ranks.rank();
-      for (const std::int64_t size : {0, 1, 7, 4096, 270001}) {
-        for (const Dtype dtype : {Dtype::f32, Dtype::f64, Dtype::bf16, Dtype::i64}) {
-          if (size > 5000 && dtype != Dtype::f32) continue;
-          const std::string what = cat(name_of(dtype), " of ", size, ", ", n, " ranks");
-          const Tensor t = numbers(dtype, size, me), sum = sum_of_all(dtype, size, n);
-          ranks.all_reduce(t);
-          require(same_bits(t, sum), "all_reduce of " + what);
-          const Tensor b = numbers(dtype, size, me);
-          ranks.broadcast(b, n - 1);
-          require(same_bits(b, numbers(dtype, size, n - 1)), "broadcast of " + what);
-          const Tensor whole = numbers(dtype, size * n, me), part = numbers(dtype, size, me);
-          ranks.reduce_scatter(part, whole);
-          require(same_bits(part, sum_of_all(dtype, size * n, n).slice(0, me * size, (me + 1) * size)),
-                  "reduce_scatter of " + what);
-          ranks.all_gather(whole, numbers(dtype, size, me));
-          for (int r = 0; r < n; ++r)
-            require(same_bits(whole.slice(0, r * size, (r + 1) * size), numbers(dtype, size, r)),
-                    "all_gather of " + what);
-          const Tensor from = numbers(dtype, size * n, me), to = Tensor::like(from);
-          ranks.all_to_all(to, from);
-          for (int r = 0; r < n; ++r)
-            require(same_bits(to.slice(0, r * size, (r + 1) * size),
-                              numbers(dtype, size * n, r).slice(0, me * size, (me + 1) * size)),
-                    "all_to_all of " + what);
-          for (int r = 0; r + 1 < n; ++r) {  // a chain: each hands on what it got
-            const Tensor m = numbers(dtype, size, me == r ? 99 : me);
-            if (me == r) ranks.send(m, r + 1);
-            if (me == r + 1) ranks.recv(m, r), require(same_bits(m, numbers(dtype, size, 99)), "send of " + what);
-          }
-          ranks.barrier();
-        }
-      }
+    all_of(in_ranks(n, 20, [](ProcessRanks& ranks) {
+      every_call(ranks, cpu(), {0, 1, 7, 4096}, {Dtype::f32, Dtype::f64, Dtype::bf16, Dtype::i64});
+      every_call(ranks, cpu(), {270001}, {Dtype::f32});
     }));
 }
 

@@ -1,5 +1,7 @@
 #include "tests/devices/foreign_device.h"
 
+#include "kernels/gpu/nccl.h"
+#include "kernels/sim/nccl_stand_in.h"
 #include "kernels/table.h"
 #include "tests/devices/arguments.h"
 
@@ -49,6 +51,8 @@ ForeignDevice::ForeignDevice(Policy policy, std::uint64_t seed, std::size_t capa
                   .chunk = std::min<std::size_t>(capacity / 2, std::size_t{1} << 20),
                   .data_chunk = std::min<std::size_t>(capacity / 4, std::size_t{1} << 18),
                   .staging = std::size_t{1} << 20},
-                 table) {}
+                 table) {
+  gpu::bring_nccl(*this, sim::nccl_stand_in());
+}
 
 }  // namespace ov::test

@@ -182,3 +182,15 @@ TEST_CASE("--device=cuda without a GPU is one line of machine error, and auto is
   CHECK(contains(said, reason));
   CHECK(&gpu::device_named("auto") == &cpu());
 }
+
+TEST_CASE("comm.sum nccl is refused where there is no GPU, by its name and before anything is read") {
+  const ScratchDirectory dir;
+  for (const std::string device : {"cpu", "auto"}) {
+    if (&gpu::device_named(device) != &cpu()) continue;
+    const Config config = Config::parse(cli::keys(), "train",
+                                        {"--model", dir / "none", "--data", dir / "none", "--out", dir / "run",
+                                         "--comm.sum", "nccl", "--device", device});
+    CHECK(contains(thrown([&] { cli::keys().command("train").run(config); }),
+                   "comm.sum nccl: ranks on the CPU add in order; it needs device cuda, and here is device " + device));
+  }
+}

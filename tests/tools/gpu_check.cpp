@@ -1,6 +1,7 @@
 // make gpu-check: what only a GPU can show. Every op against fp64 and the CPU's bits, golden cases, the same bits
 // twenty times over, then each kernel's time beside what the machine was measured to reach. Exit 3 without a GPU.
 //
+// --ranks: instead, what takes several of them (gpu_ranks_check.h).
 // --simulated: on a simulated GPU, at small sizes, which proves that this program works and nothing else.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
@@ -18,6 +19,7 @@
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/edge_example.h"
 #include "tests/rl/policy_world.h"
+#include "tests/tools/gpu_ranks_check.h"
 #include "tests/train/training_run.h"
 #include "train/checksums.h"
 
@@ -287,11 +289,14 @@ TEST_CASE("rl, G7: a step in bf16 has the loss and the gradient of the CPU's in 
 
 int main(int argc, char** argv) {
   std::string out = "gpu-check.json";
+  bool ranks = false;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "--simulated") simulated = true;
+    else if (std::string(argv[i]) == "--ranks") ranks = true;
     else out = argv[i];
   }
   try {
+    if (ranks) return check_gpu_ranks(simulated);
     if (simulated) gpu::bring_gpu(new SimDevice);
     the_gpu();
     doctest::Context context;

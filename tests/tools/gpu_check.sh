@@ -5,7 +5,7 @@
 #   sh tests/tools/gpu_check.sh --present   only whether there is a GPU
 #
 # The report is BUILD/gpu-check/report.txt: the machine, every op against f64, the bits of repeated training, golden cases,
-# the small recipe, and a table of kernels (gpu-check.json beside it). Last line: "N passed, N failed".
+# the small recipe, every call between ranks where there are several GPUs, and a table of kernels (gpu-check.json beside it). Last line: "N passed, N failed".
 set -eu
 nvidia-smi -L >/dev/null 2>&1 || {
   echo "gpu-check: no GPU here (nvidia-smi -L finds none): nothing was checked. 'make test' runs every kernel without one." >&2
@@ -40,7 +40,8 @@ repeated() { recipe first && recipe second && [ "$(model first)" = "$(model seco
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv | tee "$report"
 part "ops, golden cases, repeated training, kernels" "$build/gpu-check" "$out/gpu-check.json"
 part "the small recipe, twice the same bits" repeated
-sed -n '/^kernel/,/^gpu-check/p' "$report"
+part "ranks over NCCL, where there are two GPUs" "$build/gpu-check" --ranks
+sed -n '/^kernel/,/^gpu-check/p; /^ranks: /p' "$report"
 echo "the report: $report"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
