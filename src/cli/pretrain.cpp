@@ -31,6 +31,7 @@ RegionHeadConfig region_head(const Config& config) {
   head.rope = config.flag("rice.rope");
   head.class_token_key = config.flag("rice.class_token_key");
   head.min_overlap = config.number("rice.min_overlap");
+  head.blocks = config.integer("rice.class_blocks");
   return head;
 }
 
@@ -63,6 +64,7 @@ void vision(const Config& config, Communicator& ranks) {
   run.init = init_options(config);
   run.init_seed = seed_of(config);
   step_options(config, run.train);
+  run.train.classes = static_cast<int>(config.integer("parallel.classes"));
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);
