@@ -309,7 +309,7 @@ std::vector<Key> rows() {
       {"rice.class_token_key", "", false, any, "pretrain plan", "regions see their picture's class token"},
       {"rice.min_overlap", "", 0.5, Allowed(0, 1), "pretrain plan",
        "share of a patch that a box must cover for its region to see it; 0: any touch"},
-      {"rice.class_blocks", "", whole(1), Allowed(1, 4096), "pretrain plan",
+      {"rice.class_blocks", "", whole(1), Allowed(1, 4096), "pretrain",
        "blocks of classes over which sums are made: what parallel.classes divides. Another number is another order of "
        "the same sums"},
       {"rice.margin", "", "cosface", "cosface arcface arcface_straight_through", "pretrain plan",

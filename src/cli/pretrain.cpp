@@ -31,7 +31,6 @@ RegionHeadConfig region_head(const Config& config) {
   head.rope = config.flag("rice.rope");
   head.class_token_key = config.flag("rice.class_token_key");
   head.min_overlap = config.number("rice.min_overlap");
-  head.blocks = config.integer("rice.class_blocks");
   return head;
 }
 
@@ -61,6 +60,7 @@ void vision(const Config& config, Communicator& ranks) {
   run.data = region_data(config);
   run.vision = described_vision(config);
   run.head = region_head(config);
+  run.head.blocks = config.integer("rice.class_blocks");
   run.init = init_options(config);
   run.init_seed = seed_of(config);
   step_options(config, run.train);

@@ -1,11 +1,12 @@
-// Class tables over ranks (PartialFC, An et al. 2022): n data-parallel ranks, which run micro-batches of their own, share
-// the tables that regions are told apart by (train/objectives/cluster_discrimination.h). A table of K classes is B
-// blocks of rows, block b the classes [b K/B, (b+1) K/B); rank j holds the blocks [j e, (j+1) e), e the smallest power
-// of two with B <= n e, and all that is no table. In a turn each of the n runs one leaf of the step, r_s its directions:
+// Class tables over ranks (PartialFC, An et al. 2022): n data-parallel ranks, which run micro-batches of their own,
+// share the tables that regions are told apart by (train/objectives/cluster_discrimination.h). A table of K classes is
+// B blocks of rows, block b the classes [b K/B, (b+1) K/B); rank j holds the blocks [j e, (j+1) e), e the smallest
+// power of two with B <= n e, and all that is no table. In a turn each of the n runs one leaf of the step, r_s its
+// directions:
 //
 //   r = (r_0, r_1, ..)                     all-gather: every rank has the regions of all leaves
-//   z_sb = margin(r_s ŵ_bᵀ)                of the classes of block b that are drawn; the draw is a function of the seed,
-//                                          the step and labels that all know, of no rank: class k has key k
+//   z_sb = margin(r_s ŵ_bᵀ)                of the classes of block b that are drawn. A draw is a function of the seed, the
+//                                          step and the labels, which all know; class k has key k of its stream
 //   l_sb                                   log(1 + P_b) and log(1 + S_b), or max, log Σ exp(z - max) and that of the
 //                                          label: a row's part of the loss, as if the block were the table
 //   l_s = join(l_s0, l_s1, ..)             all-gather: every rank has the loss of all rows, and from it dz of its own z
@@ -58,8 +59,8 @@ struct JoinedLoss {
 };
 // parts [B,R,2]: log(1 + P_b) and log(1 + S_b); weights [R].
 JoinedLoss joined_cluster_loss(const Tensor& parts, const Tensor& weights, double denominator);
-// parts [B,R,3]: m_b, s_b and, of the label's block alone, its cross entropy (kernels/cross_entropy.h); a block of which
-// nothing is drawn says nothing_drawn, 0, 0. owner: by row, the label's block.
+// parts [B,R,3]: m_b, s_b and, of the label's block alone, its cross entropy (kernels/cross_entropy.h); a block of
+// which nothing is drawn says nothing_drawn, 0, 0. owner: by row, the label's block.
 constexpr float nothing_drawn = -1e30f;
 JoinedLoss joined_cross_entropy(const Tensor& parts, const std::vector<std::int64_t>& owner, const Tensor& weights,
                                 double denominator);

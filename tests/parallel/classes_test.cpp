@@ -63,7 +63,7 @@ TEST_CASE("class tables: blocks divide the rows, ranks the blocks, and every cla
     }
 }
 
-TEST_CASE("rice test 5, G = 2 and 4: every loss, draw and type gives one rank's bits, step by step") {
+TEST_CASE("rice test 5, G = 2 and 4: every loss, draw and type gives one rank's bits, step by step (R-31)") {
   const std::vector<Shared> meshes = {{2, 2}, {4, 4}, {4, 2, 1}, {4, 2, 2}, {4, 2, 0}, {8, 4, 1}};
   std::size_t next = 0;
   for (const ClassCase& c : cases) {
@@ -82,8 +82,8 @@ TEST_CASE("rice test 5, G = 2 and 4: every loss, draw and type gives one rank's 
   }
 }
 
-// One block is the order of one rank without blocks. In f64 another order moves a sum of some hundred terms by less than
-// 2^-40 of it; in f32 by what rice test 5 allows.
+// One block is the order of one rank without blocks. In f64 another order moves a sum of some hundred terms by less
+// than 2^-40 of it; in f32 by what rice test 5 allows.
 TEST_CASE("rice test 5: blocks, three ranks and train.grad_sum chain are other orders of the same sums") {
   for (const bool softmax : {false, true})
     for (const Dtype dtype : {Dtype::f32, Dtype::f64}) {

@@ -17,6 +17,8 @@ struct TurnTable {
   Tensor scalars;                                     // of this rank's leaf, as cluster_discrimination() writes them
 };
 
+ClassBlocks blocks_of(const TurnTable& table, int ranks);
+
 struct ClassTurn {
   Communicator& ranks;
   std::vector<TurnTable> tables;
@@ -25,8 +27,8 @@ struct ClassTurn {
   bool tree;                                  // train.grad_sum
 };
 
-// directions [R,D] of this rank's leaf. Adds to tape.gradients() those of this rank's blocks for all leaves of the turn,
-// and returns that of the directions. A call of all ranks.
+// directions [R,D] of this rank's leaf. Adds to tape.gradients() those of this rank's blocks for all leaves of the
+// turn, and returns that of the directions. A call of all ranks.
 Tensor discriminate_in_turn(const ClassTurn& turn, const Tensor& directions, Tape& tape);
 
 }  // namespace ov
