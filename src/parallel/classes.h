@@ -5,8 +5,8 @@
 // directions:
 //
 //   r = (r_0, r_1, ..)                     all-gather: every rank has the regions of all leaves
-//   z_sb = margin(r_s ŵ_bᵀ)                of the classes of block b that are drawn. A draw is a function of the seed, the
-//                                          step and the labels, which all know; class k has key k of its stream
+//   z_sb = margin(r_s ŵ_bᵀ)                of the classes of block b that are drawn. A draw is a function of the seed,
+//                                          the step and the labels, which all know; class k has key k of it
 //   l_sb                                   log(1 + P_b) and log(1 + S_b), or max, log Σ exp(z - max) and that of the
 //                                          label: a row's part of the loss, as if the block were the table
 //   l_s = join(l_s0, l_s1, ..)             all-gather: every rank has the loss of all rows, and from it dz of its own z

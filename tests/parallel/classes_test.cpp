@@ -170,7 +170,7 @@ TEST_CASE("class tables: a run of 4 ranks, one of them killed, resumed by 2 and 
         started);
   };
   const auto ended = in(4, 4, [&](const std::vector<pid_t>& children) {
-    while (!fs::exists(o.out + "/checkpoints/step-00000002/DONE")) ::usleep(1000);
+    for (int i = 0; i < 20000 && !fs::exists(o.out + "/checkpoints/step-00000002/DONE"); ++i) ::usleep(1000);
     ::kill(children[2], SIGKILL);
   });
   int killed = 0, spoke = 0;

@@ -32,18 +32,18 @@ class LeafOfTurn {
   struct Draw {
     struct Part {
       std::int64_t block, classes;  // that are drawn of it
-      Var cos, z;                   // [R, classes]; null where none is
-      Tensor roles;
-      Ids target;  // by row, the label's column; -1: of another block
+      Var cos = {}, z = {};         // [R, classes]; null where none is
+      Tensor roles = {};
+      Ids target = {};  // by row, the label's column; -1: of another block
     };
     std::size_t table, number;
     ClassBlocks blocks;
-    std::vector<const LabelledRow*> rows;
-    std::vector<Label> labels;
-    Ids owner;            // by row, the first label's block
-    Tensor weights, lse;  // lse: of all blocks
+    std::vector<const LabelledRow*> rows = {};
+    std::vector<Label> labels = {};
+    Ids owner = {};                 // by row, the first label's block
+    Tensor weights = {}, lse = {};  // lse: of all blocks
     double denominator = 0;
-    std::vector<Part> parts;
+    std::vector<Part> parts = {};
     std::int64_t R() const { return static_cast<std::int64_t>(rows.size()); }
   };
   void record(std::size_t table, std::size_t number, const ClassBlocks& blocks, Range here, std::size_t held);
