@@ -69,9 +69,8 @@ Tensor discriminate_in_turn(const ClassTurn& turn, const Tensor& directions, Tap
   // Back to their ranks: of every table the sum over blocks, then one over tables.
   Tensor total;
   for (std::size_t t = 0; t < partial.size(); ++t) {
-    const ClassBlocks blocks = blocks_of(turn.tables[t], n);
     const Tensor own = partial[t][static_cast<std::size_t>(self)];
-    ranks.reduce_scatter(own, partial[t], blocks.holders());
+    ranks.reduce_scatter(own, partial[t], blocks_of(turn.tables[t], n).holders());
     if (!total) total = own;
     else if (own.numel() > 0) add_to(total, own);
   }
