@@ -26,6 +26,7 @@ struct ClassCase {
   double density = 1;
   std::int64_t blocks = 4, leaves = 5, shift = 0;
   bool tree = true;
+  Device* device = &cpu();
 };
 
 // Two pictures a leaf, leaf 1 without any region; labels are the first and the last classes of blocks among others.
@@ -104,7 +105,7 @@ struct ClassRun {
         engine(objective, options, mesh.data) {}
 
   RiceModel& allocated(const ClassCase& c) {
-    model.parameters().allocate(c.dtype, cpu());
+    model.parameters().allocate(c.dtype, *c.device);
     initialize(model.parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 1}, 1);
     return model;
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "tests/devices/foreign_device.h"
 #include "tests/parallel/class_world.h"
 
 using namespace ov;
@@ -120,6 +121,23 @@ TEST_CASE("rice test 5: blocks, three ranks and train.grad_sum chain are other o
       other.start_from(tables);
       CHECK(thrown([&] { near(other.engine.step(), "another label"); }) != "");
     }
+}
+
+TEST_CASE("foreign: class tables in blocks have the cpu's bits on a device that the host cannot read") {
+  for (const bool softmax : {false, true}) {
+    const auto said = [&](Device& device) {
+      ClassRun run({.softmax = softmax, .density = 0.5, .device = &device}, one_rank(), 1, 1, 0);
+      std::string all;
+      for (int i = 0; i < 2; ++i) {
+        const StepReport r = run.engine.step();
+        all += cat(std::hexfloat, r.loss, " ", r.gradient_norm, " ", r.parts.dump(), "\n");
+      }
+      return all;
+    };
+    const std::string expected = said(cpu());
+    ForeignDevice device(ForeignDevice::Policy::lazy);
+    CHECK(said(device) == expected);
+  }
 }
 
 TEST_CASE("class tables: what ranks send in a step, and what they hold, is what parallel/classes.h says") {
