@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace ov {
 
@@ -152,6 +153,25 @@ RiceModel::RiceModel(const VisionConfig& vision, const RegionHeadConfig& head, C
     : parameters_(one_rank(), one_rank(), sharing),
       tower_(parameters_.in(Module::vision_model), vision),
       head_(parameters_.in(Module::region_head), vision, head) {}
+
+void RiceModel::initialize(const InitOptions& options, std::uint64_t seed) {
+  std::set<std::string> of_blocks;
+  for (const auto& [name, table] : {std::pair{"region_head.class_centres", &head_.class_centres},
+                                    std::pair{"region_head.character_centres", &head_.character_centres}}) {
+    if (table->size() < 2 || !parameters_.device().has_data()) continue;
+    std::int64_t classes = 0;
+    for (const auto& e : parameters_.entries())
+      if (std::count(table->begin(), table->end(), &e.parameter) > 0)
+        classes += e.whole[0], of_blocks.insert(e.parameter.name);
+    const ClassBlocks blocks{classes, std::ssize(*table), parameters_.experts().ranks()};
+    const Tensor whole({classes, head_.config.embedding}, parameters_.dtype(), cpu(), Segment::workspace);
+    draw({.name = name, .value = {}, .role = Role::embedding}, whole, options, seed);
+    const Range here = blocks.of_rank(parameters_.experts().rank());
+    for (std::int64_t b = here.begin; b < here.end; ++b)
+      (*table)[static_cast<std::size_t>(b)]->value.copy_from(whole.slice(0, blocks.rows(b).begin, blocks.rows(b).end));
+  }
+  ov::initialize(parameters_, options, seed, [&](const std::string& name) { return of_blocks.count(name) == 0; });
+}
 
 Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
                        const std::vector<RegionBox>& regions) const {

@@ -11,6 +11,7 @@
 #pragma once
 #include "kernels/region_attention.h"
 #include "model/rice_vit.h"
+#include "nn/init.h"
 #include "parallel/classes.h"
 
 namespace ov {
@@ -82,6 +83,9 @@ class RiceModel {
   // pixel_values [P, 3 patch²], rounded to the model's dtype -> region embeddings [R, D_e].
   Var regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
               const std::vector<RegionBox>& regions) const;
+
+  // As initialize() of its parameters (nn/init.h); a class starts the same whatever block it lies in.
+  void initialize(const InitOptions& options, std::uint64_t seed);
 
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }

@@ -67,7 +67,10 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
       for (const Round& round : all)
         runs += std::max<std::int64_t>(0, std::min(round.own.end, turns) - round.own.begin);
       const int first = (d * p + s) * c * t, last = first + c * t - 1;  // those that do the same together
-      const Parameters::Count part = parameters_.part_count(s);
+      Parameters::Count part;
+      for (const auto& e : parameters_.entries())
+        if (e.holder == s && (e.expert_holder < 0 || e.expert_holder == j))
+          part.all += e.part.numel(), part.trained += e.parameter.trainable ? e.part.numel() : 0;
       text += cat(
           "\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
           " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",

@@ -24,7 +24,7 @@ struct ClassCase {
   Dtype dtype = Dtype::f32;
   std::int64_t classes = 10, characters = 7;  // neither is a multiple of the blocks
   double density = 1;
-  std::int64_t blocks = 4, leaves = 5, shift = 0;
+  std::int64_t embedding = 0, blocks = 4, leaves = 5, shift = 0;
   bool tree = true;
   Device* device = &cpu();
 };
@@ -98,7 +98,12 @@ struct ClassRun {
         step(step_of_regions(c)),
         mesh(ranks, 1, 1, 1, 1, classes),
         model({.depth = 1, .hidden = 16, .heads = 2, .intermediate = 32},
-              {.layers = 1, .mlp = false, .classes = c.classes, .characters = c.characters, .blocks = c.blocks},
+              {.layers = 1,
+               .embedding = c.embedding,
+               .mlp = false,
+               .classes = c.classes,
+               .characters = c.characters,
+               .blocks = c.blocks},
               mesh.experts),
         data(step),
         objective(allocated(c), data, options),
@@ -106,28 +111,8 @@ struct ClassRun {
 
   RiceModel& allocated(const ClassCase& c) {
     model.parameters().allocate(c.dtype, *c.device);
-    initialize(model.parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 1}, 1);
+    model.initialize({.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 1}, 1);
     return model;
-  }
-  // The rows of both tables, one after another, of a rank that holds all.
-  std::vector<double> tables() const {
-    std::vector<double> all;
-    for (const auto* table : {&model.head().class_centres, &model.head().character_centres})
-      for (const Parameter* p : *table)
-        for (const double x : p->value.to(Dtype::f64).to_vector<double>()) all.push_back(x);
-    return all;
-  }
-  void start_from(const std::vector<double>& tables) const {
-    std::size_t next = 0;
-    for (const auto* table : {&model.head().class_centres, &model.head().character_centres})
-      for (const Parameter* p : *table)
-        for (const auto& e : model.parameters().entries()) {
-          if (&e.parameter != p) continue;
-          const std::vector<double> rows(tables.begin() + static_cast<std::ptrdiff_t>(next),
-                                         tables.begin() + static_cast<std::ptrdiff_t>(next) + e.whole.numel());
-          next += rows.size();
-          if (p->value.numel() > 0) p->value.copy_from(Tensor::of(rows, e.whole).to(p->value.dtype()));
-        }
   }
   // Regions; numbers of the loss; labels, of a row each once: of the whole step.
   std::tuple<std::int64_t, std::int64_t, std::int64_t> spoken() const {

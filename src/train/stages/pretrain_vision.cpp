@@ -20,7 +20,7 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   RiceModel model(o.vision, head, mesh.experts);
   model.recompute_blocks = o.recompute;
   model.parameters().allocate(o.dtype, *o.device);
-  initialize(model.parameters(), o.init, o.init_seed);
+  model.initialize(o.init, o.init_seed);
   RegionObjective objective(model, loader, o.train);
   StepEngine engine(objective, o.train, mesh.data);
 
