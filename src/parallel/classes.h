@@ -20,8 +20,8 @@
 // rank does without all this.
 //
 // Optimiser's state, values and gradients of a block are its rank's. Ranks that hold the same blocks divide the turns,
-// and ZeRO what they hold alike. A class starts the same in any block. In a checkpoint a block is a tensor: who reads it
-// need not be as many.
+// and ZeRO what they hold alike. A class starts the same in any block. In a checkpoint a block is a tensor: who reads
+// it need not be as many.
 //
 // Bytes that leave the n ranks together, for directions of b bytes and width D, numbers of a bytes, R regions of all
 // leaves of a turn, and of each leaf, table and draw: R_d rows with L_d labels (of a row each once), k = 2, or 3 with
