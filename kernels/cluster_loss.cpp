@@ -31,4 +31,14 @@ void cluster_hits(const ClusterHits& a) {
   OV_RUN(a.cos, cluster_hits, a);
 }
 
+void cluster_above(const ClusterAbove& a) {
+  check("cluster_above", {{"cos", a.cos, "R S"},
+                          {"value", a.value, "P"},
+                          {"roles", a.roles, "R S:u8"},
+                          {"row", a.row, "P:i64"},
+                          {"column", a.column, "P:i64"},
+                          {"above", a.above, "P:i64"}});
+  OV_RUN(a.cos, cluster_above, a);
+}
+
 }  // namespace ov::kernels

@@ -12,10 +12,12 @@
 //
 // cluster_hits: hits += Σ_r how many of row r's positive classes are among its k_r highest cosines of classes with a
 // role; of equal ones the first is higher.
+// cluster_above: above_p += how many classes with a role of row row_p lie above the cosine value_p; equal ones do where
+// they come before column_p. Where several tables are parts of one, the sum over them says whether label p hits.
 //
 // roles [R,S] u8: 0 nothing, 1 a negative, 1 + n a positive that counts n times (kernels/margin_logits.h).
 // z dz [R,S]; lse [R,2] holds log(1 + P) and log(1 + S); lse, weights, row_loss [R], loss and dloss [1] are f32 (f64
-// when z is f64). dz is overwritten. cos [R,S], k [R] i64, hits [1] f64.
+// when z is f64). dz is overwritten. cos [R,S], k [R] i64, hits [1] f64; value [P] as cos, row column above [P] i64.
 #pragma once
 #include "tensor/tensor.h"
 
@@ -37,8 +39,14 @@ struct ClusterHits {
   Tensor cos, roles, k;
 };
 
+struct ClusterAbove {
+  Tensor above;
+  Tensor cos, roles, value, row, column;
+};
+
 void cluster_loss_forward(const ClusterLossForward&);
 void cluster_loss_backward(const ClusterLossBackward&);
 void cluster_hits(const ClusterHits&);
+void cluster_above(const ClusterAbove&);
 
 }  // namespace ov::kernels

@@ -71,6 +71,7 @@
   K(cluster_loss_forward, ClusterLossForward)                \
   K(cluster_loss_backward, ClusterLossBackward)              \
   K(cluster_hits, ClusterHits)                               \
+  K(cluster_above, ClusterAbove)                             \
   K(router_forward, RouterForward)                           \
   K(router_backward, RouterBackward)                         \
   K(load_balance_forward, LoadBalanceForward)                \

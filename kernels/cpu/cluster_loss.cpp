@@ -85,6 +85,20 @@ void hits(const ClusterHits& a) {
   a.hits.device_data<double>()[0] += static_cast<double>(all);
 }
 
+template <class T>
+void above(const ClusterAbove& a) {
+  const std::int64_t P = a.value.numel(), S = a.cos.dim(1);
+  const std::int64_t *row = a.row.device_data<std::int64_t>(), *column = a.column.device_data<std::int64_t>();
+  const T* value = a.value.device_data<T>();
+  std::int64_t* found = a.above.device_data<std::int64_t>();
+  parallel_for(P, grain(2 * S), [&](std::int64_t p) {
+    const T *cos = a.cos.device_row<T>(row[p]), own = value[p];
+    const std::uint8_t* roles = a.roles.device_row<std::uint8_t>(row[p]);
+    for (std::int64_t k = 0; k < S; ++k)
+      found[p] += roles[k] != role::none && (cos[k] > own || (cos[k] == own && k < column[p]));
+  });
+}
+
 }  // namespace
 
 void cluster_loss_forward(const ClusterLossForward& a) {
@@ -97,6 +111,10 @@ void cluster_loss_backward(const ClusterLossBackward& a) {
 
 void cluster_hits(const ClusterHits& a) {
   by_dtype(a.cos.dtype(), [&](auto t) { hits<decltype(t)>(a); });
+}
+
+void cluster_above(const ClusterAbove& a) {
+  by_dtype(a.cos.dtype(), [&](auto t) { above<decltype(t)>(a); });
 }
 
 }  // namespace ov::kernels::cpu

@@ -8,7 +8,7 @@
 //   dz                  one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
 //
 // bf16: forward 3 · 3 bytes an element, from the cache after the first pass; backward 3 + 2; about 40 FLOPs, in exp.
-// Hits: 3 bytes for every pair of a positive and a class.
+// Hits, and classes above a label: 3 bytes for every pair of a positive and a class.
 #include "kernels/cluster_loss.h"
 
 #include "kernels/cuda/elementwise.h"
@@ -110,6 +110,21 @@ __global__ void add_hits(double* hits, const std::int64_t* found, std::int64_t R
   if (threadIdx.x == 0) *hits += static_cast<double>(all);
 }
 
+// A block a label.
+template <class T>
+__global__ void row_above(std::int64_t* found, DeviceRows<T> cos_rows, DeviceRows<std::uint8_t> role_rows,
+                          const T* value, const std::int64_t* row, const std::int64_t* column, std::int64_t S) {
+  const std::int64_t p = blockIdx.x;
+  const T* cos = cos_rows[row[p]];
+  const std::uint8_t* roles = role_rows[row[p]];
+  const float own = float(value[p]);
+  std::int64_t above = 0;
+  for (std::int64_t k = threadIdx.x; k < S; k += hit_threads)
+    above += roles[k] != role::none && (float(cos[k]) > own || (float(cos[k]) == own && k < column[p]));
+  above = block_count(above);
+  if (threadIdx.x == 0) found[p] += above;
+}
+
 }  // namespace
 
 void cluster_loss_forward(const ClusterLossForward& a, gpu::Stream stream) {
@@ -148,6 +163,17 @@ void cluster_hits(const ClusterHits& a, gpu::Stream stream) {
            rows_of<std::uint8_t>(a.roles), a.k.device_data<std::int64_t>(), S);
   });
   launch(add_hits, dim3(1), dim3(hit_threads), 0, stream, a.hits.device_data<double>(), of_row, R);
+}
+
+void cluster_above(const ClusterAbove& a, gpu::Stream stream) {
+  const std::int64_t P = a.value.numel(), S = a.cos.dim(1);
+  if (P == 0) return;
+  by_cuda_dtype(a.cos.dtype(), [&](auto t) {
+    using T = decltype(t);
+    launch(row_above<T>, dim3(static_cast<unsigned>(P)), dim3(hit_threads), 0, stream,
+           a.above.device_data<std::int64_t>(), rows_of<T>(a.cos), rows_of<std::uint8_t>(a.roles),
+           a.value.device_data<T>(), a.row.device_data<std::int64_t>(), a.column.device_data<std::int64_t>(), S);
+  });
 }
 
 }  // namespace ov::kernels::OV_CUDA

@@ -119,6 +119,14 @@ class Tape {
     std::int64_t forward = 0, backward = 0, recomputed = 0;
   };
   const Products& products() const { return products_; }
+  // For a part of the same leaf that has a tape and a gradient buffer of its own: it is traced, drawn and measured as
+  // this one, and what it multiplied counts here.
+  void lead(Tape& part) const { part.tracer_ = tracer_, part.draws_ = draws_, part.times_ = times_; }
+  void count(const Products& of_part) {
+    products_.forward += of_part.forward, products_.backward += of_part.backward;
+    products_.recomputed += of_part.recomputed;
+  }
+  const Tensor& gradients() const { return sums_; }
   // Runs `block` again, on `inputs` detached from this tape, and its backward from the `seeds` of its outputs;
   // parameters' gradients go where this tape's go. Returns the gradients of the inputs that are `wanted`.
   std::vector<Tensor> backward_again(const Block& block, const std::vector<Tensor>& inputs,

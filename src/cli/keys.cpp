@@ -193,6 +193,10 @@ std::vector<Key> rows() {
        "data-parallel ranks that share the experts of a mixture, each an equal range of them; same bits. A power of "
        "two",
        Resume::free},
+      {"parallel.classes", "", whole(1), Allowed(1, 64), "pretrain",
+       "data-parallel ranks that share the tables of class centres (--what vision), each some of rice.class_blocks; "
+       "same bits for a power of two",
+       Resume::free},
       {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
        "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
        Resume::free},
@@ -313,6 +317,9 @@ std::vector<Key> rows() {
       {"rice.class_token_key", "", false, any, "pretrain plan", "regions see their picture's class token"},
       {"rice.min_overlap", "", 0.5, Allowed(0, 1), "pretrain plan",
        "share of a patch that a box must cover for its region to see it; 0: any touch"},
+      {"rice.class_blocks", "", whole(1), Allowed(1, 4096), "pretrain",
+       "blocks of classes over which sums are made: what parallel.classes divides. Another number is another order of "
+       "the same sums"},
       {"rice.margin", "", "cosface", "cosface arcface arcface_straight_through", "pretrain plan",
        "how the margin enters a positive's logit"},
       {"rice.filter_above", "", 0.0, Allowed(0, 1), "pretrain plan",

@@ -60,9 +60,11 @@ void vision(const Config& config, Communicator& ranks) {
   run.data = region_data(config);
   run.vision = described_vision(config);
   run.head = region_head(config);
+  run.head.blocks = config.integer("rice.class_blocks");
   run.init = init_options(config);
   run.init_seed = seed_of(config);
   step_options(config, run.train);
+  run.train.classes = static_cast<int>(config.integer("parallel.classes"));
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);

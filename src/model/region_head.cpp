@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace ov {
 
@@ -13,6 +14,7 @@ void RegionHeadConfig::check() const {
   at_least("embedding", embedding, 0);
   at_least("classes", classes, 0);
   at_least("characters", characters, 0);
+  at_least("blocks", blocks, 1);
   if (classes + characters == 0) input_error("region head: no classes and no characters, nothing to tell apart");
   if (!(min_overlap >= 0 && min_overlap <= 1))
     input_error("region head: min_overlap is ", min_overlap, ", expected 0 to 1");
@@ -87,6 +89,25 @@ Var RegionLayer::forward(const Var& q_RC, const Var& e_NC, const Step& step) con
   return named(name, fc1.w ? h + fc2(gelu(fc1(norm2(h)))) : h);
 }
 
+namespace {
+
+// One parameter, or as many as there are blocks, each with its rank.
+std::vector<Parameter*> class_table(Parameters& set, const std::string& name, std::int64_t classes,
+                                    const RegionHeadConfig& c) {
+  std::vector<Parameter*> table;
+  if (classes == 0) return table;
+  const ClassBlocks blocks{classes, std::min(c.blocks, classes), set.experts().ranks()};
+  for (std::int64_t b = 0; b < blocks.blocks; ++b) {
+    if (blocks.ranks > 1) set.of_rank(blocks.holder(b));
+    table.push_back(set.declare(blocks.blocks == 1 ? name : cat(name, ".", b), {blocks.rows(b).size(), c.embedding},
+                                Role::embedding));
+  }
+  set.of_rank(-1);
+  return table;
+}
+
+}  // namespace
+
 RegionHead::RegionHead(Parameters& set, const VisionConfig& v, const RegionHeadConfig& c)
     : config(c),
       probe(c.query == RegionQuery::learned ? set.declare("region_head.probe", {1, v.hidden}, Role::class_vector)
@@ -97,10 +118,11 @@ RegionHead::RegionHead(Parameters& set, const VisionConfig& v, const RegionHeadC
     layers.emplace_back(set, "region_head.layers." + std::to_string(i), v, config);
   norm = LayerNorm(set, "region_head.norm", v.hidden, v.block_norm_eps);
   out = Linear(set, "region_head.out", config.embedding, v.hidden, false);
-  if (c.classes > 0)
-    class_centres = set.declare("region_head.class_centres", {c.classes, config.embedding}, Role::embedding);
-  if (c.characters > 0)
-    character_centres = set.declare("region_head.character_centres", {c.characters, config.embedding}, Role::embedding);
+  if (const int n = set.experts().ranks(); n > c.blocks)
+    input_error("parallel.classes ", n, ": rice.class_blocks is ", c.blocks,
+                ", and a rank holds whole blocks; give at least ", n);
+  class_centres = class_table(set, "region_head.class_centres", c.classes, config);
+  character_centres = class_table(set, "region_head.character_centres", c.characters, config);
 }
 
 Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const VisionLayout& layout,
@@ -127,8 +149,29 @@ Var RegionHead::forward(const Var& e_NC, const std::vector<Grid>& grids, const V
   return named("region_head", out(norm(h)));
 }
 
-RiceModel::RiceModel(const VisionConfig& vision, const RegionHeadConfig& head)
-    : tower_(parameters_.in(Module::vision_model), vision), head_(parameters_.in(Module::region_head), vision, head) {}
+RiceModel::RiceModel(const VisionConfig& vision, const RegionHeadConfig& head, Communicator& sharing)
+    : parameters_(one_rank(), one_rank(), sharing),
+      tower_(parameters_.in(Module::vision_model), vision),
+      head_(parameters_.in(Module::region_head), vision, head) {}
+
+void RiceModel::initialize(const InitOptions& options, std::uint64_t seed) {
+  std::set<std::string> of_blocks;
+  for (const auto& [name, table] : {std::pair{"region_head.class_centres", &head_.class_centres},
+                                    std::pair{"region_head.character_centres", &head_.character_centres}}) {
+    if (table->size() < 2 || !parameters_.device().has_data()) continue;
+    std::int64_t classes = 0;
+    for (const auto& e : parameters_.entries())
+      if (std::count(table->begin(), table->end(), &e.parameter) > 0)
+        classes += e.whole[0], of_blocks.insert(e.parameter.name);
+    const ClassBlocks blocks{classes, std::ssize(*table), parameters_.experts().ranks()};
+    const Tensor whole({classes, head_.config.embedding}, parameters_.dtype(), cpu(), Segment::workspace);
+    draw({.name = name, .value = {}, .role = Role::embedding}, whole, options, seed);
+    const Range here = blocks.of_rank(parameters_.experts().rank());
+    for (std::int64_t b = here.begin; b < here.end; ++b)
+      (*table)[static_cast<std::size_t>(b)]->value.copy_from(whole.slice(0, blocks.rows(b).begin, blocks.rows(b).end));
+  }
+  ov::initialize(parameters_, options, seed, [&](const std::string& name) { return of_blocks.count(name) == 0; });
+}
 
 Var RiceModel::regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
                        const std::vector<RegionBox>& regions) const {

@@ -11,6 +11,8 @@
 #pragma once
 #include "kernels/region_attention.h"
 #include "model/rice_vit.h"
+#include "nn/init.h"
+#include "parallel/classes.h"
 
 namespace ov {
 
@@ -27,6 +29,7 @@ struct RegionHeadConfig {
   // it), and the patch that holds the box's centre always is.
   double min_overlap = 0.5;
   std::int64_t classes = 0, characters = 0;  // rows of the two tables; 0: no table
+  std::int64_t blocks = 1;                   // of rows, in which a table lies (parallel/classes.h); at most one a row
 
   void check() const;  // input_error
 };
@@ -66,18 +69,23 @@ struct RegionHead {
   std::vector<RegionLayer> layers;
   LayerNorm norm;
   Linear out;
-  Parameter *class_centres = nullptr, *character_centres = nullptr;  // [K, D_e]
+  // By block its rows of [K, D_e], none where another rank has them; no block without a table.
+  std::vector<Parameter*> class_centres, character_centres;
 };
 
 // The tower with the head: what pre-training trains.
 class RiceModel {
  public:
-  RiceModel(const VisionConfig& vision, const RegionHeadConfig& head);
+  // `sharing`: data-parallel ranks that share the class tables (parallel/classes.h).
+  RiceModel(const VisionConfig& vision, const RegionHeadConfig& head, Communicator& sharing = one_rank());
   RiceModel(const RiceModel&) = delete;
 
   // pixel_values [P, 3 patch²], rounded to the model's dtype -> region embeddings [R, D_e].
   Var regions(Tape* tape, const Tensor& pixel_values, const std::vector<Grid>& grids,
               const std::vector<RegionBox>& regions) const;
+
+  // As initialize() of its parameters (nn/init.h); a class starts the same whatever block it lies in.
+  void initialize(const InitOptions& options, std::uint64_t seed);
 
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }

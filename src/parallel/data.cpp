@@ -53,7 +53,10 @@ std::vector<DataParallel::Piece> DataParallel::pieces(bool precise) const {
 
 std::string DataParallel::describe(std::int64_t leaves, int c) const {
   const int t = parameters_.tensor().ranks(), p = parameters_.pipe().ranks(), n = parameters_.experts().ranks();
-  std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(" (ep ", n, ")") : "",
+  const bool classes = std::any_of(parameters_.entries().begin(), parameters_.entries().end(), [](const auto& e) {
+    return e.expert_holder >= 0 && e.parameter.module == Module::region_head;
+  });
+  std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(classes ? " (classes " : " (ep ", n, ")") : "",
                          p > 1 ? cat(" x pp ", p) : "", c > 1 ? cat(" x cp ", c) : "", t > 1 ? cat(" x tp ", t) : "");
   for (int d = 0; d < n * ranks_.ranks(); ++d)
     for (int s = 0; s < p; ++s) {
@@ -64,7 +67,10 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
       for (const Round& round : all)
         runs += std::max<std::int64_t>(0, std::min(round.own.end, turns) - round.own.begin);
       const int first = (d * p + s) * c * t, last = first + c * t - 1;  // those that do the same together
-      const Parameters::Count part = parameters_.part_count(s);
+      Parameters::Count part;
+      for (const auto& e : parameters_.entries())
+        if (e.holder == s && (e.expert_holder < 0 || e.expert_holder == j))
+          part.all += e.part.numel(), part.trained += e.parameter.trainable ? e.part.numel() : 0;
       text += cat(
           "\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
           " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
@@ -72,7 +78,7 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
           c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
           part.trained, " parameters",
           t * p * n > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
-          n > 1 ? cat(", part ", j, " of ", n, " of the experts") : "",
+          n > 1 ? cat(", part ", j, " of ", n, classes ? " of the class tables" : " of the experts") : "",
           divides_values() ? ", values layer by layer" : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }

@@ -5,21 +5,23 @@
 namespace ov {
 namespace {
 
-std::vector<int> every(int from, int step, int count) {
+// The `count` ranks that stand `step` apart, `rank` among them.
+std::vector<int> axis(int rank, int step, int count) {
   std::vector<int> ranks;
-  for (int i = 0; i < count; ++i) ranks.push_back(from + i * step);
+  const int first = rank / (step * count) * (step * count) + rank % step;
+  for (int i = 0; i < count; ++i) ranks.push_back(first + i * step);
   return ranks;
 }
 
-int checked(int ranks, int t, int p, int c, int n) {
+int checked(int ranks, int t, int p, int c, int n, int k) {
   std::string ways;
   const auto name = [&](const char* key, int by) {
     if (by > 1) ways += cat(ways.empty() ? "" : " x ", "parallel.", key, " ", by);
   };
-  name("tensor", t), name("pipeline", p), name("context", c), name("experts", n);
-  if (ranks % (t * p * c * n) != 0)
+  name("tensor", t), name("pipeline", p), name("context", c), name("experts", n), name("classes", k);
+  if (ranks % (t * p * c * n * k) != 0)
     input_error(ways, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks", "; onevision launch -n ",
-                t * p * c * n, " starts as many");
+                t * p * c * n * k, " starts as many");
   if (!std::has_single_bit(static_cast<unsigned>(n)))
     input_error("parallel.experts ", n,
                 ": expected a power of two, so that what its ranks add is a node of one rank's "
@@ -30,13 +32,16 @@ int checked(int ranks, int t, int p, int c, int n) {
 
 }  // namespace
 
-Mesh::Mesh(Communicator& world, int t, int p, int c, int n)
-    : tensor(world, every(world.rank() / checked(world.ranks(), t, p, c, n) * t, 1, t)),
-      context(world, every(world.rank() / (t * c) * (t * c) + world.rank() % t, t, c)),
-      pipe(world, every(world.rank() / (t * c * p) * (t * c * p) + world.rank() % (t * c), t * c, p)),
-      experts(world,
-              every(world.rank() / (t * c * p * n) * (t * c * p * n) + world.rank() % (t * c * p), t * c * p, n)),
-      data(world, every(world.rank() % (t * c * p * n), t * c * p * n, world.ranks() / (t * c * p * n))) {}
+Mesh::Mesh(Communicator& world, int t, int p, int c, int expert_ranks, int class_ranks)
+    : Mesh(world, Axes{checked(world.ranks(), t, p, c, expert_ranks, class_ranks), p, c, expert_ranks * class_ranks}) {}
+
+// Each axis steps over all that are inside of it.
+Mesh::Mesh(Communicator& world, const Axes& by)
+    : tensor(world, axis(world.rank(), 1, by.tensor)),
+      context(world, axis(world.rank(), by.tensor, by.context)),
+      pipe(world, axis(world.rank(), by.tensor * by.context, by.pipeline)),
+      experts(world, axis(world.rank(), by.tensor * by.context * by.pipeline, by.experts)),
+      data(world, axis(world.rank(), by.all(), world.ranks() / by.all())) {}
 
 const char* axis_between(int a, int b, const Axes& by) {
   int size = by.tensor;

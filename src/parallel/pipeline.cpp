@@ -103,12 +103,15 @@ WholeChunks::WholeChunks(const Parameters& parameters, const DataParallel& paral
   const auto shared = [&](std::int64_t at) {
     if (at % C != 0) shared_.emplace(at / C, 0);
   };
-  std::map<int, std::int64_t> trained_by;
-  for (int p = 0; p < parameters.pipe().ranks(); ++p) trained_by[p] = parameters.part_count(p).trained;
+  std::map<Holder, std::int64_t> trained_by;  // ranks that share class tables may have unequal parts
+  for (const auto& e : parameters.entries())
+    for (int j = 0; j < experts.ranks(); ++j)
+      if (e.parameter.trainable && (e.expert_holder < 0 || e.expert_holder == j))
+        trained_by[{e.holder, j}] += e.part.numel();
   for (const auto& e : parameters.entries()) {
     if (!e.parameter.trainable) continue;
     const Holder holder{e.holder, std::max(0, e.expert_holder)};  // the first counts what all of them hold
-    const std::int64_t n = e.part.numel(), begin = held[holder], trained = trained_by[e.holder];
+    const std::int64_t n = e.part.numel(), begin = held[holder], trained = trained_by[holder];
     for (int r = 0; r < ranks; ++r) {
       const Range own = parallel.own(r, trained);
       const std::int64_t from = std::max(begin, own.begin), to = std::min(begin + n, own.end);

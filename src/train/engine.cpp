@@ -61,7 +61,9 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
   if (options.pipeline != pipe().ranks())
     input_error("parallel.pipeline ", options.pipeline,
                 ": train and pretrain --what text divide a model, others do not");
-  if (options.experts != experts().ranks())
+  if (options.classes > 1 && options.classes != experts().ranks())
+    input_error("parallel.classes ", options.classes, ": pretrain --what vision divides class tables, others do not");
+  if (options.experts * options.classes != experts().ranks())
     input_error("parallel.experts ", options.experts,
                 ": train and pretrain --what text share a mixture's experts, others do not");
   if (options.zero == 3 && !objective.says_needs())

@@ -36,6 +36,7 @@ struct StepOptions {
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
   int context = 1;                  // ranks that share a micro-batch's tokens (parallel/context.h)
   int experts = 1;                  // data-parallel ranks that share experts (parallel/expert.h)
+  int classes = 1;                  // or class tables (parallel/classes.h)
 };
 
 struct Checksums {

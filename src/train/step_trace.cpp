@@ -143,7 +143,8 @@ std::string StepTrace::events(const std::vector<TracedRanks::Exchange>& calls, s
       (m.out ? to : from).set(std::to_string(m.peer), m.bytes);
       (m.out ? sent : received) += m.bytes;
     }
-    const char* axis = axis_between(self, c.messages[0].peer, {mesh.tensor, mesh.pipeline, mesh.context, mesh.experts});
+    const char* axis =
+        axis_between(self, c.messages[0].peer, {mesh.tensor, mesh.pipeline, mesh.context, mesh.experts * mesh.classes});
     e.span(name_of(c.call), "communication", calls_stream, c.begin, c.end,
            Json::object({{"axis", axis}, {"sent", sent}, {"received", received}, {"to", to}, {"from", from}}));
     for (const TracedRanks::Message& m : c.messages) {
@@ -196,6 +197,7 @@ void StepTrace::finish(const StepOptions& mesh) {
                                    {"pipeline", mesh.pipeline},
                                    {"context", mesh.context},
                                    {"experts", mesh.experts},
+                                   {"classes", mesh.classes},
                                    {"zero", mesh.zero}});
   DurableWriter out(path_);
   out.write(cat("{\"otherData\":", about.dump(), ",\n\"displayTimeUnit\":\"ms\",\n\"traceEvents\":["));

@@ -306,6 +306,25 @@ TEST_CASE("cluster_hits: the CUDA twin ranks ties as the CPU does") {
       });
 }
 
+TEST_CASE("cluster_above: the CUDA twin counts ties as the CPU does") {
+  for (const Dtype dtype : floats)
+    for (const std::int64_t S : {1, 127, 129, 300})
+      same_everywhere(cat(S, " classes"), [&](Device& d) {
+        std::vector<float> cos;
+        std::vector<std::uint8_t> roles;
+        for (const std::int64_t i : draws(3 * S, 7, 1)) cos.push_back(static_cast<float>(i) / 8);
+        for (const std::int64_t i : draws(3 * S, 4, 2)) roles.push_back(static_cast<std::uint8_t>(i));
+        const Tensor above = on(d, std::vector<std::int64_t>{5, 0, 1, 0, 0}, {5});
+        cluster_above({.above = above,
+                       .cos = on(d, cos, {3, S}).to(dtype),
+                       .roles = on(d, roles, {3, S}),
+                       .value = on(d, std::vector<float>{0.25f, 0.5f, 0.5f, 0.5f, -1}, {5}).to(dtype),
+                       .row = on(d, std::vector<std::int64_t>{0, 2, 1, 1, 1}, {5}),
+                       .column = on(d, std::vector<std::int64_t>{S / 2, 0, 0, S, 0}, {5})});
+        return Made{above};
+      });
+}
+
 TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to nothing in the CUDA twins") {
   SimDevice d;
   const std::vector<float> table = {1, 2, 3, 4};

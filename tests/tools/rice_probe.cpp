@@ -157,7 +157,7 @@ Seen seen(const RegionLoader& loader, const RiceModel& model, Names& names) {
 std::pair<double, double> nearest_centre(const RegionLoader& loader, const RiceModel& model) {
   double right = 0, all = 0;
   std::map<std::int64_t, double> counts;
-  const Tensor centres = model.head().class_centres->value;
+  const Tensor centres = model.head().class_centres.at(0)->value;
   each_batch(loader,
              [&](const RegionBatch& batch, const std::vector<Grid>& grids, const std::vector<RegionBox>& boxes) {
                const Tensor q = model.regions(nullptr, batch.pixel_values, grids, boxes).value;

@@ -107,7 +107,9 @@ Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::D
     std::uint8_t* r = roles.row<std::uint8_t>(static_cast<std::int64_t>(i));
     std::copy(of_all.begin(), of_all.end(), r);
     for (const std::int64_t label : rows[i]->positives) {
-      std::uint8_t& at = r[column_of(draw, label)];
+      const std::int64_t column = column_of(draw, label);
+      if (column == S || draw.classes[static_cast<std::size_t>(column)] != label) continue;  // in another block
+      std::uint8_t& at = r[column];
       at = at < role::positive ? role::positive : static_cast<std::uint8_t>(std::min<int>(at + 1, role::most));
     }
   }

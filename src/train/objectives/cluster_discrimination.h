@@ -67,7 +67,7 @@ class ClassDraws {
   std::vector<Draw> draws_;
 };
 
-// roles [rows, S] u8 of kernels/margin_logits.h for rows of one draw.
+// roles [rows, S] u8 of kernels/margin_logits.h for rows of one draw, or of what a block of the table has of it.
 Tensor roles_of(const std::vector<const LabelledRow*>& rows, const ClassDraws::Draw& draw);
 
 struct ClusterResult {

@@ -4,6 +4,7 @@
 
 #include "base/sum.h"
 #include "train/checksums.h"
+#include "train/objectives/class_turn.h"
 
 namespace ov {
 namespace {
@@ -72,28 +73,56 @@ std::int64_t RegionObjective::scalars() const {
   return static_cast<std::int64_t>(data_.micro_batches.size()) * (objects_.scalars() + texts_.scalars());
 }
 
-void RegionObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
-  const auto at = static_cast<std::size_t>(leaf);
-  const RegionBatch& batch = data_.micro_batches[at];
-  if (batch.regions.empty()) return;  // every picture of it is faulty
+Var RegionObjective::directions(const RegionBatch& batch, Tape& tape) const {
   std::vector<Grid> grids;
   for (const auto& g : batch.grids) grids.push_back({g[0], g[1], g[2]});
   std::vector<RegionBox> boxes;
   for (const Region& r : batch.regions) boxes.push_back({r.picture, r.box.x1, r.box.y1, r.box.x2, r.box.y2});
+  return l2_normalize(model_.regions(&tape, batch.pixel_values, grids, boxes));
+}
 
-  const Var directions = l2_normalize(model_.regions(&tape, batch.pixel_values, grids, boxes));
+void RegionObjective::run(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
+  const RegionHead& head = model_.head();
+  if (model_.parameters().experts().ranks() > 1 || head.class_centres.size() > 1 || head.character_centres.size() > 1)
+    return run_in_turn(leaf, tape, scalars);
+  const auto at = static_cast<std::size_t>(leaf);
+  const RegionBatch& batch = data_.micro_batches[at];
+  if (batch.regions.empty()) return;  // every picture of it is faulty
+  const Var rows = directions(batch, tape);
   std::vector<Var> losses;
   std::int64_t next = leaf * (objects_.scalars() + texts_.scalars());
-  const auto discriminate = [&](Table& table, Parameter* centres, const ClusterOptions& options) {
+  const auto discriminate = [&](Table& table, const std::vector<Parameter*>& centres, const ClusterOptions& options) {
     const std::int64_t begin = std::exchange(next, next + table.scalars());
     if (!table.draws || table.regions == 0) return;
-    ClusterResult result = cluster_discrimination(directions, on_tape_of(directions, centres), table.rows[at],
-                                                  *table.draws, options, table.regions, scalars.slice(0, begin, next));
+    ClusterResult result = cluster_discrimination(rows, on_tape_of(rows, centres[0]), table.rows[at], *table.draws,
+                                                  options, table.regions, scalars.slice(0, begin, next));
     losses.insert(losses.end(), result.losses.begin(), result.losses.end());
   };
-  discriminate(objects_, model_.head().class_centres, options_.objects);
-  discriminate(texts_, model_.head().character_centres, options_.characters);
+  discriminate(objects_, head.class_centres, options_.objects);
+  discriminate(texts_, head.character_centres, options_.characters);
   backward_from(tape, losses);
+}
+
+// The same where ranks share the tables, or where a table has several blocks. A rank without a region, or without a
+// leaf (-1), has its part of the others'.
+void RegionObjective::run_in_turn(std::int64_t leaf, Tape& tape, const Tensor& scalars) {
+  const RegionHead& head = model_.head();
+  ClassTurn turn{model_.parameters().experts(), {}, leaf, {}, options_.tree};
+  for (const RegionBatch& b : data_.micro_batches) turn.regions_of_leaf.push_back(std::ssize(b.regions));
+  std::int64_t next = std::max<std::int64_t>(0, leaf) * (objects_.scalars() + texts_.scalars());
+  const auto add = [&](const Table& table, const std::vector<Parameter*>& centres, const ClusterOptions& options) {
+    const std::int64_t begin = std::exchange(next, next + table.scalars());
+    if (!table.draws || table.regions == 0 || options.weight == 0) return;
+    turn.tables.push_back({&centres, &*table.draws, &options, &table.rows, table.regions,
+                           leaf < 0 ? Tensor() : scalars.slice(0, begin, next)});
+  };
+  add(objects_, head.class_centres, options_.objects);
+  add(texts_, head.character_centres, options_.characters);
+  const bool any = leaf >= 0 && turn.regions_of_leaf[static_cast<std::size_t>(leaf)] > 0;
+  const Var rows = any ? directions(data_.micro_batches[static_cast<std::size_t>(leaf)], tape)
+                       : Var{Tensor({0, head.config.embedding}, parameters().dtype(), parameters().device())};
+  const Tensor gradient = discriminate_in_turn(turn, rows.value, tape);
+  if (any) tape.backward(rows, gradient);
 }
 
 Losses RegionObjective::losses(std::span<const double> scalars) {

@@ -26,6 +26,7 @@ class RegionObjective : public Objective {
   void prefetch() override;
   std::int64_t scalars() const override;
   void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override;
+  void serve(Tape& tape) override { run_in_turn(-1, tape, {}); }
   // labelled: labels of all regions. Parts, over the step's regions: object_loss and text_loss, means; objects and
   // texts, their counts; object_accuracy, the share of regions whose class is the nearest drawn centre; text_recall,
   // the share of a string's n different characters among its n nearest centres.
@@ -49,6 +50,8 @@ class RegionObjective : public Objective {
     std::int64_t labels = 0;                     // of all batches
     std::int64_t scalars() const;                // of a batch: a loss for every draw, and the hits
   };
+  Var directions(const RegionBatch& batch, Tape& tape) const;
+  void run_in_turn(std::int64_t leaf, Tape& tape, const Tensor& scalars);
   Table table(bool text, std::int64_t classes, const ClusterOptions& options, std::int64_t step) const;
 
   RiceModel& model_;

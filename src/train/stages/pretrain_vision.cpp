@@ -1,11 +1,13 @@
 #include "train/stages/pretrain_vision.h"
 
+#include "parallel/mesh.h"
 #include "train/stages/job.h"
 
 namespace ov {
 
 StepReport pretrain_vision(const VisionPretraining& o) {
   o.vision.check();
+  Mesh mesh(*o.ranks, 1, 1, 1, 1, o.train.classes);
   const RunDirectory directory(o, "tower", "pretrain", {});
   RegionLoaderOptions data = o.data;
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
@@ -15,12 +17,12 @@ StepReport pretrain_vision(const VisionPretraining& o) {
   RegionHeadConfig head = o.head;
   head.classes = static_cast<std::int64_t>(loader.file().classes().size());
   head.characters = static_cast<std::int64_t>(loader.file().characters().size());
-  RiceModel model(o.vision, head);
+  RiceModel model(o.vision, head, mesh.experts);
   model.recompute_blocks = o.recompute, model.recompute_first = o.recompute_first;
   model.parameters().allocate(o.dtype, *o.device);
-  initialize(model.parameters(), o.init, o.init_seed);
+  model.initialize(o.init, o.init_seed);
   RegionObjective objective(model, loader, o.train);
-  StepEngine engine(objective, o.train, *o.ranks);
+  StepEngine engine(objective, o.train, mesh.data);
 
   const RunFacts facts{
       .name = "pretrain",
