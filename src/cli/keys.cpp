@@ -167,39 +167,6 @@ std::vector<Key> rows() {
        "train pretrain trace generate recall eval merge batch chat serve embed rl rl-select",
        "where the model works: cpu; cuda, a GPU; auto, a GPU where there is one, else the cpu. Each repeats its own "
        "bits"},
-      // --- ranks
-      {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
-      {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
-       "seconds after which a rank that hears nothing from another ends the run", Resume::free},
-      {"comm.sum", "", "ordered", "ordered nccl", "train pretrain rl",
-       "how ranks on GPUs add: ordered, in one tree, with one rank's bits; nccl, the library's rings, with fewer "
-       "messages and bits of their own"},
-      {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl plan",
-       "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too, 3 values too "
-       "(train and pretrain --what text); same bits",
-       Resume::free},
-      {"parallel.tensor", "", whole(1), Allowed(1, 64), "train pretrain plan",
-       "ranks that hold one model together, each its heads and inner widths; the others are copies of it. Other bits, "
-       "within rounding",
-       Resume::free},
-      {"parallel.pipeline", "", whole(1), Allowed(1, 64), "train pretrain plan",
-       "ranks that hold one model together, each some of its layers, the first the tower too; same bits. Tied "
-       "embeddings need train.grad_sum tree",
-       Resume::free},
-      {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain plan",
-       "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
-       Resume::free},
-      {"parallel.experts", "", whole(1), Allowed(1, 64), "train pretrain",
-       "data-parallel ranks that share the experts of a mixture, each an equal range of them; same bits. A power of "
-       "two",
-       Resume::free},
-      {"parallel.classes", "", whole(1), Allowed(1, 64), "pretrain",
-       "data-parallel ranks that share the tables of class centres (--what vision), each some of rice.class_blocks; "
-       "same bits for a power of two",
-       Resume::free},
-      {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
-       "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
-       Resume::free},
       {"threads", "", whole(0), Allowed(0, 256),
        "train pack index generate recall trace bench pretrain eval plan chat batch serve embed concepts dedup balance "
        "cluster curate rl rl-select",
@@ -401,7 +368,8 @@ std::vector<Key> rows() {
 const KeyTable& keys() {
   static const KeyTable table = [] {
     std::vector<Key> all = rows();
-    for (const auto& more : {model_rows(), answer_rows(), curate_rows(), instruct_rows(), plan_rows(), rl_rows()})
+    for (const auto& more :
+         {model_rows(), answer_rows(), curate_rows(), instruct_rows(), plan_rows(), rl_rows(), rank_rows()})
       all.insert(all.end(), more.begin(), more.end());
     return KeyTable(commands(), std::move(all));
   }();

@@ -15,6 +15,7 @@ std::vector<Key> answer_rows();    // in answer_keys.cpp
 std::vector<Key> curate_rows();    // in curate_keys.cpp
 std::vector<Key> instruct_rows();  // in instruct_keys.cpp
 std::vector<Key> plan_rows();      // in plan_keys.cpp
-std::vector<Key> rl_rows();        // and in rl_keys.cpp
+std::vector<Key> rl_rows();        // in rl_keys.cpp
+std::vector<Key> rank_rows();      // and in rank_keys.cpp
 
 }  // namespace ov::cli
