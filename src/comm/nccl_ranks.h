@@ -30,6 +30,9 @@ class NcclRanks : public Communicator, public Inbox {
   void at_step(std::int64_t step) override;
   int sender(std::span<const int> of, double seconds) override { return host_.sender(of, seconds); }
   double timeout() const override { return host_.timeout(); }
+  // The library's communicator ends with the first rank that is lost: here each is needed, and a killed one fails all.
+  void may_lose(std::span<const int>) override {}
+  bool lost(int) const override { return false; }
 
  protected:
   void exchange(Call call, const Parts& to, const Parts& from) override;
