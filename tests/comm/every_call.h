@@ -96,6 +96,7 @@ inline void every_call(Communicator& ranks, Device& device, const std::vector<st
         if (me == r) ranks.send(m, r + 1);
         if (me == r + 1) ranks.recv(m, r), is(m, numbers(dtype, size, 99), "send");
       }
+      if (size > 5000) continue;  // the parts below are n times as long
       // Parts of several sizes, none for rank 0, and some with room between them.
       Parts parts;
       std::int64_t all = 0;
