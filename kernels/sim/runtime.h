@@ -108,7 +108,7 @@ class SimRuntime : public gpu::Runtime {
   std::vector<std::unique_ptr<Recorded>> events_;
   std::map<const std::byte*, std::vector<std::byte>> pinned_;
   Counts counts_;
-  std::uint64_t draws_ = 0, number_ = 0;
+  std::uint64_t draws_ = 0;
   std::int64_t fails_in_ = 0;  // 0: none will
   bool running_ = false;
   std::exception_ptr error_;

@@ -260,7 +260,7 @@ TEST_CASE("cli: a full disk is the machine's failure, said in one line, and noth
   CHECK(o.exit == 3);
   CHECK(last_line(o.err).find("model.safetensors") != std::string::npos);
   CHECK(std::filesystem::is_empty(dir.path()));
-  const Outcome full = run({"plan"}, nullptr, "/dev/full");
+  const Outcome full = run({"plan", "--config", "configs/model/tiny.json"}, nullptr, "/dev/full");
   CHECK(full.exit == 3);
   CHECK(full.err == "onevision: stdout: cannot write\n");
   CHECK(run({"trace", "--model", checkpoint, "--input", golden + "case_one_image.safetensors", "--out", "/dev/full"})
