@@ -67,10 +67,10 @@ int type_of(Dtype dtype) {
 
 std::size_t count_of(const Tensor& t) { return static_cast<std::size_t>(t.numel()); }
 
-// Parts of one size, one behind the other.
+// Parts of one tensor, of one size, one behind the other: the same on every rank, wherever memory was free.
 bool together(const std::vector<Tensor>& of) {
   for (const Tensor& t : of)
-    if (t.numel() == 0 || t.numel() != of[0].numel() ||
+    if (t.numel() == 0 || t.storage() != of[0].storage() || t.numel() != of[0].numel() ||
         t.device_bytes() != of[0].device_bytes() + static_cast<std::size_t>(&t - of.data()) * of[0].nbytes())
       return false;
   return true;

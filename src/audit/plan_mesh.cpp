@@ -122,7 +122,10 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
     m.stages.push_back(plan(options));
   }
   const double rate = mesh.mfu * device.peak.at(name_of(options.dtype));
-  const double parts = options.recompute ? 3 : 2;  // passes in which tensor-parallel ranks talk
+  // Passes in which tensor-parallel ranks talk: forward, backward, and the share of the blocks that runs again.
+  const double blocks = static_cast<double>(std::max<std::int64_t>(1, m.stages[0].blocks)),
+               again = std::min(blocks, static_cast<double>(options.recompute_first)) / blocks,
+               parts = options.recompute ? 2 + again : 2;
   const std::int64_t leaves = leaves_of(m.stages[0]);
   std::vector<double> forward, backward, busy;
   double message = 0;

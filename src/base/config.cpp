@@ -315,6 +315,13 @@ Strings Config::free_keys() const {
   return names;
 }
 
+Strings Config::defaults() const {
+  Strings names;
+  for (const Setting* s : own())
+    if (s->source == "default") names.emplace_back(s->key->name);
+  return names;
+}
+
 Strings Config::unread() const {
   Strings names;
   for (const Setting* s : own())

@@ -104,6 +104,7 @@ class Config {
   // The files, and one line for every key that the command line sets to another value than they do.
   std::string table() const;
   Strings free_keys() const;  // keys of the command that a resumed run may change
+  Strings defaults() const;   // keys of the command that have their default's value because nobody gave one
 
   // Which of the command's keys a verb really reads: a key that it has not read when it begins to work has no effect.
   Strings unread() const;

@@ -3,7 +3,7 @@
 namespace ov {
 namespace {
 
-volatile std::sig_atomic_t signal_asked = 0;
+volatile std::sig_atomic_t signal_asked = 0, passed_on = 0;
 
 void note(int signal) {
   if (signal_asked) {
@@ -16,7 +16,7 @@ void note(int signal) {
 }  // namespace
 
 StopSignals::StopSignals() {
-  signal_asked = 0;
+  signal_asked = passed_on = 0;
   struct sigaction action = {};
   action.sa_handler = note;
   action.sa_flags = SA_RESTART;
@@ -35,6 +35,10 @@ const char* StopSignals::name(int signal) {
   return signal == SIGINT ? "SIGINT" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
 }
 
-int StopSignals::asked() { return signal_asked; }
+int StopSignals::asked() { return signal_asked ? signal_asked : passed_on; }
+
+void StopSignals::pass_on(int signal) {
+  if (!passed_on) passed_on = signal;
+}
 
 }  // namespace ov

@@ -19,7 +19,9 @@ class StopSignals {
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
 
-  static int asked();  // the signal that came, 0 when none did
+  static int asked();  // the signal that came, or was passed on; 0 when none did
+  // Another process's wish, which it learnt by a signal of its own: no second signal of this one.
+  static void pass_on(int signal);
   static const char* name(int signal);
 
  private:

@@ -48,7 +48,7 @@ Exit pack(const Config& config) {
   use_threads(config);
   if (!config.text("pack.lengths").empty()) return explain(config);
   PackOptions o;
-  for (const std::string& path : config.list("pack.sources"))
+  for (const std::string& path : config.required_list("pack.sources"))
     o.sources.push_back(
         {.path = path, .image_dir = config.text("data.image_dir"), .manifest = config.text("data.manifest")});
   o.out = output(config, "onevision pack index",

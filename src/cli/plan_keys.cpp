@@ -29,7 +29,7 @@ std::vector<Key> plan_rows() {
       {"plan.inside", "", "", any, "plan", "the link between them, by its name in plan.links; empty: the device's"},
       {"plan.between", "", "", any, "plan", "the link between machines; empty: the device's"},
       {"plan.links", "", "configs/links.json", any, "plan", "table of links"},
-      {"plan.pictures", "", whole(0), at_least(0), "plan",
+      {"plan.pictures", "", whole(0), Allowed(0, 1e13), "plan",
        "with --what clip: what embedding and balancing so many takes, on one device and on more; 0: a step of "
        "training"},
       {"plan.concepts", "", whole(500000), at_least(1), "plan", "of the vocabulary that they are balanced by"},

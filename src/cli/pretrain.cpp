@@ -79,7 +79,7 @@ void vision(const Config& config, Communicator& ranks) {
 
 TextCorpusOptions corpus_options(const Config& config) {
   const std::string& learn = config.text("data.learn_prefix");
-  return {.files = config.list("data.text"),
+  return {.files = config.required_list("data.text"),
           .plain = config.text("data.layout") == "plain",
           .learn_prefix = learn == "all"    ? LearnPrefix::all
                           : learn == "none" ? LearnPrefix::none

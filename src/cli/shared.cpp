@@ -138,6 +138,7 @@ RunOptions run_options(const Config& config) {
           .resume = config.flag("train.resume"),
           .config = config.dump(),
           .may_change = config.free_keys(),
+          .defaults = config.defaults(),
           .device = &gpu::device_named(config.text("device"), rank_of_process().rank)};
 }
 

@@ -7,7 +7,7 @@ namespace ov::cli {
 
 Exit tokenizer(const Config& config) {
   const std::string& out = output_directory(config, "tokenizer");
-  const Tokenizer learnt = learn_tokenizer({.files = config.list("data.text"),
+  const Tokenizer learnt = learn_tokenizer({.files = config.required_list("data.text"),
                                             .vocabulary = config.integer("bpe.vocabulary"),
                                             .min_count = config.integer("bpe.min_count"),
                                             .added = config.list("bpe.added")});

@@ -19,6 +19,7 @@ struct ProcessRanks::Flow {
   std::size_t done = 0;
   bool begun = false;  // its header is there
   bool whole = true;   // else the header is all
+  bool lost = false;   // the peer, before its ring was last looked at
 
   std::size_t bytes() const { return whole ? tensor.nbytes() : 0; }
   bool finished() const { return begun && done == bytes(); }
@@ -152,18 +153,19 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   throw_failure();
   for (double last = now(); !flows.empty();) {
     const std::uint32_t seen = region_.bell(rank());
+    for (Flow& f : flows) f.lost = lost(f.peer);  // before its ring is looked at: then all that it said is there
+    std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || call == Call::barrier); });
     bool moved = false;
     for (Flow& f : flows) moved = advance(f, call) || moved;
-    std::erase_if(flows,
-                  [&](const Flow& f) { return f.finished() || (lost(f.peer) && (f.out || call == Call::barrier)); });
+    std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {
       last = now();
       continue;
     }
     throw_failure();
-    for (const Flow& f : flows)  // all that is left comes in, and of this rank nothing does any more
-      if (lost(f.peer))
+    for (const Flow& f : flows)  // all that it left has come in
+      if (f.lost)
         throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
                                                  " waited for it in ", name_of(call), " of step ", step_));
     const double left = last + timeout_ - now();

@@ -19,7 +19,11 @@ class Arithmetic {
  private:
   View text_;
   std::size_t at_ = 0;
-  int depth_ = 0;
+  int depth_ = 0, operators_ = 0;
+
+  void one_more() {
+    if (++operators_ > most_operators) throw Unreadable{};
+  }
 
   void blanks() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
@@ -32,14 +36,14 @@ class Arithmetic {
   }
   E sum() {
     E e = product();
-    for (;;)
+    for (;; one_more())
       if (take(U"+")) e = node(XK::add, {e, product()});
       else if (take(U"-")) e = node(XK::add, {e, negative(product())});
       else return e;
   }
   E product() {
     E e = unary();
-    for (;;)
+    for (;; one_more())
       if (take(U"//")) e = call("floor", {quotient(e, unary())});
       else if (take(U"*")) e = node(XK::multiply, {e, unary()});
       else if (take(U"/")) e = quotient(e, unary());

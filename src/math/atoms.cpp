@@ -27,10 +27,11 @@ Value Reader::number_token() {
     for (++at_; at_ < text_.size() && is_digit(text_[at_]);) ++at_;
   std::string digits = ascii(text_.substr(start, at_ - start));
   static const Pattern scientific(R"(^E[-+]?\d+)");
-  if (const auto m = scientific.search(text_.substr(at_))) {
-    if (digits.find('.') == digits.npos) digits += ".0";
-    digits += ascii(*m->groups[0]), at_ += m->end;
-  }
+  if (at_ < text_.size() && text_[at_] == U'E')  // asked here: a search would try every later place
+    if (const auto m = scientific.search(text_.substr(at_))) {
+      if (digits.find('.') == digits.npos) digits += ".0";
+      digits += ascii(*m->groups[0]), at_ += m->end;
+    }
   const E e = decimal(digits);
   const bool percent = any({U"\\%", U"%"});
   return of(percent ? node(XK::multiply, {e, number(1, 100)}) : e);

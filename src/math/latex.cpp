@@ -96,7 +96,7 @@ Value Reader::relation() {
 // Sets with \cup between them.
 Value Reader::combined() {
   Value v = sum();
-  while (any({U"\\cup", U"∪"})) v = united(v, sum());
+  for (; any({U"\\cup", U"∪"}); one_more()) v = united(v, sum());
   return v;
 }
 
@@ -134,6 +134,7 @@ Value Reader::sum() {
   for (;;) {
     const bool plus = next(U"+") && take(U"+");
     if (!plus && !any({U"-", U"−"})) return v;
+    one_more();
     const E r = expr(product(false));
     v = of(node(XK::add, {expr(v), plus ? r : negative(r)}));
   }
@@ -141,7 +142,7 @@ Value Reader::sum() {
 
 Value Reader::product(bool no_functions) {
   Value v = unary(no_functions);
-  for (;;) {
+  for (;; one_more()) {
     if (any({U"\\times", U"\\cdot", U"*", U"×", U"·"})) v = of(flat_product(expr(v), expr(unary(no_functions))));
     else if (any({U"\\div", U"/", U":", U"÷"})) v = of(quotient(expr(v), expr(unary(no_functions))));
     else if (any({U"\\mod", U"\\bmod"})) v = of(call("mod", {expr(v), expr(unary(no_functions))}));
@@ -164,7 +165,7 @@ Value Reader::unary(bool no_functions) {
   const Value first = postfix(no_functions);
   if (first.kind != K::expr) return first;
   std::vector<E> factors = {first.expr};
-  while (starts_factor(no_functions)) factors.push_back(expr(postfix(no_functions)));
+  for (; starts_factor(no_functions); one_more()) factors.push_back(expr(postfix(no_functions)));
   E e = factors.back();
   for (std::size_t i = factors.size() - 1; i-- > 0;) {
     const E& l = factors[i];
@@ -202,7 +203,7 @@ Text Reader::command() const {  // the name after the backslash
 
 Value Reader::postfix(bool no_functions) {
   Value v = power(no_functions);
-  while (take(U"!")) v = of(call("factorial", {expr(v)}));
+  for (; take(U"!"); one_more()) v = of(call("factorial", {expr(v)}));
   return v;
 }
 
@@ -227,7 +228,7 @@ E Reader::exponent() {
 Value Reader::power(bool no_functions) {
   Value v = atom(no_functions);
   if (degree() || v.kind != K::expr) return v;
-  while (!degree() && take(U"^")) {
+  for (; !degree() && take(U"^"); one_more()) {
     const E x = exponent();
     // e^x is exp(x): nothing that a number can be made of by text alone.
     v = of(v.expr->kind == XK::constant && v.expr->name == "e" ? call("exp", {x}) : node(XK::power, {v.expr, x}));

@@ -14,7 +14,8 @@ struct Normal {
 };
 Text normal_latex(View latex, const Normal& options);
 
-Value read_latex(View normal);  // Unreadable
+constexpr int most_operators = 2000;  // of one text, factors side by side among them: more are Unreadable
+Value read_latex(View normal);        // Unreadable
 
 // 8*3, 3/14, 2**3, (1+2)/3: arithmetic as Python writes it, ^ for **. Unreadable for anything else.
 E read_arithmetic(View text);

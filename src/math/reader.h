@@ -80,7 +80,12 @@ class Reader {
   View text_;
   std::size_t at_ = 0;
   int bars_ = 0, depth_ = 0;  // open |; nesting
+  int operators_ = 0;
 
+  // A chain of operators is a tree as deep as it is long, which is walked by recursion.
+  void one_more() {
+    if (++operators_ > most_operators) throw Unreadable{};
+  }
   struct Nested {
     int& depth;
     explicit Nested(int& d) : depth(d) {

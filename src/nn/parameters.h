@@ -30,10 +30,8 @@ class Parameters {
       : tensor_(&tensor), pipe_(&pipe), experts_(&experts) {}
   Communicator& tensor() const { return *tensor_; }  // the ranks that hold one model together, cut by heads and widths
   Communicator& pipe() const { return *pipe_; }      // and by layers (parallel/pipeline.h)
-  Communicator& experts() const {
-    return *experts_;
-  }  // those that share its experts (parallel/expert.h)
-     // or its class tables (parallel/classes.h)
+  // Those that share its experts (parallel/expert.h) or its class tables (parallel/classes.h).
+  Communicator& experts() const { return *experts_; }
 
   struct Entry {
     Parameter parameter;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <numeric>
 
 #include "base/progress.h"
+#include "base/stop_signals.h"
 
 namespace ov::rl {
 namespace {
@@ -124,7 +124,7 @@ void RemoteRollouts::hear(int from) {
       held_.insert(from);
       break;
     }
-    case Kind::signal: ::raise(static_cast<int>(letter.number)); break;  // heard by all at the end of the step
+    case Kind::signal: StopSignals::pass_on(static_cast<int>(letter.number)); break;  // heard at the step's end
     case Kind::scoring:
     case Kind::alive: break;
     default: machine_error("rl: ", where, " sent a letter of kind ", static_cast<int>(letter.kind));
@@ -161,9 +161,11 @@ bool RemoteRollouts::any_lost() const {
 // was at the last update, which is what is known here. They get it now, when nobody has a letter on its way back.
 void RemoteRollouts::go_on(std::int64_t version) {
   std::vector<Group*> orphans;
-  for (const int g : std::vector<int>(writers_)) {
-    if (!roles_.inbox.lost(g)) continue;
-    std::erase(writers_, g);
+  std::vector<int> gone;
+  for (const int g : writers_)
+    if (roles_.inbox.lost(g)) gone.push_back(g);
+  for (const int g : gone) std::erase(writers_, g);
+  for (const int g : gone) {
     lost_.push_back(g);
     std::size_t own = 0;
     for (auto at = writer_of_.begin(); at != writer_of_.end();) {
@@ -174,8 +176,9 @@ void RemoteRollouts::go_on(std::int64_t version) {
       orphans.push_back(find(at->first)), ++own;
       at = writer_of_.erase(at);
     }
-    const std::string what = cat("rank ", g, ", a generator, is lost before update ", version + 1,
-                                 " (killed, or out of memory), with ", own, " groups half written");
+    const std::string what =
+        cat("rank ", g, ", a generator, is lost before update ", version + 1, " (killed, or out of memory), with ", own,
+            own == 1 ? " group" : " groups", " half written");
     if (writers_.empty()) machine_error(what, "; no other is left. The same command goes on from the last checkpoint");
     tell(cat(what, "; the others (", writers_.size(), ") go on with them"));
   }

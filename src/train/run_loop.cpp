@@ -57,7 +57,7 @@ Resumed newest(const StepEngine& engine, const RunOptions& o, const Json& about,
       resumed.damaged.push(e.what());
       continue;
     }
-    resumed.changed = check_same_run(path, stored, about, o.may_change);
+    resumed.changed = check_same_run(path, stored, about, o.may_change, o.defaults);
     if (const std::int64_t step = stored.at("step").as_int(); step > engine.options().steps)
       input_error(path, ": is of step ", step, ", and train.steps is ", engine.options().steps,
                   "; name another train.out");
@@ -150,7 +150,7 @@ class Journal {
 int stop_asked(Communicator& ranks) {
   const int own = StopSignals::asked();
   if (ranks.ranks() == 1) return own;
-  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM}, {2});
+  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM || own == SIGHUP}, {2});
   ranks.all_reduce(counts);
   const auto asked = counts.to_vector<std::int64_t>();
   return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;

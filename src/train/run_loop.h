@@ -24,6 +24,7 @@ struct RunOptions {
   bool resume = true;                   // from the newest whole checkpoint in out, if there is one
   Json config;                          // the whole configuration, for the log and the checkpoints
   std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed
+  std::vector<std::string> defaults;    // keys of it that nobody gave: a run that did not know them is the same run
   Device* device = &cpu();              // where the model is trained
   Communicator* ranks = &one_rank();    // that share the run; rank 0 alone writes
   StepTrace* trace = nullptr;           // whose ranks() they are, if one step is to be traced

@@ -39,14 +39,18 @@ void differences(const Json& stored, const Json& now, const char* member, const 
 }  // namespace
 
 Json check_same_run(const std::string& checkpoint, const Json& stored, const Json& now,
-                    const std::vector<std::string>& may_change) {
+                    const std::vector<std::string>& may_change, const std::vector<std::string>& defaults) {
+  const auto has = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
   Json changed = Json::object();
   std::string wrong;
   const auto list = [&](const std::string& name, const Json& old_value, const Json& new_value) {
     wrong += cat(wrong.empty() ? "" : "; ", name, " was ", old_value.shown(), " and is ", new_value.shown());
   };
   differences(stored, now, "config", [&](const std::string& name, const Json& old_value, const Json& new_value) {
-    if (std::find(may_change.begin(), may_change.end(), name) == may_change.end()) list(name, old_value, new_value);
+    if (old_value.is_null() && has(defaults, name)) return;
+    if (!has(may_change, name)) list(name, old_value, new_value);
     else changed.set(name, std::vector<Json>{old_value, new_value});
   });
   differences(stored, now, "sources", list);

@@ -10,8 +10,9 @@ namespace ov {
 
 // Members "config" and "sources" of both. One input_error that starts with `checkpoint` and lists old and new of every
 // key that differs and is not in `may_change`, and every source. Returns the keys that do differ: {KEY: [OLD, NEW]}.
+// A key of `defaults` that the stored run did not know yet is no difference: its default is what was done before it.
 Json check_same_run(const std::string& checkpoint, const Json& stored, const Json& now,
-                    const std::vector<std::string>& may_change);
+                    const std::vector<std::string>& may_change, const std::vector<std::string>& defaults = {});
 
 // All ranks call it before their first step: members "config", "sources" and "data" of what this rank was given, with
 // the program itself, are those of rank 0. input_error names what differs.

@@ -59,7 +59,7 @@ inline Outcome run(const std::vector<std::string>& arguments, void (*before)() =
 inline bool one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
 
 // Kills the process of that rank whose command line holds `word`.
-inline void kill_rank(const std::string& word, int rank) {
+inline void kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
   const std::string mark = std::string(1, '\0') + "RANK=" + std::to_string(rank) + std::string(1, '\0');
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string id = entry.path().filename();
@@ -67,7 +67,9 @@ inline void kill_rank(const std::string& word, int rank) {
     std::ifstream command(entry.path() / "cmdline"), variables(entry.path() / "environ");
     const std::string said{std::istreambuf_iterator<char>(command), {}},
         set{std::istreambuf_iterator<char>(variables), {}};
-    if (said.find(word) != said.npos && set.find(mark) != set.npos) ::kill(std::stoi(id), SIGKILL);
+    const bool launcher = said.find(std::string(1, '\0') + "launch" + std::string(1, '\0')) != said.npos;
+    if (said.find(word) != said.npos && (rank < 0 ? launcher : !launcher && set.find(mark) != set.npos))
+      ::kill(std::stoi(id), signal);
   }
 }
 

@@ -157,6 +157,7 @@ TEST_CASE("faults: a rank that may be lost, and is, stops nobody but who waits f
     ranks.barrier();
     if (ranks.rank() == 2) {
       ranks.send(numbers(Dtype::f32, 3, 2), 0);
+      ranks.send(numbers(Dtype::f32, 3, 2), 1);  // which never takes it
       ::kill(::getpid(), SIGKILL);
     }
     const Tensor t({3}, Dtype::f32, cpu());

@@ -132,7 +132,7 @@ Results golden(const World& w, const std::string& device, const std::string& dty
 
 void check_same(const Results& got, const Results& expected) {
   CHECK(got.size() == expected.size());
-  for (const auto& [what, result] : expected) CHECK_MESSAGE(got.at(what) == result, what);
+  for (const auto& one : expected) CHECK_MESSAGE(got.at(one.first) == one.second, one.first);
 }
 
 void whole_recipe(Policy policy, sim::Order order, bool whole) {

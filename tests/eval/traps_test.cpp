@@ -127,3 +127,9 @@ TEST_CASE("boxes: an overlap that rounds to just under one half is under it (E-1
   CHECK(below > 0);
   CHECK(at > 0);
 }
+
+TEST_CASE("mathvision: what takes a pattern too long is no number, and the next reply is scored") {
+  const std::string slow = "\\boxed{1" + std::string(3000, '\t') + "2}";
+  CHECK(score("mathvision_testmini", slow, "12") == 0);
+  CHECK(score("mathvision_testmini", "\\boxed{12}", "12") == 1);
+}

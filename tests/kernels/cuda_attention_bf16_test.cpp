@@ -45,8 +45,7 @@ std::vector<double> numbers(const Tensor& t) { return t.to(Dtype::f64).to_vector
 // The reference backward takes the o and lse that the kernel had.
 double worst_share(const AttentionCase& c, const AttentionResult& got, double wrong_scale = 1) {
   const AttentionBackward& a = backward_arguments;
-  const auto [T, H, D] = a.q.dims<3>();
-  const std::int64_t K = a.k.dim(1), group = H / K;
+  const std::int64_t H = a.q.dim(1), D = a.q.dim(2), K = a.k.dim(1), group = H / K;
   const auto q = numbers(a.q), k = numbers(a.k), v = numbers(a.v), d_o = numbers(a.d_o), o = numbers(a.o),
              lse = numbers(a.lse);
   Bounded of_o(got.o), of_lse(got.lse), of_dq(got.dq), of_dk(got.dk), of_dv(got.dv);

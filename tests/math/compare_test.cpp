@@ -27,6 +27,21 @@ TEST_CASE("math: the same number in other words") {
   }
 }
 
+TEST_CASE("math: a chain of operators without end is unreadable, soon and without a deep recursion") {
+  const auto chain = [](View link, int n) {
+    Text out;
+    for (int i = 0; i < n; ++i) out += link;
+    return out;
+  };
+  for (const View link : {U"1+", U"1*", U"1/", U"a", U"\\pi ", U"2^", U"\\{1\\}\\cup "}) {
+    INFO(utf8(link));
+    CHECK(compare(U"1", U"$" + chain(link, 100000) + U"1$") == Verdict::unknown);
+  }
+  for (const View link : {U"1+", U"1*", U"2**"}) CHECK(compare(U"1", chain(link, 100000) + U"2") != Verdict::equal);
+  CHECK(compare(U"1", U"$5" + chain(U"!", 100000) + U"$") == Verdict::unknown);
+  CHECK(compare(U"1001", U"$" + chain(U"1+", 1000) + U"1$") == Verdict::equal);
+}
+
 TEST_CASE("math: other numbers, other brackets, other letters") {
   const std::pair<View, View> different[] = {{U"1/2", U"1/3"},          {U"$\\sqrt{2}$", U"$\\sqrt{3}$"},
                                              {U"$2\\pi$", U"6"},        {U"$(1,2]$", U"$[1,2]$"},

@@ -1,16 +1,17 @@
 // The launched program in mode disaggregated, when a rank of it is killed.
 #include <doctest/doctest.h>
 
+#include <csignal>
 #include <thread>
 
 #include "base/config.h"
 #include "tests/check.h"
-
 #include "tests/cli/program.h"
 
 namespace ov::test {
 
-TEST_CASE("rl: launched, a generator that is killed is no failure while another lives, and the last one is") {
+TEST_CASE(
+    "rl: launched, a generator that is killed is no failure while another lives, and the last one is; SIGTERM saves") {
   const ScratchDirectory dir;
   const std::string model = dir / "model", records = dir / "records.jsonl";
   CHECK(run({"merge", "--config", "configs/model/mesh.json", "--tokenizer", "data/tokenizer", "--out", model}).exit ==
@@ -18,44 +19,34 @@ TEST_CASE("rl: launched, a generator that is killed is no failure while another 
   std::string lines;
   for (int i = 0; i < 8; ++i) lines += cat(R"({"problem":"what is )", i, R"( ?","answer":")", i, "\"}\n");
   write_durably(records, lines);
-  for (const char* generators : {"2", "1"}) {
-    INFO(generators, " generators");
-    const std::string out = dir / (std::string("run") + generators);
+  struct Case {
+    const char *generators, *steps;
+    int rank, signal;
+  };
+  for (const Case& c : {Case{"2", "100", 2, SIGKILL}, {"1", "5000", 2, SIGKILL}, {"2", "5000", -1, SIGTERM}}) {
+    INFO(c.generators, " generators, rank ", c.rank, " gets signal ", c.signal);
+    const std::string out = dir / cat("run", c.generators, c.signal);
     std::thread killer([&] {
       for (int i = 0; i < 4000; ++i) {
         if (path_exists(out + "/run.jsonl") && contains(read_file(out + "/run.jsonl"), "\"type\":\"step\"")) break;
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
-      kill_rank(out, 2);
+      kill_rank(out, c.rank, c.signal);
     });
-    const Outcome o = run({"launch",
-                           "-n",
-                           "3",
-                           "--",
-                           "rl",
-                           "--model",
-                           model,
-                           "--data",
-                           records,
-                           "--out",
-                           out,
-                           "--steps",
-                           "24",
-                           "--rl.mode",
-                           "disaggregated",
-                           "--rl.generators",
-                           generators,
-                           "--rl.staleness",
-                           "1",
-                           "--rl.prompts",
-                           "2",
-                           "--rl.group",
-                           "2",
-                           "--rl.max_new_tokens",
-                           "4"});
+    Strings arguments = {"launch", "-n", "3", "--", "rl", "--model", model, "--data", records, "--out", out};
+    for (const char* more : {"--steps", c.steps, "--rl.mode", "disaggregated", "--rl.generators", c.generators,
+                             "--rl.staleness", "1", "--rl.prompts", "2", "--rl.group", "2", "--rl.max_new_tokens", "4"})
+      arguments.emplace_back(more);
+    const Outcome o = run(arguments);
     killer.join();
+    if (c.signal == SIGTERM) {
+      CHECK_MESSAGE(o.exit == 143, o.err);
+      CHECK_MESSAGE(contains(o.err, "stopped by SIGTERM after step"), o.err);
+      CHECK_MESSAGE(contains(o.err, "which is saved"), o.err);
+      continue;
+    }
     CHECK_MESSAGE(contains(o.err, "rank 2, a generator, is lost before update "), o.err);
-    if (*generators == '2') {
+    if (*c.generators == '2') {
       CHECK_MESSAGE(o.exit == 0, o.err);
       CHECK(path_exists(out + "/model/DONE"));
     } else {

@@ -78,6 +78,13 @@ TEST_CASE("a resumed run is the same run: other keys, another model, fewer steps
   other = job;
   other.config = Json::object({{"optimizer", Json::object({{"lr", 0.5}})}, {"threads", 1}});
   CHECK(refusal(other).find("optimizer.eps was 1e-05 and is null") != std::string::npos);
+  // A key that the run did not know yet: no difference while nobody gives it.
+  other.config = Json::object({{"optimizer", Json::object({{"lr", 0.5}, {"eps", 1e-5}, {"new", 7}})}, {"threads", 1}});
+  CHECK(refusal(other).find("optimizer.new was null and is 7") != std::string::npos);
+  other.defaults = {"optimizer.new", "optimizer.eps"};
+  CHECK(refusal(other) == "");
+  other.config = Json::object({{"optimizer", Json::object({{"lr", 0.5}, {"eps", 1e-6}})}, {"threads", 1}});
+  CHECK(refusal(other).find("optimizer.eps was 1e-05 and is 1e-06") != std::string::npos);
   other = job;
   other.model_dir = world.path("other");
   export_model(other.model_dir, *random_model(byte_config(), 2), loader_test::small_processor());

@@ -13,8 +13,8 @@ Sources open_sources(const PackedLoaderOptions& options, const PackIndex& index)
   try {
     return Sources(index.sources);
   } catch (const Error& e) {
-    throw Error(e.exit(),
-                cat(options.index, ": names the source ", e.what(), "; relative paths start where pack was run"));
+    throw Error(e.exit(), cat(options.index, ": names the source or manifest ", e.what(),
+                              "; relative paths start where pack was run"));
   }
 }
 

@@ -65,8 +65,9 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
     }
   }
   if (which.empty())
-    input_error(manifest, ": it draws no record of ", all->path(),
-                others.empty() ? "" : "; its rows are of " + shown(others) + ": name the data set as it was embedded");
+    input_error(
+        manifest, ": it draws no record of ", all->path(),
+        others.empty() ? "" : "; its rows are of " + shown(others) + ": name the data set as it was named there");
   return std::make_unique<DrawnRecords>(std::move(all), std::move(which));
 }
 

@@ -15,7 +15,8 @@
 namespace ov::synth {
 namespace {
 
-constexpr std::int64_t most_pictures = 1 << 24, pictures_of_a_shard = 1000, chunk = 512;
+constexpr std::int64_t most_pictures = 1 << 24, most_tests = 1 << 16;  // of the pool; of a kind, each a file
+constexpr std::int64_t pictures_of_a_shard = 1000, chunk = 512;
 constexpr int cells = 2;  // a side; square, as a CLIP sees pictures
 constexpr double largest_weight = 1e7;
 constexpr const char *question = "what is this ?", *groups[] = {"Tail", "Middle", "Head"};
@@ -154,9 +155,8 @@ class ZipfPool {
 }  // namespace
 
 void write_zipf_pool(const ZipfOptions& o) {
-  for (const auto& [name, count] : {std::pair{"pool", o.pool}, {"test", o.test}})
-    if (count < 1 || count >= most_pictures)
-      input_error("synth: ", name, ": expected 1 to ", most_pictures - 1, ", found ", count);
+  for (const auto& [name, count, end] : {std::tuple{"pool", o.pool, most_pictures}, {"test", o.test, most_tests}})
+    if (count < 1 || count >= end) input_error("synth: ", name, ": expected 1 to ", end - 1, ", found ", count);
   if (!(o.exponent >= 0 && o.exponent <= 4)) input_error("synth: zipf: expected 0 to 4, found ", o.exponent);
   make_directories(parent_directory(o.out_dir));
   DurableDirectory directory(o.out_dir, "synth");
