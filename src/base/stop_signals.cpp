@@ -16,7 +16,8 @@ void note(int signal) {
 }  // namespace
 
 StopSignals::StopSignals() {
-  signal_asked = passed_on = 0;
+  signal_asked = 0;
+  passed_on = 0;
   struct sigaction action = {};
   action.sa_handler = note;
   action.sa_flags = SA_RESTART;
