@@ -37,8 +37,9 @@ TEST_CASE("math: a chain of operators without end is unreadable, soon and withou
     INFO(utf8(link));
     CHECK(compare(U"1", U"$" + chain(link, 100000) + U"1$") == Verdict::unknown);
   }
-  for (const View link : {U"1+", U"1*", U"2**"}) CHECK(compare(U"1", chain(link, 100000) + U"2") != Verdict::equal);
-  CHECK(compare(U"1", U"$5" + chain(U"!", 100000) + U"$") == Verdict::unknown);
+  // Not in $: a smaller part of it is read.
+  for (const View link : {U"1+", U"1*", U"2**"}) CHECK(compare(U"7", chain(link, 100000) + U"2") != Verdict::equal);
+  CHECK(compare(U"1", U"$5" + chain(U"!", 100000) + U"$") != Verdict::equal);
   CHECK(compare(U"1001", U"$" + chain(U"1+", 1000) + U"1$") == Verdict::equal);
 }
 

@@ -102,7 +102,7 @@ TEST_CASE("a resumed run is the same run: other keys, another model, fewer steps
   other.train.steps = steps - 1;
   CHECK(refusal(other).find("is of step 6, and train.steps is 5") != std::string::npos);
   CHECK(model_sha(job) == sha);
-  CHECK(lines_of(job.out + "/run.jsonl").size() == lines + 2);
+  CHECK(lines_of(job.out + "/run.jsonl").size() == lines + 4);
 
   other = job;
   other.config = Json::object({{"optimizer", Json::object({{"lr", 0.5}, {"eps", 1e-5}})}, {"threads", 2}});
