@@ -139,6 +139,13 @@ bool ProcessRanks::advance(Flow& f, Call call) {
   return moved || n > 0;
 }
 
+// Whether a lost rank came to a barrier: what it said and nobody took may stand there instead.
+bool ProcessRanks::comes(const Flow& f) const {
+  Header h;
+  return region_.peek(f.peer, rank(), std::as_writable_bytes(std::span(&h, 1))) &&
+         h.call == static_cast<std::uint32_t>(Call::barrier);
+}
+
 void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes) {
   std::vector<Flow> flows;
   for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
@@ -154,7 +161,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   for (double last = now(); !flows.empty();) {
     const std::uint32_t seen = region_.bell(rank());
     for (Flow& f : flows) f.lost = lost(f.peer);  // before its ring is looked at: then all that it said is there
-    std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || call == Call::barrier); });
+    std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f))); });
     bool moved = false;
     for (Flow& f : flows) moved = advance(f, call) || moved;
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });

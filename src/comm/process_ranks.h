@@ -54,6 +54,7 @@ class ProcessRanks : public Communicator, public Inbox {
   struct Flow;
   ProcessRanks(const RankInJob& place, Meeting meeting, double timeout);
   bool advance(Flow& flow, Call call);
+  bool comes(const Flow& flow) const;
   void listen();
   void pass(Call call, const Parts& to, const Parts& from, bool bytes);
   [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows) const;

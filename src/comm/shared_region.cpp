@@ -106,6 +106,15 @@ std::size_t SharedRegion::write(int from, int to, std::span<const std::byte> byt
   return n;
 }
 
+bool SharedRegion::peek(int from, int to, std::span<std::byte> bytes) const {
+  if (!holds(from, to, bytes.size())) return false;
+  const std::size_t at = channel(from, to).read.load(std::memory_order_relaxed) % capacity_,
+                    first = std::min(bytes.size(), capacity_ - at);
+  std::memcpy(bytes.data(), ring_of(from, to) + at, first);
+  std::memcpy(bytes.data() + first, ring_of(from, to), bytes.size() - first);
+  return true;
+}
+
 std::size_t SharedRegion::read(int from, int to, std::span<std::byte> bytes) const {
   Channel& c = channel(from, to);
   const std::uint64_t begin = c.read.load(std::memory_order_relaxed);

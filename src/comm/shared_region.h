@@ -41,8 +41,9 @@ class SharedRegion {
   // Moves what there is room for, or what is there, and rings the other rank's bell. Returns how many bytes.
   std::size_t write(int from, int to, std::span<const std::byte> bytes) const;
   std::size_t read(int from, int to, std::span<std::byte> bytes) const;
-  bool holds(int from, int to, std::size_t bytes) const;     // to be read
-  bool has_room(int from, int to, std::size_t bytes) const;  // to be written
+  bool peek(int from, int to, std::span<std::byte> bytes) const;  // as read, and all stays there; false: not so many
+  bool holds(int from, int to, std::size_t bytes) const;          // to be read
+  bool has_room(int from, int to, std::size_t bytes) const;       // to be written
 
   std::uint32_t bell(int rank) const { return states_[rank].bell.load(); }
   // Until the bell has rung since it read `seen`, at most `seconds`.
