@@ -6,8 +6,8 @@
 namespace ov {
 
 // In the manifest's order, each as often as it was drawn, and numbered anew: errors and rejects name those numbers.
-// `all` itself where manifest is "". Rows of another source than all's path are passed over. Throws input_error: none is of
-// this source, a record that it does not hold, a column that is missing, or `all` is a mixture.
+// `all` itself where manifest is "". Rows of another source than all's path are passed over. Throws input_error: none
+// is of this source, a record that it does not hold, a column that is missing, or `all` is a mixture.
 std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest);
 
 }  // namespace ov
