@@ -1,7 +1,7 @@
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 
+#include "base/clock.h"
 #include "base/parallel.h"
 #include "cli/verbs.h"
 #include "kernels/cpu/peak.h"
@@ -9,8 +9,6 @@
 
 namespace ov::cli {
 namespace {
-
-double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // y [rows, outputs] = x [rows, inputs] wᵀ, as in a linear layer: FLOP/s, the median of `repeats` timings.
 double product_rate(std::int64_t rows, std::int64_t outputs, std::int64_t inputs, std::int64_t repeats) {
@@ -21,9 +19,10 @@ double product_rate(std::int64_t rows, std::int64_t outputs, std::int64_t inputs
   const auto runs = std::max<std::int64_t>(1, static_cast<std::int64_t>(2e8 / flops));  // milliseconds a timing
   std::vector<double> rates;
   for (std::int64_t r = -1; r < repeats; ++r) {
-    const double start = seconds();
+    const double start = monotonic_seconds();
     for (std::int64_t i = 0; i < runs; ++i) kernels::gemm({.c = y, .a = x, .b = w, .trans_b = true});
-    if (r >= 0) rates.push_back(flops * static_cast<double>(runs) / (seconds() - start));  // the first warms up
+    if (r >= 0)
+      rates.push_back(flops * static_cast<double>(runs) / (monotonic_seconds() - start));  // the first warms up
   }
   std::nth_element(rates.begin(), rates.begin() + repeats / 2, rates.end());
   return rates[static_cast<std::size_t>(repeats / 2)];
@@ -36,14 +35,14 @@ double read_rate(std::int64_t repeats) {
   std::vector<std::int64_t> sums(static_cast<std::size_t>(n / piece));
   double best = 0;
   for (std::int64_t r = -1; r < repeats; ++r) {
-    const double start = seconds();
+    const double start = monotonic_seconds();
     parallel_for(n / piece, 4, [&](std::int64_t i) {
       const std::int64_t* from = array.data<std::int64_t>() + i * piece;
       std::int64_t sum = 0;
       for (std::int64_t k = 0; k < piece; ++k) sum += from[k];
       sums[static_cast<std::size_t>(i)] = sum;
     });
-    if (r >= 0) best = std::max(best, static_cast<double>(array.nbytes()) / (seconds() - start));
+    if (r >= 0) best = std::max(best, static_cast<double>(array.nbytes()) / (monotonic_seconds() - start));
   }
   return best;
 }

@@ -1,15 +1,13 @@
 #include "comm/nccl_ranks.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.h"
 #include "comm/group.h"
 
 namespace ov {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 
@@ -88,7 +86,7 @@ NcclRanks::~NcclRanks() {
 }
 
 void NcclRanks::close() {
-  deadline_ = now() + host_.timeout();
+  deadline_ = monotonic_seconds() + host_.timeout();
   library_.close();
   watch_.check();
 }
@@ -106,7 +104,8 @@ void NcclRanks::at_step(std::int64_t step) {
 void NcclRanks::waiting() const {
   watch_.check();
   host_.throw_failure();
-  if (now() > deadline_) machine_error("the library has not answered within ", host_.timeout(), " s (comm.timeout)");
+  if (monotonic_seconds() > deadline_)
+    machine_error("the library has not answered within ", host_.timeout(), " s (comm.timeout)");
 }
 
 // Its rank 0 makes the id, which travels through the host's memory.
@@ -116,13 +115,13 @@ gpu::nccl::Comm NcclRanks::join(Communicator& members) {
   if (members.rank() == 0) id = library_.unique_id(), std::memcpy(bytes.bytes(), &id, sizeof id);
   members.broadcast(bytes, 0);
   std::memcpy(&id, bytes.bytes(), sizeof id);
-  deadline_ = now() + host_.timeout();
+  deadline_ = monotonic_seconds() + host_.timeout();
   return library_.join(id, members.ranks(), members.rank());
 }
 
 void NcclRanks::run(Call call, std::int64_t bytes, gpu::nccl::Comm comm, const std::function<void()>& calls) {
   watch_.check();
-  deadline_ = now() + host_.timeout();
+  deadline_ = monotonic_seconds() + host_.timeout();
   const std::uint64_t number = library_.queued() + 1;
   watch_.note({number, call, step_, bytes});
   try {

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/clock.h"
+
 namespace ov {
 namespace {
 
 constexpr std::chrono::milliseconds between_looks{5};
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 template <class F>
 std::exception_ptr thrown_by(F&& f) {
@@ -68,11 +68,11 @@ std::exception_ptr NcclWatch::found(double waited) {
 
 void NcclWatch::run() {
   library_->enter();
-  double since = now();
+  double since = monotonic_seconds();
   for (std::unique_lock lock(mutex_); !stopping_;) {
     if (calls_.empty()) {
       changed_.wait(lock, [&] { return stopping_ || !calls_.empty(); });
-      since = now();
+      since = monotonic_seconds();
       continue;
     }
     changed_.wait_for(lock, between_looks, [&] { return stopping_; });
@@ -80,13 +80,13 @@ void NcclWatch::run() {
     std::exception_ptr failure = thrown_by([&] {
       const std::uint64_t done = library_->done();
       const std::lock_guard again(mutex_);
-      for (; !calls_.empty() && calls_.front().number <= done; calls_.pop_front()) since = now();
+      for (; !calls_.empty() && calls_.front().number <= done; calls_.pop_front()) since = monotonic_seconds();
     });
     const bool waits = [&] {
       const std::lock_guard again(mutex_);
       return !calls_.empty();
     }();
-    if (!failure && waits) failure = found(now() - since);
+    if (!failure && waits) failure = found(monotonic_seconds() - since);
     lock.lock();
     if (!failure) continue;
     failure_ = failure;

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/clock.h"
 #include "comm/launcher.h"
 
 namespace ov {
@@ -33,8 +33,6 @@ struct Header {
   std::uint32_t call, dtype;
   std::int64_t step;
 };
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // send and recv are two names of one thing.
 Call kind(Call call) { return call == Call::recv ? Call::send : call; }
@@ -70,12 +68,12 @@ void ProcessRanks::at_step(std::int64_t step) {
 }
 
 int ProcessRanks::sender(std::span<const int> of, double seconds) {
-  for (const double until = now() + seconds;;) {
+  for (const double until = monotonic_seconds() + seconds;;) {
     const std::uint32_t seen = region_.bell(rank());
     for (const int peer : of)
       if (region_.holds(peer, rank(), sizeof(Header))) return peer;
     throw_failure();
-    const double left = until - now();
+    const double left = until - monotonic_seconds();
     if (left <= 0) return -1;
     region_.wait(rank(), seen, left);
   }
@@ -158,7 +156,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   RankState& state = region_.state(rank());
   state.call.store(static_cast<std::uint32_t>(call));
   throw_failure();
-  for (double last = now(); !flows.empty();) {
+  for (double last = monotonic_seconds(); !flows.empty();) {
     const std::uint32_t seen = region_.bell(rank());
     for (Flow& f : flows) f.lost = lost(f.peer);  // before its ring is looked at: then all that it said is there
     std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f))); });
@@ -167,7 +165,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {
-      last = now();
+      last = monotonic_seconds();
       continue;
     }
     throw_failure();
@@ -175,7 +173,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
       if (f.lost)
         throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
                                                  " waited for it in ", name_of(call), " of step ", step_));
-    const double left = last + timeout_ - now();
+    const double left = last + timeout_ - monotonic_seconds();
     if (left <= 0) gave_up(call, flows);
     region_.wait(rank(), seen, left);
   }

@@ -1,16 +1,14 @@
 #include "rl/disaggregated.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
+#include "base/clock.h"
 #include "base/progress.h"
 #include "base/stop_signals.h"
 
 namespace ov::rl {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 Inbox& inbox_of(Communicator& world) {
   auto* inbox = dynamic_cast<Inbox*>(&world);
@@ -105,7 +103,7 @@ void RemoteRollouts::hear(int from) {
   try {
     letter = letter_from(roles_.world, from);
   } catch (const RankLost&) { return; }  // before its end: what it said in it is not known
-  last_[from] = {now(), {letter.kind, letter.number}};
+  last_[from] = {monotonic_seconds(), {letter.kind, letter.number}};
   const auto rollouts = [&](const Json& of) {
     Group& g = *find(of.at("number").as_int());
     g.rollouts.clear();
@@ -137,7 +135,7 @@ void RemoteRollouts::listen(const std::vector<int>& of) {
   if (const int from = roles_.inbox.sender(of, std::min(1.0, timeout / 8)); from >= 0) return hear(from);
   for (const int g : of) {
     const auto& [when, what] = last_.at(g);
-    if (now() - when > timeout && !roles_.inbox.lost(g))
+    if (monotonic_seconds() - when > timeout && !roles_.inbox.lost(g))
       machine_error("rl: rank ", g, ", a generator, has said nothing for ", timeout, " s (comm.timeout) before update ",
                     version_ + 1, "; it last ", doing(what.kind), what.number);
   }
@@ -146,7 +144,7 @@ void RemoteRollouts::listen(const std::vector<int>& of) {
 // All that generators have said is heard when they are still.
 void RemoteRollouts::hold() {
   held_.clear();
-  for (const int g : writers_) post(roles_.world, g, {Kind::hold}), last_[g].first = now();
+  for (const int g : writers_) post(roles_.world, g, {Kind::hold}), last_[g].first = monotonic_seconds();
   for (std::vector<int> open = writers_; !open.empty();) {
     listen(open);
     std::erase_if(open, [&](int g) { return held_.count(g) > 0 || roles_.inbox.lost(g); });
@@ -235,9 +233,9 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
   if (controls()) {
     lost_.clear();
     if (version_ != version) start(version);
-    for (const int g : writers_) last_[g].first = now();
+    for (const int g : writers_) last_[g].first = monotonic_seconds();
     const double timeout = roles_.inbox.timeout();
-    for (double said = now(); std::ssize(groups_) - running() < P;) {
+    for (double said = monotonic_seconds(); std::ssize(groups_) - running() < P;) {
       if (any_lost()) hold(), go_on(version);
       std::vector<Group*> fresh;
       for (std::int64_t room = this->room(version); room > 0; --room) fresh.push_back(&begin());
@@ -246,7 +244,7 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
       for (const auto& [number, g] : writer_of_)
         if (std::find(writing.begin(), writing.end(), g) == writing.end()) writing.push_back(g);
       listen(writing);
-      if (now() - said > timeout / 8) say(0), said = now();
+      if (monotonic_seconds() - said > timeout / 8) say(0), said = monotonic_seconds();
     }
     // As many more as may begin while the step runs: nobody listens then.
     std::vector<Group*> fresh;

@@ -1,13 +1,11 @@
 // A rank that generates (rl/disaggregated.h).
-#include <chrono>
 
+#include "base/clock.h"
 #include "base/stop_signals.h"
 #include "rl/disaggregated.h"
 
 namespace ov::rl {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Generator {
  public:
@@ -35,14 +33,14 @@ class Generator {
         writer_->step();
         hand_in();
       }
-      if (now() - said_ > roles_.inbox.timeout() / 8) say({Kind::alive, version_});
+      if (monotonic_seconds() - said_ > roles_.inbox.timeout() / 8) say({Kind::alive, version_});
     }
   }
 
  private:
   void say(const Letter& letter) {
     post(roles_.world, roles_.controller, letter);
-    said_ = now();
+    said_ = monotonic_seconds();
   }
 
   // False: the run is over.
@@ -127,7 +125,7 @@ class Generator {
   std::map<std::int64_t, std::unique_ptr<Group>> open_;  // by number
   std::optional<RolloutWriter> writer_;                  // with the weights of version_; before open_'s end it goes
   std::int64_t version_ = -1;
-  double said_ = now();
+  double said_ = monotonic_seconds();
 };
 
 }  // namespace

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/parallel.h"
 #include "parallel/context.h"
 #include "parallel/expert.h"
@@ -13,8 +13,6 @@
 
 namespace ov {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class FiniteCheck : public Tracer {
  public:
@@ -223,13 +221,13 @@ std::uint64_t StepEngine::values_checksum(bool precise) const {
 
 StepReport StepEngine::step() {
   StepReport report;
-  const double start = now();
+  const double start = monotonic_seconds();
   if (trace_ && trace_->step() == done_ + 1) trace_->start();
   if (pipeline_) pipeline_->trace = traces() ? trace_ : nullptr;
   ranks().at_step(done_ + 1);
   objective_.parameters().lend();
   prepare();
-  report.data_seconds = now() - start;
+  report.data_seconds = monotonic_seconds() - start;
   phase_done("data");
   sum_gradients();
   const Parameters& parameters = objective_.parameters();
@@ -245,7 +243,7 @@ StepReport StepEngine::step() {
   if (checksums)
     report.checksums = Checksums{objective_.batch_checksum(), 0,
                                  shard_checksum(sum_, optimizer_.own().begin, parameters.trained(), true), 0};
-  const double before_update = now();
+  const double before_update = monotonic_seconds();
   report.lr = options_.schedule.rate(done_);
   const auto complete = [&](const Tensor& squares) {
     if (!whole_) parallel_->complete_squares(squares);
@@ -254,7 +252,7 @@ StepReport StepEngine::step() {
   optimizer_.step(sum_, report.lr, scalars_.slice(0, 0, 1), complete, whole_ ? &*whole_ : nullptr);
   parallel_->share_values();
   if (ranks().rank() == 0 && pipe().rank() == 0) objective_.updated(scalars_.slice(0, 1, scalars_.dim(0)));
-  const double update_seconds = now() - before_update;
+  const double update_seconds = monotonic_seconds() - before_update;
   phase_done("update");
 
   std::vector<double> scalars = scalars_.has_data() ? scalars_.to_vector<double>()
@@ -286,7 +284,7 @@ StepReport StepEngine::step() {
   report.tokens = data_.tokens;
   report.patches = data_.patches;
   report.products = bits[0];
-  report.seconds = now() - start;
+  report.seconds = monotonic_seconds() - start;
   phase_done("report");
   if (traces()) trace_->finish(options_);
   if (floor_) {

@@ -12,6 +12,7 @@
 #include "data/synth/lessons.h"
 #include "image/decode.h"
 #include "tests/base/scratch.h"
+#include "tests/data/directory_contents.h"
 
 using namespace ov;
 using namespace ov::synth;
@@ -24,15 +25,6 @@ std::string fresh_directory(const std::string& name) {
   return scratch / name;
 }
 
-// Every file below `path` by its relative name.
-std::map<std::string, std::string> contents(const std::string& path) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file())
-      files[std::filesystem::relative(entry.path(), path).string()] = read_file(entry.path().string());
-  return files;
-}
-
 }  // namespace
 
 TEST_CASE("lessons: the same seed gives the same bytes, another seed does not") {
@@ -40,9 +32,9 @@ TEST_CASE("lessons: the same seed gives the same bytes, another seed does not") 
   write_lessons({.out_dir = a, .seed = 7});
   write_lessons({.out_dir = b, .seed = 7});
   write_lessons({.out_dir = c, .seed = 8});
-  CHECK(contents(a).size() == 11);
-  CHECK(contents(a) == contents(b));
-  CHECK(contents(a) != contents(c));
+  CHECK(test::directory_contents(a).size() == 11);
+  CHECK(test::directory_contents(a) == test::directory_contents(b));
+  CHECK(test::directory_contents(a) != test::directory_contents(c));
 }
 
 TEST_CASE("lessons: pictures of both formats and many sizes open, and can only be answered by looking") {

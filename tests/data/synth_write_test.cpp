@@ -15,6 +15,7 @@
 #include "image/decode.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/data/directory_contents.h"
 
 using namespace ov;
 using namespace ov::synth;
@@ -30,13 +31,6 @@ std::string fresh_path(const std::string& name) {
 
 ToyWorldOptions small(const std::string& out) {
   return {.out_dir = out, .instruct = 40, .captions = 25, .regions = 20, .text = 30, .test = 6, .shard_size = 10};
-}
-
-std::map<std::string, std::string> contents(const std::string& path) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) files[fs::relative(entry.path(), path).string()] = read_file(entry.path().string());
-  return files;
 }
 
 std::vector<Json> read_lines(const std::string& path) {
@@ -100,10 +94,11 @@ TEST_CASE("toy world files: the same bytes with one thread and with three, other
   const std::string serial = fresh_path("serial");
   write_toy_world(small(serial));
   set_threads(before);
-  const auto expected = contents(serial);
+  const auto expected = test::directory_contents(serial);
   CHECK(expected.size() > 100);
-  CHECK(expected == contents(again));
-  CHECK(expected.at("instruct/conversations.json") != contents(other).at("instruct/conversations.json"));
+  CHECK(expected == test::directory_contents(again));
+  CHECK(expected.at("instruct/conversations.json") !=
+        test::directory_contents(other).at("instruct/conversations.json"));
 }
 
 TEST_CASE("toy world files: conversations name pictures that open, half of them JPEG") {
@@ -219,7 +214,7 @@ TEST_CASE(
   const int before = threads();
   set_threads(1);  // a forked child has no worker threads
   write_toy_world(options);
-  const auto expected = contents(options.out_dir);
+  const auto expected = test::directory_contents(options.out_dir);
   int absent = 0, whole = 0;
   const int kills = kill_at_every_step(
       [&] {
@@ -229,14 +224,14 @@ TEST_CASE(
       [&](const std::string& where) {
         DurableDirectory::recover(options.out_dir);
         if (!fs::exists(options.out_dir)) ++absent;
-        else if (contents(options.out_dir) == expected) ++whole;
+        else if (test::directory_contents(options.out_dir) == expected) ++whole;
         else FAIL_CHECK(where);
       });
   set_threads(before);
   CHECK(absent > 20);
   CHECK(whole > 0);
   CHECK(absent + whole == kills);
-  CHECK(contents(options.out_dir) == expected);
+  CHECK(test::directory_contents(options.out_dir) == expected);
 }
 
 TEST_CASE("toy world files: damaged data files are refused by file and entry, and nothing is written") {

@@ -12,21 +12,10 @@
 #include "data/raw/records.h"
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
+#include "tests/data/directory_contents.h"
 
 using namespace ov;
 using namespace ov::synth;
-
-namespace {
-
-std::map<std::string, std::string> contents(const std::string& path) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file())
-      files[std::filesystem::relative(entry.path(), path).string()] = read_file(entry.path().string());
-  return files;
-}
-
-}  // namespace
 
 TEST_CASE("zipf pool: kinds are drawn by the law, groups follow what the pool holds, every kind is asked for alike") {
   const ScratchDirectory dir;
@@ -80,7 +69,7 @@ TEST_CASE("zipf pool: the same options give the same bytes, another seed another
   set_threads(1);
   write_zipf_pool(o);
   set_threads(2);
-  CHECK(contents(dir / "a") == contents(dir / "b"));
+  CHECK(test::directory_contents(dir / "a") == test::directory_contents(dir / "b"));
   const auto commonest = [&](const char* name) {
     return Json::read(cat(dir / name, "/zipf.json")).at("kinds")[95].at("kind").as_string();
   };
