@@ -1,9 +1,9 @@
 #include "kernels/gpu/cublaslt.h"
 
-#include <dlfcn.h>
-
 #include <cstdio>
 #include <cstdlib>
+
+#include "kernels/gpu/vendor_library.h"
 
 namespace ov::gpu {
 namespace {
@@ -21,14 +21,9 @@ lt::Api open_library() {
   if (const std::string gone = remove_environment(); !gone.empty())
     std::fprintf(stderr, "cuBLASLt: these environment variables would change numbers and are ignored: %s\n",
                  gone.c_str());
-  void* library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    machine_error(soname, ": ", dlerror(),
-                  "; products on a GPU need cuBLAS 13 (package nvidia-cublas or libcublas-13)");
+  const VendorLibrary library(soname, "products on a GPU need cuBLAS 13 (package nvidia-cublas or libcublas-13)");
   lt::Api api;
-#define OV_LOAD(name, symbol, type)                                            \
-  api.name = reinterpret_cast<lt::Api::name##_type*>(dlsym(library, #symbol)); \
-  if (!api.name) machine_error(soname, ": has no ", #symbol, "; expected cuBLAS 13");
+#define OV_LOAD(name, symbol, type) library.load(api.name, #symbol);
   OV_CUBLASLT_CALLS(OV_LOAD)
 #undef OV_LOAD
   if (api.version() < least_version) machine_error(soname, ": version ", api.version(), "; expected ", least_version);

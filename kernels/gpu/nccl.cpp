@@ -1,13 +1,13 @@
 #include "kernels/gpu/nccl.h"
 
-#include <dlfcn.h>
-
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <thread>
+
+#include "kernels/gpu/vendor_library.h"
 
 namespace ov::gpu {
 namespace {
@@ -30,13 +30,9 @@ nccl::Api open_library() {
   if (const std::string names = settle_nccl_environment(); !names.empty())
     std::fprintf(stderr, "NCCL: these environment variables would change numbers or waiting and are overridden: %s\n",
                  names.c_str());
-  void* library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    machine_error(soname, ": ", dlerror(), "; ranks on GPUs need NCCL 2.27 or later (package nvidia-nccl or libnccl2)");
+  const VendorLibrary library(soname, "ranks on GPUs need NCCL 2.27 or later (package nvidia-nccl or libnccl2)");
   nccl::Api api;
-#define OV_LOAD(name, symbol, type)                                              \
-  api.name = reinterpret_cast<nccl::Api::name##_type*>(dlsym(library, #symbol)); \
-  if (!api.name) machine_error(soname, ": has no ", #symbol, "; expected NCCL 2.27 or later");
+#define OV_LOAD(name, symbol, type) library.load(api.name, #symbol);
   OV_NCCL_CALLS(OV_LOAD)
 #undef OV_LOAD
   return api;
