@@ -1,12 +1,12 @@
 #!/bin/sh
 # The openai Python package, unmodified, against `serve`: `make clients-check`. Environment and logs are under build/clients.
-# Needs PyPI once. What is checked: tests/tools/clients_check.py.
+# Needs PyPI once; exit 77 without it. What is checked: tests/tools/clients_check.py.
 set -eu
 build=${1:-build}
 at=$build/clients
 mkdir -p "$at"
-[ -x "$at/venv/bin/python" ] || python3 -m venv "$at/venv"
-"$at/venv/bin/python" -c 'import openai' 2>/dev/null || "$at/venv/bin/pip" install -q 'openai==1.109.1'
+[ -x "$at/venv/bin/python" ] || python3 -m venv "$at/venv" || exit 77
+"$at/venv/bin/python" -c 'import openai' 2>/dev/null || "$at/venv/bin/pip" install -q 'openai==1.109.1' || exit 77
 
 # A small random model: its answers are nonsense, which is as good for a protocol.
 [ -d "$at/model" ] || "$build/onevision" merge --config configs/model/tiny.json --tokenizer data/tokenizer --out "$at/model" 2>"$at/merge.log"
