@@ -164,6 +164,12 @@ TEST_CASE("packing: lengths that fit exactly are found: halves, thirds and compl
   const Packs packs = pack_lengths(lengths, 100, 4);
   CHECK(packs.size() == fewest_packs(lengths, 100));
   CHECK(packs.size() == 150);
+
+  // A sample is no pair of itself: one of an odd number of halves has a pack alone.
+  const Lengths halves(7, 50);
+  const Packs pairs = pack_lengths(halves, 100, 4);
+  CHECK(fault(pairs, halves, 100) == "");
+  CHECK(pairs.size() == 4);
 }
 
 TEST_CASE("packing: 300 000 lengths in the released ranges fill packs of 8192 to 99.9 % (T-27)") {

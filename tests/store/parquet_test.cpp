@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "store/parquet/decode.h"
 #include "store/parquet/rows.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -126,6 +127,21 @@ TEST_CASE("parquet: one row by itself is the row among all, and reads no page bu
   CHECK(one(damaged, 40, {"score"}) == one(file, 40, {"score"}));
   CHECK(rows_of(damaged, {"id", "turns"}) == rows_of(file, {"id", "turns"}));
   CHECK(rows_of(file, {"id"})[1] == "{\"id\":-49}");
+}
+
+TEST_CASE("parquet: an index behind the end of its dictionary is refused") {
+  ParquetValues dictionary;
+  dictionary.integers = {7, 8, 9};
+  const auto chosen = [&](char index) {  // twice, as a run of indices of 3 bits
+    const std::string page{3, 4, index};
+    std::size_t spare = 0;
+    ParquetValues out;
+    decode_values(ParquetEncoding::rle_dictionary, page, 2, {}, &dictionary, &spare, &out);
+    return out.integers;
+  };
+  CHECK(chosen(2) == std::vector<std::int64_t>{9, 9});
+  for (const char index : {3, 7})
+    CHECK(contains(test::thrown([&] { chosen(index); }), cat("index ", int{index}, " of a dictionary of 3")));
 }
 
 TEST_CASE("parquet: a row with a value of another kind is refused and leaves no trace") {

@@ -74,6 +74,14 @@ TEST_CASE("arena: chunks are not joined with each other, and go back when nothin
   CHECK(memory.taken == 0);
   CHECK(memory.left == 10000);
   CHECK(arena.largest_hole() == 0);
+
+  a = arena.allocate(2048), b = arena.allocate(2048);
+  CHECK(at(b) == at(a) + 2048);
+  arena.release(b);  // a whole chunk behind the one that a fills
+  arena.release(a);
+  CHECK(arena.largest_hole() == 2048);
+  arena.flush();
+  CHECK(memory.taken == 0);
 }
 
 TEST_CASE("arena: without chunks every block is its own") {
