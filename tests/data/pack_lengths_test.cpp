@@ -170,6 +170,9 @@ TEST_CASE("packing: lengths that fit exactly are found: halves, thirds and compl
   const Packs pairs = pack_lengths(halves, 100, 4);
   CHECK(fault(pairs, halves, 100) == "");
   CHECK(pairs.size() == 4);
+  CHECK(fewest_packs(halves, 100) == 4);
+  const Lengths two{40, 30};
+  CHECK(fault(pack_lengths(two, 100, 4), two, 100) == "");
 }
 
 TEST_CASE("packing: 300 000 lengths in the released ranges fill packs of 8192 to 99.9 % (T-27)") {

@@ -130,6 +130,21 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
                        "none is left"));
 }
 
+TEST_CASE("rl: a rollout that is stored and read again is the same, however it ended") {
+  for (const auto& [stopped, finished] : {std::pair{false, false}, {false, true}, {true, true}}) {
+    Rollout r;
+    r.ids = {3, 1, 4}, r.logprobs = {-0.1, -1.0 / 3, -2e-300}, r.versions = {0, 0, 2};
+    r.stopped = stopped, r.finished = finished;
+    const Rollout again = rollout_of(json_of(r));
+    CHECK((again.ids == r.ids && again.logprobs == r.logprobs && again.versions == r.versions));
+    CHECK((again.stopped == r.stopped && again.finished == r.finished && !again.scored));
+    r.scored = true, r.reward.reward = 0.1, r.reward.accuracy = 1, r.reward.raised = "it did";
+    const Rollout scored = rollout_of(json_of(r));
+    CHECK((scored.scored && scored.reward.reward == 0.1 && scored.reward.accuracy == 1));
+    CHECK(scored.reward.raised == "it did");
+  }
+}
+
 TEST_CASE("rl: a buffer that may begin nothing says so and does not wait for ever") {
   const Lessons lessons;
   Prepared world(lessons);
