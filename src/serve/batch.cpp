@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
-#include <deque>
+#include <fstream>
 
+#include "base/io/file.h"
+#include "base/sha256.h"
 #include "base/text.h"
 #include "store/jsonl.h"
 
@@ -22,7 +24,10 @@ struct Line {
 // Lines of a file, wrong ones too: what cannot be parsed is an answer as well.
 std::vector<Line> read_lines(const std::string& path) {
   std::vector<Line> lines;
-  JsonlReader reader(path);
+  JsonlReader reader(path);  // names a file that cannot be read
+  char first = 0;
+  if (!(std::ifstream(path) >> first)) input_error(path, ": has no line");
+  if (first == '[') input_error(path, ": is a JSON array; expected JSON lines, an object a line");
   for (bool more = true; more;) {
     Line line;
     try {
@@ -41,6 +46,29 @@ std::vector<Line> read_lines(const std::string& path) {
     lines.push_back(std::move(line));
   }
   return lines;
+}
+
+std::string asked_path(const std::string& out) { return out + ".asked.json"; }
+
+// The lines, a digest each, and who is asked. What an output holds already must have been asked like this.
+Json asked(const std::vector<Line>& lines, const std::string& model) {
+  Json digests = Json::array();
+  for (const Line& l : lines) digests.push(sha256(l.error ? l.error->what() : l.json.dump()).substr(0, 16));
+  return Json::object({{"model", model}, {"lines", digests}});
+}
+
+void check_asked(const BatchOptions& options, std::size_t before, const Json& now) {
+  const std::string path = asked_path(options.out);
+  if (!path_exists(path))
+    input_error(options.out, ": ", path, ", which says what was asked, is missing; name another output");
+  const Json then = Json::read(path);
+  if (then.at("model").as_string() != options.model)
+    input_error(options.out,
+                ": holds answers of another model, or of one with other weights or numbers; name another output");
+  for (std::size_t i = 0; i < before; ++i)
+    if (i >= then.at("lines").size() || then.at("lines")[i].as_string() != now.at("lines")[i].as_string())
+      input_error(options.out, ": line ", i + 1, " answers what line ", i + 1, " of ", options.in,
+                  " was before it changed; name another output, or remove this one to ask again");
 }
 
 std::string id_of(const Json& record) {
@@ -85,7 +113,10 @@ void ask(const Service& service, Engine& engine, const std::string& directory, L
       const std::string at = url && url->is_string() ? url->as_string() : "";
       chat = at == "/v1/chat/completions";
       if (!chat && at != "/v1/completions")
-        throw ApiError(404, cat("url: expected /v1/chat/completions or /v1/completions, found ", shown(at, 40)), "url");
+        throw ApiError(404,
+                       cat("url: expected /v1/chat/completions or /v1/completions, ",
+                           url ? cat("found ", url->shown(40)) : "and there is none"),
+                       "url");
       if (!given || !given->is_object()) throw ApiError(400, "body: expected an object", "body");
       body = *given;
     } else {
@@ -152,6 +183,10 @@ BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions
     counts.failed_before += has_error(r);
     return true;
   });
+  const Json now = asked(lines, options.model);
+  if (counts.before > 0) check_asked(options, static_cast<std::size_t>(counts.before), now);
+  if (const std::string path = asked_path(options.out); !path_exists(path) || read_file(path) != now.dump())
+    write_durably(path, now.dump());
   std::size_t next = static_cast<std::size_t>(counts.before);
   for (std::size_t written = next; written < lines.size(); ++written) {
     for (; next < lines.size() && std::cmp_less(next - written, options.at_once); ++next) {

@@ -5,9 +5,10 @@
 //   {"id", "prompt" or "messages", "image" or "images", ...options of the API}        simple lines
 //     -> the line with "output", "usage" and "finish_reason"; or with "error"
 //
-// Pictures of a simple line are files beside the input, or URLs. A line that cannot be answered becomes a record with
-// its error, and the run goes on. The output is written line by line: one that a killed run left is gone on with behind
-// its last whole line, and nothing is asked twice.
+// Pictures of a simple line are files, by their path or relative to the input, or URLs. A line that cannot be answered
+// becomes a record with its error, and the run goes on. The output is written line by line: one that a killed run left
+// is gone on with behind its last whole line, and nothing is asked twice. OUT.asked.json says what was asked and of
+// whom, so that an answer is never taken for one to another line, or of another model.
 #pragma once
 #include <functional>
 #include <string>
@@ -18,6 +19,7 @@ namespace ov::serve {
 
 struct BatchOptions {
   std::string in, out;
+  std::string model = "";  // who answers: an output of another is refused
   std::int64_t at_once = 64;
   bool fail_fast = false;  // the first line that cannot be answered ends the run
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
@@ -28,7 +30,8 @@ struct BatchCounts {
   std::int64_t before = 0, failed_before = 0;  // lines that the output held already, and those of them with an error
 };
 
-// Throws input_error: an output that does not fit the input, or the first failure with fail_fast.
+// Throws input_error: an output of another input or model, an input that is no JSON lines, or the first failure with
+// fail_fast.
 BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions& options);
 
 }  // namespace ov::serve

@@ -118,7 +118,7 @@ Image picture_at(const std::string& url, const MediaOptions& options, std::int64
   } else if (starts("http://") || starts("https://")) {
     bytes = fetched(url, options);
   } else {
-    input_error("expected a data:, file: or http(s): URL, found ", shown(url, 40));
+    input_error("expected data:image/...;base64,..., file:///PATH or http(s)://..., found ", shown(url, 40));
   }
   const ImageSize size = image_size(bytes, "picture");
   if (size.width > options.max_pixels / std::max<std::int64_t>(1, size.height))

@@ -1,6 +1,8 @@
 // Files of requests: what becomes of their lines, and of a run that is killed.
 #include "serve/batch.h"
 
+#include <filesystem>
+
 #include "base/io/file.h"
 #include "store/jsonl.h"
 #include "tests/base/kill_at_step.h"
@@ -69,6 +71,7 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   for (const std::size_t cut :
        {std::size_t{0}, std::size_t{1}, whole.size() / 3, whole.size() / 2, whole.size() - 1, whole.size()}) {
     write_durably(dir / "cut.jsonl", whole.substr(0, cut));
+    write_durably(dir / "cut.jsonl.asked.json", read_file(dir / "out.jsonl.asked.json"));
     run(dir / "cut.jsonl");
     JsonlReader lines(dir / "cut.jsonl");
     std::size_t n = 0;
@@ -80,6 +83,36 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   }
   write_durably(dir / "other.jsonl", "{\"id\":\"else\"}\n");
   CHECK(contains(thrown([&] { run(dir / "other.jsonl"); }), "is not an answer to line 1"));
+}
+
+TEST_CASE("batch: an answer is never taken for one to another line, or of another model") {
+  const SmallService small;
+  const serve::Service s = small.service();
+  const ScratchDirectory dir;
+  const auto lines = [&](const std::string& first, const std::string& more = "") {
+    write_durably(dir / "in.jsonl", cat("{\"id\":\"1\",\"prompt\":\"", first, "\",\"max_tokens\":2}\n", more));
+  };
+  const auto run = [&](const std::string& model) {
+    Engine engine(*small.model, small.engine());
+    return run_batch(s, engine, {.in = dir / "in.jsonl", .out = dir / "out.jsonl", .model = model});
+  };
+  lines("how many ?");
+  CHECK(run("a").answered == 1);
+  const std::string answers = read_file(dir / "out.jsonl");
+  lines("what color ?");
+  CHECK(contains(thrown([&] { run("a"); }), "line 1 answers what line 1 of"));
+  lines("how many ?");
+  CHECK(contains(thrown([&] { run("b"); }), "answers of another model"));
+  CHECK(read_file(dir / "out.jsonl") == answers);
+  lines("how many ?", "{\"id\":\"2\",\"prompt\":\"x\",\"max_tokens\":2}\n");  // a longer input goes on
+  const serve::BatchCounts counts = run("a");
+  CHECK((counts.before == 1 && counts.answered == 1));
+  std::filesystem::remove(dir / "out.jsonl.asked.json");
+  CHECK(contains(thrown([&] { run("a"); }), "which says what was asked, is missing"));
+  write_durably(dir / "in.jsonl", "[{\"id\":\"1\"},\n {\"id\":\"2\"}]\n");
+  CHECK(contains(thrown([&] { run("a"); }), "is a JSON array; expected JSON lines"));
+  write_durably(dir / "in.jsonl", "\n");
+  CHECK(contains(thrown([&] { run("a"); }), "has no line"));
 }
 
 TEST_CASE("batch: killed again and again, at any of its steps, it ends with every line once and the same answers") {
@@ -101,7 +134,7 @@ TEST_CASE("batch: killed again and again, at any of its steps, it ends with ever
     int code = -1, kills = 0;
     for (; code != 0 && kills < 100; ++kills) {
       code = in_child([&] {
-        die_at_step(every + kills % 3);  // of a run: the first few are its opening
+        die_at_step(every + kills % 9);  // of a run: the first few are its opening
         run(name.c_str());
       });
       REQUIRE((code == 0 || code == 128 + SIGKILL));
