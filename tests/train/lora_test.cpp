@@ -31,16 +31,17 @@ struct Trained {
   std::string sha;
   std::unique_ptr<Onevision> model;
 };
-Trained train(int threads, bool recompute, bool resumed, Dtype dtype = Dtype::f32, double dropout = 0) {
+Trained train(int threads, bool recompute, bool resumed, Dtype dtype = Dtype::f32, double dropout = 0,
+              const LoraOptions& chosen = every) {
   const int before = ov::threads();
   set_threads(threads);
   const std::vector<GlobalStep> steps = {as_step({mixed_row(1), mixed_row(2), mixed_row(3)}), as_step({mixed_row(4)})};
   const ScratchDirectory dir;
   Trained out;
-  LoraOptions every = ::every;
-  every.dropout = dropout;
+  LoraOptions lora = chosen;
+  lora.dropout = dropout;
   for (int part = resumed ? 0 : 1; part < 2; ++part) {
-    out.model = adapted_model(every, dtype);
+    out.model = adapted_model(lora, dtype);
     out.model->recompute_blocks = recompute;
     FixedSteps data(steps);
     Training training(*out.model, data, short_run(5));
@@ -65,6 +66,18 @@ TEST_CASE("lora: five steps have the same bits for any threads, recomputed or no
   CHECK(dropped != one);
   CHECK(train(2, true, false, Dtype::f32, 0.3).sha == dropped);
   CHECK(train(3, true, true, Dtype::f32, 0.3).sha == dropped);
+}
+
+TEST_CASE("lora: where nothing before the language model learns, its first block does, recomputed or not") {
+  LoraOptions language = every;
+  language.targets = {"*language_model*_proj"};
+  const Trained kept = train(1, false, false, Dtype::f32, 0, language);
+  CHECK(train(2, true, true, Dtype::f32, 0, language).sha == kept.sha);
+  std::int64_t learnt = 0;
+  for (const auto& e : kept.model->parameters().entries())
+    if (const Parameter& p = e.parameter; p.role == Role::lora_b && p.name.find("layers.0.self_attn") != p.name.npos)
+      learnt += gradient_norm(p.value.flat()) > 0;
+  CHECK(learnt == 4);  // q, k, v, o
 }
 
 TEST_CASE("lora dropout: two and four ranks, with ZeRO too, drop what one rank drops") {
