@@ -1,5 +1,10 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
+#include "base/io/file.h"
 #include "base/progress.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
@@ -96,6 +101,10 @@ Exit eval(const Config& config) {
                       .stop = stop,
                       .limit = config.integer("eval.limit"),
                       .max_rejects = config.integer("data.max_rejects")};
+  // What can be wrong with files is told before the first question.
+  make_directories(out);
+  if (::access(out.c_str(), W_OK | X_OK) != 0) machine_error(out, ": cannot write there: ", std::strerror(errno));
+  if (!compare.empty()) read_lines(compare);
   const auto model = load_model(files.config, directory, load_options(config));
   Bar bar;
   options.progress = bar.update;

@@ -1,6 +1,7 @@
 #include "model/files/merge.h"
 
 #include <cstdio>
+#include <tuple>
 
 #include "cli/verbs.h"
 #include "train/stages/pretrain_text.h"
@@ -23,6 +24,11 @@ Exit merge(const Config& config) {
                        .init = init_options(config),
                        .seed = static_cast<std::uint64_t>(config.integer("init.seed")),
                        .device = &device_option(config)};
+  for (const auto& [part, section, key] :
+       {std::tuple{&options.tower, "vision", "merge.tower"}, {&options.language, "text", "merge.language"}})
+    if (part->empty() && !config.given(section))
+      input_error("merge: neither ", key, " nor the keys of section ", section,
+                  " are given; --config configs/model/NAME.json describes a model");
   if (options.tower.empty()) options.described.vision = described_vision(config);
   if (options.language.empty()) options.described.text = described_text(config);
   else options.tied = config.flag("merge.tied");

@@ -73,9 +73,11 @@ template <std::size_t n>
 std::string one_of(JsonSection& section, const char* key, const std::array<const char*, n>& list) {
   const std::string name = section.text(key);
   std::vector<std::string> names(list.begin(), list.end());
-  if (!name.empty() && place_of(list, name) < 0)
-    input_error(section.where(), ": ", key, ": there is no ", shown(name), did_you_mean(name, names));
-  return name;
+  if (name.empty() || place_of(list, name) >= 0) return name;
+  std::string all;
+  for (const std::string& known : names) all += (all.empty() ? "" : ", ") + known;
+  input_error(section.where(), ": ", key, ": there is no ", shown(name), did_you_mean(name, names), "; there are ",
+              all);
 }
 
 std::vector<double> shares(const Json& list, const std::string& where) {

@@ -74,6 +74,8 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
   std::string all = cat("instruct 2 ", sha256(manifest_.text), " ", options.seed);
   const auto rules = [&](const char* name) {
     const std::string path = options.rules + "/" + name;
+    if (!path_exists(path))
+      input_error(path, ": is not there; curate.rules names the folder of templates, safety rules and filters");
     all += " " + sha256_file(path);
     return path;
   };

@@ -39,8 +39,9 @@ Json posted(httplib::Client& client, const std::string& origin, const std::strin
       } catch (const ov::Error& e) { return failure(e.what()); }
     const bool again = status == 0 || status == 408 || status == 409 || status == 429 || status >= 500;
     if (!again || i == tries)
-      return failure(result ? cat("status ", status, ": ", shown(text, 300))
-                            : cat("cannot reach ", origin, ": ", to_string(result.error())),
+      return failure(result
+                         ? cat("status ", status, ": ", shown(text, 300))
+                         : cat("cannot reach ", origin, ": ", to_string(result.error()), "; does a server run there?"),
                      status);
     if (retries) ++*retries;
     const double told = result ? std::atof(result->get_header_value("retry-after").c_str()) : 0;

@@ -92,7 +92,8 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
         if (result && !left && status == 200) events.end(last);
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
-        if (status == 0) input_error("cannot reach ", origin, ": ", to_string(result.error()));
+        if (status == 0)
+          input_error("cannot reach ", origin, ": ", to_string(result.error()), "; does a server run there?");
         if (status != 200) input_error("the server answers ", status, ": ", shown(refusal, 400));
         if (!whole) input_error("the connection to ", origin, " was lost before the answer's end");
         return reason;
@@ -127,6 +128,8 @@ bool Chat::line(const std::string& typed, const std::function<bool(const std::st
       for (const Json& m : messages_.items())
         if (m.at("role").as_string() != "system") changed.push(m);
       messages_ = changed;
+    } else if (rest.empty() && (command == "/image" || command == "/save")) {
+      input_error(command, ": expected a file, as in ", command, command == "/image" ? " cat.jpg" : " talk.json");
     } else if (command == "/image") {
       const std::string url = "data:image;base64," + to_base64(read_file(rest));
       picture_at(url, media_);  // told now, not with the question
@@ -140,7 +143,7 @@ bool Chat::line(const std::string& typed, const std::function<bool(const std::st
       messages_ = without_last(messages_);
       answer(out);
     } else if (command[0] == '/') {
-      out(commands);
+      out(command == "/help" ? commands : cat("there is no ", command, "\n", commands));
     } else {
       require_utf8(all, "the question");
       Json content = pictures_;

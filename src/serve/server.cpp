@@ -316,9 +316,11 @@ Server::Server(const Service& service, Engine& engine, const ServerOptions& opti
     s.listener = socket;
   });
   const bool any = options.port == 0;
+  errno = 0;
   s.port = any ? s.http.bind_to_any_port(options.host) : static_cast<int>(options.port);
   if (any ? s.port < 0 : !s.http.bind_to_port(options.host, s.port))
-    machine_error("serve: cannot listen on ", options.host, " port ", options.port, "; is it in use?");
+    machine_error("serve: cannot listen on ", options.host, " port ", options.port, ": ",
+                  errno ? std::strerror(errno) : "no such address", " (serve.host, port)");
   // httplib's queue has room for 5 clients that connect at the same time; the sixth would wait a second.
   if (::listen(s.listener, SOMAXCONN) != 0)
     machine_error("serve: cannot listen on ", options.host, " port ", s.port, ": ", std::strerror(errno));

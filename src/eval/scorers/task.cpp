@@ -110,9 +110,10 @@ const Task& task_named(std::string_view name) {
     if (task.name == real) return task;
     names.emplace_back(task.name);
   }
+  const std::string hint = did_you_mean(name, names);
   std::string all;
-  for (const std::string& known : names) all += (all.empty() ? "" : ", ") + known;
-  input_error("--tasks ", name, ": unknown task", did_you_mean(name, names), "; there are ", all);
+  for (const std::string& known : names) all += (all.empty() ? "; there are " : ", ") + known;
+  input_error("--tasks ", name, ": unknown task", hint.empty() ? all : hint);
 }
 
 Text without_reasoning(View reply, const std::vector<std::pair<Text, Text>>& tags) {

@@ -54,6 +54,14 @@ bool equal_bits(const Tensor& a, const Tensor& b) {
 
 Json read_config_json(const std::string& directory) {
   const std::string path = directory + "/config.json";
+  if (!path_exists(path)) {
+    if (path_exists(directory + "/model/config.json"))
+      input_error(directory, ": holds a run; its model is ", directory, "/model");
+    if (path_exists(directory + "/adapter_config.json"))
+      input_error(directory, ": holds an adapter, and no model; checkpoint convert MODEL --adapter merges it");
+    if (directory.ends_with(".json") || directory.ends_with(".safetensors"))
+      input_error(directory, ": expected the model's directory, found a file of it");
+  }
   const Json config = Json::read(path);
   if (!config.is_object()) input_error(path, ": expected an object, found ", kind_name(config.kind()));
   const Json* map = config.find("auto_map");
