@@ -2,8 +2,8 @@
 // between the rings of the region (comm/shared_region.h) and a TCP connection to each other machine (comm/link.h says
 // what goes over it). To a rank there is no difference between one that is here and one that is away.
 //
-//   a connection ends without a farewell   that machine's ranks are lost, and the first of them is named; what a rank
-//                                          that may be lost had said is there before
+//   a connection ends without a farewell   that machine's ranks are lost, and the first of them is named; what they
+//                                          said and the bridge had not sent is lost with them
 //   a machine is silent                    the ranks that wait for it give up after comm.timeout; a connection that
 //                                          nobody answers ends after a minute
 //   nonsense comes                         a failure of the rank it came from
