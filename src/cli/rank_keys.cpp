@@ -9,7 +9,8 @@ std::vector<Key> rank_rows() {
       {"launch.nodes", "nodes", whole(1), Allowed(1, 1024), "launch", "machines, each with as many processes"},
       {"launch.node", "node", whole(0), Allowed(0, 1023), "launch", "which of them this is, from 0"},
       {"launch.address", "address", "", any, "launch",
-       "HOST:PORT of node 0, where it listens for the others: an address of one interface, in a network that you trust"},
+       "HOST:PORT of node 0, where it listens for the others: an address of one interface, in a network that you "
+       "trust"},
       {"comm.address", "", "", any, "train pretrain rl",
        "HOST:PORT where rank 0 listens for ranks on other machines; not given: MASTER_ADDR and MASTER_PORT, or Slurm's "
        "list of nodes",

@@ -13,13 +13,13 @@
 namespace ov {
 namespace {
 
-constexpr double last_words = 2;        // seconds for the others to learn of a failure
+constexpr double last_words = 2;  // seconds for the others to learn of a failure
 constexpr std::size_t at_a_time = 256 << 10;
 
 }  // namespace
 
-Bridge::Bridge(const SharedRegion& region, int ranks, std::vector<int> here, std::vector<OtherMachine> machines, int bell,
-               double timeout)
+Bridge::Bridge(const SharedRegion& region, int ranks, std::vector<int> here, std::vector<OtherMachine> machines,
+               int bell, double timeout)
     : region_(region), ranks_(ranks), here_(std::move(here)), bell_(bell), timeout_(timeout) {
   for (OtherMachine& m : machines) {
     ::fcntl(m.connection.get(), F_SETFL, ::fcntl(m.connection.get(), F_GETFL) | O_NONBLOCK);
@@ -51,8 +51,8 @@ void Bridge::run() {
     if (region_.bell(ranks_) != seen) busy = true;  // rung before anybody listened
     std::vector<pollfd> fds = {{bell_, POLLIN, 0}};
     for (const Line& l : lines_)
-      fds.push_back({l.open ? l.socket.get() : -1, static_cast<short>(l.link.out().empty() ? POLLIN : POLLIN | POLLOUT),
-                     0});
+      fds.push_back(
+          {l.open ? l.socket.get() : -1, static_cast<short>(l.link.out().empty() ? POLLIN : POLLIN | POLLOUT), 0});
     ::poll(fds.data(), fds.size(), busy ? 0 : static_cast<int>(between * 1000));
     region_.bridge_listens(false);
     std::uint64_t rung;
@@ -106,8 +106,8 @@ void Bridge::broke_off(const Line& line) const {
       for (const int h : here_) region_.end(r, h);
     } else {
       region_.mourn(r, here_[0],
-                    cat("rank ", r, " ended without a word in step ", s.step.load(), ": the connection to its machine, ",
-                        line.address, ", broke off"));
+                    cat("rank ", r, " ended without a word in step ", s.step.load(),
+                        ": the connection to its machine, ", line.address, ", broke off"));
     }
   }
 }

@@ -1,4 +1,4 @@
-// Carries what the ranks of this machine and those of the others say to each other: a thread in the machine's first rank
+// Carries what the ranks of this machine and those of others say to each other: a thread in the machine's first rank
 // between the rings of the region (comm/shared_region.h) and a TCP connection to each other machine (comm/link.h says
 // what goes over it). To a rank there is no difference between one that is here and one that is away.
 //
@@ -38,7 +38,7 @@ class Bridge {
     bool open = true;
   };
   void run();
-  bool send(Line& line);                                      // whether anything went
+  bool send(Line& line);  // whether anything went
   void receive(Line& line, std::vector<std::byte>& room);
   void close(Line& line);
   void broke_off(const Line& line) const;

@@ -7,17 +7,18 @@
 
 namespace ov {
 
+// One machine's share of a job in which every machine has as many ranks.
 struct Launched {
-  int ranks = 1;             // here, as many as on each of the
-  int machines = 1;          // of which this is number
-  int machine = 0;           // and the ranks of the first are the first
-  std::string address = "";  // HOST:PORT where the first listens, if there are several
+  int ranks = 1;                  // of each machine
+  int machines = 1, machine = 0;  // how many, and which this is; the first ranks are machine 0's
+  std::string address = "";       // HOST:PORT where machine 0 listens, if there are several
 };
 
-// `arguments` of this program, in as many processes, each with torchrun's variables (comm/rank_in_job.h). Returns when all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal
-// of one that was killed); the others are given a moment to end by themselves, and then ended. A rank that was killed
-// and that the others go on without (hand_over_loss) is no failure. SIGINT and SIGTERM are handed on. No rank outlives
-// this process.
+// `arguments` of this program, in as many processes, each with torchrun's variables (comm/rank_in_job.h). Returns when
+// all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal of one
+// that was killed); the others are given a moment to end by themselves, and then ended. A rank that was killed and that
+// the others go on without (hand_over_loss) is no failure. SIGINT and SIGTERM are handed on. No rank outlives this
+// process.
 void launch_ranks(const Launched& job, const std::vector<std::string>& arguments);
 
 // A launched rank gives its error to who launched it, which shows the first. False when nobody did.

@@ -61,7 +61,10 @@ void Link::say_farewell() {
 void Link::tell_states(bool calls) {
   if (const SharedRegion::Failure f = region_.failure(); f.rank >= 0 && !failed_) {
     failed_ = true;
-    put({.kind = Kind::failure, .bytes = static_cast<std::uint32_t>(f.text.size()), .from = f.rank, .to = f.speaker,
+    put({.kind = Kind::failure,
+         .bytes = static_cast<std::uint32_t>(f.text.size()),
+         .from = f.rank,
+         .to = f.speaker,
          .value = static_cast<int>(f.exit)},
         f.text.data());
   }
@@ -136,10 +139,7 @@ void Link::take(std::span<const std::byte> bytes) {
   std::size_t begin = 0;
   for (Frame f{}; in_.size() - begin >= sizeof f;) {
     std::memcpy(&f, in_.data() + begin, sizeof f);
-    check(f.bytes <= (f.kind == Kind::data      ? most_data
-                      : f.kind == Kind::failure ? longest_message
-                                                : 0),
-          f);
+    check(f.bytes <= (f.kind == Kind::data ? most_data : f.kind == Kind::failure ? longest_message : 0), f);
     if (in_.size() - begin < sizeof f + f.bytes) break;
     apply(f, std::span(in_).subspan(begin + sizeof f, f.bytes));
     begin += sizeof f + f.bytes;

@@ -37,7 +37,7 @@ class Link {
   void take(std::span<const std::byte> bytes);
 
   const std::vector<int>& there() const { return there_; }
-  bool drained() const;                       // nothing waits for a rank there that still listens
+  bool drained() const;                        // nothing waits for a rank there that still listens
   bool farewell() const { return farewell_; }  // of the other machine
   bool heard() const { return heard_; }        // this one's
 
@@ -60,7 +60,9 @@ class Link {
   void apply(const Frame& frame, std::span<const std::byte> payload);
   void check(bool holds, const Frame& frame) const;
   bool is_there(int rank) const { return rank >= 0 && rank < ranks_ && pairs_of_[static_cast<std::size_t>(rank)] >= 0; }
-  bool is_here(int rank) const { return rank >= 0 && rank < ranks_ && place_here_[static_cast<std::size_t>(rank)] >= 0; }
+  bool is_here(int rank) const {
+    return rank >= 0 && rank < ranks_ && place_here_[static_cast<std::size_t>(rank)] >= 0;
+  }
   Pair& pair(int here, int there);
 
   const SharedRegion& region_;

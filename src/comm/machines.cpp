@@ -56,7 +56,8 @@ class Guests {
   }
   // "; turned away, as not of this job: 10.0.0.9:40000"
   std::string turned_away() const {
-    return away_ == 0 ? "" : cat("; turned away, as not of this job: ", names_, away_ > most_named ? " and others" : "");
+    return away_ == 0 ? ""
+                      : cat("; turned away, as not of this job: ", names_, away_ > most_named ? " and others" : "");
   }
 
   // The next who has said a note; nobody when `until` has passed. machine_error when one of `members` has ended.
@@ -81,8 +82,7 @@ class Guests {
         if (state == NoteIn::State::whole) try {
             heard = Heard{std::move(g.socket), g.from, note_version, g.note.note()};
           } catch (const Error&) {}
-        if (state == NoteIn::State::other_version)
-          heard = Heard{std::move(g.socket), g.from, g.note.version(), Json()};
+        if (state == NoteIn::State::other_version) heard = Heard{std::move(g.socket), g.from, g.note.version(), Json()};
         if (!heard) turn_away(g.from);
         g.done = true;
       }
@@ -192,8 +192,8 @@ std::vector<MachineEntry> list_from(int socket, const RankInJob& place, double u
       input_error("ranks: rank 0 speaks version ", answer.version(), ", rank ", place.rank, " version ", note_version,
                   ": expected one build of this program on all machines");
     if (state == NoteIn::State::none)
-      machine_error("rank ", place.rank, ": rank 0 at ", place.share->address, " ended before the ranks had met, or is ",
-                    "no rank");
+      machine_error("rank ", place.rank, ": rank 0 at ", place.share->address,
+                    " ended before the ranks had met, or is ", "no rank");
     pollfd waiting{socket, POLLIN, 0};
     const double left = until - monotonic_seconds();
     if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left * 1000) + 1) == 0)
@@ -212,8 +212,9 @@ std::vector<OtherMachine> join_machines(const RankInJob& place, const std::vecto
     machine_error("rank ", place.rank, ": rank 0 of ", place.ranks, " (", place.source, ") did not come to ",
                   address.said(), " within ", seconds, " s (comm.timeout): ", why);
   Guests guests(listen_at({own_end(first.get()).host, "0"}, share.source));
-  send_note(first.get(), Json::object({{"job", share.job}, {"ranks", place.ranks}, {"here", Json(here)},
-                                       {"port", guests.at().port}}));
+  send_note(
+      first.get(),
+      Json::object({{"job", share.job}, {"ranks", place.ranks}, {"here", Json(here)}, {"port", guests.at().port}}));
   const double last = until + 2;  // rank 0, which says who is missing, began later
   const std::vector<MachineEntry> list = list_from(first.get(), place, last, seconds);
 
@@ -240,8 +241,8 @@ std::vector<OtherMachine> join_machines(const RankInJob& place, const std::vecto
                     guests.at().said(), " within ", seconds, " s (comm.timeout)", guests.turned_away());
     try {
       if (guest->note.at("job").as_string() != share.job) input_error("another job");
-      const auto m = static_cast<std::size_t>(whole(guest->note.at("machine"), static_cast<int>(self) + 1,
-                                                    static_cast<int>(list.size()) - 1));
+      const auto m = static_cast<std::size_t>(
+          whole(guest->note.at("machine"), static_cast<int>(self) + 1, static_cast<int>(list.size()) - 1));
       if (met[m]) input_error("it is here already");
       met[m] = true, --missing;
       machines.push_back({list[m].ranks, guest->from.said(), std::move(guest->socket)});
@@ -269,7 +270,8 @@ std::vector<MachineEntry> read_machines(const Json& note, int ranks) {
   for (const Json& m : note.at("machines").items()) {
     list.push_back({ranks_in(m.at("ranks"), ranks), m.at("host").as_string(), m.at("port").as_string()});
     for (const int r : list.back().ranks) {
-      if (there[static_cast<std::size_t>(r)]) input_error("ranks: rank ", r, " stands twice in rank 0's list of machines");
+      if (there[static_cast<std::size_t>(r)])
+        input_error("ranks: rank ", r, " stands twice in rank 0's list of machines");
       there[static_cast<std::size_t>(r)] = true;
     }
   }

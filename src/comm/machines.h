@@ -1,6 +1,6 @@
-// How the machines of a job find each other. Rank 0's machine listens at the job's address; each other one connects, says
-// in a note (comm/tcp.h) which ranks it has and at which door of its own it listens, and gets the list of all. Then every
-// two machines are connected, the later one in the list having knocked at the earlier one's door.
+// How the machines of a job find each other. Rank 0's listens at the job's address; each other one connects, says in a
+// note (comm/tcp.h) which ranks it has and at which door of its own it listens, and gets the list of all. Then every
+// two machines are connected: the later one in the list knocks at the earlier one's door.
 //
 // Who is of another job, or says what is no note, is turned away, and named if somebody is missed in the end. One of
 // this job that has another version, counts the ranks differently or has a rank that is there already ends the meeting

@@ -144,9 +144,11 @@ std::vector<Descriptor> receive_ranks(const RankInJob& place, Clock::time_point 
       const auto r = static_cast<std::size_t>(hello.rank_here);
       std::string wrong;
       if (hello.ranks != place.ranks)
-        wrong = cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank ", place.rank, " ", place.ranks);
+        wrong =
+            cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank ", place.rank, " ", place.ranks);
       else if (hello.ranks_here != place.ranks_here())
-        wrong = cat("rank ", hello.rank, " says there are ", hello.ranks_here, " ranks here, rank ", place.rank, " ", n);
+        wrong =
+            cat("rank ", hello.rank, " says there are ", hello.ranks_here, " ranks here, rank ", place.rank, " ", n);
       else if (hello.rank_here <= 0 || r >= n || members[r].get() >= 0)
         wrong = cat("two processes are ", said_of(hello.rank_here, place));
       else if (hello.rank < 0 || hello.rank >= place.ranks ||
@@ -238,8 +240,7 @@ Meeting go_to_first(const RankInJob& place, double seconds) {
   a.refusal[sizeof a.refusal - 1] = '\0';
   if (a.refusal[0]) throw Error(static_cast<Exit>(a.exit), a.refusal);
   const cmsghdr* c = CMSG_FIRSTHDR(&message);
-  if (!c || c->cmsg_type != SCM_RIGHTS)
-    machine_error("rank ", place.rank, ": ", first_of(place), " sent no memory");
+  if (!c || c->cmsg_type != SCM_RIGHTS) machine_error("rank ", place.rank, ": ", first_of(place), " sent no memory");
   Memory memory = {-1, -1};
   std::memcpy(memory.data(), CMSG_DATA(c), std::min(sizeof memory, c->cmsg_len - CMSG_LEN(0)));
   Meeting m{};

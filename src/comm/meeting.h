@@ -14,9 +14,9 @@ namespace ov {
 
 struct Meeting {
   Descriptor memory;
-  Descriptor bell;                // an eventfd for the bridge (comm/bridge.h); none: all ranks are here
-  std::vector<Descriptor> peers;  // by rank: the first here is connected to all others here, they to it alone
-  std::vector<int> here;          // at the first of the machine: its ranks, by their order here
+  Descriptor bell;                     // an eventfd for the bridge (comm/bridge.h); none: all ranks are here
+  std::vector<Descriptor> peers;       // by rank: the first here is connected to all others here, they to it alone
+  std::vector<int> here;               // at the first of the machine: its ranks, by their order here
   std::vector<OtherMachine> machines;  // and the other machines
 };
 

@@ -97,8 +97,7 @@ void find_address(const Variables& variable, const Family& f, const std::string&
     const int behind = agent && std::strcmp(agent, "True") == 0;
     share->source = behind ? "MASTER_ADDR, MASTER_PORT + 1" : "MASTER_ADDR, MASTER_PORT";
     const bool v6 = std::strchr(host, ':');
-    share->address =
-        cat(v6 ? "[" : "", host, v6 ? "]" : "", ":", number(variable, "MASTER_PORT", 1) + behind);
+    share->address = cat(v6 ? "[" : "", host, v6 ? "]" : "", ":", number(variable, "MASTER_PORT", 1) + behind);
   } else if (f.slurm) {
     constexpr const char* hosts = "SLURM_STEP_NODELIST";
     const int job = number(variable, "SLURM_JOB_ID", 0), step = number(variable, "SLURM_STEP_ID", 0);

@@ -33,8 +33,8 @@ struct Share {
 // Which of how many this process is, and in which job.
 struct RankInJob {
   int rank = 0, ranks = 1;
-  std::string job;     // the same for all ranks here, and for nobody else on this machine at this time
-  std::string source;  // where that stands, for errors: "SLURM_PROCID, SLURM_NTASKS"
+  std::string job;                  // the same for all ranks here, and for nobody else on this machine at this time
+  std::string source;               // where that stands, for errors: "SLURM_PROCID, SLURM_NTASKS"
   std::optional<Share> share = {};  // none: all ranks are here
 
   int rank_here() const { return share ? share->rank : rank; }

@@ -70,7 +70,7 @@ class SharedRegion {
   Failure failure() const;  // rank -1: none
   // The same for a rank that is dead, by one that lives; it may have died while it said why.
   void mourn(int rank, int speaker, const std::string& text) const;
-  void lose(int rank) const;  // a dead one that is expendable: no failure. It wakes everybody
+  void lose(int rank) const;         // a dead one that is expendable: no failure. It wakes everybody
   void end(int from, int to) const;  // of a lost one that was away: all that it said is there
   bool said_all(int from, int to) const;
   void leave(int rank) const;

@@ -76,7 +76,8 @@ HostPort host_port(const std::string& text, const std::string& source) {
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
   if (host.empty() || (!brackets && host.find_first_of("[]:") != host.npos) || error != std::errc() ||
       end != port.data() + port.size() || number < 1 || number > 65535)
-    input_error(source, ": expected HOST:PORT or [ADDRESS]:PORT with a port from 1 to 65535, found '", shown(text), "'");
+    input_error(source, ": expected HOST:PORT or [ADDRESS]:PORT with a port from 1 to 65535, found '", shown(text),
+                "'");
   return {host, port};
 }
 

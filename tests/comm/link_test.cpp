@@ -154,11 +154,11 @@ TEST_CASE("link: what is no message of the other machine is refused, and nothing
   };
   constexpr std::uint32_t data = 1, credit = 2, state = 3, left = 4, expendable = 5, lost = 6, ended = 7, failure = 8;
   const std::vector<Raw> wrong = {
-      {0, 0, 0, 1, 0},         {99, 0, 0, 1, 0},        {data, 8, 1, 2, 0},          {data, 8, 0, 3, 0},
-      {data, 8, -1, 1, 0},     {data, 1 << 20, 0, 1, 0}, {credit, 0, 1, 0, 1},       {credit, 0, 0, 1, 0},
-      {credit, 0, 1, 0, -1},   {state, 0, 1, 0, 5},     {state, 0, 0, 9, 5},         {state, 4, 0, 1, 5},
-      {left, 0, 2, 0, 0},      {expendable, 0, 0, 0, 0}, {expendable, 0, 3, 0, 0},   {lost, 0, 1, 0, 0},
-      {ended, 0, 0, 1, 0},     {failure, 0, 3, 0, 2},   {failure, 0, 0, 0, 0},       {failure, 2001, 0, 0, 2},
+      {0, 0, 0, 1, 0},        {99, 0, 0, 1, 0},         {data, 8, 1, 2, 0},       {data, 8, 0, 3, 0},
+      {data, 8, -1, 1, 0},    {data, 1 << 20, 0, 1, 0}, {credit, 0, 1, 0, 1},     {credit, 0, 0, 1, 0},
+      {credit, 0, 1, 0, -1},  {state, 0, 1, 0, 5},      {state, 0, 0, 9, 5},      {state, 4, 0, 1, 5},
+      {left, 0, 2, 0, 0},     {expendable, 0, 0, 0, 0}, {expendable, 0, 3, 0, 0}, {lost, 0, 1, 0, 0},
+      {ended, 0, 0, 1, 0},    {failure, 0, 3, 0, 2},    {failure, 0, 0, 0, 0},    {failure, 2001, 0, 0, 2},
       {failure, 0, 0, -1, 2},
   };
   for (const Raw& raw : wrong) {

@@ -172,7 +172,7 @@ TEST_CASE("machines: a rank that may be lost, and is, stops nobody but who waits
         ranks.send(numbers(Dtype::f32, 3, victim), other);  // which never takes it
         ranks.send(large, 0);
         const Tensor heard({3}, Dtype::f32, cpu());
-        if (whole) ranks.recv(heard, 0);  // what its bridge has not sent dies with it
+        if (whole) ranks.recv(heard, 0);                     // what its bridge has not sent dies with it
         else ranks.send(numbers(Dtype::f32, 200000, 5), 0);  // what is in the rings when it dies
         ::kill(::getpid(), SIGKILL);
       }
@@ -213,8 +213,9 @@ TEST_CASE("machines: a silent rank ends the others with rank, call and step; a m
     ranks.barrier();
   });
   all_of(silent, 3);
-  CHECK_MESSAGE(contains(silent[0].error, "rank 0 waited 0.5 s (comm.timeout) in recv of step 3 for a message from "
-                                          "rank 1, which is in no call of step 8"),
+  CHECK_MESSAGE(contains(silent[0].error,
+                         "rank 0 waited 0.5 s (comm.timeout) in recv of step 3 for a message from "
+                         "rank 1, which is in no call of step 8"),
                 silent[0].error);
 
   all_of(in_machines(

@@ -91,14 +91,21 @@ TEST_CASE("ranks: a wrong or missing variable is named") {
 }
 
 TEST_CASE("ranks: on several machines, which of them are here and where rank 0 listens") {
-  const Set torch = {{"RANK", "5"},          {"WORLD_SIZE", "6"}, {"LOCAL_RANK", "1"}, {"LOCAL_WORLD_SIZE", "2"},
-                     {"GROUP_RANK", "2"},    {"MASTER_ADDR", "a"}, {"MASTER_PORT", "29500"},
-                     {"TORCHELASTIC_RUN_ID", "x"}};
-  const Set slurm = {{"SLURM_PROCID", "5"},  {"SLURM_NTASKS", "6"}, {"SLURM_LOCALID", "1"}, {"SLURM_NODEID", "1"},
-                     {"SLURM_STEP_NUM_NODES", "2"}, {"SLURM_STEP_TASKS_PER_NODE", "4,2"},
-                     {"SLURM_STEP_NODELIST", "n[07,09]"}, {"SLURM_JOB_ID", "1000003"}, {"SLURM_STEP_ID", "0"}};
-  const Set open_mpi = {{"OMPI_COMM_WORLD_RANK", "5"}, {"OMPI_COMM_WORLD_SIZE", "6"},
-                        {"OMPI_COMM_WORLD_LOCAL_RANK", "1"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"},
+  const Set torch = {{"RANK", "5"},       {"WORLD_SIZE", "6"},  {"LOCAL_RANK", "1"},      {"LOCAL_WORLD_SIZE", "2"},
+                     {"GROUP_RANK", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "29500"}, {"TORCHELASTIC_RUN_ID", "x"}};
+  const Set slurm = {{"SLURM_PROCID", "5"},
+                     {"SLURM_NTASKS", "6"},
+                     {"SLURM_LOCALID", "1"},
+                     {"SLURM_NODEID", "1"},
+                     {"SLURM_STEP_NUM_NODES", "2"},
+                     {"SLURM_STEP_TASKS_PER_NODE", "4,2"},
+                     {"SLURM_STEP_NODELIST", "n[07,09]"},
+                     {"SLURM_JOB_ID", "1000003"},
+                     {"SLURM_STEP_ID", "0"}};
+  const Set open_mpi = {{"OMPI_COMM_WORLD_RANK", "5"},
+                        {"OMPI_COMM_WORLD_SIZE", "6"},
+                        {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                        {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"},
                         {"PMIX_NAMESPACE", "x"}};
   const Set mpich = {{"PMI_RANK", "5"}, {"PMI_SIZE", "6"}, {"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "2"}};
   for (const Set& variables : {torch, slurm, open_mpi, mpich}) {
@@ -152,11 +159,11 @@ TEST_CASE("ranks: Slurm's lists of hosts and counts") {
   };
   for (const auto& row : lists) CHECK(hosts(row.first) == row.second);
   const std::pair<const char*, const char*> wrong[] = {
-      {"", "expected a host at character 1"},         {"a,,b", "expected a host at character 3"},
-      {"a[", "expected a number at character 3"},     {"a[1", "expected ']' at character 4"},
-      {"a[3-1]", "a range that goes up"},             {"a[1-]", "expected a number at character 5"},
-      {"a]b", "expected ',' at character 2"},         {"a[x]", "expected a number at character 3"},
-      {"a[0-99999]", "more than 65536"},              {"a[0-999]b[0-999]", "more than 65536"},
+      {"", "expected a host at character 1"},     {"a,,b", "expected a host at character 3"},
+      {"a[", "expected a number at character 3"}, {"a[1", "expected ']' at character 4"},
+      {"a[3-1]", "a range that goes up"},         {"a[1-]", "expected a number at character 5"},
+      {"a]b", "expected ',' at character 2"},     {"a[x]", "expected a number at character 3"},
+      {"a[0-99999]", "more than 65536"},          {"a[0-999]b[0-999]", "more than 65536"},
       {"a[9999999999]", "expected a number"},
   };
   for (const auto& row : wrong) {
