@@ -183,7 +183,8 @@ $(B)/bits: $(BITS_OBJ)
 # What the fuzzer needs: the readers and what they stand on; no training, no program.
 FUZZ_SRC  := $(filter src/base/% src/tensor/% src/store/% src/text/% src/image/% src/data/raw/% src/data/sample/% \
                src/data/pack/index.cpp src/data/mixture.cpp src/data/reject.cpp src/generate/text_stream.cpp src/model/config%.cpp \
-               src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp,$(LIB_SRC)) \
+               src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp \
+               $(patsubst %,src/comm/%.cpp,host_list link machines rank_in_job shared_region tcp),$(LIB_SRC)) \
              tests/fuzz/targets.cpp tests/fuzz/libfuzzer.cpp
 FUZZ_OBJ  := $(FUZZ_SRC:%.cpp=$(B)/obj/%.o)
 $(B)/fuzz: $(FUZZ_OBJ)

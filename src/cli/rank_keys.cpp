@@ -5,7 +5,16 @@ namespace ov::cli {
 
 std::vector<Key> rank_rows() {
   return {
-      {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start; -n 4"},
+      {"launch.ranks", "n", whole(2), Allowed(1, 64), "launch", "processes to start on this machine; -n 4"},
+      {"launch.nodes", "nodes", whole(1), Allowed(1, 1024), "launch", "machines, each with as many processes"},
+      {"launch.node", "node", whole(0), Allowed(0, 1023), "launch", "which of them this is, from 0"},
+      {"launch.address", "address", "", any, "launch",
+       "HOST:PORT of node 0, where it listens for the others: an address of one interface, in a network that you "
+       "trust"},
+      {"comm.address", "", "", any, "train pretrain rl",
+       "HOST:PORT where rank 0 listens for ranks on other machines; not given: MASTER_ADDR and MASTER_PORT, or Slurm's "
+       "list of nodes",
+       Resume::free},
       {"comm.timeout", "", 600.0, Allowed(0.1, 1e6), "train pretrain rl",
        "seconds after which a rank that hears nothing from another ends the run", Resume::free},
       {"comm.sum", "", "ordered", "ordered nccl", "train pretrain rl",

@@ -13,8 +13,8 @@ namespace ov::cli {
 namespace {
 
 // Ranks that have a GPU each talk through NCCL; null: they have none.
-std::unique_ptr<NcclRanks> over_gpus(const Config& config, ProcessRanks& ranks) {
-  auto* gpu = dynamic_cast<gpu::CudaDevice*>(&gpu::device_named(config.text("device"), ranks.rank()));
+std::unique_ptr<NcclRanks> over_gpus(const Config& config, int rank_here, ProcessRanks& ranks) {
+  auto* gpu = dynamic_cast<gpu::CudaDevice*>(&gpu::device_named(config.text("device"), rank_here));
   if (!gpu) return nullptr;
   const std::string& sum = config.text("comm.sum");
   auto all = std::make_unique<NcclRanks>(ranks, *gpu, sum == "nccl" ? CommSum::nccl : CommSum::ordered);
@@ -23,8 +23,9 @@ std::unique_ptr<NcclRanks> over_gpus(const Config& config, ProcessRanks& ranks) 
 }
 
 // The library adds what lies on a GPU.
-void check_sum(const Config& config, int rank) {
-  if (config.text("comm.sum") == "ordered" || gpu::device_named(config.text("device"), rank).kind != Device::Kind::cpu)
+void check_sum(const Config& config, int rank_here) {
+  if (config.text("comm.sum") == "ordered" ||
+      gpu::device_named(config.text("device"), rank_here).kind != Device::Kind::cpu)
     return;
   input_error("comm.sum nccl: ranks on the CPU add in order; it needs device cuda, and here is device ",
               config.text("device"), config.text("device") == "cpu" ? "" : ", which is the cpu");
@@ -35,11 +36,13 @@ void check_sum(const Config& config, int rank) {
 // The first that fails says why. The others, which learn it from that one, end with the same code and in silence.
 void in_ranks(const Config& config, const std::function<void(Communicator&)>& work) {
   const double timeout = config.number("comm.timeout");
-  const RankInJob place = rank_of_process();
-  check_sum(config, place.rank);
+  const RankInJob place = rank_of_process(config.text("comm.address"));
+  check_sum(config, place.rank_here());
   if (place.ranks == 1) return work(one_rank());
-  if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks));
-  if (place.rank == 0) tell(cat(place.ranks, " ranks (", place.source, ")"));
+  if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks_here()));
+  if (place.rank == 0)
+    tell(cat(place.ranks, " ranks (", place.source, ")",
+             place.share ? cat(", ", place.share->ranks, " of them on this machine") : ""));
   ProcessRanks ranks(place, timeout);
   const auto end = [&](Exit exit, std::string text) {
     if (!text.starts_with("rank ")) text = cat("rank ", place.rank, ": ", text);
@@ -47,7 +50,7 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
   };
   std::unique_ptr<NcclRanks> gpus;  // ends after an error is told: the others would take its end for one of theirs
   try {
-    gpus = over_gpus(config, ranks);
+    gpus = over_gpus(config, place.rank_here(), ranks);
     Communicator& all = gpus ? static_cast<Communicator&>(*gpus) : ranks;
     work(all);
     all.barrier();
@@ -84,7 +87,14 @@ Exit launch(const Config& config) {
   bool in_ranks = false;
   for (const Key* key : keys().of(command[0])) in_ranks = in_ranks || key->name == "comm.timeout";
   if (!in_ranks) input_error("launch: '", command[0], "' does not run in ranks; train, pretrain and rl do");
-  launch_ranks(static_cast<int>(config.integer("launch.ranks")), command);
+  const auto whole = [&](const char* key) { return static_cast<int>(config.integer(key)); };
+  const Launched job{whole("launch.ranks"), whole("launch.nodes"), whole("launch.node"), config.text("launch.address")};
+  if (job.machine >= job.machines)
+    input_error("launch.node: ", job.machine, " of launch.nodes ", job.machines, ": they count from 0");
+  if (job.machines > 1 && job.address.empty())
+    input_error("launch.address: expected HOST:PORT, where node 0 listens for the other of launch.nodes ",
+                job.machines);
+  launch_ranks(job, command);
   return Exit::done;
 }
 

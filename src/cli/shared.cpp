@@ -139,7 +139,7 @@ RunOptions run_options(const Config& config) {
           .config = config.dump(),
           .may_change = config.free_keys(),
           .defaults = config.defaults(),
-          .device = &gpu::device_named(config.text("device"), rank_of_process().rank)};
+          .device = &gpu::device_named(config.text("device"), rank_of_process().rank_here())};
 }
 
 LoraOptions lora_options(const Config& config) {

@@ -13,8 +13,8 @@
 #include <set>
 #include <utility>
 
-#include "comm/meeting.h"
 #include "comm/rank_in_job.h"
+#include "comm/tcp.h"
 
 namespace ov {
 namespace {
@@ -31,7 +31,8 @@ bool hand_over(const std::string& line) {
 
 class Launch {
  public:
-  Launch(int ranks, const std::vector<std::string>& arguments) {
+  Launch(const Launched& launched, const std::vector<std::string>& arguments) : launched_(launched) {
+    if (launched.machines > 1) address_ = host_port(launched.address, "launch.address");
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) machine_error("launch: no pipe: ", std::strerror(errno));
     errors_ = Descriptor(ends[0]);
@@ -44,13 +45,13 @@ class Launch {
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
     const pid_t self = ::getpid();
-    for (int rank = 0; rank < ranks; ++rank) {
+    for (int i = 0; i < launched.ranks; ++i) {
       const pid_t child = ::fork();
       if (child < 0) {
         end_all();
-        machine_error("launch: rank ", rank, " cannot be started: ", std::strerror(errno));
+        machine_error("launch: rank ", rank_of(i), " cannot be started: ", std::strerror(errno));
       }
-      if (child == 0) become(rank, ranks, job, write_end.get(), self, argv.data());
+      if (child == 0) become(i, job, write_end.get(), self, argv.data());
       children_.push_back(child);
     }
   }
@@ -83,20 +84,25 @@ class Launch {
 
  private:
   // A process group of its own: a terminal's Ctrl-C comes to the launcher, which hands it on once.
-  [[noreturn]] void become(int rank, int ranks, const std::string& job, int errors, pid_t parent, char** argv) {
+  [[noreturn]] void become(int i, const std::string& job, int errors, pid_t parent, char** argv) {
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(3);
     ::sigprocmask(SIG_SETMASK, &before_, nullptr);
     const auto set = [](const char* name, const std::string& value) { ::setenv(name, value.c_str(), 1); };
     const int pipe = ::dup(errors);  // not closed by exec
-    for (const char* name : {"RANK", "LOCAL_RANK"}) set(name, std::to_string(rank));
-    for (const char* name : {"WORLD_SIZE", "LOCAL_WORLD_SIZE"}) set(name, std::to_string(ranks));
+    set("RANK", std::to_string(rank_of(i))), set("LOCAL_RANK", std::to_string(i));
+    set("WORLD_SIZE", std::to_string(launched_.machines * launched_.ranks));
+    set("LOCAL_WORLD_SIZE", std::to_string(launched_.ranks));
+    set("GROUP_RANK", std::to_string(launched_.machine));
+    for (const char* name : {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"}) ::unsetenv(name);
+    if (launched_.machines > 1) set("MASTER_ADDR", address_.host), set("MASTER_PORT", address_.port);
     set(job_variable, job), set(errors_variable, std::to_string(pipe));
     ::execv("/proc/self/exe", argv);
     ::_exit(3);
   }
 
+  int rank_of(int i) const { return launched_.machine * launched_.ranks + i; }
   int living() const {
     int n = 0;
     for (const pid_t c : children_) n += c > 0;
@@ -118,7 +124,7 @@ class Launch {
       children_[r] = 0;
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
       if (WIFSIGNALED(status) && ended_) continue;  // by this process
-      failures_.push_back({static_cast<int>(r), WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+      failures_.push_back({rank_of(static_cast<int>(r)), WIFEXITED(status) ? WEXITSTATUS(status) : 0,
                            WIFSIGNALED(status) ? WTERMSIG(status) : 0, Clock::now()});
     }
   }
@@ -150,7 +156,9 @@ class Launch {
     return {failed.exit, killed ? "" : cat("rank ", failed.rank, " ended with exit code ", failed.exit)};
   }
 
-  std::vector<pid_t> children_;  // by rank; 0: ended
+  const Launched launched_;
+  HostPort address_;
+  std::vector<pid_t> children_;  // by rank here; 0: ended
   Descriptor errors_;
   sigset_t signals_, before_;
   bool ended_ = false;             // the launcher kills what is left
@@ -161,7 +169,9 @@ class Launch {
 
 }  // namespace
 
-void launch_ranks(int ranks, const std::vector<std::string>& arguments) { Launch(ranks, arguments).wait(); }
+void launch_ranks(const Launched& job, const std::vector<std::string>& arguments) { Launch(job, arguments).wait(); }
+
+bool is_launched() { return variable_of_process(errors_variable); }
 
 bool hand_over_error(Exit exit, const std::string& text) {
   return hand_over(cat(static_cast<int>(exit), " ", text, "\n"));

@@ -1,4 +1,4 @@
-// Starts the ranks of one machine as processes and waits for them.
+// Starts the ranks of one machine, or one machine's share of a job, as processes and waits for them.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,15 +7,23 @@
 
 namespace ov {
 
-// `arguments` of this program, in `ranks` processes, each with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE. Returns
-// when all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal
-// of one that was killed); the others are given a moment to end by themselves, and then ended. A rank that was killed
-// and that the others go on without (hand_over_loss) is no failure. SIGINT and SIGTERM are handed on. No rank outlives
-// this process.
-void launch_ranks(int ranks, const std::vector<std::string>& arguments);
+// One machine's share of a job in which every machine has as many ranks.
+struct Launched {
+  int ranks = 1;                  // of each machine
+  int machines = 1, machine = 0;  // how many, and which this is; the first ranks are machine 0's
+  std::string address = "";       // HOST:PORT where machine 0 listens, if there are several
+};
+
+// `arguments` of this program, in as many processes, each with torchrun's variables (comm/rank_in_job.h). Returns when
+// all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal of one
+// that was killed); the others are given a moment to end by themselves, and then ended. A rank that was killed and that
+// the others go on without (hand_over_loss) is no failure. SIGINT and SIGTERM are handed on. No rank outlives this
+// process.
+void launch_ranks(const Launched& job, const std::vector<std::string>& arguments);
 
 // A launched rank gives its error to who launched it, which shows the first. False when nobody did.
 bool hand_over_error(Exit exit, const std::string& text);
 bool hand_over_loss(int rank);  // that the job goes on without this rank, which was killed
+bool is_launched();             // somebody did
 
 }  // namespace ov

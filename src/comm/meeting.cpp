@@ -1,16 +1,19 @@
 #include "comm/meeting.h"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -18,27 +21,19 @@
 
 namespace ov {
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-Descriptor::~Descriptor() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 struct Hello {
-  std::uint32_t magic = 0x6f763031;  // "ov01"
-  std::int32_t rank = 0, ranks = 0;
+  std::uint32_t magic = 0x6f763032;  // "ov02"
+  std::int32_t rank = 0, ranks = 0, rank_here = 0, ranks_here = 0;
 };
 
-// Empty: welcome, and the memory's descriptor comes with it.
+// Empty: welcome, and the descriptors of the memory, and of the bell if there is one, come with it.
 struct Answer {
-  char refusal[512] = {};
+  std::int32_t first = 0, exit = 0;  // first: the rank that says it
+  char refusal[longest_message + 1] = {};
 };
 
 struct Address {
@@ -71,57 +66,71 @@ bool of_this_user(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::getuid();
 }
 
-bool answer(int fd, const std::string& refusal, int memory = -1) {
+using Memory = std::array<int, 2>;  // and the bell; -1: none
+
+bool answer(int fd, int first, const std::optional<Error>& refusal, const Memory& memory = {-1, -1}) {
   Answer a;
-  std::strncpy(a.refusal, refusal.c_str(), sizeof a.refusal - 1);
+  a.first = first;
+  if (refusal) {
+    a.exit = static_cast<std::int32_t>(refusal->exit());
+    std::strncpy(a.refusal, refusal->what(), sizeof a.refusal - 1);
+  }
   iovec data{&a, sizeof a};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(Memory))] = {};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
-  if (memory >= 0) {
+  if (const std::size_t bytes = sizeof(int) * static_cast<std::size_t>((memory[0] >= 0) + (memory[1] >= 0))) {
     message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_controllen = CMSG_SPACE(bytes);
     cmsghdr* c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(c), &memory, sizeof memory);
+    c->cmsg_len = CMSG_LEN(bytes);
+    std::memcpy(CMSG_DATA(c), memory.data(), bytes);
   }
   return ::sendmsg(fd, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof a);
 }
 
+// Of those here that have not come nothing else is known.
+std::string said_of(int rank_here, const RankInJob& place) {
+  return place.share ? cat("local rank ", rank_here) : cat("rank ", rank_here);
+}
+
 std::string waited(double seconds) { return cat(" within ", seconds, " s (comm.timeout)"); }
 
-Meeting receive_all(const RankInJob& place, double seconds) {
+// At the first rank here: the others, by their order here.
+std::vector<Descriptor> receive_ranks(const RankInJob& place, Clock::time_point end, double seconds,
+                                      std::vector<int>* ranks) {
   const Address address(place.job);
   const Descriptor door = new_socket();
   if (::bind(door.get(), address.get(), address.length) != 0) {
-    if (errno == EADDRINUSE) input_error("ranks: two processes are rank 0 (", place.source, ")");
+    if (errno == EADDRINUSE) input_error("ranks: two processes are ", said_of(0, place), " (", place.source, ")");
     machine_error("ranks: no place to meet: ", std::strerror(errno));
   }
-  if (::listen(door.get(), place.ranks) != 0) machine_error("ranks: no place to meet: ", std::strerror(errno));
+  const auto n = static_cast<std::size_t>(place.ranks_here());
+  if (::listen(door.get(), place.ranks_here()) != 0) machine_error("ranks: no place to meet: ", std::strerror(errno));
 
-  Meeting m{Descriptor(SharedRegion::create(place.ranks)),
-            std::vector<Descriptor>(static_cast<std::size_t>(place.ranks))};
-  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-  std::vector<Descriptor> guests;  // who have not said who they are
-  for (int missing = place.ranks - 1; missing > 0;) {
+  std::vector<Descriptor> members(n), guests;  // guests: who have not said who they are
+  ranks->assign(n, -1);
+  (*ranks)[0] = place.rank;
+  for (std::size_t missing = n - 1; missing > 0;) {
     std::vector<pollfd> fds = {{door.get(), POLLIN, 0}};
     for (const Descriptor& d : guests) fds.push_back({d.get(), POLLIN, 0});
-    for (const Descriptor& d : m.peers) fds.push_back({d.get(), POLLIN, 0});  // -1: poll passes over it
+    for (const Descriptor& d : members) fds.push_back({d.get(), POLLIN, 0});  // -1: poll passes over it
     const int ready = ::poll(fds.data(), fds.size(), milliseconds_left(end));
     if (ready < 0 && errno != EINTR) machine_error("ranks: poll: ", std::strerror(errno));
     if (ready == 0) {
       std::string names;
-      for (int r = 1; r < place.ranks; ++r)
-        if (m.peers[static_cast<std::size_t>(r)].get() < 0) names += cat(names.empty() ? "" : ", ", r);
-      machine_error("rank 0: rank ", names, " of ", place.ranks, " (", place.source, ") did not come", waited(seconds));
+      for (std::size_t r = 1; r < n; ++r)
+        if (members[r].get() < 0) names += cat(names.empty() ? "" : ", ", r);
+      machine_error("rank ", place.rank, ": ", place.share ? "local " : "", "rank ", names, " of ", n, " (",
+                    place.source, ") did not come", waited(seconds));
     }
     if (ready < 0) continue;
-    for (std::size_t r = 1; r < m.peers.size(); ++r)
+    for (std::size_t r = 1; r < n; ++r)
       if (fds[1 + guests.size() + r].revents != 0)
-        machine_error("rank ", r, " ended before all ", place.ranks, " ranks had met");
+        machine_error("rank ", (*ranks)[r], " ended before all ", place.ranks, " ranks had met");
     std::vector<Descriptor> still;
     for (std::size_t g = 0; g < guests.size(); ++g) {
       if (fds[1 + g].revents == 0) {
@@ -132,16 +141,25 @@ Meeting receive_all(const RankInJob& place, double seconds) {
       if (::recv(guests[g].get(), &hello, sizeof hello, MSG_DONTWAIT) != static_cast<ssize_t>(sizeof hello) ||
           hello.magic != Hello().magic)
         continue;  // nobody of ours
+      const auto r = static_cast<std::size_t>(hello.rank_here);
       std::string wrong;
       if (hello.ranks != place.ranks)
-        wrong = cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank 0 ", place.ranks);
-      else if (hello.rank <= 0 || hello.rank >= place.ranks || m.peers[static_cast<std::size_t>(hello.rank)].get() >= 0)
+        wrong =
+            cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank ", place.rank, " ", place.ranks);
+      else if (hello.ranks_here != place.ranks_here())
+        wrong =
+            cat("rank ", hello.rank, " says there are ", hello.ranks_here, " ranks here, rank ", place.rank, " ", n);
+      else if (hello.rank_here <= 0 || r >= n || members[r].get() >= 0)
+        wrong = cat("two processes are ", said_of(hello.rank_here, place));
+      else if (hello.rank < 0 || hello.rank >= place.ranks ||
+               std::find(ranks->begin(), ranks->end(), hello.rank) != ranks->end())
         wrong = cat("two processes are rank ", hello.rank);
       if (!wrong.empty()) {
-        answer(guests[g].get(), cat("ranks: ", wrong, " (", place.source, ")"));
-        input_error("ranks: ", wrong, " (", place.source, ")");
+        const Error refusal(Exit::wrong_input, cat("ranks: ", wrong, " (", place.source, ")"));
+        answer(guests[g].get(), place.rank, refusal);
+        throw refusal;
       }
-      m.peers[static_cast<std::size_t>(hello.rank)] = std::move(guests[g]);
+      members[r] = std::move(guests[g]), (*ranks)[r] = hello.rank;
       --missing;
     }
     guests = std::move(still);
@@ -150,32 +168,59 @@ Meeting receive_all(const RankInJob& place, double seconds) {
       if (guest.get() >= 0 && of_this_user(guest.get())) guests.push_back(std::move(guest));
     }
   }
-  for (std::size_t r = 1; r < m.peers.size(); ++r)
-    if (!answer(m.peers[r].get(), "", m.memory.get()))
-      machine_error("rank ", r, " ended before all ", place.ranks, " ranks had met");
+  return members;
+}
+
+Meeting receive_all(const RankInJob& place, double seconds) {
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  Meeting m{};
+  std::vector<Descriptor> members = receive_ranks(place, end, seconds, &m.here);
+  m.memory = Descriptor(SharedRegion::create(place.ranks));
+  if (place.share) try {
+      m.machines = meet_machines(place, m.here, seconds);
+      m.bell = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+      if (m.bell.get() < 0) machine_error("ranks: no eventfd: ", std::strerror(errno));
+      const SharedRegion region(m.memory.get(), place.ranks);
+      for (const OtherMachine& other : m.machines)
+        for (const int r : other.ranks) region.state(r).away.store(1);
+    } catch (const Error& e) {
+      for (std::size_t r = 1; r < members.size(); ++r) answer(members[r].get(), place.rank, e);
+      throw;
+    }
+  m.peers.resize(static_cast<std::size_t>(place.ranks));
+  for (std::size_t r = 1; r < members.size(); ++r) {
+    if (!answer(members[r].get(), place.rank, {}, {m.memory.get(), m.bell.get()}))
+      machine_error("rank ", m.here[r], " ended before all ", place.ranks, " ranks had met");
+    m.peers[static_cast<std::size_t>(m.here[r])] = std::move(members[r]);
+  }
   return m;
 }
 
-Meeting go_to_rank_0(const RankInJob& place, double seconds) {
+// Where the first rank here is, said of it by one that does not know which of the job's it is.
+std::string first_of(const RankInJob& place) { return place.share ? "local rank 0" : "rank 0"; }
+
+Meeting go_to_first(const RankInJob& place, double seconds) {
   const Address address(place.job);
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   Descriptor fd = new_socket();
   while (::connect(fd.get(), address.get(), address.length) != 0) {
     if (errno != ECONNREFUSED && errno != ENOENT && errno != EAGAIN && errno != EINTR)
-      machine_error("rank ", place.rank, ": cannot reach rank 0: ", std::strerror(errno));
+      machine_error("rank ", place.rank, ": cannot reach ", first_of(place), ": ", std::strerror(errno));
     if (milliseconds_left(end) == 0)
-      machine_error("rank ", place.rank, ": rank 0 of ", place.ranks, " (", place.source, ") did not come",
-                    waited(seconds));
+      machine_error("rank ", place.rank, ": ", first_of(place), " of ", place.ranks_here(), " (", place.source,
+                    ") did not come", waited(seconds));
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-  if (!of_this_user(fd.get())) machine_error("rank ", place.rank, ": rank 0 is another user's process");
+  if (!of_this_user(fd.get())) machine_error("rank ", place.rank, ": ", first_of(place), " is another user's process");
   Hello hello;
   hello.rank = place.rank, hello.ranks = place.ranks;
+  hello.rank_here = place.rank_here(), hello.ranks_here = place.ranks_here();
   if (::send(fd.get(), &hello, sizeof hello, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof hello))
-    machine_error("rank ", place.rank, ": rank 0 ended before the ranks had met");
+    machine_error("rank ", place.rank, ": ", first_of(place), " ended before the ranks had met");
   pollfd waiting{fd.get(), POLLIN, 0};
   int ready;
-  do ready = ::poll(&waiting, 1, milliseconds_left(end));
+  // The first, which says who is missing on other machines, may wait for longer.
+  do ready = ::poll(&waiting, 1, milliseconds_left(end + std::chrono::seconds(place.share ? 4 : 0)));
   while (ready < 0 && errno == EINTR);
   if (ready == 0)
     machine_error("rank ", place.rank, ": not all of ", place.ranks, " ranks (", place.source, ") came",
@@ -183,7 +228,7 @@ Meeting go_to_rank_0(const RankInJob& place, double seconds) {
 
   Answer a;
   iovec data{&a, sizeof a};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(Memory))] = {};
   msghdr message{};
   message.msg_iov = &data;
   message.msg_iovlen = 1;
@@ -191,22 +236,24 @@ Meeting go_to_rank_0(const RankInJob& place, double seconds) {
   message.msg_controllen = sizeof control;
   const ssize_t got = ::recvmsg(fd.get(), &message, MSG_CMSG_CLOEXEC);
   if (got != static_cast<ssize_t>(sizeof a))
-    machine_error("rank ", place.rank, ": rank 0 ended before the ranks had met");
+    machine_error("rank ", place.rank, ": ", first_of(place), " ended before the ranks had met");
   a.refusal[sizeof a.refusal - 1] = '\0';
-  if (a.refusal[0]) input_error(a.refusal);
+  if (a.refusal[0]) throw Error(static_cast<Exit>(a.exit), a.refusal);
   const cmsghdr* c = CMSG_FIRSTHDR(&message);
-  if (!c || c->cmsg_type != SCM_RIGHTS) machine_error("rank ", place.rank, ": rank 0 sent no memory");
-  int memory;
-  std::memcpy(&memory, CMSG_DATA(c), sizeof memory);
-  Meeting m{Descriptor(memory), std::vector<Descriptor>(static_cast<std::size_t>(place.ranks))};
-  m.peers[0] = std::move(fd);
+  if (!c || c->cmsg_type != SCM_RIGHTS) machine_error("rank ", place.rank, ": ", first_of(place), " sent no memory");
+  Memory memory = {-1, -1};
+  std::memcpy(memory.data(), CMSG_DATA(c), std::min(sizeof memory, c->cmsg_len - CMSG_LEN(0)));
+  Meeting m{};
+  m.memory = Descriptor(memory[0]), m.bell = Descriptor(memory[1]);
+  m.peers.resize(static_cast<std::size_t>(place.ranks));
+  m.peers[static_cast<std::size_t>(a.first)] = std::move(fd);
   return m;
 }
 
 }  // namespace
 
 Meeting meet(const RankInJob& place, double seconds) {
-  return place.rank == 0 ? receive_all(place, seconds) : go_to_rank_0(place, seconds);
+  return place.rank_here() == 0 ? receive_all(place, seconds) : go_to_first(place, seconds);
 }
 
 }  // namespace ov

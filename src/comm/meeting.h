@@ -1,43 +1,23 @@
-// How the ranks of one machine find each other: rank 0 listens at a Unix socket in the abstract name space, whose name
-// is the job's and which leaves no file; the others connect, say who they are, and get the descriptor of the memory
-// that all share. The connections stay open: the system closes those of a process however it ends, and so the others
-// know at once.
+// How the ranks of one machine find each other: the first of them listens at a Unix socket in the abstract name space,
+// whose name is the job's and which leaves no file; the others connect, say who they are, and get the descriptor of the
+// memory that all share. The connections stay open: the system closes those of a process however it ends, and so the
+// others know at once. Of a job on several machines the first of each meets the others before it answers
+// (comm/machines.h).
 #pragma once
-#include <string>
 #include <vector>
 
-#include "base/error.h"
+#include "comm/descriptor.h"
+#include "comm/machines.h"
+#include "comm/rank_in_job.h"
 
 namespace ov {
 
-// An open file descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(other.release()) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
-  int get() const { return fd_; }
-  int release() {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
-
-// Which of how many this process is, and in which job (comm/rank_in_job.h).
-struct RankInJob {
-  int rank = 0, ranks = 1;
-  std::string job;     // the same for all ranks, and for nobody else on this machine at this time
-  std::string source;  // where that stands, for errors: "SLURM_PROCID, SLURM_NTASKS"
-};
-
 struct Meeting {
   Descriptor memory;
-  std::vector<Descriptor> peers;  // by rank: rank 0 is connected to all others, they to rank 0 alone
+  Descriptor bell;                     // an eventfd for the bridge (comm/bridge.h); none: all ranks are here
+  std::vector<Descriptor> peers;       // by rank: the first here is connected to all others here, they to it alone
+  std::vector<int> here;               // at the first of the machine: its ranks, by their order here
+  std::vector<OtherMachine> machines;  // and the other machines
 };
 
 // machine_error that names the ranks which have not come within `seconds`; input_error when two say the same rank, or

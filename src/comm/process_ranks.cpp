@@ -50,13 +50,17 @@ ProcessRanks::ProcessRanks(const RankInJob& place, Meeting meeting, double timeo
     : Communicator(place.rank, place.ranks),
       timeout_(timeout),
       meeting_(std::move(meeting)),
-      region_(meeting_.memory.get(), place.ranks),
+      region_(meeting_.memory.get(), place.ranks, meeting_.bell.get()),
       stop_(::eventfd(0, EFD_CLOEXEC)) {
   if (stop_.get() < 0) machine_error("ranks: no eventfd");
   listener_ = std::thread([this] { listen(); });
+  if (!meeting_.machines.empty())
+    bridge_ = std::make_unique<Bridge>(region_, ranks(), meeting_.here, std::move(meeting_.machines),
+                                       meeting_.bell.get(), timeout);
 }
 
 ProcessRanks::~ProcessRanks() {
+  bridge_.reset();  // while the thread still learns how the others here end
   const std::uint64_t one = 1;
   if (::write(stop_.get(), &one, sizeof one) == static_cast<ssize_t>(sizeof one)) listener_.join();
   else listener_.detach();
@@ -103,7 +107,12 @@ void ProcessRanks::listen() {
 void ProcessRanks::may_lose(std::span<const int> ranks) {
   if (rank() != 0) input_error("ranks: rank ", rank(), " does not learn how others end; rank 0 says who may be lost");
   for (const int r : ranks)
-    if (r != 0) region_.state(r).expendable.store(1);
+    if (r != 0) region_.expend(r);
+}
+
+bool ProcessRanks::speaks() const {
+  const int speaker = region_.failure().speaker;
+  return speaker == rank() || (bridge_ && speaker >= 0 && region_.state(speaker).away.load() && is_launched());
 }
 
 void ProcessRanks::throw_failure() const {
@@ -158,7 +167,8 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   throw_failure();
   for (double last = monotonic_seconds(); !flows.empty();) {
     const std::uint32_t seen = region_.bell(rank());
-    for (Flow& f : flows) f.lost = lost(f.peer);  // before its ring is looked at: then all that it said is there
+    for (Flow& f : flows)  // before its ring is looked at: then all that it said is there
+      f.lost = f.out ? lost(f.peer) : region_.said_all(f.peer, rank());
     std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f))); });
     bool moved = false;
     for (Flow& f : flows) moved = advance(f, call) || moved;

@@ -1,16 +1,19 @@
-// Ranks that are processes of one machine and talk through shared memory (comm/shared_region.h).
+// Ranks that are processes and talk through memory that those of a machine share (comm/shared_region.h); between
+// machines a bridge carries what they say (comm/bridge.h).
 //
 // A call that finds nothing to move waits at its rank's bell; who moves something rings it. Faults:
 //
 //   a rank fails      it says why before it ends (failed()); whoever waits, or calls next, gets that error at once
 //   a rank is killed  the system closes its connection (comm/meeting.h); a thread that listens tells everybody. It is
-//                     a failure of all unless rank 0 said that it may be lost (comm/inbox.h)
+//                     a failure of all unless rank 0 said that it may be lost (comm/inbox.h). With the first rank of a
+//                     machine its bridge is gone, and so the whole machine
 //   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step
 //   another message   each has a header: call, type, bytes; what was expected and what came are named
 #pragma once
 #include <memory>
 #include <thread>
 
+#include "comm/bridge.h"
 #include "comm/communicator.h"
 #include "comm/inbox.h"
 #include "comm/meeting.h"
@@ -38,10 +41,11 @@ class ProcessRanks : public Communicator, public Inbox {
   bool lost(int rank) const override { return region_.state(rank).lost.load(); }
   // This rank ends with an error. False when another failed before, whose error counts.
   bool failed(Exit exit, const std::string& text) { return region_.fail(rank(), exit, text); }
-  // It was this one that found another dead, and has to say so: the dead cannot.
-  bool speaks() const { return region_.failure().speaker == rank(); }
+  // It was this one that found another dead, and has to say so: the dead cannot. Of the ranks that `launch` started on
+  // a machine where nobody failed the first says it.
+  bool speaks() const;
   // This rank ends as it should: nobody mourns it.
-  void leave() { region_.state(rank()).left.store(1); }
+  void leave() { region_.leave(rank()); }
 
   void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true); }
   // The same without the bytes: who says something and who waits for it agree on call, type and size, for a backend
@@ -64,6 +68,7 @@ class ProcessRanks : public Communicator, public Inbox {
   SharedRegion region_;
   Descriptor stop_;  // an eventfd that ends the thread
   std::thread listener_;
+  std::unique_ptr<Bridge> bridge_;  // at the first rank of each of several machines
 };
 
 }  // namespace ov

@@ -3,15 +3,21 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
+
+#include "base/error.h"
+#include "comm/host_list.h"
 
 namespace ov {
 namespace {
 
 struct Family {
-  const char *rank, *size, *local_rank, *local_size, *nodes;  // null: it has none
-  std::array<const char*, 3> job;                             // that tell its jobs apart; null: no more
-  bool needs_rank;                                            // its size alone is set in shells that are no rank
+  const char *rank, *size, *local_rank, *local_size;
+  const char* node;                // which machine, told apart from others that are simulated on one; null: none
+  std::array<const char*, 3> job;  // that tell its jobs apart; null: no more
+  bool job_everywhere;             // and are the same on all machines
+  bool slurm;                      // its size alone is set in shells that are no rank, its lists say the rest
 };
 
 constexpr Family families[] = {
@@ -19,8 +25,9 @@ constexpr Family families[] = {
      "WORLD_SIZE",
      "LOCAL_RANK",
      "LOCAL_WORLD_SIZE",
-     nullptr,
+     "GROUP_RANK",
      {"TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"},
+     true,
      false},
     {"OMPI_COMM_WORLD_RANK",
      "OMPI_COMM_WORLD_SIZE",
@@ -28,19 +35,30 @@ constexpr Family families[] = {
      "OMPI_COMM_WORLD_LOCAL_SIZE",
      nullptr,
      {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", nullptr},
+     true,
      false},
-    {"PMI_RANK", "PMI_SIZE", nullptr, nullptr, nullptr, {"PMI_PORT", nullptr, nullptr}, false},
+    {"PMI_RANK",
+     "PMI_SIZE",
+     "MPI_LOCALRANKID",
+     "MPI_LOCALNRANKS",
+     nullptr,
+     {"PMI_PORT", nullptr, nullptr},
+     false,
+     false},
     {"SLURM_PROCID",
      "SLURM_NTASKS",
      "SLURM_LOCALID",
      nullptr,
-     "SLURM_STEP_NUM_NODES",
+     "SLURM_NODEID",
      {"SLURM_JOB_ID", "SLURM_STEP_ID", nullptr},
+     true,
      true},
 };
 
 int number(const Variables& variable, const char* name, int least) {
-  const std::string_view text = variable(name);
+  const char* found = variable(name);
+  if (!found) input_error(name, " is missing: the ranks are on several machines");
+  const std::string_view text = found;
   int value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < least)
@@ -48,34 +66,81 @@ int number(const Variables& variable, const char* name, int least) {
   return value;
 }
 
+const char* text_of(const Variables& variable, const char* name) {
+  const char* found = variable(name);
+  if (!found) input_error(name, " is missing: the ranks are on several machines");
+  return found;
+}
+
+// How many ranks are here; -1: all, as far as the variables say.
+int ranks_here(const Variables& variable, const Family& f) {
+  if (!f.slurm) return variable(f.local_size) ? number(variable, f.local_size, 1) : -1;
+  constexpr const char *nodes = "SLURM_STEP_NUM_NODES", *tasks = "SLURM_STEP_TASKS_PER_NODE";
+  if (!variable(nodes) || number(variable, nodes, 1) == 1) return -1;
+  const std::vector<int> counts = counts_of(text_of(variable, tasks), tasks);
+  const int node = number(variable, f.node, 0);
+  if (node >= static_cast<int>(counts.size()))
+    input_error(f.node, " is ", node, " and ", tasks, " is of ", counts.size(), " nodes");
+  return counts[static_cast<std::size_t>(node)];
+}
+
+// Where rank 0's machine listens, if anybody says it.
+void find_address(const Variables& variable, const Family& f, const std::string& address, Share* share) {
+  const char *host = variable("MASTER_ADDR"), *port = variable("MASTER_PORT");
+  if (!address.empty()) {
+    share->address = address, share->source = "comm.address";
+  } else if (host || port) {
+    if (!host || !port)
+      input_error(host ? "MASTER_ADDR" : "MASTER_PORT", " is set and ", host ? "MASTER_PORT" : "MASTER_ADDR",
+                  " is missing: both say where rank 0 listens");
+    const char* agent = variable("TORCHELASTIC_USE_AGENT_STORE");
+    const int behind = agent && std::strcmp(agent, "True") == 0;
+    share->source = behind ? "MASTER_ADDR, MASTER_PORT + 1" : "MASTER_ADDR, MASTER_PORT";
+    const bool v6 = std::strchr(host, ':');
+    share->address = cat(v6 ? "[" : "", host, v6 ? "]" : "", ":", number(variable, "MASTER_PORT", 1) + behind);
+  } else if (f.slurm) {
+    constexpr const char* hosts = "SLURM_STEP_NODELIST";
+    const int job = number(variable, "SLURM_JOB_ID", 0), step = number(variable, "SLURM_STEP_ID", 0);
+    share->address = cat(hosts_of(text_of(variable, hosts), hosts)[0], ":", 10000 + (job + 7 * (step % 1000)) % 20000);
+    share->source = cat(hosts, ", SLURM_JOB_ID");
+  }
+}
+
 }  // namespace
 
-RankInJob rank_of(const Variables& variable) {
+RankInJob rank_of(const Variables& variable, const std::string& address) {
   for (const Family& f : families) {
     const bool rank = variable(f.rank), size = variable(f.size);
-    if (!rank && (f.needs_rank || !size)) continue;
+    if (!rank && (f.slurm || !size)) continue;
     if (!rank || !size)
       input_error(rank ? f.rank : f.size, " is set and ", rank ? f.size : f.rank,
                   " is missing: both say which rank this process is");
-    RankInJob place{number(variable, f.rank, 0), number(variable, f.size, 1), "", cat(f.rank, ", ", f.size)};
+    RankInJob place;
+    place.rank = number(variable, f.rank, 0), place.ranks = number(variable, f.size, 1);
+    place.source = cat(f.rank, ", ", f.size);
     if (place.rank >= place.ranks)
       input_error(f.rank, " is ", place.rank, " and ", f.size, " ", place.ranks, ": expected a rank below it");
-    const auto smaller = [&](const char* name, const char* than, int most, int least) {
-      if (!name || !variable(name)) return;
-      if (const int value = number(variable, name, least); value > most)
-        input_error(name, " is ", value, ", more than ", than, " allows, ", most);
-    };
-    smaller(f.local_rank, f.size, place.ranks - 1, 0);
-    if (f.local_size && variable(f.local_size) && number(variable, f.local_size, 1) != place.ranks)
-      input_error(f.local_size, " is ", variable(f.local_size), " of ", place.ranks,
-                  " ranks: ranks on the CPU share the memory of one machine");
-    if (f.nodes && variable(f.nodes) && number(variable, f.nodes, 1) != 1)
-      input_error(f.nodes, " is ", variable(f.nodes), ": ranks on the CPU share the memory of one machine");
-    if (const char* job = variable(job_variable)) place.job = job;
-    else
-      for (const char* name : f.job)
-        if (name && variable(name)) place.job += cat("/", variable(name));
-    place.job += cat("/", f.rank);
+    if (place.ranks > most_ranks) input_error(f.size, " is ", place.ranks, ": at most ", most_ranks, " ranks");
+    const int here = ranks_here(variable, f), all_here = here < 0 ? place.ranks : here;
+    if (here > place.ranks)
+      input_error(f.local_size ? f.local_size : "SLURM_STEP_TASKS_PER_NODE", " is ", here, ", more than ", f.size,
+                  " says there are, ", place.ranks);
+    if (variable(f.local_rank))
+      if (const int local = number(variable, f.local_rank, 0); local >= all_here)
+        input_error(f.local_rank, " is ", local, " of ", all_here, " ranks here: expected a rank below it");
+    std::string names;
+    for (const char* name : f.job)
+      if (name && variable(name)) names += cat("/", variable(name));
+    if (all_here < place.ranks) {
+      place.share = Share{number(variable, f.local_rank, 0), all_here, f.job_everywhere ? names : "", "", ""};
+      find_address(variable, f, address, &*place.share);
+      if (place.rank == 0 && place.share->rank != 0)
+        input_error(f.rank, " is 0 and ", f.local_rank, " ", place.share->rank,
+                    ": rank 0 has to be the first of its machine");
+      if (f.node && variable(f.node)) names += cat("/node ", variable(f.node));
+    }
+    const char* job = variable(job_variable);
+    place.job = cat(job ? job : names, "/", f.rank);
     return place;
   }
   return {};
@@ -83,6 +148,6 @@ RankInJob rank_of(const Variables& variable) {
 
 const char* variable_of_process(const char* name) { return std::getenv(name); }
 
-RankInJob rank_of_process() { return rank_of(variable_of_process); }
+RankInJob rank_of_process(const std::string& address) { return rank_of(variable_of_process, address); }
 
 }  // namespace ov

@@ -36,7 +36,7 @@ struct Layout {
     const auto n = static_cast<std::size_t>(ranks);
     const auto page = [](std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     states = page(record);
-    channels = states + page(n * sizeof(RankState));
+    channels = states + page((n + 1) * sizeof(RankState));  // one more: the bridge's
     rings = channels + page(n * n * sizeof(Channel));
     bytes = rings + n * n * capacity_of(ranks);
   }
@@ -51,7 +51,8 @@ int SharedRegion::create(int ranks) {
   return fd;
 }
 
-SharedRegion::SharedRegion(int fd, int ranks) : ranks_(ranks), capacity_(capacity_of(ranks)) {
+SharedRegion::SharedRegion(int fd, int ranks, int bridge)
+    : ranks_(ranks), bridge_(bridge), capacity_(capacity_of(ranks)) {
   const Layout layout(sizeof(FailureRecord), ranks);
   bytes_ = layout.bytes;
   void* base = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -69,7 +70,17 @@ SharedRegion::~SharedRegion() { ::munmap(base_, bytes_); }
 void SharedRegion::ring(int rank) const {
   RankState& s = states_[rank];
   s.bell.fetch_add(1);
+  if (s.away.load()) return wake_bridge();
   if (s.waiting.load()) ::syscall(SYS_futex, &s.bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void SharedRegion::wake_bridge() const {
+  if (bridge_ < 0) return;
+  RankState& s = states_[ranks_];
+  const std::uint64_t one = 1;
+  s.bell.fetch_add(1);
+  if (s.waiting.exchange(0)) [[maybe_unused]]
+    const auto written = ::write(bridge_, &one, sizeof one);
 }
 
 void SharedRegion::wait(int rank, std::uint32_t seen, double seconds) const {
@@ -81,9 +92,9 @@ void SharedRegion::wait(int rank, std::uint32_t seen, double seconds) const {
   s.waiting.store(0);
 }
 
-bool SharedRegion::holds(int from, int to, std::size_t bytes) const {
+std::size_t SharedRegion::available(int from, int to) const {
   const Channel& c = channel(from, to);
-  return c.written.load(std::memory_order_acquire) - c.read.load(std::memory_order_relaxed) >= bytes;
+  return c.written.load(std::memory_order_acquire) - c.read.load(std::memory_order_relaxed);
 }
 
 bool SharedRegion::has_room(int from, int to, std::size_t bytes) const {
@@ -138,10 +149,10 @@ bool SharedRegion::tell(int speaker, Exit exit, const std::string& text) const {
   return true;
 }
 
-bool SharedRegion::fail(int rank, Exit exit, const std::string& text) const {
+bool SharedRegion::fail(int rank, int speaker, Exit exit, const std::string& text) const {
   std::uint32_t nobody = 0;
   return failure_->claimed.compare_exchange_strong(nobody, static_cast<std::uint32_t>(rank) + 1) &&
-         tell(rank, exit, text);
+         tell(speaker, exit, text);
 }
 
 void SharedRegion::mourn(int rank, int speaker, const std::string& text) const {
@@ -154,6 +165,26 @@ void SharedRegion::mourn(int rank, int speaker, const std::string& text) const {
 void SharedRegion::lose(int rank) const {
   states_[rank].lost.store(1);
   for (int r = 0; r < ranks_; ++r) ring(r);
+}
+
+void SharedRegion::end(int from, int to) const {
+  channel(from, to).ended.store(1);
+  ring(to);
+}
+
+bool SharedRegion::said_all(int from, int to) const {
+  const RankState& s = states_[from];
+  return s.lost.load() && (!s.away.load() || channel(from, to).ended.load());
+}
+
+void SharedRegion::leave(int rank) const {
+  states_[rank].left.store(1);
+  wake_bridge();
+}
+
+void SharedRegion::expend(int rank) const {
+  states_[rank].expendable.store(1);
+  wake_bridge();
 }
 
 SharedRegion::Failure SharedRegion::failure() const {

@@ -4,6 +4,10 @@
 //   failure         the first rank that failed, and why: whoever waits learns it
 //   rank states     a bell to wait at (a futex), and what the rank is doing, for the errors of others
 //   channels        one ring of bytes for each ordered pair of ranks
+//
+// Of a job on several machines each has its own region, with the states and the rings of all ranks: a ring to or from a
+// rank that is away is filled and emptied by the machine's bridge (comm/bridge.h), and of two that are away nobody
+// touches it, so that it takes no memory.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -20,19 +24,22 @@ struct alignas(64) RankState {
   std::atomic<std::uint32_t> bell, waiting;
   std::atomic<std::uint32_t> call, left;        // left: it ended as it should
   std::atomic<std::uint32_t> expendable, lost;  // the others can go on without it, and have to
+  std::atomic<std::uint32_t> away;              // on another machine: the bridge hears its bell
   std::atomic<std::int64_t> step;
 };
 
 // Bytes that one rank has written and another has read. Positions only grow.
 struct Channel {
   alignas(64) std::atomic<std::uint64_t> written;
+  std::atomic<std::uint32_t> ended;  // the writer, which was away and is lost, has said all
   alignas(64) std::atomic<std::uint64_t> read;
 };
 
 class SharedRegion {
  public:
   static int create(int ranks);  // a file descriptor, to be passed on
-  SharedRegion(int fd, int ranks);
+  // `bridge`: an eventfd that wakes the machine's bridge; -1: all ranks are here.
+  SharedRegion(int fd, int ranks, int bridge = -1);
   ~SharedRegion();
   SharedRegion(const SharedRegion&) = delete;
 
@@ -42,15 +49,19 @@ class SharedRegion {
   std::size_t write(int from, int to, std::span<const std::byte> bytes) const;
   std::size_t read(int from, int to, std::span<std::byte> bytes) const;
   bool peek(int from, int to, std::span<std::byte> bytes) const;  // as read, and all stays there; false: not so many
-  bool holds(int from, int to, std::size_t bytes) const;          // to be read
-  bool has_room(int from, int to, std::size_t bytes) const;       // to be written
+  std::size_t available(int from, int to) const;                  // bytes to be read
+  bool holds(int from, int to, std::size_t bytes) const { return available(from, to) >= bytes; }
+  bool has_room(int from, int to, std::size_t bytes) const;  // to be written
+  std::uint64_t read_so_far(int from, int to) const { return channel(from, to).read.load(std::memory_order_acquire); }
+  std::size_t capacity() const { return capacity_; }  // of a ring
 
   std::uint32_t bell(int rank) const { return states_[rank].bell.load(); }
   // Until the bell has rung since it read `seen`, at most `seconds`.
   void wait(int rank, std::uint32_t seen, double seconds) const;
 
   // The first failure counts: true when it is this one. It wakes everybody.
-  bool fail(int rank, Exit exit, const std::string& text) const;
+  bool fail(int rank, Exit exit, const std::string& text) const { return fail(rank, rank, exit, text); }
+  bool fail(int rank, int speaker, Exit exit, const std::string& text) const;
   struct Failure {
     int rank = -1, speaker = -1;  // that failed, and that has to tell the user
     Exit exit = Exit::machine_failed;
@@ -59,7 +70,15 @@ class SharedRegion {
   Failure failure() const;  // rank -1: none
   // The same for a rank that is dead, by one that lives; it may have died while it said why.
   void mourn(int rank, int speaker, const std::string& text) const;
-  void lose(int rank) const;  // a dead one that is expendable: no failure. It wakes everybody
+  void lose(int rank) const;         // a dead one that is expendable: no failure. It wakes everybody
+  void end(int from, int to) const;  // of a lost one that was away: all that it said is there
+  bool said_all(int from, int to) const;
+  void leave(int rank) const;
+  void expend(int rank) const;
+
+  // The bridge's bell, bell(ranks), is rung with that of every rank that is away. With `listens` it writes the eventfd.
+  void bridge_listens(bool listens) const { states_[ranks_].waiting.store(listens); }
+  void wake_bridge() const;
 
  private:
   struct FailureRecord;
@@ -69,7 +88,7 @@ class SharedRegion {
   std::byte* ring_of(int from, int to) const {
     return rings_ + static_cast<std::size_t>(from * ranks_ + to) * capacity_;
   }
-  const int ranks_;
+  const int ranks_, bridge_;
   std::size_t bytes_, capacity_;
   std::byte* base_;
   FailureRecord* failure_;

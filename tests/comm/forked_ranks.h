@@ -24,15 +24,15 @@ inline std::string fresh_job() {
   return cat("test/", ::getpid(), "/", jobs++);
 }
 
-// `f` in n processes. `started`, if given, is called with their ids while they run.
-inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<void(ProcessRanks&)>& f,
-                                   const std::function<void(const std::vector<pid_t>&)>& started = {}) {
-  const std::string job = fresh_job();
+// Each of `places` in a process of its own. `started`, if given, is called with their ids while they run.
+inline std::vector<Ended> in_places(const std::vector<RankInJob>& places, double timeout,
+                                    const std::function<void(ProcessRanks&)>& f,
+                                    const std::function<void(const std::vector<pid_t>&)>& started = {}) {
   const Threads one(1);  // a child has no other threads of its parent's; it must not believe that it has
   std::fflush(nullptr);  // or the children write it once more
   std::vector<pid_t> children;
   std::vector<int> pipes;
-  for (int rank = 0; rank < n; ++rank) {
+  for (const RankInJob& place : places) {
     int ends[2];
     if (::pipe(ends) != 0) std::abort();
     const pid_t child = ::fork();
@@ -41,7 +41,7 @@ inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<vo
       int code = 0;
       std::string error;
       try {
-        ProcessRanks ranks({rank, n, job, "a test"}, timeout);
+        ProcessRanks ranks(place, timeout);
         try {
           f(ranks);
           ranks.leave();
@@ -63,18 +63,27 @@ inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<vo
   }
   if (started) started(children);
   std::vector<Ended> ended;
-  for (int rank = 0; rank < n; ++rank) {
+  for (std::size_t rank = 0; rank < children.size(); ++rank) {
     Ended e;
     char text[4096];
-    for (ssize_t got; (got = ::read(pipes[static_cast<std::size_t>(rank)], text, sizeof text)) > 0;)
+    for (ssize_t got; (got = ::read(pipes[rank], text, sizeof text)) > 0;)
       e.error.append(text, static_cast<std::size_t>(got));
-    ::close(pipes[static_cast<std::size_t>(rank)]);
+    ::close(pipes[rank]);
     int status = 0;
-    ::waitpid(children[static_cast<std::size_t>(rank)], &status, 0);
+    ::waitpid(children[rank], &status, 0);
     e.exit = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     ended.push_back(e);
   }
   return ended;
+}
+
+// `f` in n processes of one machine.
+inline std::vector<Ended> in_ranks(int n, double timeout, const std::function<void(ProcessRanks&)>& f,
+                                   const std::function<void(const std::vector<pid_t>&)>& started = {}) {
+  const std::string job = fresh_job();
+  std::vector<RankInJob> places;
+  for (int rank = 0; rank < n; ++rank) places.push_back({rank, n, job, "a test", {}});
+  return in_places(places, timeout, f, started);
 }
 
 }  // namespace ov::test

@@ -12,6 +12,9 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "comm/host_list.h"
+#include "comm/link.h"
+#include "comm/machines.h"
 #include "data/pack/index.h"
 #include "data/raw/records.h"
 #include "data/raw/regions.h"
@@ -279,6 +282,37 @@ void rl_events(std::string_view bytes) {
     for (const auto& d : e.drawn) must(d.number < begun && d.tokens.size() == 2);
   }
 }
+// What comes over the connection from another machine, in two pieces.
+void machine_link(std::string_view bytes) {
+  constexpr int ranks = 3;
+  const Descriptor memory(SharedRegion::create(ranks));
+  const SharedRegion region(memory.get(), ranks);
+  Link link(region, ranks, {0}, {1, 2});
+  const auto all = std::as_bytes(std::span(bytes));
+  try {
+    link.take(all.first(all.size() / 3)), link.take(all.subspan(all.size() / 3));
+  } catch (const Error&) {}
+  for (const int from : {1, 2}) {
+    must(region.available(from, 0) <= region.capacity() && region.available(0, from) == 0);
+    std::vector<std::byte> said(region.available(from, 0));
+    region.read(from, 0, said);
+    touch({reinterpret_cast<const char*>(said.data()), said.size()});
+  }
+  link.fill(true);
+  must(region.failure().rank < ranks);
+}
+void machine_note(std::string_view bytes) {
+  const Json note = Json::parse(bytes, "a note");
+  for (const bool hello : {true, false}) try {
+      if (hello) must(read_hello(note).ranks > 0);
+      else must(!read_machines(note, 4).empty());
+    } catch (const Error&) {}
+}
+void host_list(std::string_view bytes) {
+  for (const bool hosts : {true, false}) try {
+      hosts ? must(!hosts_of(bytes, "L").empty()) : must(!counts_of(bytes, "L").empty());
+    } catch (const Error&) {}
+}
 void regions(std::string_view bytes) { RegionFile(as_file(bytes, "r.jsonl")); }
 void pack_index(std::string_view bytes) { PackIndex::read(as_file(bytes, "p.packs")); }
 void model_config(std::string_view bytes) { ModelConfig::read(Json::parse(bytes, "config.json"), "config.json"); }
@@ -308,6 +342,9 @@ const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"webdataset", webdataset},
                                                   {"regions", regions},
                                                   {"rl_events", rl_events},
+                                                  {"machine_link", machine_link},
+                                                  {"machine_note", machine_note},
+                                                  {"host_list", host_list},
                                                   {"record_index", record_index},
                                                   {"pack_index", pack_index},
                                                   {"model_config", model_config},
