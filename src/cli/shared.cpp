@@ -207,6 +207,8 @@ void mesh_options(const Config& config, StepOptions& step) {
   step.tensor = static_cast<int>(config.integer("parallel.tensor"));
   step.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
   step.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  step.context = static_cast<int>(config.integer("parallel.context"));
+  step.experts = static_cast<int>(config.integer("parallel.experts"));
   if (step.chunks > 1 && step.pipeline == 1)
     input_error("parallel.chunks ", step.chunks, " has no effect without parallel.pipeline");
 }
@@ -215,8 +217,6 @@ TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
   mesh_options(config, train);
-  train.context = static_cast<int>(config.integer("parallel.context"));
-  train.experts = static_cast<int>(config.integer("parallel.experts"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   train.loss_rows = config.integer("train.loss_rows");
