@@ -8,8 +8,8 @@
 namespace ov {
 namespace {
 
-// What ranks that divide a row look at. Placeholders of pictures: of picture p of P in segment p S / P, in order. Labels,
-// spread over the row; a segment's first token has none.
+// What ranks that divide a row look at. Placeholders of pictures: of picture p of P in segment p S / P, in order.
+// Labels, spread over the row; a segment's first token has none.
 void fill_row(MicroBatch& row, const Plan& plan, const ModelConfig& config, const PlanOptions& options) {
   for (std::int64_t& id : row.input_ids)
     if (id == config.image_token) id -= id > 0 ? 1 : -1;
@@ -90,7 +90,8 @@ Plan plan_model(const ModelConfig& given_config, const PlanOptions& given) {
   if (pairs * 16 * static_cast<double>(options.micro_batches) > 0x1p62)
     input_error("plan: rows of ", plan.tokens,
                 " tokens need more products than are counted in 64 bits; plan shorter ones");
-  const std::int64_t most = options.train.context > 1 ? plan.tokens - options.segments : plan.tokens;
+  const std::int64_t most =
+      options.train.context > 1 && options.rows.empty() ? plan.tokens - options.segments : plan.tokens;
   plan.labelled = options.labelled > 0 ? options.labelled : most;
   if (plan.tokens < 1 && options.rows.empty()) input_error("plan: a row without tokens");
   if (plan.labelled > plan.tokens) input_error("plan: ", plan.labelled, " labelled of ", plan.tokens, " tokens");

@@ -141,13 +141,13 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
   options.train.floor = false;
   options.gpu = !device.measured;
   if (device.measured) options.train.optimizer.state_on = nullptr;
-  if (choose) options.recompute = false;
-  plan_stages(m, plan, options);
-  if (choose) m.recomputed_blocks = 0;
-  while (choose && m.missing() > 0 && *m.recomputed_blocks < m.stages[0].blocks) {
-    options.recompute = true, options.recompute_first = ++*m.recomputed_blocks;
-    plan_stages(m, plan, options);
-  }
+  if (!choose) plan_stages(m, plan, options);
+  else
+    m.recomputed_blocks = fewest_recomputed([&](std::int64_t blocks) {
+      options.recompute = blocks > 0, options.recompute_first = blocks;
+      plan_stages(m, plan, options);
+      return TriedStep{m.missing(), m.stages[0].blocks};
+    });
   m.options.recompute = options.recompute, m.options.recompute_first = options.recompute_first;
   const int p = options.train.pipeline, c = options.train.context, t = options.train.tensor;
   const double rate = mesh.mfu * device.peak.at(name_of(options.dtype));

@@ -3,10 +3,10 @@
 //
 // Bytes and FLOPs are counted: of every stage's first rank, or of the ranks that share its rows, each makes its part of
 // the step on a device without memory, with ranks that are not there (audit/plan.h). Of those that share experts or
-// class tables the first stands for all: it has as much as any. Time follows from them and from two tables, configs/devices.json and
-// configs/links.json:
+// class tables the first stands for all: it has as much as any. Time follows from them and from two tables,
+// configs/devices.json and configs/links.json:
 //
-//   pass of a chunk    FLOPs / (mfu · peak), plus the calls within it, of tensor-parallel ranks, and of those that share
+//   pass of a chunk    FLOPs / (mfu · peak), plus the calls within it, of tensor-parallel ranks and of those that share
 //                      rows, experts or class tables: forward one part, backward one more, or two where blocks are
 //                      recomputed. Of ranks that share a row the slowest decides
 //   leaves             the pipeline's timetable (parallel/pipeline.h) with these passes, each begun when its rank is
@@ -39,12 +39,12 @@ struct MeshFacts {
 struct MeshPlan {
   struct Time {
     double leaves = 0, sums = 0, data = 0, update = 0;  // seconds, one after another
-    double busy = 0;            // of `leaves`, what a rank of the pipeline works on the average, the slowest of a row's
-    double tensor = 0;          // of `busy`, tensor-parallel calls
+    double busy = 0;    // of `leaves`, what a rank of the pipeline works on the average, the slowest of a row's
+    double tensor = 0;  // of `busy`, tensor-parallel calls
     std::map<std::string, double> within = {};  // likewise, of every axis
     double uneven = 0;                          // of `busy`, what the average rank of a row waits for the slowest
-    double data_machines_first = 0;           // `data`, if each machine added its own first
-    double could_hide = 0;                    // of `data`, what fits beside the last backward and the next forward pass
+    double data_machines_first = 0;             // `data`, if each machine added its own first
+    double could_hide = 0;  // of `data`, what fits beside the last backward and the next forward pass
     double step() const { return leaves + sums + data + update; }
   };
   DeviceFacts device;

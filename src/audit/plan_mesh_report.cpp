@@ -32,15 +32,15 @@ std::string MeshPlan::report() const {
   const int p = ways.pipeline, copies = options.ranks / (ways.tensor * p * ways.context),
             sharing = ways.experts * ways.classes;
   const auto gb = [](std::int64_t bytes) { return text_of("%9.3f", static_cast<double>(bytes) / 1e9); };
-  std::string out = cat("on ", options.ranks, " x ", device.about, ": dp ", copies,
-                        ways.experts > 1 ? cat(" (ep ", ways.experts, ")") : "",
-                        ways.classes > 1 ? cat(" (", ways.classes, " of them share class tables)") : "", " x pp ", p,
-                        ways.chunks > 1 ? cat(" (", ways.chunks, " chunks)") : "",
-                        ways.context > 1 ? cat(" x cp ", ways.context) : "", " x tp ", ways.tensor, ", zero ",
-                        ways.zero, "; ",
-                        mesh.node == 0 ? "one machine" : cat(mesh.node, " a machine"), ", ", mesh.inside.about,
-                        options.ranks > mesh.node && mesh.node > 0 ? cat("; between them ", mesh.between.about) : "",
-                        text_of("; passes reach %.0f %% of the peak\n", 100 * mesh.mfu));
+  std::string out =
+      cat("on ", options.ranks, " x ", device.about, ": dp ", copies,
+          ways.experts > 1 ? cat(" (ep ", ways.experts, ")") : "",
+          ways.classes > 1 ? cat(" (", ways.classes, " of them share class tables)") : "", " x pp ", p,
+          ways.chunks > 1 ? cat(" (", ways.chunks, " chunks)") : "",
+          ways.context > 1 ? cat(" x cp ", ways.context) : "", " x tp ", ways.tensor, ", zero ", ways.zero, "; ",
+          mesh.node == 0 ? "one machine" : cat(mesh.node, " a machine"), ", ", mesh.inside.about,
+          options.ranks > mesh.node && mesh.node > 0 ? cat("; between them ", mesh.between.about) : "",
+          text_of("; passes reach %.0f %% of the peak\n", 100 * mesh.mfu));
   if (recomputed_blocks && *recomputed_blocks == 0) out += "recomputed: nothing: it fits without\n";
   else if (recomputed_blocks)
     out += cat("recomputed: ", *recomputed_blocks, " of ", stages[0].blocks,
@@ -71,25 +71,24 @@ std::string MeshPlan::report() const {
   std::string calls;
   for (const auto& [axis, seconds] : time.within) {
     within += seconds;
-    if (seconds > 0 || axis == "tensor")
-      calls += text_of("\n  %-11s %9.4f  calls within them", axis.c_str(), seconds);
+    if (seconds > 0 || axis == "tensor") calls += text_of("\n  %-11s %9.4f  calls within them", axis.c_str(), seconds);
   }
   if (ways.context > 1)
     calls += text_of("\n  uneven      %9.4f  of the passes, what the average rank waits for the slowest of its row's",
                      time.uneven);
-  out +=
-      cat(text_of("seconds of a step: %.4g\n  passes      %9.4f", time.step(), time.busy - within), calls,
-          text_of("\n  waiting     %9.4f  of a pipeline's rank: %.1f %%", time.leaves - time.busy,
-                  time.leaves > 0 ? 100 * (1 - time.busy / time.leaves) : 0),
-          p > 1 ? text_of("; (p - 1) / (v L + p - 1) is %.1f %%",
-                          100.0 * (p - 1) / (options.train.chunks * static_cast<double>(leaves_of(stages[0])) + p - 1))
-                : "",
-          time.sums > 0 ? text_of("\n  sums        %9.4f  of gradients, over ranks that share %s; not hidden", time.sums,
-                                  ways.experts > 1 ? ways.context > 1 ? "rows, and experts" : "experts" : "rows")
-                        : "",
-          text_of("\n  data        %9.4f  not hidden; %.4f could be, beside the last backward and next forward pass",
-                  time.data, time.could_hide),
-          text_of("\n  update      %9.4f\n", time.update));
+  out += cat(
+      text_of("seconds of a step: %.4g\n  passes      %9.4f", time.step(), time.busy - within), calls,
+      text_of("\n  waiting     %9.4f  of a pipeline's rank: %.1f %%", time.leaves - time.busy,
+              time.leaves > 0 ? 100 * (1 - time.busy / time.leaves) : 0),
+      p > 1 ? text_of("; (p - 1) / (v L + p - 1) is %.1f %%",
+                      100.0 * (p - 1) / (options.train.chunks * static_cast<double>(leaves_of(stages[0])) + p - 1))
+            : "",
+      time.sums > 0 ? text_of("\n  sums        %9.4f  of gradients, over ranks that share %s; not hidden", time.sums,
+                              ways.experts > 1 ? ways.context > 1 ? "rows, and experts" : "experts" : "rows")
+                    : "",
+      text_of("\n  data        %9.4f  not hidden; %.4f could be, beside the last backward and next forward pass",
+              time.data, time.could_hide),
+      text_of("\n  update      %9.4f\n", time.update));
   if (idle > 0)
     out += cat("  ", idle, " of ", copies, " copies have no micro-batch",
                options.micro_batches < copies

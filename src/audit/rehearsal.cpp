@@ -2,7 +2,8 @@
 
 #include <numeric>
 
-#include "kernels/table.h"
+#include "kernels/gpu/cublaslt.h"
+#include "kernels/rehearsed.h"
 #include "parallel/expert.h"
 #include "train/objectives/language_context.h"
 
@@ -38,16 +39,23 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
   }
 }
 
+// Kernels on a GPU ask where a tensor lies: every block at a multiple of 256 bytes, as there.
+class GpuToCome : public MetaGpu {
+  void* obtain(std::size_t, Segment) override { return reinterpret_cast<void*>(std::uintptr_t{256}); }
+};
+
 }  // namespace
 
 Rehearsal::Rehearsal(const PlanOptions& options, Plan& plan)
     : plan_(plan),
       options_(options),
-      device_(options.gpu ? std::make_unique<MetaGpu>() : std::make_unique<MetaDevice>()),
+      device_(options.gpu ? std::make_unique<GpuToCome>() : std::make_unique<MetaDevice>()),
       train(options.train),
-      world(options.rank, options.ranks, [this](Call call, const Parts& to, const Parts& from) { hear(call, to, from); }),
+      world(options.rank, options.ranks,
+            [this](Call call, const Parts& to, const Parts& from) { hear(call, to, from); }),
       mesh(world, train.tensor, train.pipeline, train.context, train.experts, train.classes) {
-  device_->table = outside.table = &kernels::meta_table();
+  outside.table = &kernels::meta_table();
+  device_->table = options.gpu ? &kernels::rehearsed_table() : &kernels::meta_table();
   if (train.optimizer.state_on) train.optimizer.state_on = &host_;
   train.steps = options.gpu ? 2 : 1;  // one is made; on a GPU the next one's pictures come in it
   train.checksum_every = 0;
@@ -61,8 +69,8 @@ Rehearsal::Turn::Turn(Rehearsal& on, std::int64_t leaf) : on_(on) {
 
 // What arrives in `from` from ranks that share experts or class tables.
 void Rehearsal::answer(Call call, const Parts& from) {
-  const int n = mesh.experts.ranks(), self = mesh.experts.rank(),
-            apart = train.tensor * train.context * train.pipeline, first = world.rank() - self * apart;
+  const int n = mesh.experts.ranks(), self = mesh.experts.rank(), apart = train.tensor * train.context * train.pipeline,
+            first = world.rank() - self * apart;
   if (n == 1) return;
   bool counts = false;
   for (int j = 0; j < n; ++j) {
@@ -80,7 +88,8 @@ void Rehearsal::answer(Call call, const Parts& from) {
     if (!counts) continue;
     say[0] = there;
     const auto rows = even_rows(there ? mixture.rows.at(static_cast<std::size_t>(leaf)) : 0, mixture.experts);
-    for (std::int64_t e = 1; e < t.numel(); ++e) say[e] = rows[static_cast<std::size_t>(self * (t.numel() - 1) + e - 1)];
+    for (std::int64_t e = 1; e < t.numel(); ++e)
+      say[e] = rows[static_cast<std::size_t>(self * (t.numel() - 1) + e - 1)];
   }
   counts_ += counts;
 }
@@ -109,6 +118,8 @@ void Rehearsal::step(Objective& objective) {
   StepEngine engine(objective, train, mesh.data);
   if (engine.parallel().divides_values()) device_->reset_peaks();  // of all values, before they were divided
   plan_.micro_batches = options_.micro_batches;
+  const Tensor library =
+      options_.gpu ? Tensor({gpu::cublaslt_workspace_taken}, Dtype::u8, *device_, Segment::workspace) : Tensor();
   plan_.floor_seconds = engine.step().floor_seconds;
   const Parameters& parameters = objective.parameters();
   count_parameters(parameters, plan_);
@@ -123,8 +134,7 @@ void Rehearsal::step(Objective& objective) {
   for (const DataParallel::Round& r : engine.parallel().rounds(turns)) plan_.rounds.push_back(r.own.size());
   if (parameters.pipe().ranks() > 1)
     plan_.stage = parameters.stages.at(static_cast<std::size_t>(parameters.pipe().rank()));
-  if (parameters.pipe().ranks() > 1 || n > 1)
-    plan_.shared_chunks = WholeChunks(parameters, engine.parallel()).shared();
+  if (parameters.pipe().ranks() > 1 || n > 1) plan_.shared_chunks = WholeChunks(parameters, engine.parallel()).shared();
   plan_.scalars = objective.scalars();
   plan_.dtype = options_.dtype;
   plan_.forward_flops = 2.0 * static_cast<double>(engine.products().forward);

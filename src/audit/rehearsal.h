@@ -1,9 +1,9 @@
 // One step of an objective on a device without memory, by one rank of a mesh whose others are not there: what `plan` is
 // made of (audit/plan.h).
 //
-// What passes between ranks is counted. Of what others would say two things change what this rank does, and are made up:
+// What passes between ranks is counted. Two things that others would say change what this rank does, and are made up:
 //   rows of a mixture  on every rank the rows of a leaf are spread over the experts evenly (nn/moe.h)
-//   who runs what      a turn of ranks that share experts or class tables is leaves one after another (parallel/expert.h)
+//   who runs what      a turn of ranks that share experts or class tables is leaves in order (parallel/expert.h)
 #pragma once
 #include <optional>
 

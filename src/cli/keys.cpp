@@ -136,11 +136,13 @@ std::vector<Key> rows() {
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another (not in a pipeline that trains tied embeddings)"},
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan rl",
-       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
+       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; and what "
+       "train.recompute=auto fits a step into; 0: any",
        Resume::free},
       {"train.recompute", "", "false", "false true auto", "train pretrain plan rl",
-       "keep no activations within blocks; run them again in backward; auto, of plan: the fewest blocks that fit "
-       "plan.device",
+       "keep no activations within blocks; run them again in backward; auto, of plan and train: the fewest blocks that "
+       "fit "
+       "plan.device, or train.memory_budget, or what the device has",
        Resume::free},
       {"train.recompute_blocks", "", whole(0), at_least(0), "train pretrain plan rl",
        "of train.recompute the first so many blocks alone, the tower's, then the decoder's layers; 0: all",

@@ -167,7 +167,9 @@ Recompute recompute_option(const Config& config, bool plan) {
   const std::int64_t blocks = config.integer("train.recompute_blocks");
   const bool choose = word == "auto";
   if (choose && !plan)
-    input_error("train.recompute auto: plan --train.recompute=auto --plan.device=... says how many blocks; give those");
+    input_error(
+        "train.recompute auto: train and plan choose; for this command plan --train.recompute=auto "
+        "--plan.device=... says how many blocks; give those");
   if (blocks > 0 && word != "true")
     input_error("train.recompute_blocks ", blocks, " has no effect with train.recompute ", word);
   return {word == "true", choose, blocks > 0 ? blocks : every_block};

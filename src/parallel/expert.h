@@ -49,8 +49,8 @@ struct ExpertParallelMoe : Moe {
   Var shared(const Var& u_RC, const std::vector<std::int64_t>& rows_of_expert, bool leaf) const;
 };
 
-// Rows by expert, from offsets [E+1]. On meta, where no router has spoken, of `rows` rows each has as many as any other,
-// and the first ones one more where they do not divide evenly.
+// Rows by expert, from offsets [E+1]. On meta, where no router has spoken, each has as many of `rows` rows as another,
+// and the first ones have one more where they do not divide evenly.
 std::vector<std::int64_t> rows_by_expert(const Tensor& offsets, std::int64_t rows);
 std::vector<std::int64_t> even_rows(std::int64_t rows, std::int64_t experts);
 // How many turns a step of so many leaves has.
