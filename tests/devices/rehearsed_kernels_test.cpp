@@ -68,8 +68,7 @@ TEST_CASE("rehearsed kernels: every call of a step on a GPU takes what is said, 
   calls.clear();
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
     for (const bool experts : {false, true}) {
-      ForeignDevice::Policy policy = ForeignDevice::Policy::eager;
-      SimDevice device(policy);
+      SimDevice device(ForeignDevice::Policy::eager);
       ModelConfig config = small_config();
       if (experts) config.text.experts = 4, config.text.experts_per_token = 2, config.text.expert_intermediate = 24;
       Onevision model(config);
@@ -88,8 +87,10 @@ TEST_CASE("rehearsed kernels: every call of a step on a GPU takes what is said, 
     ClassRun run({.softmax = softmax, .blocks = softmax ? 4 : 1, .leaves = 3, .device = &device}, one_rank(), 1, 1, 0);
     compare(device, [&] { run.engine.step(); });
   }
-  for (const auto& [name, c] : calls)
-    CHECK_MESSAGE(c.wrong == 0, name, ": ", c.wrong, " of ", c.all, ", the first ", c.first_wrong);
+  for (const auto& called : calls) {
+    const Calls& c = called.second;
+    CHECK_MESSAGE(c.wrong == 0, called.first, ": ", c.wrong, " of ", c.all, ", the first ", c.first_wrong);
+  }
   for (const char* takes : {"sum_rows", "layernorm_backward", "rmsnorm_backward", "norm_rope_backward",
                             "attention_forward", "attention_backward", "grouped_gemm", "expert_order",
                             "embedding_backward", "load_balance_forward", "region_attention_backward", "cluster_hits"})

@@ -47,7 +47,8 @@ Json model_facts(const Onevision& model) {
   return facts;
 }
 
-// How many blocks are recomputed, alike on all ranks.
+// How many blocks are recomputed, alike on all ranks, and its name in the log and the checkpoints.
+constexpr const char* recomputed_blocks = "recomputed_blocks";
 std::int64_t chosen_recompute(const TrainJob& job, const ModelConfig& model, StepLoader& steps) {
   const Json start = steps.state();
   const GlobalStep first = steps.next();
@@ -84,7 +85,8 @@ void export_model(const std::string& directory, const Onevision& model, Processo
 
 CardFacts run_card(const RunOptions& options, const RunFacts& facts) {
   CardFacts card{.log = last_step(options.out + "/run.jsonl"), .license = options.license};
-  card.data = facts.counts;
+  for (const auto& [key, value] : facts.counts.members())
+    if (key != recomputed_blocks) card.data.set(key, value);
   if (!options.config.is_object()) return card;
   for (const auto& [key, value] : options.config.members()) {
     if (key != "data" || !value.is_object()) card.recipe.set(key, value);
@@ -125,7 +127,7 @@ StepReport run_training(const TrainJob& job) {
   if (job.choose_recompute) {
     const std::int64_t blocks = chosen_recompute(job, files.config, *data.steps);
     model->recompute_blocks = blocks > 0, model->recompute_first = blocks;
-    counts.set("recomputed_blocks", blocks);
+    counts.set(recomputed_blocks, blocks);
   }
   LanguageObjective objective(*model, *data.steps, job.train, mesh.context);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
