@@ -61,7 +61,7 @@ std::string MeshPlan::report() const {
     for (const auto& [axis, traffic] : stages[s].traffic) {
       const int rank = rank_of(s);
       const LinkBytes bytes = by_link(traffic.sent, rank, mesh.node);
-      out += cat("  rank ", rank, text_of(", %-6s ", axis.c_str()), gb(bytes.inside), gb(bytes.between),
+      out += cat("  rank ", rank, text_of(", %-12s ", axis.c_str()), gb(bytes.inside), gb(bytes.between),
                  text_of(" %8lld %9.4f\n", static_cast<long long>(traffic.calls), seconds_of(traffic, rank, mesh)));
     }
   std::int64_t idle = 0;
