@@ -10,10 +10,19 @@ shift
 device=${1:-h100}
 [ $# -eq 0 ] || shift
 printf '%-13s %6s %9s %10s %9s %9s %9s %6s %8s  %s\n' stage ranks 'GB' '' 'GB near' 'GB far' 's a step' MFU days ''
-for stage in 4b-align 4b-midtrain 4b-instruct 8b-align 8b-midtrain 8b-instruct; do
+# RICE: pictures of 224 x 224, its class tables shared by eight ranks; there are twice as many micro-batches as ranks.
+plan_of() {
+  case $stage in
+    rice-*) set -- --what vision --config configs/model/rice-vit-l.json "configs/recipe/$stage.json" --plan.images 32 --plan.width 224 \
+      --plan.height 224 --parallel.classes 8 --rice.class_blocks 8 --train.micro_batches $((2 * ranks)) "$@" ;;
+    *) set -- --config "configs/model/${stage%%-*}.json" "configs/recipe/$stage.json" --plan.images 11 --plan.width 616 --plan.height 616 \
+      --plan.text_tokens 2868 --plan.segments 11 "$@" ;;
+  esac
+  "$program" plan --plan.device "$device" --plan.ranks $ranks "$@"
+}
+for stage in 4b-align 4b-midtrain 4b-instruct 8b-align 8b-midtrain 8b-instruct rice-pretrain; do
   for ranks in 8 16 32 64 128 256 512 1024; do
-    "$program" plan --config "configs/model/${stage%%-*}.json" "configs/recipe/$stage.json" --plan.device "$device" --plan.ranks $ranks \
-      --plan.images 11 --plan.width 616 --plan.height 616 --plan.text_tokens 2868 --plan.segments 11 "$@" |
+    plan_of "$@" |
       awk -v stage="$stage" -v ranks="$ranks" '
         /^  all at once/ { gsub(/[^0-9]/, "", $0); gb = $0 / 1e9 }
         /^  fits/ { fits = "fits" }

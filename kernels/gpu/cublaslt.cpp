@@ -8,8 +8,7 @@
 namespace ov::gpu {
 namespace {
 
-// Per stream that products run in. The recommendation for Hopper; a constant, since algorithms depend on it.
-constexpr std::uint64_t workspace_bytes = 32 << 20;
+constexpr std::uint64_t workspace_bytes = cublaslt_workspace;
 constexpr std::size_t least_version = 130000;
 constexpr const char* soname = "libcublasLt.so.13";
 constexpr const char* variables[] = {
@@ -220,7 +219,7 @@ void CublasLt::product(const kernels::Gemm& g, lt::Stream stream) {
   Plan& p = plan_of(key, bias);
   if (bias) check(api_.desc_set(p.desc, lt::bias_pointer, &bias, sizeof bias), "setting the bias", key);
   Tensor& workspace = workspaces_[stream];
-  if (!workspace) workspace = Tensor({std::int64_t(workspace_bytes) + 255}, Dtype::u8, device_, Segment::workspace);
+  if (!workspace) workspace = Tensor({cublaslt_workspace_taken}, Dtype::u8, device_, Segment::workspace);
   std::byte* aligned = workspace.device_bytes() + (-reinterpret_cast<std::uintptr_t>(workspace.device_bytes()) & 255);
   const float one = 1, beta = g.accumulate ? 1 : 0;
   check(api_.matmul(handle_, p.desc, &one, g.b.device_bytes(), p.a, g.a.device_bytes(), p.b, &beta, g.c.device_bytes(),

@@ -24,6 +24,10 @@
 
 namespace ov::gpu {
 
+// Per stream that products run in, from the first of them on; the second is what is taken of the device, which aligns
+// less. The recommendation for Hopper; a constant, since algorithms depend on it.
+constexpr std::int64_t cublaslt_workspace = 32 << 20, cublaslt_workspace_taken = cublaslt_workspace + 255;
+
 class CublasLt {
  public:
   CublasLt(const lt::Api& api, Device& device);

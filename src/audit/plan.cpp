@@ -1,75 +1,35 @@
 #include "audit/plan.h"
 
 #include <iomanip>
-#include <numeric>
 #include <sstream>
 
-#include "comm/absent_ranks.h"
-#include "kernels/table.h"
-#include "parallel/mesh.h"
+#include "audit/rehearsal.h"
 
 namespace ov {
 namespace {
 
-const char* module_of(const Parameter& p) {
-  if (is_lora(p)) return "LoRA";
-  if (p.module == Module::vision_model) return "vision tower";
-  if (p.module == Module::adapter) return "merger";
-  if (p.module == Module::experts) return "experts";
-  if (p.module == Module::region_head) return p.role == Role::embedding ? "class centres" : "region head";
-  return p.role == Role::embedding ? "embedding" : p.role == Role::head ? "head" : "decoder";
-}
-
-void count_parameters(const Parameters& parameters, Plan& plan) {
-  for (const char* name :
-       {"vision tower", "merger", "embedding", "decoder", "experts", "head", "LoRA", "region head", "class centres"})
-    plan.modules.push_back({name});
-  for (const auto& e : parameters.entries()) {
-    for (Plan::Module& m : plan.modules) {
-      if (m.name != module_of(e.parameter)) continue;
-      ++m.tensors;
-      m.parameters += e.whole.numel();
-      if (e.parameter.trainable) m.trained += e.whole.numel();
-    }
+// What ranks that divide a row look at. Placeholders of pictures: of picture p of P in segment p S / P, in order.
+// Labels, spread over the row; a segment's first token has none.
+void fill_row(MicroBatch& row, const Plan& plan, const ModelConfig& config, const PlanOptions& options) {
+  for (std::int64_t& id : row.input_ids)
+    if (id == config.image_token) id -= id > 0 ? 1 : -1;
+  const std::int64_t merged = config.vision.merge * config.vision.merge;
+  std::int64_t left = plan.patches / merged, at = 0;
+  for (std::size_t p = 0; p < options.grids.size(); ++p) {
+    const std::size_t segment = p * row.segments.size() / options.grids.size();
+    at = std::max(at, std::min(row.segments[segment].begin, plan.tokens - left));
+    const std::int64_t features = options.grids[p].patches() / merged;
+    std::fill_n(row.input_ids.begin() + at, features, config.image_token);
+    at += features, left -= features;
   }
-  std::erase_if(plan.modules, [](const Plan::Module& m) { return m.tensors == 0; });
-  for (const Plan::Module& m : plan.modules) {
-    plan.tensors += m.tensors;
-    plan.parameters += m.parameters;
-    plan.trained += m.trained;
+  std::vector<std::size_t> may;
+  for (const TokenSegment& s : row.segments)
+    for (std::int64_t t = s.begin + 1; t < s.begin + s.length; ++t) may.push_back(static_cast<std::size_t>(t));
+  for (std::int64_t r = 0; r < plan.labelled; ++r) {
+    const std::size_t t = may[static_cast<std::size_t>(r * std::ssize(may) / plan.labelled)];
+    row.labels[t] = row.input_ids[t];
   }
 }
-
-// The same step again and again.
-class SameSteps : public StepSource {
- public:
-  explicit SameSteps(GlobalStep step) : step_(std::move(step)) {}
-  GlobalStep next() override { return step_; }
-  Json state() const override { return {}; }
-  void restore(const Json&) override {}
-
- private:
-  GlobalStep step_;
-};
-
-// The language objective, with the rows through the head that were asked for, if any.
-class PlannedLoss : public LanguageObjective {
- public:
-  PlannedLoss(Onevision& model, StepSource& data, const TrainOptions& options, std::int64_t rows)
-      : LanguageObjective(model, data, options), rows_(static_cast<std::size_t>(rows)) {}
-  Loaded prepare(std::int64_t step) override {
-    const Loaded loaded = LanguageObjective::prepare(step);
-    for (LossTargets& t : targets_.micro_batches) {
-      if (rows_ == 0) break;
-      t.rows.resize(rows_);
-      std::iota(t.rows.begin(), t.rows.end(), 0);
-    }
-    return loaded;
-  }
-
- private:
-  std::size_t rows_;
-};
 
 // Micro-batches of one causal row each, in equal segments; words are spread over the vocabulary, so that ranks that
 // share it have as many each. Pixels stand on a device of their own, as the loader's stand on the host.
@@ -96,80 +56,10 @@ GlobalStep step_of(const Plan& plan, const ModelConfig& config, const PlanOption
     row.sample_of_segment.push_back(s);
   }
   for (const Grid& g : options.grids) row.grids.push_back({g.t, g.h, g.w});
+  if (options.train.context > 1) fill_row(row, plan, config, options);
   if (plan.patches > 0) row.pixel_values = Tensor({plan.patches, config.vision.patch_values()}, Dtype::f32, host);
   return {.micro_batches = std::vector(static_cast<std::size_t>(options.micro_batches), row)};
 }
-
-}  // namespace
-
-namespace {
-
-// One step of an objective on a device without memory, by one rank without the others.
-struct Rehearsal {
-  Plan& plan;
-  const std::unique_ptr<MetaDevice> where;
-  MetaDevice& device;
-  MetaDevice host, outside;  // outside: where the loader's pixels stand
-  TrainOptions train;
-  AbsentRanks world;
-  Mesh mesh;
-
-  Rehearsal(const PlanOptions& options, Plan& plan)
-      : plan(plan),
-        where(options.gpu ? std::make_unique<MetaGpu>() : std::make_unique<MetaDevice>()),
-        device(*where),
-        train(options.train),
-        world(options.rank, options.ranks, [this](Call, const Parts& to, const Parts& from) { hear(to, from); }),
-        mesh(world, train.tensor, train.pipeline) {
-    for (const auto& [key, n] : {std::pair{"parallel.context ", train.context}, {"parallel.experts ", train.experts}})
-      if (n > 1) input_error("plan: ", key, n, ": not built");
-    device.table = &kernels::meta_table();
-    if (train.optimizer.state_on) train.optimizer.state_on = &host;
-    train.steps = options.gpu ? 2 : 1;  // one is made; on a GPU the next one's pictures come in it
-    train.checksum_every = 0;
-  }
-  void hear(const Parts& to, const Parts& from) {
-    const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
-      const char* axis = nullptr;
-      for (std::size_t r = 0; r < parts.size(); ++r) {
-        if (!parts[r]) continue;
-        const auto peer = static_cast<int>(r);
-        axis = axis_between(world.rank(), peer, {train.tensor, train.pipeline});
-        (plan.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
-      }
-      return axis;
-    };
-    const char *sent = add(to, &Plan::Traffic::sent), *received = add(from, &Plan::Traffic::received);
-    if (sent || received) ++plan.traffic[sent ? sent : received].calls;
-  }
-  void step(Objective& objective, const PlanOptions& options) {
-    StepEngine engine(objective, train, mesh.data);
-    if (engine.parallel().divides_values()) device.reset_peaks();  // of all values, before they were divided
-    plan.floor_seconds = engine.step().floor_seconds;
-    const Parameters& parameters = objective.parameters();
-    count_parameters(parameters, plan);
-    plan.held = parameters.count(), plan.held_trained = parameters.trained();
-    plan.updated = engine.optimizer().own().size();
-    const Range own = engine.optimizer().own();
-    for (const auto& e : parameters.entries())
-      if (e.parameter.trainable && e.cut == Cut::none)
-        plan.uncut += std::max<std::int64_t>(
-            0, std::min(own.end, e.parameter.gradient + e.shape.numel()) - std::max(own.begin, e.parameter.gradient));
-    for (const DataParallel::Round& r : engine.parallel().rounds(options.micro_batches))
-      plan.rounds.push_back(r.own.size());
-    if (parameters.pipe().ranks() > 1) {
-      plan.shared_chunks = WholeChunks(parameters, engine.parallel()).shared();
-      plan.stage = parameters.stages.at(static_cast<std::size_t>(parameters.pipe().rank()));
-    }
-    plan.micro_batches = options.micro_batches;
-    plan.dtype = options.dtype;
-    plan.forward_flops = 2.0 * static_cast<double>(engine.products().forward);
-    plan.backward_flops = 2.0 * static_cast<double>(engine.products().backward);
-    plan.recomputed_flops = 2.0 * static_cast<double>(engine.products().recomputed);
-    plan.memory = device.memory();
-    plan.host = host.memory();
-  }
-};
 
 }  // namespace
 
@@ -179,9 +69,11 @@ std::int64_t Plan::Traffic::bytes() const {
   return n;
 }
 
-Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
-  config.check();
+Plan plan_model(const ModelConfig& given_config, const PlanOptions& given) {
+  given_config.check();
+  ModelConfig config = given_config;
   PlanOptions options = given;
+  if (options.rows.empty()) config.image_token = std::min(config.image_token, config.text.vocabulary - 1);
   if (!options.rows.empty()) options.micro_batches = static_cast<std::int64_t>(options.rows.size());
   Plan plan;
   Rehearsal on(options, plan);
@@ -198,20 +90,26 @@ Plan plan_model(const ModelConfig& config, const PlanOptions& given) {
   if (pairs * 16 * static_cast<double>(options.micro_batches) > 0x1p62)
     input_error("plan: rows of ", plan.tokens,
                 " tokens need more products than are counted in 64 bits; plan shorter ones");
-  plan.labelled = options.labelled > 0 ? options.labelled : plan.tokens;
+  const std::int64_t most =
+      options.train.context > 1 && options.rows.empty() ? plan.tokens - options.segments : plan.tokens;
+  plan.labelled = options.labelled > 0 ? options.labelled : most;
   if (plan.tokens < 1 && options.rows.empty()) input_error("plan: a row without tokens");
   if (plan.labelled > plan.tokens) input_error("plan: ", plan.labelled, " labelled of ", plan.tokens, " tokens");
+  if (plan.labelled > most)
+    input_error("plan.labelled ", plan.labelled, " with parallel.context ", options.train.context, ": a row of ",
+                plan.tokens, " tokens in ", options.segments, " segments has at most ", most,
+                ", as no segment's first token has a label");
   if (options.segments > std::max<std::int64_t>(1, plan.tokens))
     input_error("plan: ", options.segments, " segments of ", plan.tokens, " tokens");
 
-  Onevision model(config, on.mesh.tensor, on.mesh.pipe, on.train.chunks);
+  Onevision model(config, on.mesh.tensor, on.mesh.pipe, on.train.chunks, on.mesh.experts);
   model.recompute_blocks = options.recompute, model.recompute_first = options.recompute_first;
   plan.blocks = (config.has_tower ? config.vision.depth : 0) + config.text.layers;
   model.parameters().adapt(options.lora);
-  model.parameters().allocate(options.dtype, on.device);
+  model.parameters().allocate(options.dtype, on.device());
   SameSteps source(step_of(plan, config, options, on.outside));
-  PlannedLoss objective(model, source, on.train, options.rows.empty() ? plan.labelled : 0);
-  on.step(objective, options);
+  RehearsedLanguage objective(model, source, on, options.rows.empty() && on.train.context == 1 ? plan.labelled : 0);
+  on.step(objective);
   return plan;
 }
 
@@ -227,7 +125,7 @@ Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   plan.labelled = pairs;
 
   ClipModel model(config);
-  model.parameters().allocate(options.dtype, on.device);
+  model.parameters().allocate(options.dtype, on.device());
   MicroBatch batch{.input_ids = std::vector<std::int64_t>(static_cast<std::size_t>(plan.tokens)),
                    .labels = {},
                    .positions = {},
@@ -241,7 +139,7 @@ Plan plan_clip(const ClipConfig& config, const PlanOptions& options) {
   ContrastiveOptions contrastive;
   static_cast<StepOptions&>(contrastive) = on.train;
   ContrastiveObjective objective(model, source, contrastive);
-  on.step(objective, options);
+  on.step(objective);
   for (Plan::Module& m : plan.modules)
     if (m.name == "decoder") m.name = "text tower";
   return plan;
@@ -308,16 +206,16 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   for (const Grid& g : options.grids) plan.patches += g.patches();
   plan.labelled = static_cast<std::int64_t>(options.grids.size()) * rice.regions;
 
-  RiceModel model(rice.vision, rice.head);
+  RiceModel model(rice.vision, rice.head, on.mesh.experts);
   model.recompute_blocks = options.recompute, model.recompute_first = options.recompute_first;
   plan.blocks = rice.vision.depth;
-  model.parameters().allocate(options.dtype, on.device);
+  model.parameters().allocate(options.dtype, on.device());
   SameRegions source(region_step(rice, options, plan.patches, on.outside));
   RegionTrainOptions train;
   static_cast<StepOptions&>(train) = on.train;
   train.objects = rice.objects, train.characters = rice.characters;
-  RegionObjective objective(model, source, train);
-  on.step(objective, options);
+  RehearsedRegions objective(model, source, train, on);
+  on.step(objective);
   return plan;
 }
 

@@ -26,11 +26,12 @@ struct PlanOptions {
   Dtype dtype = Dtype::f32;
   bool recompute = false;
   std::int64_t recompute_first = every_block;  // of the model's blocks, when `recompute`
-  bool gpu = false;       // rehearses what runs on a GPU: ops in one pass over memory (nn/layers.h), the next step's
-                          // pictures there already. What its kernels take inside a call is not counted
+  bool gpu = false;       // rehearses what runs on a GPU: ops in one pass over memory (nn/layers.h), what kernels take
+                          // inside a call (kernels/rehearsed.h), the next step's pictures there already
   TrainOptions train;     // what is trained, how gradients are added
   LoraOptions lora = {};  // what is learnt beside it
-  // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline and chunks.
+  // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline, chunks, context and
+  // experts; class tables by train.classes.
   int ranks = 1, rank = 0;
   std::vector<MicroBatch> rows = {};  // if any: the step's micro-batches, in place of what is above
 };
@@ -49,6 +50,7 @@ struct Plan {
   std::int64_t held = 0, held_trained = 0, updated = 0;
   std::int64_t uncut = 0,
                shared_chunks = 0;  // of `updated`, what every tensor-parallel rank has; WholeChunks::shared
+  std::int64_t scalars = 0;        // of the objective (train/objective.h)
   std::vector<std::int64_t> rounds;
   std::string stage;
   // What it says to other ranks in the step, on one axis of the mesh.
@@ -57,7 +59,9 @@ struct Plan {
     std::map<int, std::int64_t> sent, received;  // bytes, by rank
     std::int64_t bytes() const;                  // sent
   };
-  std::map<std::string, Traffic> traffic;  // by axis: data, pipe, tensor
+  // By axis: data, pipe, tensor; of context and experts what goes within a pass, and with " sums" behind the name what
+  // does not: gradients, numbers of the report; classes.
+  std::map<std::string, Traffic> traffic;
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
   // state where that lies elsewhere (train.optimizer.state_on; the plan takes a device of its own for it).
   MemoryUse memory, host;

@@ -66,6 +66,23 @@ DeviceFacts find_device(const std::string& table, const std::string& name) {
   input_error("plan.device: ", table, " has no ", name, "; it has ", names);
 }
 
+std::int64_t fewest_recomputed(const std::function<TriedStep(std::int64_t)>& step) {
+  for (std::int64_t n = 0;; ++n)
+    if (const TriedStep tried = step(n); tried.missing <= 0 || n >= tried.blocks) return n;
+}
+
+FittedRun fit_run(const ModelConfig& config, PlanOptions options, std::int64_t memory) {
+  FittedRun fitted;
+  options.train.floor = false;
+  fitted.recomputed = fewest_recomputed([&](std::int64_t n) {
+    options.recompute = n > 0, options.recompute_first = n;
+    const Plan plan = plan_model(config, options);
+    fitted.blocks = plan.blocks, fitted.bytes = plan.memory.total_peak;
+    return TriedStep{fitted.bytes - memory, plan.blocks};
+  });
+  return fitted;
+}
+
 double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOptions& options) {
   std::int64_t leaves = 0;
   for (const std::int64_t n : plan.rounds) leaves += n;
@@ -98,16 +115,13 @@ DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOpt
 DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOptions& given, double mfu, bool choose) {
   DevicePlan p{.device = device, .mfu = mfu > 0 ? mfu : device.mfu, .step = {}, .recomputed = {}, .remedies = {}};
   PlanOptions options = given;
-  const auto recompute = [&](std::int64_t blocks) {
-    options.recompute = blocks > 0, options.recompute_first = blocks;
-    p.recomputed = blocks;
-  };
-  if (choose) recompute(0);
-  p.step = step_on(device, plan, options, p.mfu);
-  for (std::int64_t n = 1; choose && p.step.missing > 0 && n <= p.step.plan.blocks; ++n) {
-    recompute(n);
-    p.step = step_on(device, plan, options, p.mfu);
-  }
+  if (!choose) p.step = step_on(device, plan, options, p.mfu);
+  else
+    p.recomputed = fewest_recomputed([&](std::int64_t n) {
+      options.recompute = n > 0, options.recompute_first = n;
+      p.step = step_on(device, plan, options, p.mfu);
+      return TriedStep{p.step.missing, p.step.plan.blocks};
+    });
   if (p.step.missing <= 0) return p;
   PlanOptions all = options;
   std::string keys;

@@ -33,6 +33,18 @@ std::vector<DeviceFacts> read_devices(const std::string& table);
 // The row of that name; what is to be measured, is.
 DeviceFacts find_device(const std::string& table, const std::string& name);
 
+// How many of a model's blocks are recomputed: none, one, two ... until `step` is missing nothing; else all that there
+// are. The last step that is made is the one that is answered.
+struct TriedStep {
+  std::int64_t missing = 0, blocks = 0;  // bytes; of the model
+};
+std::int64_t fewest_recomputed(const std::function<TriedStep(std::int64_t recomputed)>& step);
+// The same for a run: steps like options.rows, on this rank of options.ranks, in `memory` bytes.
+struct FittedRun {
+  std::int64_t recomputed = 0, blocks = 0, bytes = 0;  // of the model; that the step takes
+};
+FittedRun fit_run(const ModelConfig& config, PlanOptions options, std::int64_t memory);
+
 // Seconds of an update by the optimiser, and of bringing its state from the host's memory and back.
 double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOptions& options);
 

@@ -1,17 +1,20 @@
 // A planned step on many devices: what each stage of a pipeline holds and does, what passes over which link, how long
 // the step takes and what it waits for.
 //
-// Bytes and FLOPs are counted: every stage's first rank makes its part of the step on a device without memory, with
-// ranks that are not there (audit/plan.h). Time follows from them and from two tables, configs/devices.json and
-// configs/links.json:
+// Bytes and FLOPs are counted: of every stage's first rank, or of the ranks that share its rows, each makes its part of
+// the step on a device without memory, with ranks that are not there (audit/plan.h). Of those that share experts or
+// class tables the first stands for all: it has as much as any. Time follows from them and from two tables,
+// configs/devices.json and configs/links.json:
 //
-//   pass of a chunk    FLOPs / (mfu · peak), plus the tensor-parallel calls within it: forward one part, backward one
-//                      more, or two where blocks are recomputed
+//   pass of a chunk    FLOPs / (mfu · peak), plus the calls within it, of tensor-parallel ranks and of those that share
+//                      rows, experts or class tables: forward one part, backward one more, or two where blocks are
+//                      recomputed. Of ranks that share a row the slowest decides
 //   leaves             the pipeline's timetable (parallel/pipeline.h) with these passes, each begun when its rank is
 //                      free and what it needs has come; of a rank's chunks each takes the same
 //   calls of an axis   latency · calls + the larger of bytes / rate of the links inside a machine and between machines;
 //                      of bytes sent and received the larger. The calls of one axis have the same partners
-//   step               leaves + calls of the data axis + update: the engine hides no communication behind a pass
+//   step               leaves + sums of gradients over ranks that share rows or experts, and over the data axis +
+//                      update: the engine hides no communication behind a pass
 //
 // `mfu` is of the passes alone: communication is counted by itself.
 #pragma once
@@ -35,20 +38,25 @@ struct MeshFacts {
 
 struct MeshPlan {
   struct Time {
-    double leaves = 0, data = 0, update = 0;  // seconds, one after another
-    double busy = 0;                          // of `leaves`, what a rank of the pipeline works on the average
-    double tensor = 0;                        // of `busy`, tensor-parallel calls
-    double data_machines_first = 0;           // `data`, if each machine added its own first
-    double could_hide = 0;                    // of `data`, what fits beside the last backward and the next forward pass
-    double step() const { return leaves + data + update; }
+    double leaves = 0, sums = 0, data = 0, update = 0;  // seconds, one after another
+    double busy = 0;    // of `leaves`, what a rank of the pipeline works on the average, the slowest of a row's
+    double tensor = 0;  // of `busy`, tensor-parallel calls
+    std::map<std::string, double> within = {};  // likewise, of every axis
+    double uneven = 0;                          // of `busy`, what the average rank of a row waits for the slowest
+    double data_machines_first = 0;             // `data`, if each machine added its own first
+    double could_hide = 0;  // of `data`, what fits beside the last backward and the next forward pass
+    double step() const { return leaves + sums + data + update; }
   };
   DeviceFacts device;
   MeshFacts mesh;
   PlanOptions options;
-  std::vector<Plan> stages;  // by rank of the pipeline, of the first copy's first rank each
+  // By rank of the pipeline and, for each, by rank that shares its rows: of the first copy's first rank each.
+  std::vector<Plan> stages;
+  std::optional<std::int64_t> recomputed_blocks;  // where that was to be chosen: the fewest that fit, else all
   Time time;
   double flops = 0, recomputed = 0;  // of the whole step, all ranks; the former without the latter
 
+  int rank_of(std::size_t stage) const { return static_cast<int>(stage) * options.train.tensor; }
   std::int64_t missing() const;  // bytes, of the stage that needs most; 0 or less: it fits
   double mfu() const;            // that the whole step reaches
   double days(std::int64_t steps) const { return time.step() * static_cast<double>(steps) / 86400; }
@@ -73,7 +81,8 @@ double seconds_machines_first(const Plan::Traffic& traffic, int rank, const Mesh
 double makespan(const std::vector<double>& forward, const std::vector<double>& backward, int chunks,
                 std::int64_t leaves, double message);
 
-MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan,
-                      const PlanOptions& options);
+// choose: how many blocks are recomputed, in place of what options say.
+MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan, const PlanOptions& options,
+                      bool choose = false);
 
 }  // namespace ov

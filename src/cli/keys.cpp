@@ -136,11 +136,13 @@ std::vector<Key> rows() {
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another (not in a pipeline that trains tied embeddings)"},
       {"train.memory_budget", "", 0.0, Allowed(0, 1e6), "train pretrain plan rl",
-       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; 0: any",
+       "gigabytes that micro-batches may take that run side by side: it bounds how many do, at least one; and what "
+       "train.recompute=auto fits a step into; 0: any",
        Resume::free},
       {"train.recompute", "", "false", "false true auto", "train pretrain plan rl",
-       "keep no activations within blocks; run them again in backward; auto, of plan: the fewest blocks that fit "
-       "plan.device",
+       "keep no activations within blocks; run them again in backward; auto, of plan and train: the fewest blocks that "
+       "fit "
+       "plan.device, or train.memory_budget, or what the device has",
        Resume::free},
       {"train.recompute_blocks", "", whole(0), at_least(0), "train pretrain plan rl",
        "of train.recompute the first so many blocks alone, the tower's, then the decoder's layers; 0: all",
@@ -155,7 +157,7 @@ std::vector<Key> rows() {
        "train plan rl", "what is trained; the rest is frozen"},
       {"train.train_class_params", "", "reference", "reference true false", "train plan rl",
        "train class_embedding and class_pos_emb with the tower; reference: hf does, megatron never"},
-      {"train.aux_scope", "", "micro_batch", "micro_batch global", "train pretrain",
+      {"train.aux_scope", "", "micro_batch", "micro_batch global", "train pretrain plan",
        "what the loss that balances experts is of: each micro-batch, and their mean; or the whole step, for one more "
        "forward pass"},
       {"train.save_every", "", whole(0), at_least(0), "train pretrain rl",
@@ -284,7 +286,7 @@ std::vector<Key> rows() {
       {"rice.class_token_key", "", false, any, "pretrain plan", "regions see their picture's class token"},
       {"rice.min_overlap", "", 0.5, Allowed(0, 1), "pretrain plan",
        "share of a patch that a box must cover for its region to see it; 0: any touch"},
-      {"rice.class_blocks", "", whole(1), Allowed(1, 4096), "pretrain",
+      {"rice.class_blocks", "", whole(1), Allowed(1, 4096), "pretrain plan",
        "blocks of classes over which sums are made: what parallel.classes divides. Another number is another order of "
        "the same sums"},
       {"rice.margin", "", "cosface", "cosface arcface arcface_straight_through", "pretrain plan",

@@ -37,6 +37,7 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
                       .train = {}};
   sum_options(config, options.train);
   options.train.loss_rows = config.integer("train.loss_rows");
+  options.train.aux_global = config.text("train.aux_scope") == "global";
   mesh_options(config, options.train);
   copies(config, options);
   if (config.text("pretrain.what") == "text") {  // no pictures, and the keys of pre-training alone
@@ -56,7 +57,7 @@ PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
 namespace {
 
 // On several devices.
-Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& planner) {
+Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& planner, bool choose) {
   const std::string& links = config.text("plan.links");
   const DeviceFacts device = find_device(config.text("plan.devices"), config.required("plan.device"));
   MeshFacts mesh{.node = static_cast<int>(config.integer("plan.node")), .mfu = config.number("plan.mfu")};
@@ -74,7 +75,7 @@ Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& 
   const double days = config.number("plan.days");
   const std::int64_t steps = config.integer("train.steps");
   config.refuse_unread("with plan.ranks");
-  const MeshPlan plan = plan_on_mesh(device, mesh, planner, options);
+  const MeshPlan plan = plan_on_mesh(device, mesh, planner, options, choose);
   print(plan.stages[0].report() + plan.report() +
         (days > 0 ? plan.beside(days, steps) : cat(plan.days(steps), " days for ", steps, " steps\n")));
   return Exit::done;
@@ -86,9 +87,8 @@ Exit show(const Config& config, const PlanOptions& options, const Planner& plann
   const std::string& devices = config.text("plan.devices");
   const double mfu = config.number("plan.mfu");
   const std::string& what = config.text("pretrain.what");
-  if (choose && options.ranks > 1) input_error("train.recompute auto with plan.ranks ", options.ranks, ": not built");
   if (choose && device.empty()) input_error("train.recompute auto: plan.device says what the step is to fit");
-  if (options.ranks > 1) return show_mesh(config, options, planner);
+  if (options.ranks > 1) return show_mesh(config, options, planner, choose);
   config.refuse_unread(!what.empty()                      ? "with --what " + what
                        : config.text("model.dir").empty() ? "for what is planned"
                                                           : "on a model that exists");
@@ -122,6 +122,7 @@ Exit vision(const Config& config) {
                   .regions = config.integer("data.regions_per_picture"),
                   .strings = config.integer("plan.strings"),
                   .labels = config.integer("data.labels_per_text")};
+  rice.head.blocks = config.integer("rice.class_blocks");
   rice.head.classes = config.integer("plan.classes");
   rice.head.characters = config.integer("plan.characters");
   PlanOptions options{.grids = picture_grids(config, rice.vision),
@@ -132,6 +133,7 @@ Exit vision(const Config& config) {
                       .train = {}};
   sum_options(config, options.train);
   copies(config, options);
+  options.train.classes = static_cast<int>(config.integer("parallel.classes"));
   return show(
       config, options, [&](const PlanOptions& o) { return plan_region(rice, o); }, again.choose);
 }

@@ -35,15 +35,15 @@ std::vector<Key> rank_rows() {
       {"parallel.chunks", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "chunks of layers on each rank of parallel.pipeline (interleaved): less waiting, more messages; same bits",
        Resume::free},
-      {"parallel.experts", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.experts", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "data-parallel ranks that share the experts of a mixture, each an equal range of them; same bits. A power of "
        "two",
        Resume::free},
-      {"parallel.classes", "", whole(1), Allowed(1, 64), "pretrain",
+      {"parallel.classes", "", whole(1), Allowed(1, 64), "pretrain plan",
        "data-parallel ranks that share the tables of class centres (--what vision), each some of rice.class_blocks; "
        "same bits for a power of two",
        Resume::free},
-      {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain",
+      {"parallel.context", "", whole(1), Allowed(1, 64), "train pretrain plan",
        "ranks that share a micro-batch's tokens, whole segments where that will do; other bits, within rounding",
        Resume::free},
   };

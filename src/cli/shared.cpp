@@ -167,7 +167,9 @@ Recompute recompute_option(const Config& config, bool plan) {
   const std::int64_t blocks = config.integer("train.recompute_blocks");
   const bool choose = word == "auto";
   if (choose && !plan)
-    input_error("train.recompute auto: plan --train.recompute=auto --plan.device=... says how many blocks; give those");
+    input_error(
+        "train.recompute auto: train and plan choose; for this command plan --train.recompute=auto "
+        "--plan.device=... says how many blocks; give those");
   if (blocks > 0 && word != "true")
     input_error("train.recompute_blocks ", blocks, " has no effect with train.recompute ", word);
   return {word == "true", choose, blocks > 0 ? blocks : every_block};
@@ -207,6 +209,8 @@ void mesh_options(const Config& config, StepOptions& step) {
   step.tensor = static_cast<int>(config.integer("parallel.tensor"));
   step.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
   step.chunks = static_cast<int>(config.integer("parallel.chunks"));
+  step.context = static_cast<int>(config.integer("parallel.context"));
+  step.experts = static_cast<int>(config.integer("parallel.experts"));
   if (step.chunks > 1 && step.pipeline == 1)
     input_error("parallel.chunks ", step.chunks, " has no effect without parallel.pipeline");
 }
@@ -215,8 +219,6 @@ TrainOptions train_options(const Config& config) {
   TrainOptions train;
   step_options(config, train);
   mesh_options(config, train);
-  train.context = static_cast<int>(config.integer("parallel.context"));
-  train.experts = static_cast<int>(config.integer("parallel.experts"));
   train.normalise_by = normalise_by(config.text("loss.normalise_by"));
   train.aux_global = config.text("train.aux_scope") == "global";
   train.loss_rows = config.integer("train.loss_rows");

@@ -1,5 +1,6 @@
 // One rank of a job whose others are not there: it does its own part of every call, a listener hears what would pass
-// between them, and nothing arrives. For `plan`, whose tensors have no memory; those that have are filled with zeros.
+// between them, and nothing arrives. For `plan`, whose tensors have no memory; those that have are filled with zeros,
+// before the listener hears of them: it may write what the others would have said.
 #pragma once
 #include "comm/communicator.h"
 
@@ -13,9 +14,9 @@ class AbsentRanks : public Communicator {
 
  protected:
   void exchange(Call call, const Parts& to, const Parts& from) override {
-    heard_(call, from, to);
     for (const Tensor& t : to)
       if (t && t.numel() > 0) t.zero();
+    heard_(call, from, to);
   }
 
  private:

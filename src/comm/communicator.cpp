@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "comm/ordered_sum.h"
+#include "kernels/rehearsed.h"
 
 namespace ov {
 namespace {
@@ -11,7 +12,8 @@ namespace {
 // Of a sum that is made at a time: what its one more buffer takes a rank. On the host it stays in the caches; a GPU's
 // messages need the length. The sum's bits do not depend on it.
 std::int64_t piece_bytes(const Device& device) {
-  return device.kind == Device::Kind::cuda ? std::int64_t{16} << 20 : std::int64_t{1} << 20;
+  return device.kind == Device::Kind::cuda || device.table == &kernels::rehearsed_table() ? std::int64_t{16} << 20
+                                                                                          : std::int64_t{1} << 20;
 }
 
 class OneRank : public Communicator {

@@ -49,4 +49,35 @@ std::int64_t TensorBytes::total() const {
          report_bytes(t, 1);
 }
 
+std::int64_t ContextBytes::total() const {
+  const std::int64_t m = ranks - 1, sent = layers * keys * value * (3 * m * (cut - prefix) / 4 + m * prefix);
+  return (recompute ? 3 : 2) * sent + 2 * features * width * value + 2 * m * trained * gradient +
+         16 * m * experts * leaves + report_bytes(ranks, reports);
+}
+
+namespace {
+
+// What ranks that share a part of the model say of the rest: gradients of it, the norm, the report.
+template <class Bytes>
+std::int64_t bytes_of_rest(const Bytes& b) {
+  const std::int64_t m = b.ranks - 1;
+  return (b.tree ? b.turns : 1) * 2 * m * b.rest * b.gradient +
+         2 * m * (kernels::norm_chunk * b.shared * b.gradient + 8 * norm_chunks(b.trained)) +
+         report_bytes(b.ranks, b.reports);
+}
+
+}  // namespace
+
+std::int64_t ExpertBytes::total() const {
+  const std::int64_t passes = recompute ? 2 : 1, m = ranks - 1;
+  return passes * turns * 8 * m * (experts + ranks) * layers + (passes + 1) * 2 * chose * width * value +
+         bytes_of_rest(*this);
+}
+
+std::int64_t ClassBytes::total() const {
+  const std::int64_t m = ranks - 1;
+  return turns * 8 * ranks * m + m * regions * width * value + m * (numbers + labels) * gradient + m * labels * 8 +
+         tables * m * regions * width * gradient + bytes_of_rest(*this);
+}
+
 }  // namespace ov

@@ -1,5 +1,6 @@
-// The formulas of data.h, zero1.h to zero3.h, pipeline.h and tensor.h as functions: bytes that leave the ranks of one
-// axis together in a step. `plan` prints them beside what it counts; tests compare them with what real ranks sent.
+// The formulas of data.h, zero1.h to zero3.h, pipeline.h, tensor.h, context.h, expert.h and classes.h as functions:
+// bytes that leave the ranks of one axis together in a step. Tests compare them with what `plan` counts, and with what
+// real ranks sent.
 //
 // `gradient` and `value` are bytes of an element: a and b of those headers. `reports`: numbers of 8 bytes that the
 // step's report is summed from, losses of labelled rows among them.
@@ -39,6 +40,35 @@ struct TensorBytes {
   bool recompute = false;
   bool decoder_learns = true, tower_learns = true;  // something flows back through them
   std::int64_t uncut = 0, held = 0;                 // parameters that are updated and not cut, and all that are trained
+  std::int64_t total() const;
+};
+
+struct ContextBytes {
+  std::int64_t ranks = 1, leaves = 1;
+  std::int64_t cut = 0, prefix = 0, features = 0;      // L, Q and F of all leaves
+  std::int64_t layers = 0, keys = 0, width = 0;        // keys: of k and v together, 2 K H
+  std::int64_t experts = 0, trained = 0, reports = 0;  // experts: where they are balanced
+  std::int64_t gradient = 4, value = 4;
+  bool recompute = false;
+  std::int64_t total() const;
+};
+
+struct ExpertBytes {
+  std::int64_t ranks = 1, turns = 1;
+  std::int64_t experts = 0, layers = 0, chose = 0, width = 0;   // chose: X, of one pass of all leaves
+  std::int64_t rest = 0, trained = 0, shared = 0, reports = 0;  // rest: S; trained: of the model; shared: B
+  std::int64_t gradient = 4, value = 4;
+  bool tree = true, recompute = false;
+  std::int64_t total() const;
+};
+
+struct ClassBytes {
+  std::int64_t ranks = 1, turns = 1;
+  // Of all leaves: R; numbers of the loss; labels, of a row and draw each once.
+  std::int64_t regions = 0, numbers = 0, labels = 0, tables = 1, width = 0;
+  std::int64_t rest = 0, trained = 0, shared = 0, reports = 0;  // as above
+  std::int64_t gradient = 4, value = 4;
+  bool tree = true;
   std::int64_t total() const;
 };
 

@@ -58,14 +58,25 @@ Var ExpertParallelMoe::shared(const Var& u_RC, const std::vector<std::int64_t>& 
 }
 
 Var ExpertParallelMoe::through_experts(const Var& u_RC, const Tensor& offsets) const {
-  const auto ends = offsets.to_vector<std::int64_t>();
-  std::vector<std::int64_t> rows;
-  for (std::size_t e = 0; e + 1 < ends.size(); ++e) rows.push_back(ends[e + 1] - ends[e]);
-  return shared(u_RC, rows, true);
+  return shared(u_RC, rows_by_expert(offsets, u_RC.dim(0)), true);
 }
 
 Var ExpertParallelMoe::serve(const Var& nothing, bool leaf) const {
   return shared(nothing, std::vector<std::int64_t>(static_cast<std::size_t>(shape.experts)), leaf);
+}
+
+std::vector<std::int64_t> even_rows(std::int64_t rows, std::int64_t experts) {
+  std::vector<std::int64_t> even;
+  for (std::int64_t e = 0; e < experts; ++e) even.push_back(rows / experts + (e < rows % experts));
+  return even;
+}
+
+std::vector<std::int64_t> rows_by_expert(const Tensor& offsets, std::int64_t rows) {
+  if (!offsets.has_data()) return even_rows(rows, offsets.numel() - 1);
+  const auto ends = offsets.to_vector<std::int64_t>();
+  std::vector<std::int64_t> by_expert;
+  for (std::size_t e = 0; e + 1 < ends.size(); ++e) by_expert.push_back(ends[e + 1] - ends[e]);
+  return by_expert;
 }
 
 std::int64_t turns_of(const Parameters& parameters, std::int64_t leaves) {

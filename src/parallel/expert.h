@@ -49,6 +49,10 @@ struct ExpertParallelMoe : Moe {
   Var shared(const Var& u_RC, const std::vector<std::int64_t>& rows_of_expert, bool leaf) const;
 };
 
+// Rows by expert, from offsets [E+1]. On meta, where no router has spoken, each has as many of `rows` rows as another,
+// and the first ones have one more where they do not divide evenly.
+std::vector<std::int64_t> rows_by_expert(const Tensor& offsets, std::int64_t rows);
+std::vector<std::int64_t> even_rows(std::int64_t rows, std::int64_t experts);
 // How many turns a step of so many leaves has.
 std::int64_t turns_of(const Parameters& parameters, std::int64_t leaves);
 // Whole gradient buffers of the ranks that share experts: what is no expert's becomes the sum over the first `adding`

@@ -1,6 +1,7 @@
 // run.jsonl: what a run was and how every step went, one typed line each.
 //
-//   {"type":"run", "config":{...}, "parameters":N, "trained":N, "threads":N, "peak_flops":F, "revision":"..."}
+//   {"type":"run", "config":{...}, "parameters":N, "trained":N, what the run counts ("records":N, with train.recompute
+//    auto "recomputed_blocks":N), "threads":N, "peak_flops":F, "revision":"..."}
 //   {"type":"step", "step":1, "loss":..., the objective's parts ("token_loss":...), "lr":..., "gradient_norm":...,
 //    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
 //    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":...,

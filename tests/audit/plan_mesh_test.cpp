@@ -125,6 +125,103 @@ TEST_CASE("plan of a mesh: axes are divided as they are asked for, and the repor
   CHECK(held < m.stages[0].parameters);
 }
 
+TEST_CASE("plan of a mesh: ranks that share rows, experts and class tables: every table and time says what they do") {
+  const auto with = [](Strings more) {
+    Strings all = {"--config",
+                   "configs/model/mesh.json",
+                   "--plan.width",
+                   "112",
+                   "--plan.height",
+                   "112",
+                   "--plan.text_tokens",
+                   "200",
+                   "--plan.labelled",
+                   "100",
+                   "--train.micro_batches",
+                   "16"};
+    all.insert(all.end(), more.begin(), more.end());
+    return planned(all, "a800");
+  };
+  const MeshPlan alone = with({"--plan.ranks", "8"});
+  const MeshPlan rows = with({"--plan.ranks", "16", "--parallel.context", "2", "--parallel.pipeline", "2"});
+  REQUIRE(rows.stages.size() == 4);
+  CHECK(rows.rank_of(3) == 3);
+  CHECK(rows.time.within.at("context") > 0);
+  CHECK(rows.time.sums > 0);
+  CHECK(rows.time.busy > rows.time.uneven);
+  // Together they multiply what one rank multiplies.
+  CHECK(rows.flops == doctest::Approx(alone.flops).epsilon(1e-12));
+  CHECK(contains(rows.report(), "dp 4 x pp 2 x cp 2 x tp 1, zero 1; 8 a machine"));
+  CHECK(contains(rows.report(), "\n  uneven "));
+  CHECK(contains(rows.report(), "over ranks that share rows"));
+
+  const Strings mixture = {"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "64",
+                           "--plan.ranks",   "16"};
+  const MeshPlan whole = with(mixture);
+  Strings shared = mixture;
+  shared.insert(shared.end(), {"--parallel.experts", "4"});
+  const MeshPlan experts = with(shared);
+  CHECK(experts.stages[0].held < whole.stages[0].held);
+  CHECK(experts.stages[0].rounds == std::vector<std::int64_t>{1});  // turns, of four leaves
+  CHECK(experts.time.within.at("experts") > 0);
+  CHECK(experts.time.sums > 0);
+  CHECK(experts.flops == doctest::Approx(whole.flops).epsilon(1e-12));
+  CHECK(contains(experts.report(), "dp 16 (ep 4) x pp 1 x tp 1"));
+  CHECK_FALSE(contains(experts.report(), "no micro-batch"));
+
+  // The fewest blocks that fit every rank.
+  const auto weight = [](const MeshPlan& m) {
+    std::int64_t most = 0;
+    for (const Plan& p : m.stages) most = std::max(most, p.memory.total_peak);
+    return most;
+  };
+  Strings again = {"--plan.ranks", "16", "--parallel.context", "2", "--parallel.pipeline", "2", "--train.recompute"};
+  const std::int64_t none = weight(rows), all = weight(with(again));
+  CHECK(all < none);
+  DeviceFacts device = rows.device;
+  device.memory = static_cast<double>((all + none) / 2);
+  const Config config = Config::parse(cli::keys(), "plan", {"--config", "configs/model/mesh.json"});
+  ModelConfig model;
+  model.vision = cli::described_vision(config), model.text = cli::described_text(config);
+  const MeshPlan chosen = plan_on_mesh(
+      device, rows.mesh, [&](const PlanOptions& o) { return plan_model(model, o); }, rows.options, true);
+  CHECK(chosen.missing() <= 0);
+  CHECK(*chosen.recomputed_blocks > 0);
+  CHECK(*chosen.recomputed_blocks < chosen.stages[0].blocks);
+  CHECK(contains(chosen.report(), cat("--train.recompute_blocks=", *chosen.recomputed_blocks)));
+}
+
+TEST_CASE("plan of a mesh: RICE at the paper's size on 8 to 1024 devices, its class tables shared by eight of them") {
+  double last = 0;
+  for (const int n : {8, 64, 1024}) {
+    CAPTURE(n);
+    const Config config = Config::parse(
+        cli::keys(), "plan", {"--config", "configs/model/rice-vit-l.json", "configs/recipe/rice-pretrain.json"});
+    RegionPlan rice{.vision = cli::described_vision(config),
+                    .head = cli::region_head(config),
+                    .objects = cli::cluster_options(config, "objects"),
+                    .characters = cli::cluster_options(config, "characters")};
+    rice.head.classes = 1000000, rice.head.blocks = 8;
+    PlanOptions options{.grids = std::vector<Grid>(4, {1, 16, 16}), .micro_batches = n, .train = {}, .ranks = n};
+    options.train.classes = 8;
+    const DeviceFacts device = find_device("configs/devices.json", "h100");
+    const MeshFacts mesh{.node = device.node,
+                         .inside = find_link("configs/links.json", device.inside),
+                         .between = find_link("configs/links.json", device.between),
+                         .mfu = device.mfu};
+    const MeshPlan m = plan_on_mesh(
+        device, mesh, [&](const PlanOptions& o) { return plan_region(rice, o); }, options);
+    const Plan& p = m.stages.at(0);
+    // Of a million centres an eighth; of the tower all.
+    CHECK(p.parameters - p.held == 1000000 / 8 * 7 * 768);
+    CHECK(m.time.within.at("classes") > 0);
+    CHECK(m.time.data >= last);
+    CHECK((n == 8) == (m.time.data == 0));
+    last = m.time.data;
+    CHECK(contains(m.report(), cat("dp ", n, " (8 of them share class tables)")));
+  }
+}
+
 TEST_CASE("plan of a mesh: the published run of stage 1.5, and what its step was made of") {
   const Strings arguments = {"--config", "configs/model/8b.json", "configs/recipe/8b-midtrain.json",
                              "configs/plan/8b-midtrain-published.json"};
@@ -180,6 +277,10 @@ TEST_CASE("plan of a mesh: tables and meshes with a fault are named") {
   };
   CHECK(contains(refused({"--plan.ranks", "6", "--plan.device", "h100", "--parallel.pipeline", "4"}),
                  "parallel.pipeline 4: does not divide 6 ranks"));
+  CHECK(contains(refused({"--plan.ranks", "6", "--plan.device", "h100", "--parallel.context", "4"}),
+                 "parallel.context 4: does not divide 6 ranks"));
+  CHECK(contains(refused({"--plan.ranks", "4", "--plan.device", "h100", "--parallel.experts", "4"}),
+                 "parallel.experts 4: the model has no experts"));
   CHECK(contains(refused({"--plan.ranks", "2"}), "plan.device"));
   CHECK(contains(refused({"--plan.ranks", "2", "--plan.device", "cpu"}), "plan.mfu"));
   CHECK(contains(refused({"--plan.ranks", "2", "--plan.device", "h100", "--plan.between", "hdr-200"}), "plan.between"));

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
+#include "kernels/table.h"
 #include "model/files/hf_directory.h"
 #include "store/hf_names.h"
 
@@ -298,7 +299,7 @@ TEST_CASE("train.recompute: a flag, the first so many blocks, or auto, which is 
     return cli::plan(config("plan", more));
   };
   CHECK_THROWS_WITH_AS(plan({}), doctest::Contains("plan.device says what the step is to fit"), Error);
-  CHECK_THROWS_WITH_AS(plan({"--plan.device", "h200", "--plan.ranks", "2"}), doctest::Contains("not built"), Error);
+  CHECK_THROWS_WITH_AS(plan({"--plan.device", "cpu", "--plan.ranks", "2"}), doctest::Contains("plan.mfu"), Error);
 }
 
 TEST_CASE("plan: RICE at the paper's size: the tower's parameters, a million centres, and the products of its parts") {
@@ -353,4 +354,28 @@ TEST_CASE("plan: CLIP ViT-B/32 has the published parameters and the step of its 
   CHECK(plan_clip(clip, options).memory.total_peak > plan.memory.total_peak);
   options.grids.clear();
   CHECK_THROWS_AS(plan_clip(clip, options), Error);
+}
+
+TEST_CASE("plan: bf16 weights are held once where nothing trains them; what is trained has a master of f32 beside") {
+  const ModelConfig config = described("configs/model/4b.json");
+  PlanOptions options;
+  options.dtype = Dtype::bf16;
+  for (const bool all : {true, false}) {
+    if (!all) options.train.modules = {"adapter"};
+    const Plan plan = plan_model(config, options);
+    CHECK((plan.trained == plan.parameters) == all);
+    const std::int64_t weights = plan.memory.peak[static_cast<std::size_t>(Segment::weights)],
+                       values = 2 * plan.parameters + 4 * plan.trained;
+    CHECK(weights >= values);
+    CHECK(weights - values < 4096);  // tables of frequencies
+  }
+  // Who only reads a model trains nothing.
+  MetaDevice device;
+  device.table = &kernels::meta_table();
+  Onevision model(config);
+  model.parameters().allocate(Dtype::bf16, device);
+  const std::int64_t read = device.memory().total, values = 2 * model.parameters().count();
+  CHECK_FALSE(model.parameters().masters());
+  CHECK(read >= values);
+  CHECK(read - values < 4096);
 }

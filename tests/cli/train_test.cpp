@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "tests/check.h"
 #include "tests/cli/program.h"
 
 using namespace ov;
@@ -72,6 +73,27 @@ TEST_CASE(
   CHECK(run({"generate", "--model", world.dir / "whole" + "/model", "--prompt", "What shape is red?",
              "--max_new_tokens", "4"})
             .exit == 0);
+}
+
+TEST_CASE(
+    "cli: train.recompute auto says and logs what it chose; a resumed run chooses anew; bits do not depend on it") {
+  const World world;
+  const auto train = [&](const std::string& out, const char* steps, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"--steps", steps, "--schedule.decay", "constant", "--schedule.warmup", "0"};
+    all.insert(all.end(), more.begin(), more.end());
+    return world.train(out, all);
+  };
+  CHECK(train("kept", "2", {}).exit == 0);
+  const Outcome least = train("auto", "1", {"--train.recompute=auto", "--train.memory_budget", "0.000001"});
+  CHECK(least.exit == 0);
+  CHECK(test::contains(least.err, "train.recompute auto: 5 of 5 blocks; a step like the first takes"));
+  CHECK(test::contains(least.err, "train.memory_budget: too much even so"));
+  CHECK(test::contains(read_file(world.dir / "auto" + "/run.jsonl"), "\"recomputed_blocks\":5"));
+  const Outcome most = train("auto", "2", {"--train.recompute=auto"});
+  CHECK(most.exit == 0);
+  CHECK(test::contains(most.err, "train.recompute auto: 0 of 5 blocks"));
+  CHECK(test::contains(most.err, "this machine's"));
+  CHECK(world.weights("auto") == world.weights("kept"));
 }
 
 TEST_CASE("cli: data that cannot be used is one clear line, and up to the limit it is skipped") {

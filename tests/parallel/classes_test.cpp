@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "parallel/bytes.h"
 #include "tests/devices/foreign_device.h"
 #include "tests/parallel/class_world.h"
 
@@ -152,14 +153,21 @@ TEST_CASE("class tables: what ranks send in a step, and what they hold, is what 
           (e.expert_holder >= 0 ? tables : S) += e.whole.numel();
           if (e.expert_holder >= 0) own += e.shape.numel();
         }
-        const std::int64_t m = n - 1, turns = c.leaves / n, D = run.model.head().config.embedding,
-                           chunks = (S + tables + 4095) / 4096,
-                           B = WholeChunks(run.model.parameters(), run.engine.parallel()).shared(),
-                           reports = 2 * m * 8 * (1 + run.objective.scalars());
         const auto [R, loss, labels] = run.spoken();
-        const std::int64_t expected = turns * 8 * n * m + m * R * D * 4 + m * (loss + labels) * 4 + m * labels * 8 +
-                                      2 * m * R * D * 4 + (tree ? turns : 1) * 2 * m * S * 4 +
-                                      2 * m * (4096 * B * 4 + 8 * chunks) + reports;
+        const std::int64_t expected =
+            ClassBytes{.ranks = n,
+                       .turns = c.leaves / n,
+                       .regions = R,
+                       .numbers = loss,
+                       .labels = labels,
+                       .tables = 2,
+                       .width = run.model.head().config.embedding,
+                       .rest = S,
+                       .trained = S + tables,
+                       .shared = WholeChunks(run.model.parameters(), run.engine.parallel()).shared(),
+                       .reports = 1 + run.objective.scalars(),
+                       .tree = tree}
+                .total();
         if (sent != expected) input_error("classes ", n, ": ", sent, " bytes, expected ", expected);
         if (run.model.parameters().values().numel() != S + own || run.engine.gradients().numel() != S + own ||
             run.engine.optimizer().first_moment().numel() != S + own || total(ranks, own) != tables || own == tables)

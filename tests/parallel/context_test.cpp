@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "parallel/bytes.h"
 #include "tests/parallel/context_world.h"
 #include "tests/parallel/rounding.h"
 #include "train/objectives/language_context.h"
@@ -277,13 +278,19 @@ TEST_CASE("context: what ranks send in a step is what parallel/context.h says") 
         for (int r = 0; r < n; ++r)
           for (const RowSource& s : shared.plan.feature_sources(r)) away += s.rank != r;
         require(away > 0, "no feature travels: the case says nothing of those");
-        const std::int64_t L = 48 + 16 + 32, Q = 48, leaves = 2,
-                           keys =
-                               t.layers * 2 * t.kv_heads * t.head_dim * 4 * (3 * (n - 1) * (L - Q) / 4 + (n - 1) * Q),
-                           reports = 2 * (n - 1) * 8 * (1 + run.objective.scalars()),
-                           expected = leaves * ((kind.recompute ? 3 : 2) * keys + 2 * away * t.hidden * 4) +
-                                      2 * (n - 1) * run.model.parameters().trained() * 4 +
-                                      (kind.experts ? leaves * 16 * (n - 1) * t.experts : 0) + reports;
+        const std::int64_t leaves = 2, expected = ContextBytes{.ranks = n,
+                                                               .leaves = leaves,
+                                                               .cut = leaves * (48 + 16 + 32),
+                                                               .prefix = leaves * 48,
+                                                               .features = leaves * away,
+                                                               .layers = t.layers,
+                                                               .keys = 2 * t.kv_heads * t.head_dim,
+                                                               .width = t.hidden,
+                                                               .experts = kind.experts ? t.experts : 0,
+                                                               .trained = run.model.parameters().trained(),
+                                                               .reports = 1 + run.objective.scalars(),
+                                                               .recompute = kind.recompute}
+                                                      .total();
         const auto sent = static_cast<std::int64_t>(total(ranks, static_cast<double>(run.mesh.context.sent())));
         require(sent == expected, cat(sent, " bytes, expected ", expected));
       }));

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "parallel/bytes.h"
 #include "parallel/expert.h"
 #include "tests/model/packed_rows.h"
 #include "tests/parallel/mesh_world.h"
@@ -238,13 +239,20 @@ TEST_CASE("expert parallel: what its ranks send in a step, and what they hold, i
         std::int64_t S = 0, experts = 0;
         for (const auto& e : parameters.entries()) (is_expert(e.parameter.name) ? experts : S) += e.whole.numel();
         const auto& text = run.model.config().text;
-        const std::int64_t turns = c.leaves / n, M = text.layers - 1, E = text.experts, C = text.hidden,
-                           chunks = (S + experts + 4095) / 4096,
-                           B = WholeChunks(parameters, run.engine.parallel()).shared(), passes = again ? 2 : 1,
-                           reports = 2 * (n - 1) * 8 * (1 + run.objective.scalars());
-        const std::int64_t expected = passes * turns * 8 * (n - 1) * (E + n) * M + (passes + 1) * 2 * X * C * 4 +
-                                      (tree ? turns : 1) * 2 * (n - 1) * S * 4 +
-                                      2 * (n - 1) * (4096 * B * 4 + 8 * chunks) + reports;
+        const std::int64_t B = WholeChunks(parameters, run.engine.parallel()).shared(),
+                           expected = ExpertBytes{.ranks = n,
+                                                  .turns = c.leaves / n,
+                                                  .experts = text.experts,
+                                                  .layers = text.layers - 1,
+                                                  .chose = X,
+                                                  .width = text.hidden,
+                                                  .rest = S,
+                                                  .trained = S + experts,
+                                                  .shared = B,
+                                                  .reports = 1 + run.objective.scalars(),
+                                                  .tree = tree,
+                                                  .recompute = again}
+                                          .total();
         if (sent != expected) input_error("ep ", n, ": ", sent, " bytes, expected ", expected);
         if (B == 0) input_error("no chunk of the norm is shared: the case says nothing of those");
         if (run.mesh.data.sent() != 0) input_error("nobody else holds the same");

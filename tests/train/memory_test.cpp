@@ -280,3 +280,32 @@ TEST_CASE("the first n blocks recomputed: to the byte as planned, the same bits;
     CHECK(none.step.missing > 0);
   }
 }
+
+TEST_CASE("train.recompute auto: what is chosen for a budget fits it, and takes what plan says, to the byte") {
+  const ModelConfig config = small_config();
+  const std::int64_t blocks = config.vision.depth + config.text.layers;
+  const auto of = [&](std::int64_t n) {
+    return Case{.micro_batches = 3, .tree = false, .recompute = n > 0, .recompute_first = n};
+  };
+  const Threads scope(1);
+  PlanOptions options{.train = options_of(of(0), cpu()), .rows = step_of(3).micro_batches};
+  const std::int64_t none = real(of(0)).memory.total_peak, all = real(of(blocks)).memory.total_peak;
+  const std::string bits = real(of(0)).checksums;
+  CHECK(fit_run(config, options, none).recomputed == 0);
+  CHECK(fit_run(config, options, none - 1).recomputed > 0);
+  CHECK(fit_run(config, options, all).recomputed <= blocks);
+  CHECK(fit_run(config, options, 1).recomputed == blocks);
+  int between = 0;
+  for (const double share : {0.1, 0.3, 0.5, 0.7, 0.9}) {
+    const std::int64_t budget = all + static_cast<std::int64_t>(share * static_cast<double>(none - all));
+    const FittedRun fitted = fit_run(config, options, budget);
+    CAPTURE(fitted.recomputed);
+    const Run run = real(of(fitted.recomputed));
+    CHECK(run.memory.total_peak == fitted.bytes);
+    CHECK(run.memory.total_peak <= budget);
+    CHECK(run.checksums == bits);
+    CHECK(real(of(fitted.recomputed - 1)).memory.total_peak > budget);  // no fewer would do
+    between += fitted.recomputed > 0 && fitted.recomputed < blocks;
+  }
+  CHECK(between > 0);
+}

@@ -7,7 +7,7 @@
 #include "kernels/copy.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/rows.h"
-#include "tensor/transfer.h"
+#include "tensor/read_back.h"
 
 namespace ov {
 namespace {
@@ -136,7 +136,7 @@ Tensor LeafOfTurn::said() const {
   const Tensor together({count}, wide(), device());
   std::int64_t next = 0;
   for (const Tensor& t : all) together.slice(0, next, next + t.numel()).copy_from(t), next += t.numel();
-  return together.to(cpu());
+  return read_back(together);
 }
 
 // What all blocks say, and with it the loss of this leaf's rows, and how many own classes lie above its labels.
@@ -179,7 +179,7 @@ void LeafOfTurn::join() {
           if (d.labels[static_cast<std::size_t>(l)].block == b) value.data<A>()[l] = from[rank].data<A>()[next[rank]++];
       }
     });
-    const Tensor weights = d.weights.to(cpu());
+    const Tensor weights = read_back(d.weights);
     const JoinedLoss joined = softmax(d) ? joined_cross_entropy(parts, d.owner, weights, d.denominator)
                                          : joined_cluster_loss(parts, weights, d.denominator);
     const auto number = static_cast<std::int64_t>(d.number);

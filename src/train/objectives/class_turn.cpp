@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "comm/ordered_sum.h"
-#include "tensor/transfer.h"
+#include "tensor/read_back.h"
 #include "train/gradient_sum.h"
 #include "train/objectives/class_leaf.h"
 
@@ -59,7 +59,7 @@ Tensor discriminate_in_turn(const ClassTurn& turn, const Tensor& directions, Tap
     LeafOfTurn& leaf = (r == self ? mine : other).emplace(turn, leaves[at], r == self, all[at], held, buffer, tape);
     leaf.join();
     leaf.backward();
-    above[at] = leaf.above().to(cpu());
+    above[at] = read_back(leaf.above());
     for (std::size_t t = 0; t < partial.size(); ++t)
       if (const Tensor g = leaf.directions_gradient(t)) partial[t][at] = g;
     if (apart) sum.add(buffer);

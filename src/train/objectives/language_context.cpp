@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tensor/read_back.h"
+
 namespace ov {
 namespace {
 
@@ -36,7 +38,7 @@ std::int64_t whole_tokens(const MicroBatch& batch, const SharedContext& context)
 Tensor whole_counts(const Routers& routers, const SharedContext& context) {
   const Tensor counts = expert_counts(routers.offsets);
   if (!context) return counts;
-  const Tensor here = counts.to(cpu());
+  const Tensor here = read_back(counts);
   context->ranks->all_reduce(here);
   return here.to(counts.device());
 }

@@ -1,9 +1,12 @@
 #include "train/stages/job.h"
 
+#include <algorithm>
+
 #include "base/io/durable_directory.h"
 #include "base/sha256.h"
 #include "data/pack/index.h"
 #include "model/files/lora.h"
+#include "parallel/classes.h"
 #include "parallel/mesh.h"
 #include "train/run_log.h"
 #include "train/stages/model_directory.h"
@@ -44,6 +47,16 @@ Json model_facts(const Onevision& model) {
   return facts;
 }
 
+// How many blocks are recomputed, alike on all ranks, and its name in the log and the checkpoints.
+constexpr const char* recomputed_blocks = "recomputed_blocks";
+std::int64_t chosen_recompute(const TrainJob& job, const ModelConfig& model, StepLoader& steps) {
+  const Json start = steps.state();
+  const GlobalStep first = steps.next();
+  steps.restore(start);
+  const auto said = said_by_all(*job.ranks, job.choose_recompute(model, first));
+  return *std::max_element(said.begin(), said.end());
+}
+
 }  // namespace
 
 Json tower_facts(const VisionConfig& v) {
@@ -72,7 +85,8 @@ void export_model(const std::string& directory, const Onevision& model, Processo
 
 CardFacts run_card(const RunOptions& options, const RunFacts& facts) {
   CardFacts card{.log = last_step(options.out + "/run.jsonl"), .license = options.license};
-  card.data = facts.counts;
+  for (const auto& [key, value] : facts.counts.members())
+    if (key != recomputed_blocks) card.data.set(key, value);
   if (!options.config.is_object()) return card;
   for (const auto& [key, value] : options.config.members()) {
     if (key != "data" || !value.is_object()) card.recipe.set(key, value);
@@ -109,11 +123,17 @@ StepReport run_training(const TrainJob& job) {
   const std::string adapter = job.out + "/adapter";
   if (lora && job.writes()) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
+  Json counts = Json::object({{"records", data.records}});
+  if (job.choose_recompute) {
+    const std::int64_t blocks = chosen_recompute(job, files.config, *data.steps);
+    model->recompute_blocks = blocks > 0, model->recompute_first = blocks;
+    counts.set(recomputed_blocks, blocks);
+  }
   LanguageObjective objective(*model, *data.steps, job.train, mesh.context);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
   StepEngine engine(objective, job.train, mesh.data);
 
-  const RunFacts facts{.counts = Json::object({{"records", data.records}}),
+  const RunFacts facts{.counts = counts,
                        .sources = Json::object({{"model", model_fingerprint(files.config)},
                                                 {"processor", processor_fingerprint(processor)}})};
   return run_to_end(engine, job, facts, [&] {

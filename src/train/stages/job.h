@@ -22,9 +22,13 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; w
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   bool recompute = false;
   std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
-  bool untied_head = false;                    // ExportOptions
-  LoraOptions lora;                            // its `where` is set from train.modules
-  bool merged_model = true;                    // with LoRA: out/model is written, with the adapter in its weights
+  // In their place, where it is given: how many blocks this rank recomputes so that a step like the run's first one
+  // fits (audit/plan_device.h). Of all ranks the most are recomputed on each. A resumed run chooses anew, from the same
+  // step: the bits do not depend on it.
+  std::function<std::int64_t(const ModelConfig& model, const GlobalStep& first)> choose_recompute = nullptr;
+  bool untied_head = false;  // ExportOptions
+  LoraOptions lora;          // its `where` is set from train.modules
+  bool merged_model = true;  // with LoRA: out/model is written, with the adapter in its weights
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.

@@ -1,0 +1,109 @@
+// One step of an objective on a device without memory, by one rank of a mesh whose others are not there: what `plan` is
+// made of (audit/plan.h).
+//
+// What passes between ranks is counted. Two things that others would say change what this rank does, and are made up:
+//   rows of a mixture  on every rank the rows of a leaf are spread over the experts evenly (nn/moe.h)
+//   who runs what      a turn of ranks that share experts or class tables is leaves in order (parallel/expert.h)
+#pragma once
+#include <optional>
+
+#include "audit/plan.h"
+#include "comm/absent_ranks.h"
+#include "parallel/mesh.h"
+
+namespace ov {
+
+class Rehearsal {
+ public:
+  Rehearsal(const PlanOptions& options, Plan& plan);
+  void step(Objective& objective);  // fills in the plan
+
+  // What an objective tells: it is in this rank's part of a turn, with a leaf or (-1) without.
+  class Turn {
+   public:
+    Turn(Rehearsal& on, std::int64_t leaf);
+    ~Turn() { on_.turn_ = -1; }
+
+   private:
+    Rehearsal& on_;
+  };
+  // Experts, and layers that have some; by leaf, rows that a router hands to them, on a rank that stands where this one
+  // does; which leaves all ranks run forward together, one after another, before the step (train.aux_scope global).
+  struct Mixture {
+    std::int64_t experts = 0, layers = 0;
+    std::vector<std::int64_t> rows = {}, counted = {};
+  };
+  Mixture mixture;
+
+  Device& device() { return *device_; }
+
+ private:
+  void hear(Call call, const Parts& to, const Parts& from);
+  void answer(Call call, const Parts& from);
+
+  Plan& plan_;
+  const PlanOptions options_;
+  const std::unique_ptr<MetaDevice> device_;
+  MetaDevice host_;
+  std::int64_t turn_ = -1, counts_ = 0;  // of choices that were exchanged before the first turn
+
+ public:
+  MetaDevice outside;  // where the loader's pixels stand
+  TrainOptions train;
+  AbsentRanks world;
+  Mesh mesh;
+};
+
+// The same step again and again.
+class SameSteps : public StepSource {
+ public:
+  explicit SameSteps(GlobalStep step) : step_(std::move(step)) {}
+  GlobalStep next() override { return step_; }
+  Json state() const override { return {}; }
+  void restore(const Json&) override {}
+
+ private:
+  GlobalStep step_;
+};
+
+// The language objective. labelled: rows that pass through the head, the first of each micro-batch; 0: as labels say.
+class RehearsedLanguage : public LanguageObjective {
+ public:
+  RehearsedLanguage(Onevision& model, StepSource& data, Rehearsal& on, std::int64_t labelled)
+      : LanguageObjective(model, data, on.train, on.mesh.context), on_(on), labelled_(labelled) {
+    describe(model.config(), data.next());
+  }
+  Loaded prepare(std::int64_t step) override;
+  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override {
+    const Rehearsal::Turn turn(on_, leaf);
+    LanguageObjective::run(leaf, tape, scalars);
+  }
+  void serve(Tape& tape) override {
+    const Rehearsal::Turn turn(on_, -1);
+    LanguageObjective::serve(tape);
+  }
+
+ private:
+  void describe(const ModelConfig& model, const GlobalStep& step);
+  Rehearsal& on_;
+  std::int64_t labelled_;
+};
+
+class RehearsedRegions : public RegionObjective {
+ public:
+  RehearsedRegions(RiceModel& model, RegionSource& data, const RegionTrainOptions& options, Rehearsal& on)
+      : RegionObjective(model, data, options), on_(on) {}
+  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override {
+    const Rehearsal::Turn turn(on_, leaf);
+    RegionObjective::run(leaf, tape, scalars);
+  }
+  void serve(Tape& tape) override {
+    const Rehearsal::Turn turn(on_, -1);
+    RegionObjective::serve(tape);
+  }
+
+ private:
+  Rehearsal& on_;
+};
+
+}  // namespace ov
