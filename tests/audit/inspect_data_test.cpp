@@ -8,6 +8,7 @@
 #include "audit/inspect.h"
 #include "base/sanitizer.h"
 #include "store/jsonl.h"
+#include "store/tar.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 
@@ -104,7 +105,8 @@ TEST_CASE("inspect parquet: every row of every writer's file, value by value") {
 
 TEST_CASE("inspect parquet: any number of threads writes the same bytes") {
   const ScratchDirectory dir;
-  for (const std::string name : {"row_groups", "one_row_per_group", "nested_v2"}) {
+  for (const std::string& name : stems(parquet, ".parquet")) {
+    CAPTURE(name);
     std::string first;
     for (const int n : {1, 3}) {
       const test::Threads threads(n);
@@ -165,6 +167,11 @@ TEST_CASE("inspect webdataset: damaged archives, and indices that are not of the
     if (expect == "all samples")
       CHECK(contains(c.at("webdataset").as_string(), cat("reads ", found.lines.size(), " samples")));
   }
+  const ScratchDirectory dir;
+  TarWriter tar(dir / "own.tar");
+  tar.add("a.txt", "text"), tar.add("a.__key__", "b");
+  tar.finish();
+  CHECK(contains(inspected(inspect_webdataset, dir / "own.tar").error, "own.tar: 'a.__key__'"));
   for (const std::string& name : list_directory(webdataset + "damaged"))
     if (std::filesystem::is_directory(webdataset + "damaged/" + name))
       CHECK(contains(inspected(inspect_webdataset, webdataset + "damaged/" + name).error, ".tar.idx: "));
