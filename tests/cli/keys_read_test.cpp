@@ -168,8 +168,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   write_durably(at("cases.jsonl"), "{\"completion\": \"\", \"answer\": \"\", \"answer_type\": \"any\"}\n");
   verbs.run("inspect", {"reward", "--in", at("cases.jsonl"), "--out", at("rewards.jsonl")});
   verbs.run("inspect", {"eval", at("eval") + "/eval.json"});
-  verbs.run("trace", {"--model", "tests/golden/dense/checkpoint", "--input",
-                      test::dense_case(1), "--out", at("trace")});
+  verbs.run("trace",
+            {"--model", "tests/golden/dense/checkpoint", "--input", test::dense_case(1), "--out", at("trace")});
   verbs.run("diff", {at("run") + "/run.jsonl", at("run") + "/run.jsonl"});
   verbs.run("checkpoint", {"check", at("model")});
   verbs.run("checkpoint", {"convert", at("model"), "--out", at("converted")});

@@ -121,9 +121,8 @@ TEST_CASE("cli: inspect tokens and image write what the reference has") {
         std::vector<std::int64_t>{1, 10, 14});
   write_durably(dir / "cut.jpg", read_file("tests/golden/images_fast/photo_420.jpg").substr(0, 2000));
   check_error(run({"inspect", "image", dir / "cut.jpg", "--out", dir / "q.safetensors"}), 2, "cut.jpg");
-  check_error(
-      run({"inspect", "image", "tests/golden/images_fast/tiny.png", "--max_pixels=9", "--out", dir / "q.safetensors"}), 2,
-      "max_pixels 9");
+  const std::string tiny = "tests/golden/images_fast/tiny.png";
+  check_error(run({"inspect", "image", tiny, "--max_pixels=9", "--out", dir / "q.safetensors"}), 2, "max_pixels 9");
   CHECK(!std::filesystem::exists(dir / "q.safetensors"));
 }
 
@@ -268,8 +267,7 @@ TEST_CASE("cli: a full disk is the machine's failure, said in one line, and noth
   const Outcome full = run({"plan", "--config", "configs/model/tiny.json"}, nullptr, "/dev/full");
   CHECK(full.exit == 3);
   CHECK(full.err == "onevision: stdout: cannot write\n");
-  CHECK(run({"trace", "--model", checkpoint, "--input", test::dense_case(1), "--out", "/dev/full"})
-            .exit == 3);
+  CHECK(run({"trace", "--model", checkpoint, "--input", test::dense_case(1), "--out", "/dev/full"}).exit == 3);
 }
 
 TEST_CASE("cli: a faulty config file is named with place and key") {

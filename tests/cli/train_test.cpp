@@ -256,8 +256,7 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   CHECK(read_file(world.lessons()) == before);
   refused({"tokenizer", "--text", world.lessons(), "--out", world.dir / "init"}, "was written by `merge`");
   refused({"synth", "--out", world.dir / "init"}, "a command wrote it whole");
-  const std::string input = test::dense_case(1),
-                    weights = world.dir / "init/model.safetensors";
+  const std::string input = test::dense_case(1), weights = world.dir / "init/model.safetensors";
   refused({"trace", "--model", world.dir / "init", "--input", input, "--out", weights}, "is also read");
   make_directories(world.dir / "run");
   write_durably(world.dir / "run/run.jsonl", "");

@@ -118,9 +118,7 @@ TEST_CASE("rl: every level of mathematics accepts what is its own, and keeps the
   CHECK(level("$(1,2) = x$", "$\\, (1,2) = x$") == "none");
   CHECK(level("$x \\le (1,2)$", "$\\, x \\le (1,2)$") == "none");
   // A matrix has a sign, factors and degrees.
-  const auto matrix = [](const char* entries) {
-    return cat("\\begin{pmatrix}", entries, "\\end{pmatrix}");
-  };
+  const auto matrix = [](const char* entries) { return cat("\\begin{pmatrix}", entries, "\\end{pmatrix}"); };
   CHECK(level(cat("$-", matrix("1&2"), "$").c_str(), cat("$", matrix("-1&-2"), "$").c_str()) == "symbolic");
   CHECK(level(cat("$2x", matrix("1&2"), "$").c_str(), cat("$", matrix("2x&4x"), "$").c_str()) == "symbolic");
   CHECK(level(cat("$2", matrix("1&2"), "$").c_str(), cat("$", matrix("2&5"), "$").c_str()) == "none");
