@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/io/file.h"
 #include "store/parquet/rows.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -126,6 +127,24 @@ TEST_CASE("parquet: one row by itself is the row among all, and reads no page bu
   CHECK(one(damaged, 40, {"score"}) == one(file, 40, {"score"}));
   CHECK(rows_of(damaged, {"id", "turns"}) == rows_of(file, {"id", "turns"}));
   CHECK(rows_of(file, {"id"})[1] == "{\"id\":-49}");
+}
+
+TEST_CASE("parquet: a boolean says that a column is optional or required, as fastparquet writes it") {
+  const ScratchDirectory dir;
+  ParquetWriter writer(dir / "a.parquet", {{"id", Kind::integer}});
+  for (int i = 0; i < 3; ++i) writer.add(Json::object({{"id", i == 1 ? Json() : Json(i)}}));
+  writer.finish();
+  const std::string file = read_file(dir / "a.parquet"), number = "\x25\x02\x18\x02id";
+  const std::size_t at = file.find(number), length = file.size() - 8;
+  REQUIRE(at != file.npos);
+  const auto with = [&](const char* field) {  // in the place of the number, and the footer a byte shorter
+    std::string changed = file;
+    --changed[length];
+    write_durably(dir / "b.parquet", changed.replace(at, 2, field));
+    return ParquetFile(dir / "b.parquet");
+  };
+  CHECK(rows_of(with("\x21")) == rows_of(ParquetFile(dir / "a.parquet")));
+  CHECK(with("\x22").leaves()[0].max_definition == 0);
 }
 
 TEST_CASE("parquet: a row with a value of another kind is refused and leaves no trace") {
