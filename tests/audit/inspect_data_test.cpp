@@ -144,7 +144,9 @@ TEST_CASE("inspect webdataset: the samples of every folder and of every archive,
       CHECK(found.error == "");
       CHECK(found.lines == lines_of(*samples));
     }
-    for (const auto& [archive, said] : reference.members()) {
+    for (const auto& member : reference.members()) {
+      const std::string& archive = member.first;
+      const Json& said = member.second;
       const Json* samples = archive.ends_with(".tar") ? said.find("webdataset") : nullptr;
       if (!samples) continue;
       CAPTURE(archive);

@@ -69,17 +69,22 @@ std::map<std::string, Image> resized_by_pillow(const std::string& kind) {
 
 TEST_CASE("resize: bicubic and nearest give Pillow's bytes on one picture at every stored size") {
   const Image source = golden_source();
-  for (const auto& [size, want] : resized_by_pillow("bicubic_"))
-    CHECK_MESSAGE(resize_bicubic(source, want.width, want.height) == want, size);
-  for (const auto& [size, want] : resized_by_pillow("nearest_"))
-    CHECK_MESSAGE(resize_nearest(source, want.width, want.height) == want, size);
+  for (const auto& e : resized_by_pillow("bicubic_"))
+    CHECK_MESSAGE(resize_bicubic(source, e.second.width, e.second.height) == e.second, e.first);
+  for (const auto& e : resized_by_pillow("nearest_"))
+    CHECK_MESSAGE(resize_nearest(source, e.second.width, e.second.height) == e.second, e.first);
 }
 
 TEST_CASE("resize: without the 8-bit picture between the passes the bytes are not Pillow's") {
   const Image source = golden_source();
-  for (const auto& [size, want] : resized_by_pillow("bicubic_"))
-    if (want.width != source.width && want.height != source.height)
-      CHECK_MESSAGE(resize_in_floats(source, want.width, want.height) != want, size);
+  int compared = 0;
+  for (const auto& e : resized_by_pillow("bicubic_")) {
+    const Image& want = e.second;
+    if (want.width == source.width || want.height == source.height) continue;
+    CHECK_MESSAGE(resize_in_floats(source, want.width, want.height) != want, e.first);
+    ++compared;
+  }
+  CHECK(compared > 0);
 }
 
 TEST_CASE("resize: the order of the passes is that of Pillow 13.0.0, or of 12.3.0 and before when asked for") {
