@@ -100,6 +100,8 @@ std::vector<std::uint64_t> list_samples(const std::string& path, const std::stri
     }
     const std::string part = part_of(m.name);
     if (!seen.insert(part).second) input_error(path, ": '", shown(m.name), "' occurs twice in its sample");
+    if (part == "__key__" || part == "__url__")
+      input_error(path, ": '", shown(m.name), "' has the name of a field that webdataset adds itself");
     parts += cat(parts.empty() ? "" : ",", Json(part).dump(), ":", digest(m.data));
   }
   finish();

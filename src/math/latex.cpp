@@ -6,6 +6,21 @@ namespace ov::math {
 using K = Value::Kind;
 using XK = Expr::Kind;
 
+namespace {
+
+bool is_collection(const Value& v) { return v.kind == K::region || v.kind == K::set || v.kind == K::tuple; }
+
+// What may stand before = or \in and a set: x, x_1, x^2, \pi, (x, y).
+bool names_a_set(const Value& v) {
+  const auto name = [](const E& e) { return e->kind == XK::symbol || e->kind == XK::constant; };
+  if (v.kind == K::expr) return name(v.expr) || (v.expr->kind == XK::power && name(v.expr->args[0]));
+  if (v.kind == K::region) return v.region.size() == 1 && name(v.region[0].low) && name(v.region[0].high);
+  return v.kind == K::tuple &&
+         std::all_of(v.items.begin(), v.items.end(), [&](const Value& i) { return i.kind == K::expr && name(i.expr); });
+}
+
+}  // namespace
+
 Value Reader::all() {
   static const Pattern thousands(R"(^\s*-?\d{1,3}(,\d{3})+(\.\d+)?\s*$)");
   if (thousands.search(text_)) {
@@ -75,12 +90,15 @@ Value Reader::relation() {
       {U"=", "="},      {U"\\in", "="}};
   const Nested nested(depth_);
   Value out;
+  const bool signs = next(U"+");
   out.items.push_back(combined());
   for (bool more = true; more;) {
     more = false;
     for (const auto& [token, op] : ops)
       if (take(token)) {
         const Value right = combined();
+        if (is_collection(right) && (op != "=" || signs || !names_a_set(out.items.back()))) throw Unreadable{};
+        if (is_collection(out.items.back()) && !is_collection(right)) throw Unreadable{};
         if (op != "~") out.items.push_back(right), out.ops.push_back(op);
         // x \approx 3 is 3, 6 \approx 3 is 6.
         else if (out.items.back().kind == K::expr && has_symbols(out.items.back().expr)) out.items.back() = right;
@@ -158,14 +176,31 @@ E Reader::flat_product(const E& a, const E& b) {
   return node(XK::multiply, args);
 }
 
+Value Reader::scaled(const E& factor, Value matrix) {
+  for (Value& entry : matrix.items) entry = of(flat_product(factor, expr(entry)));
+  return matrix;
+}
+
 Value Reader::unary(bool no_functions) {
   const Nested nested(depth_);
-  if (take(U"+")) return unary(no_functions);
-  if (any({U"-", U"−"})) return of(negative(expr(unary(no_functions))));
+  if (take(U"+")) {
+    const Value v = unary(no_functions);
+    if (is_collection(v)) throw Unreadable{};
+    return v;
+  }
+  if (any({U"-", U"−"})) {
+    const Value v = unary(no_functions);
+    return v.kind == K::matrix ? scaled(number(-1), v) : of(negative(expr(v)));
+  }
   const Value first = postfix(no_functions);
   if (first.kind != K::expr) return first;
   std::vector<E> factors = {first.expr};
-  for (; starts_factor(no_functions); one_more()) factors.push_back(expr(postfix(no_functions)));
+  Value matrix;  // the last factor
+  for (; matrix.kind != K::matrix && starts_factor(no_functions); one_more()) {
+    const Value v = postfix(no_functions);
+    if (v.kind == K::matrix) matrix = v;
+    else factors.push_back(expr(v));
+  }
   E e = factors.back();
   for (std::size_t i = factors.size() - 1; i-- > 0;) {
     const E& l = factors[i];
@@ -176,7 +211,7 @@ Value Reader::unary(bool no_functions) {
       e = number(both->p, both->q);
     } else e = flat_product(l, e);
   }
-  return of(e);
+  return matrix.kind == K::matrix ? scaled(e, matrix) : of(e);
 }
 
 bool Reader::starts_factor(bool no_functions) {
@@ -203,7 +238,10 @@ Text Reader::command() const {  // the name after the backslash
 
 Value Reader::postfix(bool no_functions) {
   Value v = power(no_functions);
-  for (; take(U"!"); one_more()) v = of(call("factorial", {expr(v)}));
+  for (; take(U"!"); one_more()) {
+    v = of(call("factorial", {expr(v)}));
+    degree();
+  }
   return v;
 }
 
@@ -227,7 +265,7 @@ E Reader::exponent() {
 
 Value Reader::power(bool no_functions) {
   Value v = atom(no_functions);
-  if (degree() || v.kind != K::expr) return v;
+  if (is_collection(v) || degree() || v.kind != K::expr) return v;
   for (; !degree() && take(U"^"); one_more()) {
     const E x = exponent();
     // e^x is exp(x): nothing that a number can be made of by text alone.

@@ -35,7 +35,7 @@ class Reader {
   void expect(View s) {
     if (!take(s)) throw Unreadable{};
   }
-  const E& expr(const Value& v) const {
+  static const E& expr(const Value& v) {
     if (v.kind != Value::Kind::expr) throw Unreadable{};
     return v.expr;
   }
@@ -55,6 +55,7 @@ class Reader {
   Value sum();
   Value product(bool no_functions);
   static E flat_product(const E& a, const E& b);
+  static Value scaled(const E& factor, Value matrix);  // entry by entry
   Value unary(bool no_functions);
   bool starts_factor(bool no_functions);
   Text command() const;

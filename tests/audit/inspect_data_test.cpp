@@ -8,6 +8,7 @@
 #include "audit/inspect.h"
 #include "base/sanitizer.h"
 #include "store/jsonl.h"
+#include "store/tar.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 
@@ -104,7 +105,8 @@ TEST_CASE("inspect parquet: every row of every writer's file, value by value") {
 
 TEST_CASE("inspect parquet: any number of threads writes the same bytes") {
   const ScratchDirectory dir;
-  for (const std::string name : {"row_groups", "one_row_per_group", "nested_v2"}) {
+  for (const std::string& name : stems(parquet, ".parquet")) {
+    CAPTURE(name);
     std::string first;
     for (const int n : {1, 3}) {
       const test::Threads threads(n);
@@ -142,7 +144,9 @@ TEST_CASE("inspect webdataset: the samples of every folder and of every archive,
       CHECK(found.error == "");
       CHECK(found.lines == lines_of(*samples));
     }
-    for (const auto& [archive, said] : reference.members()) {
+    for (const auto& member : reference.members()) {
+      const std::string& archive = member.first;
+      const Json& said = member.second;
       const Json* samples = archive.ends_with(".tar") ? said.find("webdataset") : nullptr;
       if (!samples) continue;
       CAPTURE(archive);
@@ -165,6 +169,11 @@ TEST_CASE("inspect webdataset: damaged archives, and indices that are not of the
     if (expect == "all samples")
       CHECK(contains(c.at("webdataset").as_string(), cat("reads ", found.lines.size(), " samples")));
   }
+  const ScratchDirectory dir;
+  TarWriter tar(dir / "own.tar");
+  tar.add("a.txt", "text"), tar.add("a.__key__", "b");
+  tar.finish();
+  CHECK(contains(inspected(inspect_webdataset, dir / "own.tar").error, "own.tar: 'a.__key__'"));
   for (const std::string& name : list_directory(webdataset + "damaged"))
     if (std::filesystem::is_directory(webdataset + "damaged/" + name))
       CHECK(contains(inspected(inspect_webdataset, webdataset + "damaged/" + name).error, ".tar.idx: "));

@@ -80,7 +80,7 @@ TEST_CASE("inspect image: the file holds the reference's patches and grid") {
   CHECK(seen > 10);
   ProcessorConfig wrong;
   wrong.max_pixels = 10;
-  CHECK_THROWS_AS(inspect_image("tests/golden/images/tiny.png", wrong, dir / "p.safetensors"), Error);
+  CHECK_THROWS_AS(inspect_image("tests/golden/images_fast/tiny.png", wrong, dir / "p.safetensors"), Error);
 }
 
 TEST_CASE("inspect checkpoint: names, sizes and totals of a sound one, and no problems") {

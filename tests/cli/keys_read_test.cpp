@@ -15,6 +15,7 @@
 #include "base/io/file.h"
 #include "cli/keys.h"
 #include "tests/base/scratch.h"
+#include "tests/golden_case.h"
 
 using namespace ov;
 
@@ -162,13 +163,13 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   verbs.run("report", {"--stages", "run=" + at("run"), "--out", at("report.html")});
   write_durably(at("in.jsonl"), "{\"text\": \"x\"}\n");
   verbs.run("inspect", {"tokens", "--tokenizer", tokens, "--in", at("in.jsonl"), "--out", at("ids.jsonl")});
-  verbs.run("inspect", {"image", "tests/golden/images/tiny.png", "--out", at("image.safetensors")});
+  verbs.run("inspect", {"image", "tests/golden/images_fast/tiny.png", "--out", at("image.safetensors")});
   verbs.run("inspect", {"checkpoint", at("model")});
   write_durably(at("cases.jsonl"), "{\"completion\": \"\", \"answer\": \"\", \"answer_type\": \"any\"}\n");
   verbs.run("inspect", {"reward", "--in", at("cases.jsonl"), "--out", at("rewards.jsonl")});
   verbs.run("inspect", {"eval", at("eval") + "/eval.json"});
-  verbs.run("trace", {"--model", "tests/golden/dense/checkpoint", "--input",
-                      "tests/golden/dense/case_one_image.safetensors", "--out", at("trace")});
+  verbs.run("trace",
+            {"--model", "tests/golden/dense/checkpoint", "--input", test::dense_case(1), "--out", at("trace")});
   verbs.run("diff", {at("run") + "/run.jsonl", at("run") + "/run.jsonl"});
   verbs.run("checkpoint", {"check", at("model")});
   verbs.run("checkpoint", {"convert", at("model"), "--out", at("converted")});

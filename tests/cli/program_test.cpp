@@ -9,6 +9,8 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "store/safetensors.h"
+#include "store/tar.h"
+#include "tests/golden_case.h"
 
 using namespace ov;
 
@@ -75,7 +77,7 @@ TEST_CASE("cli: what is misspelt is told with its nearest name") {
 
 TEST_CASE("cli: trace agrees with the reference, and diff says so by its exit code") {
   const ScratchDirectory dir;
-  const std::string trace = dir / "trace.safetensors", reference = golden + "case_two_images.safetensors";
+  const std::string trace = dir / "trace.safetensors", reference = test::dense_case(2);
   const auto traced = [&](const std::vector<std::string>& more) {
     std::vector<std::string> call = {"trace", "--model", checkpoint, "--input", reference, "--out", trace};
     call.insert(call.end(), more.begin(), more.end());
@@ -111,23 +113,25 @@ TEST_CASE("cli: inspect tokens and image write what the reference has") {
   CHECK(o.exit == 0);
   CHECK(o.out.empty());
   CHECK(read_file(dir / "ids.jsonl") == "{\"ids\":[39,72,258]}\n");
-  o = run({"inspect", "image", "tests/golden/images/photo_420.jpg", "--max_pixels", "30000", "--out",
+  o = run({"inspect", "image", "tests/golden/images_fast/photo_420.jpg", "--max_pixels", "30000", "--out",
            dir / "p.safetensors"});
   CHECK(o.exit == 0);
   CHECK(o.out.empty());
   CHECK(Safetensors::open(dir / "p.safetensors").tensor("image_grid_thw").to_vector<std::int64_t>() ==
         std::vector<std::int64_t>{1, 10, 14});
-  write_durably(dir / "cut.jpg", read_file("tests/golden/images/photo_420.jpg").substr(0, 2000));
+  write_durably(dir / "cut.jpg", read_file("tests/golden/images_fast/photo_420.jpg").substr(0, 2000));
   check_error(run({"inspect", "image", dir / "cut.jpg", "--out", dir / "q.safetensors"}), 2, "cut.jpg");
-  check_error(
-      run({"inspect", "image", "tests/golden/images/tiny.png", "--max_pixels=9", "--out", dir / "q.safetensors"}), 2,
-      "max_pixels 9");
+  const std::string tiny = "tests/golden/images_fast/tiny.png";
+  check_error(run({"inspect", "image", tiny, "--max_pixels=9", "--out", dir / "q.safetensors"}), 2, "max_pixels 9");
   CHECK(!std::filesystem::exists(dir / "q.safetensors"));
 }
 
 TEST_CASE("cli: inspect parquet and webdataset write rows and samples, and refuse a damaged file") {
   const ScratchDirectory dir;
-  const std::string parquet = "tests/golden/parquet/rows_1.parquet", shard = "tests/golden/webdataset/names/v7.tar";
+  const std::string parquet = "tests/golden/rl/records.parquet", shard = dir / "one.tar";
+  TarWriter tar(shard);
+  tar.add("a.txt", "text");
+  tar.finish();
   for (const auto& [kind, path] : {std::pair<std::string, std::string>{"parquet", parquet}, {"webdataset", shard}}) {
     Outcome o = run({"inspect", kind, path, "--out", dir / "out.jsonl"});
     CHECK(o.exit == 0);
@@ -196,7 +200,7 @@ TEST_CASE("cli: generate prints the reference's ids, or their text, and nothing 
                                      "--max_new_tokens",
                                      "24"};
     if (g.at("files").size()) call.push_back("--image");
-    for (const Json& f : g.at("files").items()) call.push_back("tests/golden/images/" + f.as_string());
+    for (const Json& f : g.at("files").items()) call.push_back(test::dense_picture(f.as_string()));
     const Outcome text = run(call);
     call.insert(call.end(), {"--ids", "true"});
     const Outcome ids = run(call);
@@ -225,7 +229,7 @@ TEST_CASE("cli: merge makes a complete model directory, the same bytes every tim
     CHECK(sha256_file(dir / "a" + "/" + file) == sha256_file(dir / "b" + "/" + file));
   CHECK(merge_tiny(dir / "a").exit == 0);  // a model of ours may be replaced
   CHECK(run({"inspect", "checkpoint", dir / "a"}).exit == 0);
-  CHECK(run({"generate", "--model", dir / "a", "--image", "tests/golden/images/rgb.png", "--prompt", "What is it?",
+  CHECK(run({"generate", "--model", dir / "a", "--image", "tests/golden/images_fast/rgb.png", "--prompt", "What is it?",
              "--max_new_tokens", "3", "--max_pixels", "5000"})
             .exit == 0);
   const Outcome from_directory = run({"plan", "--model", dir / "a"});
@@ -263,8 +267,7 @@ TEST_CASE("cli: a full disk is the machine's failure, said in one line, and noth
   const Outcome full = run({"plan", "--config", "configs/model/tiny.json"}, nullptr, "/dev/full");
   CHECK(full.exit == 3);
   CHECK(full.err == "onevision: stdout: cannot write\n");
-  CHECK(run({"trace", "--model", checkpoint, "--input", golden + "case_one_image.safetensors", "--out", "/dev/full"})
-            .exit == 3);
+  CHECK(run({"trace", "--model", checkpoint, "--input", test::dense_case(1), "--out", "/dev/full"}).exit == 3);
 }
 
 TEST_CASE("cli: a faulty config file is named with place and key") {
@@ -298,9 +301,9 @@ TEST_CASE("cli: a damaged JPEG gives the same pixels whatever code path the envi
     return run({"inspect", "image", picture, "--out", out}, before).exit == 0 ? sha256_file(out) : "";
   };
   int read = 0;
-  for (const std::string& name : list_directory("tests/golden/images")) {
+  for (const std::string& name : list_directory("tests/golden/images_fast")) {
     if (!name.ends_with(".jpg")) continue;
-    std::string bytes = read_file("tests/golden/images/" + name);
+    std::string bytes = read_file("tests/golden/images_fast/" + name);
     for (const std::size_t part : {3u, 4u, 5u}) bytes[part * bytes.size() / 6] ^= 0x55;
     write_durably(dir / name, bytes);
     const std::string plain = pixels(dir / name, [] { ::setenv("JSIMD_FORCENONE", "1", 1); });

@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "tests/check.h"
 #include "tests/cli/program.h"
+#include "tests/golden_case.h"
 
 using namespace ov;
 
@@ -277,8 +278,7 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   CHECK(read_file(world.lessons()) == before);
   refused({"tokenizer", "--text", world.lessons(), "--out", world.dir / "init"}, "was written by `merge`");
   refused({"synth", "--out", world.dir / "init"}, "a command wrote it whole");
-  const std::string input = "tests/golden/dense/case_one_image.safetensors",
-                    weights = world.dir / "init/model.safetensors";
+  const std::string input = test::dense_case(1), weights = world.dir / "init/model.safetensors";
   refused({"trace", "--model", world.dir / "init", "--input", input, "--out", weights}, "is also read");
   make_directories(world.dir / "run");
   write_durably(world.dir / "run/run.jsonl", "");
@@ -294,7 +294,7 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
     for (const std::vector<std::string>& call :
          {std::vector<std::string>{"pack", "--model", world.dir / "init", "--sources", world.lessons()},
           {"trace", "--model", world.dir / "init", "--input", input},
-          {"inspect", "image", "tests/golden/images/tiny.png"},
+          {"inspect", "image", "tests/golden/images_fast/tiny.png"},
           {"inspect", "tokens", "--tokenizer", "data/tokenizer", "--in", world.dir / "texts.jsonl"},
           {"report", "--stages", "a=" + (world.dir / "run")}}) {
       std::vector<std::string> whole = call;
@@ -304,7 +304,7 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
     CHECK(read_file(world.dir / "notes.txt") == "mine");
   }
   for (int twice = 0; twice < 2; ++twice) {  // their own they replace
-    CHECK(run({"inspect", "image", "tests/golden/images/tiny.png", "--out", world.dir / "own"}).exit == 0);
+    CHECK(run({"inspect", "image", "tests/golden/images_fast/tiny.png", "--out", world.dir / "own"}).exit == 0);
     CHECK(run({"inspect", "tokens", "--tokenizer", "data/tokenizer", "--in", world.dir / "texts.jsonl", "--out",
                world.dir / "ids"})
               .exit == 0);

@@ -5,6 +5,7 @@
 #include "data/sample/processor.h"
 #include "image/decode.h"
 #include "tests/data/loader_fixture.h"
+#include "tests/golden_case.h"
 #include "text/conversation.h"
 
 namespace ov::loader_test {
@@ -16,7 +17,7 @@ const std::string checkpoint = "tests/golden/dense/checkpoint";
 
 std::vector<std::string> files_of(const Json& generation) {
   std::vector<std::string> files;
-  for (const Json& f : generation.at("files").items()) files.push_back("tests/golden/images/" + f.as_string());
+  for (const Json& f : generation.at("files").items()) files.push_back(test::dense_picture(f.as_string()));
   return files;
 }
 
@@ -69,8 +70,8 @@ TEST_CASE("processor: what is written is what Transformers wrote, and reads back
        {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "chat_template.jinja"})
     CHECK_MESSAGE(!read_file(dir / name).empty(), name);
   const Processor again = Processor::read(dir.path());
-  CHECK(again.prompt({"tests/golden/images/rgb.png"}, "Größe?").input_ids ==
-        p.prompt({"tests/golden/images/rgb.png"}, "Größe?").input_ids);
+  CHECK(again.prompt({"tests/golden/images_fast/rgb.png"}, "Größe?").input_ids ==
+        p.prompt({"tests/golden/images_fast/rgb.png"}, "Größe?").input_ids);
 
   ProcessorConfig other = p.images();
   other.max_pixels = 12345;

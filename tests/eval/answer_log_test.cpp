@@ -17,7 +17,7 @@ using namespace ov::test;
 
 TEST_CASE("public tasks: killed again and again, a run pays for no answer twice and ends with the same results") {
   const ScratchDirectory dir;
-  write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
+  write_durably(dir / "p.png", read_file("tests/golden/images_fast/tiny.png"));
   std::string rows;
   for (int i = 0; i < 9; ++i)
     rows += cat(R"({"question": "q)", i, R"(", "answer": ")", i % 4, R"(", "image": "p.png"})", "\n");

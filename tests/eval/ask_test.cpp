@@ -103,7 +103,7 @@ TEST_CASE(
     "public data: JSON lines, a list, Parquet, folders and splits are the same documents; what is none is told "
     "(E-17)") {
   const ScratchDirectory dir;
-  const std::string picture = read_file("tests/golden/images/tiny.png");
+  const std::string picture = read_file("tests/golden/images_fast/tiny.png");
   const std::string rows[] = {R"({"question": "a", "answer": "x", "image": "p.png"})",
                               R"({"question": "b", "answer": "y", "image": "p.png"})"};
   write_durably(dir / "p.png", picture);
@@ -240,7 +240,7 @@ TEST_CASE(
   for (std::size_t i = 0; i < std::size(answers); ++i)
     rows += "{\"question\": \"q\", \"answer\": \"1\", \"image\": \"p.png\"}\n";
   write_durably(dir / "d.jsonl", rows);
-  write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
+  write_durably(dir / "p.png", read_file("tests/golden/images_fast/tiny.png"));
   const Asker odd = [&](std::size_t n, const auto& body, const auto& take) {
     for (std::size_t i = 0; i < n; ++i) body(i), take(i, Json::parse(answers[i].first, "answer"));
   };
@@ -275,7 +275,7 @@ TEST_CASE("public prompts: a number of choices that has no letters is refused by
 
 TEST_CASE("public tasks: expressions of RefCOCO are asked one by one, with boxes as shares of the picture") {
   const ScratchDirectory dir;
-  write_durably(dir / "p.png", read_file("tests/golden/images/tiny.png"));
+  write_durably(dir / "p.png", read_file("tests/golden/images_fast/tiny.png"));
   write_durably(dir / "ref.jsonl",
                 R"({"question_id": "1", "image": "p.png", "bbox": [1, 2, 2, 1], "answer": ["left", "right"], )"
                 R"("image_width": 4, "image_height": 4})"

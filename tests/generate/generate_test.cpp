@@ -11,6 +11,7 @@
 #include "model/files/hf_directory.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/golden_case.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -28,7 +29,7 @@ std::vector<std::int64_t> integers(const Json& json) {
 struct Case {
   explicit Case(const Json& json) : expected(integers(json.at("new_ids"))) {
     std::vector<std::string> files;
-    for (const Json& f : json.at("files").items()) files.push_back("tests/golden/images/" + f.as_string());
+    for (const Json& f : json.at("files").items()) files.push_back(dense_picture(f.as_string()));
     prompt = Processor::read(checkpoint)
                  .prompt(files, json.at("text").as_string(),
                          {.min_pixels = {}, .max_pixels = json.at("max_pixels").as_int()});
@@ -49,12 +50,12 @@ std::vector<Case> golden_cases() {
 
 }  // namespace
 
-TEST_CASE("generate: the reference's answers, token for token, from two pictures, one and none") {
+TEST_CASE("generate: the reference's answers, token for token, whatever the pictures") {
   const auto model = load_model(checkpoint);
   const auto stop = read_stop_ids(checkpoint, {}, 736);
   CHECK(stop == std::vector<std::int64_t>{702, 700});
   const auto cases = golden_cases();
-  CHECK(cases.size() == 3);
+  REQUIRE(!cases.empty());
   for (const Case& c : cases) {
     const auto ids =
         generate(*model, c.prompt.input_ids, c.prompt.pixel_values, c.grids, {.max_new_tokens = 24, .stop = stop});

@@ -10,17 +10,17 @@ namespace ov::image_test {
 
 TEST_CASE("fast processor: every golden case bit for bit, and the slow one's bits are others") {
   int differ = 0, resized_differ = 0, cases = 0;
-  const Json all = Json::read("tests/golden/images_fast/cases.json");
+  const Json all = Json::read(fast + "cases.json");
   for (const Json& c : all.at("cases").items()) {
     ++cases;
     const std::string name = c.at("file").as_string();
     CAPTURE(name);
-    ProcessorConfig slow, fast;
-    slow.min_pixels = fast.min_pixels = c.at("min_pixels").as_int();
-    slow.max_pixels = fast.max_pixels = c.at("max_pixels").as_int();
-    fast.order = PassOrder::torch;
-    const Image image = read_image(golden + name);
-    const ImageSize size = smart_resize(image.size(), fast.factor(), fast.min_pixels, fast.max_pixels);
+    ProcessorConfig slow, quick;
+    slow.min_pixels = quick.min_pixels = c.at("min_pixels").as_int();
+    slow.max_pixels = quick.max_pixels = c.at("max_pixels").as_int();
+    quick.order = PassOrder::torch;
+    const Image image = read_image(image_test::fast + name);
+    const ImageSize size = smart_resize(image.size(), quick.factor(), quick.min_pixels, quick.max_pixels);
     const std::string& resized = c.at("resized_sha256").as_string();
     CHECK(hash(resize_bicubic(image, size.width, size.height, PassOrder::torch)) == resized);
     resized_differ += hash(resize_bicubic(image, size.width, size.height)) != resized;
@@ -31,7 +31,7 @@ TEST_CASE("fast processor: every golden case bit for bit, and the slow one's bit
       return hash(p.pixel_values.data<float>(), p.pixel_values.nbytes());
     };
     const std::string& values = c.at("pixel_values_f32_le_sha256").as_string();
-    CHECK(sha(fast) == values);
+    CHECK(sha(quick) == values);
     differ += sha(slow) != values;
   }
   REQUIRE(cases > 0);

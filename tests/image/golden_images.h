@@ -13,6 +13,7 @@
 namespace ov::image_test {
 
 inline const std::string golden = "tests/golden/images/";
+inline const std::string fast = "tests/golden/images_fast/";
 inline const std::string extra = "tests/golden/images_extra/";
 
 inline std::string hash(const void* data, std::size_t bytes) { return sha256({static_cast<const char*>(data), bytes}); }

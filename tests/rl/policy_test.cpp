@@ -71,7 +71,7 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
 TEST_CASE("rl: the same records from Parquet, with their pictures inside") {
   const ScratchDirectory dir;
   const RecordFile records("tests/golden/rl/records.parquet", "");
-  const RecordFile lines("tests/golden/rl/records.jsonl", "tests/golden/images");
+  const RecordFile lines("tests/golden/rl/records.jsonl", "tests/golden/images_fast");
   REQUIRE(records.records().size() == lines.records().size());
   for (std::size_t i = 0; i < records.records().size(); ++i) {
     const Record &a = records.records()[i], &b = lines.records()[i];

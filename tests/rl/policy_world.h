@@ -37,7 +37,7 @@ class Lessons {
                    .dump() +
                "\n";
     write_durably(path("records.jsonl"), lines);
-    std::filesystem::copy_file("tests/golden/images/tiny.png", path("tiny.png"));
+    std::filesystem::copy_file("tests/golden/images_fast/tiny.png", path("tiny.png"));
   }
   std::string path(const std::string& name) const { return dir_ / name; }
 

@@ -55,7 +55,8 @@ std::string text_of(const std::string& path) { return std::string(MappedFile::op
 }  // namespace
 
 TEST_CASE("rl: preferences as texts, as messages, in parts and without a prompt are the same; from Parquet too") {
-  const RecordFile lines("tests/golden/rl/preferences.jsonl", "tests/golden/images", {}, "", RecordKind::preference),
+  const RecordFile lines("tests/golden/rl/preferences.jsonl", "tests/golden/images_fast", {}, "",
+                         RecordKind::preference),
       parquet("tests/golden/rl/preferences.parquet", "", {}, "", RecordKind::preference);
   const Processor processor = loader_test::small_processor();
   REQUIRE(lines.records().size() == 3);

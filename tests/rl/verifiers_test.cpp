@@ -106,6 +106,23 @@ TEST_CASE("rl: every level of mathematics accepts what is its own, and keeps the
   CHECK(level("(2*3, 5)", "(6,5)") == "rounded");
   CHECK(level("$\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}$", "$\\begin{bmatrix}1&2\\\\3&5\\end{bmatrix}$") == "none");
   CHECK(level("10000000000000000000000000+1", "10000000000000000000000000") == "none");
+  // A set has no sign, no degrees, and only a name may be equal to one. The blank keeps the texts apart.
+  CHECK(level("$+(1,2)$", "$\\, (1,2)$") == "none");
+  CHECK(level("$+x$", "$\\, x$") == "symbolic");
+  CHECK(level("$(16,\\infty) ^\\circ$", "$(16,\\infty)$") == "none");
+  CHECK(level("$12! ^\\circ$", "$12!$") == "number");
+  for (const char* named : {"x", "x_1", "x^2", "\\pi", "(x,y)"})
+    CHECK(level(cat("$", named, " = (1,2)$").c_str(), cat("$\\, ", named, " = (1,2)$").c_str()) == "symbolic");
+  for (const char* other : {"x+1", "-x", "+x", "xy", "|x|", "x!", "(x+1)^2", "f(x)", "(1,2)"})
+    CHECK(level(cat("$", other, " = (1,2)$").c_str(), cat("$\\, ", other, " = (1,2)$").c_str()) == "none");
+  CHECK(level("$(1,2) = x$", "$\\, (1,2) = x$") == "none");
+  CHECK(level("$x \\le (1,2)$", "$\\, x \\le (1,2)$") == "none");
+  // A matrix has a sign, factors and degrees.
+  const auto matrix = [](const char* entries) { return cat("\\begin{pmatrix}", entries, "\\end{pmatrix}"); };
+  CHECK(level(cat("$-", matrix("1&2"), "$").c_str(), cat("$", matrix("-1&-2"), "$").c_str()) == "symbolic");
+  CHECK(level(cat("$2x", matrix("1&2"), "$").c_str(), cat("$", matrix("2x&4x"), "$").c_str()) == "symbolic");
+  CHECK(level(cat("$2", matrix("1&2"), "$").c_str(), cat("$", matrix("2&5"), "$").c_str()) == "none");
+  CHECK(level(cat("$", matrix("1&2"), " ^\\circ$").c_str(), cat("$", matrix("1&2"), "$").c_str()) == "symbolic");
   CHECK(level("x = 8", "x = 3") == "symbolic");  // a lone letter in front
   CHECK(level("$x = 8$", "$x = 3$") == "none");
   const auto strict = [](const char* s, const char* gold) {

@@ -21,7 +21,7 @@ namespace {
 
 const auto base64 = to_base64;
 
-std::string picture() { return "data:image/png;base64," + base64(read_file("tests/golden/images/tiny.png")); }
+std::string picture() { return "data:image/png;base64," + base64(read_file("tests/golden/images_fast/tiny.png")); }
 
 struct Refusal {
   int status = 0;
@@ -205,7 +205,7 @@ TEST_CASE("api: what is wrong is refused with 400 and the name of the part") {
            user(R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,aGVsbG8="}}])") + "}",
            user(R"([{"type":"image_url","image_url":{"url":"data:image/png,x"}}])") + "}",
            user(R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,)" +
-                base64(read_file("tests/golden/images/tiny.png").substr(0, 60)) + "\"}}]") +
+                base64(read_file("tests/golden/images_fast/tiny.png").substr(0, 60)) + "\"}}]") +
                "}",
            user(R"([{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}])") + "}",
            user(R"([{"type":"image_url","image_url":{"url":"http://127.0.0.1:9/x.png"}}])") + "}",
@@ -233,7 +233,7 @@ TEST_CASE(
   const ScratchDirectory dir;
   std::filesystem::create_directories(dir / "in/side");
   std::filesystem::create_directories(dir / "inside");
-  const std::string bytes = read_file("tests/golden/images/tiny.png");
+  const std::string bytes = read_file("tests/golden/images_fast/tiny.png");
   for (const char* name : {"in/side/a b.png", "inside/b.png", "c.png"}) write_durably(dir / name, bytes);
   std::filesystem::create_symlink(dir / "c.png", dir / "in/link.png");
   std::filesystem::create_symlink(dir / "in/side/a b.png", dir / "in/good.png");

@@ -18,7 +18,7 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   serve::Service s = small.service();
   const ScratchDirectory dir;
   s.media.media_path = dir.path();
-  write_durably(dir / "a.png", read_file("tests/golden/images/tiny.png"));
+  write_durably(dir / "a.png", read_file("tests/golden/images_fast/tiny.png"));
   std::string in;
   for (int i = 0; i < 6; ++i)
     in += cat(R"({"id":"q)", i, R"(","image":"a.png","prompt":"number )", i, R"(","max_tokens":)", 3 + i,

@@ -143,7 +143,7 @@ TEST_CASE(
       });
     };
     CHECK(type("/system Be brief."));
-    CHECK(type("/image tests/golden/images/tiny.png"));
+    CHECK(type("/image tests/golden/images_fast/tiny.png"));
     CHECK(type("What is this?"));
     CHECK(type("And this?"));
     const std::string before = chat.messages().dump();

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/io/file.h"
 #include "store/parquet/decode.h"
 #include "store/parquet/rows.h"
 #include "tests/base/scratch.h"
@@ -142,6 +143,24 @@ TEST_CASE("parquet: an index behind the end of its dictionary is refused") {
   CHECK(chosen(2) == std::vector<std::int64_t>{9, 9});
   for (const char index : {3, 7})
     CHECK(contains(test::thrown([&] { chosen(index); }), cat("index ", int{index}, " of a dictionary of 3")));
+}
+
+TEST_CASE("parquet: a boolean says that a column is optional or required, as fastparquet writes it") {
+  const ScratchDirectory dir;
+  ParquetWriter writer(dir / "a.parquet", {{"id", Kind::integer}});
+  for (int i = 0; i < 3; ++i) writer.add(Json::object({{"id", i == 1 ? Json() : Json(i)}}));
+  writer.finish();
+  const std::string file = read_file(dir / "a.parquet"), number = "\x25\x02\x18\x02id";
+  const std::size_t at = file.find(number), length = file.size() - 8;
+  REQUIRE(at != file.npos);
+  const auto with = [&](const char* field) {  // in the place of the number, and the footer a byte shorter
+    std::string changed = file;
+    --changed[length];
+    write_durably(dir / "b.parquet", changed.replace(at, 2, field));
+    return ParquetFile(dir / "b.parquet");
+  };
+  CHECK(rows_of(with("\x21")) == rows_of(ParquetFile(dir / "a.parquet")));
+  CHECK(with("\x22").leaves()[0].max_definition == 0);
 }
 
 TEST_CASE("parquet: a row with a value of another kind is refused and leaves no trace") {

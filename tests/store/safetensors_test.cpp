@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/golden_case.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -77,7 +78,7 @@ TEST_CASE("our writer gives the bytes of the reference writer") {
 
 TEST_CASE("a tensor outlives the reader it came from") {
   Tensor t;
-  { t = Safetensors::open("tests/golden/dense/case_text_only.safetensors").tensor("token_loss"); }
+  { t = Safetensors::open(test::dense_case(0)).tensor("token_loss"); }
   CHECK(std::isfinite(t.to_vector<double>().at(0)));
 }
 

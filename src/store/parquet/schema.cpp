@@ -76,7 +76,7 @@ Element read_element(ThriftReader& in) {
     switch (id) {
       case 1: e.type = in.integer(); break;
       case 2: e.width = in.integer(); break;
-      case 3: e.repetition = in.integer(); break;
+      case 3: e.repetition = in.integer_or_boolean(); break;  // fastparquet's has_nulls is there as it was given
       case 4: e.name = in.binary(), e.named = true; break;
       case 5: e.children = in.integer(); break;
       case 6: converted = in.integer(); break;

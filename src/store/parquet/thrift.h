@@ -44,6 +44,7 @@ class ThriftReader {
   }
   std::int64_t integer();  // of 8 to 64 bits
   bool boolean();
+  std::int64_t integer_or_boolean() { return value_ == 1 || value_ == 2 ? boolean() : integer(); }
   std::string_view binary();
 
  private:

@@ -175,9 +175,11 @@ with open(os.path.join(HERE, "cases.json"), "w") as f:
     lines = [f"{json.dumps(n)}: {json.dumps(c)}" for n, c in cases.items()]
     f.write(json.dumps(versions)[:-1] + ', "cases": {\n' + ",\n".join(lines) + "\n}}\n")
 
-# Every picture of ../images cut short: [bytes kept, SHA-256 of the pixels or null where Pillow raises].
+# pass_order.png is the picture that the hashes of tests/image/resize_test.cpp were made of.
+
+# Every picture of ../images_fast cut short: [bytes kept, SHA-256 of the pixels or null where Pillow raises].
 cuts = {}
-source = os.path.join(HERE, "..", "images")
+source = os.path.join(HERE, "..", "images_fast")
 for name in sorted(os.listdir(source)):
     if name.rsplit(".", 1)[-1] not in ("jpg", "png", "webp"):
         continue

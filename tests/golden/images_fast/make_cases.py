@@ -1,4 +1,4 @@
-"""What Transformers' fast Qwen2VLImageProcessor makes of the pictures of ../images: SHA-256 of pixel_values and of the
+"""What Transformers' fast Qwen2VLImageProcessor makes of the pictures beside this file: SHA-256 of pixel_values and of the
 resized bytes, one line a case.
 
     python make_cases.py        (transformers 4.55.4, torch 2.8.0 and torchvision 0.23.0 on a CPU with AVX2, pillow 13.0.0)
@@ -15,7 +15,7 @@ from transformers import Qwen2VLImageProcessorFast
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 here = os.path.dirname(os.path.abspath(__file__))
-pictures = os.path.join(here, "..", "images")
+pictures = here
 torch.set_num_threads(1)
 
 

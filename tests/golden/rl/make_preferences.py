@@ -1,6 +1,6 @@
 # Writes preferences.parquet and preferences.jsonl: the same preferences, as TRL and the sets on the Hub have them, once with the
 # pictures' bytes inside (by pyarrow; messages whose contents are parts, two row groups), once as JSON lines beside files of
-# tests/golden/images (texts, or messages).   python make_preferences.py, in this folder
+# tests/golden/images_fast (texts, or messages).   python make_preferences.py, in this folder
 import json
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +26,7 @@ with open("preferences.jsonl", "w") as f:
         f.write(json.dumps(r) + "\n")
 part = pa.struct([("type", pa.string()), ("text", pa.string())])
 messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(part))]))
-inside = [dict(id=r["id"], images=[dict(bytes=open("../images/" + p, "rb").read(), path=p) for p in r["images"]],
+inside = [dict(id=r["id"], images=[dict(bytes=open("../images_fast/" + p, "rb").read(), path=p) for p in r["images"]],
                prompt=[dict(role="user", content=parts(r["prompt"]))],
                **{k: [dict(role="assistant", content=parts(r[k]))] for k in ("chosen", "rejected")}) for r in rows]
 schema = pa.schema([("id", pa.string()), ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),

@@ -1,5 +1,5 @@
 # Writes records.parquet and records.jsonl: the same prompts in the release's schema, once with the pictures' bytes inside
-# (by pyarrow, two row groups), once beside files of tests/golden/images.   python make_records.py, in this folder
+# (by pyarrow, two row groups), once beside files of tests/golden/images_fast.   python make_records.py, in this folder
 import json
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ rows = [
 with open("records.jsonl", "w") as f:
     for r in rows:
         f.write(json.dumps(r) + "\n")
-inside = [dict(r, images=[dict(bytes=open("../images/" + p, "rb").read(), path=p) for p in r["images"]]) for r in rows]
+inside = [dict(r, images=[dict(bytes=open("../images_fast/" + p, "rb").read(), path=p) for p in r["images"]]) for r in rows]
 schema = pa.schema([("id", pa.string()), ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
                     ("problem", pa.string()), ("answer", pa.list_(pa.string())), ("problem_type", pa.string()),
                     ("answer_type", pa.string()), ("source", pa.string()), ("prompt_type", pa.string()),
