@@ -1,6 +1,7 @@
 #!/bin/sh
-# RL on the toy world, once, small, behind `make demo`: selection, training with thinking, held-out questions before and after. Every
-# stage is a plain onevision command with a file in configs/rl/, printed before it runs; what is done is not run again (stage.sh).
+# RL on the toy world, once, small, behind `make demo`: selection, training with thinking and without, held-out questions before and
+# after. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what is done is not run again
+# (stage.sh).
 #
 #   demo.sh [BUILD]
 set -eu
@@ -27,7 +28,7 @@ stage selection "$model/model.safetensors $out/both.done $config/prompts.json $c
 # shellcheck disable=SC2086
 stage thinking "$model/model.safetensors $out/selection.done $config/thinking.json" \
   "$onevision" rl --config $config/prompts.json --config $config/thinking.json --model "$model" --data "$questions" \
-  --templates $programs --out "$out/thinking"
+  --templates $programs $normal --out "$out/thinking"
 for part in before after; do
   asked=$model
   [ $part = before ] || asked=$out/thinking/model

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Stage 2 of RL beside its controls: two starting models (seeds of `make demo`), three seeds each; every run is a stage, so a night that
-# was cut goes on. The table pools the runs of an arm: paired differences to the starting model, question by question.
+# was cut goes on. Every run shows its held-out programs when it is done; the table pools the runs of an arm: paired differences to the
+# starting model, question by question.
 #
-#   thinking   RL on chains, rewarded by the answer alone
+#   thinking   RL with chains and without, rewarded by the answer alone
 #   shuffled   the same with the rewards of a step in another order: must not rise
 #   answers-rl RL without chains: the normal questions alone
 #   answers    supervised: the same pictures' normal questions with their answers, as many prompts in as many steps
@@ -39,8 +40,8 @@ arm() {  # arm NAME ARM MODEL SEED
   both="--config $config/prompts.json --config $config/thinking.json --data $out/both/instruct/conversations.json --rl.seed $4"
   taught="--config $config/taught.json --seed $4 --data"
   case $2 in
-    thinking) set -- "$@" rl $both --templates $programs ;;
-    shuffled) set -- "$@" rl $both --templates $programs --rl.shuffle_rewards true ;;
+    thinking) set -- "$@" rl $both --templates $programs $normal ;;
+    shuffled) set -- "$@" rl $both --templates $programs $normal --rl.shuffle_rewards true ;;
     answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 ;;
     answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" ;;
     chains) set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
@@ -59,6 +60,7 @@ for first in $starts; do
       # shellcheck disable=SC2086  # lists
       arm "$first-$seed-$arm" $arm "$model" "$seed"
       ask "$first-$seed-$arm" "$out/$first-$seed-$arm/model" "$first"
+      "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$first-$seed-$arm-reasoning/predictions.jsonl"
     done
   done
 done
