@@ -5,43 +5,13 @@
 
 #include "base/parallel.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/gemm_lanes.h"
+#include "kernels/cpu/row_product.h"
 #include "kernels/cpu/widened.h"
 
 namespace ov::kernels::cpu {
 namespace {
 
-using L = Lanes<float>;
-constexpr std::int64_t W = L::width, vectors = 4, columns = vectors * W;  // independent chains hide the latency
-
-// c[j] = Σ_k a[k] b[j b_col + k] for `n` <= columns j. B is turned in registers; its rows are read from end to end.
-void row_product(std::int64_t K, const float* a, const Bf16* b, std::int64_t b_col, std::int64_t n, float* c) {
-  const Bf16* row[vectors][W];
-  for (std::int64_t j = 0; j < columns; ++j) row[j / W][j % W] = b + std::min(j, n - 1) * b_col;
-  L total[vectors];
-  for (std::int64_t begin = 0; begin < K; begin += gemm_block_k) {
-    const std::int64_t end = std::min(K, begin + gemm_block_k);
-    L s[vectors];
-    std::int64_t k = begin;
-    for (; k + 2 * W <= end; k += 2 * W) {
-      OV_UNROLL
-      for (int v = 0; v < vectors; ++v) {
-        L x[2 * W];
-        L::load_transposed(row[v], k, x);
-        OV_UNROLL
-        for (int i = 0; i < 2 * W; ++i) s[v].add_product(L::broadcast(a + k + i), x[i]);
-      }
-    }
-    for (; k < end; ++k)
-      for (int v = 0; v < vectors; ++v) {
-        float x[W];
-        for (int i = 0; i < W; ++i) x[i] = row[v][i][k];
-        s[v].add_product(L::broadcast(a + k), L::load(x));
-      }
-    for (int v = 0; v < vectors; ++v) total[v] = begin == 0 ? s[v] : total[v].plus(s[v]);
-  }
-  for (int v = 0; v < vectors; ++v) total[v].store(c + v * W);
-}
+constexpr std::int64_t columns = 32;  // of B that are worked on together
 
 }  // namespace
 
@@ -60,7 +30,8 @@ void few_rows_product(const Gemm& g) {
     thread_local std::vector<float> sums, rows;
     sums.resize(static_cast<std::size_t>(M * at_once));
     if (M == 1) {
-      row_product(K, a, b + first * b_col, b_col, n, sums.data());
+      row_product<float, Bf16>(
+          {.N = n, .K = K, .a = a, .a_col = 1, .b = b + first * b_col, .b_col = b_col, .c = sums.data()});
     } else {
       rows.resize(static_cast<std::size_t>(n * K));
       for (std::int64_t j = 0; j < n; ++j) {

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "kernels/copy.h"
 #include "kernels/cpu/gemm_bf16.h"
+#include "kernels/cpu/gemm_wide.h"
 #include "tests/check.h"
 
 using namespace ov;
@@ -39,11 +40,12 @@ Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype
 
 TEST_CASE("gemm: a few rows of bf16 give the bits of a widened matrix, at every edge of rows, columns and blocks") {
   const int before = threads();
-  for (const int n : {1, 3}) {
+  for (const int n : {1, 2, 3}) {
     set_threads(n);
     for (const std::int64_t M : {1, 2, 7, 64, 65})
-      for (const std::int64_t N : {1, 31, 32, 33, 200})
-        for (const std::int64_t K : {1, 2, 15, 16, 17, 383, 384, 385, 1000}) {
+      for (const std::int64_t N : {1, 15, 16, 17, 31, 32, 33, 200})
+        for (const std::int64_t K : {1, 2, 15, 16, 17, 32, 383, 384, 385, 416, 1000}) {
+          if (n == 2 && M > 1) continue;
           const Tensor a = numbers(M, K, 1), b = numbers(N, K, 2), bias = numbers(1, N, 3).contiguous_copy().view({N});
           for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
             for (const Tensor& added : {Tensor(), bias}) {
@@ -51,6 +53,13 @@ TEST_CASE("gemm: a few rows of bf16 give the bits of a widened matrix, at every 
               kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
               const Tensor expected = widened_whole(a, b, added, dtype);
               CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), M, " x ", N, " x ", K);
+              if (M == 1) {  // nor does the width of a vector matter
+                c.zero();
+                kernels::cpu::allow_wide_vectors(false);
+                kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
+                kernels::cpu::allow_wide_vectors(true);
+                CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), "narrow, ", N, " x ", K);
+              }
               for (std::int64_t m = 0; m < M; ++m)  // nothing beside it
                 CHECK(wide.slice(0, m, m + 1).slice(1, N + 1, N + 2).to(Dtype::f32).to_vector<float>()[0] == 0);
             }
