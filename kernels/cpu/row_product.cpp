@@ -19,25 +19,6 @@ constexpr std::int64_t rows_at_once = vectors<T, B>* Lanes<T>::width;
 template <class B>
 constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(B));  // of the cache
 
-// Where the next rows of B stand, asked for from end to end, a line for each line that is read now: one long stream
-// into the second-level cache, and from there the rows come side by side. Rows that do not follow each other closely
-// are not asked for. May point past B, which does no harm.
-class Ahead {
- public:
-  template <class B>
-  Ahead(const B* next, bool close) : at_(reinterpret_cast<const char*>(next)), step_(close ? 64 : 0) {}
-  template <std::int64_t lines>
-  inline __attribute__((always_inline)) void ask() {
-    OV_UNROLL
-    for (std::int64_t i = 0; i < lines; ++i) __builtin_prefetch(at_ + i * step_, 0, 2);
-    at_ += lines * step_;
-  }
-
- private:
-  const char* at_;
-  std::int64_t step_;
-};
-
 // c[j] for `n` <= rows_at_once rows of B; the last one stands for those that are missing.
 template <class T, class B>
 void some_rows(const RowProduct<T, B>& p, const B* b, std::int64_t n, T* sums) {
@@ -101,8 +82,8 @@ OV_WIDE inline __attribute__((always_inline)) __m512i quarters(const char* row, 
   return _mm512_inserti32x4(x, part(3), 3);
 }
 
-// some_rows in 512-bit vectors, for 16 rows of bf16 and K a multiple of a line. Pairs of bf16 are turned as floats would
-// be, then parted: vector i holds columns 2 i and 2 i + 1 of eight, lane 4 q + r is row 4 q + r.
+// some_rows in 512-bit vectors, for 16 rows of bf16 and K a multiple of a line. Pairs of bf16 are turned as floats
+// would be, then parted: vector i holds columns 2 i and 2 i + 1 of eight, lane 4 q + r is row 4 q + r.
 OV_WIDE void sixteen_rows_512(const RowProduct<float, Bf16>& p, const Bf16* b, float* sums) {
   const auto apart = static_cast<std::int64_t>(sizeof(Bf16)) * p.b_col;
   const char* row = reinterpret_cast<const char*>(b);

@@ -1,4 +1,4 @@
-// Products of a few rows with a bf16 matrix that stays where it is: the bits of one that was widened whole.
+// Products of a few rows with a matrix that stays where it is: the bits of one that was widened whole.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -6,7 +6,8 @@
 
 #include "base/parallel.h"
 #include "kernels/copy.h"
-#include "kernels/cpu/gemm_bf16.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_few_rows.h"
 #include "kernels/cpu/gemm_wide.h"
 #include "tests/check.h"
 
@@ -26,19 +27,29 @@ Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
   return whole.slice(1, 1, width + 1);
 }
 
+// By the product that knows neither few rows nor bf16.
 Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype dtype) {
+  const Tensor wide_a = a.to(Dtype::f32), wide_b = b.to(Dtype::f32), wide_bias = bias ? bias.to(Dtype::f32) : bias;
   const Tensor c({a.dim(0), b.dim(0)}, Dtype::f32, cpu());
-  kernels::gemm({.c = c,
-                 .a = a.to(Dtype::f32),
-                 .b = b.to(Dtype::f32),
-                 .trans_b = true,
-                 .bias = bias ? bias.to(Dtype::f32) : bias});
+  kernels::cpu::gemm_serial(kernels::cpu::Product<float>{.M = a.dim(0),
+                                                         .N = b.dim(0),
+                                                         .K = a.dim(1),
+                                                         .a = wide_a.data<float>(),
+                                                         .a_row = a.dim(1),
+                                                         .a_col = 1,
+                                                         .b = wide_b.data<float>(),
+                                                         .b_row = 1,
+                                                         .b_col = a.dim(1),
+                                                         .c = c.data<float>(),
+                                                         .c_row = b.dim(0),
+                                                         .bias = bias ? wide_bias.data<float>() : nullptr});
   return dtype == Dtype::f32 ? c : c.to(dtype);
 }
 
 }  // namespace
 
-TEST_CASE("gemm: a few rows of bf16 give the bits of a widened matrix, at every edge of rows, columns and blocks") {
+TEST_CASE(
+    "gemm: a few rows, of f32 or bf16, give the bits of a widened matrix, at every edge of rows, columns and blocks") {
   const int before = threads();
   for (const int n : {1, 2, 3}) {
     set_threads(n);
@@ -50,6 +61,18 @@ TEST_CASE("gemm: a few rows of bf16 give the bits of a widened matrix, at every 
           for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
             for (const Tensor& added : {Tensor(), bias}) {
               const Tensor wide = Tensor::zeros({M, N + 2}, dtype, cpu()), c = wide.slice(1, 1, N + 1);
+              if (dtype == Dtype::f32) {  // of an f32 matrix, with rows as wide as it is and wider
+                const Tensor f32 = Tensor::zeros({M, N}, dtype, cpu()), apart = Tensor::zeros({N, K + 5}, dtype, cpu());
+                apart.slice(1, 2, K + 2).copy_from(b.to(dtype));
+                for (const Tensor& matrix : {b.to(dtype), apart.slice(1, 2, K + 2)}) {
+                  kernels::gemm({.c = f32,
+                                 .a = a.to(dtype),
+                                 .b = matrix,
+                                 .trans_b = true,
+                                 .bias = added ? added.to(dtype) : added});
+                  CHECK_MESSAGE(same_bits(f32, widened_whole(a, b, added, dtype)), M, " x ", N, " x ", K);
+                }
+              }
               kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
               const Tensor expected = widened_whole(a, b, added, dtype);
               CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), M, " x ", N, " x ", K);
