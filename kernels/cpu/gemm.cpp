@@ -7,8 +7,9 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "kernels/cpu/gemm_bf16.h"
+#include "kernels/cpu/gemm_few_rows.h"
 #include "kernels/cpu/gemm_wide.h"
+#include "kernels/cpu/row_product.h"
 #include "kernels/cpu/widened.h"
 
 namespace ov::kernels::cpu {
@@ -86,12 +87,7 @@ void block_product(const Product<T>& p) {
       for (std::int64_t i = 0; i < whole_rows; i += MR)
         pack_a(p.K, a + i * p.a_row, p.a_row, p.a_col, packed_a + i * p.K);
 
-    std::int64_t n = 0;
-    if (p.M == 1 && p.b_row == 1)
-      for (; n + 4 * W <= p.N; n += 4 * W)
-        row_times_transposed(p.K, p.a, p.a_col, p.b + n * p.b_col, p.b_col,
-                             TileOut<T>{p.c + n, p.c_row, 4 * W, p.accumulate, p.bias ? p.bias + n : nullptr});
-    for (; n < p.N; n += NR) {
+    for (std::int64_t n = 0; n < p.N; n += NR) {
       const std::int64_t columns = std::min(NR, p.N - n);
       const T* b = p.b + n * p.b_col;
       std::int64_t b_row = p.b_row, to_second = panel * p.b_col;
@@ -143,6 +139,16 @@ template <class T>
 void gemm_serial(const Product<T>& p) {
   if (p.M <= 0 || p.N <= 0) return;
   if (p.K <= 0) return empty_product(p);
+  if (p.M == 1 && p.b_row == 1)
+    return row_product<T, T>({.N = p.N,
+                              .K = p.K,
+                              .a = p.a,
+                              .a_col = p.a_col,
+                              .b = p.b,
+                              .b_col = p.b_col,
+                              .c = p.c,
+                              .accumulate = p.accumulate,
+                              .bias = p.bias});
   for (std::int64_t n = 0; n < p.N; n += block_columns<T>)
     for (std::int64_t k = 0; k < p.K; k += gemm_block_k) {
       Product<T> block = p;
@@ -210,8 +216,7 @@ void run(const Gemm& g) {
 // c in C: T or its Accum.
 template <class T, class C>
 void run_widened(const Gemm& g) {
-  const auto [M, K] = g.a.dims<2>();
-  if (!g.trans_a && g.trans_b && !g.accumulate && M <= few_rows && M > 0 && K > 0) return few_rows_product<C>(g);
+  if (is_few_rows_product(g)) return few_rows_product<C>(g);
   Gemm wide = g;
   wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
   if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);

@@ -125,40 +125,6 @@ void pack_b(std::int64_t columns, std::int64_t K, const T* b, std::int64_t b_row
     for (std::int64_t j = 0; j < NR; ++j) to[j] = j < columns ? b[j * b_col] : T(0);
 }
 
-// One row times a transposed matrix: c[j] (+)= Σ_k a[k a_col] b[j b_col + k] for 4 W columns j. B is turned in
-// registers on its way; four independent chains hide the latency of the multiply-add. The same sums as tile().
-template <class T>
-void row_times_transposed(std::int64_t K, const T* a, std::int64_t a_col, const T* b, std::int64_t b_col,
-                          const TileOut<T>& out) {
-  using L = Lanes<T>;
-  constexpr std::int64_t W = L::width;
-  L s[4];
-  std::int64_t k = 0;
-  for (; k + W <= K; k += W) {
-    OV_UNROLL
-    for (int v = 0; v < 4; ++v) {
-      const T* row[W];
-      OV_UNROLL
-      for (int i = 0; i < W; ++i) row[i] = b + (v * W + i) * b_col;
-      L x[W];
-      L::load_transposed(row, k, x);
-      OV_UNROLL
-      for (int i = 0; i < W; ++i) s[v].add_product(L::broadcast(a + (k + i) * a_col), x[i]);
-    }
-  }
-  for (; k < K; ++k)
-    for (int v = 0; v < 4; ++v) {
-      T x[W];
-      for (int i = 0; i < W; ++i) x[i] = b[(v * W + i) * b_col + k];
-      s[v].add_product(L::broadcast(a + k * a_col), L::load(x));
-    }
-  for (int v = 0; v < 4; ++v) {
-    L r = out.add ? L::load(out.c + v * W).plus(s[v]) : s[v];
-    if (out.bias) r = r.plus(L::load(out.bias + v * W));
-    r.store(out.c + v * W);
-  }
-}
-
 // Six rows of A: to[k 6 + i] = A(i, k). `to` needs W elements of room behind the last.
 template <class T>
 void pack_a(std::int64_t K, const T* a, std::int64_t a_row, std::int64_t a_col, T* to) {

@@ -6,10 +6,12 @@
 
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/gemm.h"
 #include "tests/bench/bench.h"
 
 namespace {
@@ -34,6 +36,11 @@ void run() {
   });
   openblas_set_num_threads(threads());
   std::int64_t turn = 0;
+  std::vector<Tensor> matrix, narrow;
+  for (std::int64_t m = 0; m < matrices; ++m) {
+    matrix.push_back(Tensor::borrowed(weights.data() + m * size, {F, C}, Dtype::f32, std::make_shared<int>()));
+    narrow.push_back(matrix.back().to(Dtype::bf16));
+  }
   const auto next = [&](const std::vector<float>& w) { return w.data() + turn++ % matrices * size; };
 
   std::vector<double> partial(static_cast<std::size_t>(threads()));
@@ -48,23 +55,16 @@ void run() {
   };
   std::printf("rows times [%d,%d] weights that no cache holds, f32, %d threads; GB/s of weights read, medians\n",
               static_cast<int>(F), static_cast<int>(C), threads());
-  std::printf("%5s %12s %12s %12s %12s %6s\n", "rows", "only read", "as stored", "in panels", "OpenBLAS", "bits");
+  std::printf("%5s %12s %12s %12s %12s %12s %6s\n", "rows", "only read", "as stored", "in panels", "bf16", "OpenBLAS",
+              "bits");
   for (const std::int64_t M : {1, 2, 4, 6, 8, 16, 32, 64}) {
-    std::vector<float> a(static_cast<std::size_t>(M * C)), c(static_cast<std::size_t>(M * F)), d(c.size()), e(c.size());
+    std::vector<float> a(static_cast<std::size_t>(M * C)), d(static_cast<std::size_t>(M * F)), e(d.size());
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = 1e-2F * static_cast<float>(static_cast<int>(i * 53 % 89) - 44);
-    const auto stored = [&](const float* w, float* out) {
-      kernels::cpu::gemm_parallel(Product<float>{.M = M,
-                                                 .N = F,
-                                                 .K = C,
-                                                 .a = a.data(),
-                                                 .a_row = C,
-                                                 .a_col = 1,
-                                                 .b = w,
-                                                 .b_row = 1,
-                                                 .b_col = C,
-                                                 .c = out,
-                                                 .c_row = F,
-                                                 .accumulate = false});
+    const Tensor row_tensor = Tensor::of(a, {M, C}), narrow_rows = row_tensor.to(Dtype::bf16);
+    const Tensor f32({M, F}, Dtype::f32, cpu()), bf16({M, F}, Dtype::bf16, cpu());
+    const auto stored = [&](const Tensor& w) { kernels::gemm({.c = f32, .a = row_tensor, .b = w, .trans_b = true}); };
+    const auto in_bf16 = [&](const Tensor& w) {
+      kernels::gemm({.c = bf16, .a = narrow_rows, .b = w, .trans_b = true});
     };
     const auto panels = [&](const float* w, float* out) {
       parallel_for(F / panel, [&](std::int64_t p) {
@@ -87,14 +87,17 @@ void run() {
                   static_cast<int>(C), 1, a.data(), static_cast<int>(C), next(weights), static_cast<int>(C), 0,
                   e.data(), static_cast<int>(F));
     };
-    stored(weights.data(), c.data());
+    stored(matrix[0]);
     panels(packed.data(), d.data());
-    const bool same = std::memcmp(c.data(), d.data(), c.size() * sizeof(float)) == 0;
-    const auto t = interleaved(
-        {read_all, [&] { stored(next(weights), c.data()); }, [&] { panels(next(packed), d.data()); }, peer}, 1.2);
+    const bool same = std::memcmp(f32.data<float>(), d.data(), f32.nbytes()) == 0;
+    const auto t = interleaved({read_all, [&] { stored(matrix[static_cast<std::size_t>(turn++ % matrices)]); },
+                                [&] { panels(next(packed), d.data()); },
+                                [&] { in_bf16(narrow[static_cast<std::size_t>(turn++ % matrices)]); }, peer},
+                               1.2);
     const double bytes = 4e-9 * static_cast<double>(size);
-    std::printf("%5d %12.1f %12.1f %12.1f %12.1f %6s\n", static_cast<int>(M), bytes / t[0].median, bytes / t[1].median,
-                bytes / t[2].median, bytes / t[3].median, same ? "same" : "OTHER");
+    std::printf("%5d %12.1f %12.1f %12.1f %12.1f %12.1f %6s\n", static_cast<int>(M), bytes / t[0].median,
+                bytes / t[1].median, bytes / t[2].median, bytes / 2 / t[3].median, bytes / t[4].median,
+                same ? "same" : "OTHER");
     std::fflush(stdout);
   }
 }

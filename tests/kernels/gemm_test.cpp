@@ -138,10 +138,11 @@ TEST_CASE("gemm: every element is the one chain of the contract, bit for bit, at
       check_definition<float>(m, n, 13);
       check_definition<double>(m, n, 9);
     }
-  for (const i64 k : {1, 2, 7, 8, 383, 384, 385, 769}) {
+  for (const i64 k : {1, 2, 7, 8, 15, 16, 17, 40, 383, 384, 385, 769}) {
     check_definition<float>(7, 33, k);
     check_definition<double>(7, 17, k);
-    check_definition<float>(1, 71, k);  // one row has a path of its own
+    for (const i64 n : {1, 7, 8, 9, 15, 16, 17, 71}) check_definition<float>(1, n, k);  // a path of its own
+    check_definition<double>(1, 21, k);
   }
   check_definition<float>(131, 341, 100);  // packed A, packed B
   check_definition<double>(131, 171, 50);

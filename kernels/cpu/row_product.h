@@ -1,0 +1,49 @@
+// One row times the rows of a matrix, c = a Bᵀ: what writing an answer is made of, and no faster than B can be read.
+// B is read once, where it lies, turned in registers, and widened on its way if it is bf16. The sums are gemm.h's.
+#pragma once
+#include <cstdint>
+
+#include "kernels/cpu/gemm_lanes.h"
+
+namespace ov::kernels::cpu {
+
+// Where the next rows of B stand, asked for from end to end, a line for each line that is read now: one long stream
+// into the second-level cache, and from there the rows come side by side. Rows that do not follow each other closely
+// are not asked for. May point past B, which does no harm.
+class Ahead {
+ public:
+  template <class B>
+  Ahead(const B* next, bool close) : at_(reinterpret_cast<const char*>(next)), step_(close ? 64 : 0) {}
+  template <std::int64_t lines>
+  inline __attribute__((always_inline)) void ask() {
+    OV_UNROLL
+    for (std::int64_t i = 0; i < lines; ++i) __builtin_prefetch(at_ + i * step_, 0, 2);
+    at_ += lines * step_;
+  }
+
+ private:
+  const char* at_;
+  std::int64_t step_;
+};
+
+// c[n] (+)= Σ_k a[k a_col] b[n b_col + k] (+ bias[n]) for n < N; K > 0. B: T, or bf16 where T is float.
+template <class T, class B>
+struct RowProduct {
+  std::int64_t N, K;
+  const T* a;
+  std::int64_t a_col;
+  const B* b;
+  std::int64_t b_col;
+  T* c;
+  bool accumulate = false;
+  const T* bias = nullptr;
+};
+
+// On the calling thread.
+template <class T, class B>
+void row_product(const RowProduct<T, B>& p);
+extern template void row_product(const RowProduct<float, float>&);
+extern template void row_product(const RowProduct<double, double>&);
+extern template void row_product(const RowProduct<float, Bf16>&);
+
+}  // namespace ov::kernels::cpu

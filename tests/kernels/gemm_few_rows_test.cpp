@@ -1,0 +1,101 @@
+// Products of a few rows with a matrix that stays where it is: the bits of one that was widened whole.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "kernels/copy.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_few_rows.h"
+#include "kernels/cpu/gemm_wide.h"
+#include "tests/check.h"
+
+using namespace ov;
+using namespace ov::test;
+
+namespace {
+
+// [rows, width] inside a wider tensor, so that a stride is not a width; odd offsets lie at no multiple of four bytes.
+Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
+  const Tensor whole({rows, width + 3}, Dtype::bf16, cpu());
+  std::uint32_t state = seed;
+  for (std::int64_t i = 0; i < whole.numel(); ++i) {
+    state = state * 1664525 + 1013904223;
+    whole.data<Bf16>()[i] = Bf16(static_cast<float>(state >> 8) * 0x1p-23F - 1);
+  }
+  return whole.slice(1, 1, width + 1);
+}
+
+// By the product that knows neither few rows nor bf16.
+Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype dtype) {
+  const Tensor wide_a = a.to(Dtype::f32), wide_b = b.to(Dtype::f32), wide_bias = bias ? bias.to(Dtype::f32) : bias;
+  const Tensor c({a.dim(0), b.dim(0)}, Dtype::f32, cpu());
+  kernels::cpu::gemm_serial(kernels::cpu::Product<float>{.M = a.dim(0),
+                                                         .N = b.dim(0),
+                                                         .K = a.dim(1),
+                                                         .a = wide_a.data<float>(),
+                                                         .a_row = a.dim(1),
+                                                         .a_col = 1,
+                                                         .b = wide_b.data<float>(),
+                                                         .b_row = 1,
+                                                         .b_col = a.dim(1),
+                                                         .c = c.data<float>(),
+                                                         .c_row = b.dim(0),
+                                                         .bias = bias ? wide_bias.data<float>() : nullptr});
+  return dtype == Dtype::f32 ? c : c.to(dtype);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "gemm: a few rows, of f32 or bf16, give the bits of a widened matrix, at every edge of rows, columns and blocks") {
+  const int before = threads();
+  for (const int n : {1, 2, 3}) {
+    set_threads(n);
+    for (const std::int64_t M : {1, 2, 7, 64, 65})
+      for (const std::int64_t N : {1, 15, 16, 17, 31, 32, 33, 200})
+        for (const std::int64_t K : {1, 2, 15, 16, 17, 32, 383, 384, 385, 416, 1000}) {
+          if (n == 2 && M > 1) continue;
+          const Tensor a = numbers(M, K, 1), b = numbers(N, K, 2), bias = numbers(1, N, 3).contiguous_copy().view({N});
+          for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
+            for (const Tensor& added : {Tensor(), bias}) {
+              const Tensor wide = Tensor::zeros({M, N + 2}, dtype, cpu()), c = wide.slice(1, 1, N + 1);
+              if (dtype == Dtype::f32) {  // of an f32 matrix, with rows as wide as it is and wider
+                const Tensor f32 = Tensor::zeros({M, N}, dtype, cpu()), apart = Tensor::zeros({N, K + 5}, dtype, cpu());
+                apart.slice(1, 2, K + 2).copy_from(b.to(dtype));
+                for (const Tensor& matrix : {b.to(dtype), apart.slice(1, 2, K + 2)}) {
+                  kernels::gemm({.c = f32,
+                                 .a = a.to(dtype),
+                                 .b = matrix,
+                                 .trans_b = true,
+                                 .bias = added ? added.to(dtype) : added});
+                  CHECK_MESSAGE(same_bits(f32, widened_whole(a, b, added, dtype)), M, " x ", N, " x ", K);
+                }
+              }
+              kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
+              const Tensor expected = widened_whole(a, b, added, dtype);
+              CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), M, " x ", N, " x ", K);
+              if (M == 1) {  // nor does the width of a vector matter
+                c.zero();
+                kernels::cpu::allow_wide_vectors(false);
+                kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
+                kernels::cpu::allow_wide_vectors(true);
+                CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), "narrow, ", N, " x ", K);
+              }
+              for (std::int64_t m = 0; m < M; ++m)  // nothing beside it
+                CHECK(wide.slice(0, m, m + 1).slice(1, N + 1, N + 2).to(Dtype::f32).to_vector<float>()[0] == 0);
+            }
+        }
+  }
+  set_threads(before);
+}
+
+TEST_CASE("gemm: NaN and infinity of a bf16 matrix stay in their columns") {
+  const Tensor a = numbers(1, 400, 1), b = numbers(40, 400, 2);
+  b.row<Bf16>(3)[390] = Bf16(std::numeric_limits<float>::quiet_NaN());
+  b.row<Bf16>(34)[17] = Bf16(std::numeric_limits<float>::infinity());
+  const Tensor c({1, 40}, Dtype::f32, cpu());
+  kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true});
+  for (std::int64_t n = 0; n < 40; ++n) CHECK(std::isfinite(c.data<float>()[n]) == (n != 3 && n != 34));
+}
