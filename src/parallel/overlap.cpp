@@ -42,14 +42,10 @@ void Overlap::stop() {
 }
 
 void Overlap::sum(std::int64_t bucket) {
-  Device& device = round_.gradients.device();
-  Device::Share share(device);
+  const Device::Share apart(round_.gradients.device());  // when it overlaps with what is chance: memory()
   const Range range{bucket * bucket_, std::min(round_.gradients.numel(), (bucket + 1) * bucket_)};
   if (round_.before) round_.before(range);
   beside_.run([&] { parallel_.sum_bucket(round_.gradients, range, round_.adding, beside_.communicator()); });
-  const MemoryUse used = share.close();
-  for (std::size_t s = 0; s < segment_count; ++s) memory_.peak[s] = std::max(memory_.peak[s], used.peak[s]);
-  memory_.total_peak = std::max(memory_.total_peak, used.total_peak);
 }
 
 void Overlap::complete(std::int64_t bucket) {
@@ -84,7 +80,7 @@ void Overlap::run() {
   }
 }
 
-MemoryUse Overlap::finish() {
+void Overlap::finish() {
   {
     const std::lock_guard lock(mutex_);
     std::fill(left_.begin(), left_.end(), 0);
@@ -95,7 +91,18 @@ MemoryUse Overlap::finish() {
   if (failure_) std::rethrow_exception(failure_);
   beside_.join();
   finished_ = true;
-  return memory_;
+}
+
+// What a sum's parts are received into: a share of a bucket from each rank.
+MemoryUse Overlap::memory() const {
+  const int N = parallel_.ranks().ranks();
+  std::int64_t share = 0;
+  for (int r = 0; r < N; ++r)
+    share = std::max(share, shard_of(std::min(bucket_, round_.gradients.numel()), r, N).size());
+  MemoryUse use;
+  use.total_peak = N * share * static_cast<std::int64_t>(size_of(round_.gradients.dtype()));
+  use.peak[static_cast<std::size_t>(Segment::workspace)] = use.total_peak;
+  return use;
 }
 
 }  // namespace ov

@@ -16,9 +16,10 @@
 //
 //   shared memory   a thread makes the sums, over channels of its own (comm/beside.h), on one core
 //   a device        sums are queued, calls and additions alike, in its stream of calls: kernels of the backward pass
-//                   run beside them, the host waits for nothing, and the update waits by an event. The first step of a
+//                   run beside them, the host waits for no kernel, and the update waits by an event. The first step of a
 //                   process sums at the end: its kernels are loaded when first needed, and such a load may wait for
-//                   the device while a call on it waits for another rank, which loads too
+//                   the device while a call on it waits for another rank, which loads too. Calls of tensor parallelism
+//                   go the same way, one after another, and may stand behind a bucket
 //
 // Where it applies: data.h, zero1.h, zero2.h. Where it does not, sums come after the backward pass as without it: in a
 // pipeline; with shared experts or class tables, whose ranks add to each other's gradients after every turn; on a
@@ -61,9 +62,10 @@ class Overlap {
   std::int64_t bucket() const { return bucket_; }
   // One of the leaves adds nothing more to it. Any thread; throws what has ended the sums.
   void complete(std::int64_t bucket);
-  // All leaves have run: what they have not reported is complete too. Returns when all is summed, or queued; and what
-  // that took of the device's memory, as a share of it (Device::overlapped).
-  MemoryUse finish();
+  // All leaves have run: what they have not reported is complete too. Returns when all is summed, or queued.
+  void finish();
+  // The most that sums take of the device's memory, as a share of it (Device::overlapped).
+  MemoryUse memory() const;
 
  private:
   void sum(std::int64_t bucket);
@@ -81,7 +83,6 @@ class Overlap {
   std::int64_t next_;               // to be summed, downwards
   bool stopping_ = false, finished_ = false;
   std::exception_ptr failure_;
-  MemoryUse memory_;
   std::thread thread_;
 };
 

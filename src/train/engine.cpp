@@ -191,10 +191,10 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
     if (group > 1) parallel_for(group + prefetches, run);
     else
       for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
-    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads())));
     for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
-    if (overlap) last_leaves_ = std::move(memory);
-    else if (options_.tree)
+    if (overlap) memory.push_back(overlap->memory());
+    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads()) + (overlap ? 1 : 0)));
+    if (options_.tree && !overlap)
       for (const Tensor& buffer : buffers) tree_.add(buffer);
   }
   if (options_.tree && !beside) gradients_ = tree_.finish();
@@ -209,7 +209,6 @@ void StepEngine::sum_gradients() {
   for (const DataParallel::Round& round : rounds) {
     parallel_->begin_round();
     Beside beside{round.adding, {}};
-    last_leaves_.clear();
     if (round.own.size() > 0)
       accumulate(round.own.begin, round.own.end, &round == &rounds.back(), overlaps_ ? &beside : nullptr);
     else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
@@ -221,8 +220,7 @@ void StepEngine::sum_gradients() {
     parallel_->end_round();
     phase_done("micro-batches");
     if (beside.sum) {
-      last_leaves_.push_back(beside.sum->finish());
-      objective_.parameters().device().overlapped(last_leaves_, static_cast<std::size_t>(std::max(1, threads())) + 1);
+      beside.sum->finish();
       sum_ = gradients_.slice(0, parallel_->own().begin, parallel_->own().end);
     } else {
       sum_ = parallel_->sum(gradients_, round.adding);

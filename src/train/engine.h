@@ -145,7 +145,6 @@ class StepEngine {
   Tensor gradients_;              // the sum over leaves of this rank
   Tensor sum_;                    // over all ranks, as far as this one updates it
   std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
-  std::vector<MemoryUse> last_leaves_;
   std::int64_t done_ = 0;
   bool overlaps_ = false, warm_ = false;  // warm: this process has made a step
 };

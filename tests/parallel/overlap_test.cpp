@@ -52,15 +52,11 @@ class Noted : public Group {
   }
   struct Calls : Group {
     using Group::Group;
-    void reduce_scatter(const Tensor& part, const Parts& of, int adding) override {
-      ++begun;
-      std::int64_t n = 0;
-      for (const Tensor& t : of) n += t.numel();
-      said += cat("sum of ", n, " over ", adding, "\n");
-      Group::reduce_scatter(part, of, adding);
+    void exchange(Call call, const Parts& to, const Parts& from) override {
+      begun += call == Call::reduce_scatter;
+      said += cat(name_of(call), "\n");
+      Group::exchange(call, to, from);
     }
-    void all_gather(const Parts& of) override { said += "all_gather\n", Group::all_gather(of); }
-    void all_to_all(const Parts& to, const Parts& from) override { said += "move\n", Group::all_to_all(to, from); }
     std::atomic<int> begun = 0;
     std::string said;
   };
@@ -249,14 +245,15 @@ TEST_CASE("overlap: a rank that is killed, fails or stays away while sums are un
   enum Fault { killed, fails, stays_away };
   for (const Fault fault : {killed, fails, stays_away}) {
     const double start = monotonic_seconds();
-    const auto ended = in_ranks(2, fault == stays_away ? 1 : 60, [&](ProcessRanks& ranks) {
+    const auto ended = in_ranks(2, fault == stays_away ? 3 : 60, [&](ProcessRanks& ranks) {
       Noted noted(ranks);
       TwoTables objective([&] {
         wait_for(noted, 1);
         if (ranks.rank() == 0) return;
         if (fault == killed) ::raise(SIGKILL);
         if (fault == fails) input_error("a fault of rank 1");
-        std::this_thread::sleep_for(std::chrono::seconds(4));
+        for (const double until = monotonic_seconds() + 20; monotonic_seconds() < until; ranks.throw_failure())
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
       });
       const std::ptrdiff_t threads = threads_here();
       try {
@@ -277,8 +274,8 @@ TEST_CASE("overlap: a rank that is killed, fails or stays away while sums are un
       CHECK(ended[0].exit == ended[1].exit);
       CHECK(ended[0].error.empty());
     } else {
-      CHECK(contains(ended[0].error, "rank 0 waited 1 s (comm.timeout) in reduce_scatter of step 1 for a message"));
-      CHECK(contains(ended[0].error, "rank 1, which is in "));
+      CHECK(contains(ended[0].error, "rank 0 waited 3 s (comm.timeout) in "));
+      CHECK(contains(ended[0].error, " of step 1 for a message from rank 1, which is in no call of step 1"));
     }
   }
 }
