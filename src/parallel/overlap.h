@@ -16,10 +16,10 @@
 //
 //   shared memory   a thread makes the sums, over channels of its own (comm/beside.h), on one core
 //   a device        sums are queued, calls and additions alike, in its stream of calls: kernels of the backward pass
-//                   run beside them, the host waits for no kernel, and the update waits by an event. The first step of a
-//                   process sums at the end: its kernels are loaded when first needed, and such a load may wait for
-//                   the device while a call on it waits for another rank, which loads too. Calls of tensor parallelism
-//                   go the same way, one after another, and may stand behind a bucket
+//                   run beside them, the host waits for no kernel, and the update waits by an event. The first step of
+//                   a process sums at the end: kernels are loaded when first needed, and such a load may wait for the
+//                   device while a call on it waits for another rank, which loads too. Calls of tensor parallelism go
+//                   the same way, one after another, and may stand behind a bucket
 //
 // Where it applies: data.h, zero1.h, zero2.h. Where it does not, sums come after the backward pass as without it: in a
 // pipeline; with shared experts or class tables, whose ranks add to each other's gradients after every turn; on a

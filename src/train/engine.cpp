@@ -193,6 +193,7 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
       for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
     for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
     if (overlap) memory.push_back(overlap->memory());
+    // At most, where there are more leaves than threads.
     device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads()) + (overlap ? 1 : 0)));
     if (options_.tree && !overlap)
       for (const Tensor& buffer : buffers) tree_.add(buffer);
