@@ -46,6 +46,8 @@ const char* help_against(Segment segment) {
   return "";
 }
 
+thread_local CudaDevice* in_calls = nullptr;  // where this thread's kernels go to the stream of calls
+
 }  // namespace
 
 CudaDevice::CudaDevice(Runtime& runtime, const kernels::Launchers& launchers, Options options,
@@ -56,9 +58,12 @@ CudaDevice::CudaDevice(Runtime& runtime, const kernels::Launchers& launchers, Op
       options_(options),
       compute_((enter(), runtime.stream_create(true))),
       copy_(runtime.stream_create(false)),
+      calls_(runtime.stream_create(true)),
       ordered_{runtime.event_create(false), runtime.event_create(false)},
-      blocks_(source(false), runtime.layout(1).alignment, options.chunk),
-      data_(source(true), runtime.layout(1).alignment, options.data_chunk),
+      calls_ordered_{runtime.event_create(false), runtime.event_create(false)},
+      blocks_(source(For::kernels), runtime.layout(1).alignment, options.chunk),
+      data_(source(For::data), runtime.layout(1).alignment, options.data_chunk),
+      for_calls_(source(For::calls), runtime.layout(1).alignment, options.data_chunk),
       in_(runtime, options.staging),
       out_(runtime, options.staging) {}
 
@@ -70,22 +75,23 @@ CudaDevice::~CudaDevice() {
     reclaim(true);
   } catch (const std::exception&) {}  // what was queued has failed, and that has been said or nobody asked
   for (const Event e : events_) runtime_.event_destroy(e);
-  for (const Event e : ordered_) runtime_.event_destroy(e);
+  for (const Event e : {ordered_[0], ordered_[1], calls_ordered_[0], calls_ordered_[1]}) runtime_.event_destroy(e);
+  runtime_.stream_destroy(calls_);
   runtime_.stream_destroy(copy_);
   runtime_.stream_destroy(compute_);
 }
 
 Stream CudaDevice::enter(ov::Stream stream) {
   runtime_.set_device(options_.index);  // each time: a thread's GPU may have been changed by another's code
-  return of(stream);
+  return stream == ov::Stream::compute && in_calls == this ? calls_ : of(stream);
 }
 
 // ---- memory
 
-Arena::Backing CudaDevice::source(bool data) {
-  return {.take = [this, data](std::size_t bytes) -> void* {
+Arena::Backing CudaDevice::source(For use) {
+  return {.take = [this, use](std::size_t bytes) -> void* {
             void* chunk = runtime_.allocate(bytes);
-            if (chunk) chunks_[static_cast<std::byte*>(chunk)] = {bytes, data};
+            if (chunk) chunks_[static_cast<std::byte*>(chunk)] = {bytes, use};
             return chunk;
           },
           .give =
@@ -95,10 +101,10 @@ Arena::Backing CudaDevice::source(bool data) {
               }};
 }
 
-bool CudaDevice::holds_data(const void* address) const {
+CudaDevice::For CudaDevice::use_of(const void* address) const {
   const auto* at = static_cast<const std::byte*>(address);
   const auto chunk = chunks_.upper_bound(at);
-  return chunk != chunks_.begin() && std::prev(chunk)->second.second;
+  return chunk == chunks_.begin() ? For::kernels : std::prev(chunk)->second.second;
 }
 
 // Blocks of data whose last reader has run go back to the arena; all of them when the caller has time to wait.
@@ -115,10 +121,10 @@ void CudaDevice::reclaim(bool wait) {
 void* CudaDevice::obtain(std::size_t bytes, Segment segment) {
   enter();
   const std::lock_guard lock(mutex_);
-  const bool data = segment == Segment::data;
+  const For use = segment == Segment::data ? For::data : in_calls == this ? For::calls : For::kernels;
   const Runtime::Layout layout = runtime_.layout(bytes);
-  Arena& arena = data ? data_ : blocks_;
-  if (data) reclaim(false);
+  Arena& arena = this->arena(use);
+  if (use == For::data) reclaim(false);
   void* block = arena.allocate(layout.bytes);
   if (!block) {  // chunks that nothing uses go back, once all that was queued has run
     reclaim(true);
@@ -130,20 +136,20 @@ void* CudaDevice::obtain(std::size_t bytes, Segment segment) {
   }
   if (!block) out_of_memory(bytes, segment, arena);
   void* at = static_cast<std::byte*>(block) + layout.shift;
-  runtime_.handed_out(at, bytes, segment, data ? nullptr : compute_);
+  runtime_.handed_out(at, bytes, segment, use == For::data ? nullptr : use == For::calls ? calls_ : compute_);
   return at;
 }
 
 void CudaDevice::give_back(void* at, std::size_t bytes) noexcept {
   void* block = static_cast<std::byte*>(at) - runtime_.layout(bytes).shift;
-  bool data = false;
+  For use = For::kernels;
   try {
     enter();
     const std::lock_guard lock(mutex_);
-    data = holds_data(at);
+    use = use_of(at);
     if (!copies_awaited_) order(ov::Stream::compute, ov::Stream::copy);  // one of them may still write to it
-    runtime_.retired(at, compute_);
-    if (data) {
+    runtime_.retired(at, use == For::calls ? calls_ : compute_);
+    if (use == For::data) {
       const Event event = events_.empty() ? runtime_.event_create(false) : events_.back();
       if (!events_.empty()) events_.pop_back();
       runtime_.event_record(event, compute_);
@@ -151,7 +157,7 @@ void CudaDevice::give_back(void* at, std::size_t bytes) noexcept {
       return;
     }
   } catch (const std::exception&) {}  // the GPU is lost: whoever waits for it is told
-  (data ? data_ : blocks_).release(block);
+  arena(use).release(block);
 }
 
 void CudaDevice::out_of_memory(std::size_t bytes, Segment segment, const Arena& arena) {
@@ -183,6 +189,23 @@ void CudaDevice::wait(ov::Stream waiting, ov::Stream awaited) {
   order(waiting, awaited);
 }
 
+CudaDevice::InCalls::InCalls(CudaDevice& device) : outer_(std::exchange(in_calls, &device)) {
+  Runtime& r = device.runtime_;
+  device.enter();
+  const std::lock_guard lock(device.mutex_);
+  r.event_record(device.calls_ordered_[0], device.compute_);
+  r.stream_wait(device.calls_, device.calls_ordered_[0]);
+}
+
+CudaDevice::InCalls::~InCalls() { in_calls = outer_; }
+
+void CudaDevice::await_calls() {
+  enter();
+  const std::lock_guard lock(mutex_);
+  runtime_.event_record(calls_ordered_[1], calls_);
+  runtime_.stream_wait(compute_, calls_ordered_[1]);
+}
+
 // Whoever is told of a failure frees what the copies were to reach.
 template <class F>
 void CudaDevice::deliver(F&& copies) {
@@ -211,7 +234,8 @@ void CudaDevice::copy_in(void* to, const void* from, std::size_t bytes, ov::Stre
   const Stream s = enter(stream);
   const std::lock_guard lock(mutex_);
   if (stream == ov::Stream::copy) {
-    if (!holds_data(to)) order(ov::Stream::copy, ov::Stream::compute);  // kernels may still use what was there before
+    // Kernels may still use what was there before.
+    if (use_of(to) != For::data) order(ov::Stream::copy, ov::Stream::compute);
     copies_awaited_ = false;
   }
   for (std::size_t done = 0; done < bytes;) {

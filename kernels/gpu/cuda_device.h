@@ -1,9 +1,10 @@
-// A GPU: its memory in one arena, a stream for kernels and one for copies, and the kernels of kernels/cuda.
+// A GPU: its memory in arenas, streams for kernels, copies and calls between ranks, and the kernels of kernels/cuda.
 //
 // Memory. The runtime gives chunks; an arena cuts them. What kernels use is given back in the compute stream's order
 // and handed out again at once, since the next kernel to touch it runs later in the same stream. What is copied to
 // while kernels still run (Segment::data: batches, positions, indices) comes from chunks of its own, and is handed out
 // again only when the compute stream has come past its release: so an upload need not wait for the queue of kernels.
+// What is used in the stream of calls (InCalls) comes from chunks of its own too, in that stream's order.
 //
 // Copies pass through pinned memory (staging.h). The host waits in synchronize() alone, and where more bytes are under
 // way than the staging memory holds.
@@ -42,6 +43,19 @@ class CudaDevice : public Device {
   void synchronize() override;
 
   Stream enter(ov::Stream stream = ov::Stream::compute);  // makes the GPU this thread's; the stream to queue work in
+  // While one lives, this thread's kernels go to the stream of calls, after all that the compute stream holds at its
+  // beginning: what is queued for the compute stream afterwards runs beside them until await_calls().
+  class InCalls {
+   public:
+    explicit InCalls(CudaDevice& device);
+    ~InCalls();
+    InCalls(const InCalls&) = delete;
+
+   private:
+    CudaDevice* const outer_;
+  };
+  Stream calls() const { return calls_; }
+  void await_calls();  // what is queued for the compute stream from here on comes after all calls
   const kernels::Launchers& launchers() const { return launchers_; }
   Runtime& runtime() const { return runtime_; }
   // Called when the host has waited and before it reads: throws where what it waited for was cut off. Empty: none.
@@ -52,13 +66,15 @@ class CudaDevice : public Device {
   void give_back(void* data, std::size_t bytes) noexcept override;
 
  private:
+  enum class For { kernels, data, calls };
   struct Released {  // a block of data that the compute stream may still read
     Event event;
     void* block;
   };
   Stream of(ov::Stream stream) const { return stream == ov::Stream::compute ? compute_ : copy_; }
-  Arena::Backing source(bool data);
-  bool holds_data(const void* address) const;
+  Arena& arena(For use) { return use == For::data ? data_ : use == For::calls ? for_calls_ : blocks_; }
+  Arena::Backing source(For use);
+  For use_of(const void* address) const;
   void order(ov::Stream waiting, ov::Stream awaited);
   void reclaim(bool wait);
   template <class F>
@@ -69,11 +85,12 @@ class CudaDevice : public Device {
   const kernels::Launchers& launchers_;
   const Options options_;
   std::mutex mutex_;
-  Stream compute_, copy_;
+  Stream compute_, copy_, calls_;
   Event ordered_[2];            // of wait(), by awaited stream
+  Event calls_ordered_[2];      // of InCalls, and of await_calls()
   bool copies_awaited_ = true;  // the compute stream waits for all that the copy stream holds
-  std::map<const std::byte*, std::pair<std::size_t, bool>> chunks_;  // bytes, and whether for data
-  Arena blocks_, data_;
+  std::map<const std::byte*, std::pair<std::size_t, For>> chunks_;  // bytes, and what for
+  Arena blocks_, data_, for_calls_;
   std::deque<Released> released_;
   std::vector<Event> events_;  // not in use
   Staging in_, out_;

@@ -98,7 +98,7 @@ Nccl::Nccl(CudaDevice& device, std::function<void()> waiting)
     : api_(library_of(device)),
       device_(device),
       waiting_(std::move(waiting)),
-      stream_((device.enter(), device.runtime().stream_create(true))),
+      stream_((device.enter(), device.calls())),
       ready_(device.runtime().event_create(false)) {
   check(api_.version(&version_), "ncclGetVersion");
   if (version_ < least_version) machine_error(soname, ": version ", version_, "; expected ", least_version);
@@ -114,7 +114,6 @@ Nccl::~Nccl() {
   for (const Under& u : under_way_) r.event_destroy(u.done);
   for (const Event e : events_) r.event_destroy(e);
   r.event_destroy(ready_);
-  r.stream_destroy(stream_);
 }
 
 void Nccl::check(int result, const char* call, nccl::Comm comm) const {
@@ -178,8 +177,10 @@ std::uint64_t Nccl::queue(nccl::Comm comm, const std::function<void()>& calls) {
   Runtime& r = device_.runtime();
   const gpu::Stream compute = device_.enter();
   const Event done = event();
-  r.event_record(ready_, compute);
-  r.stream_wait(stream_, ready_);
+  if (compute != stream_) {
+    r.event_record(ready_, compute);
+    r.stream_wait(stream_, ready_);
+  }
   const std::uint64_t number = ++queued_;
   {
     const std::lock_guard lock(use_);
@@ -202,6 +203,7 @@ std::uint64_t Nccl::queue(nccl::Comm comm, const std::function<void()>& calls) {
 
 void Nccl::finish(std::uint64_t call) {
   const gpu::Stream compute = device_.enter();
+  if (compute == stream_) return;  // in order
   Event done = nullptr;
   {
     const std::lock_guard lock(log_);

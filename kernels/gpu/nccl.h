@@ -3,9 +3,10 @@
 //   compute stream   ... writes x | ready        waits for done | reads x ...
 //   stream of calls          waits for ready | the call | done
 //
-// The library's calls run in a stream of their own, one for all communicators of a device: it waits for all that the
-// compute stream holds when a call is queued, and finish(call) makes the compute stream wait for the call. Between the
-// two, kernels that neither read nor write the call's tensors run beside it.
+// The library's calls run in the device's stream of calls, one for all communicators: it waits for all that the compute
+// stream holds when a call is queued, and finish(call) makes the compute stream wait for the call. Between the two,
+// kernels that neither read nor write the call's tensors run beside it. Within CudaDevice::InCalls the kernels between
+// calls are in that stream too, and nothing waits.
 //
 // Communicators do not block: a call returns at once and is asked after until the library has queued it, so that a
 // thread that watches can end all of them when another rank is gone. A kernel that waits for a rank that is gone never
@@ -75,7 +76,7 @@ class Nccl {
   CudaDevice& device_;
   const std::function<void()> waiting_;
   int version_ = 0;
-  Stream stream_;
+  const Stream stream_;  // the device's
   Event ready_;
   mutable std::mutex use_;  // of the communicators
   std::vector<nccl::Comm> comms_;

@@ -1,5 +1,6 @@
 #include "autograd/tape.h"
 
+#include <stdexcept>
 #include <utility>
 
 #include "autograd/op_times.h"
@@ -22,6 +23,13 @@ Var Tape::parameter(Parameter& p) {
   const auto [at, fresh] = parameter_edges_.try_emplace(&p, -1);
   if (fresh) at->second = add_edge(p.value, sums_ && p.trainable && p.gradient >= 0, &p, -1, 0);
   return {p.value, this, at->second};
+}
+
+std::vector<Parameter*> Tape::parameters() const {
+  std::vector<Parameter*> all;
+  for (const Edge& e : edges_)
+    if (e.parameter) all.push_back(e.parameter);
+  return all;
 }
 
 Tape* tape_of(std::initializer_list<const Var*> vars) {
@@ -47,6 +55,7 @@ std::vector<Var> record_all(Recording r) {
             .output_shapes = {},
             .dtype = r.outputs.at(0).dtype(),
             .saved = std::move(r.saved),
+            .inside = {},
             .pairs = r.pairs,
             .form = r.form,
             .backward = std::move(r.backward)};
@@ -59,6 +68,7 @@ std::vector<Var> record_all(Recording r) {
     node.input_shapes.push_back(v ? v.shape() : Shape{0});
     any = any || wanted;
   }
+  for (const Var& v : r.inside) node.inside.push_back(v.edge);
   const int index = any ? static_cast<int>(tape->nodes_.size()) : -1;
   for (const Tensor& t : r.outputs) {
     const int edge = tape->add_edge(t, any, nullptr, index, static_cast<int>(node.outputs.size()));
@@ -161,6 +171,21 @@ void Tape::run_backward(Node& node) {
   }
 }
 
+// f(k) for every stretch that a gradient of the edge's parameter reaches into.
+template <class F>
+void Tape::for_stretches(const Edge& e, F&& f) const {
+  if (!e.parameter || !e.wanted || e.shape.numel() == 0) return;
+  const std::int64_t first = e.parameter->gradient, last = first + e.shape.numel() - 1;
+  for (std::int64_t k = first / size_; k <= last / size_; ++k) f(static_cast<std::size_t>(k));
+}
+
+template <class F>
+void Tape::for_stretches(const Node& node, F&& f) const {
+  for (const std::vector<int>* edges : {&node.inputs, &node.inside})
+    for (const int edge : *edges)
+      if (edge >= 0) for_stretches(edges_[static_cast<std::size_t>(edge)], f);
+}
+
 void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds) {
   if (outputs.size() != seeds.size())
     input_error("backward: ", outputs.size(), " outputs and ", seeds.size(), " seeds");
@@ -173,8 +198,19 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
       input_error("backward: seed ", i, " is ", seeds[i].shape().str(), ", its output ", outputs[i].shape().str());
     if (wants(outputs[i])) add_gradient(outputs[i].edge, seeds[i]);
   }
+  if (complete_) {
+    if (!left_.empty()) throw std::logic_error("a tape that reports what is complete goes backward twice");
+    left_.resize(static_cast<std::size_t>((sums_.numel() + size_ - 1) / size_));
+    for (const Node& node : nodes_) for_stretches(node, [&](std::size_t k) { ++left_[k]; });
+    for (std::size_t k = 0; k < left_.size(); ++k)
+      if (left_[k] == 0) complete_(static_cast<std::int64_t>(k));
+  }
   while (!nodes_.empty()) {
     run_backward(nodes_.back());
+    if (complete_)
+      for_stretches(nodes_.back(), [&](std::size_t k) {
+        if (--left_[k] == 0) complete_(static_cast<std::int64_t>(k));
+      });
     nodes_.pop_back();
   }
 }
@@ -187,7 +223,13 @@ std::vector<Tensor> Tape::backward_again(const Block& block, const std::vector<T
   if (times_) times_->start();
   std::vector<Var> again;
   for (std::size_t i = 0; i < inputs.size(); ++i) again.push_back(inner.input(inputs[i], wanted[i]));
-  inner.backward(block(again), seeds);
+  const std::vector<Var> outputs = block(again);
+  if (complete_)
+    for (const Edge& e : inner.edges_)
+      for_stretches(e, [&](std::size_t k) {
+        if (left_[k] == 0) throw std::logic_error("recompute: " + e.parameter->name + " was said to be complete");
+      });
+  inner.backward(outputs, seeds);
   std::vector<Tensor> gradients;
   for (std::size_t i = 0; i < again.size(); ++i) gradients.push_back(wanted[i] ? inner.gradient(again[i]) : Tensor());
   products_.forward += inner.products_.forward;  // the first pass had no tape to count it

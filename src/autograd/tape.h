@@ -70,8 +70,9 @@ struct Node {
   std::vector<Shape> input_shapes, output_shapes;
   Dtype dtype;  // of the outputs
   std::vector<Tensor> saved;
-  std::int64_t pairs = 0;  // attention: visible pairs of a query and a key
-  int form = 0;            // of an op that has several (gelu), as its kernel numbers them
+  std::vector<int> inside;  // edges of parameters that backward adds to by itself (recompute)
+  std::int64_t pairs = 0;   // attention: visible pairs of a query and a key
+  int form = 0;             // of an op that has several (gelu), as its kernel numbers them
   Backward backward;
 };
 
@@ -81,6 +82,7 @@ struct Recording {
   std::vector<Var> inputs = {};
   std::vector<Tensor> outputs = {};
   std::vector<Tensor> saved = {};
+  std::vector<Var> inside = {};
   std::int64_t pairs = 0;
   int form = 0;
   bool trains = false;  // record it even when no input wants a gradient: parameters inside do
@@ -101,6 +103,12 @@ class Tape {
   void backward(std::span<const Var> outputs, std::span<const Tensor> seeds);
   void backward(const Var& output, const Tensor& seed) { backward(std::span(&output, 1), std::span(&seed, 1)); }
   Tensor gradient(const Var& input) const;  // of an input() var; null when nothing flowed back
+  // backward() calls complete(k) once nothing that is left to run adds to the elements [k size, (k+1) size) of the
+  // gradient buffer; at its start for those that nothing on the tape adds to. Such a tape goes backward once.
+  void report(std::int64_t size, std::function<void(std::int64_t k)> complete) {
+    size_ = size, complete_ = std::move(complete);
+  }
+  std::vector<Parameter*> parameters() const;  // that were asked for, in that order
 
   bool wants(const Var& v) const { return v.edge >= 0 && edges_[static_cast<std::size_t>(v.edge)].wanted; }
   Tracer* tracer() const { return tracer_; }
@@ -147,6 +155,10 @@ class Tape {
   Tensor fresh_gradient(int edge);
   void add_gradient(int edge, Tensor gradient);
   void run_backward(Node& node);
+  template <class F>
+  void for_stretches(const Edge& edge, F&& f) const;
+  template <class F>
+  void for_stretches(const Node& node, F&& f) const;
 
   std::vector<Edge> edges_;
   std::vector<Node> nodes_;
@@ -154,6 +166,9 @@ class Tape {
   std::unordered_map<int, Tensor> sliced_;  // by node: the input's gradient whose slices its outputs' gradients are
   std::unordered_map<const Parameter*, int> parameter_edges_;
   Tensor sums_;  // of parameters' gradients
+  std::int64_t size_ = 0;
+  std::function<void(std::int64_t)> complete_;
+  std::vector<std::int64_t> left_;  // by stretch of size_ elements: nodes that have yet to add to it
   Tracer* tracer_;
   OpTimes* times_ = nullptr;
   Draws draws_;

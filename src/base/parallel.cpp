@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/serial.h"
 
 namespace ov {
 namespace {
@@ -241,6 +242,9 @@ std::unique_lock<std::mutex> take_pool() {
 }
 
 }  // namespace
+
+Serial::Serial() { depth += 2; }
+Serial::~Serial() { depth -= 2; }
 
 int threads() {
   const int n = wanted.load();

@@ -197,6 +197,7 @@ void step_options(const Config& config, StepOptions& step) {
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
   step.zero = static_cast<int>(config.integer("parallel.zero"));
+  if (const std::string& overlap = config.text("comm.overlap"); overlap != "auto") step.overlap = overlap == "true";
   sum_options(config, step);
   // The step of bf16 is at most 2^-7 of a number, and half of that is lost to the nearest.
   for (const char* beta : {"optimizer.beta1", "optimizer.beta2"})

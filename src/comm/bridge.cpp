@@ -20,7 +20,7 @@ constexpr std::size_t at_a_time = 256 << 10;
 
 Bridge::Bridge(const SharedRegion& region, int ranks, std::vector<int> here, std::vector<OtherMachine> machines,
                int bell, double timeout)
-    : region_(region), ranks_(ranks), here_(std::move(here)), bell_(bell), timeout_(timeout) {
+    : region_(region), here_(std::move(here)), bell_(bell), timeout_(timeout) {
   for (OtherMachine& m : machines) {
     ::fcntl(m.connection.get(), F_SETFL, ::fcntl(m.connection.get(), F_GETFL) | O_NONBLOCK);
     lines_.push_back({std::move(m.connection), m.address, Link(region, ranks, here_, std::move(m.ranks))});
@@ -39,7 +39,7 @@ void Bridge::run() {
   const double between = std::min(0.2, timeout_ / 8);  // seconds: how old calls and steps may be
   double told = 0, deadline = 0;
   for (;;) {
-    const std::uint32_t seen = region_.bell(ranks_);
+    const std::uint32_t seen = region_.bell(region_.bridge_end());
     const double now = monotonic_seconds();
     const bool states = now >= told + between;
     if (states) told = now;
@@ -48,7 +48,7 @@ void Bridge::run() {
     for (Line& l : lines_)
       if (l.open) l.link.fill(states), busy = send(l) || busy;
     region_.bridge_listens(!busy);
-    if (region_.bell(ranks_) != seen) busy = true;  // rung before anybody listened
+    if (region_.bell(region_.bridge_end()) != seen) busy = true;  // rung before anybody listened
     std::vector<pollfd> fds = {{bell_, POLLIN, 0}};
     for (const Line& l : lines_)
       fds.push_back(

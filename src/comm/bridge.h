@@ -45,7 +45,6 @@ class Bridge {
   bool at_end(double* deadline);
 
   const SharedRegion& region_;
-  const int ranks_;
   const std::vector<int> here_;
   const int bell_;
   const double timeout_;

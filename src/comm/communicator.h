@@ -43,6 +43,8 @@ class OwnCalls {
   virtual void broadcast(const Tensor& t, int from) = 0;
 };
 
+class Beside;
+
 class Communicator {
  public:
   Communicator(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
@@ -67,6 +69,7 @@ class Communicator {
   void all_gather(const Tensor& whole, const Tensor& part);
   void all_to_all(const Tensor& to, const Tensor& from) { all_to_all(rows_of(to), rows_of(from)); }
 
+  virtual Beside* beside() { return nullptr; }  // calls beside these (comm/beside.h); null: there are none
   // For errors: where this rank stands.
   virtual void at_step(std::int64_t step) { step_ = step; }
   std::int64_t sent() const { return sent_; }  // bytes to other ranks so far, without headers

@@ -9,6 +9,20 @@ int place_in(const std::vector<int>& members, int rank) {
   return static_cast<int>(std::find(members.begin(), members.end(), rank) - members.begin());
 }
 
+class BesideGroup : public Beside {
+ public:
+  BesideGroup(Beside& world, const std::vector<int>& members) : world_(world), group_(world.communicator(), members) {}
+  Communicator& communicator() override { return group_; }
+  bool threaded() const override { return world_.threaded(); }
+  void run(const std::function<void()>& calls) override { world_.run(calls); }
+  void join() override { world_.join(); }
+  void give_up() override { world_.give_up(); }
+
+ private:
+  Beside& world_;
+  Group group_;
+};
+
 }  // namespace
 
 Group::Group(Communicator& world, std::vector<int> members)
@@ -24,6 +38,12 @@ void Group::exchange(Call call, const Parts& to, const Parts& from) {
     return all;
   };
   world_.exchange(call, spread(to), spread(from));
+}
+
+Beside* Group::beside() {
+  Beside* of_world = beside_ ? nullptr : world_.beside();
+  if (of_world) beside_ = std::make_unique<BesideGroup>(*of_world, members_);
+  return beside_.get();
 }
 
 OwnCalls* Group::own_calls(const Tensor& like, const std::vector<int>& members) {

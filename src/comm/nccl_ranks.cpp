@@ -61,6 +61,26 @@ class NcclRanks::Members : public OwnCalls {
   gpu::nccl::Comm comm_;
 };
 
+class NcclRanks::Lane : public Beside {
+ public:
+  explicit Lane(NcclRanks& ranks) : ranks_(ranks) {}
+  Communicator& communicator() override { return ranks_; }
+  bool threaded() const override { return false; }
+  void run(const std::function<void()>& calls) override {
+    const gpu::CudaDevice::InCalls within(ranks_.device_);
+    calls();
+  }
+  void join() override { ranks_.device_.await_calls(); }
+
+ private:
+  NcclRanks& ranks_;
+};
+
+Beside* NcclRanks::beside() {
+  if (!lane_) lane_ = std::make_unique<Lane>(*this);
+  return lane_.get();
+}
+
 NcclRanks::NcclRanks(ProcessRanks& host, gpu::CudaDevice& device, CommSum sum)
     : Communicator(host.rank(), host.ranks()),
       host_(host),

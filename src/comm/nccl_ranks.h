@@ -12,6 +12,7 @@
 // has been given, so that there is one order of everything that ranks say. What goes wrong on the GPU: nccl_watch.h.
 #pragma once
 #include <map>
+#include <memory>
 
 #include "comm/nccl_watch.h"
 
@@ -28,6 +29,7 @@ class NcclRanks : public Communicator, public Inbox {
   std::string version() const;  // "2.28.9"
 
   void at_step(std::int64_t step) override;
+  Beside* beside() override;
   int sender(std::span<const int> of, double seconds) override { return host_.sender(of, seconds); }
   double timeout() const override { return host_.timeout(); }
   // The library's communicator ends with the first rank that is lost: here each is needed, and a killed one fails all.
@@ -40,6 +42,7 @@ class NcclRanks : public Communicator, public Inbox {
 
  private:
   class Members;
+  class Lane;
   gpu::nccl::Comm join(Communicator& members);
   void run(Call call, std::int64_t bytes, gpu::nccl::Comm comm, const std::function<void()>& calls);
   void agree(Call call, const Parts& to, const Parts& from);
@@ -51,6 +54,7 @@ class NcclRanks : public Communicator, public Inbox {
   gpu::Nccl library_;
   NcclWatch watch_;
   gpu::nccl::Comm all_ = nullptr;
+  std::unique_ptr<Lane> lane_;
   std::map<std::vector<int>, std::unique_ptr<Members>> members_;
   double deadline_ = 0;  // of the library's answer to the call that is being queued
 };

@@ -43,6 +43,30 @@ std::string shown(Dtype dtype, std::uint64_t bytes) {
 
 }  // namespace
 
+class ProcessRanks::Second : public Communicator, public Beside {
+ public:
+  explicit Second(ProcessRanks& all) : Communicator(all.rank(), all.ranks()), all_(all) {}
+  Communicator& communicator() override { return *this; }
+  bool threaded() const override { return true; }
+  void give_up() override {
+    all_.given_up_.store(true);
+    all_.region_.ring(all_.end_of(rank(), 1));
+  }
+
+ protected:
+  void exchange(Call call, const Parts& to, const Parts& from) override { all_.pass(call, to, from, true, 1); }
+
+ private:
+  ProcessRanks& all_;
+};
+
+Beside* ProcessRanks::beside() {
+  for (int r = 0; r < ranks(); ++r)
+    if (region_.state(r).away.load()) return nullptr;  // no bridge carries the second lane
+  if (!second_) second_ = std::make_unique<Second>(*this);
+  return second_.get();
+}
+
 ProcessRanks::ProcessRanks(const RankInJob& place, double timeout)
     : ProcessRanks(place, meet(place, timeout), timeout) {}
 
@@ -120,8 +144,8 @@ void ProcessRanks::throw_failure() const {
   if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text, f.rank);
 }
 
-bool ProcessRanks::advance(Flow& f, Call call) {
-  const int from = f.out ? rank() : f.peer, to = f.out ? f.peer : rank();
+bool ProcessRanks::advance(Flow& f, Call call, int lane) {
+  const int from = end_of(f.out ? rank() : f.peer, lane), to = end_of(f.out ? f.peer : rank(), lane);
   bool moved = false;
   if (!f.begun) {
     Header h{f.tensor.nbytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()),
@@ -147,13 +171,13 @@ bool ProcessRanks::advance(Flow& f, Call call) {
 }
 
 // Whether a lost rank came to a barrier: what it said and nobody took may stand there instead.
-bool ProcessRanks::comes(const Flow& f) const {
+bool ProcessRanks::comes(const Flow& f, int lane) const {
   Header h;
-  return region_.peek(f.peer, rank(), std::as_writable_bytes(std::span(&h, 1))) &&
+  return region_.peek(end_of(f.peer, lane), end_of(rank(), lane), std::as_writable_bytes(std::span(&h, 1))) &&
          h.call == static_cast<std::uint32_t>(Call::barrier);
 }
 
-void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes) {
+void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane) {
   std::vector<Flow> flows;
   for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
     const int next = (rank() + i) % ranks(), before = (rank() + ranks() - i) % ranks();
@@ -162,16 +186,19 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
     if (const Tensor& t = to[static_cast<std::size_t>(before)])
       flows.push_back({.peer = before, .out = false, .tensor = t, .whole = bytes});
   }
-  RankState& state = region_.state(rank());
+  RankState& state = region_.state(end_of(rank(), lane));
   state.call.store(static_cast<std::uint32_t>(call));
   throw_failure();
   for (double last = monotonic_seconds(); !flows.empty();) {
-    const std::uint32_t seen = region_.bell(rank());
+    const std::uint32_t seen = region_.bell(end_of(rank(), lane));
+    if (lane == 1 && given_up_.load())
+      machine_error("rank ", rank(), " gave up in ", name_of(call), " of step ", step_);
     for (Flow& f : flows)  // before its ring is looked at: then all that it said is there
       f.lost = f.out ? lost(f.peer) : region_.said_all(f.peer, rank());
-    std::erase_if(flows, [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f))); });
+    std::erase_if(flows,
+                  [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f, lane))); });
     bool moved = false;
-    for (Flow& f : flows) moved = advance(f, call) || moved;
+    for (Flow& f : flows) moved = advance(f, call, lane) || moved;
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {
@@ -184,22 +211,23 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
         throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
                                                  " waited for it in ", name_of(call), " of step ", step_));
     const double left = last + timeout_ - monotonic_seconds();
-    if (left <= 0) gave_up(call, flows);
-    region_.wait(rank(), seen, left);
+    if (left <= 0) gave_up(call, flows, lane);
+    region_.wait(end_of(rank(), lane), seen, left);
   }
   state.call.store(static_cast<std::uint32_t>(Call::none));
 }
 
-std::string ProcessRanks::standing(int peer) const {
+std::string ProcessRanks::standing(int peer, int lane) const {
   const RankState& s = region_.state(peer);
-  const auto at = static_cast<Call>(s.call.load());
+  const auto at = static_cast<Call>(region_.state(end_of(peer, lane)).call.load());
   return cat("rank ", peer, ", which is in ", at == Call::none ? "no call" : name_of(at), " of step ", s.step.load(),
              s.left.load() ? " and has left" : "");
 }
 
-void ProcessRanks::gave_up(Call call, const std::vector<Flow>& flows) const {
+void ProcessRanks::gave_up(Call call, const std::vector<Flow>& flows, int lane) const {
   std::string others;
-  for (const Flow& f : flows) others += cat(others.empty() ? "" : ", ", f.out ? "to " : "from ", standing(f.peer));
+  for (const Flow& f : flows)
+    others += cat(others.empty() ? "" : ", ", f.out ? "to " : "from ", standing(f.peer, lane));
   machine_error("rank ", rank(), " waited ", timeout_, " s (comm.timeout) in ", name_of(call), " of step ", step_,
                 " for a message ", others);
 }

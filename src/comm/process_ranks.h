@@ -9,12 +9,14 @@
 //                     machine its bridge is gone, and so the whole machine
 //   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step
 //   another message   each has a header: call, type, bytes; what was expected and what came are named
+//
+// There are two lanes: one for the rank's own calls, a second for those that another of its threads makes beside them.
 #pragma once
 #include <memory>
 #include <thread>
 
+#include "comm/beside.h"
 #include "comm/bridge.h"
-#include "comm/communicator.h"
 #include "comm/inbox.h"
 #include "comm/meeting.h"
 #include "comm/shared_region.h"
@@ -47,27 +49,32 @@ class ProcessRanks : public Communicator, public Inbox {
   // This rank ends as it should: nobody mourns it.
   void leave() { region_.leave(rank()); }
 
-  void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true); }
+  void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true, 0); }
+  Beside* beside() override;
   // The same without the bytes: who says something and who waits for it agree on call, type and size, for a backend
   // that moves the bytes by itself.
-  void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false); }
-  void throw_failure() const;            // of another rank, if one has failed
-  std::string standing(int peer) const;  // "rank 1, which is in recv of step 3"
+  void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false, 0); }
+  void throw_failure() const;                          // of another rank, if one has failed
+  std::string standing(int peer, int lane = 0) const;  // "rank 1, which is in recv of step 3"
 
  private:
   struct Flow;
+  class Second;
   ProcessRanks(const RankInJob& place, Meeting meeting, double timeout);
-  bool advance(Flow& flow, Call call);
-  bool comes(const Flow& flow) const;
+  int end_of(int rank, int lane) const { return lane * ranks() + rank; }  // comm/shared_region.h
+  bool advance(Flow& flow, Call call, int lane);
+  bool comes(const Flow& flow, int lane) const;
   void listen();
-  void pass(Call call, const Parts& to, const Parts& from, bool bytes);
-  [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows) const;
+  void pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane);
+  [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows, int lane) const;
 
   const double timeout_;
   Meeting meeting_;
   SharedRegion region_;
   Descriptor stop_;  // an eventfd that ends the thread
   std::thread listener_;
+  std::unique_ptr<Second> second_;
+  std::atomic<bool> given_up_ = false;  // the second lane
   std::unique_ptr<Bridge> bridge_;  // at the first rank of each of several machines
 };
 

@@ -24,7 +24,9 @@ struct alignas(64) SharedRegion::FailureRecord {
 
 namespace {
 
-// All that a rank sends at a time lies in 4 MB, so that it stays in the caches.
+constexpr std::size_t ends = 2;  // of a rank
+
+// All that an end sends at a time lies in 4 MB, so that it stays in the caches.
 std::size_t capacity_of(int ranks) {
   return std::clamp(std::bit_floor((std::size_t{4} << 20) / static_cast<std::size_t>(ranks)), std::size_t{1} << 14,
                     std::size_t{1} << 20);
@@ -36,9 +38,9 @@ struct Layout {
     const auto n = static_cast<std::size_t>(ranks);
     const auto page = [](std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; };
     states = page(record);
-    channels = states + page((n + 1) * sizeof(RankState));  // one more: the bridge's
-    rings = channels + page(n * n * sizeof(Channel));
-    bytes = rings + n * n * capacity_of(ranks);
+    channels = states + page((ends * n + 1) * sizeof(RankState));  // one more: the bridge's
+    rings = channels + page(ends * n * n * sizeof(Channel));
+    bytes = rings + ends * n * n * capacity_of(ranks);
   }
 };
 
@@ -67,24 +69,30 @@ SharedRegion::SharedRegion(int fd, int ranks, int bridge)
 SharedRegion::~SharedRegion() { ::munmap(base_, bytes_); }
 
 // The bell is rung before `waiting` is looked at, and rung once more it does not let the kernel put anybody to sleep.
-void SharedRegion::ring(int rank) const {
-  RankState& s = states_[rank];
+void SharedRegion::ring(int end) const {
+  RankState& s = states_[end];
   s.bell.fetch_add(1);
   if (s.away.load()) return wake_bridge();
   if (s.waiting.load()) ::syscall(SYS_futex, &s.bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+void SharedRegion::ring_all() const {
+  for (int e = 0; e < static_cast<int>(ends) * ranks_; ++e) ring(e);
+}
+
+int SharedRegion::bridge_end() const { return static_cast<int>(ends) * ranks_; }
+
 void SharedRegion::wake_bridge() const {
   if (bridge_ < 0) return;
-  RankState& s = states_[ranks_];
+  RankState& s = states_[bridge_end()];
   const std::uint64_t one = 1;
   s.bell.fetch_add(1);
   if (s.waiting.exchange(0)) [[maybe_unused]]
     const auto written = ::write(bridge_, &one, sizeof one);
 }
 
-void SharedRegion::wait(int rank, std::uint32_t seen, double seconds) const {
-  RankState& s = states_[rank];
+void SharedRegion::wait(int end, std::uint32_t seen, double seconds) const {
+  RankState& s = states_[end];
   const double whole = std::floor(std::max(0.0, seconds));
   const timespec time{static_cast<time_t>(whole), static_cast<long>((std::max(0.0, seconds) - whole) * 1e9)};
   s.waiting.store(1);
@@ -145,7 +153,7 @@ bool SharedRegion::tell(int speaker, Exit exit, const std::string& text) const {
   failure_->exit = static_cast<std::int32_t>(exit);
   std::strncpy(failure_->text, text.c_str(), sizeof failure_->text - 1);
   failure_->told.store(1);
-  for (int r = 0; r < ranks_; ++r) ring(r);
+  ring_all();
   return true;
 }
 
@@ -164,7 +172,7 @@ void SharedRegion::mourn(int rank, int speaker, const std::string& text) const {
 
 void SharedRegion::lose(int rank) const {
   states_[rank].lost.store(1);
-  for (int r = 0; r < ranks_; ++r) ring(r);
+  ring_all();
 }
 
 void SharedRegion::end(int from, int to) const {

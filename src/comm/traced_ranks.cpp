@@ -20,21 +20,47 @@ std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
 }
 
+class TracedRanks::Lane : public Beside {
+ public:
+  explicit Lane(Beside& world) : traced(world.communicator()), world_(world) {}
+  Communicator& communicator() override { return traced; }
+  bool threaded() const override { return world_.threaded(); }
+  void run(const std::function<void()>& calls) override { world_.run(calls); }
+  void join() override { world_.join(); }
+  void give_up() override { world_.give_up(); }
+  TracedRanks traced;
+
+ private:
+  Beside& world_;
+};
+
 TracedRanks::TracedRanks(Communicator& world) : Group(world, all_of(world)) {}
+TracedRanks::~TracedRanks() = default;
+
+Beside* TracedRanks::beside() {
+  Beside* of_world = lane_ ? nullptr : world().beside();
+  if (of_world) lane_ = std::make_unique<Lane>(*of_world);
+  if (of_world && on_) lane_->traced.start();
+  return lane_.get();
+}
 
 void TracedRanks::start() {
   on_ = true;
   sent_to_.clear(), received_from_.clear(), noted_.clear();
+  if (lane_) lane_->traced.start();
 }
 
 std::vector<TracedRanks::Exchange> TracedRanks::stop() {
   on_ = false;
-  return std::exchange(noted_, {});
+  std::vector<Exchange> all = std::exchange(noted_, {});
+  if (!lane_) return all;
+  for (Exchange& e : lane_->traced.stop()) e.beside = true, all.push_back(std::move(e));
+  return all;
 }
 
 void TracedRanks::exchange(Call call, const Parts& to, const Parts& from) {
   if (!on_) return Group::exchange(call, to, from);
-  Exchange e{call, now_ns(), 0, {}};
+  Exchange e{call, now_ns(), 0, {}, false};
   Group::exchange(call, to, from);
   e.end = now_ns();
   for (int r = 0; r < ranks(); ++r) {

@@ -13,6 +13,8 @@ std::int64_t now_ns();
 class TracedRanks : public Group {
  public:
   explicit TracedRanks(Communicator& world);
+  ~TracedRanks() override;
+  Beside* beside() override;
 
   struct Message {
     bool out;
@@ -23,6 +25,7 @@ class TracedRanks : public Group {
     Call call;
     std::int64_t begin, end;  // now_ns
     std::vector<Message> messages;
+    bool beside = false;  // of the calls beside the others (comm/beside.h), whose messages have numbers of their own
   };
   void start();                  // all ranks at the same place among their calls
   std::vector<Exchange> stop();  // what was noted since
@@ -31,6 +34,8 @@ class TracedRanks : public Group {
   void exchange(Call call, const Parts& to, const Parts& from) override;
 
  private:
+  class Lane;
+  std::unique_ptr<Lane> lane_;
   bool on_ = false;
   std::map<int, std::int64_t> sent_to_, received_from_;  // messages, by rank
   std::vector<Exchange> noted_;

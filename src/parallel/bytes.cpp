@@ -15,9 +15,16 @@ std::int64_t DataBytes::total() const {
   if (N == 1) return 0;
   // The first `adding` ranks send the shards of others.
   const auto scattered = [&](std::int64_t adding) {
-    std::int64_t kept = 0;
-    for (std::int64_t r = 0; r < adding; ++r) kept += shard_of(P, static_cast<int>(r), static_cast<int>(N)).size();
-    return (adding * P - kept) * gradient;
+    std::int64_t kept = 0, moved = 0;  // moved: from who has summed it to who keeps it
+    for (std::int64_t begin = 0, each = bucket > 0 ? bucket : P; begin < P; begin += each)
+      for (int r = 0; r < N; ++r) {
+        const Range part = shard_of(std::min(each, P - begin), r, static_cast<int>(N)),
+                    own = shard_of(P, r, static_cast<int>(N));
+        kept += r < adding ? part.size() : 0;
+        moved += part.size() - std::max<std::int64_t>(
+                                   0, std::min(begin + part.end, own.end) - std::max(begin + part.begin, own.begin));
+      }
+    return (adding * P - kept + (zero > 0 ? moved : 0)) * gradient;
   };
   const std::int64_t squares = whole_trained > 0
                                    ? 2 * (norm_chunks(whole_trained) * 8 + shared * kernels::norm_chunk * gradient)

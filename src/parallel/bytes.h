@@ -16,6 +16,7 @@ std::int64_t norm_chunks(std::int64_t trained);  // of the gradient norm (kernel
 struct DataBytes {
   std::int64_t ranks = 1, leaves = 1, trained = 0, gradient = 4, value = 4;
   int zero = 1;
+  std::int64_t bucket = 0;    // elements that are summed at a time beside backward (parallel/overlap.h); 0: after it
   std::int64_t gathered = 0;  // ZeRO 3: values that every rank has gathered in the step, of blocks and of the frame
   std::int64_t reports = 0;
   // Of ranks of a pipeline, the norm is over the whole model's chunks: of so many parameters, of which so many chunks

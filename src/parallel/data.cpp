@@ -44,6 +44,12 @@ Tensor DataParallel::sum(const Tensor& gradients, int adding) const {
   return gradients;
 }
 
+void DataParallel::sum_bucket(const Tensor& gradients, Range bucket, int adding, Communicator& ranks) const {
+  const Parts shares = shards_of(gradients.slice(0, bucket.begin, bucket.end), ranks.ranks());
+  ranks.reduce_scatter(shares[static_cast<std::size_t>(ranks.rank())], shares, adding);
+  ranks.all_gather(shares);
+}
+
 std::vector<DataParallel::Piece> DataParallel::pieces(bool precise) const {
   const bool masters = precise && parameters_.masters();
   const Tensor& all = masters ? parameters_.masters() : parameters_.values();

@@ -7,6 +7,9 @@
 // Every rank then makes the same update. b is a power of two, so that a rank's sum is a node; where L / N is none, the
 // last ranks have fewer leaves, or none.
 //
+// Overlap with backward (parallel/overlap.h): the sum is made in buckets beside the last leaf that a rank runs, on the
+// CPU and on GPUs, for the same bytes.
+//
 // Bytes that leave a rank in a step, for P trained parameters with gradients of a bytes (f32: 4):
 //   all_reduce    2 (N-1)/N P a
 // What is held at a time, beside activations: values, gradients, moments and masters of all P.
@@ -49,6 +52,9 @@ class DataParallel {
   // `gradients`: a whole buffer, the sum over this rank's leaves of a round; what is in it is used up. Returns the sum
   // over all ranks, as far as this rank updates it: a view of the buffer.
   virtual Tensor sum(const Tensor& gradients, int adding) const;
+  // The same of a range, beside the backward pass (parallel/overlap.h), where `ranks` are these ranks: when all ranges
+  // are summed the buffer holds what sum() leaves.
+  virtual void sum_bucket(const Tensor& gradients, Range bucket, int adding, Communicator& ranks) const;
   // Of the trained parameters, what a rank updates and holds moments of.
   virtual Range own(int, std::int64_t trained) const { return {0, trained}; }
   virtual bool sharded() const { return false; }

@@ -15,6 +15,24 @@ Tensor Zero1::sum(const Tensor& gradients, int adding) const {
   return own;
 }
 
+// A rank's shard is one stretch of the buffer, so that a bucket lies in the shards of one or two ranks: to receive it
+// they would need N times as long as all ranks together.
+void Zero1::sum_bucket(const Tensor& gradients, Range bucket, int adding, Communicator& ranks) const {
+  const int N = ranks.ranks(), self = ranks.rank();
+  const Parts shares = shards_of(gradients.slice(0, bucket.begin, bucket.end), N);
+  ranks.reduce_scatter(shares[static_cast<std::size_t>(self)], shares, adding);
+  Parts to, from;
+  // Of the share of rank r, what rank `of` keeps; null where that is nothing, and of a rank with itself.
+  const auto kept = [&](int r, int of) -> Tensor {
+    const Range share = shard_of(bucket.size(), r, N), own = shard_of(parameters_.trained(), of, N);
+    const std::int64_t begin = std::max(bucket.begin + share.begin, own.begin),
+                       end = std::min(bucket.begin + share.end, own.end);
+    return r == of || begin >= end ? Tensor() : gradients.slice(0, begin, end);
+  };
+  for (int r = 0; r < N; ++r) to.push_back(kept(r, self)), from.push_back(kept(self, r));
+  ranks.all_to_all(to, from);
+}
+
 void Zero1::complete_squares(const Tensor& squares) const {
   Parts parts;
   for (int r = 0; r < ranks_.ranks(); ++r) {

@@ -5,6 +5,8 @@
 //
 // The sum of a round is a node of the tree over all leaves when N is a power of two, which is therefore demanded.
 //
+// Overlap with backward (parallel/overlap.h): as in stage 1, of every leaf.
+//
 // Bytes that leave a rank in a step of L leaves:
 //   reduce_scatter   (N-1)/N P a for each leaf of its own: L / N times as much as stage 1, for less memory
 //   squares, values  as stage 1

@@ -11,7 +11,8 @@
 //
 // The order in which blocks are gathered is a list that all ranks go through in every round of leaves, whatever their
 // leaf is: a rank whose leaf has no picture, or that has no leaf, passes by the blocks that it does not need.
-// Gradients are added as in stage 2: the bits are those of one rank.
+// Gradients are added as in stage 2: the bits are those of one rank. CPU ranks overlap the sum with backward as there
+// (parallel/overlap.h); on GPUs it comes after it.
 //
 // Bytes that leave the N ranks together in a step of L leaves, R = L / N rounds, for P_b values of block b and F
 // trained values of the frame, of c bytes each:

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/parallel.h"
+#include "comm/ordered_sum.h"
 #include "parallel/context.h"
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
@@ -75,6 +76,11 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
   }
   options_.schedule.steps = options.steps;
+  overlaps_ = options.overlap.value_or(objective.parameters().device().kind == Device::Kind::cuda) &&
+              Overlap::possible(*parallel_, objective.parameters(), context());
+  if (options_.bucket == 0)
+    options_.bucket =
+        Overlap::usual_bucket(objective.parameters().device(), accum_dtype(objective.parameters().dtype()));
   if (options.floor) floor_ = std::make_unique<Floor>();
 }
 
@@ -91,10 +97,11 @@ Tape::Draws StepEngine::draws(std::int64_t leaf) const {
   return {.on = true, .step = static_cast<std::uint64_t>(done_), .leaf = static_cast<std::uint64_t>(leaf)};
 }
 
-void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients) {
+void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients, Overlap* overlap) {
   const std::int64_t together = experts().ranks(), leaf = turn * together + experts().rank();
   Tape tape(gradients);
   tape.draw(draws(leaf));
+  if (overlap) tape.report(overlap->bucket(), [overlap](std::int64_t k) { overlap->complete(k); });
   OpTimes times;
   const std::int64_t start = traces() ? now_ns() : 0;
   if (traces() && !objective_.parameters().device().on_host()) times.waits_for = &objective_.parameters().device();
@@ -140,7 +147,18 @@ void StepEngine::run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* t
       tracer);
 }
 
-const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool prefetch) {
+// gradients_ is this rank's sum when all additions are made.
+void StepEngine::sum_beside(Beside& beside, std::vector<TreeSum::Addition> additions, std::int64_t leaves) {
+  const auto before = [additions = std::move(additions)](Range r) {
+    for (const TreeSum::Addition& a : additions) add_to(a.to.slice(0, r.begin, r.end), a.of.slice(0, r.begin, r.end));
+  };
+  beside.sum = std::make_unique<Overlap>(
+      *parallel_, options_.bucket,
+      Overlap::Round{
+          .gradients = gradients_, .adding = beside.adding, .leaves = leaves, .at_once = warm_, .before = before});
+}
+
+const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool prefetch, Beside* beside) {
   if (pipeline_) {
     run_in_pipeline(begin, end);
     if (prefetch && done_ + 1 < options_.steps) objective_.prefetch();
@@ -154,25 +172,33 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
     group = together(end - i);
     std::vector<Tensor> buffers;
     for (std::int64_t k = 0; k < group; ++k) buffers.push_back(options_.tree ? tree_.leaf() : gradients_);
-    const bool prefetches = prefetch && i + group == end && done_ + 1 < options_.steps;
+    const bool last = i + group == end, prefetches = prefetch && last && done_ + 1 < options_.steps;
+    if (beside && last) {
+      TreeSum::Planned planned;
+      if (options_.tree) planned = tree_.plan(buffers), gradients_ = planned.total;
+      sum_beside(*beside, std::move(planned.additions), group);
+    }
+    Overlap* const overlap = beside ? beside->sum.get() : nullptr;
     std::vector<MemoryUse> memory(buffers.size());
     const auto run = [&](std::int64_t k) {
       if (k == group) return objective_.prefetch();
       const Tensor& buffer = buffers[static_cast<std::size_t>(k)];
       if (options_.tree) buffer.zero();
       Device::Share share(device);
-      run_leaf(i + k, buffer);
+      run_leaf(i + k, buffer, overlap);
       memory[static_cast<std::size_t>(k)] = share.close();
     };
     if (group > 1) parallel_for(group + prefetches, run);
     else
       for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
-    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads())));
     for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
-    if (options_.tree)
+    if (overlap) memory.push_back(overlap->memory());
+    // At most, where there are more leaves than threads.
+    device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads()) + (overlap ? 1 : 0)));
+    if (options_.tree && !overlap)
       for (const Tensor& buffer : buffers) tree_.add(buffer);
   }
-  if (options_.tree) gradients_ = tree_.finish();
+  if (options_.tree && !beside) gradients_ = tree_.finish();
   return gradients_;
 }
 
@@ -183,15 +209,23 @@ void StepEngine::sum_gradients() {
   sum_ = {};
   for (const DataParallel::Round& round : rounds) {
     parallel_->begin_round();
-    if (round.own.size() > 0) accumulate(round.own.begin, round.own.end, &round == &rounds.back());
+    Beside beside{round.adding, {}};
+    if (round.own.size() > 0)
+      accumulate(round.own.begin, round.own.end, &round == &rounds.back(), overlaps_ ? &beside : nullptr);
     else if (!gradients_) gradients_ = objective_.parameters().gradient_buffer();
+    if (round.own.size() == 0 && overlaps_) sum_beside(beside, {}, 0);
     if (!options_.tree && round.own.size() > 0)
       sum_but_experts(objective_.parameters(), gradients_,
                       static_cast<int>(std::min<std::int64_t>(experts().ranks(),
                                                               data_.leaves - round.own.begin * experts().ranks())));
     parallel_->end_round();
     phase_done("micro-batches");
-    sum_ = parallel_->sum(gradients_, round.adding);
+    if (beside.sum) {
+      beside.sum->finish();
+      sum_ = gradients_.slice(0, parallel_->own().begin, parallel_->own().end);
+    } else {
+      sum_ = parallel_->sum(gradients_, round.adding);
+    }
     phase_done("gradients over ranks");
     if (rounds.size() == 1) return;
     const Tensor kept = rounds_.leaf();
@@ -280,6 +314,7 @@ StepReport StepEngine::step() {
   }
 
   report.step = ++done_;
+  warm_ = true;
   report.samples = data_.samples;
   report.tokens = data_.tokens;
   report.patches = data_.patches;

@@ -3,11 +3,14 @@
 //
 //   objective.prepare -> this rank's leaves side by side, each on a tape and a buffer of its own -> tree or chain of
 //   their gradients -> the sum over ranks (parallel/data.h) -> norm, AdamW -> losses, checksums, report
+//
+// With `overlap` the last leaves, the tree and the sum over ranks go on at the same time (parallel/overlap.h).
 #pragma once
 #include <memory>
 #include <optional>
 
 #include "parallel/data.h"
+#include "parallel/overlap.h"
 #include "parallel/pipeline.h"
 #include "train/floor.h"
 #include "train/gradient_sum.h"
@@ -32,6 +35,8 @@ struct StepOptions {
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
+  std::optional<bool> overlap;      // sum gradients beside backward (parallel/overlap.h); null: on GPUs
+  std::int64_t bucket = 0;          // elements that are summed at a time then, chunks of the norm; 0: as usual there
   int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
   int context = 1;                  // ranks that share a micro-batch's tokens (parallel/context.h)
@@ -97,7 +102,9 @@ class StepEngine {
 
   // The first half of a step: its data, and gradients as the leaves [begin, end) give them, or the turns.
   void prepare();
-  const Tensor& accumulate(std::int64_t begin, std::int64_t end, bool prefetch = true);
+  const Tensor& accumulate(std::int64_t begin, std::int64_t end, bool prefetch = true) {
+    return accumulate(begin, end, prefetch, nullptr);
+  }
 
  private:
   struct Leaf {
@@ -105,7 +112,14 @@ class StepEngine {
     BatchTimes times;
   };
   Tape::Draws draws(std::int64_t leaf) const;
-  void run_leaf(std::int64_t turn, const Tensor& gradients);
+  void run_leaf(std::int64_t turn, const Tensor& gradients, Overlap* overlap);
+  // beside: given, it is what sums over the ranks beside the last leaves, and still does when this returns.
+  struct Beside {
+    int adding;  // DataParallel::Round
+    std::unique_ptr<Overlap> sum;
+  };
+  const Tensor& accumulate(std::int64_t begin, std::int64_t end, bool prefetch, Beside* beside);
+  void sum_beside(Beside& beside, std::vector<TreeSum::Addition> additions, std::int64_t leaves);
   std::int64_t together(std::int64_t left) const;
   bool traces() const { return trace_ && trace_->on(); }
   void phase_done(const char* name) const {
@@ -132,6 +146,7 @@ class StepEngine {
   Tensor sum_;                    // over all ranks, as far as this one updates it
   std::int64_t leaf_memory_ = 0;  // the most that a leaf has taken beside its gradients
   std::int64_t done_ = 0;
+  bool overlaps_ = false, warm_ = false;  // warm: this process has made a step
 };
 
 }  // namespace ov

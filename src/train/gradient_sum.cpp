@@ -15,7 +15,8 @@ void TreeSum::merge_last_two() {
   const Part right = parts_.back();
   parts_.pop_back();
   Part& left = parts_.back();
-  add_to(left.sum, right.sum);
+  if (planned_) planned_->push_back({left.sum, right.sum});
+  else add_to(left.sum, right.sum);
   left.leaves += right.leaves;
   spare_.push_back(right.sum);
 }
@@ -25,6 +26,15 @@ void TreeSum::add(const Tensor& leaf) { add(leaf, 1); }
 void TreeSum::add(const Tensor& sum, std::int64_t leaves) {
   parts_.push_back({sum, leaves});
   while (parts_.size() > 1 && parts_[parts_.size() - 2].leaves == parts_.back().leaves) merge_last_two();
+}
+
+TreeSum::Planned TreeSum::plan(const std::vector<Tensor>& last) {
+  Planned planned;
+  planned_ = &planned.additions;
+  for (const Tensor& leaf : last) add(leaf);
+  planned.total = finish();
+  planned_ = nullptr;
+  return planned;
 }
 
 Tensor TreeSum::finish() {

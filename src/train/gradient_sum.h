@@ -21,6 +21,16 @@ class TreeSum {
   void add(const Tensor& leaf);  // the next one, or the sum of an aligned power-of-two range (`leaves` of them)
   void add(const Tensor& sum, std::int64_t leaves);
   Tensor finish();  // the total; starts again from nothing
+  // The same of what is there and of `last`, the leaves that come last, but nothing is added: the caller makes the
+  // additions to += of, in their order, over any ranges of the buffers, before it asks for another leaf().
+  struct Addition {
+    Tensor to, of;
+  };
+  struct Planned {
+    Tensor total;
+    std::vector<Addition> additions;
+  };
+  Planned plan(const std::vector<Tensor>& last);
   std::int64_t spare() const { return static_cast<std::int64_t>(spare_.size()); }  // buffers that leaf() has ready
   void reuse(Tensor buffer) {  // a total that is no longer needed, or null
     if (buffer) spare_.push_back(std::move(buffer));
@@ -35,6 +45,7 @@ class TreeSum {
   std::function<Tensor()> buffer_;
   std::vector<Part> parts_;
   std::vector<Tensor> spare_;
+  std::vector<Addition>* planned_ = nullptr;  // where additions go instead of being made
 };
 
 }  // namespace ov

@@ -13,7 +13,7 @@ namespace ov {
 namespace {
 
 constexpr const char* sign = "onevision log.trace";  // near the start of every file of ours
-constexpr int step_stream = 0, calls_stream = 1, first_leaves_stream = 2;
+constexpr int step_stream = 0, calls_stream = 1, beside_stream = 2, first_leaves_stream = 3;
 
 std::string microseconds(std::int64_t ns) {
   char text[40];
@@ -56,9 +56,9 @@ class Events {
             args.size() > 0 ? ",\"args\":" + args.dump() : "", "}"));
   }
   // One end of an arrow, which binds to the span around it.
-  void arrow(bool starts, const std::string& id, std::int64_t at) {
+  void arrow(int stream, bool starts, const std::string& id, std::int64_t at) {
     add(cat("{\"name\":\"message\",\"cat\":\"message\",\"ph\":\"", starts ? "s" : "f\",\"bp\":\"e", "\",\"id\":\"", id,
-            "\",\"pid\":", rank_, ",\"tid\":", calls_stream, ",\"ts\":", microseconds(at - origin_), "}"));
+            "\",\"pid\":", rank_, ",\"tid\":", stream, ",\"ts\":", microseconds(at - origin_), "}"));
   }
   std::string text;
 
@@ -133,6 +133,8 @@ std::string StepTrace::events(const std::vector<TracedRanks::Exchange>& calls, s
   e.name("process_name", 0, cat("rank ", self));
   e.name("thread_name", step_stream, "step");
   e.name("thread_name", calls_stream, "communication");
+  if (std::any_of(calls.begin(), calls.end(), [](const auto& c) { return c.beside; }))
+    e.name("thread_name", beside_stream, "beside");
   e.span(cat("step ", step_), "step", step_stream, begin_, last_);
   for (const Span& p : phases_) e.span(p.name, "step", step_stream, p.begin, p.end);
 
@@ -145,11 +147,13 @@ std::string StepTrace::events(const std::vector<TracedRanks::Exchange>& calls, s
     }
     const char* axis =
         axis_between(self, c.messages[0].peer, {mesh.tensor, mesh.pipeline, mesh.context, mesh.experts * mesh.classes});
-    e.span(name_of(c.call), "communication", calls_stream, c.begin, c.end,
+    const int stream = c.beside ? beside_stream : calls_stream;
+    e.span(name_of(c.call), "communication", stream, c.begin, c.end,
            Json::object({{"axis", axis}, {"sent", sent}, {"received", received}, {"to", to}, {"from", from}}));
     for (const TracedRanks::Message& m : c.messages) {
       const int from_rank = m.out ? self : m.peer, to_rank = m.out ? m.peer : self;
-      e.arrow(m.out, cat(from_rank, ">", to_rank, "#", m.number), m.out ? c.begin : std::max(c.begin, c.end - 1));
+      e.arrow(stream, m.out, cat(from_rank, ">", to_rank, c.beside ? "#b" : "#", m.number),
+              m.out ? c.begin : std::max(c.begin, c.end - 1));
     }
   }
 

@@ -4,6 +4,8 @@
 //   step             the step and its parts, one after another
 //   communication    calls of the communicator: bytes by partner, and the axis of the mesh on which they differ. A
 //                    message is an arrow from its sender's call to its receiver's
+//   beside           the same of calls beside the leaves: gradients that are summed while the backward pass goes on
+//                    (parallel/overlap.h). On a device that queues its work a call's time is that of its queueing
 //   leaves 0, 1 ..   micro-batches, or in a pipeline their passes of a chunk; within them operations, with the module
 //                    whose parameters they read (of others the part of the model that lies around them) and the bytes
 //                    that they move at the least (autograd/cost.h)

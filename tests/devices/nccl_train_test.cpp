@@ -1,6 +1,7 @@
 // Training in ranks that are processes with a simulated GPU each, over the stand-in for NCCL: the bits of one rank on
 // one such GPU.
 #include "comm/nccl_ranks.h"
+#include "kernels/adamw.h"
 #include "kernels/sim/nccl_stand_in.h"
 #include "tests/comm/forked_ranks.h"
 #include "tests/devices/sim_device.h"
@@ -55,12 +56,33 @@ TEST_CASE("gpu ranks: twenty steps of two ranks are those of one for every stage
   CHECK(result<ForeignDevice>(2, job("own", 1), Policy::lazy, CommSum::nccl) == one);
 }
 
+TEST_CASE("gpu ranks: sums beside backward are those of one rank, whatever order streams run in") {
+  const World w;
+  const auto job = [&](const std::string& out, int zero) {
+    TrainJob j = w.job(out);
+    j.data.micro_batches_per_step = 4, j.data.samples_per_micro_batch = 1;
+    j.train.steps = 5, j.train.zero = zero;
+    j.train.overlap = true, j.train.bucket = 2 * kernels::norm_chunk;  // of which the model has several
+    j.save_every = 0;
+    return j;
+  };
+  const std::string one = result<ForeignDevice>(1, job("one", 1), Policy::lazy);
+  CHECK(one.size() > 1000);
+  for (const Policy policy : {Policy::eager, Policy::lazy, Policy::others_first, Policy::random})
+    for (const int zero : {0, 1, 2, 3}) {
+      INFO("policy ", static_cast<int>(policy), ", zero ", zero);
+      CHECK(result<ForeignDevice>(2, job(cat("zero", zero, static_cast<int>(policy)), zero), policy) == one);
+    }
+  CHECK(result<ForeignDevice>(2, job("own", 1), Policy::others_first, CommSum::nccl) == one);
+}
+
 TEST_CASE("gpu ranks: with the kernels of CUDA two ranks are one") {
   const World w;
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16}) {
     const auto job = [&](const std::string& out) {
       TrainJob j = w.job(out + name_of(dtype));
       j.train.steps = 2, j.dtype = dtype, j.save_every = 0;
+      j.train.overlap = dtype == Dtype::bf16;
       j.data.samples_per_micro_batch = 1;
       return j;
     };

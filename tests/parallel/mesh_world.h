@@ -1,6 +1,7 @@
 // Whole runs of the model that every mesh divides.
 #pragma once
 #include "base/config.h"
+#include "kernels/adamw.h"
 #include "parallel/mesh.h"
 #include "tests/cli/program.h"
 #include "tests/comm/forked_ranks.h"
@@ -43,14 +44,16 @@ class MeshWorld {
 // How many ranks divide what.
 struct Ways {
   int data = 1, pipeline = 1, chunks = 1, tensor = 1, zero = 1, context = 1, experts = 1;  // experts: of data
+  bool overlap = false;
   int ranks() const { return data * pipeline * tensor * context; }
   std::string said() const {
     return cat("dp ", data, " (ep ", experts, ") x pp ", pipeline, " (", chunks, ") x cp ", context, " x tp ", tensor,
-               ", zero ", zero);
+               ", zero ", zero, overlap ? ", overlap" : "");
   }
   void set(StepOptions& o) const {
     o.pipeline = pipeline, o.chunks = chunks, o.tensor = tensor, o.zero = zero, o.context = context,
     o.experts = experts;
+    o.overlap = overlap, o.bucket = 2 * kernels::norm_chunk;  // of which the least models have several
   }
 };
 

@@ -34,6 +34,7 @@ struct Case {
   std::vector<std::string> modules = {"language_model", "vision_model"};  // what is frozen lies between
   bool recompute = false;
   int experts = 1;
+  bool overlap = false;
 };
 
 struct Run {
@@ -66,6 +67,7 @@ struct Run {
     o.zero = c.zero, o.experts = c.experts;
     if (c.dtype == Dtype::bf16) o.optimizer.moments = Moments::bf16_stochastic;
     o.checksum_every = c.checksum_every;
+    o.overlap = c.overlap, o.bucket = 2 * kernels::norm_chunk;  // of which the model has several
     return o;
   }
   std::string steps(int n) { return steps_of(engine, n); }
@@ -106,17 +108,18 @@ TEST_CASE(
       const std::pair<Half, Half> all[] = {{{2, 0}, {4, 1}}, {{4, 1}, {1, 0}}, {{2, 2}, {3, 1}}, {{4, 3}, {2, 3}},
                                            {{1, 0}, {4, 2}}, {{3, 0}, {2, 2}}, {{5, 1}, {8, 3}}};
       for (const auto& [before, after] : std::span(all).first(dtype == Dtype::f32 && leaves == 8 ? 7 : 4)) {
+        const bool overlap = folder % 2;  // in the first half; if not there, in the second
         const std::string out = dir / cat(folder++),
                           what = cat(before.ranks, "/", before.zero, " then ", after.ranks, "/", after.zero);
         INFO(what);
         all_well(in_ranks(before.ranks, 60, [&, half = before](ProcessRanks& ranks) {
-          Run run({leaves, dtype, half.zero}, ranks);
+          Run run({.leaves = leaves, .dtype = dtype, .zero = half.zero, .overlap = overlap}, ranks);
           require(run.steps(2) == first, "the first steps");
           run.save(out);
           ranks.barrier();
         }));
         all_well(in_ranks(after.ranks, 60, [&, half = after](ProcessRanks& ranks) {
-          Run run({leaves, dtype, half.zero}, ranks);
+          Run run({.leaves = leaves, .dtype = dtype, .zero = half.zero, .overlap = !overlap}, ranks);
           TrainingState state = run.engine.state();
           const std::string newest = checkpoints(out).back();
           load_checkpoint(newest, checked_checkpoint(newest), state);
@@ -154,7 +157,7 @@ TEST_CASE("ZeRO 3: every freeze set, with recomputation and without, and experts
     const std::string expected = said(one);
     all_well(in_ranks(4, 60, [&](ProcessRanks& ranks) {
       Case own = c;
-      own.zero = 3, own.experts = experts;
+      own.zero = 3, own.experts = experts, own.overlap = c.recompute;
       Run run(own, ranks);
       require(said(run) == expected, cat("one rank's bits, experts ", experts));
       ranks.barrier();
@@ -168,12 +171,13 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
   const std::int64_t tables =
       alone.device.memory().bytes[static_cast<std::size_t>(Segment::weights)] - 4 * alone.model.parameters().count();
   for (const std::int64_t N : {2, 4})
-    for (const int zero : {0, 1, 2, 3})
-      all_well(in_ranks(static_cast<int>(N), 60, [=](ProcessRanks& ranks) {
-        Run run({L, Dtype::f32, zero, 0}, ranks);
-        const std::int64_t before = run.mesh.data.sent();
+    for (const int zero : {0, 1, 2, 3, 4, 5, 6, 7})  // from 4 on with overlap
+      all_well(in_ranks(static_cast<int>(N), 60, [=, zero = zero % 4, overlap = zero > 3](ProcessRanks& ranks) {
+        Run run({.leaves = L, .zero = zero, .checksum_every = 0, .overlap = overlap}, ranks);
+        const auto sent_so_far = [&] { return run.mesh.data.sent() + run.mesh.data.beside()->communicator().sent(); };
+        const std::int64_t before = sent_so_far();
         run.engine.step();
-        const Tensor sent = Tensor::of(std::vector<std::int64_t>{run.mesh.data.sent() - before}, {1});
+        const Tensor sent = Tensor::of(std::vector<std::int64_t>{sent_so_far() - before}, {1});
         ranks.all_reduce(sent);
         const std::int64_t P = run.model.parameters().trained();
         const Parameters& parameters = run.model.parameters();
@@ -189,6 +193,7 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
                                                 .leaves = L,
                                                 .trained = P,
                                                 .zero = zero,
+                                                .bucket = overlap ? run.engine.options().bucket : 0,
                                                 .gathered = gathered + frame_trained,
                                                 .reports = 1 + run.objective.scalars()}
                                           .total();

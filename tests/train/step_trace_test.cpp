@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -46,11 +47,15 @@ std::string run(const Ways& ways, Communicator& world, const std::string& path, 
   engine.trace(trace.get());
   std::string said;
   for (int i = 0; i < 3; ++i) {
-    const std::int64_t before[] = {mesh.data.sent(), mesh.pipe.sent(), mesh.tensor.sent()};
+    const auto of_data = [&] {
+      Beside* beside = mesh.data.beside();
+      return mesh.data.sent() + (beside ? beside->communicator().sent() : 0);
+    };
+    const std::int64_t before[] = {of_data(), mesh.pipe.sent(), mesh.tensor.sent()};
     const Checksums sums = *engine.step().checksums;
     said += cat(sums.loss, " ", sums.gradients, " ", sums.parameters, "\n");
     if (!trace || i != 1) continue;
-    const Json counted = Json::object({{"data", mesh.data.sent() - before[0]},
+    const Json counted = Json::object({{"data", of_data() - before[0]},
                                        {"pipe", mesh.pipe.sent() - before[1]},
                                        {"tensor", mesh.tensor.sent() - before[2]}});
     write_durably(cat(path, ".", world.rank()), counted.dump());
@@ -117,8 +122,9 @@ std::int64_t sum_of(const Json& by_rank) {
 TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair up and whose bytes are those counted") {
   const ScratchDirectory dir;
   int file = 0;
-  for (const Ways& ways : {Ways{.data = 2}, Ways{.data = 2, .zero = 2}, Ways{.pipeline = 2, .chunks = 2},
-                           Ways{.tensor = 2}, Ways{.data = 2, .pipeline = 2}}) {
+  for (const Ways& ways :
+       {Ways{.data = 2}, Ways{.data = 2, .zero = 2}, Ways{.pipeline = 2, .chunks = 2}, Ways{.data = 2, .overlap = true},
+        Ways{.data = 2, .zero = 3, .overlap = true}, Ways{.tensor = 2}, Ways{.data = 2, .pipeline = 2}}) {
     INFO(ways.said());
     const std::string path = dir / cat(file++, ".json");
     for (const Ended& e : in_ranks(ways.ranks(), 60, [&](ProcessRanks& ranks) {
@@ -130,7 +136,8 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
 
     std::set<std::string> ops;
     std::set<std::int64_t> seen;
-    int leaves = 0;
+    int leaves = 0, beside = 0;
+    std::map<std::int64_t, std::array<std::int64_t, 3>> sent_on;                          // by rank and axis
     std::map<std::pair<std::string, std::string>, std::vector<std::int64_t>> on_the_way;  // bytes from one to another
     for (const auto& [at, spans] : trace.streams) {
       const auto& [rank, stream] = at;
@@ -139,14 +146,15 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
       const std::string& name = trace.names.at(at);
       const Span& step = trace.streams.at({rank, 0}).at(0);
       CHECK(step.name == "step 2");
-      std::int64_t by_axis[3] = {};
+      std::array<std::int64_t, 3>& by_axis = sent_on[rank];
       for (const Span& s : spans) {
         CHECK(s.begin >= step.begin);
         CHECK(s.end <= step.end + 1e-6);
         if (s.kind == "forward" || s.kind == "backward") ops.insert(s.name);
         leaves += s.kind == "leaf";
         if (s.kind != "communication") continue;
-        CHECK(name == "communication");
+        CHECK((name == "communication" || name == "beside"));
+        beside += name == "beside";
         CHECK(sum_of(s.args.at("to")) == s.args.at("sent").as_int());
         CHECK(sum_of(s.args.at("from")) == s.args.at("received").as_int());
         const std::string axis = s.args.at("axis").as_string();
@@ -154,7 +162,9 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
         for (const auto& [peer, bytes] : s.args.at("to").members())
           on_the_way[{std::to_string(rank), peer}].push_back(bytes.as_int());
       }
-      if (name != "communication") continue;
+    }
+    CHECK((beside > 0) == ways.overlap);
+    for (const auto& [rank, by_axis] : sent_on) {
       const Json counted = Json::read(cat(path, ".", rank));
       CHECK(by_axis[0] == counted.at("data").as_int());
       CHECK(by_axis[1] == counted.at("pipe").as_int());
@@ -194,9 +204,9 @@ TEST_CASE("trace: what runs at the same time has streams of its own") {
     check_nested(spans);
     for (const Span& s : spans) stream_of[s.name] = at.second;
   }
-  CHECK(std::set{stream_of.at("a"), stream_of.at("b"), stream_of.at("c")} == std::set<std::int64_t>{2, 3, 4});
-  CHECK(stream_of.at("after") == 2);
-  CHECK(file.names.at({0, 4}) == "leaves 2");
+  CHECK(std::set{stream_of.at("a"), stream_of.at("b"), stream_of.at("c")} == std::set<std::int64_t>{3, 4, 5});
+  CHECK(stream_of.at("after") == 3);
+  CHECK(file.names.at({0, 5}) == "leaves 2");
 }
 
 TEST_CASE("trace: the bits of a run do not show it, recomputed or not, and operations have their modules' names") {

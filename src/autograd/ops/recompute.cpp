@@ -20,11 +20,14 @@ std::vector<Var> recompute(const Block& block, const std::vector<Var>& inputs, b
   std::vector<Tensor> saved, outputs;
   for (const Var& v : inputs) plain.push_back(quiet.input(v.value)), saved.push_back(v.value);
   for (const Var& y : block(plain)) outputs.push_back(y.value);
+  std::vector<Var> inside;
+  for (Parameter* p : quiet.parameters()) inside.push_back(tape->parameter(*p));
 
   return record_all({.op = Op::recompute,
                      .inputs = inputs,
                      .outputs = outputs,
                      .saved = saved,
+                     .inside = inside,
                      .trains = trains,
                      .backward = [block](const Node& n, Grads& d) {
                        d.in = d.tape.backward_again(block, n.saved, n.wanted, d.out);
