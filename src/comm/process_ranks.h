@@ -75,7 +75,7 @@ class ProcessRanks : public Communicator, public Inbox {
   std::thread listener_;
   std::unique_ptr<Second> second_;
   std::atomic<bool> given_up_ = false;  // the second lane
-  std::unique_ptr<Bridge> bridge_;  // at the first rank of each of several machines
+  std::unique_ptr<Bridge> bridge_;      // at the first rank of each of several machines
 };
 
 }  // namespace ov
