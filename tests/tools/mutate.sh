@@ -36,6 +36,7 @@ if [ "${1-}" = --check ]; then
   exit
 fi
 
+case ${1-} in --check | --self-test) ;; -*) echo "mutate.sh: unknown option '$1'; it knows --check and --self-test" >&2; exit 2 ;; esac
 if [ "${1-}" = --self-test ]; then
   rows=$copy/self-test.txt done=/dev/null
   printf 'src/base/text.h @ 1s/$/ !/ @ *did_you_mean*\n' >"$rows"
