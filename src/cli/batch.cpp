@@ -3,12 +3,30 @@
 #include <filesystem>
 
 #include "base/hash.h"
+#include "base/io/mapped_file.h"
 #include "base/progress.h"
+#include "base/sha256.h"
 #include "cli/service.h"
 #include "train/checksums.h"
 #include "train/stages/job.h"
 
 namespace ov::cli {
+namespace {
+
+// All that answers depend on beside their lines.
+std::string asked_of(const ServedModel& served, const Config& config) {
+  std::string all = cat(model_fingerprint(served.files.config), processor_fingerprint(served.processor));
+  for (const char* name :
+       {"chat_template.jinja", "chat_template.json", "tokenizer_config.json", "generation_config.json"})
+    if (const std::string path = served.directory + "/" + name; path_exists(path)) all += sha256_file(path);
+  const Json keys = config.dump();
+  for (const auto& [section, values] : keys.members())
+    if (section != "in" && section != "out" && section != "threads" && section != "batch" && section != "model")
+      all += cat(section, values.dump());
+  return cat(hex16(weights_checksum(served.model->parameters())), " ", sha256(all).substr(0, 16));
+}
+
+}  // namespace
 
 Exit batch(const Config& config) {
   use_threads(config);
@@ -21,7 +39,7 @@ Exit batch(const Config& config) {
   Engine engine(*served.model, engine_options(config));
   std::optional<Progress> bar;
   serve::BatchOptions options{.in = in, .out = out, .fail_fast = config.flag("batch.fail_fast")};
-  options.model = cat(model_fingerprint(served.files.config), " ", hex16(weights_checksum(served.model->parameters())));
+  options.model = asked_of(served, config);
   options.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar.emplace("batch", total, "line", done);
     bar->update(done);

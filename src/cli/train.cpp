@@ -3,6 +3,7 @@
 #include "audit/plan_device.h"
 #include "base/progress.h"
 #include "cli/verbs.h"
+#include "comm/rank_in_job.h"
 #include "kernels/gpu/cuda_device.h"
 #include "train/stages/job.h"
 
@@ -23,7 +24,8 @@ Room room_of(const TrainJob& job) {
     return {(static_cast<std::int64_t>(now.free) + gpu->memory().total) / 10 * 9, "nine tenths of what is free there"};
   }
   const std::int64_t all = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  return {all / job.ranks->ranks(), job.ranks->ranks() > 1 ? "this machine's, by rank" : "this machine's"};
+  const int here = rank_of_process().ranks_here();
+  return {all / here, here > 1 ? "this machine's, by rank" : "this machine's"};
 }
 
 // train.recompute auto.

@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <fstream>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "base/sha256.h"
@@ -25,9 +25,9 @@ struct Line {
 std::vector<Line> read_lines(const std::string& path) {
   std::vector<Line> lines;
   JsonlReader reader(path);  // names a file that cannot be read
-  char first = 0;
-  if (!(std::ifstream(path) >> first)) input_error(path, ": has no line");
-  if (first == '[') input_error(path, ": is a JSON array; expected JSON lines, an object a line");
+  const std::size_t first = reader.text().find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) input_error(path, ": has no line");
+  if (reader.text()[first] == '[') input_error(path, ": is a JSON array; expected JSON lines, an object a line");
   for (bool more = true; more;) {
     Line line;
     try {
@@ -51,10 +51,14 @@ std::vector<Line> read_lines(const std::string& path) {
 std::string asked_path(const std::string& out) { return out + ".asked.json"; }
 
 // The lines, a digest each, and who is asked. What an output holds already must have been asked like this.
-Json asked(const std::vector<Line>& lines, const std::string& model) {
+Json asked(const std::vector<Line>& lines, const BatchOptions& options) {
   Json digests = Json::array();
-  for (const Line& l : lines) digests.push(sha256(l.error ? l.error->what() : l.json.dump()).substr(0, 16));
-  return Json::object({{"model", model}, {"lines", digests}});
+  for (const Line& l : lines) {
+    std::string text = l.error ? l.error->what() : l.json.dump();
+    if (l.error && text.starts_with(options.in)) text.erase(0, options.in.size());
+    digests.push(sha256(text).substr(0, 16));
+  }
+  return Json::object({{"model", options.model}, {"lines", digests}});
 }
 
 void check_asked(const BatchOptions& options, std::size_t before, const Json& now) {
@@ -62,11 +66,15 @@ void check_asked(const BatchOptions& options, std::size_t before, const Json& no
   if (!path_exists(path))
     input_error(options.out, ": ", path, ", which says what was asked, is missing; name another output");
   const Json then = Json::read(path);
-  if (then.at("model").as_string() != options.model)
-    input_error(options.out,
-                ": holds answers of another model, or of one with other weights or numbers; name another output");
+  const Json *model = then.is_object() ? then.find("model") : nullptr, *digests = model ? then.find("lines") : nullptr;
+  if (!digests || !digests->is_array() || !model->is_string())
+    input_error(path, ": is not what batch writes; name another output");
+  if (model->as_string() != options.model)
+    input_error(
+        options.out,
+        ": holds answers of another model, or under other options (weights, tokenizer, keys); name another output");
   for (std::size_t i = 0; i < before; ++i)
-    if (i >= then.at("lines").size() || then.at("lines")[i].as_string() != now.at("lines")[i].as_string())
+    if (i >= digests->size() || (*digests)[i].dump() != now.at("lines")[i].dump())
       input_error(options.out, ": line ", i + 1, " answers what line ", i + 1, " of ", options.in,
                   " was before it changed; name another output, or remove this one to ask again");
 }
@@ -183,10 +191,12 @@ BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions
     counts.failed_before += has_error(r);
     return true;
   });
-  const Json now = asked(lines, options.model);
-  if (counts.before > 0) check_asked(options, static_cast<std::size_t>(counts.before), now);
-  if (const std::string path = asked_path(options.out); !path_exists(path) || read_file(path) != now.dump())
-    write_durably(path, now.dump());
+  if (std::filesystem::is_regular_file(options.out)) {  // a pipe is not gone on with
+    const Json now = asked(lines, options);
+    if (counts.before > 0) check_asked(options, static_cast<std::size_t>(counts.before), now);
+    if (const std::string path = asked_path(options.out); !path_exists(path) || read_file(path) != now.dump())
+      write_durably(path, now.dump());
+  }
   std::size_t next = static_cast<std::size_t>(counts.before);
   for (std::size_t written = next; written < lines.size(); ++written) {
     for (; next < lines.size() && std::cmp_less(next - written, options.at_once); ++next) {

@@ -42,7 +42,7 @@ std::string file_at(std::string_view path, const MediaOptions& options) {
   std::string root = resolved(options.media_path), file = resolved(unescaped(path));
   if (root.empty() || root.back() != '/') root += '/';
   // The same words for what is not there and what lies elsewhere: a request shall not find out which.
-  if (file.compare(0, root.size(), root) != 0) input_error("file: no picture of that name below the media path");
+  if (file.compare(0, root.size(), root) != 0) input_error("file: no picture of that name below serve.media_path");
   return read_file(file);
 }
 

@@ -19,6 +19,7 @@ class JsonlReader {
   // behind it, so that a caller may count it and continue.
   bool next(Json* value);
   std::size_t line() const { return line_; }  // of the value that came last, from 1
+  std::string_view text() const { return file_->text(); }
 
  private:
   std::shared_ptr<const MappedFile> file_;

@@ -27,8 +27,13 @@ Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
   return whole.slice(1, 1, width + 1);
 }
 
-// By the product that knows neither few rows nor bf16.
+// By the product that knows neither few rows nor bf16; one row as the first of two, since one alone has its own way.
 Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype dtype) {
+  if (a.dim(0) == 1) {
+    const Tensor twice = Tensor::zeros({2, a.dim(1)}, a.dtype(), cpu());
+    for (const std::int64_t i : {0, 1}) twice.slice(0, i, i + 1).copy_from(a);
+    return widened_whole(twice, b, bias, dtype).slice(0, 0, 1);
+  }
   const Tensor wide_a = a.to(Dtype::f32), wide_b = b.to(Dtype::f32), wide_bias = bias ? bias.to(Dtype::f32) : bias;
   const Tensor c({a.dim(0), b.dim(0)}, Dtype::f32, cpu());
   kernels::cpu::gemm_serial(kernels::cpu::Product<float>{.M = a.dim(0),

@@ -107,6 +107,16 @@ TEST_CASE("batch: an answer is never taken for one to another line, or of anothe
   lines("how many ?", "{\"id\":\"2\",\"prompt\":\"x\",\"max_tokens\":2}\n");  // a longer input goes on
   const serve::BatchCounts counts = run("a");
   CHECK((counts.before == 1 && counts.answered == 1));
+  // A bad line is the same under another name of the file.
+  write_durably(dir / "in.jsonl", read_file(dir / "in.jsonl") + "no JSON\n");
+  run("a");
+  {
+    Engine engine(*small.model, small.engine());
+    const auto again = run_batch(s, engine, {.in = dir.path() + "/./in.jsonl", .out = dir / "out.jsonl", .model = "a"});
+    CHECK((again.before == 3 && again.failed_before == 1));
+  }
+  write_durably(dir / "out.jsonl.asked.json", "{}");
+  CHECK(contains(thrown([&] { run("a"); }), "out.jsonl.asked.json: is not what batch writes"));
   std::filesystem::remove(dir / "out.jsonl.asked.json");
   CHECK(contains(thrown([&] { run("a"); }), "which says what was asked, is missing"));
   write_durably(dir / "in.jsonl", "[{\"id\":\"1\"},\n {\"id\":\"2\"}]\n");

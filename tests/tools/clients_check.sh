@@ -5,11 +5,12 @@ set -eu
 build=${1:-build}
 at=$build/clients
 mkdir -p "$at"
-[ -x "$at/venv/bin/python" ] || python3 -m venv "$at/venv" || exit 77
+[ -x "$at/venv/bin/python" ] || python3 -m venv "$at/venv" || { rm -rf "$at/venv"; exit 77; }
 "$at/venv/bin/python" -c 'import openai' 2>/dev/null || "$at/venv/bin/pip" install -q 'openai==1.109.1' || exit 77
 
 # A small random model: its answers are nonsense, which is as good for a protocol.
-[ -d "$at/model" ] || "$build/onevision" merge --config configs/model/tiny.json --tokenizer data/tokenizer --out "$at/model" 2>"$at/merge.log"
+[ -d "$at/model" ] || "$build/onevision" merge --config configs/model/tiny.json --tokenizer data/tokenizer --out "$at/model" 2>"$at/merge.log" ||
+  { cat "$at/merge.log" >&2; exit 1; }
 
 "$build/onevision" serve --model "$at/model" --port 0 --api_key secret >"$at/ready.txt" 2>"$at/serve.log" &
 server=$!

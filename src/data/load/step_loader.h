@@ -27,6 +27,7 @@ class StepLoader : public StepSource {
   // The micro-batch itself: a function of the arguments alone. Without any good sample it has no token. Safe from
   // several threads. Throws what load() throws.
   LoadedMicroBatch micro_batch(std::int64_t step, std::int64_t m) const;
+  std::int64_t micro_batches() const { return order_.micro_batches(); }  // of a step
 
   // Throws input_error when more than max_rejects records are rejected, or all of them; what micro_batch() throws.
   // After an error every call throws it again.

@@ -49,10 +49,9 @@ Json model_facts(const Onevision& model) {
 
 // How many blocks are recomputed, alike on all ranks, and its name in the log and the checkpoints.
 constexpr const char* recomputed_blocks = "recomputed_blocks";
-std::int64_t chosen_recompute(const TrainJob& job, const ModelConfig& model, StepLoader& steps) {
-  const Json start = steps.state();
-  const GlobalStep first = steps.next();
-  steps.restore(start);
+std::int64_t chosen_recompute(const TrainJob& job, const ModelConfig& model, const StepLoader& steps) {
+  GlobalStep first;  // without a trace: what is rejected in it is told when it is trained on
+  for (std::int64_t m = 0; m < steps.micro_batches(); ++m) first.micro_batches.push_back(steps.micro_batch(0, m).batch);
   const auto said = said_by_all(*job.ranks, job.choose_recompute(model, first));
   return *std::max_element(said.begin(), said.end());
 }
