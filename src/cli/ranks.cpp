@@ -77,8 +77,8 @@ std::unique_ptr<StepTrace> share(const Config& config, Communicator& ranks, RunO
 
 bool first_rank() {
   try {
-    return rank_of_process().rank == 0;
-  } catch (const Error&) { return true; }  // the verb says it
+    return rank_of_process("any:1").rank == 0;  // wherever rank 0 listens
+  } catch (const Error&) { return true; }       // the verb says it
 }
 
 Exit launch(const Config& config) {
@@ -94,6 +94,8 @@ Exit launch(const Config& config) {
   if (job.machines > 1 && job.address.empty())
     input_error("launch.address: expected HOST:PORT, where node 0 listens for the other of launch.nodes ",
                 job.machines);
+  if (job.machines == 1 && !job.address.empty())
+    input_error("launch.address ", job.address, " has no effect without launch.nodes");
   launch_ranks(job, command);
   return Exit::done;
 }

@@ -129,17 +129,18 @@ bool class_params_option(const Config& config) {
 }
 
 RunOptions run_options(const Config& config) {
-  return {.out = config.required("train.out"),
-          .save_every = config.integer("train.save_every"),
-          .keep = config.integer("train.keep"),
-          .log_every = config.integer("log.every"),
-          .export_dtype = dtype_option(config, "export.dtype"),
-          .license = config.text("export.license"),
-          .resume = config.flag("train.resume"),
-          .config = config.dump(),
-          .may_change = config.free_keys(),
-          .defaults = config.defaults(),
-          .device = &gpu::device_named(config.text("device"), rank_of_process().rank_here())};
+  return {
+      .out = config.required("train.out"),
+      .save_every = config.integer("train.save_every"),
+      .keep = config.integer("train.keep"),
+      .log_every = config.integer("log.every"),
+      .export_dtype = dtype_option(config, "export.dtype"),
+      .license = config.text("export.license"),
+      .resume = config.flag("train.resume"),
+      .config = config.dump(),
+      .may_change = config.free_keys(),
+      .defaults = config.defaults(),
+      .device = &gpu::device_named(config.text("device"), rank_of_process(config.text("comm.address")).rank_here())};
 }
 
 LoraOptions lora_options(const Config& config) {

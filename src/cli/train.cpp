@@ -15,7 +15,7 @@ struct Room {
   std::int64_t bytes;
   std::string said;
 };
-Room room_of(const TrainJob& job) {
+Room room_of(const Config& config, const TrainJob& job) {
   if (job.train.memory_budget > 0) return {job.train.memory_budget, "train.memory_budget"};
   if (auto* gpu = dynamic_cast<gpu::CudaDevice*>(job.device)) {
     // Beside what stands there, and what this process has: of the rest a tenth for blocks that do not join, and for
@@ -24,7 +24,7 @@ Room room_of(const TrainJob& job) {
     return {(static_cast<std::int64_t>(now.free) + gpu->memory().total) / 10 * 9, "nine tenths of what is free there"};
   }
   const std::int64_t all = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  const int here = rank_of_process().ranks_here();
+  const int here = rank_of_process(config.text("comm.address")).ranks_here();
   return {all / here, here > 1 ? "this machine's, by rank" : "this machine's"};
 }
 
@@ -39,7 +39,7 @@ std::int64_t fitting_blocks(const Config& config, const TrainJob& job, const Mod
                       .rank = job.ranks->rank(),
                       .rows = first.micro_batches};
   options.lora.where = trainable(job.train.modules, false);
-  const Room room = room_of(job);
+  const Room room = room_of(config, job);
   const FittedRun fitted = fit_run(model, options, room.bytes);
   if (job.writes())
     tell(cat("train.recompute ", config.text("train.recompute"), ": ", fitted.recomputed, " of ", fitted.blocks,

@@ -51,6 +51,8 @@ void Link::put(const Frame& frame, const void* payload) {
 void Link::sent(std::size_t bytes) {
   sent_ += bytes;
   if (sent_ == out_.size()) out_.clear(), sent_ = 0;
+  else if (sent_ >= most_waiting)
+    out_.erase(out_.begin(), out_.begin() + static_cast<std::ptrdiff_t>(sent_)), sent_ = 0;
 }
 
 void Link::say_farewell() {

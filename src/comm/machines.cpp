@@ -141,8 +141,10 @@ std::vector<OtherMachine> receive_machines(const RankInJob& place, const std::ve
         std::vector<int> missing;
         for (int r = 0; r < place.ranks; ++r)
           if (!is_there(r)) missing.push_back(r);
+        const std::string own = guests.at().said(), said = address.said();
         machine_error("rank 0: rank ", list_of(missing), " of ", place.ranks, " (", place.source, ") did not come to ",
-                      address.said(), " within ", seconds, " s (comm.timeout)", guests.turned_away());
+                      said, own == said ? "" : cat(", where it listens at ", own, ","), " within ", seconds,
+                      " s (comm.timeout)", guests.turned_away());
       }
       if (guest->version != note_version)
         refuse(*guest, cat("ranks: ", guest->from.said(), " speaks version ", guest->version, ", rank 0 version ",

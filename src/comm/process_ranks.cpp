@@ -119,7 +119,11 @@ void ProcessRanks::listen() {
       const auto peer = static_cast<int>(p) - 1;
       const RankState& state = region_.state(peer);
       if (state.left.load()) continue;
-      if (state.expendable.load() && region_.failure().rank != peer) region_.lose(peer), hand_over_loss(peer);
+      // To a rank that is not its machine's first, that is the only peer: with it went the bridge, and nothing comes
+      // from elsewhere.
+      const bool cut_off = meeting_.bell.get() >= 0 && meeting_.here.empty();
+      if (state.expendable.load() && !cut_off && region_.failure().rank != peer)
+        region_.lose(peer), hand_over_loss(peer);
       else
         region_.mourn(
             peer, rank(),

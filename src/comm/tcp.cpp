@@ -107,8 +107,8 @@ Descriptor connect_to(const HostPort& to, double until, std::string* why) {
     for (const addrinfo* a = found.get(); a; a = a->ai_next) {
       Descriptor socket(::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
       if (socket.get() < 0) continue;
-      // A connect that nobody answers ends with the time that is left.
-      const double left = std::max(0.001, until - monotonic_seconds());
+      // A connect that nobody answers leaves time for the next address; the loop comes round again.
+      const double left = std::clamp(until - monotonic_seconds(), 0.001, 5.0);
       const timeval time{static_cast<time_t>(left), static_cast<suseconds_t>((left - std::floor(left)) * 1e6)};
       ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
       if (::connect(socket.get(), a->ai_addr, a->ai_addrlen) != 0) {

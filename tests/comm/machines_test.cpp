@@ -204,6 +204,23 @@ TEST_CASE("machines: a rank that may be lost, and is, stops nobody but who waits
   }
 }
 
+TEST_CASE("machines: with its first rank a machine has lost its bridge: the others there end, those elsewhere go on") {
+  const auto ended = in_machines({2, 2}, 30, [&](ProcessRanks& ranks) {
+    const std::vector<int> expendable = {2, 3};
+    if (ranks.rank() == 0) ranks.may_lose(expendable);
+    ranks.barrier();
+    if (ranks.rank() == 2) ::kill(::getpid(), SIGKILL);
+    const Tensor word({1}, Dtype::i64, cpu());
+    if (ranks.rank() == 3) ranks.recv(word, 1);  // which never comes
+    while (!ranks.lost(2) || !ranks.lost(3)) std::this_thread::sleep_for(milliseconds(1));
+    ranks.barrier();
+  });
+  CHECK(ended[2].exit == -SIGKILL);
+  CHECK(ended[3].exit == 3);
+  CHECK_MESSAGE(ended[3].error.find("rank 2 ended without a word") != std::string::npos, ended[3].error);
+  for (const std::size_t r : {0, 1}) CHECK_MESSAGE(ended[r].exit == 0, ended[r].error);
+}
+
 TEST_CASE("machines: a silent rank ends the others with rank, call and step; a machine that stands still only slows") {
   const auto silent = in_machines({1, 1}, 0.5, [](ProcessRanks& ranks) {
     ranks.at_step(3);
