@@ -8,8 +8,8 @@
 // Pictures of a simple line are files below the input's directory (serve.media_path: below another), or URLs. A line
 // that cannot be answered becomes a record with its error, and the run goes on. The output is written line by line: one
 // that a killed run left is gone on with behind its last whole line, and nothing is asked twice. Beside a file as
-// output OUT.asked.json says what was asked and of whom, so that an answer is never taken for one to another line, or of
-// another model.
+// output OUT.asked.json says what was asked and of whom: no answer is taken for one to another line, or of another
+// model.
 #pragma once
 #include <functional>
 #include <string>
