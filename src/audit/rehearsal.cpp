@@ -61,10 +61,14 @@ Rehearsal::Rehearsal(const PlanOptions& options, Plan& plan)
   train.checksum_every = 0;
 }
 
-Rehearsal::Turn::Turn(Rehearsal& on, std::int64_t leaf) : on_(on) {
+// Ranks that share nothing run leaves side by side, and nobody asks for their turn.
+Rehearsal::Turn::Turn(Rehearsal& on, std::int64_t leaf) : on_(on.mesh.experts.ranks() > 1 ? &on : nullptr) {
   // A rank without a leaf is in the last turn.
-  const std::int64_t n = on.mesh.experts.ranks();
-  on.turn_ = (leaf < 0 ? on.plan_.micro_batches : leaf) / n;
+  if (on_) on.turn_ = (leaf < 0 ? on.plan_.micro_batches : leaf) / on.mesh.experts.ranks();
+}
+
+Rehearsal::Turn::~Turn() {
+  if (on_) on_->turn_ = -1;
 }
 
 // What arrives in `from` from ranks that share experts or class tables.

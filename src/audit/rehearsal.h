@@ -22,10 +22,11 @@ class Rehearsal {
   class Turn {
    public:
     Turn(Rehearsal& on, std::int64_t leaf);
-    ~Turn() { on_.turn_ = -1; }
+    ~Turn();
+    Turn(const Turn&) = delete;
 
    private:
-    Rehearsal& on_;
+    Rehearsal* const on_;
   };
   // Experts, and layers that have some; by leaf, rows that a router hands to them, on a rank that stands where this one
   // does; which leaves all ranks run forward together, one after another, before the step (train.aux_scope global).
