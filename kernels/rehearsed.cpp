@@ -44,7 +44,7 @@ void load_balance_forward(const LoadBalanceForward& a) {
 }
 
 // kernels/cuda/attention_rows.h: pieces of so many rows, and where each segment's begin.
-Tensor work(const Tensor& segments, std::int64_t rows, std::int64_t size) {
+Tensor row_pieces(const Tensor& segments, std::int64_t rows, std::int64_t size) {
   const std::int64_t S = segments.dim(0), count = rows / size + S;
   return taken({std::max<std::int64_t>(1, 2 * count + S)}, Dtype::i32, segments);
 }
@@ -62,9 +62,9 @@ void attention_forward(const AttentionForward& a) {
   if (queries == 0) return;
   const std::int64_t group = a.q.dim(1) / K;
   const bool fits = on_tensor_cores(a.q, a.k, a.scale, {a.q, a.k, a.v, a.o});
-  const Tensor pieces = work(a.segments, queries, fits ? block / group : plain_block);
+  const Tensor pieces = row_pieces(a.segments, queries, fits ? block / group : plain_block);
   if (!fits || a.segments.dim(0) == 0 || !a.causal || keys <= span_keys || queries >= keys || group > span_rows) return;
-  const Tensor spans = work(a.segments, keys, span_keys);  // kernels/cuda/attention_spans.cu
+  const Tensor spans = row_pieces(a.segments, keys, span_keys);  // kernels/cuda/attention_spans.cu
   const std::int64_t rows = (keys / span_keys + a.segments.dim(0)) * K * span_rows;
   const Tensor partials = taken({rows * (D + 2)}, Dtype::f32, a.q);
 }
@@ -73,8 +73,8 @@ void attention_backward(const AttentionBackward& a) {
   const bool fits = on_tensor_cores(a.q, a.k, a.scale, {a.q, a.k, a.v, a.o, a.d_o, a.dq, a.dk, a.dv});
   if (queries == 0 || (fits && keys == 0) || a.segments.dim(0) == 0) return;
   const Tensor delta = taken({queries, H}, Dtype::f32, a.o);
-  const Tensor of_queries = work(a.segments, queries, fits ? block / group : plain_block);
-  const Tensor of_keys = work(a.segments, keys, fits ? block : plain_block);
+  const Tensor of_queries = row_pieces(a.segments, queries, fits ? block / group : plain_block);
+  const Tensor of_keys = row_pieces(a.segments, keys, fits ? block : plain_block);
 }
 
 // kernels/cuda/gemm.cu: of 16 rows at most, and where rows must not depend on each other, it is no library's.

@@ -8,8 +8,8 @@
 namespace ov::kernels::cpu {
 
 // Where the next rows of B stand, asked for from end to end, a line for each line that is read now: one long stream
-// into the second-level cache, and from there the rows come side by side. Rows that do not follow each other closely
-// are not asked for. May point past B, which does no harm.
+// into the second-level cache, and from there the rows come side by side. Of rows that do not follow each other closely
+// only the first line of the next is. May point past B, which does no harm.
 class Ahead {
  public:
   template <class B>

@@ -214,7 +214,7 @@ Plan plan_region(const RegionPlan& rice, const PlanOptions& options) {
   RegionTrainOptions train;
   static_cast<StepOptions&>(train) = on.train;
   train.objects = rice.objects, train.characters = rice.characters;
-  RehearsedRegions objective(model, source, train, on);
+  RehearsedRegions objective(on, model, source, train);
   on.step(objective);
   return plan;
 }

@@ -67,44 +67,39 @@ class SameSteps : public StepSource {
   GlobalStep step_;
 };
 
+// An objective that says whose turn it is.
+template <class Objective>
+class InTurns : public Objective {
+ public:
+  template <class... Arguments>
+  explicit InTurns(Rehearsal& on, Arguments&&... of) : Objective(std::forward<Arguments>(of)...), on_(on) {}
+  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override {
+    const Rehearsal::Turn turn(on_, leaf);
+    Objective::run(leaf, tape, scalars);
+  }
+  void serve(Tape& tape) override {
+    const Rehearsal::Turn turn(on_, -1);
+    Objective::serve(tape);
+  }
+
+ protected:
+  Rehearsal& on_;
+};
+
 // The language objective. labelled: rows that pass through the head, the first of each micro-batch; 0: as labels say.
-class RehearsedLanguage : public LanguageObjective {
+class RehearsedLanguage : public InTurns<LanguageObjective> {
  public:
   RehearsedLanguage(Onevision& model, StepSource& data, Rehearsal& on, std::int64_t labelled)
-      : LanguageObjective(model, data, on.train, on.mesh.context), on_(on), labelled_(labelled) {
+      : InTurns(on, model, data, on.train, on.mesh.context), labelled_(labelled) {
     describe(model.config(), data.next());
   }
   Loaded prepare(std::int64_t step) override;
-  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override {
-    const Rehearsal::Turn turn(on_, leaf);
-    LanguageObjective::run(leaf, tape, scalars);
-  }
-  void serve(Tape& tape) override {
-    const Rehearsal::Turn turn(on_, -1);
-    LanguageObjective::serve(tape);
-  }
 
  private:
   void describe(const ModelConfig& model, const GlobalStep& step);
-  Rehearsal& on_;
   std::int64_t labelled_;
 };
 
-class RehearsedRegions : public RegionObjective {
- public:
-  RehearsedRegions(RiceModel& model, RegionSource& data, const RegionTrainOptions& options, Rehearsal& on)
-      : RegionObjective(model, data, options), on_(on) {}
-  void run(std::int64_t leaf, Tape& tape, const Tensor& scalars) override {
-    const Rehearsal::Turn turn(on_, leaf);
-    RegionObjective::run(leaf, tape, scalars);
-  }
-  void serve(Tape& tape) override {
-    const Rehearsal::Turn turn(on_, -1);
-    RegionObjective::serve(tape);
-  }
-
- private:
-  Rehearsal& on_;
-};
+using RehearsedRegions = InTurns<RegionObjective>;
 
 }  // namespace ov

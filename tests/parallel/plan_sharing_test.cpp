@@ -12,6 +12,7 @@
 #include "parallel/expert.h"
 #include "tests/parallel/class_world.h"
 #include "tests/parallel/context_world.h"
+#include "tests/parallel/plan_compare.h"
 #include "train/objectives/language_context.h"
 
 using namespace ov;
@@ -61,13 +62,6 @@ PlanOptions options_of(const Case& c) {
   return o;
 }
 
-std::int64_t sent_on(const Plan& plan, const std::string& axis) {
-  std::int64_t bytes = 0;
-  for (const auto& [name, traffic] : plan.traffic)
-    if (name == axis || name == axis + " sums") bytes += traffic.bytes();
-  return bytes;
-}
-
 // Experts as plan spreads them: rows of a leaf go to one after another.
 void in_turns(const kernels::RouterForward& a) {
   const std::int64_t T = a.logits.dim(0), E = a.logits.dim(1), k = a.experts.dim(1);
@@ -76,20 +70,6 @@ void in_turns(const kernels::RouterForward& a) {
   kernels::RouterForward forced = a;
   forced.forced = Tensor::of(chosen, {T, k});
   kernels::cpu::router_forward(forced);
-}
-
-void compare(const std::string& said, const ProcessRanks& ranks, const Plan& plan, const Device& device,
-             const StepEngine& engine, const std::map<std::string, std::int64_t>& sent) {
-  const auto equal = [&](const std::string& what, std::int64_t planned, std::int64_t real) {
-    if (planned != real) input_error(said, ", rank ", ranks.rank(), ", ", what, ": plan ", planned, ", real ", real);
-  };
-  const MemoryUse memory = device.memory();
-  for (std::size_t s = 0; s < segment_count; ++s)
-    equal(name_of(static_cast<Segment>(s)), plan.memory.peak[s], memory.peak[s]);
-  equal("all at once", plan.memory.total_peak, memory.total_peak);
-  for (const auto& [axis, bytes] : sent) equal(axis, sent_on(plan, axis), bytes);
-  equal("multiply-adds", static_cast<std::int64_t>(plan.forward_flops + plan.backward_flops),
-        2 * (engine.products().forward + engine.products().backward));
 }
 
 // The step of a real rank, on a device of its own; input_error where plan says something else.
@@ -117,7 +97,7 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   for (const auto& [name, axis] : axes) sent[name] -= axis->sent();
   engine.step();
   for (const auto& [name, axis] : axes) sent[name] += axis->sent();
-  compare(c.said(), ranks, plan_model(model_of(c.experts), options), device, engine, sent);
+  compare_plan(c.said(), ranks, plan_model(model_of(c.experts), options), device, engine, sent);
 }
 
 const std::vector<Case> cases = {
@@ -279,7 +259,7 @@ TEST_CASE("plan of class tables that ranks share: memory, bytes and products are
            std::map<std::string, std::int64_t> sent = {{"data", -mesh.data.sent()}, {"classes", -mesh.experts.sent()}};
            engine.step();
            sent["data"] += mesh.data.sent(), sent["classes"] += mesh.experts.sent();
-           compare(cat(k.classes, " of ", k.data, " ranks share classes"), ranks, plan, device, engine, sent);
+           compare_plan(cat(k.classes, " of ", k.data, " ranks share classes"), ranks, plan, device, engine, sent);
            ranks.barrier();
          }))
       CHECK_MESSAGE(e.exit == 0, e.error);

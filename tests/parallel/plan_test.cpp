@@ -11,6 +11,7 @@
 #include "parallel/bytes.h"
 #include "tests/model/packed_rows.h"
 #include "tests/parallel/mesh_world.h"
+#include "tests/parallel/plan_compare.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -41,11 +42,6 @@ PlanOptions options_of(const Case& c) {
   return o;
 }
 
-std::int64_t sent_on(const Plan& plan, const char* axis) {
-  const auto found = plan.traffic.find(axis);
-  return found == plan.traffic.end() ? 0 : found->second.bytes();
-}
-
 // The step of a real rank, on a device of its own; input_error where plan says something else.
 void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   PlanOptions options = options_of(c);
@@ -63,20 +59,8 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   const std::int64_t before = mesh.data.sent();
   engine.step();
 
-  const Plan plan = plan_model(six_layers(c.tied, c.experts), options);
-  const auto equal = [&](const std::string& what, std::int64_t planned, std::int64_t real) {
-    if (planned != real)
-      input_error(c.said(), ", rank ", ranks.rank(), ", ", what, ": plan ", planned, ", real ", real);
-  };
-  const MemoryUse memory = device.memory();
-  for (std::size_t s = 0; s < segment_count; ++s)
-    equal(name_of(static_cast<Segment>(s)), plan.memory.peak[s], memory.peak[s]);
-  equal("all at once", plan.memory.total_peak, memory.total_peak);
-  equal("data", sent_on(plan, "data"), mesh.data.sent() - before);
-  equal("pipe", sent_on(plan, "pipe"), mesh.pipe.sent());
-  equal("tensor", sent_on(plan, "tensor"), mesh.tensor.sent());
-  equal("multiply-adds", static_cast<std::int64_t>(plan.forward_flops + plan.backward_flops),
-        2 * (engine.products().forward + engine.products().backward));
+  compare_plan(c.said(), ranks, plan_model(six_layers(c.tied, c.experts), options), device, engine,
+               {{"data", mesh.data.sent() - before}, {"pipe", mesh.pipe.sent()}, {"tensor", mesh.tensor.sent()}});
 }
 
 const std::vector<Case> cases = {{.ways = {.data = 2, .zero = 0}},
