@@ -196,9 +196,11 @@ async function ask(question) {
       }
       note.scrollIntoView({block: "nearest"});
     }
-    note.textContent = tokens + " tokens in " + ((performance.now() - begin) / 1000).toFixed(1) +
-      " s, geometric mean of their probabilities " + (100 * Math.exp(sum / Math.max(1, tokens))).toFixed(0) +
-      " %; marked tokens were less certain, tap one";
+    const count = tokens + (tokens == 1 ? " token in " : " tokens in ");
+    note.textContent = count + ((performance.now() - begin) / 1000).toFixed(1) +
+      " s, mean probability (geometric) " + (100 * Math.exp(sum / Math.max(1, tokens))).toFixed(0) +
+      " %. Tap a token to see what else could have stood there;" +
+      " marked ones were less certain.";
     messages = [...asked, {role: "assistant", content: text}];
     turn.dataset.answer = text;
   } catch (error) {

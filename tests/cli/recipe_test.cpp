@@ -2,6 +2,7 @@
 // something.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
@@ -41,20 +42,74 @@ TEST_CASE("recipes: every stage of a size goes with that size's model") {
   }
 }
 
-TEST_CASE("recipes: every command that data/README.md shows is one that the program takes") {
-  std::istringstream lines(read_file("data/README.md"));
+namespace {
+
+// Words as a shell makes them of a line of a README: quotes go, a comment ends it.
+Strings words_of(const std::string& line) {
+  Strings words;
+  std::string word;
+  bool quoted = false, any = false;
+  for (const char c : line + " ") {
+    if (c == '"') {
+      quoted = !quoted;
+      any = true;
+    } else if (c != ' ' || quoted) {
+      word += c;
+    } else {
+      if (word == "#") break;
+      if (any || !word.empty()) words.push_back(word);
+      word.clear();
+      any = false;
+    }
+  }
+  return words;
+}
+
+// The verb takes these keys. `launch ... -- verb ...` is asked for what it starts.
+void check_command(Strings words) {
+  const auto started = std::find(words.begin(), words.end(), "--");
+  if (started != words.end()) words.erase(words.begin(), started + 1);
+  REQUIRE(!words.empty());
+  const std::string verb = words.front();
+  words.erase(words.begin());
+  CHECK_NOTHROW(Config::parse(cli::keys(), verb, words));
+}
+
+// Commands behind "build/onevision", to the end of their lines; and of a table "| `verb`, ... | `--key value`, ... |".
+int check_commands(const std::string& path) {
   const std::string program = "    build/onevision ";
+  std::istringstream lines(read_file(path));
   int commands = 0;
   for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with(program)) continue;
+    CAPTURE(path);
     CAPTURE(line);
-    ++commands;
-    std::istringstream words(line.substr(program.size()));
-    std::string verb;
-    words >> verb;
-    Strings arguments;
-    for (std::string word; words >> word;) arguments.push_back(word);
-    CHECK_NOTHROW(Config::parse(cli::keys(), verb, arguments));
+    if (line.starts_with(program)) {
+      for (std::string more; line.ends_with('\\') && std::getline(lines, more);) {
+        line.back() = ' ';
+        line += more;
+      }
+      check_command(words_of(line.substr(program.size())));
+      ++commands;
+    } else if (line.starts_with("| `")) {
+      std::istringstream cells(line.substr(2));
+      std::string verbs, examples;
+      std::getline(cells, verbs, '|');
+      std::getline(cells, examples, '|');
+      std::istringstream spans(examples);
+      std::string between, span;
+      while (std::getline(spans, between, '`') && std::getline(spans, span, '`')) {
+        if (span.find("--") == std::string::npos) continue;
+        check_command(words_of(verbs.substr(1, verbs.find('`', 1) - 1) + " " + span));
+        ++commands;
+      }
+    }
   }
-  CHECK(commands > 0);
+  return commands;
+}
+
+}  // namespace
+
+TEST_CASE("recipes: every command that README.md and data/README.md show is one that the program takes") {
+  CHECK(check_commands("data/README.md") > 0);
+  CHECK(check_commands("README.md") > 0);
 }

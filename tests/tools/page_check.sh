@@ -2,9 +2,9 @@
 # The page that `serve` shows at /, in a headless Chromium: what page_check.py does there. Exit 77 where there is no Chromium
 # (Debian: apt-get install chromium). Screenshots are under BUILD/page.
 #
-#   sh tests/tools/page_check.sh [BUILD [MODEL [PICTURE]]]      MODEL: the demonstration's, if it was made, else a small random one
+#   sh tests/tools/page_check.sh [BUILD [MODEL [PICTURE]]]      MODEL: the demonstration's, if it was made, else a small random one; PICTURE: a JPEG
 set -eu
-build=${1:-build} model=${2:-} picture=${3:-}
+build=${1:-build} model=${2:-} picture=${3:-data/demo/3.jpg}
 command -v chromium >/dev/null || exit 77
 at=$build/page
 mkdir -p "$at"
@@ -13,12 +13,7 @@ if [ ! -d "$model" ]; then
   model=$at/model
   [ -d "$model" ] || "$build/onevision" merge --config configs/model/tiny.json --tokenizer data/tokenizer --out "$model" 2>"$at/merge.log"
 fi
-if [ -z "$picture" ]; then
-  "$build/onevision" synth --what world --synth.test 1 --synth.instruct 3 --synth.captions 3 --synth.regions 4 --synth.text 20 \
-    --out "$at/world" >"$at/synth.log" 2>&1
-  picture=$(find "$at/world/test" -name '*.png' | sort | head -n 1)
-fi
-"$build/onevision" serve --model "$model" --port 0 --serve.max_tokens 40 >"$at/ready.txt" 2>"$at/serve.log" &
+"$build/onevision" serve --model "$model" --name demo --port 0 --serve.max_tokens 40 >"$at/ready.txt" 2>"$at/serve.log" &
 server=$!
 trap 'kill $server 2>/dev/null || true' EXIT
 for _ in $(seq 600); do grep -q '^ready' "$at/ready.txt" && break; sleep 0.1; done
