@@ -14,7 +14,8 @@ struct Engine::Answer {
   std::vector<Seen> seen = {};
   std::vector<std::pair<int64_t, int64_t>> source =
       {};                          // by token of the prompt: which of `seen`, and its row; -1: text
-  std::vector<int64_t> keys = {};  // of the pages that may be shared
+  std::vector<int64_t> keys = {};  // what stands in the pages that may be shared
+  std::vector<int64_t> tail = {};  // and behind them, up to the last token, which always runs
   PageTable::Lease lease = {};
   bool leased = false;
   Finish finish = {};

@@ -237,8 +237,11 @@ bool Engine::prepare(Answer& a) {
     keys[t] = -1 - (a.seen[picture].number << 24 | row++);  // no id: what stands there is the picture
   }
   // The last token of the prompt is always run: its logits are the answer's first.
-  const bool share = options_.share && !a.request.prompt_logprobs;
-  if (share) a.keys.assign(keys.begin(), keys.begin() + std::ssize(keys) - 1 - (std::ssize(keys) - 1) % page_tokens);
+  if (options_.share && !a.request.prompt_logprobs) {
+    const auto shared = keys.begin() + (std::ssize(keys) - 1) / page_tokens * page_tokens;
+    a.keys.assign(keys.begin(), shared);
+    a.tail.assign(shared, keys.end() - 1);
+  }
   return a.prepared = true;
 }
 

@@ -109,6 +109,7 @@ class Engine {
   Seen look_at(std::span<const Picture> pictures);
   void make_cache();
   std::int64_t readable(Answer& answer, std::int64_t budget);
+  bool copy_tail(Answer& answer);
   void pass();
   std::vector<Row> run_model(std::span<const PagePool::Part> parts, std::span<Answer* const> answers);
   bool deliver(Answer& answer, const Row& row, Ended& why, std::exception_ptr& error);

@@ -120,6 +120,13 @@ std::int64_t PagePool::begin(std::span<const Part> parts) {
   return read_rows_;
 }
 
+void PagePool::copy(std::int64_t from, std::int64_t to, std::int64_t tokens) {
+  for (const auto* pool : {&keys_, &values_})
+    for (const Tensor& all : *pool)
+      all.slice(0, to * page_tokens, to * page_tokens + tokens)
+          .copy_from(all.slice(0, from * page_tokens, from * page_tokens + tokens));
+}
+
 Tensor PagePool::append(const std::vector<Tensor>& pool, std::size_t which, std::int64_t layer, const Tensor& fresh) {
   const Tensor& all = pool[static_cast<std::size_t>(layer)];
   for (const Run& r : writes_) all.slice(0, r.to, r.to + r.rows).copy_from(fresh.slice(0, r.from, r.from + r.rows));

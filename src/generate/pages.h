@@ -3,6 +3,8 @@
 // A page full of prompt tokens is known by what stands in it and before it, so whoever begins with the same tokens and
 // pictures uses the same page: its keys are the same bits. Such pages stay when nobody uses them any more, until their
 // place is needed: the one unused for the longest goes, of equals the one farthest from the beginning.
+//
+// The last tokens of a prompt fill no page. Whoever has the same ones as an answer that runs copies their keys.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -72,6 +74,8 @@ class PagePool : public KvStore {
     std::int64_t begin, end, first;
   };
   std::int64_t begin(std::span<const Part> parts);  // returns how many rows are read
+  // The first `tokens` keys and values of page `from` stand in page `to` too.
+  void copy(std::int64_t from, std::int64_t to, std::int64_t tokens);
 
   Tensor append_keys(std::int64_t layer, const Tensor& k_TKD) override { return append(keys_, 0, layer, k_TKD); }
   Tensor append_values(std::int64_t layer, const Tensor& v_TKD) override { return append(values_, 1, layer, v_TKD); }

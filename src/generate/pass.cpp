@@ -49,6 +49,29 @@ void check_finite(const Onevision& model, std::span<const double> logits, int64_
   machine_error(where, ", though every parameter is");
 }
 
+// Behind its shared pages a prompt goes on as that of an earlier answer does: what both have in common is copied. False
+// while that answer still reads it, if it is at least half of what is left.
+bool Engine::copy_tail(Answer& a) {
+  const std::size_t page = a.lease.shared.size();
+  const int64_t first = static_cast<int64_t>(page) * page_tokens, all = std::ssize(a.tail);
+  if (a.run != first || all == 0) return true;
+  const Answer* from = nullptr;
+  int64_t most = 0;
+  for (const auto& r : running_) {
+    const Answer& b = *r;
+    if (&b == &a) break;
+    if (b.lease.shared != a.lease.shared) continue;
+    const int64_t same = std::mismatch(a.tail.begin(), a.tail.end(), b.tail.begin(), b.tail.end()).first - a.tail.begin();
+    const int64_t there = std::clamp<int64_t>(b.run - first, 0, same);
+    if (there < same && 2 * same >= all) return false;
+    if (there > most) most = there, from = &b;
+  }
+  if (!from) return true;
+  pool_->copy(from->lease.pages[page], a.lease.pages[page], most);
+  a.run += most, a.finish.shared_tokens += most, tally_.shared_tokens += most;
+  return true;
+}
+
 // How many tokens of a prompt may run now. Pages that somebody has computed are passed over; those that somebody else
 // computes are waited for.
 int64_t Engine::readable(Answer& a, int64_t budget) {
@@ -57,6 +80,7 @@ int64_t Engine::readable(Answer& a, int64_t budget) {
   for (; a.run % page_tokens == 0 && a.run / page_tokens < pages && shared(a.run / page_tokens)->computed;
        a.run += page_tokens)
     a.finish.shared_tokens += page_tokens, tally_.shared_tokens += page_tokens;
+  if (!copy_tail(a)) return 0;
   int64_t page = a.run / page_tokens;
   for (; page < pages && page * page_tokens < a.run + budget; ++page) {
     PageTable::Shared& s = *shared(page);

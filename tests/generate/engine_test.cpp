@@ -92,8 +92,8 @@ TEST_CASE(
   for (const Answer& a : answers) CHECK(a.ids == answers[0].ids);
   EngineStats s = engine.stats();
   CHECK(s.pages == 16);
-  CHECK(s.shared_tokens == 7 * 192);
-  CHECK(s.prompt_tokens == 192 + 8 * 8);
+  CHECK(s.shared_tokens == 7 * 199);  // all but the last, whose logits are the answer's first
+  CHECK(s.prompt_tokens == 200 + 7);
   CHECK(s.kept_pages == 3);
   CHECK(s.evicted_pages == 0);
   // Others come, and the oldest prefixes go: the last ones asked are still there, the first is not.
@@ -109,6 +109,49 @@ TEST_CASE(
   CHECK(engine.stats().evicted_pages > 0);
   CHECK(asked(5) == 192);
   CHECK(asked(0) == 0);
+}
+
+TEST_CASE("engine: what fills no page is copied from an earlier answer that began alike, as far as it did") {
+  const auto model = engine_model(false);
+  const auto prompt = [](int begin, int same, int other, std::int64_t word) {
+    std::vector<std::int64_t> ids;
+    for (int i = 0; i < begin + same; ++i) ids.push_back(i * 11 % 90);
+    ids.insert(ids.end(), static_cast<std::size_t>(other), word);
+    return ids;
+  };
+  for (const int begin : {0, 64})  // behind no page, behind one
+    for (const std::int64_t chunk : {1, 7, 512}) {
+      CAPTURE(begin);
+      CAPTURE(chunk);
+      // Behind `begin` tokens: 40; the same; 30 of these and 10 others; 10 of these and 30 others; none of these; 30 again.
+      std::vector<Request> asked;
+      for (const auto& p : {prompt(begin, 40, 0, 0), prompt(begin, 40, 0, 0), prompt(begin, 30, 10, 7),
+                            prompt(begin, 10, 30, 8), prompt(begin, 0, 40, 9), prompt(begin, 30, 10, 7)})
+        asked.push_back({.prompt = p, .max_new_tokens = 5});
+      const std::vector<Answer> alone = one_by_one(*model, asked);
+      Engine engine(*model, {.chunk = chunk});
+      std::vector<Answer> answers(asked.size());
+      for (std::size_t i = 0; i < asked.size(); ++i) ask(engine, asked[i], answers[i]);
+      engine.run();
+      CHECK(answers == alone);
+      CHECK(answers[0].finish.shared_tokens == 0);
+      CHECK(answers[1].finish.shared_tokens == begin + 39);
+      CHECK(answers[2].finish.shared_tokens == begin + 30);
+      CHECK(answers[3].finish.shared_tokens >= begin);  // waits for nobody: less than half would be the same
+      CHECK(answers[3].finish.shared_tokens <= begin + 10);
+      CHECK(answers[4].finish.shared_tokens == begin);
+      CHECK(answers[5].finish.shared_tokens == begin + 39);
+
+      // The one that all copy from is cancelled while they wait.
+      Engine cut(*model, {.chunk = chunk});
+      std::vector<Answer> left(asked.size());
+      const std::uint64_t number = ask(cut, asked[0], left[0]);
+      for (std::size_t i = 1; i < asked.size(); ++i) ask(cut, asked[i], left[i]);
+      cut.step();
+      cut.cancel(number);
+      cut.run();
+      for (std::size_t i = 1; i < asked.size(); ++i) CHECK(left[i] == alone[i]);
+    }
 }
 
 TEST_CASE("engine: whoever waits for a page goes on when the one that computes it is cancelled") {
