@@ -49,10 +49,10 @@ void add(const Add& a, gpu::Stream stream) {
 }
 
 void sum_rows(const SumRows& a, gpu::Stream stream) {
-  const auto [N, C] = a.x.dims<2>();
-  by_cuda_dtype(a.x.dtype(), [&, N = N, C = C](auto t) {
+  const SumScratch space = scratch_of(a);
+  by_cuda_dtype(a.x.dtype(), [&](auto t) {
     using T = decltype(t);
-    add_sum_of_rows(N, C, a.sum, Element<T>{rows_of<T>(a.x)}, stream);
+    add_sum_of_rows(space, a.sum, Element<T>{rows_of<T>(a.x)}, stream);
   });
 }
 

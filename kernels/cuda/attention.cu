@@ -5,11 +5,13 @@
 namespace ov::kernels::OV_CUDA {
 
 void attention_forward(const AttentionForward& a, gpu::Stream stream) {
-  fits_tensor_cores(a) ? tensor_core_attention_forward(a, stream) : plain_attention_forward(a, stream);
+  const AttentionForwardScratch space = scratch_of(a);
+  (space.tensor_cores ? tensor_core_attention_forward : plain_attention_forward)(a, space, stream);
 }
 
 void attention_backward(const AttentionBackward& a, gpu::Stream stream) {
-  fits_tensor_cores(a) ? tensor_core_attention_backward(a, stream) : plain_attention_backward(a, stream);
+  const AttentionBackwardScratch space = scratch_of(a);
+  (space.tensor_cores ? tensor_core_attention_backward : plain_attention_backward)(a, space, stream);
 }
 
 }  // namespace ov::kernels::OV_CUDA

@@ -35,9 +35,9 @@
 namespace ov::kernels::OV_CUDA {
 namespace {
 
-constexpr int mine = 16;    // queries (keys) of a block
-constexpr int lanes = 16;   // threads of one of them
-constexpr int others = 64;  // keys (queries) of a step: attention_block, and the CPU's tile of queries
+constexpr int mine = plain_attention_tile;  // queries (keys) of a block
+constexpr int lanes = 16;                   // threads of one of them
+constexpr int others = 64;                  // keys (queries) of a step: attention_block, and the CPU's tile of queries
 constexpr int turns = others / lanes;
 static_assert(others == attention_block && lanes == sum_lanes);
 
@@ -303,22 +303,21 @@ Sizes sizes_of(const Args& a) {
 
 }  // namespace
 
-void plain_attention_forward(const AttentionForward& a, gpu::Stream stream) {
-  const std::int64_t queries = a.q.dim(0), H = a.q.dim(1);
-  if (queries == 0) return;
+void plain_attention_forward(const AttentionForward& a, const AttentionForwardScratch& space, gpu::Stream stream) {
+  if (a.q.dim(0) == 0) return;
   const Sizes sizes = sizes_of(a);
   by_type_and_width(a.q, [&](auto t, auto columns) {
     using T = decltype(t);
     clear_uncovered<T>(a.o, {}, a.lse, a.segments, false, stream);
-    const WorkList work(a.segments, queries, {.of = Listed::queries, .size = mine}, stream);
+    const WorkList work(space.queries, a.segments, Listed::queries, stream);
     if (work.S == 0) return;
-    launch(forward<T, columns.value>, dim3(unsigned(work.count * H)), dim3(mine * lanes),
+    launch(forward<T, columns.value>, dim3(unsigned(work.count * sizes.H)), dim3(mine * lanes),
            shared_floats(sizes.D) * sizeof(float), stream, heads_of<T>(a.o), a.lse.device_data<float>(),
-           heads_of<T>(a.q), heads_of<T>(a.k), heads_of<T>(a.v), work.pieces(), table_of(a.segments), sizes);
+           heads_of<T>(a.q), heads_of<T>(a.k), heads_of<T>(a.v), work.pieces, table_of(a.segments), sizes);
   });
 }
 
-void plain_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
+void plain_attention_backward(const AttentionBackward& a, const AttentionBackwardScratch& space, gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), H = a.q.dim(1), keys = a.k.dim(0), K = a.k.dim(1);
   const Sizes sizes = sizes_of(a);
   const std::size_t shared_bytes = shared_floats(sizes.D) * sizeof(float);
@@ -328,16 +327,14 @@ void plain_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
     const SegmentRow* table = table_of(a.segments);
     if (queries > 0) clear_uncovered<T>(a.dq, {}, {}, a.segments, false, stream);
     if (keys > 0) clear_uncovered<T>(a.dk, a.dv, {}, a.segments, true, stream);
-    if (queries == 0 || a.segments.dim(0) == 0) return;
-    const Tensor delta = deltas<T>(a, stream);
-    const float *lse = a.lse.device_data<float>(), *of_delta = delta.device_data<float>();
-    const WorkList of_queries(a.segments, queries, {.of = Listed::queries, .size = mine}, stream),
-        of_keys(a.segments, keys, {.of = Listed::keys, .size = mine}, stream);
+    if (!space.delta) return;
+    const float *lse = a.lse.device_data<float>(), *delta = deltas<T>(space.delta, a, stream);
+    const WorkList of_queries(space.queries, a.segments, Listed::queries, stream),
+        of_keys(space.keys, a.segments, Listed::keys, stream);
     launch(gradient_kv<T, columns.value>, dim3(unsigned(of_keys.count * K)), dim3(mine * lanes), shared_bytes, stream,
-           heads_of<T>(a.dk), heads_of<T>(a.dv), q, k, v, d_o, lse, of_delta, of_keys.pieces(), of_keys.next(), table,
-           sizes);
+           heads_of<T>(a.dk), heads_of<T>(a.dv), q, k, v, d_o, lse, delta, of_keys.pieces, of_keys.next, table, sizes);
     launch(gradient_q<T, columns.value>, dim3(unsigned(of_queries.count * H)), dim3(mine * lanes), shared_bytes, stream,
-           heads_of<T>(a.dq), q, k, v, d_o, lse, of_delta, of_queries.pieces(), table, sizes);
+           heads_of<T>(a.dq), q, k, v, d_o, lse, delta, of_queries.pieces, table, sizes);
   });
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 #include "kernels/attention.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 
@@ -122,21 +123,23 @@ __global__ void row_dots(float* delta, Heads<T> a, Heads<T> b, int rows, int H, 
   if (there && lane == 0) delta[i] = sum;
 }
 
-// On the host; of `rows` queries or keys in all.
+// A list on its way, for the host: where its pieces and its numbers of each row of the table will stand.
 struct WorkList {
-  WorkList(const Tensor& segments, std::int64_t rows, Listing listing, gpu::Stream stream)
-      : S(int(segments.dim(0))),
-        count(int(rows / listing.size + S)),
-        memory({std::max<std::int64_t>(1, 2 * count + S)}, Dtype::i32, segments.device(), Segment::workspace) {
+  WorkList(const PieceList& space, const Tensor& segments, Listed of, gpu::Stream stream, int few = 0)
+      : listing{of, space.size, few},
+        S(space.S),
+        count(space.count),
+        pieces(reinterpret_cast<Piece*>(space.memory.device_data<std::int32_t>())),
+        next(space.memory.device_data<std::int32_t>() + 2 * count) {
     if (S == 0) return;
-    launch(list_work, dim3(ceil_div(S, 128)), dim3(128), 0, stream, pieces(), count, next(), table_of(segments), S,
+    launch(list_work, dim3(ceil_div(S, 128)), dim3(128), 0, stream, pieces, count, next, table_of(segments), S,
            listing);
   }
-  Piece* pieces() const { return reinterpret_cast<Piece*>(memory.device_data<std::int32_t>()); }
-  int* next() const { return memory.device_data<std::int32_t>() + 2 * count; }
 
+  Listing listing;
   int S, count;
-  Tensor memory;
+  Piece* pieces;
+  int* next;
 };
 
 template <class T>
@@ -149,20 +152,17 @@ void clear_uncovered(const Tensor& x, const Tensor& also, const Tensor& lse, con
 }
 
 template <class T>
-Tensor deltas(const AttentionBackward& a, gpu::Stream stream) {
+const float* deltas(const Tensor& delta, const AttentionBackward& a, gpu::Stream stream) {
   const auto [queries, H, D] = a.o.dims<3>();
-  const Tensor delta({queries, H}, Dtype::f32, a.o.device(), Segment::workspace);
   launch(row_dots<T>, dim3(ceil_div(queries * H, 16)), dim3(256), 0, stream, delta.device_data<float>(),
          heads_of<T>(a.o), heads_of<T>(a.d_o), int(queries), int(H), int(D));
-  return delta;
+  return delta.device_data<float>();
 }
 
 // The kernels for any width, and those on tensor cores for what fits them.
-void plain_attention_forward(const AttentionForward&, gpu::Stream);
-void plain_attention_backward(const AttentionBackward&, gpu::Stream);
-bool fits_tensor_cores(const AttentionForward&);
-bool fits_tensor_cores(const AttentionBackward&);
-void tensor_core_attention_forward(const AttentionForward&, gpu::Stream);
-void tensor_core_attention_backward(const AttentionBackward&, gpu::Stream);
+void plain_attention_forward(const AttentionForward&, const AttentionForwardScratch&, gpu::Stream);
+void plain_attention_backward(const AttentionBackward&, const AttentionBackwardScratch&, gpu::Stream);
+void tensor_core_attention_forward(const AttentionForward&, const AttentionForwardScratch&, gpu::Stream);
+void tensor_core_attention_backward(const AttentionBackward&, const AttentionBackwardScratch&, gpu::Stream);
 
 }  // namespace ov::kernels::OV_CUDA

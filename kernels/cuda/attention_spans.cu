@@ -117,28 +117,20 @@ __global__ void join_spans(Heads<Bf16> o, float* lse, Partials from, const int* 
 
 }  // namespace
 
-bool in_spans(const AttentionForward& a) { return a.causal && a.k.dim(0) > span_keys; }
-// With more keys than queries somebody reads a cache. Which kernel a row then goes to is a matter of time, not of bits.
-bool has_cache(const AttentionForward& a) {
-  return in_spans(a) && a.q.dim(0) < a.k.dim(0) && a.q.dim(1) / a.k.dim(1) <= span_rows;
-}
-
-void attention_by_spans(const AttentionForward& a, gpu::Stream stream) {
+void attention_by_spans(const AttentionForward& a, const AttentionForwardScratch& space, gpu::Stream stream) {
   const AttentionSizes sizes = sizes_of(a);
   const std::int64_t K = a.k.dim(1);
-  const Listing listing{.of = Listed::spans, .size = span_keys, .few = span_rows / sizes.group};
-  const WorkList work(a.segments, a.k.dim(0), listing, stream);
+  const WorkList work(space.spans, a.segments, Listed::spans, stream, span_rows / sizes.group);
   by_width(a.q.dim(2), [&](auto width) {
     constexpr int D = width.value;
     const std::int64_t rows = work.count * K * span_rows;
-    const Tensor memory({rows * (D + 2)}, Dtype::f32, a.q.device(), Segment::workspace);
-    float* const out = memory.device_data<float>();
+    float* const out = space.partials.device_data<float>();
     const Partials partials{out, out + rows * D, out + rows * (D + 1)};
     launch(walk_span<D>, dim3(unsigned(work.count * K)), dim3(32 * warps_of(D)),
            (span_rows + 4 * step) * D * sizeof(Bf16), stream, partials, heads_of<Bf16>(a.q), heads_of<Bf16>(a.k),
-           heads_of<Bf16>(a.v), work.pieces(), table_of(a.segments), sizes);
+           heads_of<Bf16>(a.v), work.pieces, table_of(a.segments), sizes);
     launch(join_spans<D>, dim3(unsigned(work.S * K)), dim3(128), 0, stream, heads_of<Bf16>(a.o),
-           a.lse.device_data<float>(), partials, work.next(), table_of(a.segments), listing, sizes);
+           a.lse.device_data<float>(), partials, work.next, table_of(a.segments), work.listing, sizes);
   });
 }
 

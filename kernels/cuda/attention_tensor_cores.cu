@@ -32,7 +32,8 @@
 // spans of 512 from the first one; a key's on the queries that see it.
 // Per key and row: forward 4 D flops and one exponential, backward 14 D and two. Bytes of global memory per block and
 // key: 4 D forward. Shared memory at D = 128: 64 KB forward (128 KB of more than one span: there is one block a
-// multiprocessor either way, by its registers), 96 KB gradient_kv, 128 KB gradient_q.
+// multiprocessor either way, by its registers), 96 KB gradient_kv, 128 KB gradient_q. At D = 64 there are two blocks,
+// but one where a row has several spans: it takes 140 registers, and held to the 128 of two blocks it spills.
 //
 // Not here: the list is made on the device once a call and in table order, not once a batch and longest first; a long
 // prefix with many branches is one block's work per 128 keys. Both are for a GPU to measure.
@@ -41,7 +42,7 @@
 namespace ov::kernels::OV_CUDA {
 namespace {
 
-constexpr int rows_of_block = 128, warps = 8, threads = 32 * warps;
+constexpr int rows_of_block = attention_tile, warps = 8, threads = 32 * warps;
 static_assert(rows_of_block == 16 * warps);
 
 // several: some row may have more than one span.
@@ -266,68 +267,51 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// Rows of a multiple of 16 bytes at multiples of 16 bytes. A scale of 0 or less would turn the maximum around.
-bool fit(const Tensor& q, const Tensor& k, double scale, std::initializer_list<Tensor> all) {
-  const std::int64_t D = q.dim(2);
-  const auto fits = [](const Tensor& t) {
-    return reinterpret_cast<std::uintptr_t>(t.device_bytes()) % 16 == 0 && t.stride(0) % 8 == 0 && t.stride(1) % 8 == 0;
-  };
-  return q.dtype() == Dtype::bf16 && (D == 16 || D == 32 || D == 64 || D == 128) && scale > 0 &&
-         q.dim(1) / k.dim(1) <= rows_of_block && std::all_of(all.begin(), all.end(), fits);
-}
-
 }  // namespace
 
-bool fits_tensor_cores(const AttentionForward& a) { return fit(a.q, a.k, a.scale, {a.q, a.k, a.v, a.o}); }
-bool fits_tensor_cores(const AttentionBackward& a) {
-  return fit(a.q, a.k, a.scale, {a.q, a.k, a.v, a.o, a.d_o, a.dq, a.dk, a.dv});
-}
-
-void tensor_core_attention_forward(const AttentionForward& a, gpu::Stream stream) {
-  const std::int64_t queries = a.q.dim(0), K = a.k.dim(1);
-  if (queries == 0) return;
+void tensor_core_attention_forward(const AttentionForward& a, const AttentionForwardScratch& space,
+                                   gpu::Stream stream) {
+  if (a.q.dim(0) == 0) return;
+  const std::int64_t K = a.k.dim(1);
   const AttentionSizes sizes = sizes_of(a);
   clear_uncovered<Bf16>(a.o, {}, a.lse, a.segments, false, stream);
-  const bool by_spans = has_cache(a);
-  const WorkList work(
-      a.segments, queries,
-      {.of = Listed::queries, .size = rows_of_block / sizes.group, .few = by_spans ? span_rows / sizes.group : 0},
-      stream);
+  const bool several = a.causal && a.k.dim(0) > span_keys, by_spans = space.spans.count > 0;
+  const WorkList work(space.queries, a.segments, Listed::queries, stream, by_spans ? span_rows / sizes.group : 0);
   if (work.S == 0) return;
-  if (by_spans) attention_by_spans(a, stream);
+  if (by_spans) attention_by_spans(a, space, stream);
   const auto go = [&](auto kernel, std::size_t shared) {
     launch(kernel, dim3(unsigned(work.count * K)), dim3(threads), shared, stream, heads_of<Bf16>(a.o),
-           a.lse.device_data<float>(), heads_of<Bf16>(a.q), heads_of<Bf16>(a.k), heads_of<Bf16>(a.v), work.pieces(),
+           a.lse.device_data<float>(), heads_of<Bf16>(a.q), heads_of<Bf16>(a.k), heads_of<Bf16>(a.v), work.pieces,
            table_of(a.segments), sizes);
   };
   by_width(a.q.dim(2), [&](auto width) {
     constexpr int D = width.value;
     constexpr std::size_t one = (rows_of_block + 2 * step) * D * sizeof(Bf16);
-    if (in_spans(a)) go(forward<D, true>, one + (D / 2 + 4) * threads * sizeof(float));
+    if (several) go(forward<D, true>, one + (D / 2 + 4) * threads * sizeof(float));
     else go(forward<D, false>, one);
   });
 }
 
-void tensor_core_attention_backward(const AttentionBackward& a, gpu::Stream stream) {
+void tensor_core_attention_backward(const AttentionBackward& a, const AttentionBackwardScratch& space,
+                                    gpu::Stream stream) {
   const std::int64_t queries = a.q.dim(0), keys = a.k.dim(0), K = a.k.dim(1);
   const AttentionSizes sizes = sizes_of(a);
   if (queries > 0) clear_uncovered<Bf16>(a.dq, {}, {}, a.segments, false, stream);
   if (keys > 0) clear_uncovered<Bf16>(a.dk, a.dv, {}, a.segments, true, stream);
-  if (queries == 0 || keys == 0 || a.segments.dim(0) == 0) return;
-  const Tensor delta = deltas<Bf16>(a, stream);
-  const float *lse = a.lse.device_data<float>(), *of_delta = delta.device_data<float>();
+  if (!space.delta) return;
+  const float *lse = a.lse.device_data<float>(), *delta = deltas<Bf16>(space.delta, a, stream);
   const auto q = heads_of<Bf16>(a.q), k = heads_of<Bf16>(a.k), v = heads_of<Bf16>(a.v), d_o = heads_of<Bf16>(a.d_o);
   const SegmentRow* table = table_of(a.segments);
-  const WorkList of_queries(a.segments, queries, {.of = Listed::queries, .size = rows_of_block / sizes.group}, stream);
-  const WorkList of_keys(a.segments, keys, {.of = Listed::keys, .size = rows_of_block}, stream);
+  const WorkList of_queries(space.queries, a.segments, Listed::queries, stream);
+  const WorkList of_keys(space.keys, a.segments, Listed::keys, stream);
   by_width(a.q.dim(2), [&](auto width) {
     constexpr int D = width.value, wide = D > 64 ? 32 : 64;
     launch(gradient_kv<D>, dim3(unsigned(of_keys.count * K)), dim3(threads),
            (2 * rows_of_block + 4 * wide) * D * sizeof(Bf16), stream, heads_of<Bf16>(a.dk), heads_of<Bf16>(a.dv), q, k,
-           v, d_o, lse, of_delta, of_keys.pieces(), of_keys.next(), table, sizes);
+           v, d_o, lse, delta, of_keys.pieces, of_keys.next, table, sizes);
     launch(gradient_q<D>, dim3(unsigned(of_queries.count * K)), dim3(threads),
-           (2 * rows_of_block + 4 * step) * D * sizeof(Bf16), stream, heads_of<Bf16>(a.dq), q, k, v, d_o, lse, of_delta,
-           of_queries.pieces(), table, sizes);
+           (2 * rows_of_block + 4 * step) * D * sizeof(Bf16), stream, heads_of<Bf16>(a.dq), q, k, v, d_o, lse, delta,
+           of_queries.pieces, table, sizes);
   });
 }
 

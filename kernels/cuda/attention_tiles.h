@@ -22,7 +22,7 @@
 
 namespace ov::kernels::OV_CUDA {
 
-constexpr int step = 64, span_keys = 512;  // keys
+constexpr int step = 64;  // keys; span_keys is 512
 static_assert(step == attention_block && span_keys % step == 0);
 
 struct AttentionSizes {
@@ -124,9 +124,6 @@ void by_width(std::int64_t D, F&& f) {
 }
 
 // attention_spans.cu: rows of the table that have a cache and few queries. The others are left to the tiles.
-constexpr int span_rows = 16;            // of a block: one tile of tensor cores
-bool in_spans(const AttentionForward&);  // some row may have several
-bool has_cache(const AttentionForward&);
-void attention_by_spans(const AttentionForward&, gpu::Stream);
+void attention_by_spans(const AttentionForward&, const AttentionForwardScratch&, gpu::Stream);
 
 }  // namespace ov::kernels::OV_CUDA

@@ -15,6 +15,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/weighted_mean.h"
+#include "kernels/gpu/scratch.h"
 #include "kernels/margin_logits.h"
 
 namespace ov::kernels::OV_CUDA {
@@ -155,7 +156,7 @@ void cluster_loss_backward(const ClusterLossBackward& a, gpu::Stream stream) {
 void cluster_hits(const ClusterHits& a, gpu::Stream stream) {
   const auto [R, S] = a.cos.dims<2>();
   if (R == 0) return;
-  const Tensor found({R}, Dtype::i64, a.cos.device(), Segment::workspace);
+  const Tensor found = scratch_of(a);
   std::int64_t* of_row = found.device_data<std::int64_t>();
   by_cuda_dtype(a.cos.dtype(), [&, R = R, S = S](auto t) {
     using T = decltype(t);

@@ -13,6 +13,7 @@
 // size(T) bytes read an element of dy, 8 read and written an element of dtable that occurs; one add an element.
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
@@ -64,7 +65,7 @@ void embedding_backward(const EmbeddingBackward& a, gpu::Stream stream) {
   const auto [L, C] = a.dy.dims<2>();
   if (L == 0 || C == 0) return;
   const std::int64_t* ids = a.ids.device_data<std::int64_t>();
-  const Tensor order({L}, Dtype::i64, a.dy.device(), Segment::workspace);
+  const Tensor order = scratch_of(a);
   launch(sort_positions, dim3(ceil_div(L, warps * at_once)), dim3(32, warps), 0, stream,
          order.device_data<std::int64_t>(), ids, L);
   by_cuda_dtype(a.dy.dtype(), [&, L = L, C = C](auto t) {

@@ -11,6 +11,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
@@ -66,8 +67,8 @@ void exp_scale_backward(const ExpScaleBackward& a, gpu::Stream stream) {
     using T = decltype(t);
     const T* s = a.s.device_data<T>();
     if (a.dx) scale<T>(a.dx, a.dy, s, stream);
-    if (!a.ds || N == 0) return;
-    const Tensor rows({N}, Dtype::f32, a.dy.device(), Segment::workspace);
+    const Tensor rows = scratch_of(a);
+    if (!rows) return;
     launch(products<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows.device_data<float>(),
            rows_of<T>(a.dy), rows_of<T>(a.x), C);
     launch(add_products<T>, dim3(1), dim3(row_threads(N)), 0, stream, a.ds.device_data<float>(),

@@ -17,11 +17,12 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
 
-constexpr int chunk = 1024, sort_threads = 128;
+constexpr int chunk = slots_in_chunk, sort_threads = 128;
 
 // f(i, id) is called by thread e = id mod 128 alone, for the chunk's slots in order; ids outside of [0, E) by nobody.
 template <class F>
@@ -130,7 +131,7 @@ __global__ void combine_slot(DeviceRows<T> dx_rows, float* dweights, DeviceRows<
 void expert_order(const ExpertOrder& a, gpu::Stream stream) {
   const std::int64_t E = a.offsets.numel() - 1, R = a.tokens.numel(), B = (R + chunk - 1) / chunk;
   const std::int64_t* experts = a.experts.device_data<std::int64_t>();
-  const Tensor counts({std::max<std::int64_t>(B * E, 1)}, Dtype::i64, a.tokens.device(), Segment::workspace);
+  const Tensor counts = scratch_of(a);
   std::int64_t* table = counts.device_data<std::int64_t>();
   const dim3 blocks(static_cast<unsigned>(B)), threads(sort_threads);
   if (B > 0) launch(count_slots, blocks, threads, 0, stream, table, experts, R, E);

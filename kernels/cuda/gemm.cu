@@ -12,7 +12,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/gpu/cublaslt.h"
-#include "kernels/row_products.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
@@ -45,29 +45,27 @@ void by_types(const Gemm& g, F&& f) {
 
 void gemm(const Gemm& g, gpu::Stream stream) {
   const auto [M, N] = g.c.dims<2>();
-  const std::int64_t K = g.a.dims<2>()[g.trans_a ? 0 : 1];
-  if (M == 0 || N == 0) return;
-  if (K == 0)
+  const Product product = product_of(g);
+  if (product == Product::none) return;
+  if (product == Product::of_chunk) return gemm_of_chunk(g, stream);
+  if (product == Product::of_rows) return gemm_of_rows(g, stream);
+  if (product == Product::without_terms)
     return by_types(g, [&, M = M, N = N](auto t, auto c) {
       using T = decltype(t);
       using C = decltype(c);
       launch(without_terms<T, C>, dim3(ceil_div(M * N, threads)), dim3(threads), 0, stream, rows_of<C>(g.c),
              g.bias ? g.bias.device_data<T>() : nullptr, M, N, g.accumulate);
     });
-  if (g.trans_b && !g.trans_a && !g.accumulate) {
-    if (RowProducts::wanted()) return gemm_of_chunk(g, stream);
-    if (M <= few_rows) return gemm_of_rows(g, stream);
-  }
 
   Gemm with = g;
-  const bool aligned = g.bias && reinterpret_cast<std::uintptr_t>(g.bias.device_bytes()) % 16 == 0;
-  if (g.bias && (!aligned || g.bias.dtype() != g.c.dtype()))
+  if (const Tensor bias = scratch_of(g)) {
+    with.bias = bias;
     by_types(g, [&, N = N](auto t, auto c) {
       using C = decltype(c);
-      with.bias = Tensor({N}, g.c.dtype(), g.c.device(), Segment::workspace);
-      launch(converted<decltype(t), C>, dim3(ceil_div(N, threads)), dim3(threads), 0, stream,
-             with.bias.device_data<C>(), g.bias.device_data<decltype(t)>(), N);
+      launch(converted<decltype(t), C>, dim3(ceil_div(N, threads)), dim3(threads), 0, stream, bias.device_data<C>(),
+             g.bias.device_data<decltype(t)>(), N);
     });
+  }
   gpu::cublaslt(g.c.device()).product(with, stream);
 }
 

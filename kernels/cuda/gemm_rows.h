@@ -6,8 +6,6 @@
 
 namespace ov::kernels::OV_CUDA {
 
-constexpr std::int64_t few_rows = 16;  // up to so many gemm() comes here
-
 // With the CPU's bits.
 void gemm_of_rows(const Gemm&, gpu::Stream);
 // On tensor cores where types and alignment allow it, else gemm_of_rows: which of the two, no number of rows decides.

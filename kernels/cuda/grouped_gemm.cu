@@ -25,6 +25,7 @@
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/tensor_tile.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
@@ -94,7 +95,7 @@ struct Part {
 
 template <int form, class T, class C>
 __global__ void __launch_bounds__(256, 2) plain(Matrix<C> c, Matrix<T> a, Matrix<T> b, Problem p) {
-  constexpr int side = 32, chain = 384;
+  constexpr int side = plain_grouped_tile, chain = 384;
   static_assert(chain % side == 0);
   SHARED(float, of_a, side, side + 1);  // [m][k], a column more so that a column lies in different banks
   SHARED(float, of_b, side, side + 1);  // [k][n]
@@ -140,7 +141,7 @@ __global__ void __launch_bounds__(256, 2) plain(Matrix<C> c, Matrix<T> a, Matrix
     }
 }
 
-constexpr int tile = 128, step = 64, tile_threads = 256;
+constexpr int tile = grouped_tile, step = 64, tile_threads = 256;
 
 template <int form, class C>
 __global__ void __launch_bounds__(tile_threads)
@@ -217,35 +218,22 @@ void by_form(const GroupedGemm& g, F&& f) {
 }  // namespace
 
 void grouped_gemm(const GroupedGemm& g, gpu::Stream stream) {
-  const int E = int(g.offsets.numel() - 1);
-  const std::int64_t R = g.a.dim(0),
-                     C = (g.trans_b   ? g.a
-                          : g.trans_a ? g.b
-                                      : g.c)
-                             .dim(1),
-                     F = (g.trans_b ? g.c : g.a).dim(1);
-  if (E == 0 || F == 0 || C == 0 || (R == 0 && (!g.trans_a || g.accumulate))) return;
-  const auto in_packets = [](const Tensor& t) {
-    return reinterpret_cast<std::uintptr_t>(t.device_bytes()) % 16 == 0 && t.stride(0) % 8 == 0;
-  };
-  const bool tensor_cores =
-      g.a.dtype() == Dtype::bf16 && F % 8 == 0 && C % 8 == 0 && in_packets(g.a) && in_packets(g.b);
-  const int size = tensor_cores ? tile : 32;
-  const int capacity = int(R / size + E);
-  const Tensor list({capacity, 2}, Dtype::i32, g.a.device(), Segment::workspace);
-  const Problem problem{g.offsets.device_data<std::int64_t>(),
-                        reinterpret_cast<Tile*>(list.device_data<std::int32_t>()), int(F), int(C), g.accumulate};
+  const GroupedScratch space = scratch_of(g);
+  if (!space.tiles) return;
+  const int E = int(space.E), F = int(space.F), C = int(space.C), size = space.size;
+  Tile* const tiles = reinterpret_cast<Tile*>(space.tiles.device_data<std::int32_t>());
+  const Problem problem{g.offsets.device_data<std::int64_t>(), tiles, F, C, g.accumulate};
   if (!g.trans_a)
-    launch(list_tiles, dim3(ceil_div(E, 128)), dim3(128), 0, stream, const_cast<Tile*>(problem.tiles), capacity,
-           problem.offsets, E, size);
-  const dim3 grid(g.trans_a ? unsigned(E) * ceil_div(F, size) : unsigned(capacity), ceil_div(g.trans_b ? F : C, size));
+    launch(list_tiles, dim3(ceil_div(E, 128)), dim3(128), 0, stream, tiles, space.count, problem.offsets, E, size);
+  const dim3 grid(g.trans_a ? unsigned(E) * ceil_div(F, size) : unsigned(space.count),
+                  ceil_div(g.trans_b ? F : C, size));
   by_form(g, [&](auto form) {
     by_cuda_dtype(g.a.dtype(), [&](auto t) {
       const auto with = [&](auto c) {
         using T = decltype(t);
         using Y = decltype(c);
         if constexpr (std::is_same_v<T, Bf16>)
-          if (tensor_cores)
+          if (space.tensor_cores)
             return launch(on_tensor_cores<form.value, Y>, grid, dim3(tile_threads), 4 * tile * step * sizeof(T), stream,
                           matrix_of<Y>(g.c), matrix_of<T>(g.a), matrix_of<T>(g.b), problem);
         launch(plain<form.value, T, Y>, grid, dim3(256), 0, stream, matrix_of<Y>(g.c), matrix_of<T>(g.a),

@@ -82,8 +82,9 @@ void layernorm_backward(const LayernormBackward& a, gpu::Stream stream) {
     if (a.dx)
       launch(backward_x<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.dx), dy, x,
              a.w.device_data<T>(), mean, rstd, C);
-    if (a.dw) add_sum_of_rows(N, C, a.dw, ScaleGradient<T>{dy, x, mean, rstd}, stream);
-    if (a.db) add_sum_of_rows(N, C, a.db, BiasGradient<T>{dy}, stream);
+    const SumScratch space = scratch_of(a);
+    add_sum_of_rows(space, a.dw, ScaleGradient<T>{dy, x, mean, rstd}, stream);
+    add_sum_of_rows(space, a.db, BiasGradient<T>{dy}, stream);
   });
 }
 

@@ -30,12 +30,12 @@
 
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/reduce.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 namespace {
 
 constexpr int mine = 16, lanes = 16, others = 64, slice = 32, turns = others / lanes, threads = mine * lanes;
-constexpr int spare = 8, most_kept = 1024;
 constexpr int warps = threads / 32;
 
 // Score and id of a row of b; none: what everything comes before.
@@ -151,21 +151,19 @@ __global__ void __launch_bounds__(threads)
 
 void nearest(const Nearest& a, gpu::Stream stream) {
   const auto [N, C] = a.a.dims<2>();
-  const std::int64_t M = a.b.dims<2>()[0], k = a.ids.dims<2>()[1], kept = std::min(k + spare, M);
-  if (kept > most_kept)
-    input_error("nearest: ", k, " of ", M, " rows are asked for; on a GPU at most ", most_kept - spare);
+  const std::int64_t M = a.b.dims<2>()[0], k = a.ids.dims<2>()[1];
+  const NearestScratch space = scratch_of(a);
+  const std::int64_t kept = space.kept;
   if (N == 0) return;
   const auto rows = rows_of<float>(a.a), of_b = rows_of<float>(a.b);
-  const Tensor lengths({M + 1}, Dtype::f64, a.a.device(), Segment::workspace);
-  double *const of_rows = lengths.device_data<double>(), *const most = of_rows + M;
+  double *const of_rows = space.lengths.device_data<double>(), *const most = of_rows + M;
   launch(squares, dim3(ceil_div(M, warps)), dim3(threads), 0, stream, of_rows, of_b, int(M), int(C));
   launch(largest, dim3(1), dim3(threads), 0, stream, most, of_rows, int(M));
 
   const std::int64_t tiles = ceil_div(M, others);
   std::int64_t stride = std::max<std::int64_t>(1, tiles * 5 / 8);  // far apart, and every tile once
   while (std::gcd(stride, tiles) != 1) ++stride;
-  const Tensor memory({2 * N * kept}, Dtype::i32, a.a.device(), Segment::workspace);
-  auto* const lists = reinterpret_cast<Found<float>*>(memory.device_data<std::int32_t>());
+  auto* const lists = reinterpret_cast<Found<float>*>(space.candidates.device_data<std::int32_t>());
   launch(propose, dim3(ceil_div(N, mine)), dim3(threads), std::size_t(mine * kept) * sizeof(Found<float>), stream,
          lists, rows, of_b, int(N), int(M), int(C), int(kept), int(tiles), int(stride % tiles));
   launch(decide, dim3(unsigned(N)), dim3(threads), std::size_t(k + warps) * sizeof(Found<double>), stream,

@@ -115,7 +115,7 @@ void norm_rope_backward(const NormRopeBackward& a, gpu::Stream stream) {
     if (a.dx)
       launch(turn_back_and_norm<T>, dim3(ceil_div(N, head_rows)), dim3(32 * head_rows), 0, stream, rows_of<T>(a.dx), g,
              a.w.device_data<T>(), N);
-    if (a.dw) add_sum_of_rows(N, D, a.dw, g, stream);
+    add_sum_of_rows(scratch_of(a), a.dw, g, stream);
   });
 }
 

@@ -194,9 +194,9 @@ void region_attention_forward(const RegionAttentionForward& a, gpu::Stream strea
 
 void region_attention_backward(const RegionAttentionBackward& a, gpu::Stream stream) {
   const auto [R, H, D] = a.q.dims<3>();
-  const std::int64_t N = a.k.dim(0), listed = a.rows.numel();
+  const std::int64_t N = a.k.dim(0);
   check_width(D);
-  const Tensor pairs({std::max<std::int64_t>(1, listed), H, 2}, Dtype::f32, a.q.device(), Segment::workspace);
+  const Tensor pairs = scratch_of(a);  // [listed, H] of p and ds
   const auto weights = reinterpret_cast<Weights*>(pairs.device_data<float>());
   const std::int64_t *begin = a.begin.device_data<std::int64_t>(), *rows = a.rows.device_data<std::int64_t>();
   by_cuda_dtype(a.q.dtype(), [&, R = R, H = H, D = D](auto t) {

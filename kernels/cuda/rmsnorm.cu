@@ -73,7 +73,7 @@ void rmsnorm_backward(const RmsnormBackward& a, gpu::Stream stream) {
     if (a.dx)
       launch(backward_x<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.dx), dy, x,
              a.w.device_data<T>(), rstd, C);
-    if (a.dw) add_sum_of_rows(N, C, a.dw, ScaleGradient<T>{dy, x, rstd}, stream);
+    add_sum_of_rows(scratch_of(a), a.dw, ScaleGradient<T>{dy, x, rstd}, stream);
   });
 }
 

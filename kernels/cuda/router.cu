@@ -179,10 +179,11 @@ void router_backward(const RouterBackward& a, gpu::Stream stream) {
 }
 
 void load_balance_forward(const LoadBalanceForward& a, gpu::Stream stream) {
-  const auto [N, E] = a.probabilities.dims<2>();
-  const Tensor total({E}, Dtype::f32, a.loss.device(), Segment::workspace);  // Σ_t p_te
+  const BalanceScratch space = scratch_of(a);
+  const Tensor& total = space.total;  // Σ_t p_te
+  const std::int64_t E = total.dim(0);
   fill({.y = total, .value = 0}, stream);
-  add_sum_of_rows(N, E, total, Probability{rows_of<float>(a.probabilities)}, stream);
+  add_sum_of_rows(space.sums, total, Probability{rows_of<float>(a.probabilities)}, stream);
   launch(add_balance<float>, dim3(1), dim3(row_threads(E)), 0, stream, a.loss.device_data<float>(),
          total.device_data<float>(), a.counts.device_data<std::int64_t>(), a.factor, E);
 }

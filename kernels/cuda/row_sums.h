@@ -5,10 +5,11 @@
 //   sum_tree     64 partial rows at a time to one, until one is left
 #pragma once
 #include "kernels/cuda/rows.h"
+#include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
 
-constexpr int rows_in_block = 64, rows_in_tree = 64, tree_columns = 32, tree_threads = 8;
+constexpr int tree_columns = 32, tree_threads = 8;
 
 // `term(n, c)` is a struct whose operator() the device calls, since lambdas do not pass through launch under nvcc.
 template <class F>
@@ -43,26 +44,24 @@ __global__ void sum_tree(float* to, const float* from, std::int64_t B, std::int6
   *sum = add ? *sum + tile[0][x] : tile[0][x];
 }
 
-// dw [C] f32. The workspace goes back to the device when this returns: a device whose stream still works on it hands it
-// out again in the order of that stream only.
+// dw [C] f32, or null. The scratch goes back to the device when its owner returns: a device whose stream still works on
+// it hands it out again in the order of that stream only.
 template <class F>
-void add_sum_of_rows(std::int64_t N, std::int64_t C, const Tensor& dw, const F& term, gpu::Stream stream) {
-  if (N == 0 || C == 0) return;
+void add_sum_of_rows(const SumScratch& space, const Tensor& dw, const F& term, gpu::Stream stream) {
+  if (!dw || !space.partial) return;
   constexpr int threads = 128;
+  const std::int64_t N = space.N, C = space.C;
   std::int64_t B = ceil_div(N, rows_in_block);
-  Tensor partial({B, C}, Dtype::f32, dw.device(), Segment::workspace);
-  launch(sum_blocks<F>, dim3(static_cast<unsigned>(B), ceil_div(C, threads)), dim3(threads), 0, stream,
-         partial.device_data<float>(), term, N, C);
+  float* from = space.partial.device_data<float>();
+  launch(sum_blocks<F>, dim3(static_cast<unsigned>(B), ceil_div(C, threads)), dim3(threads), 0, stream, from, term, N,
+         C);
   for (;;) {
     const std::int64_t left = ceil_div(B, rows_in_tree);
     const dim3 grid(static_cast<unsigned>(left), ceil_div(C, tree_columns)), block(tree_columns, tree_threads);
-    if (left == 1) {
-      launch(sum_tree<true>, grid, block, 0, stream, dw.device_data<float>(), partial.device_data<float>(), B, C);
-      return;
-    }
-    const Tensor next({left, C}, Dtype::f32, dw.device(), Segment::workspace);
-    launch(sum_tree<false>, grid, block, 0, stream, next.device_data<float>(), partial.device_data<float>(), B, C);
-    partial = next, B = left;
+    if (left == 1) return launch(sum_tree<true>, grid, block, 0, stream, dw.device_data<float>(), from, B, C);
+    float* const next = from + B * C;
+    launch(sum_tree<false>, grid, block, 0, stream, next, from, B, C);
+    from = next, B = left;
   }
 }
 

@@ -39,8 +39,12 @@ void count_parameters(const Parameters& parameters, Plan& plan) {
   }
 }
 
-// Kernels on a GPU ask where a tensor lies: every block at a multiple of 256 bytes, as there.
-class GpuToCome : public MetaGpu {
+// What a GPU runs. Its kernels ask where a tensor lies: every block at a multiple of 256 bytes, as there.
+class GpuToCome : public MetaDevice {
+ public:
+  bool fuses() const override { return true; }
+
+ private:
   void* obtain(std::size_t, Segment) override { return reinterpret_cast<void*>(std::uintptr_t{256}); }
 };
 

@@ -140,8 +140,8 @@ std::vector<Key> rows() {
        "train.recompute=auto fits a step into; 0: any",
        Resume::free},
       {"train.recompute", "", "false", "false true auto", "train pretrain plan rl",
-       "keep no activations within blocks; run them again in backward; auto, of plan and train: the fewest blocks that "
-       "fit plan.device, or train.memory_budget, or what the device has",
+       "keep no activations within blocks; run them again in backward; auto, of plan, train and pretrain --what text: "
+       "the fewest blocks that fit plan.device, or train.memory_budget, or what the device has",
        Resume::free},
       {"train.recompute_blocks", "", whole(0), at_least(0), "train pretrain plan rl",
        "of train.recompute the first so many blocks alone, the tower's, then the decoder's layers; 0: all",

@@ -25,7 +25,7 @@ void copies(const Config& config, PlanOptions& options) {
 }  // namespace
 
 PlanOptions plan_options(const Config& config, const VisionConfig& vision) {
-  const Recompute again = recompute_option(config, true);
+  const Recompute again = recompute_option(config);
   PlanOptions options{.grids = {},
                       .text_tokens = config.integer("plan.text_tokens"),
                       .segments = config.integer("plan.segments"),
@@ -114,7 +114,7 @@ Exit clip(const Config& config, const std::string& directory) {
 }
 
 Exit vision(const Config& config) {
-  const Recompute again = recompute_option(config, true);
+  const Recompute again = recompute_option(config);
   RegionPlan rice{.vision = described_vision(config),
                   .head = region_head(config),
                   .objects = cluster_options(config, "objects"),
@@ -159,8 +159,7 @@ Exit plan(const Config& config) {
   if (config.flag("plan.rl")) return plan_rl(config, model);
   const PlanOptions options = plan_options(config, model.vision);
   return show(
-      config, options, [&](const PlanOptions& o) { return plan_model(model, o); },
-      recompute_option(config, true).choose);
+      config, options, [&](const PlanOptions& o) { return plan_model(model, o); }, recompute_option(config).choose);
 }
 
 }  // namespace ov::cli

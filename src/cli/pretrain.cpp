@@ -1,3 +1,4 @@
+#include "audit/plan.h"
 #include "base/text.h"
 #include "cli/verbs.h"
 #include "train/stages/pretrain_clip.h"
@@ -68,7 +69,10 @@ void vision(const Config& config, Communicator& ranks) {
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);
-  const Recompute again = recompute_option(config);
+  const Recompute again = stated_recompute(
+      config,
+      "with --what vision it is not known beforehand which classes a step's regions share, and so what it takes; plan "
+      "--what vision --train.recompute=auto --plan.device=... says how many blocks do where they share none");
   run.recompute = again.on, run.recompute_first = again.first;
   run.dtype = dtype_option(config);
   config.refuse_unread("with --what vision");
@@ -106,6 +110,12 @@ void text(const Config& config, Communicator& ranks) {
   const Recompute again = recompute_option(config);
   run.recompute = again.on, run.recompute_first = again.first;
   run.dtype = dtype_option(config);
+  if (again.choose)
+    run.choose_recompute = [&](const ModelConfig& model, const GlobalStep& first) {
+      PlanOptions like{.dtype = run.dtype, .train = run.train};
+      like.train.modules = {"language_model"};
+      return fitting_blocks(config, run, like, model, first);
+    };
   config.refuse_unread(fresh ? "with --what text" : "with --what text on a model that exists");
   pretrain_text(run);
 }

@@ -101,7 +101,10 @@ Exit rl_train(const Config& config) {
   job.train.optimizer.visual_lr_scale = config.number("optimizer.lr_scale.visual");
   job.modules = config.list("train.modules");
   job.train_class_params = class_params_option(config);
-  const Recompute again = recompute_option(config);
+  const Recompute again = stated_recompute(
+      config,
+      "rl learns from answers that nobody has written yet, of a length that nobody knows, beside what writes them; say "
+      "true, or how many with train.recompute_blocks");
   job.recompute = again.on, job.recompute_first = again.first;
   job.load = {.dtype = dtype_option(config),
               .reference = config.text("numerics.reference"),

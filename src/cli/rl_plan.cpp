@@ -9,7 +9,7 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
   const std::string& device = config.text("plan.device");
   if (device.empty()) input_error("plan.rl: give plan.device, the machine that there are several of");
   const DeviceFacts facts = find_device(config.text("plan.devices"), device);
-  if (recompute_option(config, true).choose) input_error("train.recompute auto with plan.rl: not built");
+  stated_recompute(config, "plan.rl compares what a step takes as it is described; say true, or false");
   PlanOptions options = plan_options(config, model.vision);
   options.gpu = !facts.measured;
   constexpr std::int64_t micro_batch = 6144;  // tokens, the release's

@@ -163,17 +163,18 @@ void sum_options(const Config& config, StepOptions& step) {
                                                : Moments::bf16_stochastic;
 }
 
-Recompute recompute_option(const Config& config, bool plan) {
+Recompute recompute_option(const Config& config) {
   const std::string& word = config.text("train.recompute");
   const std::int64_t blocks = config.integer("train.recompute_blocks");
-  const bool choose = word == "auto";
-  if (choose && !plan)
-    input_error(
-        "train.recompute auto: train and plan choose; for this command plan --train.recompute=auto "
-        "--plan.device=... says how many blocks; give those");
   if (blocks > 0 && word != "true")
     input_error("train.recompute_blocks ", blocks, " has no effect with train.recompute ", word);
-  return {word == "true", choose, blocks > 0 ? blocks : every_block};
+  return {word == "true", word == "auto", blocks > 0 ? blocks : every_block};
+}
+
+Recompute stated_recompute(const Config& config, const char* why_not) {
+  const Recompute stated = recompute_option(config);
+  if (stated.choose) input_error("train.recompute auto: ", why_not);
+  return stated;
 }
 
 void step_options(const Config& config, StepOptions& step) {

@@ -87,7 +87,13 @@ struct Recompute {
   bool on, choose;  // choose: how many is plan's to find
   std::int64_t first;
 };
-Recompute recompute_option(const Config&, bool plan = false);  // train.recompute, recompute_blocks
+Recompute recompute_option(const Config&);  // train.recompute, recompute_blocks
+// The same of a command that cannot choose: input_error with the reason where it should.
+Recompute stated_recompute(const Config&, const char* why_not);
+// train.recompute auto: so many blocks that a step like `first` fits what this rank has; like: options.dtype, train and
+// lora are the run's.
+std::int64_t fitting_blocks(const Config&, const RunOptions&, PlanOptions like, const ModelConfig&,
+                            const GlobalStep& first);
 // The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
 void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks

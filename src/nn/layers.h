@@ -41,15 +41,8 @@ struct RmsNorm {
 };
 
 inline bool traced(const Var& x) { return x.tape && x.tape->tracer(); }
-// No memory, and what runs there is what a GPU runs: `plan` for a GPU takes one.
-struct MetaGpu : MetaDevice {};
-// Two ops in one pass over memory pay where the bytes decide, on a GPU; the bits are the same. On the CPU each op alone
-// is as fast.
-inline bool fuses(const Var& x) {
-  const Device& device = x.value.device();
-  if (!device.has_data() && !dynamic_cast<const MetaGpu*>(&device)) return false;
-  return !traced(x) && !device.on_host();
-}
+// A trace gets ops one by one.
+inline bool fuses(const Var& x) { return !traced(x) && x.value.device().fuses(); }
 
 // The residual stream: h and what the layer before adds to it, if any.
 struct Residual {
@@ -60,7 +53,7 @@ struct Residual {
     const Var sum = h + addend;
     return name.empty() ? sum : named(name, sum);
   }
-  // h + addend and its norm, in one pass over memory. A trace gets them one by one.
+  // h + addend and its norm, in one pass over memory.
   AddRmsNorm normed(const RmsNorm& norm) const {
     if (addend && fuses(h)) return add_rms_norm(h, addend, on_tape_of(h, norm.w), norm.eps);
     const Var all = sum();

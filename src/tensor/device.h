@@ -60,6 +60,9 @@ class Device {
 
   bool has_data() const { return kind != Kind::meta; }
   bool on_host() const { return kind == Kind::cpu || kind == Kind::sim; }  // the host may read and write its memory
+  // Models run two ops in one pass over memory (nn/layers.h). It pays where bytes decide, on a GPU; the bits are the
+  // same. On the host each op alone is as fast.
+  virtual bool fuses() const { return has_data() && !on_host(); }
   MemoryUse memory() const;
   void reset_peaks();
 

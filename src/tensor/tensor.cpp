@@ -35,6 +35,7 @@ Tensor Tensor::zeros(const Shape& shape, Dtype dtype, Device& device, Segment se
 }
 
 Tensor Tensor::borrowed(const void* data, const Shape& shape, Dtype dtype, std::shared_ptr<const void> owner) {
+  if (!owner) throw std::logic_error("Tensor::borrowed: memory without an owner, which would be freed as its own");
   Tensor t;
   t.shape_ = shape;
   t.dtype_ = dtype;

@@ -159,7 +159,9 @@ TEST_CASE(
     "call") {
   {
     SimDevice device(Policy::lazy);
-    MetaGpu gpu;
+    struct MetaGpu : MetaDevice {
+      bool fuses() const override { return true; }
+    } gpu;
     MetaDevice plain;
     gpu.table = plain.table = &kernels::meta_table();
     const Counts there = ops_of(device, nullptr), here = ops_of(cpu(), nullptr);

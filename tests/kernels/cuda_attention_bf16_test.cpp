@@ -1,12 +1,12 @@
 // Attention on tensor cores against its definition in f64, within what its roundings to bf16 can do.
 #include <doctest/doctest.h>
 
+#include "kernels/gpu/scratch.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/cuda_attention.h"
 
 using namespace ov;
 using namespace ov::test;
-namespace simulated = ov::kernels::simulated;
 
 namespace {
 
@@ -18,11 +18,11 @@ AttentionResult on_tensor_cores(const AttentionCase& c, std::int64_t H, std::int
   return attend_on(
       device, Dtype::bf16, c, H, K, D,
       [](const AttentionForward& a) {
-        REQUIRE(simulated::fits_tensor_cores(a));
+        REQUIRE(fits_tensor_cores(a));
         kernels::attention_forward(forward_arguments = a);
       },
       [](const AttentionBackward& a) {
-        REQUIRE(simulated::fits_tensor_cores(a));
+        REQUIRE(fits_tensor_cores(a));
         kernels::attention_backward(backward_arguments = a);
       });
 }
@@ -196,11 +196,11 @@ TEST_CASE("attention on tensor cores: what does not fit them goes to the plain k
   on_tensor_cores(attention_cases[0], 2, 1, 16);
   f = forward_arguments;
   f.scale = -1;
-  CHECK_FALSE(simulated::fits_tensor_cores(f));
+  CHECK_FALSE(fits_tensor_cores(f));
   f = forward_arguments;
   const Tensor wide = Tensor::zeros({f.q.dim(0), 2, 17}, Dtype::bf16, sim_device());
   f.q = wide.slice(2, 0, 16);  // rows that do not begin at multiples of 16 bytes
-  CHECK_FALSE(simulated::fits_tensor_cores(f));
+  CHECK_FALSE(fits_tensor_cores(f));
   kernels::attention_forward(f);
   for (const float x : numbers(f.lse)) CHECK(std::isfinite(x));
 }

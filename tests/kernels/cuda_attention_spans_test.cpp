@@ -1,12 +1,12 @@
 // Attention over a cache by spans: the bits of the walk through tiles, whoever asks and whatever lies beside it.
 #include <doctest/doctest.h>
 
+#include "kernels/gpu/scratch.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/cuda_attention.h"
 
 using namespace ov;
 using namespace ov::test;
-namespace simulated = ov::kernels::simulated;
 
 namespace {
 
@@ -36,7 +36,7 @@ Result attend(const Tensor& q, const Tensor& k, const Tensor& v, kernels::Segmen
   const Tensor segments = kernels::Segments(std::move(table), T, k.dim(0), causal, device).rows;
   const AttentionForward a{
       .o = r.o, .lse = r.lse, .q = q, .k = k, .v = v, .segments = segments, .causal = causal, .scale = 0.3};
-  REQUIRE(simulated::fits_tensor_cores(a));
+  REQUIRE(fits_tensor_cores(a));
   kernels::attention_forward(a);
   return r;
 }

@@ -13,8 +13,9 @@ AttentionResult on_cpu(Dtype dtype, const AttentionCase& c, std::int64_t H, std:
 }
 AttentionResult plain(Dtype dtype, const AttentionCase& c, std::int64_t H, std::int64_t K, std::int64_t D) {
   return attend_on(
-      sim_device(), dtype, c, H, K, D, [](const auto& a) { simulated::plain_attention_forward(a, nullptr); },
-      [](const auto& a) { simulated::plain_attention_backward(a, nullptr); });
+      sim_device(), dtype, c, H, K, D,
+      [](const auto& a) { simulated::plain_attention_forward(a, scratch_of(a, false), nullptr); },
+      [](const auto& a) { simulated::plain_attention_backward(a, scratch_of(a, false), nullptr); });
 }
 
 }  // namespace

@@ -37,6 +37,22 @@ TEST_CASE("tensor: conversion rounds, bf16 to nearest even") {
   CHECK(b[2] == 1 + 0x1p-6f);
 }
 
+TEST_CASE("tensor: borrowed memory is its owner's, who stays as long as a view does; without one it is refused") {
+  auto owner = std::make_shared<std::vector<float>>(6, 2.f);
+  const std::weak_ptr<std::vector<float>> there = owner;
+  Tensor t = Tensor::borrowed(owner->data(), {2, 3}, Dtype::f32, owner);
+  const MemoryUse before = cpu().memory();
+  owner.reset();
+  const Tensor row = t.slice(0, 1, 2);
+  t = {};
+  CHECK(row.to_vector<float>() == std::vector<float>(3, 2.f));
+  CHECK_FALSE(there.expired());
+  t = row, t = {};
+  CHECK(cpu().memory().total == before.total);
+  const float loose[3] = {};
+  CHECK_THROWS_AS(Tensor::borrowed(loose, {3}, Dtype::f32, nullptr), std::logic_error);
+}
+
 TEST_CASE("device: bytes are counted by segment, and peaks stay") {
   MetaDevice meta;
   {

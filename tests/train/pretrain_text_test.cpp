@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "audit/plan_device.h"
 #include "base/parallel.h"
 #include "model/files/hf_directory.h"
 #include "store/jsonl.h"
@@ -120,6 +121,38 @@ TEST_CASE(
   other.init_seed = 4;
   quietly(other);
   CHECK(model_sha(other) != model_sha(whole));
+}
+
+TEST_CASE("pretrain text: blocks recomputed as plan chooses for a budget: what a step takes is known to the byte") {
+  const World world;
+  const Threads one(1);
+  const auto peak = [&](const std::string& out, std::int64_t budget, FittedRun& fitted) {
+    HostDevice device(Device::Kind::cpu, "own", cpu().table);
+    TextPretraining o = world.run(out);
+    o.model.text.layers = 4;
+    o.save_every = 0;
+    o.device = &device;
+    o.train.steps = 1;
+    o.choose_recompute = [&](const ModelConfig& model, const GlobalStep& first) {
+      PlanOptions like{.train = o.train, .rows = first.micro_batches};
+      like.train.modules = {"language_model"};
+      return (fitted = fit_run(model, like, budget)).recomputed;
+    };
+    quietly(o);
+    CHECK(contains(read_file(o.out + "/run.jsonl"), cat("\"recomputed_blocks\":", fitted.recomputed)));
+    return device.memory().total_peak;
+  };
+  FittedRun none, all, some;
+  const std::int64_t most = peak("none", std::int64_t{1} << 40, none);
+  const std::int64_t least = peak("all", 1, all);
+  CHECK(none.recomputed == 0);
+  CHECK(all.recomputed == all.blocks);
+  CHECK(none.bytes == most);
+  CHECK(all.bytes == least);
+  REQUIRE(least < most);
+  CHECK(peak("some", most - 1, some) == some.bytes);
+  CHECK(some.bytes < most);
+  CHECK(model_sha(world.run("some")) == model_sha(world.run("none")));
 }
 
 TEST_CASE("pretrain text: a mixture of experts, killed and started again, gives the same bits") {

@@ -47,16 +47,20 @@ Json model_facts(const Onevision& model) {
   return facts;
 }
 
-// How many blocks are recomputed, alike on all ranks, and its name in the log and the checkpoints.
-constexpr const char* recomputed_blocks = "recomputed_blocks";
-std::int64_t chosen_recompute(const TrainJob& job, const ModelConfig& model, const StepLoader& steps) {
-  GlobalStep first;  // without a trace: what is rejected in it is told when it is trained on
-  for (std::int64_t m = 0; m < steps.micro_batches(); ++m) first.micro_batches.push_back(steps.micro_batch(0, m).batch);
-  const auto said = said_by_all(*job.ranks, job.choose_recompute(model, first));
-  return *std::max_element(said.begin(), said.end());
-}
+constexpr const char* recomputed_blocks = "recomputed_blocks";  // in the log and the checkpoints
 
 }  // namespace
+
+void choose_recompute(const ChooseRecompute& choose, Communicator& ranks, const StepLoader& steps, Onevision& model,
+                      Json& counts) {
+  if (!choose) return;
+  GlobalStep first;  // without a trace: what is rejected in it is told when it is trained on
+  for (std::int64_t m = 0; m < steps.micro_batches(); ++m) first.micro_batches.push_back(steps.micro_batch(0, m).batch);
+  const auto said = said_by_all(ranks, choose(model.config(), first));
+  const std::int64_t blocks = *std::max_element(said.begin(), said.end());
+  model.recompute_blocks = blocks > 0, model.recompute_first = blocks;
+  counts.set(recomputed_blocks, blocks);
+}
 
 Json tower_facts(const VisionConfig& v) {
   return Json::object(
@@ -123,11 +127,7 @@ StepReport run_training(const TrainJob& job) {
   if (lora && job.writes()) DurableDirectory::recover(adapter), DurableDirectory::check(adapter, "train");
   const Data data = open_data(job, processor);
   Json counts = Json::object({{"records", data.records}});
-  if (job.choose_recompute) {
-    const std::int64_t blocks = chosen_recompute(job, files.config, *data.steps);
-    model->recompute_blocks = blocks > 0, model->recompute_first = blocks;
-    counts.set(recomputed_blocks, blocks);
-  }
+  choose_recompute(job.choose_recompute, *job.ranks, *data.steps, *model, counts);
   LanguageObjective objective(*model, *data.steps, job.train, mesh.context);
   if (model->parameters().masters()) load_masters(*model, job.model_dir);
   StepEngine engine(objective, job.train, mesh.data);

@@ -11,6 +11,11 @@
 
 namespace ov {
 
+// How many of a model's blocks this rank recomputes so that a step like the run's first one fits
+// (audit/plan_device.h). Of all ranks the most are recomputed on each. A resumed run chooses anew, from the same step:
+// the bits do not depend on it.
+using ChooseRecompute = std::function<std::int64_t(const ModelConfig& model, const GlobalStep& first)>;
+
 struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; with LoRA out/adapter too (PEFT's form)
   std::string model_dir;        // HF directory to start from: config, weights, tokenizer, image processor
   LoaderOptions data;           // a conversation file, or
@@ -22,13 +27,10 @@ struct TrainJob : RunOptions {  // leaves out/model, the trained HF directory; w
   double pre_norm_eps = 0, merger_norm_eps = 0;  // 0: the reference's
   bool recompute = false;
   std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
-  // In their place, where it is given: how many blocks this rank recomputes so that a step like the run's first one
-  // fits (audit/plan_device.h). Of all ranks the most are recomputed on each. A resumed run chooses anew, from the same
-  // step: the bits do not depend on it.
-  std::function<std::int64_t(const ModelConfig& model, const GlobalStep& first)> choose_recompute = nullptr;
-  bool untied_head = false;  // ExportOptions
-  LoraOptions lora;          // its `where` is set from train.modules
-  bool merged_model = true;  // with LoRA: out/model is written, with the adapter in its weights
+  ChooseRecompute choose_recompute = nullptr;  // in their place, where it is given
+  bool untied_head = false;                    // ExportOptions
+  LoraOptions lora;                            // its `where` is set from train.modules
+  bool merged_model = true;                    // with LoRA: out/model is written, with the adapter in its weights
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
@@ -52,6 +54,9 @@ void export_model(const std::string& directory, const Onevision& model, Processo
                   const ExportOptions& options = {});
 // What a card says of a tower.
 Json tower_facts(const VisionConfig& vision);
+// Asks `choose`, if there is one, on every rank; the answer is set in the model and noted among the counts.
+void choose_recompute(const ChooseRecompute& choose, Communicator& ranks, const StepLoader& steps, Onevision& model,
+                      Json& counts);
 // What a run says about itself on the cards of what it leaves.
 CardFacts run_card(const RunOptions& options, const RunFacts& facts);
 // Of the tokenizer and of how pictures are cut and normalised: what a resumed run must find as it was.

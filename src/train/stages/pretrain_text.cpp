@@ -65,12 +65,14 @@ StepReport pretrain_text(const TextPretraining& o) {
   Loader loader(data, start.processor, std::make_unique<TextCorpus>(o.corpus, start.processor.tokenizer()));
   TrainOptions train = o.train;
   train.modules = {"language_model"};
+  Json counts = Json::object({{"records", loader.records()}});
+  choose_recompute(o.choose_recompute, *o.ranks, loader, *start.model, counts);
   LanguageObjective objective(*start.model, loader, train, mesh.context);
   if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
   StepEngine engine(objective, train, mesh.data);
 
   const RunFacts facts{.name = "pretrain",
-                       .counts = Json::object({{"records", loader.records()}}),
+                       .counts = counts,
                        .sources = Json::object({{"model", model_fingerprint(start.model->config())},
                                                 {"processor", processor_fingerprint(start.processor)}})};
   return run_to_end(engine, o, facts, [&] {

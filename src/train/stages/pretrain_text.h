@@ -23,6 +23,7 @@ struct TextPretraining : RunOptions {  // leaves out/model, a complete Hugging F
   Dtype dtype = Dtype::f32;
   bool recompute = false;
   std::int64_t recompute_first = every_block;  // of the blocks, when `recompute`
+  ChooseRecompute choose_recompute = nullptr;  // in their place, where it is given
 };
 
 // Returns the last step's report. The trained model stands in out/model when it returns.
