@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/parallel.h"
+#include "kernels/cpu/gemm_wide.h"
 #include "kernels/cpu/row_product.h"
 #include "kernels/cpu/widened.h"
 
@@ -14,8 +15,8 @@ using L = Lanes<float>;
 constexpr std::int64_t W = L::width, together = most_rows<float>;
 constexpr std::int64_t columns = 32;  // rows of B that are worked on while they are in a near cache
 
-// M <= `together` rows of a, widened and turned: to[k turned_width(M) + m] = a[m a_row + k] for k < K. The last one stands
-// for those that are missing.
+// M <= `together` rows of a, widened and turned: to[k turned_width(M) + m] = a[m a_row + k] for k < K. The last one
+// stands for those that are missing.
 template <class B>
 void turn_rows(std::int64_t M, std::int64_t K, const B* a, std::int64_t a_row, float* to) {
   constexpr std::int64_t turned = W * static_cast<std::int64_t>(sizeof(float) / sizeof(B));  // k at a time
@@ -39,11 +40,26 @@ void turn_rows(std::int64_t M, std::int64_t K, const B* a, std::int64_t a_row, f
   }
 }
 
+// How many parts of a call, of `operations` each, are worth handing to a thread.
+std::int64_t worth_handing_over(std::int64_t operations) {
+  return std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(1, operations));
+}
+
+// Rows up to which a matrix is turned for every 16 (8) rows again. Then panels pay, which are turned once: sooner where
+// there is nothing to widen, and where the rows of the matrix, 4 KB apart, fall into the same few sets of the cache.
+std::int64_t most_of(const Gemm& g) {
+  const bool bf16 = g.b.dtype() == Dtype::bf16;
+  const std::int64_t apart = g.b.row_stride() * static_cast<std::int64_t>(size_of(g.b.dtype()));
+  if (!wide_vectors()) return bf16 ? 64 : 16;
+  if (apart % 4096 == 0) return bf16 ? 256 : 32;
+  return bf16 ? 512 : 128;
+}
+
 }  // namespace
 
 bool is_few_rows_product(const Gemm& g) {
   const auto [M, K] = g.a.dims<2>();
-  return !g.trans_a && g.trans_b && !g.accumulate && M <= few_rows && M > 0 && K > 0;
+  return !g.trans_a && g.trans_b && !g.accumulate && M > 0 && M <= most_of(g) && K > 0;
 }
 
 template <class B, class C>
@@ -51,12 +67,13 @@ void few_rows_product(const Gemm& g) {
   const auto [M, N] = g.c.dims<2>();
   const std::int64_t K = g.a.dims<2>()[1], b_col = g.b.row_stride();
   const B *b = g.b.device_data<B>(), *bias = g.bias ? g.bias.device_data<B>() : nullptr;
-  const std::unique_ptr<float[]> a(new float[static_cast<std::size_t>((M + together - 1) / together * together * K)]);
-  for (std::int64_t m = 0; m < M; m += together)
+  const std::int64_t pieces = (M + together - 1) / together;
+  const std::unique_ptr<float[]> a(new float[static_cast<std::size_t>(pieces * together * K)]);
+  parallel_for(pieces, worth_handing_over(together * K), [&, M = M](std::int64_t piece) {
+    const std::int64_t m = piece * together;
     turn_rows(std::min(together, M - m), K, g.a.device_row<B>(m), g.a.row_stride(), a.get() + m * K);
-  // Columns that are worth handing to a thread.
-  const std::int64_t worth = std::max<std::int64_t>(1, (1 << 18) / std::max<std::int64_t>(1, M * K * columns));
-  parallel_for((N + columns - 1) / columns, worth, [&, M = M, N = N](std::int64_t block) {
+  });
+  parallel_for((N + columns - 1) / columns, worth_handing_over(M * K * columns), [&, M = M, N = N](std::int64_t block) {
     const std::int64_t first = block * columns, n = std::min(columns, N - first);
     for (std::int64_t m0 = 0; m0 < M; m0 += together) {
       const std::int64_t rows = std::min(together, M - m0);

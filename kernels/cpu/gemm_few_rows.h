@@ -1,13 +1,11 @@
-// Products of a few rows with a large matrix, which is what writing answers is made of: the matrix is read once, where
-// it lies, from end to end, by row_product.h. The sums are gemm.h's, so the bits are those of any other way.
+// Products of a few rows with a large matrix: writing answers is made of them and, in bf16, the reading of prompts.
+// The matrix is read where it lies, from end to end, by row_product.h. The sums are gemm.h's, and so are the bits.
 #pragma once
 #include "kernels/gemm.h"
 
 namespace ov::kernels::cpu {
 
-constexpr std::int64_t few_rows = 64;  // more of them pay for a copy of the whole
-
-// Whether g is one: c = a bᵀ (+ bias) with 1 to few_rows rows.
+// Whether g is one: c = a bᵀ (+ bias), and few enough rows that a copy of the whole matrix would not pay.
 bool is_few_rows_product(const Gemm& g);
 
 // a and b of type B, c of type C.

@@ -92,25 +92,47 @@ constexpr __mmask16 all = 0xffff;
 OV_WIDE_INLINE __m512 low(__m512 a, __m512 b) { return _mm512_mask_unpacklo_ps(a, all, a, b); }
 OV_WIDE_INLINE __m512 high(__m512 a, __m512 b) { return _mm512_mask_unpackhi_ps(a, all, a, b); }
 
-// Sixteen bytes of four rows, `apart` bytes apart, in the quarters of a vector.
-OV_WIDE_INLINE __m512i quarters(const char* row, std::int64_t apart) {
-  const auto part = [&](std::int64_t i) __attribute__((always_inline)) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i * apart));
-  };
-  __m512i x = _mm512_castsi128_si512(part(0));
-  x = _mm512_inserti32x4(x, part(1), 1);
-  x = _mm512_inserti32x4(x, part(2), 2);
-  return _mm512_inserti32x4(x, part(3), 3);
-}
-
-// Vector i: the i-th four bytes of sixteen rows, lane 4 q + r those of row 4 q + r.
-OV_WIDE_INLINE void turn_512(const char* row, std::int64_t apart, __m512 (&x)[4]) {
-  __m512 r[4];
-  OV_UNROLL
-  for (int i = 0; i < 4; ++i) r[i] = _mm512_castsi512_ps(quarters(row + i * apart, 4 * apart));
+// Four vectors as four rows of four floats in each quarter: columns become vectors.
+OV_WIDE_INLINE void turn_quarters(const __m512 (&r)[4], __m512 (&x)[4]) {
   const __m512 a0 = low(r[0], r[1]), a1 = high(r[0], r[1]), b0 = low(r[2], r[3]), b1 = high(r[2], r[3]);
   x[0] = _mm512_mask_shuffle_ps(a0, all, a0, b0, 0x44), x[1] = _mm512_mask_shuffle_ps(a0, all, a0, b0, 0xee);
   x[2] = _mm512_mask_shuffle_ps(a1, all, a1, b1, 0x44), x[3] = _mm512_mask_shuffle_ps(a1, all, a1, b1, 0xee);
+}
+
+// x[i]: columns i of sixteen rows that lie `apart` elements from each other, four bytes of each; lane j those of row j.
+// f32: sixteen bytes of four rows at a time. bf16: pairs, thirty-two bytes of two rows: half as many pieces.
+OV_WIDE_INLINE void turn_512(const float* row, std::int64_t apart, __m512 (&x)[4]) {
+  __m512 r[4];
+  OV_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const auto part = [&](int j) __attribute__((always_inline)) { return _mm_loadu_ps(row + (i + j) * apart); };
+    r[i] = _mm512_castps128_ps512(part(0));
+    r[i] = _mm512_mask_insertf32x4(r[i], all, r[i], part(4), 1);
+    r[i] = _mm512_mask_insertf32x4(r[i], all, r[i], part(8), 2);
+    r[i] = _mm512_mask_insertf32x4(r[i], all, r[i], part(12), 3);
+  }
+  turn_quarters(r, x);
+}
+OV_WIDE_INLINE void turn_512(const Bf16* row, std::int64_t apart, __m512 (&x)[8]) {
+  __m512 eight[2][4];
+  OV_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    __m512 r[4];
+    OV_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const auto half = [&](int j) __attribute__((always_inline)) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + (8 * h + i + j) * apart));
+      };
+      const __m512i first = _mm512_castsi256_si512(half(0));
+      r[i] = _mm512_castsi512_ps(_mm512_mask_inserti64x4(first, 0xff, first, half(4), 1));
+    }
+    turn_quarters(r, eight[h]);
+  }
+  OV_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    x[i] = _mm512_mask_shuffle_f32x4(eight[0][i], all, eight[0][i], eight[1][i], 0x88);
+    x[4 + i] = _mm512_mask_shuffle_f32x4(eight[0][i], all, eight[0][i], eight[1][i], 0xdd);
+  }
 }
 
 template <int M>
@@ -135,21 +157,20 @@ OV_WIDE_INLINE void multiply_512(const float* a, __m512 x, __m512 (&s)[M], float
 template <class B, int M>
 OV_WIDE void sixteen_rows_512(const RowProduct<float, B>& p, const float* a, const B* b, std::int64_t, float* sums,
                               std::int64_t stride) {
-  constexpr std::int64_t columns = line<B> / 4, in_four_bytes = columns / 4;  // k at a time
-  const auto apart = static_cast<std::int64_t>(sizeof(B)) * p.b_col;
-  const char* row = reinterpret_cast<const char*>(b);
+  constexpr int vectors = std::is_same_v<B, Bf16> ? 8 : 4, in_four_bytes = 4 / sizeof(B);
+  constexpr std::int64_t columns = vectors * in_four_bytes;  // at a time
   Ahead ahead(b + 16 * p.b_col, p.b_col == p.K);
   for (std::int64_t begin = 0; begin < p.K; begin += gemm_block_k) {
     const std::int64_t end = std::min(p.K, begin + gemm_block_k);
     __m512 s[M];
     OV_UNROLL
     for (int m = 0; m < M; ++m) s[m] = _mm512_setzero_ps();
-    for (std::int64_t k = begin; k < end; k += columns, row += 16, a += columns * turned_width(M)) {
-      ahead.ask<4>();
-      __m512 x[4];
-      turn_512(row, apart, x);
+    for (std::int64_t k = begin; k < end; k += columns, b += columns, a += columns * turned_width(M)) {
+      ahead.ask<16 * columns / line<B>>();
+      __m512 x[vectors];
+      turn_512(b, p.b_col, x);
       OV_UNROLL
-      for (int i = 0; i < 4; ++i) multiply_512<M>(a + i * in_four_bytes * turned_width(M), x[i], s, B());
+      for (int i = 0; i < vectors; ++i) multiply_512<M>(a + i * in_four_bytes * turned_width(M), x[i], s, B());
     }
     OV_UNROLL
     for (int m = 0; m < M; ++m) {

@@ -1,6 +1,6 @@
-// A few rows times the rows of a matrix, c = a Bᵀ: what writing answers is made of, a row for each of them, and not much
-// slower than B can be read. B is read once, where it lies, turned in registers, widened on its way if it is bf16, and
-// multiplied there by every row of a. The sums are gemm.h's.
+// A few rows times the rows of a matrix, c = a Bᵀ: what writing answers is made of, a row for each of them, and not
+// much slower than B can be read. B is read once, where it lies, turned in registers, widened on its way if it is bf16,
+// and multiplied there by every row of a. The sums are gemm.h's.
 #pragma once
 #include <cstdint>
 
