@@ -1,7 +1,7 @@
 #include "kernels/cpu/gemm_few_rows.h"
 
 #include <algorithm>
-#include <memory>
+#include <vector>
 
 #include "base/parallel.h"
 #include "kernels/cpu/gemm_wide.h"
@@ -46,13 +46,19 @@ std::int64_t worth_handing_over(std::int64_t operations) {
 }
 
 // Rows up to which a matrix is turned for every 16 (8) rows again. Then panels pay, which are turned once: sooner where
-// there is nothing to widen, and where the rows of the matrix, 4 KB apart, fall into the same few sets of the cache.
+// there is nothing to widen, soonest where rows of f32, 4 KB apart, fall into the same few sets of the cache.
 std::int64_t most_of(const Gemm& g) {
   const bool bf16 = g.b.dtype() == Dtype::bf16;
-  const std::int64_t apart = g.b.row_stride() * static_cast<std::int64_t>(size_of(g.b.dtype()));
   if (!wide_vectors()) return bf16 ? 64 : 16;
-  if (apart % 4096 == 0) return bf16 ? 256 : 32;
-  return bf16 ? 512 : 128;
+  if (bf16) return 512;
+  return g.b.row_stride() % 1024 == 0 ? 32 : 128;
+}
+
+// Grow-only memory of this thread: the system would clear fresh pages for every call.
+float* memory(std::int64_t n) {
+  thread_local std::vector<float> kept;
+  if (std::ssize(kept) < n) kept = {}, kept.resize(static_cast<std::size_t>(n));
+  return kept.data();
 }
 
 }  // namespace
@@ -68,10 +74,10 @@ void few_rows_product(const Gemm& g) {
   const std::int64_t K = g.a.dims<2>()[1], b_col = g.b.row_stride();
   const B *b = g.b.device_data<B>(), *bias = g.bias ? g.bias.device_data<B>() : nullptr;
   const std::int64_t pieces = (M + together - 1) / together;
-  const std::unique_ptr<float[]> a(new float[static_cast<std::size_t>(pieces * together * K)]);
+  float* const a = memory(pieces * together * K);
   parallel_for(pieces, worth_handing_over(together * K), [&, M = M](std::int64_t piece) {
     const std::int64_t m = piece * together;
-    turn_rows(std::min(together, M - m), K, g.a.device_row<B>(m), g.a.row_stride(), a.get() + m * K);
+    turn_rows(std::min(together, M - m), K, g.a.device_row<B>(m), g.a.row_stride(), a + m * K);
   });
   parallel_for((N + columns - 1) / columns, worth_handing_over(M * K * columns), [&, M = M, N = N](std::int64_t block) {
     const std::int64_t first = block * columns, n = std::min(columns, N - first);
@@ -80,7 +86,7 @@ void few_rows_product(const Gemm& g) {
       float sums[together * columns];
       row_product<float, B>({.N = n,
                              .K = K,
-                             .a = a.get() + m0 * K,
+                             .a = a + m0 * K,
                              .a_col = turned_width(rows),
                              .b = b + first * b_col,
                              .b_col = b_col,
