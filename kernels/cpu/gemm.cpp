@@ -216,7 +216,7 @@ void run(const Gemm& g) {
 // c in C: T or its Accum.
 template <class T, class C>
 void run_widened(const Gemm& g) {
-  if (is_few_rows_product(g)) return few_rows_product<C>(g);
+  if (is_few_rows_product(g)) return few_rows_product<T, C>(g);
   Gemm wide = g;
   wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
   if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);
@@ -230,7 +230,7 @@ void gemm(const Gemm& g) {
   for (const Tensor* t : {&g.c, &g.a, &g.b})
     if (t->row_stride() < 0)
       input_error("gemm: the rows of a tensor ", t->shape().str(), " are not equally far apart; copy it first");
-  if (g.a.dtype() == Dtype::f32) return run<float>(g);
+  if (g.a.dtype() == Dtype::f32) return is_few_rows_product(g) ? few_rows_product<float, float>(g) : run<float>(g);
   if (g.a.dtype() == Dtype::f64) return run<double>(g);
   g.c.dtype() == Dtype::bf16 ? run_widened<Bf16, Bf16>(g) : run_widened<Bf16, float>(g);
 }

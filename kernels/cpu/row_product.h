@@ -1,5 +1,6 @@
-// One row times the rows of a matrix, c = a Bᵀ: what writing an answer is made of, and no faster than B can be read.
-// B is read once, where it lies, turned in registers, and widened on its way if it is bf16. The sums are gemm.h's.
+// A few rows times the rows of a matrix, c = a Bᵀ: what writing answers is made of, a row for each of them, and not
+// much slower than B can be read. B is read once, where it lies, turned in registers, widened on its way if it is bf16,
+// and multiplied there by every row of a. The sums are gemm.h's.
 #pragma once
 #include <cstdint>
 
@@ -26,7 +27,14 @@ class Ahead {
   std::int64_t step_;
 };
 
-// c[n] (+)= Σ_k a[k a_col] b[n b_col + k] (+ bias[n]) for n < N; K > 0. B: T, or bf16 where T is float.
+// Rows of a that are multiplied together. f64 is the oracle's, which needs no more than one.
+template <class T>
+constexpr std::int64_t most_rows = sizeof(T) == sizeof(float) ? 16 : 1;
+// How far apart the columns of M rows of a best lie, the rows side by side.
+constexpr std::int64_t turned_width(std::int64_t M) { return M == 1 ? 1 : M <= 8 ? 8 : 16; }
+
+// c[m c_row + n] (+)= Σ_k a[k a_col + m] b[n b_col + k] (+ bias[n]) for m < M <= most_rows and n < N; K > 0.
+// B: T, or bf16 where T is float.
 template <class T, class B>
 struct RowProduct {
   std::int64_t N, K;
@@ -37,6 +45,7 @@ struct RowProduct {
   T* c;
   bool accumulate = false;
   const T* bias = nullptr;
+  std::int64_t M = 1, c_row = 0;
 };
 
 // On the calling thread.

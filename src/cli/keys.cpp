@@ -334,7 +334,8 @@ std::vector<Key> rows() {
       {"eval.data", "data", "", any, "eval",
        "held-out questions: a directory of *.jsonl and pictures; of a public task its Parquet, JSON lines or folder"},
       {"eval.tasks", "tasks", "", any, "eval",
-       "file of categories and scorers, or of tasks on own data; or names of public tasks, with commas between"},
+       "file of categories and scorers, or of tasks on own data; or names of public tasks, as mmmu_val,ocrbench: "
+       "a name that is none lists all"},
       {"eval.score", "score", "", any, "eval", "stored answers to a public task, one case a line; no model is run"},
       {"eval.compat", "compat", "lmms-0.7.3", "lmms-0.7.3 fixed", "eval",
        "public tasks as lmms-eval scores them, or with its plain faults mended"},

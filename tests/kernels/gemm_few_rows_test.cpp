@@ -56,43 +56,41 @@ Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype
 TEST_CASE(
     "gemm: a few rows, of f32 or bf16, give the bits of a widened matrix, at every edge of rows, columns and blocks") {
   const int before = threads();
+  const auto check = [](std::int64_t M, std::int64_t N, std::int64_t K, Dtype dtype, bool with_bias) {
+    const Tensor a = numbers(M, K, 1), b = numbers(N, K, 2);
+    const Tensor bias = with_bias ? numbers(1, N, 3).contiguous_copy().view({N}) : Tensor();
+    const Tensor expected = widened_whole(a, b, bias, dtype);
+    const auto by = [&](const char* how, const Tensor& rows, const Tensor& matrix, const Tensor& added) {
+      const Tensor wide = Tensor::zeros({M, N + 2}, dtype, cpu()), c = wide.slice(1, 1, N + 1);
+      kernels::gemm({.c = c, .a = rows, .b = matrix, .trans_b = true, .bias = added});
+      CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), how, M, " x ", N, " x ", K);
+      for (std::int64_t m = 0; m < M; ++m)  // nothing beside it
+        CHECK(wide.slice(0, m, m + 1).slice(1, N + 1, N + 2).to(Dtype::f32).to_vector<float>()[0] == 0);
+    };
+    for (const bool wide : {true, false}) {  // nor does the width of a vector matter
+      kernels::cpu::allow_wide_vectors(wide);
+      by(wide ? "" : "narrow, ", a, b, bias);
+      if (dtype == Dtype::bf16) continue;  // of an f32 matrix, with rows as wide as it is and wider
+      const Tensor apart = Tensor::zeros({N, K + 5}, dtype, cpu()), added = with_bias ? bias.to(dtype) : bias;
+      apart.slice(1, 2, K + 2).copy_from(b.to(dtype));
+      for (const Tensor& matrix : {b.to(dtype), apart.slice(1, 2, K + 2)}) by("f32, ", a.to(dtype), matrix, added);
+    }
+    kernels::cpu::allow_wide_vectors(true);
+  };
   for (const int n : {1, 2, 3}) {
     set_threads(n);
-    for (const std::int64_t M : {1, 2, 7, 64, 65})
+    for (const std::int64_t M : {1, 2, 7, 8, 9, 16, 17, 64, 65})
       for (const std::int64_t N : {1, 15, 16, 17, 31, 32, 33, 200})
-        for (const std::int64_t K : {1, 2, 15, 16, 17, 32, 383, 384, 385, 416, 1000}) {
-          if (n == 2 && M > 1) continue;
-          const Tensor a = numbers(M, K, 1), b = numbers(N, K, 2), bias = numbers(1, N, 3).contiguous_copy().view({N});
-          for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
-            for (const Tensor& added : {Tensor(), bias}) {
-              const Tensor wide = Tensor::zeros({M, N + 2}, dtype, cpu()), c = wide.slice(1, 1, N + 1);
-              if (dtype == Dtype::f32) {  // of an f32 matrix, with rows as wide as it is and wider
-                const Tensor f32 = Tensor::zeros({M, N}, dtype, cpu()), apart = Tensor::zeros({N, K + 5}, dtype, cpu());
-                apart.slice(1, 2, K + 2).copy_from(b.to(dtype));
-                for (const Tensor& matrix : {b.to(dtype), apart.slice(1, 2, K + 2)}) {
-                  kernels::gemm({.c = f32,
-                                 .a = a.to(dtype),
-                                 .b = matrix,
-                                 .trans_b = true,
-                                 .bias = added ? added.to(dtype) : added});
-                  CHECK_MESSAGE(same_bits(f32, widened_whole(a, b, added, dtype)), M, " x ", N, " x ", K);
-                }
-              }
-              kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
-              const Tensor expected = widened_whole(a, b, added, dtype);
-              CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), M, " x ", N, " x ", K);
-              if (M == 1) {  // nor does the width of a vector matter
-                c.zero();
-                kernels::cpu::allow_wide_vectors(false);
-                kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true, .bias = added});
-                kernels::cpu::allow_wide_vectors(true);
-                CHECK_MESSAGE(same_bits(c.contiguous_copy(), expected), "narrow, ", N, " x ", K);
-              }
-              for (std::int64_t m = 0; m < M; ++m)  // nothing beside it
-                CHECK(wide.slice(0, m, m + 1).slice(1, N + 1, N + 2).to(Dtype::f32).to_vector<float>()[0] == 0);
-            }
-        }
+        for (const std::int64_t K : {1, 2, 15, 16, 17, 32, 383, 384, 385, 416, 1000})
+          for (const Dtype dtype : {Dtype::bf16, Dtype::f32}) {
+            if (n == 2 && M > 1) continue;
+            if (n == 3 && N < 33) continue;  // one thread's work
+            check(M, N, K, dtype, (M + N + K) % 2 == 0);
+          }
   }
+  // As many rows as a prompt has, one more than is worth turning again, and rows of a matrix that lie 4 KB apart.
+  for (const std::int64_t M : {128, 129, 512, 513}) check(M, 35, 96, M > 129 ? Dtype::bf16 : Dtype::f32, true);
+  for (const std::int64_t M : {33, 257}) check(M, 18, M > 33 ? 2045 : 1019, M > 33 ? Dtype::bf16 : Dtype::f32, true);
   set_threads(before);
 }
 
