@@ -1,8 +1,9 @@
 """The peers of inputs_bench.cpp: Pillow with the slow Qwen2-VL image processor, and Hugging Face tokenizers, on one thread.
 
-    hf_inputs.py --serve --step image    a line on stdin is a picture's path; answers with milliseconds, decoding included
+    hf_inputs.py --serve --step image    a line on stdin is a picture's path; answers with milliseconds, of the clock and of the
+                                         processor, decoding included
     hf_inputs.py --serve --step image_fast   the same by torchvision's decoder and the fast processor
-    hf_inputs.py --serve --step text     a line is a file's path, its documents end with a zero byte; milliseconds of encoding them
+    hf_inputs.py --serve --step text     a line is a file's path, its documents end with a zero byte; those of encoding them
 
 Needs pillow, numpy, transformers (image), torchvision (image_fast) and tokenizers (text). The first line of the answer names the versions.
 """
@@ -55,6 +56,6 @@ args, _ = parser.parse_known_args()
 facts, run = {"image": image, "image_fast": image_fast, "text": text}[args.step]()
 print(json.dumps(facts), flush=True)
 for line in sys.stdin:
-    start = time.perf_counter()
-    count = run(line.strip())
-    print(1e3 * (time.perf_counter() - start), count, flush=True)
+    start, processor = time.perf_counter(), time.process_time()
+    run(line.strip())
+    print(1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - processor), flush=True)
