@@ -21,8 +21,8 @@ constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit 
 template <class T>
 constexpr std::int64_t block_a = 56 * 1024 * 4 / static_cast<std::int64_t>(sizeof(T));
 constexpr std::int64_t block_b = 3072 * gemm_block_k;
-// Blocks of k of A and B that are worked on together, so that C is read and written half as often. A narrow tile's panel
-// of B stays in the first-level cache with one.
+// Blocks of k of A and B that are worked on together, so that C is read and written half as often. With one, a narrow
+// tile's panel of B stays in the first-level cache.
 std::int64_t blocks_together() { return wide_vectors() ? 2 : 1; }
 
 // A and B are copied into panels when enough tiles will read them to pay for it; else tiles read them where they lie.
@@ -70,8 +70,8 @@ void empty_product(const Product<T>& p) {
     }
 }
 
-// c[M,N] (+)= a[M,K] b[K,N] with K of a few blocks, and N K <= block_b. Each tile of C meets one block of k after another,
-// and stays near meanwhile.
+// c[M,N] (+)= a[M,K] b[K,N] with K of a few blocks, and N K near block_b at most. Each tile of C meets one block of k
+// after another, and stays near meanwhile.
 template <class T>
 void block_product(const Product<T>& p) {
   constexpr std::int64_t W = Lanes<T>::width, MR = tile_rows, panel = tile_columns<T>;

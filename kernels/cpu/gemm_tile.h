@@ -91,8 +91,8 @@ constexpr TileFn<T> tile_of[tile_rows][2] = {{tile<T, 1, 1>, tile<T, 1, 2>}, {ti
                                              {tile<T, 5, 1>, tile<T, 5, 2>}, {tile<T, 6, 1>, tile<T, 6, 2>}};
 
 // to[k to_row + i] = from[i from_row + k] for i < W and k < K. Only `rows` <= W rows exist; the last one stands for the
-// others. Every store writes W elements, so `to` needs W - to_row elements behind its last row. Rows that lie `next` rows
-// further down are asked for, unless it is 0: the processor foresees a row's next line, not the next row.
+// others. Every store writes W elements, so `to` needs W - to_row elements behind its last row. Rows that lie `next`
+// rows further down are asked for, unless it is 0: the processor foresees a row's next line, not the next row.
 template <class T>
 void pack_transposed(std::int64_t rows, std::int64_t K, const T* from, std::int64_t from_row, T* to,
                      std::int64_t to_row, std::int64_t next = 0) {

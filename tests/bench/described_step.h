@@ -1,6 +1,6 @@
 // A training step described by a file (instruct_step.json, small_step.json), which our side and pytorch_step.py read:
-// packs of samples, each a segment with or without a picture, and questions on it, segments that see it as their prefix.
-// Text and pixels are random.
+// packs of samples, each a segment with or without a picture, and questions on it, segments that see it as their
+// prefix. Text and pixels are random.
 #pragma once
 #include <algorithm>
 #include <string>

@@ -1,6 +1,6 @@
 // One training step of configs/model/small.json on the pack of small_step.json. The peers are the same step in PyTorch,
-// eager and through torch.compile (tests/bench/pytorch_step.py), run in turns with ours when --torch names a Python that
-// has PyTorch. Ours in bf16 runs in turns with ours in f32 after them.
+// eager and with its layers through torch.compile (tests/bench/pytorch_step.py), run in turns with ours when --torch
+// names a Python that has PyTorch. Ours in bf16 runs in turns with ours in f32 after them.
 #include <cstdio>
 #include <fstream>
 #include <memory>

@@ -58,7 +58,7 @@ class Peer {
   }
 
   int threads;
-  double processor_seconds = 0;  // of all threads, for the last line: 0 when the script does not say
+  double processor_seconds = 0;  // of the last line, where it has a second number: those of all the child's threads
   Json facts;                    // the script's first line; null when it did not start
 
  private:
