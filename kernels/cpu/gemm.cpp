@@ -17,11 +17,13 @@ namespace {
 
 constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit; }
 
-// Elements of A that are worked on together, 1/4 MB, to stay in the second-level cache; B's columns, for the third.
+// Elements of A that are worked on together, 1/4 MB, to stay in the second-level cache; of B, for the third.
 template <class T>
 constexpr std::int64_t block_a = 56 * 1024 * 4 / static_cast<std::int64_t>(sizeof(T));
-template <class T>
-constexpr std::int64_t block_columns = 3072;
+constexpr std::int64_t block_b = 3072 * gemm_block_k;
+// Blocks of k of A and B that are worked on together, so that C is read and written half as often. With one, a narrow
+// tile's panel of B stays in the first-level cache.
+std::int64_t blocks_together() { return wide_vectors() ? 2 : 1; }
 
 // A and B are copied into panels when enough tiles will read them to pay for it; else tiles read them where they lie.
 // Lines a multiple of 1 KB apart fall into the same few sets of the first-level cache, and a copy pays earlier.
@@ -68,12 +70,13 @@ void empty_product(const Product<T>& p) {
     }
 }
 
-// One block of k: c[M,N] (+)= a[M,K] b[K,N] with K <= gemm_block_k and N <= block_columns.
+// c[M,N] (+)= a[M,K] b[K,N] with K of a few blocks, and N K near block_b at most. Each tile of C meets one block of k
+// after another, and stays near meanwhile.
 template <class T>
 void block_product(const Product<T>& p) {
   constexpr std::int64_t W = Lanes<T>::width, MR = tile_rows, panel = tile_columns<T>;
   const bool wide = wide_vectors();  // a wide tile takes two panels of A and two of B
-  const std::int64_t NR = wide ? 2 * panel : panel;
+  const std::int64_t NR = wide ? 2 * panel : panel, at_once = wide ? wide_rows : MR;
   const std::int64_t rows_at_once = std::max<std::int64_t>(block_a<T> / p.K / MR, 1) * MR;
   const bool b_once = p.M <= rows_at_once;  // then packed panels are used at once and their place reused
   const bool pack_this_a = worth_packing_a(p), pack_this_b = worth_packing_b(p);
@@ -83,7 +86,8 @@ void block_product(const Product<T>& p) {
   for (std::int64_t m0 = 0; m0 < p.M; m0 += rows_at_once) {
     const std::int64_t rows = std::min(rows_at_once, p.M - m0), whole_rows = rows / MR * MR;
     const T* a = p.a + m0 * p.a_row;
-    if (pack_this_a)
+    if (pack_this_a && p.a_row == 1 && p.a_col != 1) pack_columns_of_a(whole_rows / MR, p.K, a, p.a_col, packed_a);
+    else if (pack_this_a)
       for (std::int64_t i = 0; i < whole_rows; i += MR)
         pack_a(p.K, a + i * p.a_row, p.a_row, p.a_col, packed_a + i * p.K);
 
@@ -98,22 +102,33 @@ void block_product(const Product<T>& p) {
             pack_b(std::min(panel, columns - j), p.K, b + j * p.b_col, p.b_row, p.b_col, panels + j * p.K);
         b = panels, b_row = panel, to_second = panel * p.K;
       }
-      TileOut<T> out{.c = p.c + m0 * p.c_row + n,
-                     .c_row = p.c_row,
-                     .columns = columns,
-                     .add = p.accumulate,
-                     .bias = p.bias ? p.bias + n : nullptr};
+      T* c = p.c + m0 * p.c_row + n;
+      // The panels that are read next, if they were packed before, while these are multiplied.
+      const bool packed_before = wide && pack_this_b && !b_once && (m0 > 0 || n + NR >= p.N);
+      const T* ahead = !packed_before ? nullptr : n + NR < p.N ? packed_b + (n + NR) * p.K : packed_b;
+      const std::int64_t ahead_lines = packed_before ? up(NR, up(rows, at_once)) : 0;
       // Rows [i, i + r) of A, packed or where they lie.
       const auto run = [&](std::int64_t i, std::int64_t r, bool packed) {
         const T* rows_a = packed ? packed_a + i * p.K : a + i * p.a_row;
         const std::int64_t a_row = packed ? 1 : p.a_row, a_col = packed ? MR : p.a_col;
-        if (wide)
-          wide_tile<T>(r, columns)(p.K, rows_a, rows_a + MR * (packed ? p.K : p.a_row), a_row, a_col, b, to_second,
-                                   b_row, out);
-        else tile_of<T>[r - 1][columns > W](p.K, rows_a, a_row, a_col, b, b_row, out);
-        out.c += r * p.c_row;
+        const std::int64_t below = MR * (packed ? p.K : p.a_row);
+        for (std::int64_t k = 0; k < p.K; k += gemm_block_k) {
+          const bool last = k + gemm_block_k >= p.K;
+          const std::int64_t K = last ? p.K - k : gemm_block_k;
+          const TileOut<T> out{.c = c,
+                               .c_row = p.c_row,
+                               .columns = columns,
+                               .add = p.accumulate || k > 0,
+                               .bias = p.bias && last ? p.bias + n : nullptr,
+                               .ahead = ahead + (i / at_once * p.K + k) * ahead_lines,
+                               .ahead_lines = ahead_lines};
+          const T *ak = rows_a + k * a_col, *bk = b + k * b_row;
+          if (wide) wide_tile<T>(r, columns)(K, ak, ak + below, a_row, a_col, bk, to_second, b_row, out);
+          else tile_of<T>[r - 1][columns > W](K, ak, a_row, a_col, bk, b_row, out);
+        }
+        c += r * p.c_row;
       };
-      const std::int64_t at_once = wide ? wide_rows : MR, in_panels = pack_this_a ? whole_rows : 0;
+      const std::int64_t in_panels = pack_this_a ? whole_rows : 0;
       for (std::int64_t i = 0; i < in_panels; i += at_once) run(i, std::min(at_once, in_panels - i), true);
       for (std::int64_t i = in_panels; i < rows; i += at_once) run(i, std::min(at_once, rows - i), false);
     }
@@ -149,16 +164,19 @@ void gemm_serial(const Product<T>& p) {
                               .c = p.c,
                               .accumulate = p.accumulate,
                               .bias = p.bias});
-  for (std::int64_t n = 0; n < p.N; n += block_columns<T>)
-    for (std::int64_t k = 0; k < p.K; k += gemm_block_k) {
+  constexpr std::int64_t unit = 2 * tile_columns<T>;
+  const std::int64_t most_k = std::min(p.K, blocks_together() * gemm_block_k);
+  const std::int64_t parts = up(p.N, block_b / most_k), most_n = up(up(p.N, parts), unit) * unit;
+  for (std::int64_t n = 0; n < p.N; n += most_n)
+    for (std::int64_t k = 0; k < p.K; k += most_k) {
       Product<T> block = p;
-      block.N = std::min(block_columns<T>, p.N - n);
-      block.K = std::min(gemm_block_k, p.K - k);
+      block.N = std::min(most_n, p.N - n);
+      block.K = std::min(most_k, p.K - k);
       block.a = p.a + k * p.a_col;
       block.b = p.b + k * p.b_row + n * p.b_col;
       block.c = p.c + n;
       block.accumulate = p.accumulate || k > 0;
-      block.bias = p.bias && k + gemm_block_k >= p.K ? p.bias + n : nullptr;
+      block.bias = p.bias && k + most_k >= p.K ? p.bias + n : nullptr;
       block_product(block);
     }
 }

@@ -52,9 +52,6 @@ OV_WIDE_INLINE M in_mask_register(M mask) {
   return mask;
 }
 
-template <class T>
-constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));  // of the cache
-
 // What the processor does not foresee of A: rows that lie apart are short, and steps from k to k are long. Asks for the
 // next tile's part of the line that is read now, or for the next `line` steps. May point past A, which does no harm.
 template <class T, int R>
@@ -81,13 +78,18 @@ OV_WIDE void tile_512(std::int64_t K, const T* a, const T* below, std::int64_t a
   OV_UNROLL
   for (int i = 0; i < R; ++i) {
     OV_UNROLL
-    for (int j = 0; j < V; ++j) s[i][j] = W::zero(), __builtin_prefetch(out.c + i * out.c_row + j * width, 1);
+    for (int j = 0; j < V; ++j) s[i][j] = W::zero();
   }
   // Rows by threes: one address register and the same two indices serve each.
   const T* rows[4] = {a, a + 3 * a_row, below, below + 3 * a_row};
-  const T* second = b + to_second;
-  for (std::int64_t k = 0; k < K;) {
+  const T *second = b + to_second, *ahead = out.ahead;
+  // C is asked for piece by piece where there is time: all at once it would hold up A and B.
+  const std::int64_t asked_at_once = K >= 6 * line<T> ? (R * V + 5) / 6 : R * V;
+  for (std::int64_t k = 0, asked = 0; k < K;) {
     prefetch_a<T, R>(rows, a_row, a_col);
+    for (const std::int64_t until = std::min<std::int64_t>(asked + asked_at_once, R * V); asked < until; ++asked)
+      __builtin_prefetch(out.c + asked / V * out.c_row + asked % V * width, 1);
+    for (std::int64_t i = 0; i < out.ahead_lines; ++i, ahead += line<T>) __builtin_prefetch(ahead, 0, 2);
     for (const std::int64_t end = std::min(k + line<T>, K); k < end; ++k, b += b_row, second += b_row) {
       typename W::V y[V];
       y[0] = V == 1 ? W::load(last, b) : W::load(b);

@@ -1,18 +1,54 @@
 // bf16 in the kernels that work on tiles (products and attention): operands are widened whole, the arithmetic is that
 // of f32, and each element of the result is rounded once, at the end. The same bits as widening tile by tile.
 #pragma once
+#include <cstddef>
+#include <map>
 #include <memory>
 
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
 
+// Memory that a thread's widened tensors gave back, for its next ones: fresh memory costs a fault every 4 KB, as much
+// time as widening. It keeps at most `most` bytes, and for a request no block of more than twice its size.
+class KeptBlocks {
+ public:
+  static constexpr std::size_t most = 96 << 20;
+  static std::shared_ptr<std::byte[]> take(std::size_t bytes) {
+    auto& own = of_thread();
+    std::unique_ptr<std::byte[]> block;
+    if (const auto found = own.blocks_.lower_bound(bytes); found != own.blocks_.end() && found->first <= 2 * bytes) {
+      bytes = found->first, own.kept_ -= bytes;
+      block = std::move(found->second);
+      own.blocks_.erase(found);
+    } else {
+      block.reset(new std::byte[bytes]);
+    }
+    return {block.release(), [bytes](std::byte* p) { of_thread().give(std::unique_ptr<std::byte[]>(p), bytes); }};
+  }
+
+ private:
+  static KeptBlocks& of_thread() {
+    thread_local KeptBlocks own;
+    return own;
+  }
+  void give(std::unique_ptr<std::byte[]> block, std::size_t bytes) {
+    if (bytes > most) return;
+    while (kept_ + bytes > most) kept_ -= blocks_.begin()->first, blocks_.erase(blocks_.begin());
+    kept_ += bytes;
+    blocks_.emplace(bytes, std::move(block));
+  }
+  std::multimap<std::size_t, std::unique_ptr<std::byte[]>> blocks_;  // by size
+  std::size_t kept_ = 0;
+};
+
 // Host memory of x's shape in Accum<T>; `filled` with x. A null tensor stays null.
 template <class T>
 Tensor widened(const Tensor& x, bool filled = true) {
   if (!x) return {};
-  const std::shared_ptr<Accum<T>[]> memory(new Accum<T>[static_cast<std::size_t>(x.numel())]);
-  const Tensor wide = Tensor::borrowed(memory.get(), x.shape(), dtype_of<Accum<T>>(), memory);
+  const auto memory = KeptBlocks::take(sizeof(Accum<T>) * static_cast<std::size_t>(x.numel()));
+  const Tensor wide =
+      Tensor::borrowed(reinterpret_cast<Accum<T>*>(memory.get()), x.shape(), dtype_of<Accum<T>>(), memory);
   if (filled) copy({.y = wide, .x = x});
   return wide;
 }

@@ -1,6 +1,8 @@
 // Benchmarks register themselves by name; build/bench runs all of them or the named ones.
 // Interleaved medians: every candidate is run in turn, so that what else the machine does hits all of them alike.
 #pragma once
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -21,6 +23,13 @@ const std::string& faiss_python();  // of --faiss PYTHON
 
 inline double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Of all threads of this process. With one thread it says what a step takes on a machine that does other things too.
+inline double processor_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 struct Timing {

@@ -7,6 +7,7 @@
 #include "base/io/file.h"
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 #include "image/decode.h"
 #include "image/encode.h"
 #include "image/patches.h"
@@ -18,33 +19,46 @@ namespace {
 
 const std::string directory = "build/bench-inputs";
 
-// Alternates ours and the peer on the file at `path`.
-void compare(const char* step, const std::string& path, const std::function<std::size_t()>& ours, double megabytes) {
+// Alternates ours and the peers, steps of hf_inputs.py, on the file at `path`. One thread each: the processor's seconds
+// say what each takes on a machine that does other things too.
+void compare(const std::vector<const char*>& steps, const char* unit, const std::string& path,
+             const std::function<std::size_t()>& ours, double megabytes) {
   const int all = threads();
   set_threads(1);
-  std::unique_ptr<Peer> peer;
-  if (!torch_python().empty()) peer = std::make_unique<Peer>(torch_python(), "tests/bench/hf_inputs.py", step, 1, 1);
-  if (peer && peer->facts.is_null())
-    std::printf("  %s does not run hf_inputs.py: no peer\n", torch_python().c_str()), peer = nullptr;
-  std::vector<double> mine, theirs;
-  for (int round = 0; round < 9; ++round) {
-    const double start = seconds();
-    const std::size_t count = ours();
-    mine.push_back(seconds() - start);
-    if (round == 0) mine.clear(), std::printf("  %zu %s\n", count, *step == 'i' ? "patches" : "ids");
-    if (!peer) continue;
-    const double theirs_now = peer->seconds(path);
-    if (round > 0) theirs.push_back(theirs_now);
-  }
-  const auto line = [&](const std::string& name, double s) {
-    std::printf("  %-44s median %7.1f ms", name.c_str(), 1e3 * s);
-    if (megabytes > 0) std::printf("  %6.2f MB/s", megabytes / s);
-    std::printf("\n");
+  struct Row {
+    std::string name;
+    std::unique_ptr<Peer> peer;
+    std::vector<double> clock, processor;
   };
-  line("ours", summary(mine).median);
-  if (peer) {
-    line(peer->facts.dump(), summary(theirs).median);
-    std::printf("  ratio: %.2f\n", summary(theirs).median / summary(mine).median);
+  std::vector<Row> rows(1);
+  rows[0].name = "ours";
+  for (const char* step : steps) {
+    if (torch_python().empty()) continue;
+    auto peer = std::make_unique<Peer>(torch_python(), "tests/bench/hf_inputs.py", step, 1, 1);
+    if (peer->facts.is_null())
+      std::printf("  %s does not run hf_inputs.py --step %s: no peer\n", torch_python().c_str(), step);
+    else rows.push_back({peer->facts.dump(), std::move(peer), {}, {}});
+  }
+  for (int round = 0; round < (megabytes > 0 ? 4 : 9); ++round)
+    for (Row& row : rows) {
+      const double start = seconds(), processor = processor_seconds();
+      std::size_t count = 0;
+      double clock = 0;
+      if (row.peer) clock = row.peer->seconds(path);
+      else count = ours(), clock = seconds() - start;
+      if (round == 0 && !row.peer) std::printf("  %zu %s\n", count, unit);
+      if (round == 0) continue;  // its caches are cold
+      row.clock.push_back(clock);
+      row.processor.push_back(row.peer ? row.peer->processor_seconds : processor_seconds() - processor);
+    }
+  for (const Row& row : rows) {
+    const double clock = summary(row.clock).median, processor = summary(row.processor).median;
+    std::printf("  %-56s median %7.1f ms, of processors %7.1f ms", row.name.c_str(), 1e3 * clock, 1e3 * processor);
+    if (megabytes > 0) std::printf("  %6.2f MB/s", megabytes / processor);
+    if (row.peer)
+      std::printf("  ratio: %.2f, by processor time %.2f", clock / summary(rows[0].clock).median,
+                  processor / summary(rows[0].processor).median);
+    std::printf("\n");
   }
   set_threads(all);
 }
@@ -65,7 +79,7 @@ void image() {
   write_durably(path, encode_jpeg(picture, 90));
   const ProcessorConfig config;
   compare(
-      "image", path,
+      {"image", "image_fast"}, "patches", path,
       [&] { return static_cast<std::size_t>(make_patches(read_image(path), config).pixel_values.dim(0)); }, 0);
 }
 
@@ -79,7 +93,8 @@ void text() {
       if (e.is_regular_file() && e.file_size() < 200'000) files.push_back(e.path());
   std::sort(files.begin(), files.end());
   while (all.size() < 10'000'000)
-    for (const std::string& f : files) all += read_file(f);
+    for (const std::string& f : files)
+      if (const std::string text = read_file(f); utf8_prefix(text) == text.size()) all += text;  // no pictures
   // Documents of about 4 KB, as records are.
   std::vector<std::string> documents;
   for (std::size_t begin = 0; begin < all.size();) {
@@ -98,7 +113,7 @@ void text() {
     for (const std::string& d : documents) ids += tokenizer.encode(d).size();
     return ids;
   };
-  compare("text", path, ours, static_cast<double>(all.size()) * 1e-6);
+  compare({"text"}, "ids", path, ours, static_cast<double>(all.size()) * 1e-6);
 }
 
 const Benchmark registered_image("image", image), registered_text("text", text);

@@ -17,8 +17,9 @@ namespace ov::bench {
 
 class Peer {
  public:
-  // `step`: which of the script's steps; `steps`: how many of them a line runs.
-  Peer(const std::string& python, const std::string& script, const std::string& step, int threads, int steps)
+  // `step`: which of the script's steps; `steps`: how many of them a line runs; `flag`: one more argument, or empty.
+  Peer(const std::string& python, const std::string& script, const std::string& step, int threads, int steps,
+       const std::string& flag = "")
       : threads(threads), script_(script) {
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) std::abort();
@@ -27,7 +28,7 @@ class Peer {
     if (child_ == 0) {
       dup2(in[0], 0), dup2(out[1], 1);
       execlp(python.c_str(), python.c_str(), script.c_str(), "--serve", "--step", step.c_str(), "-t", t.c_str(), "-n",
-             n.c_str(), nullptr);
+             n.c_str(), flag.empty() ? nullptr : flag.c_str(), nullptr);
       _exit(127);
     }
     close(in[0]), close(out[1]);
@@ -50,11 +51,15 @@ class Peer {
       std::fprintf(stderr, "bench: %s ended\n", script_.c_str());
       std::exit(3);
     }
-    return std::atof(line.c_str()) * 1e-3;
+    char* rest = nullptr;
+    const double milliseconds = std::strtod(line.c_str(), &rest);
+    processor_seconds = std::strtod(rest, nullptr) * 1e-3;
+    return milliseconds * 1e-3;
   }
 
   int threads;
-  Json facts;  // the script's first line; null when it did not start
+  double processor_seconds = 0;  // of the last line, where it has a second number: those of all the child's threads
+  Json facts;                    // the script's first line; null when it did not start
 
  private:
   std::string read_line() {
@@ -71,10 +76,11 @@ class Peer {
 };
 
 // One peer for each number of threads; none, with a line that says so, where Python or PyTorch are missing.
-inline std::vector<std::unique_ptr<Peer>> torch_peers(const std::string& step, int steps, int most_threads) {
+inline std::vector<std::unique_ptr<Peer>> torch_peers(const std::string& step, int steps, int most_threads,
+                                                      const std::string& flag = "") {
   std::vector<std::unique_ptr<Peer>> peers;
   for (int t = 1; !torch_python().empty() && t <= most_threads; ++t) {
-    peers.push_back(std::make_unique<Peer>(torch_python(), "tests/bench/pytorch_step.py", step, t, steps));
+    peers.push_back(std::make_unique<Peer>(torch_python(), "tests/bench/pytorch_step.py", step, t, steps, flag));
     if (peers.back()->facts.is_null()) {
       std::printf("  %s does not run tests/bench/pytorch_step.py: no peer\n", torch_python().c_str());
       return {};

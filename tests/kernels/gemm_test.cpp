@@ -146,9 +146,11 @@ TEST_CASE("gemm: every element is the one chain of the contract, bit for bit, at
   }
   check_definition<float>(131, 341, 100);  // packed A, packed B
   check_definition<double>(131, 171, 50);
-  check_definition<float>(67, 64, 61);       // neither
-  check_definition<float>(700, 37, 401);     // several blocks of rows
-  check_definition<float>(7, 3072 + 21, 5);  // several blocks of columns
+  check_definition<float>(67, 64, 61);     // neither
+  check_definition<float>(700, 37, 401);   // several blocks of rows
+  check_definition<float>(157, 341, 800);  // blocks of k that are worked on together, and one that is not
+  check_definition<double>(85, 171, 800);
+  check_definition<float>(13, 1536 + 21, 800);  // several blocks of columns
 }
 
 TEST_CASE("gemm: a sum in another order does not pass for the same bits") {
