@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/head_row.h"
 #include "kernels/cpu/norm_row.h"
 #include "kernels/cpu/rotate.h"
 #include "kernels/cpu/row_pointers.h"

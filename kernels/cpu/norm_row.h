@@ -7,13 +7,6 @@
 
 namespace ov::kernels::cpu {
 
-// f(C), with a constant where C is a head's usual width: the loops over such a row are shorter than what they begin and
-// end with when their length is not known.
-template <class F>
-inline auto with_width(std::int64_t C, F&& f) {
-  return C == 32 ? f(std::int64_t{32}) : f(C);
-}
-
 // y = w (x r); returns r.
 template <class T, class A>
 inline A norm_row(std::int64_t C, T* __restrict y, const T* x, const T* w, A eps) {

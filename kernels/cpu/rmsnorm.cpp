@@ -1,6 +1,7 @@
 #include "kernels/rmsnorm.h"
 
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/head_row.h"
 #include "kernels/cpu/norm_row.h"
 #include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/row_sums.h"
