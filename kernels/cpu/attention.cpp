@@ -251,9 +251,8 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
                             &delta[static_cast<std::size_t>(g * queries)], w);
     for (std::int64_t j = 0; j < n; ++j) {
       const std::int64_t at = keys.position(j0 + j);
-      with_width(D, [&](std::int64_t D) {
-        add_row(D, dk.row(at), w.dk + j * D), add_row(D, dv.row(at), w.dv + j * D);
-      });
+      with_width(D,
+                 [&](std::int64_t D) { add_row(D, dk.row(at), w.dk + j * D), add_row(D, dv.row(at), w.dv + j * D); });
     }
   }
 }
