@@ -1,11 +1,10 @@
 #include "kernels/add_rmsnorm.h"
 
-#include <cmath>
-
-#include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/norm_row.h"
 #include "kernels/cpu/row_pointers.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
@@ -19,13 +18,11 @@ void forward(const AddRmsnormForward& f) {
   A* rstd = f.rstd.device_data<A>();
   const RowPointers<T> a_rows(f.a), b_rows(f.b), h_rows(f.h), y_rows(f.y);
 
-  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+  wide_for(N, grain(C), [&, C = C](std::int64_t n) {
     const T *a = a_rows[n], *b = b_rows[n];
-    T* __restrict h = h_rows[n], * __restrict y = y_rows[n];
+    T* __restrict h = h_rows[n];
     for (std::int64_t c = 0; c < C; ++c) h[c] = T(a[c] + b[c]);
-    const A r = 1 / std::sqrt(dot<A>(C, h, h) / A(C) + A(f.eps));
-    for (std::int64_t c = 0; c < C; ++c) y[c] = T(w[c] * (h[c] * r));
-    rstd[n] = r;
+    rstd[n] = norm_row(C, y_rows[n], h_rows[n], w, A(f.eps));
   });
 }
 
@@ -39,7 +36,7 @@ void backward(const AddRmsnormBackward& a) {
   const RowPointers<Dh> dh_rows(a.dh);
   const RowPointers<A> dx_rows(a.dx);
 
-  parallel_for(N, grain(C), [&, C = C](std::int64_t n) {
+  wide_for(N, grain(C), [&, C = C](std::int64_t n) {
     const T *dy = dy_rows[n], *h = h_rows[n];
     const Dh* dh = dh_rows[n];
     A* __restrict dx = dx_rows[n];

@@ -102,7 +102,7 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
 
   for (std::int64_t g = 0; g < group; ++g) {
     const HeadRows<T> q(a.q, kv_head * group + g);
-    for (std::int64_t i = 0; i < m; ++i) std::copy_n(q.row(t0 + i), D, w.q + (i * group + g) * D);
+    for (std::int64_t i = 0; i < m; ++i) copy_row(D, w.q + (i * group + g) * D, q.row(t0 + i));
   }
   std::fill_n(w.o, rows * D, T(0));
   std::fill_n(w.top, rows, -std::numeric_limits<T>::infinity());
@@ -135,8 +135,7 @@ void forward_tile(const AttentionForward& a, const VisibleKeys& keys, std::int64
     for (std::int64_t i = 0; i < m; ++i) {
       const std::int64_t r = i * group + g;
       const T total = w.total[r], *from = w.o + r * D;
-      T* __restrict to = o.row(t0 + i);
-      for (std::int64_t d = 0; d < D; ++d) to[d] = from[d] / total;
+      with_width(D, [&](std::int64_t D) { divide_row(D, o.row(t0 + i), from, total); });
       a.lse.device_row<T>(t0 + i)[head] = w.shrink[r];
     }
   }
@@ -178,8 +177,8 @@ void forward(const AttentionForward& a) {
 // sums that begin with zero.
 template <class T, class P>
 void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int64_t first_query, std::int64_t head,
-                   std::int64_t j0, std::int64_t n, const HeadRows<T>& kb, const HeadRows<T>& vb, const T* delta,
-                   Scratch<T>& w) {
+                   std::int64_t j0, std::int64_t n, const HeadRows<T>& kb, const T* k_columns, const T* v_columns,
+                   const T* delta, Scratch<T>& w) {
   const std::int64_t D = a.q.dim(2), m = std::min(tile, keys.row.q_length - first_query),
                      t0 = keys.row.q_begin + first_query;
   const HeadRows<T> q(a.q, head), d_o(a.d_o, head), dq(a.dq, head);
@@ -190,8 +189,6 @@ void backward_tile(const AttentionBackward& a, const VisibleKeys& keys, std::int
     for (std::int64_t r = 0; r < rows; r += strip) f(r, std::min(strip, rows - r));
   };
 
-  const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k);
-  const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v);
   strips(m, [&](std::int64_t i, std::int64_t rows) {
     const std::int64_t seen = round_up(visible(i + rows - 1), 16);
     gemm_serial(rows, seen, D, q.row(t0 + i), q.stride, one, k_columns, block, one, w.s + i * block, block, false);
@@ -234,27 +231,28 @@ void backward_row(const AttentionBackward& a, const VisibleKeys& keys, std::int6
     for (std::int64_t i = 0; i < queries; ++i) {
       const std::int64_t t = keys.row.q_begin + i;
       delta[static_cast<std::size_t>(g * queries + i)] = dot<T>(D, o.row(t), d_o.row(t));
-      std::fill_n(dq.row(t), D, T(0));
+      clear_row(D, dq.row(t));
     }
   }
   for (std::int64_t j = 0; j < keys.row.k_length; ++j) {
-    std::fill_n(dk.row(keys.row.k_begin + j), D, T(0));
-    std::fill_n(dv.row(keys.row.k_begin + j), D, T(0));
+    clear_row(D, dk.row(keys.row.k_begin + j));
+    clear_row(D, dv.row(keys.row.k_begin + j));
   }
   for (std::int64_t j0 = 0; j0 < keys.total && queries > 0; j0 += block) {
     const std::int64_t n = std::min(block, keys.total - j0);
     const HeadRows<T> kb = key_block(keys, k, j0, n, D, w.k), vb = key_block(keys, v, j0, n, D, w.v);
+    const T* k_columns = w.key_columns.block(j0 / block, kb, n, kb.data == w.k);
+    const T* v_columns = w.value_columns.block(j0 / block, vb, n, vb.data == w.v);
     std::fill_n(w.dk, n * D, T(0));
     std::fill_n(w.dv, n * D, T(0));
     for (std::int64_t g = 0; g < group; ++g)
       for (std::int64_t i = keys.first_query(j0) / tile * tile; i < queries; i += tile)
-        backward_tile<T, P>(a, keys, i, kv_head * group + g, j0, n, kb, vb,
+        backward_tile<T, P>(a, keys, i, kv_head * group + g, j0, n, kb, k_columns, v_columns,
                             &delta[static_cast<std::size_t>(g * queries)], w);
     for (std::int64_t j = 0; j < n; ++j) {
-      T* __restrict to_k = dk.row(keys.position(j0 + j)), * __restrict to_v = dv.row(keys.position(j0 + j));
-      const T *from_k = w.dk + j * D, *from_v = w.dv + j * D;
-      for (std::int64_t d = 0; d < D; ++d) to_k[d] += from_k[d];
-      for (std::int64_t d = 0; d < D; ++d) to_v[d] += from_v[d];
+      const std::int64_t at = keys.position(j0 + j);
+      with_width(D,
+                 [&](std::int64_t D) { add_row(D, dk.row(at), w.dk + j * D), add_row(D, dv.row(at), w.dv + j * D); });
     }
   }
 }

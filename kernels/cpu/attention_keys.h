@@ -4,25 +4,42 @@
 #include <algorithm>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/attention.h"
 #include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/head_row.h"
 
 namespace ov::kernels::cpu {
 
-// Memory that begins with a line of the cache; what it holds is not set.
+// Memory that begins with a line of the cache; what it holds is not set. The thread keeps it for the next: a block of
+// this size that is freed makes the heap tidy itself up.
 template <class T>
 class Lines {
  public:
-  explicit Lines(std::int64_t n) : lines_(new Line[static_cast<std::size_t>(n) * sizeof(T) / sizeof(Line) + 1]) {}
-  T* data() const { return lines_[0].x; }
+  explicit Lines(std::int64_t n) : lines_(std::exchange(kept(), {})) {
+    const auto need = static_cast<std::size_t>(n) * sizeof(T) / sizeof(Line) + 1;
+    if (lines_.size < need) lines_ = {std::unique_ptr<Line[]>(new Line[need]), need};
+  }
+  ~Lines() { kept() = std::move(lines_); }
+  Lines(const Lines&) = delete;
+  T* data() const { return lines_.of[0].x; }
 
  private:
   struct alignas(64) Line {
     T x[64 / sizeof(T)];
   };
-  std::unique_ptr<Line[]> lines_;
+  struct Block {
+    std::unique_ptr<Line[]> of;
+    std::size_t size = 0;
+  };
+  // Taken away while in use.
+  static Block& kept() {
+    thread_local Block block;
+    return block;
+  }
+  Block lines_;
 };
 
 // One tensor's rows for one head: k_THD at head h, and so on.
@@ -71,7 +88,7 @@ HeadRows<T> key_block(const VisibleKeys& keys, HeadRows<T> x, std::int64_t first
     x.data = x.row(keys.position(first));
     return x;
   }
-  for (std::int64_t j = 0; j < n; ++j) std::copy_n(x.row(keys.position(first + j)), D, gathered + j * D);
+  for (std::int64_t j = 0; j < n; ++j) copy_row(D, gathered + j * D, x.row(keys.position(first + j)));
   x.data = gathered;
   x.stride = D;
   return x;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/sum.h"
+
 namespace ov::kernels::cpu {
 
 template <class A, class T>
@@ -14,9 +16,7 @@ inline A largest(std::int64_t n, const T* x, A start) {
   for (; i + 16 <= n; i += 16)
     for (int k = 0; k < 16; ++k) lane[k] = A(x[i + k]) > lane[k] ? A(x[i + k]) : lane[k];
   for (int k = 0; i + k < n; ++k) lane[k] = A(x[i + k]) > lane[k] ? A(x[i + k]) : lane[k];
-  for (int step = 8; step; step /= 2)
-    for (int k = 0; k < step; ++k) lane[k] = lane[k + step] > lane[k] ? lane[k + step] : lane[k];
-  return lane[0];
+  return tree_of_lanes(lane, [](auto& x, const auto& y) { x = y > x ? y : x; });
 }
 
 }  // namespace ov::kernels::cpu

@@ -1,17 +1,26 @@
 #include "kernels/norm_rope.h"
 
-#include <cmath>
 #include <vector>
 
-#include "base/parallel.h"
-#include "base/sum.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/head_row.h"
+#include "kernels/cpu/norm_row.h"
+#include "kernels/cpu/rotate.h"
 #include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/row_sums.h"
+#include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
 
 namespace ov::kernels::cpu {
 namespace {
+
+// A row of D, in memory of the thread that lasts until its next call.
+template <class T>
+T* row_memory(std::int64_t D) {
+  thread_local std::vector<T> row;
+  if (static_cast<std::int64_t>(row.size()) < D) row.resize(static_cast<std::size_t>(D));
+  return row.data();
+}
 
 template <class T>
 void forward(const NormRopeForward& a) {
@@ -21,33 +30,14 @@ void forward(const NormRopeForward& a) {
   A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), y_rows(a.y);
 
-  parallel_for(L, grain(H * D), [&, H = H, D = D, R = D / 2](std::int64_t t) {
+  wide_for(L, grain(H * D), [&, H = H, D = D, R = D / 2](std::int64_t t) {
     const A *cos = a.cos.device_row<A>(t), *sin = a.sin.device_row<A>(t);
+    T* u = row_memory<T>(D);
     for (std::int64_t n = t * H; n < (t + 1) * H; ++n) {
-      const T* x = x_rows[n];
-      T* __restrict y = y_rows[n];
-      const A r = 1 / std::sqrt(dot<A>(D, x, x) / A(D) + A(a.eps));
-      for (std::int64_t j = 0; j < R; ++j) {
-        const T first = T(w[j] * (x[j] * r)), second = T(w[j + R] * (x[j + R] * r));
-        y[j] = T(first * cos[j] - second * sin[j]);
-        y[j + R] = T(second * cos[j] + first * sin[j]);
-      }
-      rstd[n] = r;
+      rstd[n] = with_width(D, [&](std::int64_t D) { return norm_row(D, u, x_rows[n], w, A(a.eps)); });
+      rotate<false>(R, y_rows[n], u, cos, sin);
     }
   });
-}
-
-// du of a row, in memory of the thread that lasts until its next call.
-template <class T>
-const T* turned_back(const T* dy, const Accum<T>* cos, const Accum<T>* sin, std::int64_t R) {
-  thread_local std::vector<T> row;
-  if (static_cast<std::int64_t>(row.size()) < 2 * R) row.resize(static_cast<std::size_t>(2 * R));
-  T* __restrict du = row.data();
-  for (std::int64_t j = 0; j < R; ++j) {
-    du[j] = T(dy[j] * cos[j] + dy[j + R] * sin[j]);
-    du[j + R] = T(dy[j + R] * cos[j] - dy[j] * sin[j]);
-  }
-  return du;
 }
 
 template <class T>
@@ -57,27 +47,21 @@ void backward(const NormRopeBackward& a) {
   const T* w = a.w.device_data<T>();
   const A* rstd = a.rstd.device_data<A>();
   const RowPointers<T> x_rows(a.x), dy_rows(a.dy), dx_rows(a.dx);
-  const RowPointers<A> cos(a.cos), sin(a.sin);
+  const RowPointers<A> cos_rows(a.cos), sin_rows(a.sin);
 
-  const auto of_normed = [&, H = H, D = D](std::int64_t n) {
-    return turned_back<T>(dy_rows[n], cos[n / H], sin[n / H], D / 2);
-  };
-  const auto of_x = [&, D = D](std::int64_t n, const T* du) {
-    const T* x = x_rows[n];
-    T* __restrict dx = dx_rows[n];
-    const A r = rstd[n];
-    const A k = r * r / A(D) * sum<A>(D, [&](std::int64_t c) { return du[c] * w[c] * x[c]; });
-    for (std::int64_t c = 0; c < D; ++c) dx[c] = T(r * (du[c] * w[c] - x[c] * k));
-  };
-  // A row of one piece is met once by the sum over rows, which then has its du for dx too.
-  const bool both = a.dx && a.dw && D <= columns_at_once;
-  if (a.dx && !both) parallel_for(L * H, grain(D), [&](std::int64_t n) { of_x(n, of_normed(n)); });
-  if (a.dw)
-    add_sum_of_rows(L * H, D, a.dw.device_data<A>(), [&](std::int64_t n) {
-      const T* du = of_normed(n);
-      if (both) of_x(n, du);
-      return [du, x = x_rows[n], r = rstd[n]](std::int64_t c) { return du[c] * x[c] * r; };
-    });
+  // A row is turned back once, for both gradients.
+  RowSums<A> sums(L * H, a.dw ? D : 0);
+  wide_for(sums.blocks(), grain(rows_in_block * D), [&, H = H, D = D, R = D / 2](std::int64_t block) {
+    A* const dw = a.dw ? sums.cleared(block) : nullptr;
+    T* du = row_memory<T>(D);
+    for (std::int64_t n = sums.begin(block); n < sums.end(block); ++n) {
+      rotate<true>(R, du, dy_rows[n], cos_rows[n / H], sin_rows[n / H]);
+      with_width(D, [&](std::int64_t D) {
+        norm_row_gradients(D, a.dx ? dx_rows[n] : nullptr, dw, du, x_rows[n], w, rstd[n]);
+      });
+    }
+  });
+  if (a.dw) sums.add_to(a.dw.device_data<A>(), 0, D);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "base/sum.h"
 #include "kernels/cpu/grain.h"
+#include "kernels/cpu/rotate.h"
 #include "kernels/cpu/row_pointers.h"
 #include "kernels/cpu/wide_for.h"
 #include "kernels/table.h"
@@ -17,14 +18,7 @@ void forward(const RopeForward& a) {
   const RowPointers<T> xs(a.x), ys(a.y);
   wide_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const Accum<T>*cos = a.cos.device_row<Accum<T>>(t), *sin = a.sin.device_row<Accum<T>>(t);
-    for (std::int64_t h = 0; h < H; ++h) {
-      const T* x = xs[t * H + h];
-      T* __restrict y = ys[t * H + h];
-      for (std::int64_t j = 0; j < R; ++j) {
-        y[j] = T(x[j] * cos[j] - x[j + R] * sin[j]);
-        y[j + R] = T(x[j + R] * cos[j] + x[j] * sin[j]);
-      }
-    }
+    for (std::int64_t h = 0; h < H; ++h) rotate<false>(R, ys[t * H + h], xs[t * H + h], cos, sin);
   });
 }
 
@@ -60,14 +54,7 @@ void backward(const RopeBackward& a) {
   wide_for(L, grain(H * D), [&, H = H, R = D / 2](std::int64_t t) {
     const A *cos = a.cos.device_row<A>(t), *sin = a.sin.device_row<A>(t);
     if (a.dx)
-      for (std::int64_t h = 0; h < H; ++h) {
-        const T* dy = dys[t * H + h];
-        T* __restrict dx = dxs[t * H + h];
-        for (std::int64_t j = 0; j < R; ++j) {
-          dx[j] = T(dy[j] * cos[j] + dy[j + R] * sin[j]);
-          dx[j + R] = T(dy[j + R] * cos[j] - dy[j] * sin[j]);
-        }
-      }
+      for (std::int64_t h = 0; h < H; ++h) rotate<true>(R, dxs[t * H + h], dys[t * H + h], cos, sin);
     if (a.dcos)
       sum_heads<T>(a, t, a.dcos.device_row<A>(t),
                    [](A x, A x_pair, A dy, A dy_pair) { return dy * x + dy_pair * x_pair; });

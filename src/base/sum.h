@@ -5,8 +5,28 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 namespace ov {
+
+// The tree over 16 lanes: lane k takes lane k + 8, then k + 4, k + 2, k + 1. join(x, y) joins vectors of any width, y
+// into x. In vectors, because a loop over an array goes through memory after every level.
+template <class A, class Join>
+inline A tree_of_lanes(const A (&lane)[16], Join&& join) {
+  using Eight [[gnu::vector_size(8 * sizeof(A))]] = A;
+  using Four [[gnu::vector_size(4 * sizeof(A))]] = A;
+  Eight eight, upper_eight;
+  std::memcpy(&eight, lane, sizeof eight), std::memcpy(&upper_eight, lane + 8, sizeof upper_eight);
+  join(eight, upper_eight);
+  Four four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3);
+  const Four upper_four = __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  join(four, upper_four);
+  const Four upper_two = __builtin_shufflevector(four, four, 2, 3, 2, 3);
+  join(four, upper_two);
+  const Four second = __builtin_shufflevector(four, four, 1, 1, 1, 1);
+  join(four, second);
+  return four[0];
+}
 
 template <class A, class F>
 inline A sum(std::int64_t n, F&& term) {
@@ -15,9 +35,7 @@ inline A sum(std::int64_t n, F&& term) {
   for (; i + 16 <= n; i += 16)
     for (int k = 0; k < 16; ++k) lane[k] += A(term(i + k));
   for (int k = 0; i + k < n; ++k) lane[k] += A(term(i + k));
-  for (int step = 8; step; step /= 2)
-    for (int k = 0; k < step; ++k) lane[k] += lane[k + step];
-  return lane[0];
+  return tree_of_lanes(lane, [](auto& x, const auto& y) { x += y; });
 }
 
 template <class A, class T>

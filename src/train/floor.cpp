@@ -60,10 +60,10 @@ double gemm_seconds(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b)
 
 Machine measured_machine() { return {gemm_seconds, copy_bandwidth, kernels::cpu::exp_rate, kernels::cpu::erf_rate}; }
 
-bool Floor::Rate::stale() const { return value == 0 || Clock::now() - measured > std::chrono::seconds(20); }
+bool Floor::Rate::older_than(std::chrono::seconds age) const { return value == 0 || Clock::now() - measured > age; }
 
 double Floor::fresh(Rate& rate, const std::function<double()>& measure) {
-  if (rate.stale()) rate = {measure(), Clock::now()};
+  if (rate.older_than(rate_age)) rate = {measure(), Clock::now()};
   return rate.value;
 }
 
@@ -81,7 +81,7 @@ double Floor::product_seconds(const Product& p) {
   const double share =
       static_cast<double>(p.multiply_adds) / (static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K));
   Rate& seconds = known_[{mnk, 2 * p.trans_a + p.trans_b}];
-  if (seconds.stale()) seconds = {machine_.product_seconds(mnk, p.trans_a, p.trans_b), Clock::now()};
+  if (seconds.older_than(product_age)) seconds = {machine_.product_seconds(mnk, p.trans_a, p.trans_b), Clock::now()};
   return seconds.value * share;
 }
 

@@ -6,10 +6,11 @@
 //   everything else   bytes over bandwidth, or the values where they take longer
 //   update            gradients zeroed and added, AdamW's four arrays read and three written: bytes over bandwidth
 //
-// Rates are measured when a shape is first met, about a millisecond each, and kept for 20 seconds: a machine that is
-// shared is not equally fast all the time, and a step is compared with what was possible around it. Sides above 32 are
-// rounded up to a multiple of 32 for the measurement, products of more than 2^28 multiply-adds are halved along their
-// longest sides until they are not, and the time is taken in proportion.
+// Rates are measured when a shape is first met, about a millisecond each, and kept a while: a machine that is shared
+// is not equally fast all the time, and a step is compared with what was possible around it. Memory varies most and is
+// measured again every 20 seconds, products every 60: they have hundreds of shapes. Sides above 32 are rounded up to a
+// multiple of 32 for the measurement, products of more than 2^28 multiply-adds are halved along their longest sides
+// until they are not, and the time is taken in proportion.
 //
 // `plain` is the floor without e^x and erf x, which is what was printed before they were counted.
 #pragma once
@@ -49,11 +50,12 @@ class Floor {
                 std::size_t moment_bytes = sizeof(float));  // seconds on all threads
 
  private:
+  static constexpr std::chrono::seconds rate_age{20}, product_age{60};
   using Shape3 = std::array<std::int64_t, 3>;
   struct Rate {
     double value = 0;
     std::chrono::steady_clock::time_point measured{};
-    bool stale() const;
+    bool older_than(std::chrono::seconds age) const;
   };
   double product_seconds(const Product& p);
   double fresh(Rate& rate, const std::function<double()>& measure);
