@@ -1,5 +1,5 @@
-// Parquet files of pictures and conversations, the image data sets' layout, read on one core: to columns, and to rows with
-// everything but the pictures as JSON. Peer, with --arrow PYTHON: pyarrow to columns, which writes the file too
+// Parquet files of pictures and conversations, the image data sets' layout, read on one core: to columns, and to rows
+// with everything but the pictures as JSON. Peer, with --arrow PYTHON: pyarrow to columns, which writes the file too
 // (tests/bench/arrow_parquet.py). Without it the file is our writer's.
 #include <cstdio>
 #include <filesystem>

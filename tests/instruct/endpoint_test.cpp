@@ -305,12 +305,13 @@ TEST_CASE("endpoint: a run that is killed again and again pays for the answers i
 
 TEST_CASE(
     "endpoint: answers kept where the command writes are refused before any is asked, however the place is spelt") {
-  Set set({{"What does the boy hold in his hand?", "a kite"}});
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"What does the boy hold in his hand?", "a kite"}};
+  Set set(pairs);
   set.o.writer.asker = nobody(), set.o.writer.share = 1;
   std::filesystem::create_directory(set.dir / "other");
-  std::filesystem::create_directory_symlink(std::string(set.dir / "out"), set.dir / "link");
+  std::filesystem::create_directory_symlink(std::string(set.dir / "other"), set.dir / "link");
   for (const char* cache :
-       {"out", "out/", "out/a", "other/../out/a", "link/a", "out.blocks", "out.partial/a", "out.old"}) {
+       {"out", "out/", "out/a", "other/../out/a", "link/../out/a", "out.blocks", "out.partial/a", "out.old"}) {
     CAPTURE(cache);
     set.o.writer.cache = set.dir / cache;
     CHECK(contains(thrown([&] { instruct::curate(set.o); }), "which this command writes; name another"));
