@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "base/parallel.h"
@@ -91,9 +92,13 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
   if (const WriterOptions& w = options.writer; w.asker) {
     WriterOptions with = w;
     if (with.cache.empty()) with.cache = without_slash(options.out) + ".answers";
-    // The directory is replaced as a whole when the records are there.
-    if ((without_slash(with.cache) + "/").starts_with(without_slash(options.out) + "/"))
-      input_error("rewrite.cache: ", with.cache, " is in ", options.out, ", which this command writes; name another");
+    // OUT is replaced as a whole when the records are there, and what it was made from removed.
+    const auto place = [](const std::string& path) {
+      return std::filesystem::weakly_canonical(without_slash(path)).string() + "/";
+    };
+    for (const char* end : {"", ".blocks", ".partial", ".old"})
+      if (const std::string own = without_slash(options.out) + end; place(with.cache).starts_with(place(own)))
+        input_error("rewrite.cache: ", with.cache, " is in ", own, ", which this command writes; name another");
     writer = std::make_shared<Writer>(with, rules("endpoint.json"), safety_, options.seed);
     all += cat(" ", w.model, " ", w.share, " ", w.judge);
   }

@@ -1,5 +1,5 @@
-// build/bench [--torch PYTHON] [--faiss PYTHON] [name...]: runs the named benchmarks, or all. PYTHON: an interpreter
-// that has PyTorch, or FAISS.
+// build/bench [--torch PYTHON] [--faiss PYTHON] [--arrow PYTHON] [name...]: runs the named benchmarks, or all. PYTHON:
+// an interpreter that has PyTorch, FAISS or pyarrow.
 #include <cstdio>
 #include <cstring>
 
@@ -12,11 +12,12 @@ std::vector<Benchmark*>& all() {
   static std::vector<Benchmark*> list;
   return list;
 }
-std::string torch, faiss;
+std::string torch, faiss, arrow;
 }  // namespace
 
 const std::string& torch_python() { return torch; }
 const std::string& faiss_python() { return faiss; }
+const std::string& arrow_python() { return arrow; }
 
 Benchmark::Benchmark(const char* name, void (*run)()) : name(name), run(run) { all().push_back(this); }
 
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
   for (; first + 1 < argc; first += 2)
     if (!std::strcmp(argv[first], "--torch")) torch = argv[first + 1];
     else if (!std::strcmp(argv[first], "--faiss")) faiss = argv[first + 1];
+    else if (!std::strcmp(argv[first], "--arrow")) arrow = argv[first + 1];
     else break;
   for (int i = first; i < argc; ++i) {
     const auto found =

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "base/rng.h"
@@ -300,6 +301,21 @@ TEST_CASE("endpoint: a run that is killed again and again pays for the answers i
   set.o.writer.asker = serve::asker_at(server.url(), "", 8);
   instruct::curate(set.o);
   CHECK(files_of(set.o.out) == whole);
+}
+
+TEST_CASE(
+    "endpoint: answers kept where the command writes are refused before any is asked, however the place is spelt") {
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"What does the boy hold in his hand?", "a kite"}};
+  Set set(pairs);
+  set.o.writer.asker = nobody(), set.o.writer.share = 1;
+  std::filesystem::create_directory(set.dir / "other");
+  std::filesystem::create_directory_symlink(std::string(set.dir / "other"), set.dir / "link");
+  for (const char* cache :
+       {"out", "out/", "out/a", "other/../out/a", "link/../out/a", "out.blocks", "out.partial/a", "out.old"}) {
+    CAPTURE(cache);
+    set.o.writer.cache = set.dir / cache;
+    CHECK(contains(thrown([&] { instruct::curate(set.o); }), "which this command writes; name another"));
+  }
 }
 
 TEST_CASE("endpoint: bounds that no text could meet, or any, are refused") {

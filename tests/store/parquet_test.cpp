@@ -163,6 +163,16 @@ TEST_CASE("parquet: a boolean says that a column is optional or required, as fas
   CHECK(with("\x22").leaves()[0].max_definition == 0);
 }
 
+TEST_CASE("parquet: a null ARRAY, for which DuckDB writes an entry for each of its elements, is one null") {
+  // DuckDB 2.0.1: a INTEGER[2], b INTEGER[2][], c STRUCT(v VARCHAR[2], n INTEGER), d INTEGER[][2]
+  const ParquetFile file("tests/fuzz/corpus/parquet/duckdb_null_array");
+  CHECK(rows_of(file) ==
+        std::vector<std::string>{R"({"a":[1,2],"b":[[3,4],null],"c":{"v":["x","y"],"n":1},"d":[[1],null]})",
+                                 R"({"a":null,"b":[],"c":{"v":null,"n":2},"d":null})",
+                                 R"({"a":[5,null],"b":null,"c":null,"d":[[],[6,7]]})",
+                                 R"({"a":[null,null],"b":[null],"c":{"v":[null,"z"],"n":null},"d":[null,[8]]})"});
+}
+
 TEST_CASE("parquet: a row with a value of another kind is refused and leaves no trace") {
   const ScratchDirectory dir;
   const std::vector<Json> rows = example_rows(10);

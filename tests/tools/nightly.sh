@@ -24,7 +24,7 @@ rl-kills   | two hundred kills of a rank that generates or trains: nothing train
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
-verb-kills | concepts, embed, dedup, cluster and balance killed at random times: the same bytes
+verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
 math       | our float functions on all 2^32 inputs
@@ -49,6 +49,7 @@ crowd      | 300 questions one by one, and by 64 clients at once: the same words
 lmms-eval  | the unmodified lmms-eval against serve: the replies and scores of eval
 page       | the page at / in a real browser: a picture in, an answer out
 curate     | instruction data of 100 000 pictures of the toy world: records a second, memory beside a tenth of them, shards give the same bytes, an endpoint is asked nothing twice
+formats    | Parquet files, shards and energon directories between us and pyarrow, webdataset and megatron-energon
 peers-check | our directories in Transformers and NeMo AutoModel, theirs here
 peers      | our products and steps beside OpenBLAS and PyTorch
 PARTS
@@ -106,6 +107,7 @@ run_part() {
     lmms-eval) make -s build/onevision && sh tests/tools/lmms_check.sh build ;;
     page) make -s build/onevision && sh tests/tools/page_check.sh build ;;
     curate) make -s build/onevision && sh tests/tools/curate_check.sh build ;;
+    formats) make -s build/onevision && sh tests/tools/formats_check.sh build ;;
     peers-check) make -s peers-check ;;
     peers) make -s bench ${TORCH:+TORCH=$TORCH} ;;
     *) echo "nightly.sh: there is no part '$1'; --list shows them" >&2; return 2 ;;

@@ -27,6 +27,7 @@ JSON
 verb() {  # verb NAME OUT: the arguments of each
   case $1 in
     curate) $run "$program" curate --manifest "$dir/manifest.json" --bilingual.zh 0.5 --out "$2" ;;
+    index) $run "$program" index --data "$2" ;;
     pack) $run "$program" pack --model "$dir/model" --sources "$captions" --capacity 1024 --out "$2" ;;
     concepts) $run "$program" concepts --data "$captions" --out "$2" ;;
     embed) $run "$program" embed --model "$dir/clip/model" --data "$captions" --out "$2" ;;
@@ -40,16 +41,21 @@ out_of() { if [ "$1" = concepts ]; then echo concepts.jsonl; else echo "$1"; fi;
 
 kills=0
 same() {  # same A B: files and the reports beside them, or directories
-  if [ -d "$1" ]; then diff -r "$1" "$2"; else cmp "$1" "$2" && cmp "$1.report.json" "$2.report.json"; fi
+  if [ -e "$1.ovindex" ]; then cmp "$1.ovindex" "$2.ovindex"
+  elif [ -d "$1" ]; then diff -r "$1" "$2"; else cmp "$1" "$2" && cmp "$1.report.json" "$2.report.json"; fi
 }
-for name in ${VERBS:-concepts embed words dedup cluster balance curate pack}; do
+# An index stands beside its data and says when each file was written, so all runs have a copy of their own with one time.
+data_of() { [ "$1" != index ] || cp -rp "$captions" "$2"; }
+for name in ${VERBS:-concepts embed words dedup cluster balance curate index pack}; do
   out=$(out_of "$name")
+  data_of "$name" "$dir/$out"
   start=$(date +%s%N)
   quietly verb "$name" "$dir/$out"
   took=$(( ($(date +%s%N) - start) / 1000000 ))
   for round in $(seq "$rounds"); do
     again=$dir/again-$out
     rm -rf "$again" "$again".*
+    data_of "$name" "$again"
     for try in $(seq 20); do
       (run=exec && verb "$name" "$again") >"$dir/log" 2>&1 & child=$!
       # Anywhere in the time that the undisturbed run took, by a number drawn from the round.

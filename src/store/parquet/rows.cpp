@@ -159,11 +159,17 @@ class ParquetRows::Row {
     return column(leaf).defined[at(leaf).entry];
   }
 
-  // Past the one entry that each leaf has where a node above it is null or empty.
+  // Past the one entry that each leaf has where a node above it is null or empty. DuckDB writes a null ARRAY of n
+  // elements as that entry n times, the later ones as if a list went on.
   void skip(const ParquetNode& node) {
     for (int l = node.first_leaf; l < node.first_leaf + node.leaves; ++l) {
-      if (defined(l) == leaves_[static_cast<std::size_t>(l)].max_definition) disagree(l);
-      ++at(l).entry;
+      const int level = defined(l);
+      if (level == leaves_[static_cast<std::size_t>(l)].max_definition) disagree(l);
+      Cursor& p = at(l);
+      const ParquetColumn& c = column(l);
+      do ++p.entry;
+      while (level < node.defined && p.entry < p.end && c.repeated[p.entry] > node.repeated &&
+             c.defined[p.entry] == level);
     }
   }
 

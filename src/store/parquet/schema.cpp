@@ -151,6 +151,7 @@ class Builder {
     list.name = e.name;
     list.kind = kind;
     list.defined = definition;
+    list.repeated = repetition;
     list.element_defined = definition + 1;
     list.element_repeated = repetition + 1;
     return list;
@@ -179,6 +180,7 @@ class Builder {
     }
     out.name = e.name;
     out.defined = definition;
+    out.repeated = repetition;
     path_.pop_back();
     --depth_;
     return out;

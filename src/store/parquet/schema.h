@@ -38,7 +38,8 @@ struct ParquetNode {
   std::string name;
   Kind kind = Kind::leaf;
   bool optional = false;
-  int defined = 0;  // from this definition level on it is not null
+  int defined = 0;   // from this definition level on it is not null
+  int repeated = 0;  // lists and maps around it; a higher repetition level goes on inside of it
   // Of a list or a map: from this definition level on it has an element, and one of this repetition level goes on.
   int element_defined = 0, element_repeated = 0;
   std::vector<ParquetNode> children;  // of a list its element, of a map key and value
