@@ -121,7 +121,8 @@ std::vector<std::string> as_others_see(const std::string& name, const std::vecto
   const auto here_alone = [](const std::string& a) { return a.starts_with("127.") || a == "::1"; };
   const bool number = std::find(resolved.begin(), resolved.end(), name) != resolved.end(),
              meant = name.starts_with("localhost") || name.ends_with(".localhost") || name.starts_with("ip6-l");
-  if (number || meant || !std::all_of(resolved.begin(), resolved.end(), here_alone)) return resolved;
+  if (resolved.empty() || number || meant || !std::all_of(resolved.begin(), resolved.end(), here_alone))
+    return resolved;
   std::vector<std::string> v4, v6;
   for (const std::string& a : own)
     if (!here_alone(a) && !a.starts_with("169.254.") && !a.starts_with("fe80:"))  // nor one of a link

@@ -63,6 +63,7 @@ TEST_CASE("machines meet: a machine's own name that leads to itself alone is tak
                                        {"::1", {"::1"}}})
     CHECK(as_others_see(name, resolved, one) == resolved);
   CHECK(as_others_see("node1", {"127.0.1.1"}, {"127.0.0.1", "::1"}) == List{"127.0.1.1"});
+  CHECK(as_others_see("nobody", {}, one).empty());
 }
 
 TEST_CASE("machines meet: a machine that never comes is named by its ranks, on all that came") {

@@ -80,7 +80,7 @@ void kill_and_resume(int kills, std::uint64_t seed) {
   write_corpus(dir / "corpus.jsonl");
   const auto work = [&](const std::string& out) {
     Strings all = text_run(dir / "corpus.jsonl", dir / out, 8);
-    all.insert(all.end(), {"--train.save_every", "1", "--comm.timeout", "60"});
+    all.insert(all.end(), {"--train.save_every", "1"});
     return all;
   };
   const double start = monotonic_seconds();
@@ -100,10 +100,10 @@ void kill_and_resume(int kills, std::uint64_t seed) {
     fs::remove_all(job.out);
     const int n = 1 + draw(0, 2), victim = draw(1, static_cast<std::uint64_t>(2 * n + 2)), m = 1 + draw(2, 4);
     const bool launcher = victim >= 2 * n;
-    INFO("kill ", k, ": ", launcher ? "launcher " : "rank ", launcher ? victim - 2 * n : victim, " of 2 x ", n,
-         ", then ", m);
+    INFO("kill ", k, ": ", std::string(launcher ? "launcher " : "rank "), launcher ? victim - 2 * n : victim,
+         " of 2 x ", n, ", then ", m);
     Strings what = work("killed");
-    what.insert(what.end(), {"--parallel.zero", std::to_string(draw(3, 4))});
+    what.insert(what.end(), {"--comm.timeout", "10", "--parallel.zero", std::to_string(draw(3, 4))});
     const FreePort port;
     Outcome ends[2];
     std::vector<std::thread> machines;
@@ -115,7 +115,8 @@ void kill_and_resume(int kills, std::uint64_t seed) {
     else kill_rank(job.out, victim);
     const double since = monotonic_seconds();
     for (std::thread& t : machines) t.join();
-    CHECK(monotonic_seconds() - since < 45);  // less than comm.timeout
+    CHECK(monotonic_seconds() - since <
+          40);  // comm.timeout, where it was killed before all had met, and a slow machine
     bool hit = false;
     for (const int i : {0, 1}) {
       const bool here = launcher ? victim - 2 * n == i : victim / n == i;
@@ -129,7 +130,7 @@ void kill_and_resume(int kills, std::uint64_t seed) {
     CHECK(processes_of(job.out) == 0);
     CHECK(port.nobody_listens());
 
-    what.resize(what.size() - 2);
+    what.resize(what.size() - 4);
     const Outcome on = m == 1 ? run(what) : launched(m, {}, what);
     CHECK_MESSAGE(on.exit == 0, on.err);
     CHECK(model_sha(job) == sha);
@@ -181,6 +182,21 @@ TEST_CASE("machines: 20 steps on two and three machines are one rank's bits; a c
   fs::remove_all(job.out + "/checkpoints/step-00000020"), fs::remove_all(job.out + "/model");
   quietly(job);
   same(job, ways);
+}
+
+TEST_CASE("machines: sums beside the backward pass are no bridge's matter, and refused by name") {
+  const MeshWorld world;
+  std::string said;
+  for (const Ended& e : in_machines({1, 1}, 20, [&](ProcessRanks& ranks) {
+         TrainJob job = world.job("refused");
+         Ways{.data = 2, .overlap = true}.set(job.train);
+         job.ranks = &ranks;
+         quietly(job);
+       })) {
+    CHECK(e.exit == 2);
+    said += e.error;
+  }
+  CHECK(contains(said, "comm.overlap true with CPU ranks on several machines: not built; auto takes it where it is"));
 }
 
 TEST_CASE("launch: each machine's share of a job; where it has no place, or nobody comes, one line says so") {
