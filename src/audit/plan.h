@@ -59,8 +59,8 @@ struct Plan {
     std::map<int, std::int64_t> sent, received;  // bytes, by rank
     std::int64_t bytes() const;                  // sent
   };
-  // By axis: pipe, tensor, classes; of context and experts what goes within a pass, and with " sums" behind the name what
-  // does not: gradients, numbers of the report. Of data " beside" is what goes on beside the backward pass
+  // By axis: pipe, tensor, classes; of context and experts what goes within a pass, and with " sums" behind the name
+  // what does not: gradients, numbers of the report. Of data " beside" is what goes on beside the backward pass
   // (parallel/overlap.h), " sums" what is summed after it, " values" what is gathered: values, and of the norm.
   std::map<std::string, Traffic> traffic;
   std::int64_t buckets = 0;  // in which sums go on beside the backward pass; 0: none do

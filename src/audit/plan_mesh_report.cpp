@@ -88,7 +88,7 @@ std::string MeshPlan::report() const {
                     : "",
       text_of("\n  data        %9.4f  ", time.data),
       stages[0].buckets > 0
-          ? text_of("after the passes; sums of gradients of %.4f more go on beside backward", time.hidden)
+          ? text_of("after the passes; %.4f more, sums of gradients, go on beside backward", time.hidden)
       : stages[0].hindrance.empty() ? text_of("not hidden; comm.overlap would hide up to %.4f of it", time.could_hide)
                                     : "not hidden: comm.overlap is not built for " + stages[0].hindrance,
       text_of("\n  update      %9.4f\n", time.update));

@@ -1,8 +1,8 @@
 // TCP between the machines of a job: addresses, doors, connections, and the notes that machines meet with.
 //
-// A door listens at one address of one interface, never at all of them. A machine's own name may stand for 127.0.1.1
-// there (Debian's /etc/hosts), where nobody else comes: it is taken for the address of the machine's one interface. Whoever can reach it can knock: a note says
-// what job it is of, and beyond that nobody is asked to prove anything. Run this inside a network that you trust.
+// A door listens at one address of one interface: of a name that leads here alone (127.0.1.1 in Debian's /etc/hosts) at
+// that of the only interface. Whoever can reach it can knock: a note says what job it is of, and beyond that nobody is
+// asked to prove anything. Run this inside a network that you trust.
 //
 //   note   magic "ovnd", version, length (u32 each, in the byte order of the machine), then as many bytes of JSON
 #pragma once

@@ -10,8 +10,8 @@
 //                    whose parameters they read (of others the part of the model that lies around them) and the bytes
 //                    that they move at the least (autograd/cost.h)
 //
-// Times are rank 0's. Machines' clocks are compared after the step (comm/clocks.h): "clocks" names, by rank, one that is
-// ahead and by how much, in microseconds, and how wrong that may be, so that an arrow may seem to go back by as much.
+// Times are rank 0's. Clocks are compared after the step (comm/clocks.h): "clocks" names, by rank, one that is ahead
+// and by how much, in microseconds, and how wrong that may be, so that an arrow may seem to go back by as much.
 //
 // Operations follow each other without gaps: what lies between two belongs to the later (autograd/op_times.h). On a
 // device that queues its work every operation is waited for, so that a traced step takes longer there.

@@ -152,7 +152,7 @@ TEST_CASE(
     CHECK(on.time.hidden == doctest::Approx(beside * (1 - 1 / B)));                            // its passes last longer
     CHECK(on.time.data == doctest::Approx(seconds("data sums") + seconds("data values") + beside / B));
     CHECK(on.time.could_hide == 0);
-    CHECK(contains(on.report(), "sums of gradients of "));
+    CHECK(contains(on.report(), " more, sums of gradients, go on beside backward"));
   }
   // A pass that is shorter than the sums hides as much as it lasts.
   const MeshPlan far = with({"--plan.images", "0", "--plan.text_tokens", "1"});
