@@ -7,5 +7,9 @@
 namespace ov::kernels {
 
 const Table& rehearsed_table();
+// Whether work goes to a GPU: to a real one, or to one that a plan rehearses.
+inline bool on_gpu(const Device& device) {
+  return device.kind == Device::Kind::cuda || device.table == &rehearsed_table();
+}
 
 }  // namespace ov::kernels

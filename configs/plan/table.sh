@@ -27,7 +27,7 @@ for stage in 4b-align 4b-midtrain 4b-instruct 8b-align 8b-midtrain 8b-instruct r
         /^  all at once/ { gsub(/[^0-9]/, "", $0); gb = $0 / 1e9 }
         /^  fits/ { fits = "fits" }
         /^  too large/ { fits = "too large" }
-        /^  rank 0, data/ { near = $4; far = $5 }
+        /^  rank 0, data/ { k = $4 ~ /^[0-9]/ ? 4 : 5; near += $k; far += $(k + 1) }  # sums, sums beside backward, values
         /^seconds of a step/ { step = $5 }
         /have no micro-batch/ { idle = $1 " copies idle" }
         /; MFU/ { mfu = $7 }

@@ -59,9 +59,12 @@ struct Plan {
     std::map<int, std::int64_t> sent, received;  // bytes, by rank
     std::int64_t bytes() const;                  // sent
   };
-  // By axis: data, pipe, tensor; of context and experts what goes within a pass, and with " sums" behind the name what
-  // does not: gradients, numbers of the report; classes.
+  // By axis: pipe, tensor, classes; of context and experts what goes within a pass, and with " sums" behind the name
+  // what does not: gradients, numbers of the report. Of data " beside" is what goes on beside the backward pass
+  // (parallel/overlap.h), " sums" what is summed after it, " values" what is gathered: values, and of the norm.
   std::map<std::string, Traffic> traffic;
+  std::int64_t buckets = 0;  // in which sums go on beside the backward pass; 0: none do
+  std::string hindrance;     // why none can, where copies have sums to make
   // Highest bytes by segment over a step. `total_peak` is the highest sum at any one time. `host`: of the optimiser's
   // state where that lies elsewhere (train.optimizer.state_on; the plan takes a device of its own for it).
   MemoryUse memory, host;

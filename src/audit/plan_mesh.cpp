@@ -111,6 +111,21 @@ void plan_stages(MeshPlan& m, const Planner& plan, PlanOptions& options) {
   }
 }
 
+// What goes over the data axis in a step, and how much of it beside backward passes of `backward` seconds.
+struct DataTime {
+  double after = 0, hidden = 0, could_hide = 0;
+};
+DataTime data_time(const Plan& stage, double backward, bool divided,
+                   const std::function<double(const Plan::Traffic&)>& seconds) {
+  const double sums = seconds(traffic_of(stage, "data sums")), beside = seconds(traffic_of(stage, "data beside")),
+               values = seconds(traffic_of(stage, "data values")), rounds = static_cast<double>(stage.rounds.size());
+  DataTime t;
+  if (stage.buckets > 0) t.hidden = std::min(beside * (1 - 1 / static_cast<double>(stage.buckets)), rounds * backward);
+  else if (stage.hindrance.empty()) t.could_hide = std::min(sums + (divided ? 0 : values), rounds * backward);
+  t.after = seconds(traffic_of(stage, "data")) + sums + values + beside - t.hidden;
+  return t;
+}
+
 // Seconds of a chunk's passes on one rank, and of the calls within them.
 struct Passes {
   double forward = 0, backward = 0;
@@ -171,9 +186,13 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
       if (own.all() > slowest.all()) slowest = own;
       // One message a chunk and leaf forward, one backward: all of them alike.
       message = std::max(message, seconds_of(traffic_of(stage, "pipe"), rank, mesh) / (2 * n));
-      m.time.data = std::max(m.time.data, seconds_of(traffic_of(stage, "data"), rank, mesh));
-      m.time.data_machines_first =
-          std::max(m.time.data_machines_first, seconds_machines_first(traffic_of(stage, "data"), rank, mesh));
+      const auto data = [&](double seconds(const Plan::Traffic&, int, const MeshFacts&)) {
+        return data_time(stage, own.backward, options.train.zero > 0,
+                         [&](const Plan::Traffic& t) { return seconds(t, rank, mesh); });
+      };
+      if (const DataTime time = data(seconds_of); time.after >= m.time.data)
+        m.time.data = time.after, m.time.hidden = time.hidden, m.time.could_hide = time.could_hide;
+      m.time.data_machines_first = std::max(m.time.data_machines_first, data(seconds_machines_first).after);
       m.time.sums = std::max(m.time.sums, seconds_of(traffic_of(stage, "context sums"), rank, mesh) +
                                               seconds_of(traffic_of(stage, "experts sums"), rank, mesh));
       m.time.update = std::max(m.time.update, update_seconds(device, stage, options));
@@ -185,9 +204,6 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
   m.time.tensor = m.time.within["tensor"];
   for (const std::int64_t round : m.stages[0].rounds)
     m.time.leaves += makespan(forward, backward, options.train.chunks, round, message);
-  const double last = options.train.chunks * *std::max_element(backward.begin(), backward.end()),
-               first = options.train.chunks * *std::max_element(forward.begin(), forward.end());
-  m.time.could_hide = std::min(m.time.data, last + first);
   for (const Plan& stage : m.stages) {
     const double of_all = leaves > 0 ? static_cast<double>(options.micro_batches) / static_cast<double>(leaves) * t : 0;
     m.flops += of_all * (stage.forward_flops + stage.backward_flops), m.recomputed += of_all * stage.recomputed_flops;

@@ -13,8 +13,14 @@
 //                      free and what it needs has come; of a rank's chunks each takes the same
 //   calls of an axis   latency · calls + the larger of bytes / rate of the links inside a machine and between machines;
 //                      of bytes sent and received the larger. The calls of one axis have the same partners
-//   step               leaves + sums of gradients over ranks that share rows or experts, and over the data axis +
-//                      update: the engine hides no communication behind a pass
+//   step               leaves + sums of gradients over ranks that share rows or experts + what goes over the data axis
+//                      after the passes + update
+//   beside backward    of each round's S seconds of sums in B buckets S (1 - 1/B) at most are hidden, and no more than
+//                      the backward pass of its last micro-batch takes: the last bucket is complete at its end. Values
+//                      are gathered after the update, and by ZeRO 3 within the passes: nothing hides them
+//
+// A process sums after the passes in its first step (parallel/overlap.h), and kernels that run beside a call are taken
+// to be as fast as alone.
 //
 // `mfu` is of the passes alone: communication is counted by itself.
 #pragma once
@@ -43,8 +49,9 @@ struct MeshPlan {
     double tensor = 0;  // of `busy`, tensor-parallel calls
     std::map<std::string, double> within = {};  // likewise, of every axis
     double uneven = 0;                          // of `busy`, what the average rank of a row waits for the slowest
+    double hidden = 0;                          // what goes over the data axis beside the passes, not in `data`
     double data_machines_first = 0;             // `data`, if each machine added its own first
-    double could_hide = 0;  // of `data`, what fits beside the last backward and the next forward pass
+    double could_hide = 0;                      // of `data`, what comm.overlap would hide, where it is not on
     double step() const { return leaves + sums + data + update; }
   };
   DeviceFacts device;

@@ -86,8 +86,11 @@ std::string MeshPlan::report() const {
       time.sums > 0 ? text_of("\n  sums        %9.4f  of gradients, over ranks that share %s; not hidden", time.sums,
                               ways.experts > 1 ? ways.context > 1 ? "rows, and experts" : "experts" : "rows")
                     : "",
-      text_of("\n  data        %9.4f  not hidden; %.4f could be, beside the last backward and next forward pass",
-              time.data, time.could_hide),
+      text_of("\n  data        %9.4f  ", time.data),
+      stages[0].buckets > 0
+          ? text_of("after the passes; %.4f more, sums of gradients, go on beside backward", time.hidden)
+      : stages[0].hindrance.empty() ? text_of("not hidden; comm.overlap would hide up to %.4f of it", time.could_hide)
+                                    : "not hidden: comm.overlap is not built for " + stages[0].hindrance,
       text_of("\n  update      %9.4f\n", time.update));
   if (idle > 0)
     out += cat("  ", idle, " of ", copies, " copies have no micro-batch",

@@ -55,8 +55,10 @@ Rehearsal::Rehearsal(const PlanOptions& options, Plan& plan)
       options_(options),
       device_(options.gpu ? std::make_unique<GpuToCome>() : std::make_unique<MetaDevice>()),
       train(options.train),
-      world(options.rank, options.ranks,
-            [this](Call call, const Parts& to, const Parts& from) { hear(call, to, from); }),
+      world(
+          options.rank, options.ranks,
+          [this](Call call, const Parts& to, const Parts& from, bool beside) { hear(call, to, from, beside); },
+          !options.gpu),
       mesh(world, train.tensor, train.pipeline, train.context, train.experts, train.classes) {
   outside.table = &kernels::meta_table();
   device_->table = options.gpu ? &kernels::rehearsed_table() : &kernels::meta_table();
@@ -102,7 +104,7 @@ void Rehearsal::answer(Call call, const Parts& from) {
   counts_ += counts;
 }
 
-void Rehearsal::hear(Call call, const Parts& to, const Parts& from) {
+void Rehearsal::hear(Call call, const Parts& to, const Parts& from, bool beside) {
   const auto add = [&](const Parts& parts, std::map<int, std::int64_t> Plan::Traffic::*by_rank) {
     std::string axis;
     for (std::size_t r = 0; r < parts.size(); ++r) {
@@ -113,6 +115,9 @@ void Rehearsal::hear(Call call, const Parts& to, const Parts& from) {
       if (axis == "experts" && train.classes > 1) axis = "classes";
       // Rows and keys go within a pass, gradients behind it.
       if ((axis == "experts" || axis == "context") && call != Call::all_to_all) axis += " sums";
+      if (axis == "data" && beside) axis += " beside";
+      else if (axis == "data" && call == Call::reduce_scatter) axis += " sums";
+      else if (axis == "data" && call == Call::all_gather) axis += " values";
       (plan_.traffic[axis].*by_rank)[peer] += static_cast<std::int64_t>(parts[r].nbytes());
     }
     return axis;
@@ -133,6 +138,9 @@ void Rehearsal::step(Objective& objective) {
   count_parameters(parameters, plan_);
   plan_.held = parameters.count(), plan_.held_trained = parameters.trained();
   plan_.updated = engine.optimizer().own().size();
+  if (engine.overlaps()) plan_.buckets = (parameters.trained() + engine.options().bucket - 1) / engine.options().bucket;
+  else if (engine.ranks().ranks() > 1)
+    plan_.hindrance = Overlap::hindrance(engine.parallel(), parameters, engine.context());
   const Range own = engine.optimizer().own();
   for (const auto& e : parameters.entries())
     if (e.parameter.trainable && e.cut == Cut::none)

@@ -39,7 +39,7 @@ class Rehearsal {
   Device& device() { return *device_; }
 
  private:
-  void hear(Call call, const Parts& to, const Parts& from);
+  void hear(Call call, const Parts& to, const Parts& from, bool beside);
   void answer(Call call, const Parts& from);
 
   Plan& plan_;

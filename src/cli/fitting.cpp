@@ -22,7 +22,7 @@ Room room_of(const Config& config, const RunOptions& run, std::int64_t budget) {
     return {(static_cast<std::int64_t>(now.free) + gpu->memory().total) / 10 * 9, "nine tenths of what is free there"};
   }
   const std::int64_t all = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
-  const int here = rank_of_process(config.text("comm.address")).ranks_here();
+  const int here = rank_here(config).ranks_here();
   return {all / here, here > 1 ? "this machine's, by rank" : "this machine's"};
 }
 

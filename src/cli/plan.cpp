@@ -20,6 +20,7 @@ std::vector<Grid> picture_grids(const Config& config, const VisionConfig& vision
 void copies(const Config& config, PlanOptions& options) {
   options.train.zero = static_cast<int>(config.integer("parallel.zero"));
   options.ranks = static_cast<int>(config.integer("plan.ranks"));
+  if (options.ranks > 1) overlap_option(config, options.train);
 }
 
 }  // namespace

@@ -20,9 +20,9 @@ std::vector<Key> rank_rows() {
       {"comm.sum", "", "ordered", "ordered nccl", "train pretrain rl",
        "how ranks on GPUs add: ordered, in one tree, with one rank's bits; nccl, the library's rings, with fewer "
        "messages and bits of their own"},
-      {"comm.overlap", "", "auto", "false true auto", "train pretrain rl",
-       "sum gradients over data-parallel ranks while the backward pass of the last micro-batch goes on; auto: on GPUs. "
-       "Same bits (with comm.sum nccl within rounding)",
+      {"comm.overlap", "", "auto", "false true auto", "train pretrain rl plan",
+       "sum gradients over data-parallel ranks while the backward pass of the last micro-batch goes on; auto: on GPUs, "
+       "in meshes for which it is built. Same bits (with comm.sum nccl within rounding)",
        Resume::free},
       {"parallel.zero", "", whole(1), Allowed(0, 3), "train pretrain rl plan",
        "what data-parallel ranks divide: 0 nothing, 1 the optimiser's state, 2 sums of gradients too, 3 values too "

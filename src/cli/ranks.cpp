@@ -33,10 +33,12 @@ void check_sum(const Config& config, int rank_here) {
 
 }  // namespace
 
+RankInJob rank_here(const Config& config) { return rank_of_process(config.text("comm.address")); }
+
 // The first that fails says why. The others, which learn it from that one, end with the same code and in silence.
 void in_ranks(const Config& config, const std::function<void(Communicator&)>& work) {
   const double timeout = config.number("comm.timeout");
-  const RankInJob place = rank_of_process(config.text("comm.address"));
+  const RankInJob place = rank_here(config);
   check_sum(config, place.rank_here());
   if (place.ranks == 1) return work(one_rank());
   if (config.integer("threads") == 0) set_threads(std::max(1, threads() / place.ranks_here()));

@@ -129,18 +129,17 @@ bool class_params_option(const Config& config) {
 }
 
 RunOptions run_options(const Config& config) {
-  return {
-      .out = config.required("train.out"),
-      .save_every = config.integer("train.save_every"),
-      .keep = config.integer("train.keep"),
-      .log_every = config.integer("log.every"),
-      .export_dtype = dtype_option(config, "export.dtype"),
-      .license = config.text("export.license"),
-      .resume = config.flag("train.resume"),
-      .config = config.dump(),
-      .may_change = config.free_keys(),
-      .defaults = config.defaults(),
-      .device = &gpu::device_named(config.text("device"), rank_of_process(config.text("comm.address")).rank_here())};
+  return {.out = config.required("train.out"),
+          .save_every = config.integer("train.save_every"),
+          .keep = config.integer("train.keep"),
+          .log_every = config.integer("log.every"),
+          .export_dtype = dtype_option(config, "export.dtype"),
+          .license = config.text("export.license"),
+          .resume = config.flag("train.resume"),
+          .config = config.dump(),
+          .may_change = config.free_keys(),
+          .defaults = config.defaults(),
+          .device = &gpu::device_named(config.text("device"), rank_here(config).rank_here())};
 }
 
 LoraOptions lora_options(const Config& config) {
@@ -199,13 +198,17 @@ void step_options(const Config& config, StepOptions& step) {
   step.checksum_every = config.integer("log.checksum_every");
   step.floor = config.flag("log.floor");
   step.zero = static_cast<int>(config.integer("parallel.zero"));
-  if (const std::string& overlap = config.text("comm.overlap"); overlap != "auto") step.overlap = overlap == "true";
+  overlap_option(config, step);
   sum_options(config, step);
   // The step of bf16 is at most 2^-7 of a number, and half of that is lost to the nearest.
   for (const char* beta : {"optimizer.beta1", "optimizer.beta2"})
     if (const double b = config.number(beta); step.optimizer.moments == Moments::bf16 && 1 - b <= 0x1p-8)
       input_error("optimizer.moments is bf16, and ", beta, " ", b, ": a step changes a moment by ", 1 - b,
                   " of it, which rounding to the nearest may lose for ever; choose bf16_stochastic");
+}
+
+void overlap_option(const Config& config, StepOptions& step) {
+  if (const std::string& overlap = config.text("comm.overlap"); overlap != "auto") step.overlap = overlap == "true";
 }
 
 void mesh_options(const Config& config, StepOptions& step) {

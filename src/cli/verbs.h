@@ -21,6 +21,7 @@ struct PlanOptions;
 struct RegionHeadConfig;
 struct EngineOptions;
 struct Sampling;
+struct RankInJob;
 }  // namespace ov
 
 namespace ov::cli {
@@ -57,6 +58,7 @@ Exit plan(const Config&);
 Exit bench(const Config&);
 Exit help(const Config&);
 
+RankInJob rank_here(const Config&);  // which of how many this process is (comm/rank_in_job.h): comm.address
 // `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
 // The ranks of a run, and log.trace: what to keep while it goes on.
@@ -96,6 +98,7 @@ std::int64_t fitting_blocks(const Config&, const RunOptions&, PlanOptions like, 
                             const GlobalStep& first);
 // The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
+void overlap_option(const Config&, StepOptions&);              // comm.overlap
 void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
 Exit plan_rl(const Config&, const ModelConfig&);               // plan.rl

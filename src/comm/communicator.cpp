@@ -11,10 +11,7 @@ namespace {
 
 // Of a sum that is made at a time: what its one more buffer takes a rank. On the host it stays in the caches; a GPU's
 // messages need the length. The sum's bits do not depend on it.
-std::int64_t piece_bytes(const Device& device) {
-  return device.kind == Device::Kind::cuda || device.table == &kernels::rehearsed_table() ? std::int64_t{16} << 20
-                                                                                          : std::int64_t{1} << 20;
-}
+std::int64_t piece_bytes(const Device& device) { return kernels::on_gpu(device) ? std::int64_t{16} << 20 : 512 << 10; }
 
 class OneRank : public Communicator {
  public:
@@ -97,8 +94,18 @@ void Communicator::all_reduce(const Tensor& t) {
   }
   Parts shares;
   for (int r = 0; r < ranks_; ++r) shares.push_back(share(flat, r, ranks_));
-  reduce_scatter(shares[at(rank_)], shares, ranks_);
-  all_gather(shares);
+  // On the host every piece goes to the others as soon as it is summed, while the caches have it.
+  const std::int64_t most = shares[0].numel(),
+                     piece = kernels::on_gpu(t.device())
+                                 ? std::max<std::int64_t>(1, most)
+                                 : piece_bytes(t.device()) / static_cast<std::int64_t>(size_of(t.dtype()));
+  for (std::int64_t begin = 0; begin < most; begin += piece) {
+    Parts pieces;
+    for (const Tensor& s : shares)
+      pieces.push_back(s.slice(0, std::min(begin, s.numel()), std::min(begin + piece, s.numel())));
+    reduce_scatter(pieces[at(rank_)], pieces, ranks_);
+    all_gather(pieces);
+  }
 }
 
 void Communicator::reduce_scatter(const Tensor& part, const Parts& of, int adding) {

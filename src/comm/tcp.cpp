@@ -1,5 +1,7 @@
 #include "comm/tcp.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -39,6 +41,40 @@ Found find(const HostPort& at, int* error) {
           }};
 }
 
+std::string in_numbers(const sockaddr* a, socklen_t n, std::string* port = nullptr) {
+  char host[NI_MAXHOST] = "?", service[NI_MAXSERV] = "?";
+  ::getnameinfo(a, n, host, sizeof host, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV);
+  if (port) *port = service;
+  return host;
+}
+
+std::vector<std::string> own_addresses() {
+  std::vector<std::string> all;
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) return all;
+  for (const ifaddrs* i = first; i; i = i->ifa_next) {
+    const int family = i->ifa_addr && (i->ifa_flags & IFF_UP) ? i->ifa_addr->sa_family : AF_UNSPEC;
+    if (family == AF_INET) all.push_back(in_numbers(i->ifa_addr, sizeof(sockaddr_in)));
+    if (family == AF_INET6) all.push_back(in_numbers(i->ifa_addr, sizeof(sockaddr_in6)));
+  }
+  ::freeifaddrs(first);
+  return all;
+}
+
+// The addresses of a name, as others see them; `own` of which are those of this machine's interfaces.
+std::vector<Found> find_as_others(const HostPort& at, int* error, std::vector<std::string>* own = nullptr) {
+  std::vector<Found> all;
+  all.push_back(find(at, error));
+  std::vector<std::string> resolved;
+  for (const addrinfo* a = all[0].get(); a; a = a->ai_next) resolved.push_back(in_numbers(a->ai_addr, a->ai_addrlen));
+  const std::vector<std::string> seen = as_others_see(at.host, resolved, own_addresses());
+  if (seen == resolved) return all;
+  all.clear();
+  for (const std::string& address : seen) all.push_back(find({address, at.port}, error));
+  if (own) *own = seen;
+  return all;
+}
+
 void set(int socket, int level, int option, int value) { ::setsockopt(socket, level, option, &value, sizeof value); }
 
 // Small frames go at once; what a machine that is switched off leaves open is closed after a minute.
@@ -57,11 +93,10 @@ template <class F>
 HostPort end_of(int socket, F name) {
   sockaddr_storage a{};
   socklen_t n = sizeof a;
-  char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?";
+  HostPort end{"?", "?"};
   if (name(socket, reinterpret_cast<sockaddr*>(&a), &n) == 0)
-    ::getnameinfo(reinterpret_cast<sockaddr*>(&a), n, host, sizeof host, port, sizeof port,
-                  NI_NUMERICHOST | NI_NUMERICSERV);
-  return {host, port};
+    end.host = in_numbers(reinterpret_cast<sockaddr*>(&a), n, &end.port);
+  return end;
 }
 
 }  // namespace
@@ -81,15 +116,36 @@ HostPort host_port(const std::string& text, const std::string& source) {
   return {host, port};
 }
 
+std::vector<std::string> as_others_see(const std::string& name, const std::vector<std::string>& resolved,
+                                       const std::vector<std::string>& own) {
+  const auto here_alone = [](const std::string& a) { return a.starts_with("127.") || a == "::1"; };
+  const bool number = std::find(resolved.begin(), resolved.end(), name) != resolved.end(),
+             meant = name.starts_with("localhost") || name.ends_with(".localhost") || name.starts_with("ip6-l");
+  if (resolved.empty() || number || meant || !std::all_of(resolved.begin(), resolved.end(), here_alone))
+    return resolved;
+  std::vector<std::string> v4, v6;
+  for (const std::string& a : own)
+    if (!here_alone(a) && !a.starts_with("169.254.") && !a.starts_with("fe80:"))  // nor one of a link
+      (a.find(':') == a.npos ? v4 : v6).push_back(a);
+  return !v4.empty() ? v4 : !v6.empty() ? v6 : resolved;
+}
+
 HostPort own_end(int socket) { return end_of(socket, ::getsockname); }
 HostPort other_end(int socket) { return end_of(socket, ::getpeername); }
 
 Descriptor listen_at(const HostPort& at, const std::string& source) {
   int error = 0;
-  const Found found = find(at, &error);
+  std::vector<std::string> own;
+  const std::vector<Found> found = find_as_others(at, &error, &own);
   if (error != 0) machine_error(source, ": ", at.host, ": ", ::gai_strerror(error));
+  if (own.size() > 1) {
+    std::string all;
+    for (const std::string& address : own) all += cat(all.empty() ? "" : ", ", address);
+    input_error(source, ": ", at.host, " leads to this machine alone, and it has several interfaces: give the address ",
+                "of one, ", all);
+  }
   int why = 0;
-  for (const addrinfo* a = found.get(); a; a = a->ai_next) {
+  for (const addrinfo* a = found[0].get(); a; a = a->ai_next) {
     Descriptor door(::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (door.get() >= 0) set(door.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     if (door.get() >= 0 && ::bind(door.get(), a->ai_addr, a->ai_addrlen) == 0 && ::listen(door.get(), SOMAXCONN) == 0)
@@ -102,9 +158,12 @@ Descriptor listen_at(const HostPort& at, const std::string& source) {
 Descriptor connect_to(const HostPort& to, double until, std::string* why) {
   for (;;) {
     int error = 0;
-    const Found found = find(to, &error);
+    const std::vector<Found> found = find_as_others(to, &error);
     if (error != 0) *why = ::gai_strerror(error);
-    for (const addrinfo* a = found.get(); a; a = a->ai_next) {
+    std::vector<const addrinfo*> addresses;
+    for (const Found& some : found)
+      for (const addrinfo* a = some.get(); a; a = a->ai_next) addresses.push_back(a);
+    for (const addrinfo* a : addresses) {
       Descriptor socket(::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
       if (socket.get() < 0) continue;
       // A connect that nobody answers leaves time for the next address; the loop comes round again.

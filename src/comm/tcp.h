@@ -1,12 +1,14 @@
 // TCP between the machines of a job: addresses, doors, connections, and the notes that machines meet with.
 //
-// A door listens at one address of one interface, never at all of them. Whoever can reach it can knock: a note says
-// what job it is of, and beyond that nobody is asked to prove anything. Run this inside a network that you trust.
+// A door listens at one address of one interface: of a name that leads here alone (127.0.1.1 in Debian's /etc/hosts) at
+// that of the only interface. Whoever can reach it can knock: a note says what job it is of, and beyond that nobody is
+// asked to prove anything. Run this inside a network that you trust.
 //
 //   note   magic "ovnd", version, length (u32 each, in the byte order of the machine), then as many bytes of JSON
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "comm/descriptor.h"
@@ -21,7 +23,13 @@ struct HostPort {
 HostPort host_port(const std::string& text, const std::string& source);
 HostPort own_end(int socket), other_end(int socket);  // in numbers
 
-Descriptor listen_at(const HostPort& at, const std::string& source);  // machine_error when it is not this machine's
+// Where others find what `name` is here, all in numbers: `resolved`, or of a name that leads to this machine alone its
+// other addresses, `own`, those of IPv4 if there are some. localhost stays.
+std::vector<std::string> as_others_see(const std::string& name, const std::vector<std::string>& resolved,
+                                       const std::vector<std::string>& own);
+
+// machine_error when it is not this machine's; input_error for a name that leads here and could be several interfaces.
+Descriptor listen_at(const HostPort& at, const std::string& source);
 // Tries until `until` (base/clock.h): names may not be known yet, and nobody may listen. -1: in vain, and why.
 Descriptor connect_to(const HostPort& to, double until, std::string* why);
 Descriptor accept_at(int door);  // -1: nobody

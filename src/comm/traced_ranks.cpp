@@ -1,6 +1,5 @@
 #include "comm/traced_ranks.h"
 
-#include <chrono>
 #include <numeric>
 #include <utility>
 
@@ -14,11 +13,6 @@ std::vector<int> all_of(const Communicator& world) {
 }
 
 }  // namespace
-
-std::int64_t now_ns() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
-}
 
 class TracedRanks::Lane : public Beside {
  public:

@@ -3,12 +3,10 @@
 #pragma once
 #include <map>
 
+#include "comm/clocks.h"
 #include "comm/group.h"
 
 namespace ov {
-
-// Nanoseconds of the clock that all processes of a machine share.
-std::int64_t now_ns();
 
 class TracedRanks : public Group {
  public:

@@ -4,18 +4,27 @@
 
 #include "base/serial.h"
 #include "kernels/adamw.h"
+#include "kernels/rehearsed.h"
 
 namespace ov {
 
 std::int64_t Overlap::usual_bucket(const Device& device, Dtype dtype) {
-  const std::int64_t bytes = std::int64_t{device.kind == Device::Kind::cuda ? 64 : 1} << 20;
+  const std::int64_t bytes = std::int64_t{kernels::on_gpu(device) ? 64 : 1} << 20;
   return std::max(kernels::norm_chunk, bytes / static_cast<std::int64_t>(size_of(dtype)));
 }
 
-bool Overlap::possible(const DataParallel& parallel, const Parameters& parameters, const Communicator& context) {
+std::string Overlap::hindrance(const DataParallel& parallel, const Parameters& parameters,
+                               const Communicator& context) {
+  if (parameters.pipe().ranks() > 1) return cat("parallel.pipeline ", parameters.pipe().ranks());
+  if (parameters.experts().ranks() > 1) return "experts or class tables that ranks share";
   Beside* beside = parallel.ranks().ranks() > 1 ? parallel.ranks().beside() : nullptr;
-  if (!beside || parameters.pipe().ranks() > 1 || parameters.experts().ranks() > 1) return false;
-  return beside->threaded() ? parameters.device().on_host() : !parallel.divides_values() && context.ranks() == 1;
+  if (!beside) return "CPU ranks on several machines";
+  const std::string& device = parameters.device().name;
+  if (beside->threaded())
+    return parameters.device().has_data() && !parameters.device().on_host() ? cat("device ", device, " without NCCL")
+                                                                            : "";
+  if (parallel.divides_values()) return cat("parallel.zero 3 on device ", device);
+  return context.ranks() > 1 ? cat("parallel.context ", context.ranks(), " on device ", device) : "";
 }
 
 Overlap::Overlap(const DataParallel& parallel, std::int64_t bucket, Round round)
@@ -23,7 +32,7 @@ Overlap::Overlap(const DataParallel& parallel, std::int64_t bucket, Round round)
   const std::int64_t buckets = (round_.gradients.numel() + bucket_ - 1) / bucket_;
   left_.assign(static_cast<std::size_t>(buckets), round_.leaves);
   next_ = buckets - 1;
-  if (beside_.threaded()) thread_ = std::thread([this] { run(); });
+  if (beside_.threaded() && round_.gradients.has_data()) thread_ = std::thread([this] { run(); });
 }
 
 Overlap::~Overlap() {

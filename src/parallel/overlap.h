@@ -21,11 +21,11 @@
 //                   device while a call on it waits for another rank, which loads too. Calls of tensor parallelism go
 //                   the same way, one after another, and may stand behind a bucket
 //
-// Where it applies: data.h, zero1.h, zero2.h. Where it does not, sums come after the backward pass as without it: in a
+// Where it applies: data.h, zero1.h, zero2.h. Elsewhere sums come after the pass; comm.overlap true is refused: in a
 // pipeline; between CPU ranks of several machines, whose bridge carries one lane; with shared experts or class tables,
 // whose ranks add to each other's gradients after every turn; on a device with ZeRO 3, whose gathers would have to keep
-// one order with the sums on all ranks, and with context parallelism, for its exchanges; there too where several
-// micro-batches run side by side.
+// one order with the sums on all ranks, and with context parallelism, for its exchanges. Micro-batches of a round that
+// run side by side on a device are summed at its end.
 //
 // Bytes: DataParallel::sum_bucket. A bucket's sum is divided evenly among all ranks, whoever updates it: all of them
 // send and receive at once. With ZeRO it then goes on to the rank that keeps it, another 1/N of the bytes.
@@ -33,6 +33,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "comm/beside.h"
@@ -45,8 +46,8 @@ class Overlap {
   // Elements of a bucket: whole chunks of the gradient norm. Of a device 64 MB, since its messages need the length; of
   // the host 1 MB.
   static std::int64_t usual_bucket(const Device& device, Dtype dtype);
-  // Whether sums of this mesh can be made beside the backward pass.
-  static bool possible(const DataParallel& parallel, const Parameters& parameters, const Communicator& context);
+  // Why sums of this mesh cannot be made beside the backward pass, in words; empty: they can.
+  static std::string hindrance(const DataParallel& parallel, const Parameters& parameters, const Communicator& context);
 
   struct Round {
     Tensor gradients;         // a whole buffer, in which the sum will stand as DataParallel::sum leaves it

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/parallel.h"
 #include "comm/ordered_sum.h"
+#include "kernels/rehearsed.h"
 #include "parallel/context.h"
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
@@ -76,8 +77,13 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
   }
   options_.schedule.steps = options.steps;
-  overlaps_ = options.overlap.value_or(objective.parameters().device().kind == Device::Kind::cuda) &&
-              Overlap::possible(*parallel_, objective.parameters(), context());
+  if (ranks.ranks() > 1 && options.overlap.value_or(kernels::on_gpu(objective.parameters().device()))) {
+    const std::string hindrance = Overlap::hindrance(*parallel_, objective.parameters(), context());
+    if (options.overlap && !hindrance.empty())
+      input_error("comm.overlap true with ", hindrance, ": not built; auto takes it where it is, and sums after the ",
+                  "backward pass here");
+    overlaps_ = hindrance.empty();
+  }
   if (options_.bucket == 0)
     options_.bucket =
         Overlap::usual_bucket(objective.parameters().device(), accum_dtype(objective.parameters().dtype()));

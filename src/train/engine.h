@@ -35,7 +35,7 @@ struct StepOptions {
   std::int64_t checksum_every = 1;  // steps; 0: never
   bool floor = false;               // measure the least time of every step (train/floor.h)
   int zero = 1;                     // stage of ZeRO between ranks (parallel/data.h)
-  std::optional<bool> overlap;      // sum gradients beside backward (parallel/overlap.h); null: on GPUs
+  std::optional<bool> overlap;      // sum gradients beside backward (parallel/overlap.h); null: on GPUs, where it can
   std::int64_t bucket = 0;          // elements that are summed at a time then, chunks of the norm; 0: as usual there
   int tensor = 1;                   // ranks that hold one model together (parallel/mesh.h), cut by heads and widths,
   int pipeline = 1, chunks = 1;     // and by layers, in so many chunks a rank (parallel/pipeline.h)
@@ -95,6 +95,7 @@ class StepEngine {
   Communicator& experts() const { return objective_.parameters().experts(); }
   Communicator& context() const { return objective_.context(); }
   const DataParallel& parallel() const { return *parallel_; }
+  bool overlaps() const { return overlaps_; }  // sums over ranks go on beside the backward pass
   // Of all values as they are, or of masters where there are some and `precise`: a call of all ranks.
   std::uint64_t values_checksum(bool precise) const;
   void restore(const TrainingState& state);

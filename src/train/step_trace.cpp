@@ -82,8 +82,8 @@ std::string in_common(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-StepTrace::StepTrace(std::string path, std::int64_t step, Communicator& world)
-    : path_(std::move(path)), step_(step), ranks_(world) {
+StepTrace::StepTrace(std::string path, std::int64_t step, Communicator& world, Clock clock)
+    : path_(std::move(path)), step_(step), ranks_(world), clock_(std::move(clock)) {
   std::error_code missing;
   if (world.rank() != 0) return;
   if (!std::filesystem::is_directory(parent_directory(path_), missing))
@@ -99,17 +99,17 @@ void StepTrace::start() {
   phases_.clear(), leaves_.clear();
   ranks_.start();
   on_ = true;
-  begin_ = last_ = now_ns();
+  begin_ = last_ = clock_();
 }
 
 void StepTrace::phase(const char* name) {
-  const std::int64_t now = now_ns();
+  const std::int64_t now = clock_();
   phases_.push_back({name, last_, now});
   last_ = now;
 }
 
 void StepTrace::leaf(const std::string& name, std::int64_t begin, OpTimes& work) {
-  const std::int64_t end = now_ns();
+  const std::int64_t end = clock_();
   const std::lock_guard lock(mutex_);
   leaves_.push_back({name, begin, end, std::move(work.done)});
 }
@@ -188,12 +188,19 @@ void StepTrace::finish(const StepOptions& mesh) {
   const std::vector<TracedRanks::Exchange> calls = ranks_.stop();
   const int N = ranks_.ranks();
   const Tensor begins = Tensor::zeros({N}, Dtype::i64, cpu());
-  begins.data<std::int64_t>()[ranks_.rank()] = begin_;
+  const std::vector<ClockDifference> clocks = clock_differences(ranks_, clock_);
+  const std::int64_t ahead = clocks[static_cast<std::size_t>(ranks_.rank())].ahead;
+  begins.data<std::int64_t>()[ranks_.rank()] = begin_ - ahead;
   ranks_.all_reduce(begins);
   const std::int64_t origin = *std::min_element(begins.data<std::int64_t>(), begins.data<std::int64_t>() + N);
-  const std::vector<std::string> all = gathered(ranks_, events(calls, origin, mesh));
+  const std::vector<std::string> all = gathered(ranks_, events(calls, origin + ahead, mesh));
   leaves_.clear(), phases_.clear();
   if (ranks_.rank() != 0) return;
+  Json apart = Json::object();
+  for (std::size_t r = 0; r < clocks.size(); ++r)
+    if (clocks[r].ahead != 0)
+      apart.set(std::to_string(r), Json::object({{"ahead", static_cast<double>(clocks[r].ahead) / 1000},
+                                                 {"error", static_cast<double>(clocks[r].error) / 1000}}));
   const Json about = Json::object({{"writer", sign},
                                    {"step", step_},
                                    {"ranks", N},
@@ -202,7 +209,8 @@ void StepTrace::finish(const StepOptions& mesh) {
                                    {"context", mesh.context},
                                    {"experts", mesh.experts},
                                    {"classes", mesh.classes},
-                                   {"zero", mesh.zero}});
+                                   {"zero", mesh.zero},
+                                   {"clocks", apart}});
   DurableWriter out(path_);
   out.write(cat("{\"otherData\":", about.dump(), ",\n\"displayTimeUnit\":\"ms\",\n\"traceEvents\":["));
   for (std::size_t r = 0; r < all.size(); ++r) out.write(std::string_view(all[r]).substr(r == 0 ? 1 : 0));

@@ -10,6 +10,9 @@
 //                    whose parameters they read (of others the part of the model that lies around them) and the bytes
 //                    that they move at the least (autograd/cost.h)
 //
+// Times are rank 0's. Clocks are compared after the step (comm/clocks.h): "clocks" names, by rank, one that is ahead
+// and by how much, in microseconds, and how wrong that may be, so that an arrow may seem to go back by as much.
+//
 // Operations follow each other without gaps: what lies between two belongs to the later (autograd/op_times.h). On a
 // device that queues its work every operation is waited for, so that a traced step takes longer there.
 //
@@ -28,8 +31,8 @@ struct StepOptions;
 
 class StepTrace {
  public:
-  // step: from 1. input_error when `path` is a file that is no trace: it would be replaced.
-  StepTrace(std::string path, std::int64_t step, Communicator& world);
+  // step: from 1. input_error when `path` is a file that is no trace: it would be replaced. `clock`: of this process.
+  StepTrace(std::string path, std::int64_t step, Communicator& world, Clock clock = now_ns);
   TracedRanks& ranks() { return ranks_; }  // through which the run has to talk
   std::int64_t step() const { return step_; }
   const std::string& path() const { return path_; }
@@ -55,6 +58,7 @@ class StepTrace {
   const std::string path_;
   const std::int64_t step_;
   TracedRanks ranks_;
+  const Clock clock_;
   bool on_ = false;
   std::int64_t begin_ = 0, last_ = 0;
   std::vector<Span> phases_, leaves_;

@@ -125,6 +125,53 @@ TEST_CASE("plan of a mesh: axes are divided as they are asked for, and the repor
   CHECK(held < m.stages[0].parameters);
 }
 
+TEST_CASE(
+    "plan of a mesh: sums beside the backward pass cost no more time than it leaves; what is gathered is not hidden") {
+  const auto with = [](Strings more) {
+    Strings all = {"--config", "configs/model/4b.json", "--dtype", "bf16", "--train.micro_batches",
+                   "16",       "--plan.ranks",          "8"};
+    all.insert(all.end(), more.begin(), more.end());
+    return planned(all, "h100");
+  };
+  const MeshPlan off = with({"--comm.overlap", "false"});
+  CHECK(off.stages[0].traffic.count("data beside") == 0);
+  CHECK(off.stages[0].buckets == 0);
+  CHECK(off.time.hidden == 0);
+  CHECK(off.time.could_hide > 0);
+  CHECK(contains(off.report(), "  not hidden; comm.overlap would hide up to "));
+  for (const int zero : {0, 1, 2}) {
+    INFO("zero ", zero);
+    const MeshPlan on =  // auto: a GPU
+        with({"--parallel.zero", std::to_string(zero), "--plan.images", "0", "--plan.text_tokens", "8000"});
+    const auto seconds = [&](const char* what) {
+      const auto found = on.stages[0].traffic.find(what);
+      return found == on.stages[0].traffic.end() ? 0 : seconds_of(found->second, 0, on.mesh);
+    };
+    const double beside = seconds("data beside"), B = static_cast<double>(on.stages[0].buckets);
+    CHECK(on.stages[0].buckets == (on.stages[0].held_trained + (16 << 20) - 1) / (16 << 20));  // of 64 MB
+    CHECK(on.time.hidden == doctest::Approx(beside * (1 - 1 / B)));                            // its passes last longer
+    CHECK(on.time.data == doctest::Approx(seconds("data sums") + seconds("data values") + beside / B));
+    CHECK(on.time.could_hide == 0);
+    CHECK(contains(on.report(), " more, sums of gradients, go on beside backward"));
+  }
+  // A pass that is shorter than the sums hides as much as it lasts.
+  const MeshPlan far = with({"--plan.images", "0", "--plan.text_tokens", "1"});
+  CHECK(with({}).time.step() < off.time.step());
+  const double pass = (far.stages[0].backward_flops / 2) / (far.mesh.mfu * far.device.peak.at("bf16"));
+  CHECK(far.time.hidden == doctest::Approx(pass));
+  const MeshPlan stages = with({"--parallel.pipeline", "4"});
+  CHECK(stages.time.hidden + stages.time.could_hide == 0);
+  CHECK(contains(stages.report(), "  not hidden: comm.overlap is not built for parallel.pipeline 4"));
+  CHECK(contains(thrown([&] {
+                   with({"--parallel.pipeline", "4", "--comm.overlap", "true"});
+                 }),
+                 "comm.overlap true with parallel.pipeline 4: not built; auto takes it where it is"));
+  CHECK(contains(thrown([&] {
+                   with({"--parallel.zero", "3", "--comm.overlap", "true"});
+                 }),
+                 "with parallel.zero 3 on "));
+}
+
 TEST_CASE("plan of a mesh: ranks that share rows, experts and class tables: every table and time says what they do") {
   const auto with = [](Strings more) {
     Strings all = {"--config",

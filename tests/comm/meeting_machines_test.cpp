@@ -47,6 +47,25 @@ TEST_CASE("machines meet: addresses") {
                    "comm.address: expected HOST:PORT or [ADDRESS]:PORT with a port from 1 to 65535, found '"));
 }
 
+TEST_CASE("machines meet: a machine's own name that leads to itself alone is taken for its interface's address") {
+  using List = std::vector<std::string>;
+  const List one = {"127.0.0.1", "10.0.0.3", "::1", "fe80::1%eth0", "fd00::3", "169.254.0.9"};
+  CHECK(as_others_see("node1", {"127.0.1.1"}, one) == List{"10.0.0.3"});
+  CHECK(as_others_see("node1", {"127.0.1.1", "::1"}, {"127.0.0.1", "::1", "fd00::3"}) == List{"fd00::3"});
+  CHECK(as_others_see("node1", {"127.0.1.1"}, {"127.0.0.1", "10.0.0.3", "172.17.0.1"}) ==
+        List{"10.0.0.3", "172.17.0.1"});
+  // What is known elsewhere, what means this machine, and a machine without a network stay as they are.
+  for (const auto& [name, resolved] : {std::pair<std::string, List>{"node1", {"127.0.1.1", "10.0.0.3"}},
+                                       {"node2", {"10.0.0.4"}},
+                                       {"localhost", {"127.0.0.1", "::1"}},
+                                       {"localhost.localdomain", {"127.0.0.1"}},
+                                       {"127.0.0.1", {"127.0.0.1"}},
+                                       {"::1", {"::1"}}})
+    CHECK(as_others_see(name, resolved, one) == resolved);
+  CHECK(as_others_see("node1", {"127.0.1.1"}, {"127.0.0.1", "::1"}) == List{"127.0.1.1"});
+  CHECK(as_others_see("nobody", {}, one).empty());
+}
+
 TEST_CASE("machines meet: a machine that never comes is named by its ranks, on all that came") {
   const FreePort port;
   std::vector<RankInJob> places = places_of({2, 1, 2}, port.address());

@@ -11,8 +11,14 @@ namespace ov::test {
 inline std::int64_t sent_on(const Plan& plan, const std::string& axis) {
   std::int64_t bytes = 0;
   for (const auto& [name, traffic] : plan.traffic)
-    if (name == axis || name == axis + " sums") bytes += traffic.bytes();
+    if (name == axis || name.starts_with(axis + " ")) bytes += traffic.bytes();
   return bytes;
+}
+
+// What this rank has sent on an axis, beside the backward pass too.
+inline std::int64_t all_sent(Communicator& axis) {
+  Beside* beside = axis.beside();
+  return axis.sent() + (beside ? beside->communicator().sent() : 0);
 }
 
 // Memory by segment, bytes sent by axis, products: input_error names what differs.

@@ -56,16 +56,21 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   LanguageObjective objective(model, data, options.train);
   StepEngine engine(objective, options.train, mesh.data);
   if (c.ways.zero == 3) device.reset_peaks();  // plan tells what a step takes, not what was before values were divided
-  const std::int64_t before = mesh.data.sent();
+  const std::int64_t before = all_sent(mesh.data);
   engine.step();
 
   compare_plan(c.said(), ranks, plan_model(six_layers(c.tied, c.experts), options), device, engine,
-               {{"data", mesh.data.sent() - before}, {"pipe", mesh.pipe.sent()}, {"tensor", mesh.tensor.sent()}});
+               {{"data", all_sent(mesh.data) - before}, {"pipe", mesh.pipe.sent()}, {"tensor", mesh.tensor.sent()}});
 }
 
 const std::vector<Case> cases = {{.ways = {.data = 2, .zero = 0}},
                                  {.ways = {.data = 4, .zero = 1}, .dtype = Dtype::bf16, .recompute = true},
                                  {.ways = {.data = 2, .zero = 2}, .experts = true},
+                                 {.ways = {.data = 2, .zero = 0, .overlap = true}},
+                                 {.ways = {.data = 4, .zero = 1, .overlap = true}, .dtype = Dtype::bf16},
+                                 {.ways = {.data = 3, .zero = 1, .overlap = true}, .tree = false},
+                                 {.ways = {.data = 2, .zero = 2, .overlap = true}, .experts = true, .recompute = true},
+                                 {.ways = {.data = 2, .tensor = 2, .zero = 3, .overlap = true}},
                                  {.ways = {.data = 2, .zero = 3}},
                                  {.ways = {.data = 4, .zero = 3}, .dtype = Dtype::bf16, .recompute = true},
                                  {.ways = {.data = 2, .tensor = 2, .zero = 3}, .experts = true},
@@ -117,7 +122,7 @@ TEST_CASE("plan of a mesh: what all ranks send together is what the headers of s
     // What ZeRO 3 gathers, as parallel/zero3.h says, where everything is trained.
     std::int64_t gathered = 0;
     if (w.zero == 3) {
-      AbsentRanks of_tensor(0, w.tensor, [](Call, const Parts&, const Parts&) {});
+      AbsentRanks of_tensor(0, w.tensor, [](Call, const Parts&, const Parts&, bool) {});
       const Onevision held(model, of_tensor, one_rank(), 1);
       const std::int64_t rounds = (leaves + w.data - 1) / w.data;
       std::vector<std::int64_t> blocks(static_cast<std::size_t>(held.parameters().blocks()));
@@ -137,6 +142,7 @@ TEST_CASE("plan of a mesh: what all ranks send together is what the headers of s
                                 .trained = at(0, s, i).held_trained,
                                 .value = value,
                                 .zero = w.zero,
+                                .bucket = w.overlap ? options.train.bucket : 0,
                                 .gathered = gathered,
                                 .reports = 1 + scalars,
                                 .whole_trained = w.pipeline > 1 ? all : 0,
@@ -219,7 +225,8 @@ TEST_CASE("plan of a mesh: RICE on many devices, each with a copy") {
     CHECK(p.rounds == std::vector<std::int64_t>{2});
     flops += p.forward_flops + p.backward_flops;
     sent += sent_on(p, "data");
-    for (const auto& [peer, bytes] : p.traffic.at("data").received) received += bytes;
+    for (const char* what : {"data sums", "data values"})
+      for (const auto& [peer, bytes] : p.traffic.at(what).received) received += bytes;
   }
   CHECK(flops == one.forward_flops + one.backward_flops);
   CHECK(sent == received);

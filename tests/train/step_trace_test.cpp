@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "base/clock.h"
 #include "base/io/file.h"
 #include "tests/model/packed_rows.h"
 #include "tests/parallel/mesh_world.h"
@@ -61,6 +62,10 @@ std::string run(const Ways& ways, Communicator& world, const std::string& path, 
     write_durably(cat(path, ".", world.rank()), counted.dump());
   }
   return said;
+}
+
+void require(bool holds, const std::string& what) {
+  if (!holds) input_error("not so: ", what);
 }
 
 struct Span {
@@ -207,6 +212,40 @@ TEST_CASE("trace: what runs at the same time has streams of its own") {
   CHECK(std::set{stream_of.at("a"), stream_of.at("b"), stream_of.at("c")} == std::set<std::int64_t>{3, 4, 5});
   CHECK(stream_of.at("after") == 3);
   CHECK(file.names.at({0, 5}) == "leaves 2");
+}
+
+TEST_CASE("trace: ranks whose clocks stand apart are shown in rank 0's time, and the file says by how much") {
+  const ScratchDirectory dir;
+  const std::string path = dir / "trace.json";
+  constexpr std::int64_t apart = 3'000'000'000'000;  // ns: rank 2's machine has been up for 50 minutes longer
+  const double start = monotonic_seconds();
+  for (const Ended& e : in_ranks(3, 60, [&](ProcessRanks& ranks) {
+         const Clock own = [&] { return now_ns() + (ranks.rank() == 2 ? apart : 0); };
+         const auto found = clock_differences(ranks, own);
+         for (const auto& c : found) require(c.error >= 0 && c.error < 60'000'000'000, "an error of seconds at most");
+         require(found[0].ahead == 0 && found[1].ahead == 0, "one clock is not ahead of itself");
+         require(std::abs(found[2].ahead - apart) <= found[2].error, "within what is said");
+         StepTrace trace(path, 1, ranks, own);
+         trace.start();
+         ranks.barrier();
+         trace.phase("all");
+         trace.finish({});
+         ranks.barrier();
+       }))
+    REQUIRE_MESSAGE(e.exit == 0, e.error);
+  const double most = 1e6 * (monotonic_seconds() - start);  // microseconds
+  const Json clocks = Json::read(path).at("otherData").at("clocks");
+  CHECK(clocks.size() == 1);
+  const double error = clocks.at("2").at("error").as_double();
+  CHECK(std::abs(clocks.at("2").at("ahead").as_double() - apart / 1e3) <= error);
+  const Read trace = read(path);
+  double begins = 0, ends = most;  // of the time in which all ranks are in the step: they met in it
+  for (const std::int64_t rank : {0, 1, 2}) {
+    const Span& step = trace.streams.at({rank, 0}).at(0);
+    begins = std::max(begins, step.begin), ends = std::min(ends, step.end);
+  }
+  CHECK(ends <= most);
+  CHECK(begins <= ends + 2 * error);
 }
 
 TEST_CASE("trace: the bits of a run do not show it, recomputed or not, and operations have their modules' names") {
