@@ -1,8 +1,9 @@
 # Sourced by demo.sh and table.sh. Needs $onevision and $world, where the worlds of RL go.
 #
-# They hold programs alone, of two and of three lines, half of the pictures each, with data/toy_world's words and glyphs:
+# They hold programs, of two and of three lines, half of the pictures each, with data/toy_world's words and glyphs:
 #
-#   both      every line asked, with and without thinking: the prompts of RL
+#   both      every line asked, with and without thinking: the prompts of RL; and a fifth as many other pictures, whose
+#             questions are repeated beside them (rl.replay of thinking.json)
 #   chains    with thinking alone, and answers without it alone: what the supervised runs beside RL are taught
 #   held-out  other programs; every line of both lengths as often as the others
 #
@@ -19,14 +20,18 @@ never_asked() { printf '/"id": "%s"/s/"id": "[a-z_]*",/& "ask": 0,/' "$1"; }
 worlds() {  # worlds PICTURES QUESTIONS
   normal='\(caption\|variable_value\|variable_sum\|three_[a-z]*\)' thinking='\(caption\|think[a-z_]*\)'
   catalog "$world/catalog/both"
+  sed -i 's/{"values": 1, "three_lines": 1}/{"values": 40, "three_lines": 40, "shapes": 8, "text": 7, "table": 2, "bars": 2, "sign": 1}/' \
+    "$world/catalog/both/mixtures.json"
   catalog "$world/catalog/chains" -e "$(never_asked "$normal")"
   catalog "$world/catalog/answers" -e 's/"ask": 100,//' -e "$(never_asked "$thinking")"
   catalog "$world/catalog/held-out" -e '/"id": "think"/s/"ask"/"share": 2, "ask"/' \
     -e '/"id": "\(think\|three\)_last"/s/"share": 4/"share": 1/' \
     -e '/"id": "variable_\(value\|sum\)"/{s/"Code & Math"/"Reasoning"/;s/"share": [0-9]*/"share": 1/}'
   for part in both chains answers; do
+    pictures=$1
+    [ $part != both ] || pictures=$(($1 * 19 / 15))
     stage $part "data/toy_world/templates.json configs/rl/world.sh" "$onevision" synth --what world --synth.data_dir "$world/catalog/$part" \
-      --synth.seed 601 --synth.instruct "$1" --synth.captions 0 --synth.regions 0 --synth.text 0 --synth.test 0 --out "$world/$part"
+      --synth.seed 601 --synth.instruct "$pictures" --synth.captions 0 --synth.regions 0 --synth.text 0 --synth.test 0 --out "$world/$part"
   done
   stage held-out "data/toy_world/templates.json configs/rl/world.sh" "$onevision" synth --what world --synth.data_dir "$world/catalog/held-out" \
     --synth.seed 501 --synth.instruct 0 --synth.captions 0 --synth.regions 0 --synth.text 0 --synth.test "$2" --out "$world/held-out"

@@ -61,7 +61,8 @@ bool Engine::copy_tail(Answer& a) {
     const Answer& b = *r;
     if (&b == &a) break;
     if (b.lease.shared != a.lease.shared) continue;
-    const int64_t same = std::mismatch(a.tail.begin(), a.tail.end(), b.tail.begin(), b.tail.end()).first - a.tail.begin();
+    const auto other = std::mismatch(a.tail.begin(), a.tail.end(), b.tail.begin(), b.tail.end()).first;
+    const int64_t same = other - a.tail.begin();
     const int64_t there = std::clamp<int64_t>(b.run - first, 0, same);
     if (there < same && 2 * same >= all) return false;
     if (there > most) most = there, from = &b;

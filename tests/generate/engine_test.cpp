@@ -123,7 +123,7 @@ TEST_CASE("engine: what fills no page is copied from an earlier answer that bega
     for (const std::int64_t chunk : {1, 7, 512}) {
       CAPTURE(begin);
       CAPTURE(chunk);
-      // Behind `begin` tokens: 40; the same; 30 of these and 10 others; 10 of these and 30 others; none of these; 30 again.
+      // Behind `begin` tokens: 40; the same; 30 of these and 10 others; 10 and 30 others; none; 30 and 10 again.
       std::vector<Request> asked;
       for (const auto& p : {prompt(begin, 40, 0, 0), prompt(begin, 40, 0, 0), prompt(begin, 30, 10, 7),
                             prompt(begin, 10, 30, 8), prompt(begin, 0, 40, 9), prompt(begin, 30, 10, 7)})
