@@ -22,7 +22,7 @@ void forward(const AddRmsnormForward& f) {
     const T *a = a_rows[n], *b = b_rows[n];
     T* __restrict h = h_rows[n];
     for (std::int64_t c = 0; c < C; ++c) h[c] = T(a[c] + b[c]);
-    rstd[n] = norm_row(C, y_rows[n], h_rows[n], w, A(f.eps));
+    rstd[n] = norm_row(C, y_rows[n], h, w, A(f.eps));
   });
 }
 

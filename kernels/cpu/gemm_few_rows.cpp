@@ -57,7 +57,7 @@ std::int64_t most_of(const Gemm& g) {
 // Grow-only memory of this thread: the system would clear fresh pages for every call.
 float* memory(std::int64_t n) {
   thread_local std::vector<float> kept;
-  if (std::ssize(kept) < n) kept = {}, kept.resize(static_cast<std::size_t>(n));
+  if (std::ssize(kept) < n) kept = std::vector<float>(), kept.resize(static_cast<std::size_t>(n));
   return kept.data();
 }
 

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "kernels/cpu/wide_for.h"
+#include "kernels/row_blocks.h"
 
 namespace ov::kernels {
 
-constexpr std::int64_t rows_in_block = 64;
 constexpr std::int64_t columns_at_once = 128;  // of add_sum_of_rows: a row of no more is met once, by one thread
 
 // The sums of the blocks of N rows, C of them each, and their tree, for kernels that add them up on their way.

@@ -2,7 +2,7 @@
 // of f32, and each element of the result is rounded once, at the end. The same bits as widening tile by tile.
 #pragma once
 #include <cstddef>
-#include <map>
+#include <list>
 #include <memory>
 
 #include "kernels/table.h"
@@ -17,10 +17,13 @@ class KeptBlocks {
   static std::shared_ptr<std::byte[]> take(std::size_t bytes) {
     auto& own = of_thread();
     std::unique_ptr<std::byte[]> block;
-    if (const auto found = own.blocks_.lower_bound(bytes); found != own.blocks_.end() && found->first <= 2 * bytes) {
-      bytes = found->first, own.kept_ -= bytes;
-      block = std::move(found->second);
-      own.blocks_.erase(found);
+    auto best = own.blocks_.end();
+    for (auto b = own.blocks_.begin(); b != own.blocks_.end(); ++b)
+      if (b->first >= bytes && b->first <= 2 * bytes && (best == own.blocks_.end() || b->first < best->first)) best = b;
+    if (best != own.blocks_.end()) {
+      bytes = best->first, own.kept_ -= bytes;
+      block = std::move(best->second);
+      own.blocks_.erase(best);
     } else {
       block.reset(new std::byte[bytes]);
     }
@@ -36,9 +39,9 @@ class KeptBlocks {
     if (bytes > most) return;
     while (kept_ + bytes > most) kept_ -= blocks_.begin()->first, blocks_.erase(blocks_.begin());
     kept_ += bytes;
-    blocks_.emplace(bytes, std::move(block));
+    blocks_.emplace_back(bytes, std::move(block));
   }
-  std::multimap<std::size_t, std::unique_ptr<std::byte[]>> blocks_;  // by size
+  std::list<std::pair<std::size_t, std::unique_ptr<std::byte[]>>> blocks_;  // the one given back longest ago first
   std::size_t kept_ = 0;
 };
 

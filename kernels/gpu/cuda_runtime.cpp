@@ -19,7 +19,7 @@ namespace ov::gpu {
 #ifndef OV_WITH_CUDA
 
 Runtime* cuda_runtime(std::string& reason) {
-  reason = "this program was built without CUDA (README, \"Limits\": make CUDA=1, where nvcc is installed)";
+  reason = "this program was built without CUDA (README, \"GPUs\": make CUDA=1, where nvcc is installed)";
   return nullptr;
 }
 

@@ -4,11 +4,13 @@
 // An entry of kernels/table.h without an overload takes nothing.
 //
 // CPU kernels take nothing of their device: what they need lies on the stack, or in memory that a thread keeps for
-// itself: packed panels of products (kernels/cpu/gemm.h: at most 11 MB a thread), a row of norms and routers, the
-// numbers of one attention call. It is the host's, and device.memory() does not count it.
+// itself: packed panels of products (kernels/cpu/gemm.h: at most 11 MB a thread), the turned rows of a product of few
+// (gemm_few_rows.cpp: at most 512 rows of f32), what bf16 was widened to (widened.h: at most 96 MB a thread), a row of
+// norms and routers, the numbers of one attention call. It is the host's, and device.memory() does not count it.
 //
 // All of it is Segment::workspace, unspecified until written. A null tensor: nothing is needed.
 #pragma once
+#include "kernels/row_blocks.h"
 #include "tensor/tensor.h"
 
 namespace ov::kernels {
@@ -31,7 +33,7 @@ struct SumRows;
 
 // --- sums over rows (kernels/cuda/row_sums.h): gradients of norms and biases, balance of experts
 
-constexpr std::int64_t rows_in_block = 64, rows_in_tree = 64;
+constexpr std::int64_t rows_in_tree = 64;
 // Σ_n of [N,C]: a row of f32 for every rows_in_block rows, behind those one for every rows_in_tree of them, and so on
 // while there are several.
 struct SumScratch {

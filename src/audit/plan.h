@@ -27,7 +27,7 @@ struct PlanOptions {
   bool recompute = false;
   std::int64_t recompute_first = every_block;  // of the model's blocks, when `recompute`
   bool gpu = false;       // rehearses what runs on a GPU: ops in one pass over memory (nn/layers.h), what kernels take
-                          // inside a call (kernels/rehearsed.h), the next step's pictures there already
+                          // inside a call (kernels/gpu/scratch.h), the next step's pictures there already
   TrainOptions train;     // what is trained, how gradients are added
   LoraOptions lora = {};  // what is learnt beside it
   // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline, chunks, context and

@@ -32,21 +32,22 @@ double measured_search(std::int64_t width) {
 }  // namespace
 
 Exit plan_balancing(const Config& config, const ClipConfig& model) {
-  const DeviceFacts device = find_device(config.text("plan.devices"), config.required("plan.device"));
+  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.required("plan.device"));
   const Dtype dtype = dtype_option(config);
   const std::int64_t ranks = config.integer("plan.ranks"), node = config.integer("plan.node");
-  BalancePlanned p{.pictures = config.integer("plan.pictures"),
-                   .concepts = config.integer("plan.concepts"),
-                   .width = model.projection,
-                   .k = config.integer("balance.k"),
-                   .node = node > 0 ? node : std::max(device.node, 1),
-                   .memory = device.memory,
-                   .peak = device.peak.at(name_of(dtype)),
-                   .mfu = config.number("plan.mfu") > 0 ? config.number("plan.mfu") : device.mfu,
-                   .link = device.link,
-                   .storage = find_link(config.text("plan.links"), config.text("plan.storage"), "plan.storage").rate,
-                   .number_bytes = static_cast<double>(size_of(dtype)),
-                   .host = device.measured};
+  BalancePlanned p{
+      .pictures = config.integer("plan.pictures"),
+      .concepts = config.integer("plan.concepts"),
+      .width = model.projection,
+      .k = config.integer("balance.k"),
+      .node = node > 0 ? node : std::max(device.node, 1),
+      .memory = device.memory,
+      .peak = device.peak.at(name_of(dtype)),
+      .mfu = config.number("plan.mfu") > 0 ? config.number("plan.mfu") : device.mfu,
+      .link = device.link,
+      .storage = find_link(shipped(config, "plan.links"), config.text("plan.storage"), "plan.storage").rate,
+      .number_bytes = static_cast<double>(size_of(dtype)),
+      .host = device.measured};
   if (p.k > p.concepts) input_error("balance.k is ", p.k, ", more than plan.concepts ", p.concepts);
   config.refuse_unread("with plan.pictures");
 

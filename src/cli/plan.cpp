@@ -59,8 +59,8 @@ namespace {
 
 // On several devices.
 Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& planner, bool choose) {
-  const std::string& links = config.text("plan.links");
-  const DeviceFacts device = find_device(config.text("plan.devices"), config.required("plan.device"));
+  const std::string links = shipped(config, "plan.links");
+  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.required("plan.device"));
   MeshFacts mesh{.node = static_cast<int>(config.integer("plan.node")), .mfu = config.number("plan.mfu")};
   if (mesh.node == 0) mesh.node = device.node;
   if (!(mesh.mfu > 0)) mesh.mfu = device.mfu;
@@ -85,7 +85,7 @@ Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& 
 // choose: how many blocks are recomputed.
 Exit show(const Config& config, const PlanOptions& options, const Planner& planner, bool choose = false) {
   const std::string& device = config.text("plan.device");
-  const std::string& devices = config.text("plan.devices");
+  const std::string devices = shipped(config, "plan.devices");
   const double mfu = config.number("plan.mfu");
   const std::string& what = config.text("pretrain.what");
   if (choose && device.empty()) input_error("train.recompute auto: plan.device says what the step is to fit");

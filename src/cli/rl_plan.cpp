@@ -8,7 +8,7 @@ namespace ov::cli {
 Exit plan_rl(const Config& config, const ModelConfig& model) {
   const std::string& device = config.text("plan.device");
   if (device.empty()) input_error("plan.rl: give plan.device, the machine that there are several of");
-  const DeviceFacts facts = find_device(config.text("plan.devices"), device);
+  const DeviceFacts facts = find_device(shipped(config, "plan.devices"), device);
   stated_recompute(config, "plan.rl compares what a step takes as it is described; say true, or false");
   PlanOptions options = plan_options(config, model.vision);
   options.gpu = !facts.measured;

@@ -11,6 +11,15 @@
 
 namespace ov::cli {
 
+std::string shipped(const Config& config, std::string_view key) {
+  namespace fs = std::filesystem;
+  const std::string& path = config.text(key);
+  std::error_code none;
+  if (fs::exists(path, none)) return path;
+  const fs::path beside = fs::read_symlink("/proc/self/exe", none).parent_path().parent_path() / path;
+  return fs::exists(beside, none) ? beside.string() : path;
+}
+
 void use_threads(const Config& config) {
   if (const std::int64_t n = config.integer("threads")) set_threads(static_cast<int>(n));
 }

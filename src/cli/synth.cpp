@@ -24,7 +24,7 @@ struct PartsBar {
 void write_world(const Config& config) {
   synth::ToyWorldOptions o;
   o.out_dir = output_directory(config, "synth");
-  o.data_dir = config.text("synth.data_dir");
+  o.data_dir = shipped(config, "synth.data_dir");
   o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
   o.instruct = config.integer("synth.instruct");
   o.captions = config.integer("synth.captions");
@@ -40,7 +40,7 @@ void write_world(const Config& config) {
 void write_pool(const Config& config) {
   synth::ZipfOptions o;
   o.out_dir = output_directory(config, "synth");
-  o.data_dir = config.text("synth.data_dir");
+  o.data_dir = shipped(config, "synth.data_dir");
   o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
   o.exponent = config.number("synth.exponent");
   o.pool = config.integer("synth.pool"), o.test = config.integer("synth.test_per_kind");
@@ -61,7 +61,7 @@ Exit synth(const Config& config) {
   const synth::LessonOptions lessons{.out_dir = config.required("out"),
                                      .seed = static_cast<std::uint64_t>(config.integer("synth.seed")),
                                      .count = static_cast<int>(config.integer("synth.count")),
-                                     .data_dir = config.text("synth.data_dir")};
+                                     .data_dir = shipped(config, "synth.data_dir")};
   config.refuse_unread("with --what lessons");
   if (DurableDirectory::complete(lessons.out_dir))
     input_error(lessons.out_dir, ": a command wrote it whole (", DurableDirectory::marker,

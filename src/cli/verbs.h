@@ -66,6 +66,9 @@ std::unique_ptr<StepTrace> share(const Config&, Communicator& ranks, RunOptions&
 bool first_rank();  // or the only one: who shows what it was told
 
 // Keys that several commands share.
+// A table that comes with the program (plan.devices, plan.links, synth.data_dir): as the key says; where nothing is
+// there, beside the directory that the program lies in, so that it works in any directory.
+std::string shipped(const Config&, std::string_view key);
 void use_threads(const Config&);                  // threads
 Sampling sampling_options(const Config&);         // generate.temperature to generate.seed
 EngineOptions engine_options(const Config&);      // engine.*

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <set>
 
 #include "base/text.h"
@@ -151,6 +152,7 @@ Questions read_questions(const std::string& directory, const EvalTasks& tasks, s
     std::move(questions.begin(), questions.end(), std::back_inserter(out.all));
   }
   const std::string commonest = directory + "/commonest_answers.json";
+  if (!std::filesystem::exists(commonest)) return out;
   const Json answers = Json::read(commonest);
   if (!answers.is_object())
     input_error(commonest, ": expected an object of templates, found ", kind_name(answers.kind()));

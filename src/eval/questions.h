@@ -3,7 +3,8 @@
 // A directory of questions is what data/synth/write.h puts under test/:
 //   *.jsonl                 {"id", "image", "category", "template", "question", "answer", "scorer"}, one a line; images
 //                           are relative to the directory; "scorer" may be absent
-//   commonest_answers.json  {template: {"answer", ...}}: the commonest answer of each template's training questions
+//   commonest_answers.json  {template: {"answer", ...}}: the commonest answer of each template's training questions,
+//                           where they are known: what a model that sees nothing could say
 #pragma once
 #include <functional>
 #include <map>

@@ -141,6 +141,8 @@ void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
     records_.push_back(std::move(r));
     return;
   }
+  if (!json.find("problem") && json.find("chosen"))
+    input_error(r.where, ": a pair of answers, where questions are expected; rl --objective dpo learns from pairs");
   r.problem = text_of(json, r.where, "problem");
   r.answer_type = text_of(json, r.where, "answer_type", "any");
   r.problem_type = text_of(json, r.where, "problem_type", "");

@@ -6,7 +6,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <numeric>
 
 #include "base/parallel.h"
@@ -18,12 +17,6 @@ using namespace ov;
 using namespace ov::bench;
 
 constexpr std::int64_t elements = 16 << 20;  // f32: 64 MB
-
-double processor_seconds() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 struct Times {
   std::vector<double> passed, worked;

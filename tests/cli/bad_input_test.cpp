@@ -202,7 +202,6 @@ TEST_CASE("cli: eval refuses categories that its tasks do not list, and tasks th
   const std::string questions = w.path("held");
   std::filesystem::create_directories(questions);
   w.write("held/a.png", w.png);
-  w.write("held/commonest_answers.json", "{}");
   const std::string question =
       R"({"id": "1", "image": "a.png", "category": "OCR", "template": "t", "question": "q", "answer": "a"})";
   w.write("held/q.jsonl", question + "\n");

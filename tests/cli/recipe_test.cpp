@@ -9,6 +9,7 @@
 #include "base/io/file.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
+#include "tests/base/scratch.h"
 
 using namespace ov;
 
@@ -108,6 +109,19 @@ int check_commands(const std::string& path) {
 }
 
 }  // namespace
+
+TEST_CASE("recipes: tables that come with the program are found from any directory; a named one is not looked for") {
+  const Config config = Config::parse(cli::keys(), "plan", {});
+  const Config other = Config::parse(cli::keys(), "plan", {"--plan.devices", "none.json"});
+  CHECK(cli::shipped(config, "plan.devices") == "configs/devices.json");
+  const ScratchDirectory dir;
+  const std::filesystem::path here = std::filesystem::current_path();
+  std::filesystem::current_path(dir.path());
+  const std::string found = cli::shipped(config, "plan.devices"), missing = cli::shipped(other, "plan.devices");
+  std::filesystem::current_path(here);
+  CHECK(std::filesystem::equivalent(found, "configs/devices.json"));
+  CHECK(missing == "none.json");
+}
 
 TEST_CASE("recipes: every command that README.md and data/README.md show is one that the program takes") {
   CHECK(check_commands("data/README.md") > 0);

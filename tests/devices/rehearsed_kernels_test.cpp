@@ -1,4 +1,4 @@
-// What kernels/rehearsed.h says that a GPU's kernels take inside a call, against what they take: every call of real
+// What kernels/gpu/scratch.h says that a GPU's kernels take inside a call, against what they take: every call of real
 // steps on the simulated GPU.
 #include <doctest/doctest.h>
 
