@@ -33,6 +33,7 @@ struct PlanOptions {
   // This rank of so many, which train.zero divides, and of a whole model train.tensor, pipeline, chunks, context and
   // experts; class tables by train.classes.
   int ranks = 1, rank = 0;
+  bool machines = false;              // those ranks are of several machines
   std::vector<MicroBatch> rows = {};  // if any: the step's micro-batches, in place of what is above
 };
 

@@ -155,6 +155,7 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
   PlanOptions options = given;
   options.train.floor = false;
   options.gpu = !device.measured;
+  options.machines = mesh.node > 0 && mesh.node < given.ranks;
   if (device.measured) options.train.optimizer.state_on = nullptr;
   if (!choose) plan_stages(m, plan, options);
   else

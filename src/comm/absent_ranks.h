@@ -11,10 +11,11 @@ class AbsentRanks : public Communicator {
  public:
   // By rank, what goes there and what is waited for: null where nothing is.
   using Heard = std::function<void(Call call, const Parts& to, const Parts& from, bool beside)>;
-  // shared_memory: ranks that would talk so; else those of devices would.
-  AbsentRanks(int rank, int ranks, Heard heard, bool shared_memory = false)
-      : Communicator(rank, ranks), heard_(std::move(heard)), beside_(*this, shared_memory) {}
-  Beside* beside() override { return &beside_; }
+  // shared_memory: ranks that would talk so; else those of devices would. machines: over several of them, where such
+  // ranks have no calls beside.
+  AbsentRanks(int rank, int ranks, Heard heard, bool shared_memory = false, bool machines = false)
+      : Communicator(rank, ranks), heard_(std::move(heard)), beside_(*this, shared_memory), machines_(machines) {}
+  Beside* beside() override { return beside_.threaded() && machines_ ? nullptr : &beside_; }
 
  protected:
   void exchange(Call call, const Parts& to, const Parts& from) override { hear(call, to, from, false); }
@@ -36,6 +37,7 @@ class AbsentRanks : public Communicator {
   };
   Heard heard_;
   Lane beside_;
+  const bool machines_;
 };
 
 }  // namespace ov

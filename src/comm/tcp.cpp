@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -46,6 +47,15 @@ std::string in_numbers(const sockaddr* a, socklen_t n, std::string* port = nullp
   ::getnameinfo(a, n, host, sizeof host, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV);
   if (port) *port = service;
   return host;
+}
+
+// However it is spelt: 127.1 and 0:0:0:0:0:0:0:1 too.
+bool is_number(const std::string& host) {
+  addrinfo wanted{}, *found = nullptr;
+  wanted.ai_flags = AI_NUMERICHOST;
+  const bool number = ::getaddrinfo(host.c_str(), nullptr, &wanted, &found) == 0;
+  if (found) ::freeaddrinfo(found);
+  return number;
 }
 
 std::vector<std::string> own_addresses() {
@@ -119,8 +129,10 @@ HostPort host_port(const std::string& text, const std::string& source) {
 std::vector<std::string> as_others_see(const std::string& name, const std::vector<std::string>& resolved,
                                        const std::vector<std::string>& own) {
   const auto here_alone = [](const std::string& a) { return a.starts_with("127.") || a == "::1"; };
-  const bool number = std::find(resolved.begin(), resolved.end(), name) != resolved.end(),
-             meant = name.starts_with("localhost") || name.ends_with(".localhost") || name.starts_with("ip6-l");
+  std::string low = name;
+  for (char& c : low) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool number = is_number(name),
+             meant = low.starts_with("localhost") || low.ends_with(".localhost") || low.starts_with("ip6-l");
   if (resolved.empty() || number || meant || !std::all_of(resolved.begin(), resolved.end(), here_alone))
     return resolved;
   std::vector<std::string> v4, v6;

@@ -94,7 +94,7 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
     if (with.cache.empty()) with.cache = without_slash(options.out) + ".answers";
     // OUT is replaced as a whole when the records are there, and what it was made from removed.
     const auto place = [](const std::string& path) {
-      return std::filesystem::weakly_canonical(without_slash(path)).string() + "/";
+      return std::filesystem::weakly_canonical(std::filesystem::absolute(without_slash(path))).string() + "/";
     };
     for (const char* end : {"", ".blocks", ".partial", ".old"})
       if (const std::string own = without_slash(options.out) + end; place(with.cache).starts_with(place(own)))

@@ -19,12 +19,12 @@ std::string Overlap::hindrance(const DataParallel& parallel, const Parameters& p
   if (parameters.experts().ranks() > 1) return "experts or class tables that ranks share";
   Beside* beside = parallel.ranks().ranks() > 1 ? parallel.ranks().beside() : nullptr;
   if (!beside) return "CPU ranks on several machines";
-  const std::string& device = parameters.device().name;
+  const std::string device =
+      parameters.device().kind == Device::Kind::meta ? "a GPU" : "device " + parameters.device().name;
   if (beside->threaded())
-    return parameters.device().has_data() && !parameters.device().on_host() ? cat("device ", device, " without NCCL")
-                                                                            : "";
-  if (parallel.divides_values()) return cat("parallel.zero 3 on device ", device);
-  return context.ranks() > 1 ? cat("parallel.context ", context.ranks(), " on device ", device) : "";
+    return parameters.device().has_data() && !parameters.device().on_host() ? cat(device, " without NCCL") : "";
+  if (parallel.divides_values()) return cat("parallel.zero 3 on ", device);
+  return context.ranks() > 1 ? cat("parallel.context ", context.ranks(), " on ", device) : "";
 }
 
 Overlap::Overlap(const DataParallel& parallel, std::int64_t bucket, Round round)

@@ -1,5 +1,6 @@
 // What a command writes replaces its own files alone, and that is seen before any work.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -83,5 +84,11 @@ TEST_CASE("output: keys of an endpoint without its address have no effect, and a
     CHECK(contains(refusal("curate", cached), "rewrite.cache: "));
   }
   CHECK(!path_exists(dir / "out"));
+  const std::string out = cat("no-such-directory-", ::getpid());  // below this one, spelt in other ways
+  for (const std::string& inside : {"./" + out + "/answers", std::filesystem::current_path().string() + "/" + out})
+    CHECK(contains(refusal("curate", {"--manifest", dir / "good.json", "--out", out, "--url", "http://127.0.0.1:1/v1",
+                                      "--rewrite.cache", inside}),
+                   "rewrite.cache: "));
+  CHECK(!path_exists(out));
   CHECK(contains(said({}), "m.json:1:17: the key \"sources\" stands twice"));
 }

@@ -58,9 +58,10 @@ inline Outcome run(const std::vector<std::string>& arguments, void (*before)() =
 
 inline bool one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
 
-// Kills the process of that rank whose command line holds `word`.
-inline void kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
+// Kills the process of that rank whose command line holds `word`; false when there is none.
+inline bool kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
   const std::string mark = std::string(1, '\0') + "RANK=" + std::to_string(rank) + std::string(1, '\0');
+  bool hit = false;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string id = entry.path().filename();
     if (id.find_first_not_of("0123456789") != id.npos) continue;
@@ -69,8 +70,9 @@ inline void kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
         set{std::istreambuf_iterator<char>(variables), {}};
     const bool launcher = said.find(std::string(1, '\0') + "launch" + std::string(1, '\0')) != said.npos;
     if (said.find(word) != said.npos && (rank < 0 ? launcher : !launcher && set.find(mark) != set.npos))
-      ::kill(std::stoi(id), signal);
+      hit = ::kill(std::stoi(id), signal) == 0 || hit;
   }
+  return hit;
 }
 
 }  // namespace ov

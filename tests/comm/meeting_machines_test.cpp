@@ -60,6 +60,10 @@ TEST_CASE("machines meet: a machine's own name that leads to itself alone is tak
                                        {"localhost", {"127.0.0.1", "::1"}},
                                        {"localhost.localdomain", {"127.0.0.1"}},
                                        {"127.0.0.1", {"127.0.0.1"}},
+                                       {"127.1", {"127.0.0.1"}},
+                                       {"2130706433", {"127.0.0.1"}},
+                                       {"0:0:0:0:0:0:0:1", {"::1"}},
+                                       {"LOCALHOST", {"127.0.0.1"}},
                                        {"::1", {"::1"}}})
     CHECK(as_others_see(name, resolved, one) == resolved);
   CHECK(as_others_see("node1", {"127.0.1.1"}, {"127.0.0.1", "::1"}) == List{"127.0.1.1"});

@@ -1,6 +1,7 @@
 // Whole runs over several machines: the bits of one rank, whatever lies between the ranks.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <thread>
@@ -109,12 +110,15 @@ void kill_and_resume(int kills, std::uint64_t seed) {
     const FreePort port;
     Outcome ends[2];
     std::vector<std::thread> machines;
+    std::atomic<int> over = 0;
     for (const int i : {0, 1})
-      machines.emplace_back([&, i] { ends[i] = launched(n, node(port, std::to_string(i)), what); });
+      machines.emplace_back([&, i] { ends[i] = launched(n, node(port, std::to_string(i)), what), ++over; });
     std::this_thread::sleep_for(std::chrono::microseconds(draw(4, took + took / 2)));
     const std::string mark = port.address() + std::string(1, '\0') + "--node" + std::string(1, '\0');
-    if (launcher) kill_rank(mark + std::to_string(victim - 2 * n), -1);
-    else kill_rank(job.out, victim);
+    const auto hits = [&] {  // not before it is there
+      return launcher ? kill_rank(mark + std::to_string(victim - 2 * n), -1) : kill_rank(job.out, victim);
+    };
+    while (!hits() && over < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     const double since = monotonic_seconds();
     for (std::thread& t : machines) t.join();
     CHECK(monotonic_seconds() - since <

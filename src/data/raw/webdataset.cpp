@@ -29,10 +29,9 @@ std::string digest(const EnergonMeta& meta) {
 
 void check_class(const std::string& name, const std::string& path) {
   const std::vector<std::string> known = {"MultiMixQASample", "PackedCaptioningSample", "CaptioningSample"};
-  if (name.empty() || name == "CrudeWebdataset" || std::find(known.begin(), known.end(), name) != known.end()) return;
+  if (name.empty() || std::find(known.begin(), known.end(), name) != known.end()) return;
   input_error(path, "/.nv-meta/dataset.yaml: sample class '", name,
-              "': expected MultiMixQASample, PackedCaptioningSample, CaptioningSample or CrudeWebdataset",
-              did_you_mean(name, known));
+              "': expected MultiMixQASample, PackedCaptioningSample or CaptioningSample", did_you_mean(name, known));
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 //   PackedCaptioningSample  json {"prompts": [P], "captions": [P]} and img<i>.jpg: P conversations of one question, a
 //                           record each; the successor's lists of turns and img<i>_<j>.jpg too
 //   CaptioningSample        a picture and txt, or json {"caption"}: asked with the picture alone
-//   (no class)              pictures and json, a bare list of messages or a record of data/raw/conversations.h
-//   CrudeWebdataset         samples as they are stored, says energon: any of these
+//   (no class)              pictures and json, a bare list of messages or a record of data/raw/conversations.h; of
+//                           energon's CrudeWebdataset, which says nothing of its samples, any of these
 //
 // Names of parts count in lower case, and members without a key or a part are passed over (webdataset_sample.h). Where
 // no question says where its pictures stand, they stand in front of the first.
