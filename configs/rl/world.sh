@@ -2,7 +2,7 @@
 #
 # They hold programs, of two and of three lines, half of the pictures each, with data/toy_world's words and glyphs:
 #
-#   both      every line asked, with and without thinking: the prompts of RL; and a fifth as many other pictures, whose
+#   both      every line asked, with thinking and without: the prompts of RL; and a fifth as many other pictures, whose
 #             questions are repeated beside them (rl.replay of thinking.json)
 #   chains    with thinking alone, and answers without it alone: what the supervised runs beside RL are taught
 #   held-out  other programs; every line of both lengths as often as the others
@@ -19,7 +19,9 @@ never_asked() { printf '/"id": "%s"/s/"id": "[a-z_]*",/& "ask": 0,/' "$1"; }
 
 worlds() {  # worlds PICTURES QUESTIONS
   normal='\(caption\|variable_value\|variable_sum\|three_[a-z]*\)' thinking='\(caption\|think[a-z_]*\)'
-  catalog "$world/catalog/both"
+  # Of three lines the middle one is what RL gives up first, and the last what it gains most in: they are not asked alike.
+  catalog "$world/catalog/both" -e '/"id": "think_first"/s/"id": "[a-z_]*",/& "ask": 88,/' \
+    -e '/"id": "think_last"/s/"id": "[a-z_]*",/& "ask": 74,/'
   sed -i 's/{"values": 1, "three_lines": 1}/{"values": 40, "three_lines": 40, "shapes": 8, "text": 7, "table": 2, "bars": 2, "sign": 1}/' \
     "$world/catalog/both/mixtures.json"
   catalog "$world/catalog/chains" -e "$(never_asked "$normal")"

@@ -169,9 +169,10 @@ Exit rl_select(const Config& config) {
     for (const auto& [reason, n] : selection.dropped) why += cat(why.empty() ? "" : ", ", reason, " (", n, ")");
     const bool none = std::all_of(selection.by_source.begin(), selection.by_source.end(),
                                   [](const auto& source) { return source.second.mean_reward == 0; });
-    if (none) why += "; no answer earned anything: rl.prompt asks for the release's form, or plain, as the problem is";
-    input_error(run.out, "/kept.jsonl: no record is kept: ", why,
-                "; rl.task_filter and rl.reward_filter say what is, and manifest.json what each source earned");
+    input_error(
+        run.out, "/kept.jsonl: no record is kept: ", why,
+        "; rl.task_filter and rl.reward_filter say what is, and manifest.json what each source earned",
+        none ? "; none earned anything: rl.prompt asks for the release's form, or plain, as the problem is" : "");
   }
   return Exit::done;
 }

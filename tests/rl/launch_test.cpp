@@ -68,6 +68,7 @@ TEST_CASE("rl-select: that no record is kept is an error that says why; what was
   const Outcome none = run(arguments);
   CHECK(none.exit == 2);
   CHECK_MESSAGE(contains(none.err, "kept.jsonl: no record is kept: source: too hard (1); rl.task_filter"), none.err);
+  CHECK(contains(none.err, "none earned anything: rl.prompt"));
   CHECK(contains(none.out, "0 of 1 records kept\n"));
   for (const char* name : {"rollouts.jsonl", "manifest.json", "page.html"}) CHECK(path_exists(out + "/" + name));
   Strings all = arguments;
