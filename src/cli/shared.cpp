@@ -15,9 +15,9 @@ std::string shipped(const Config& config, std::string_view key) {
   namespace fs = std::filesystem;
   const std::string& path = config.text(key);
   std::error_code none;
-  if (fs::exists(path, none)) return path;
+  if (path_exists(path)) return path;
   const fs::path beside = fs::read_symlink("/proc/self/exe", none).parent_path().parent_path() / path;
-  return fs::exists(beside, none) ? beside.string() : path;
+  return path_exists(beside) ? beside.string() : path;
 }
 
 void use_threads(const Config& config) {

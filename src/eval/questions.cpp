@@ -2,9 +2,10 @@
 
 #include <sys/stat.h>
 
-#include <filesystem>
 #include <set>
 
+#include "base/io/mapped_file.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "store/jsonl.h"
 #include "text/conversation.h"
@@ -152,7 +153,10 @@ Questions read_questions(const std::string& directory, const EvalTasks& tasks, s
     std::move(questions.begin(), questions.end(), std::back_inserter(out.all));
   }
   const std::string commonest = directory + "/commonest_answers.json";
-  if (!std::filesystem::exists(commonest)) return out;
+  if (!path_exists(commonest)) {
+    tell(cat(commonest, " is not there: what guessing the commonest answer would score is not known and shown as 0"));
+    return out;
+  }
   const Json answers = Json::read(commonest);
   if (!answers.is_object())
     input_error(commonest, ": expected an object of templates, found ", kind_name(answers.kind()));

@@ -20,6 +20,9 @@ class Held {
     data_.write("q.jsonl", lines);
   }
   std::string path(const std::string& name) const { return data_.path(name); }
+  std::size_t commonest(const std::string& tasks_json) const {
+    return read_questions(data_.path("."), tasks(tasks_json), 0, [](const Rejected&) {}).commonest.size();
+  }
   EvalTasks tasks(const std::string& json) const { return EvalTasks::read(data_.write("tasks.json", json)); }
   // The answers that can be asked for, and the rejects as "reason | message".
   std::vector<std::string> read(const std::string& tasks_json) {
@@ -83,6 +86,17 @@ TEST_CASE(
       contains(held.refusal(R"({"categories": {"OCX": {"scorer": "exact"}, "OCR": {"scorer": "exact"}}})"),
                "tasks.json: category 'OCX': no question in " + held.path(".") + " belongs to it; did you mean 'OCR'?"));
   CHECK(held.refusal(R"({"categories": {"OCR": {"scorer": "exact"}}})") == "");
+}
+
+TEST_CASE("questions: commonest answers are read where they are; a file of them that is damaged is refused by name") {
+  Held held(question("1", "OCR", "q", "a") + question("2", "Science", "q", "b"));
+  const std::string file = held.path("commonest_answers.json");
+  write_durably(file, R"({"t": {"answer": "a"}})");
+  CHECK(held.commonest(two_categories) == 1);
+  write_durably(file, R"({"t": "a"})");
+  CHECK(contains(held.refusal(two_categories), "commonest_answers.json: 't': expected an object"));
+  std::filesystem::remove(file);
+  CHECK(held.commonest(two_categories) == 0);
 }
 
 TEST_CASE("questions: a tasks file that cannot be one is refused with its name and the place in it") {
