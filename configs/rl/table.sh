@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stage 2 of RL beside its controls: two starting models (seeds of `make demo`), three seeds each; every run is a stage, so a night that
-# was cut goes on. Every run shows its held-out programs when it is done; the table pools the runs of an arm: paired differences to the
-# starting model, question by question.
+# was cut goes on. Every run shows its held-out programs when it is done; when an arm's last run is done, a table pools them: paired
+# differences to the starting models, question by question.
 #
 #   thinking   RL with chains and without, rewarded by the answer alone
 #   shuffled   the same with the rewards of a step in another order: must not rise
@@ -9,7 +9,7 @@
 #   answers    supervised: the same pictures' normal questions with their answers, as many prompts in as many steps
 #   chains     supervised: the same pictures' thinking questions with gold chains, the upper reference
 #
-#   table.sh [BUILD [STARTS [SEEDS [STEPS]]]]      STARTS: directories of `make demo` under BUILD
+#   table.sh [BUILD [STARTS [SEEDS [STEPS [ARMS]]]]]      STARTS: directories of `make demo` under BUILD
 set -eu
 build=${1:-build}
 starts=${2:-"demo demo-seed2"}
@@ -28,7 +28,7 @@ done
 worlds 1500 1200
 programs="think think_first think_middle think_last"
 normal="three_first three_middle three_last variable_value variable_sum"
-arms="thinking shuffled answers-rl answers chains"
+arms=${5:-"thinking shuffled answers-rl answers chains"}
 
 ask() {  # ask NAME MODEL START
   stage "$1-reasoning" "$2/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
@@ -52,28 +52,30 @@ arm() {  # arm NAME ARM MODEL SEED
     "$onevision" "$@" --model "$model" ${steps:+--steps $steps} --out "$out/$name"
 }
 
-for first in $starts; do
-  model=$build/$first/instruct/model
-  ask "$first-before" "$model" "$first"
-  for seed in $seeds; do
-    for arm in $arms; do
-      # shellcheck disable=SC2086  # lists
-      arm "$first-$seed-$arm" $arm "$model" "$seed"
-      ask "$first-$seed-$arm" "$out/$first-$seed-$arm/model" "$first"
-      "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$first-$seed-$arm-reasoning/predictions.jsonl"
+predictions() {  # predictions ARM PART: one file a run; of the arm `before` the starting model's, once for each seed
+  for first in $starts; do
+    for seed in $seeds; do
+      if [ "$1" = before ]; then run=$first-before; else run=$first-$seed-$1; fi
+      printf '%s ' "$out/$run-$2/predictions.jsonl"
     done
   done
+}
+
+for first in $starts; do
+  ask "$first-before" "$build/$first/instruct/model" "$first"
 done
 for arm in $arms; do
-  for part in reasoning eval; do
-    before= after=
-    for first in $starts; do
-      for seed in $seeds; do
-        before="$before $out/$first-before-$part/predictions.jsonl" after="$after $out/$first-$seed-$arm-$part/predictions.jsonl"
-      done
+  for first in $starts; do
+    for seed in $seeds; do
+      run=$first-$seed-$arm
+      arm "$run" "$arm" "$build/$first/instruct/model" "$seed"
+      ask "$run" "$out/$run/model" "$first"
+      "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$run-reasoning/predictions.jsonl"
     done
-    printf '\n%s, %s: against the starting models, all runs\n' "$arm" "$part"
-    # shellcheck disable=SC2086
-    "$onevision" rl-table --before $before --after $after
+  done
+  for part in reasoning eval; do
+    printf '\n%s, %s: against the starting models, all runs\n' "$arm" $part
+    # shellcheck disable=SC2046  # lists
+    "$onevision" rl-table --before $(predictions before $part) --after $(predictions "$arm" $part)
   done
 done
