@@ -19,7 +19,7 @@ FLAGS     = -std=c++20 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -
 level     = $(or $(if $(filter tests/%,$<),$(TEST_OPT)),$(OPT),$(if $(filter kernels/% tests/bench/%,$<),-O3,$(if $(filter tests/%,$<),-O1,-O2)))
 # A check that throws ends its test either way; without a handler around each, tests compile in four fifths of the time.
 quick     = $(if $(filter tests/%,$<),-DDOCTEST_CONFIG_SUPER_FAST_ASSERTS)
-CXXFLAGS += $(FLAGS) $(level) $(quick) $(ARCH) $(SAN)
+CXXFLAGS += $(FLAGS) $(level) $(quick) $(ARCH) $(SAN) $(if $(SAN),-DOV_SANITIZED)
 LIBS      = -ljpeg -lpng -lwebp -lutf8proc -lsnappy -lz -lzstd -llz4 -lbrotlidec -lpcre2-32 -lcpp-httplib -lyaml-cpp -lpthread
 
 find = $(shell find $(1) -name '$(2)' 2>/dev/null | LC_ALL=C sort)

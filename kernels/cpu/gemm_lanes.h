@@ -14,8 +14,11 @@
 #define OV_WIDE
 #endif
 
-// Loops over registers have to disappear, or the accumulators would live in memory.
-#if defined(__clang__)
+// Loops over registers have to disappear, or the accumulators would live in memory. Not where every access is checked:
+// a file would take minutes to compile.
+#if defined(OV_SANITIZED)
+#define OV_UNROLL
+#elif defined(__clang__)
 #define OV_UNROLL _Pragma("unroll")
 #else
 #define OV_UNROLL _Pragma("GCC unroll 16")
