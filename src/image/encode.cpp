@@ -97,7 +97,7 @@ class PngWriter {
     png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_IHDR(png_, info_, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
                  PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-    png_set_compression_level(png_, 6);
+    png_set_compression_level(png_, 1);  // a third of level 6's time, and a twelfth more bytes
     png_write_info(png_, info_);
     for (std::int64_t y = 0; y < image.height; ++y) png_write_row(png_, image.row(y));
     png_write_end(png_, info_);
