@@ -12,6 +12,8 @@
 namespace ov {
 namespace {
 
+constexpr const char* same_files = "; give all ranks the same file system for train.out";
+
 const std::string& metadata(const Safetensors& file, const char* key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) input_error(file.path(), ": __metadata__ lacks '", key, "'");
@@ -60,6 +62,7 @@ void write_whole(const std::string& directory, const TrainingState& run, const s
 }
 
 SavedParts::Part write_part(const std::string& directory, const TrainingState& run, const Together& all) {
+  if (!path_exists(directory)) input_error(directory, ": rank 0 has made it, and it is not here", same_files);
   Shares shares(run.parameters, run.ranks.ranks(), run.context.ranks());
   std::vector<TensorInfo> infos;
   std::vector<Tensor> tensors;
@@ -78,7 +81,8 @@ SavedParts::Part write_part(const std::string& directory, const TrainingState& r
   SafetensorsWriter writer(path, infos, {{"step", std::to_string(run.optimizer.steps())}});
   for (const Tensor& t : tensors) writer.write(t);
   writer.commit();
-  return {file, static_cast<std::int64_t>(std::filesystem::file_size(path)), sha256_file(path)};
+  std::error_code missing;  // which rank 0 finds out
+  return {file, static_cast<std::int64_t>(std::filesystem::file_size(path, missing)), sha256_file(path)};
 }
 
 std::vector<SavedParts::Part> gathered(const SavedParts::Part& part, const Together& all) {
@@ -105,8 +109,7 @@ std::map<std::string, std::string> write_index(const std::string& directory, con
     std::error_code missing;
     const auto size = std::filesystem::file_size(directory + "/" + p.file, missing);
     if (missing || static_cast<std::int64_t>(size) != p.bytes)
-      input_error(directory, "/", p.file, ": rank 0 does not find what another rank has written there; give all ranks ",
-                  "the same file system for train.out");
+      input_error(directory, "/", p.file, ": rank 0 does not find what another rank has written there", same_files);
     digests[p.file] = p.sha256;
   }
   const auto& entries = run.parameters.entries();

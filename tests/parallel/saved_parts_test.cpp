@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "audit/inspect.h"
 #include "base/io/durable_directory.h"
+#include "model/files/convert.h"
 #include "parallel/shares.h"
 #include "tests/parallel/mesh_world.h"
 
@@ -311,6 +313,17 @@ TEST_CASE("parts: bf16 runs of ranks that divide masters write the model and the
     if (job.lora.rank > 0)
       CHECK(sha256_file(two.out + "/adapter/adapter_model.safetensors") ==
             sha256_file(job.out + "/adapter/adapter_model.safetensors"));
-    CHECK(saved_bits(checkpoints(two.out).back()) == saved_bits(checkpoints(job.out).back()));
+    const std::string parts = checkpoints(two.out).back();
+    CHECK(saved_bits(parts) == saved_bits(checkpoints(job.out).back()));
+    std::string report;
+    CHECK(diff_weights(parts, checkpoints(job.out).back(), report));
+    if (job.lora.rank > 0) continue;
+    // With a config.json beside them, parts are a model like any other.
+    fs::copy(job.model_dir + "/config.json", parts + "/config.json");
+    const CheckpointReport seen = inspect_checkpoint(parts);
+    CHECK(seen.problems.empty());
+    CHECK(seen.bytes == inspect_checkpoint(job.out + "/model").bytes);
+    convert_model(parts, world.path("converted"), {});
+    CHECK(diff_weights(world.path("converted"), job.out + "/model", report));
   }
 }
