@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/io/durable_directory.h"
@@ -66,10 +68,6 @@ void check_trained(const SavedMoments& moments, const Parameters& parameters) {
   input_error(moments.path(), ": holds the moments of ", line(saved, a), " where this run trains ", line(ours, b),
               "; train.modules or train.train_class_params is another");
 }
-
-}  // namespace
-
-namespace {
 
 Range overlap(std::int64_t begin, std::int64_t end, Range own) {
   return {std::max(begin, own.begin), std::min(end, own.end)};
