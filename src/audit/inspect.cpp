@@ -196,7 +196,7 @@ CheckpointReport inspect_checkpoint(const std::string& directory) {
     const SafetensorsEntry* stored = shard.find(e.on_disk);
     report.tensors.push_back({e.name, e.on_disk, e.dtype, e.shape.str(), shard.path()});
     report.parameters += e.shape.numel();
-    report.bytes += static_cast<std::int64_t>(stored->end - stored->begin);
+    report.bytes += e.bytes;
     const auto dtype = stored->loads_as();
     if (!dtype || *dtype == Dtype::i64 || *dtype == Dtype::i32 || *dtype == Dtype::u8)
       report.problems.push_back(

@@ -31,6 +31,22 @@ std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 
 }  // namespace
 
+// For one scope, unless a sum that this one is part of has said it.
+class Communicator::OfWhole {
+ public:
+  OfWhole(Communicator& ranks, std::int64_t bytes) : ranks_(ranks), own_(ranks.whole_ == 0) {
+    if (own_) ranks_.whole_ = bytes;
+  }
+  ~OfWhole() {
+    if (own_) ranks_.whole_ = 0;
+  }
+  OfWhole(const OfWhole&) = delete;
+
+ private:
+  Communicator& ranks_;
+  const bool own_;
+};
+
 const char* name_of(Call call) {
   constexpr const char* names[] = {"no call",    "all_reduce", "reduce_scatter", "all_gather", "broadcast",
                                    "all_to_all", "send",       "recv",           "barrier"};
@@ -92,6 +108,7 @@ void Communicator::all_reduce(const Tensor& t) {
     sent_ += 2 * static_cast<std::int64_t>(t.nbytes()) * (ranks_ - 1) / ranks_;
     return own->all_reduce(flat);
   }
+  const OfWhole whole(*this, static_cast<std::int64_t>(t.nbytes()));
   Parts shares;
   for (int r = 0; r < ranks_; ++r) shares.push_back(share(flat, r, ranks_));
   // On the host every piece goes to the others as soon as it is summed, while the caches have it.
@@ -118,8 +135,9 @@ void Communicator::reduce_scatter(const Tensor& part, const Parts& of, int addin
     for (int r = 0; r < ranks_; ++r) sent_ += r == rank_ ? 0 : static_cast<std::int64_t>(of[at(r)].nbytes());
     return calls->reduce_scatter(part, of);
   }
-  std::int64_t most = 0;
-  for (const Tensor& t : of) most = std::max(most, t.numel());
+  std::int64_t most = 0, bytes = 0;
+  for (const Tensor& t : of) most = std::max(most, t.numel()), bytes += static_cast<std::int64_t>(t.nbytes());
+  const OfWhole whole(*this, bytes);
   const std::int64_t piece = piece_bytes(part.device()) / static_cast<std::int64_t>(size_of(part.dtype()));
   const Tensor room({ranks_, std::min(piece, part.numel())}, part.dtype(), part.device(), Segment::workspace);
   for (std::int64_t begin = 0; begin < most; begin += piece) {

@@ -13,6 +13,9 @@
 // of ranks. It is an all-to-all of parts and a local sum, and moves what a ring moves: (N-1)/N of the tensor's bytes
 // leave each rank in a reduce_scatter or an all_gather, twice that in an all_reduce.
 //
+// Sums are made piece by piece. All know the size of the whole, so that one who gave another stands out by the first
+// piece.
+//
 // A backend is one function, exchange(); all calls are made of it. One may have calls of its own beside it (OwnCalls),
 // whose sums have an order of their own.
 //
@@ -81,9 +84,12 @@ class Communicator {
   // For tensors that lie where this one does, among `members` of the ranks; null: calls are made of exchange().
   virtual OwnCalls* own_calls(const Tensor&, const std::vector<int>& /*members*/) { return nullptr; }
   std::int64_t step_ = 0;
+  std::int64_t whole_ = 0;  // bytes of the tensor that a sum is made of piece by piece, while it is; else 0
 
  private:
-  friend class Group;  // hands its exchanges on
+  friend class Group;      // hands its exchanges on
+  friend class NcclRanks;  // and those of the host's tensors
+  class OfWhole;
   Parts rows_of(const Tensor& whole) const;
   void check_rank(int rank, const char* what) const;
   void trade(Call call, Parts to, Parts from);

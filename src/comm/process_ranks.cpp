@@ -31,14 +31,15 @@ namespace {
 struct Header {
   std::uint64_t bytes;
   std::uint32_t call, dtype;
-  std::int64_t step;
+  std::int64_t step, whole;  // whole: Communicator::whole_
 };
 
 // send and recv are two names of one thing.
 Call kind(Call call) { return call == Call::recv ? Call::send : call; }
 
-std::string shown(Dtype dtype, std::uint64_t bytes) {
-  return cat(bytes / size_of(dtype), " x ", name_of(dtype), " (", bytes, " bytes)");
+std::string shown(Dtype dtype, std::uint64_t bytes, std::int64_t whole) {
+  return cat(bytes / size_of(dtype), " x ", name_of(dtype), " (", bytes, " bytes)",
+             whole > 0 ? cat(" of ", whole, " bytes") : "");
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ class ProcessRanks::Second : public Communicator, public Beside {
   }
 
  protected:
-  void exchange(Call call, const Parts& to, const Parts& from) override { all_.pass(call, to, from, true, 1); }
+  void exchange(Call call, const Parts& to, const Parts& from) override { all_.pass(call, to, from, true, 1, whole_); }
 
  private:
   ProcessRanks& all_;
@@ -148,23 +149,23 @@ void ProcessRanks::throw_failure() const {
   if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text, f.rank);
 }
 
-bool ProcessRanks::advance(Flow& f, Call call, int lane) {
+bool ProcessRanks::advance(Flow& f, Call call, int lane, std::int64_t whole) {
   const int from = end_of(f.out ? rank() : f.peer, lane), to = end_of(f.out ? f.peer : rank(), lane);
   bool moved = false;
   if (!f.begun) {
     Header h{f.tensor.nbytes(), static_cast<std::uint32_t>(kind(call)), static_cast<std::uint32_t>(f.tensor.dtype()),
-             step_};
+             step_, whole};
     if (f.out ? !region_.has_room(from, to, sizeof h) : !region_.holds(from, to, sizeof h)) return false;
     if (f.out) {
       region_.write(from, to, std::as_bytes(std::span(&h, 1)));
     } else {
       Header got;
       region_.read(from, to, std::as_writable_bytes(std::span(&got, 1)));
-      if (got.bytes != h.bytes || got.call != h.call || got.dtype != h.dtype)
+      if (got.bytes != h.bytes || got.call != h.call || got.dtype != h.dtype || got.whole != h.whole)
         machine_error("rank ", rank(), " in ", name_of(call), " of step ", step_, ": expected ",
-                      shown(f.tensor.dtype(), h.bytes), " from rank ", f.peer, ", which sent ",
-                      shown(static_cast<Dtype>(got.dtype), got.bytes), " in ", name_of(static_cast<Call>(got.call)),
-                      " of step ", got.step);
+                      shown(f.tensor.dtype(), h.bytes, whole), " from rank ", f.peer, ", which sent ",
+                      shown(static_cast<Dtype>(got.dtype), got.bytes, got.whole), " in ",
+                      name_of(static_cast<Call>(got.call)), " of step ", got.step);
     }
     f.begun = moved = true;
   }
@@ -181,7 +182,7 @@ bool ProcessRanks::comes(const Flow& f, int lane) const {
          h.call == static_cast<std::uint32_t>(Call::barrier);
 }
 
-void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane) {
+void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane, std::int64_t whole) {
   std::vector<Flow> flows;
   for (int i = 1; i < ranks(); ++i) {  // every rank begins with its neighbour, so that not all go to the same one
     const int next = (rank() + i) % ranks(), before = (rank() + ranks() - i) % ranks();
@@ -202,7 +203,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
     std::erase_if(flows,
                   [&](const Flow& f) { return f.lost && (f.out || (call == Call::barrier && !comes(f, lane))); });
     bool moved = false;
-    for (Flow& f : flows) moved = advance(f, call, lane) || moved;
+    for (Flow& f : flows) moved = advance(f, call, lane, whole) || moved;
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {

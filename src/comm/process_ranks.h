@@ -49,11 +49,11 @@ class ProcessRanks : public Communicator, public Inbox {
   // This rank ends as it should: nobody mourns it.
   void leave() { region_.leave(rank()); }
 
-  void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true, 0); }
+  void exchange(Call call, const Parts& to, const Parts& from) override { pass(call, to, from, true, 0, whole_); }
   Beside* beside() override;
   // The same without the bytes: who says something and who waits for it agree on call, type and size, for a backend
   // that moves the bytes by itself.
-  void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false, 0); }
+  void agree(Call call, const Parts& to, const Parts& from) { pass(call, to, from, false, 0, whole_); }
   void throw_failure() const;                          // of another rank, if one has failed
   std::string standing(int peer, int lane = 0) const;  // "rank 1, which is in recv of step 3"
 
@@ -62,10 +62,10 @@ class ProcessRanks : public Communicator, public Inbox {
   class Second;
   ProcessRanks(const RankInJob& place, Meeting meeting, double timeout);
   int end_of(int rank, int lane) const { return lane * ranks() + rank; }  // comm/shared_region.h
-  bool advance(Flow& flow, Call call, int lane);
+  bool advance(Flow& flow, Call call, int lane, std::int64_t whole);
   bool comes(const Flow& flow, int lane) const;
   void listen();
-  void pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane);
+  void pass(Call call, const Parts& to, const Parts& from, bool bytes, int lane, std::int64_t whole);
   [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows, int lane) const;
 
   const double timeout_;

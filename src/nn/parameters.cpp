@@ -129,13 +129,12 @@ void Parameters::lie_in(const Tensor& values, std::int64_t first) {
 
 void Parameters::divide(Divided divided) {
   divided_ = std::move(divided);
-  values_ = {}, masters_ = divided_.masters;
+  values_ = {};
 }
 
 void Parameters::undivide() {
   values_ = Tensor({total_}, dtype_, *device_, Segment::weights);
   lie_in(values_, 0);
-  if (masters_) masters_ = Tensor({trained_}, masters_.dtype(), masters_.device(), Segment::weights);
   divided_ = {};
 }
 
@@ -183,12 +182,34 @@ void Parameters::train(const Choice& trainable, Device* masters_on) {
     f.parameter.trainable = yes > 0;
     f.parameter.gradient = f.parts.front()->gradient;
   }
-  masters_ = {};
+  masters_ = {}, masters_begin_ = 0;
   if (accum_dtype(dtype()) == dtype()) return;
   masters_ = Tensor({trained_}, accum_dtype(dtype()), masters_on ? *masters_on : device(), Segment::weights);
   for (const Entry& e : entries_)
     if (const Tensor master = gradient_of(e.parameter, masters_))
       master.copy_from(e.parameter.value.to(master.dtype(), Segment::workspace));
+}
+
+void Parameters::keep_masters(std::int64_t begin, std::int64_t end) {
+  if (!masters_ || (begin == masters_begin_ && end - begin == masters_.numel())) return;
+  masters_ = masters_.slice(0, begin - masters_begin_, end - masters_begin_).contiguous_copy(Segment::weights);
+  masters_begin_ = begin;
+}
+
+Parameters::Stretch Parameters::master_of(const Parameter& p) const {
+  if (!masters_ || !p.trainable || p.gradient < 0) return {};
+  const std::int64_t begin = std::max(p.gradient, masters_begin_),
+                     end = std::min(p.gradient + p.value.numel(), masters_begin_ + masters_.numel());
+  if (begin >= end) return {};
+  return {masters_.slice(0, begin - masters_begin_, end - masters_begin_), begin - p.gradient};
+}
+
+Tensor Parameters::precise(const Parameter& p) const {
+  if (!masters_ || !p.trainable || p.gradient < 0) return p.value;
+  const Stretch master = master_of(p);
+  if (master.values && master.values.numel() == p.value.numel()) return master.values.view(p.value.shape());
+  if (!precise_from_) input_error(p.name, ": other ranks have some of its master");
+  return precise_from_(p);
 }
 
 Parameter* Parameters::find(const std::string& name) {

@@ -114,12 +114,11 @@ class Parameters {
   // Where data-parallel ranks divide the values (parallel/zero3.h), and there is no flat buffer: the values of a block
   // are here when need() returns, until another block is needed.
   struct Divided {
-    Tensor values;   // of what this rank updates, and behind those of what of the frozen it keeps
-    Tensor masters;  // in place of all masters; null without
+    Tensor values;  // of what this rank updates, and behind those of what of the frozen it keeps
     std::function<void(int block)> need;
   };
   void divide(Divided divided);
-  void undivide();  // a flat buffer again, and room for all masters, contents unspecified
+  void undivide();  // a flat buffer again, contents unspecified
   bool divided() const { return static_cast<bool>(divided_.need); }
   const Tensor& own_values() const { return divided_.values; }
   void need(int block) const {
@@ -139,14 +138,24 @@ class Parameters {
   Count whole_count() const;                        // of all ranks that hold the model together
   Count part_count(int holder) const;               // of a rank of the pipeline, one of those that share experts
   const Tensor& values() const { return values_; }  // [count()]; null after borrow() and divide()
-  // [trained()], laid out as gradients, in the dtype that values accumulate in; null when that is their own. After
-  // divide() this rank's.
+  // Laid out as gradients, in the dtype that values accumulate in; null when that is their own. [trained()], or after
+  // keep_masters() those of elements masters_begin() on alone.
   const Tensor& masters() const { return masters_; }
-  // p with all digits that there are: its master, or its value when it has none.
-  Tensor precise(const Parameter& p) const {
-    const Tensor master = gradient_of(p, masters_);
-    return master ? master : p.value;
-  }
+  std::int64_t masters_begin() const { return masters_begin_; }
+  bool has_all_masters() const { return !masters_ || masters_.numel() == trained_; }
+  // Where data-parallel ranks divide the update (parallel/zero1.h): the masters of these elements stay, no others.
+  void keep_masters(std::int64_t begin, std::int64_t end);
+  // What is here of p's master, flat, and the element of p that it begins with; null when that is nothing.
+  struct Stretch {
+    Tensor values;
+    std::int64_t begin = 0;
+  };
+  Stretch master_of(const Parameter& p) const;
+  // p with all digits that there are: its master, or its value when it has none. Where other ranks have some of the
+  // masters it comes from where precise_from() says.
+  Tensor precise(const Parameter& p) const;
+  using Source = std::function<Tensor(const Parameter&)>;
+  void precise_from(Source source) { precise_from_ = std::move(source); }
   Dtype dtype() const { return dtype_; }
   Device& device() const { return *device_; }
   // A buffer for all gradients, contents unspecified.
@@ -175,6 +184,8 @@ class Parameters {
   Device* device_ = nullptr;
   std::int64_t total_ = 0, trained_ = 0;
   Tensor values_, masters_;
+  std::int64_t masters_begin_ = 0;
+  Source precise_from_;
 };
 
 }  // namespace ov

@@ -52,9 +52,10 @@ void DataParallel::sum_bucket(const Tensor& gradients, Range bucket, int adding,
 
 std::vector<DataParallel::Piece> DataParallel::pieces(bool precise) const {
   const bool masters = precise && parameters_.masters();
-  const Tensor& all = masters ? parameters_.masters() : parameters_.values();
-  const Range shard = shard_of(all.numel(), ranks_.rank(), ranks_.ranks());
-  return {{all.slice(0, shard.begin, shard.end), shard.begin, masters}};
+  const Range shard = shard_of(masters ? parameters_.trained() : parameters_.count(), ranks_.rank(), ranks_.ranks());
+  if (!masters) return {{parameters_.values().slice(0, shard.begin, shard.end), shard.begin, false}};
+  const std::int64_t first = parameters_.masters_begin();
+  return {{parameters_.masters().slice(0, shard.begin - first, shard.end - first), shard.begin, true}};
 }
 
 std::string DataParallel::describe(std::int64_t leaves, int c) const {

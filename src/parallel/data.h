@@ -63,8 +63,7 @@ class DataParallel {
   Range own() const { return own(ranks_.rank()); }
   // Squares of the gradients by chunk, those of own() filled in: fills in the others.
   virtual void complete_squares(const Tensor&) const {}
-  virtual void share_values() const {}   // after the update: what the next step reads
-  virtual void share_masters() const {}  // before a checkpoint or an export, where values have masters
+  virtual void share_values() const {}  // after the update: what the next step reads
   // Around every round of leaves, whether this rank has one or not.
   virtual void begin_round() const {}
   virtual void end_round() const {}
@@ -77,8 +76,11 @@ class DataParallel {
   };
   virtual std::vector<Piece> pieces(bool precise) const;
   virtual bool divides_values() const { return false; }
-  // A parameter's master, or value: where values are divided, a call of all ranks.
-  virtual Tensor precise(const Parameters::Entry& e) const { return parameters_.precise(e.parameter); }
+  // Elements [begin, end) of a parameter's values, flat, which this rank keeps: all do, or where values are divided the
+  // one in whose shard they are.
+  virtual Tensor kept(const Parameters::Entry& e, Range of) const {
+    return parameters_.values().slice(0, e.offset + of.begin, e.offset + of.end);
+  }
   // Runs what writes to values and masters.
   virtual void change_values(const std::function<void()>& change) { change(); }
 

@@ -6,6 +6,11 @@
 
 namespace ov {
 
+Zero1::Zero1(Communicator& ranks, Parameters& parameters) : DataParallel(ranks, parameters) {
+  const Range own = shard_of(parameters.trained(), ranks.rank(), ranks.ranks());
+  parameters.keep_masters(own.begin, own.end);
+}
+
 Range Zero1::own(int rank, std::int64_t trained) const { return shard_of(trained, rank, ranks_.ranks()); }
 
 Tensor Zero1::sum(const Tensor& gradients, int adding) const {
@@ -41,10 +46,6 @@ void Zero1::complete_squares(const Tensor& squares) const {
     parts.push_back(squares.slice(0, chunk(shard.begin), chunk(shard.end)));
   }
   ranks_.all_gather(parts);
-}
-
-void Zero1::share_masters() const {
-  if (parameters_.masters()) ranks_.all_gather(shards_of(parameters_.masters(), ranks_.ranks()));
 }
 
 // Values of what is frozen lie between those that are trained: one gather for every stretch without a gap.

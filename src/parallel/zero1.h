@@ -15,8 +15,8 @@
 //   reduce_scatter   (N-1)/N P a, beside backward (N-1)/N (1 + 1/N) P a
 //   squares          (N-1)/N P 8 / 4096
 //   all_gather       (N-1)/N P b
-// What is held: values and gradients of all P, moments of P / N. Masters of bf16 values have room for all P, of which
-// those of its shard are current: the others come when a checkpoint needs them.
+// What is held: values and gradients of all P, moments of P / N, and masters of as many where values are bf16. Until
+// the ranks divide them, while weights are read from a file, masters of all P.
 #pragma once
 #include "parallel/data.h"
 
@@ -24,7 +24,7 @@ namespace ov {
 
 class Zero1 : public DataParallel {
  public:
-  using DataParallel::DataParallel;
+  Zero1(Communicator& ranks, Parameters& parameters);  // keeps the masters of its shard
   Tensor sum(const Tensor& gradients, int adding) const override;
   void sum_bucket(const Tensor& gradients, Range bucket, int adding, Communicator& ranks) const override;
   using DataParallel::own;
@@ -32,7 +32,6 @@ class Zero1 : public DataParallel {
   bool sharded() const override { return true; }
   void complete_squares(const Tensor& squares) const override;
   void share_values() const override;
-  void share_masters() const override;
 };
 
 }  // namespace ov

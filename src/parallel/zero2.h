@@ -10,8 +10,8 @@
 // Bytes that leave a rank in a step of L leaves:
 //   reduce_scatter   (N-1)/N P a for each leaf of its own: L / N times as much as stage 1, for less memory
 //   squares, values  as stage 1
-// What is held: values of all P, one whole gradient buffer, the log2(L/N) + 1 buffers of the sum and the moments of
-// P / N. Stage 1 holds log2(L/N) + 1 whole buffers.
+// What is held: values of all P, one whole gradient buffer, the log2(L/N) + 1 buffers of the sum, the moments and the
+// masters of P / N. Stage 1 holds log2(L/N) + 1 whole buffers.
 #pragma once
 #include "parallel/zero1.h"
 

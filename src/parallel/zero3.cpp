@@ -41,7 +41,7 @@ class Zero3::Values {
 
   void divide() {
     own_trained_ = shard(true, ranks_.rank()), own_frozen_ = shard(false, ranks_.rank());
-    const Tensor &all = parameters_.values(), &masters = parameters_.masters();
+    const Tensor& all = parameters_.values();
     own_ = Tensor({own_trained_.size() + own_frozen_.size()}, all.dtype(), all.device(), Segment::weights);
     blocks_.assign(static_cast<std::size_t>(parameters_.blocks()), {});
     frame_.clear();
@@ -64,8 +64,6 @@ class Zero3::Values {
       last_block = e.block;
       if (trained && first == INT64_MAX) first = std::max(0, next_block(e));
     }
-    const Tensor own_masters =
-        masters ? masters.slice(0, own_trained_.begin, own_trained_.end).contiguous_copy(Segment::weights) : Tensor();
     for (std::vector<Block>* some : {&frame_, &blocks_})
       for (Block& b : *some) {
         b.values = Tensor({b.count()}, all.dtype(), all.device(), Segment::weights);
@@ -78,7 +76,7 @@ class Zero3::Values {
     for (int b = 0; b < K; ++b) order_.push_back(b);
     for (int b = K - 2; b >= first; --b) order_.push_back(b);
     at_ = here_ = -1;
-    parameters_.divide({own_, own_masters, [this](int block) { need(block); }});
+    parameters_.divide({own_, [this](int block) { need(block); }});
   }
 
   void undivide() {
@@ -103,13 +101,9 @@ class Zero3::Values {
     for (const Block& b : frame_) gather(b, true);
   }
 
-  // Of the trained ones masters, where there are some.
-  Tensor whole(const Parameters::Entry& e) const {
-    const bool trained = e.parameter.trainable;
-    const Tensor& from = trained && parameters_.masters() ? parameters_.masters() : own_;
-    const Tensor t(e.shape, from.dtype(), from.device(), Segment::workspace);
-    gather({trained, orders_.at(&e), 0, e.shape.numel()}, t.flat(), from);
-    return t;
+  Tensor kept(const Parameters::Entry& e, Range of) const {
+    const std::int64_t order = orders_.at(&e);
+    return place_of(e.parameter.trainable, {order + of.begin, order + of.end});
   }
 
   std::vector<Piece> pieces(bool precise) const {
@@ -159,8 +153,7 @@ class Zero3::Values {
     return parameters_.blocks();
   }
 
-  // `from`: what this rank keeps, values or masters.
-  void gather(const Stretch& s, const Tensor& to, const Tensor& from) const {
+  void gather(const Stretch& s, const Tensor& to) const {
     Parts parts;
     for (int r = 0; r < ranks_.ranks(); ++r) {
       const Range mine = overlap(s.order, s.count, shard(s.trained, r));
@@ -169,13 +162,13 @@ class Zero3::Values {
       if (r != ranks_.rank() || mine.size() <= 0) continue;
       const std::int64_t own =
           s.trained ? mine.begin - own_trained_.begin : own_trained_.size() + mine.begin - own_frozen_.begin;
-      parts.back().copy_from(from.slice(0, own, own + mine.size()));
+      parts.back().copy_from(own_.slice(0, own, own + mine.size()));
     }
     ranks_.all_gather(parts);
   }
   void gather(const Block& b, bool trained_alone) const {
     for (const Stretch& s : b.stretches)
-      if (s.trained || !trained_alone) gather(s, b.values, own_);
+      if (s.trained || !trained_alone) gather(s, b.values);
   }
   void next() {
     at_ = (at_ + 1) % std::ssize(order_);
@@ -212,7 +205,7 @@ void Zero3::share_values() const { values_->share(); }
 void Zero3::begin_round() const { values_->begin_round(); }
 void Zero3::end_round() const { values_->end_round(); }
 std::vector<DataParallel::Piece> Zero3::pieces(bool precise) const { return values_->pieces(precise); }
-Tensor Zero3::precise(const Parameters::Entry& e) const { return values_->whole(e); }
+Tensor Zero3::kept(const Parameters::Entry& e, Range of) const { return values_->kept(e, of); }
 
 void Zero3::change_values(const std::function<void()>& change) {
   values_->undivide();

@@ -20,7 +20,7 @@
 //   frame                 (N-1) c F
 //   reduce_scatter, squares   as stage 2
 // What is held, beside stage 2's gradients and moments: P/N values, those of the frame, those of one block, and masters
-// of P/N. While weights are read from a file, all values and masters.
+// of P/N. While weights are read from a file, all values.
 #pragma once
 #include "autograd/ops/on_gradient.h"
 #include "parallel/zero2.h"
@@ -33,12 +33,11 @@ class Zero3 : public Zero2 {
   Zero3(Communicator& ranks, Parameters& parameters);
   ~Zero3() override;
   void share_values() const override;
-  void share_masters() const override {}
   void begin_round() const override;
   void end_round() const override;
   std::vector<Piece> pieces(bool precise) const override;
   bool divides_values() const override { return true; }
-  Tensor precise(const Parameters::Entry& e) const override;
+  Tensor kept(const Parameters::Entry& e, Range of) const override;
   void change_values(const std::function<void()>& change) override;
 
  private:

@@ -43,13 +43,13 @@ double trained(const RlPlanned& p) {
 
 double train_seconds(const RlPlanned& p, double n) {
   const double group = trained(p) + p.prompt_recomputed + static_cast<double>(p.group) * p.answer_recomputed;
-  const double update = 2 * (p.masters + p.moments / n) + p.gradients + p.values;  // bytes read and written
+  const double update = 2 * (p.masters + p.moments) / n + p.gradients + p.values;  // bytes read and written
   return static_cast<double>(p.prompts) / n * group / (p.peak * p.mfu) + update / p.bandwidth +
          (n - 1) / n * (p.gradients + p.values) / p.link;
 }
 
 double trainer_bytes(const RlPlanned& p, double n, bool offloaded) {
-  return p.values + p.gradients + p.activations + (offloaded ? 0 : p.masters + p.moments / n);
+  return p.values + p.gradients + p.activations + (offloaded ? 0 : (p.masters + p.moments) / n);
 }
 
 std::string number(double v, int digits, int width) {

@@ -3,7 +3,7 @@
 // the device's numbers allow: nobody waits, and answers are all as long as the mean.
 //
 //   a trainer      values, masters and moments, gradients, activations of a micro-batch; with n trainers and ZeRO 1 a
-//                  rank holds 1/n of the moments. `offloaded`: masters and moments lie on the host
+//                  rank holds 1/n of masters and moments. `offloaded`: masters and moments lie on the host
 //   a generator    values, and keys and values of the answers that it writes at a time: those of the prompt once for
 //                  the rollouts of a group, those of an answer as long as the mean one
 //   both           the sum of the two, with one copy of the values (modes sync, timesliced, colocated-dp)

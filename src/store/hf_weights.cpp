@@ -79,6 +79,13 @@ CheckpointReader CheckpointReader::open(const std::string& directory) {
   CheckpointReader reader;
   reader.path_ = directory;
   const std::vector<std::string> files = weight_files(directory);
+  if (path_exists(directory + "/" + SavedParts::index_file)) {
+    if (!files.empty())
+      input_error(directory, ": holds ", files[0], " and ", SavedParts::index_file,
+                  "; which of them is the model cannot be told");
+    reader.add_parts(SavedParts::open(directory));
+    return reader;
+  }
   const auto there = [&](const std::string& file) { return std::count(files.begin(), files.end(), file) != 0; };
   const auto first_shard = std::find_if(files.begin(), files.end(), is_shard);
   const bool indexed = there(index_file);
@@ -127,20 +134,32 @@ CheckpointReader CheckpointReader::open(const std::string& directory) {
   return reader;
 }
 
+void CheckpointReader::add(const SafetensorsEntry& e, const Shape& shape, std::size_t shard) {
+  const std::string name = name_in_memory(e.name), &file = shards_[shard].path();
+  if (name.empty()) return;
+  if (name.find(".linear_qkv.") != std::string::npos || name.find("word_embeddings.weight") != std::string::npos)
+    input_error(file, ": tensor '", e.name,
+                "' has a Megatron (mcore) name; convert the checkpoint "
+                "to Hugging Face's layout with the original's tools/convert_checkpoint");
+  if (const auto [it, fresh] = index_.emplace(name, entries_.size()); !fresh)
+    input_error(file, ": tensor '", e.name, "' is the same parameter as '", entries_[it->second].on_disk, "'");
+  const std::int64_t stored = e.shape.numel(), bytes = static_cast<std::int64_t>(e.end - e.begin);
+  entries_.push_back({name, e.name, e.dtype, shape, shard, stored == 0 ? 0 : bytes / stored * shape.numel()});
+}
+
 void CheckpointReader::add_shard(const std::string& file) {
   shards_.push_back(Safetensors::open(path_ + "/" + file));
-  for (const SafetensorsEntry& e : shards_.back().entries()) {
-    const std::string name = name_in_memory(e.name);
-    if (name.empty()) continue;
-    if (name.find(".linear_qkv.") != std::string::npos || name.find("word_embeddings.weight") != std::string::npos)
-      input_error(shards_.back().path(), ": tensor '", e.name,
-                  "' has a Megatron (mcore) name; convert the checkpoint "
-                  "to Hugging Face's layout with the original's tools/convert_checkpoint");
-    if (const auto [it, fresh] = index_.emplace(name, entries_.size()); !fresh)
-      input_error(shards_.back().path(), ": tensor '", e.name, "' is the same parameter as '",
-                  entries_[it->second].on_disk, "'");
-    entries_.push_back({name, e.name, e.dtype, e.shape, shards_.size() - 1});
+  for (const SafetensorsEntry& e : shards_.back().entries()) add(e, e.shape, shards_.size() - 1);
+}
+
+void CheckpointReader::add_parts(SavedParts saved) {
+  shards_ = saved.files();
+  for (const SavedParts::Entry& e : saved.index().tensors) {
+    if (e.pieces.empty()) input_error(saved.path(), ": tensor '", e.name, "': in no part");
+    const auto part = static_cast<std::size_t>(e.pieces[0].part);
+    add(*shards_[part].find(e.name), e.shape, part);
   }
+  parts_ = std::move(saved);
 }
 
 Tensor CheckpointReader::tensor(const std::string& name) const {
@@ -151,7 +170,7 @@ Tensor CheckpointReader::tensor(const std::string& name) const {
     input_error(path_, ": tensor '", name, "' is missing", did_you_mean(name, names));
   }
   const Entry& e = entries_[it->second];
-  return shards_[e.shard].tensor(e.on_disk);
+  return parts_ ? parts_->tensor(e.on_disk) : shards_[e.shard].tensor(e.on_disk);
 }
 
 std::vector<std::string> CheckpointReader::name_faults(const std::vector<NamedShape>& expected) const {

@@ -1,6 +1,7 @@
 // The weights of a Hugging Face model directory: one model.safetensors, or shards model-00001-of-00003.safetensors with
 // model.safetensors.index.json {"metadata": {"total_size": bytes}, "weight_map": {tensor: shard}}.
 // Both side by side are read when the index names the single file alone. The index decides what belongs to the model.
+// A checkpoint that several ranks wrote (store/parts.h) is read as if it were one.
 // Names here are the ones in memory (store/hf_names.h). config.json and the tokenizer are not its matter.
 //
 // Errors: input_error, one line that names the file and the tensor.
@@ -12,7 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "store/safetensors.h"
+#include "store/parts.h"
 
 namespace ov {
 
@@ -28,7 +29,8 @@ class CheckpointReader {
     std::string on_disk;  // as the file spells it
     std::string dtype;    // as the file spells it, "BF16"
     Shape shape;
-    std::size_t shard;  // index into shards()
+    std::size_t shard;  // index into shards(); of several parts the first that has some of it
+    std::int64_t bytes;
   };
 
   // Refused: a shard that is missing or that the index does not name, a tensor that is not where the index says, one
@@ -50,7 +52,10 @@ class CheckpointReader {
 
  private:
   void add_shard(const std::string& file);
+  void add_parts(SavedParts saved);
+  void add(const SafetensorsEntry& stored, const Shape& shape, std::size_t shard);
   std::string path_;
+  std::optional<SavedParts> parts_;
   std::vector<Safetensors> shards_;
   std::vector<Entry> entries_;
   std::unordered_map<std::string, std::size_t> index_;

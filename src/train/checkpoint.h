@@ -7,6 +7,15 @@
 //                              the step count
 //     state.json               version, step, loader state, the run's configuration and the program's revision
 //     DONE                     SHA-256 of each, written last (base/io/durable_directory.h)
+//
+// Of several ranks each writes a part-00001-of-00004.safetensors in place of the first two, of the elements that it has
+// (parallel/shares.h); rank 0 then an index, parts.json (store/parts.h), and what is left. Any number of ranks, one
+// too, reads either, on any mesh, to the same bits:
+//
+//   rank 0   step-00000040.partial    all   write a part, fsync it    rank 0   parts.json, state.json, DONE, rename
+//
+// Between the three all ranks hear whether all are done. Whoever is killed before the end leaves a directory without
+// DONE, which nobody takes for a checkpoint; the one before it stands.
 #pragma once
 #include <string>
 #include <vector>
@@ -15,8 +24,8 @@
 
 namespace ov {
 
-// `about`: configuration and counts, stored as they are. All ranks call it; rank 0 writes what one rank would, so that
-// any number of ranks goes on from it.
+// `about`: configuration and counts, stored as they are. All ranks call it. Where one fails, on a full disk, all throw
+// an Error that names the rank and the file, and nothing is left of it.
 void save_checkpoint(const std::string& out, const TrainingState& state, const Json& about);
 // Oldest first. What a cut save left behind is finished or ignored, as is what a cut prune left, which is older than
 // the others; any other without DONE is listed: it is damaged.

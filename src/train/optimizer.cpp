@@ -91,7 +91,7 @@ void Optimizer::step(const Tensor& gradients, double lr, const Tensor& norm, con
   ++steps_;
   std::vector<Tensor> state = {m_, v_};
   if (const Tensor& masters = parameters_.masters())
-    state.push_back(parameters_.divided() ? masters : masters.slice(0, own_.begin, own_.end));
+    state.push_back(masters.slice(0, own_.begin - parameters_.masters_begin(), own_.end - parameters_.masters_begin()));
   Device& device = gradients.device();
   const bool away = &m_.device() != &device;
   const std::int64_t most = away ? std::min(options_.range, m_.numel()) : m_.numel();

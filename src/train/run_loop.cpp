@@ -12,6 +12,7 @@
 #include "base/revision.h"
 #include "base/stop_signals.h"
 #include "kernels/cpu/peak.h"
+#include "store/hf_weights.h"
 #include "train/checksums.h"
 #include "train/run_log.h"
 #include "train/same_run.h"
@@ -214,7 +215,6 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   // The log first: a checkpoint must not know of a step that a power cut took from the log.
   const auto save = [&] {
     if (journal) journal->sync();
-    engine.parallel().share_masters();
     save_checkpoint(o.out, engine.state(), about);
     if (o.writes()) prune_checkpoints(o.out, o.keep);
     saved = engine.steps_done();
@@ -242,6 +242,10 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
                     "; the same command goes on from there"));
   }
   if (!journal) return report;
+  if (Parameters& all = engine.state().parameters; !all.has_all_masters()) {  // ranks have some each; the last save all
+    const auto saved = std::make_shared<CheckpointReader>(CheckpointReader::open(checkpoints(o.out).back()));
+    all.precise_from([saved](const Parameter& p) { return saved->tensor(p.name); });
+  }
   const Json members = finish();
   if (engine.times().steps() > 0) journal->note("times", engine.times().json());
   Json end = Json::object({{"step", engine.steps_done()}});

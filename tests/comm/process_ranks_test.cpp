@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/rng.h"
+#include "comm/group.h"
 #include "tests/check.h"
 #include "tests/comm/every_call.h"
 #include "tests/comm/forked_ranks.h"
@@ -228,6 +229,47 @@ TEST_CASE("faults: a message of another size or type is named on both sides") {
     CHECK(contains(ended[1].error,
                    "rank 1 in broadcast of step 4: " + expected + " from rank 0, which sent 10 x f32 (40 bytes)"));
   }
+}
+
+TEST_CASE("faults: ranks that sum tensors of other sizes are found out by the first piece, on every axis and lane") {
+  // Two ranks of host tensors: pieces of 131072 f32 of each half, so that the first are alike.
+  constexpr std::int64_t piece = 2 * 131072;
+  struct Way {
+    std::string name;
+    std::function<void(ProcessRanks&, const Tensor&)> sum;
+  };
+  const Way ways[] = {{"reduce_scatter of all_reduce", [](ProcessRanks& r, const Tensor& t) { r.all_reduce(t); }},
+                      {"reduce_scatter",
+                       [](ProcessRanks& r, const Tensor& t) {
+                         const std::int64_t half = t.numel() / 2;
+                         const Parts parts = {t.slice(0, 0, half), t.slice(0, half, t.numel())};
+                         r.reduce_scatter(parts[static_cast<std::size_t>(r.rank())], parts, 2);
+                       }},
+                      {"group",
+                       [](ProcessRanks& r, const Tensor& t) {
+                         Group(r, {0, 1}).all_reduce(t);
+                       }},
+                      {"beside", [](ProcessRanks& r, const Tensor& t) { r.beside()->communicator().all_reduce(t); }}};
+  for (const Way& way : ways) {
+    const auto ended = in_ranks(2, 20, [&](ProcessRanks& ranks) {
+      ranks.at_step(3);
+      way.sum(ranks, Tensor::zeros({(ranks.rank() + 1) * piece}, Dtype::f32, cpu()));
+      ranks.barrier();
+    });
+    INFO(way.name, ": ", ended[0].error, ended[1].error);
+    CHECK((ended[0].exit == 3 && ended[1].exit == 3));
+    const std::string sent = " 131072 x f32 (524288 bytes) of ", error = ended[0].error + ended[1].error;
+    CHECK((contains(error, cat("expected", sent, 4 * piece, " bytes from rank 1, which sent", sent, 8 * piece)) ||
+           contains(error, cat("expected", sent, 8 * piece, " bytes from rank 0, which sent", sent, 4 * piece))));
+  }
+  // What follows a sum knows nothing of its size, on the axis or on the world that the axis is made of.
+  all_of(in_ranks(4, 20, [](ProcessRanks& ranks) {
+    Group axis(ranks, ranks.rank() < 2 ? std::vector<int>{0, 1} : std::vector<int>{2, 3});
+    axis.all_reduce(Tensor::zeros({ranks.rank() < 2 ? 10 : 20}, Dtype::f32, cpu()));
+    ranks.all_reduce(Tensor::zeros({30}, Dtype::f32, cpu()));
+    axis.broadcast(Tensor::zeros({5}, Dtype::f32, cpu()), 0);
+    ranks.barrier();
+  }));
 }
 
 TEST_CASE("faults: ranks that never come, come twice, or count differently") {

@@ -3,9 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 
+#include "base/clock.h"
 #include "comm/group.h"
 #include "kernels/sim/nccl_stand_in.h"
 #include "tests/comm/every_call.h"
@@ -74,6 +77,39 @@ TEST_CASE("nccl: its own sums are within rounding of the ordered one, and every 
   const Tensor sum = sum_of_all(Dtype::f32, 50, 4), short_of_one = sum_of_all(Dtype::f32, 50, 3);
   CHECK(within_rounding(sum, sum, 0, 4));
   CHECK_FALSE(within_rounding(short_of_one, sum, 0, 4));
+}
+
+TEST_CASE("nccl: its own sums beside ordered ones, in turns: bytes as counted, and how long, over the stand-in") {
+  constexpr std::int64_t elements = 1 << 20, turns = 9;
+  for (const int n : {2, 4})
+    for (const Ended& e : in_ranks(n, 60, [n](ProcessRanks& host) {
+           ForeignDevice device(Policy::eager, 1);
+           NcclRanks ordered(host, device, CommSum::ordered);
+           NcclRanks own(host, device, CommSum::nccl);
+           const Tensor t = Tensor::zeros({elements}, Dtype::f32, device);
+           std::vector<double> took[2];
+           for (std::int64_t i = 0; i < 2 * turns; ++i) {
+             NcclRanks& ranks = i % 2 ? own : ordered;
+             host.barrier();
+             const double start = monotonic_seconds();
+             ranks.all_reduce(t);
+             device.synchronize();
+             host.barrier();
+             took[i % 2].push_back(monotonic_seconds() - start);
+           }
+           for (NcclRanks* ranks : {&ordered, &own})
+             require(ranks->sent() == turns * 2 * (n - 1) * 4 * elements / n, cat("bytes sent: ", ranks->sent()));
+           for (std::vector<double>& times : took) std::sort(times.begin(), times.end());
+           if (host.rank() == 0)
+             std::printf(
+                 "all_reduce of 4 MB over the stand-in for NCCL, %d simulated GPUs: ordered %.2f ms, nccl %.2f ms, "
+                 "medians of %d in turns\n",
+                 n, 1e3 * took[0][turns / 2], 1e3 * took[1][turns / 2], static_cast<int>(turns)),
+                 std::fflush(stdout);
+           host.barrier();
+           own.close(), ordered.close();
+         }))
+      CHECK_MESSAGE(e.exit == 0, e.error);
 }
 
 TEST_CASE("nccl: sums in the switch change from call to call; ours do not see it (G-42)") {

@@ -180,8 +180,7 @@ class ClassFiles {
       if (line.at("type").as_string() == "step")
         all += cat("\n", line.at("step").as_int(), " ", std::bit_cast<std::uint64_t>(line.at("loss").as_double()), " ",
                    line.at("object_accuracy").as_double(), " ", line.at("text_recall").as_double());
-    for (const std::string& c : checkpoints(o.out))
-      all += cat("\n", sha256_file(c + "/model.safetensors"), sha256_file(c + "/optimizer.safetensors"));
+    for (const std::string& c : checkpoints(o.out)) all += "\n" + saved_bits(c);
     return all;
   }
   // As if it had ended after step 4.

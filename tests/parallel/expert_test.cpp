@@ -108,8 +108,7 @@ const Strings mixture = {"--text.experts", "8", "--text.experts_per_token", "2",
 
 std::string files_of(const TrainJob& job) {
   std::string all = steps_of(job) + model_sha(job);
-  for (const std::string& c : checkpoints(job.out))
-    all += sha256_file(c + "/model.safetensors") + sha256_file(c + "/optimizer.safetensors");
+  for (const std::string& c : checkpoints(job.out)) all += saved_bits(c);
   return all;
 }
 

@@ -71,16 +71,10 @@ struct Run {
     return o;
   }
   std::string steps(int n) { return steps_of(engine, n); }
-  void save(const std::string& out) {
-    engine.parallel().share_masters();
-    save_checkpoint(out, engine.state(), Json::object());
-  }
+  void save(const std::string& out) { save_checkpoint(out, engine.state(), Json::object()); }
 };
 
-std::string files_of(const std::string& out) {
-  const std::string newest = checkpoints(out).back();
-  return sha256_file(newest + "/model.safetensors") + sha256_file(newest + "/optimizer.safetensors");
-}
+std::string files_of(const std::string& out) { return saved_bits(checkpoints(out).back()); }
 
 void require(bool holds, const std::string& what) {
   if (!holds) input_error("not so: ", what);

@@ -42,17 +42,18 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   const double cache = 2 * 6 + 4 * 4;
   CHECK(modes.sync.trainer_bytes == 20 + 40 + 10 + 40 + 80 + cache);
   CHECK(modes.sync.offloaded_bytes == 20 + 40 + 10 + cache);
-  CHECK(modes.colocated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 4 + cache);
+  CHECK(modes.colocated.trainer_bytes == 20 + 40 + 10 + (40 + 80) / 4 + cache);
   CHECK(modes.disaggregated.generator_bytes == 20 + cache);
-  CHECK(modes.disaggregated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 2);
+  CHECK(modes.disaggregated.trainer_bytes == 20 + 40 + 10 + (40 + 80) / 2);
   // A pass reads 20 bytes of values and 4 x (6 + 2) of keys, 1 s; products 4 x 4 / 4 / 50 = 0.08 s. 16 answers of 4
   // tokens, 4 at a time, are 16 passes; 8 prompts are 80 / 50 s.
   CHECK(modes.sync.write_seconds == doctest::Approx(16 * 1 + 80. / 50));
   // Apart, an update finds 4 answers half written, of 2 prompts: 2 x 10 + 4 x 4 / 2 FLOP are done again.
   CHECK(modes.disaggregated.write_seconds == doctest::Approx((16 * 1 + 80. / 50) / 2 + 28. / 50));
-  // A group is 30 + 2 x 12 FLOP; the update moves 2 x (40 + 80 / n) + 40 + 20 bytes, half of 40 + 20 to the other.
+  // A group is 30 + 2 x 12 FLOP; the update moves 2 x (40 + 80) / n + 40 + 20 bytes, half of 40 + 20 to the other.
   CHECK(modes.sync.train_seconds == doctest::Approx(8 * 54. / 50 + (2 * (40 + 80.) + 60) / 52));
-  CHECK(modes.disaggregated.train_seconds == doctest::Approx(4 * 54. / 50 + (2 * (40 + 40.) + 60) / 52 + 60. / 2 / 10));
+  CHECK(modes.disaggregated.train_seconds ==
+        doctest::Approx(4 * 54. / 50 + (2 * (40 + 80.) / 2 + 60) / 52 + 60. / 2 / 10));
   CHECK(modes.sync.step_seconds == doctest::Approx(modes.sync.write_seconds + modes.sync.train_seconds));
   CHECK(modes.disaggregated.step_seconds ==
         doctest::Approx(std::max(modes.disaggregated.write_seconds, modes.disaggregated.train_seconds) + 20. / 10));
@@ -77,7 +78,7 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   // Fewer answers than may run at a time: 16 over 4 devices are 4, over 8 are 2.
   RlPlanned many = p;
   many.devices = 8, many.generators = 4;
-  CHECK(plan_rl(many).colocated.trainer_bytes == 20 + 40 + 10 + 40 + 80 / 8 + (6 + 2 * 4));
+  CHECK(plan_rl(many).colocated.trainer_bytes == 20 + 40 + 10 + (40 + 80) / 8 + (6 + 2 * 4));
   CHECK(steps_of_epoch(stage_prompts[0], 32) == 621);  // the specification's
   CHECK(steps_of_epoch(stage_prompts[1], 32) == 1537);
   many.generators = 8;

@@ -25,7 +25,7 @@ moments    | the recipe with the optimiser's moments in bf16, rounded by chance,
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
 verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times: the same bytes
-ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
+ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits; a rank killed at every step of a save
 machines   | two hundred kills of a rank or a launcher of two machines, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
 math       | our float functions on all 2^32 inputs
@@ -77,7 +77,7 @@ run_part() {
       taskset -c 0 sh configs/demo/recipe.sh build/nightly/one && sh tests/tools/demo_result.sh build build/nightly/one/demo/eval.json ;;
     kills) make -s build/onevision && for i in $(seq 1 10); do sh tests/tools/demo_check.sh build || return 1; done ;;
     verb-kills) make -s build/onevision && sh tests/tools/verb_kills.sh build 20 ;;
-    ranks) make -s build/unit-tests build/onevision && build/unit-tests -tc='runs: 200 such kills' --no-skip ;;
+    ranks) make -s build/unit-tests build/onevision && build/unit-tests -tc='runs: 200 such kills,parts: such kills at every step' --no-skip ;;
     machines) make -s build/unit-tests build/onevision && build/unit-tests -tc='launch: 200 such kills*' --no-skip ;;
     meshes) make -s build/unit-tests build/onevision && build/unit-tests -tc='*every mesh*' --no-skip ;;
     math) make -s test-math ;;

@@ -2,6 +2,7 @@
 // run left behind.
 #pragma once
 #include <bit>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "tests/check.h"
 #include "tests/model/packed_rows.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_parts.h"
 #include "train/engine.h"
 
 namespace ov::test {
@@ -72,6 +74,28 @@ inline std::string steps_of(StepEngine& engine, int n) {
 inline std::optional<std::string> newest_checkpoint(const std::string& out) {
   const auto all = checkpoints(out);
   return all.empty() ? std::nullopt : std::optional(all.back());
+}
+
+// Weights and moments of a checkpoint, whoever wrote it.
+inline std::string saved_bits(const std::string& checkpoint) {
+  Sha256 hash;
+  const auto add = [&](const std::string& name, const Tensor& t) {
+    const std::string said = cat(name, " ", name_of(t.dtype()), " ", t.shape().str());
+    hash.update(said.data(), said.size()), hash.update(t.bytes(), t.nbytes());
+  };
+  const CheckpointReader weights = CheckpointReader::open(checkpoint);
+  std::map<std::string, Shape> shapes;
+  for (const auto& e : weights.entries()) shapes[e.name] = e.shape;
+  for (const auto& [name, shape] : shapes) add(name, weights.tensor(name));
+  const SavedMoments moments = SavedMoments::open(checkpoint);
+  std::int64_t place = 0;
+  for (std::size_t at = 0, end; (end = moments.trained().find('\n', at)) != std::string::npos; at = end + 1) {
+    const std::string name = moments.trained().substr(at, end - at);
+    const std::int64_t n = shapes.at(name).numel();
+    for (const int which : {0, 1}) add(name, moments.tensor(which, name, place, n));
+    place += n;
+  }
+  return hash.hex() + moments.steps();
 }
 
 // Parameters, moments, step and data position: all that a run goes on from.

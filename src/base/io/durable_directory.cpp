@@ -108,10 +108,13 @@ void carry_over(const std::string& from, const std::string& to, const std::strin
 }
 
 // A child of fork() has no other threads, so a few files are read by the caller alone.
-std::vector<std::string> digests(const std::string& path, const std::vector<std::string>& files) {
+std::vector<std::string> digests(const std::string& path, const std::vector<std::string>& files,
+                                 const std::map<std::string, std::string>& known = {}) {
   std::vector<std::string> hex(files.size());
   parallel_for(static_cast<std::int64_t>(files.size()), 64, [&](std::int64_t i) {
-    hex[static_cast<std::size_t>(i)] = sha256_file(path + "/" + files[static_cast<std::size_t>(i)]);
+    const std::string& file = files[static_cast<std::size_t>(i)];
+    const auto taken = known.find(file);
+    hex[static_cast<std::size_t>(i)] = taken == known.end() ? sha256_file(path + "/" + file) : taken->second;
   });
   return hex;
 }
@@ -221,10 +224,10 @@ DurableDirectory::~DurableDirectory() {
   if (pending_) discard(partial_);
 }
 
-void DurableDirectory::commit(Flush flush) {
+void DurableDirectory::commit(Flush flush, const std::map<std::string, std::string>& known) {
   std::vector<std::string> files = files_in(partial_);
   std::erase_if(files, [](const std::string& name) { return name.ends_with('/'); });
-  const std::string done = marker_text(command_, files, digests(partial_, files));
+  const std::string done = marker_text(command_, files, digests(partial_, files, known));
   const bool replaces = complete(target_);
   if (replaces)
     for (const std::string& name : foreign_files(target_)) {

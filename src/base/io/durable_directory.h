@@ -16,6 +16,7 @@
 // else: they are carried over into the new directory. "<path>.partial" and "<path>.old" are known by DONE or by a file
 // .unfinished; another directory of such a name is the user's, and the constructor refuses to go on.
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ class DurableDirectory {
   // file_system: one syncfs in place of an fsync per file (3.6 ms each where a disk has to flush), for directories of
   // many thousand small files. input_error when somebody else's file has the name of one that was written.
   enum class Flush { each_file, file_system };
-  void commit(Flush flush = Flush::each_file);
+  // known: SHA-256 of files in it, by name, which whoever wrote them has taken; they are not read again.
+  void commit(Flush flush = Flush::each_file, const std::map<std::string, std::string>& known = {});
 
   // input_error unless `command` may write a directory there: there is nothing, an empty directory, or one of its own
   // whose files are as it left them (files of more than 64 MB are not read for this).

@@ -14,7 +14,8 @@ namespace ov {
 namespace {
 
 bool is_copied(const std::string& name) {
-  if (name == "config.json" || name.ends_with(".safetensors.index.json")) return false;
+  if (name == "config.json" || name == SavedParts::index_file || name.ends_with(".safetensors.index.json"))
+    return false;
   for (const char* end : {".json", ".txt", ".jinja", ".py", ".md", "LICENSE", "tokenizer.model"})
     if (name.ends_with(end)) return true;
   return false;

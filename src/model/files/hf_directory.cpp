@@ -25,8 +25,15 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool 
     const Tensor stored = weights.tensor(name);
     const Tensor t = adapter ? adapter->merged(name, stored, parameters.dtype() == Dtype::f64) : stored;
     const Tensor part = e.part_of(t, parameters.tensor().rank());
-    for (const Tensor& to : {e.parameter.value, gradient_of(e.parameter, parameters.masters())})
-      if (to) copy_weight(weights.path(), name, part, e.blocks_of(to));
+    copy_weight(weights.path(), name, part, e.blocks_of(e.parameter.value));
+    const Parameters::Stretch master = parameters.master_of(e.parameter);
+    if (!master.values) continue;
+    const bool all = master.values.numel() == e.shape.numel();
+    const Tensor to =
+        all ? master.values
+            : Tensor({e.shape.numel()}, master.values.dtype(), master.values.device(), Segment::workspace);
+    copy_weight(weights.path(), name, part, e.blocks_of(to));
+    if (!all) master.values.copy_from(to.slice(0, master.begin, master.begin + master.values.numel()));
   }
 }
 

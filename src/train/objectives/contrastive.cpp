@@ -111,7 +111,7 @@ Losses ContrastiveObjective::losses(std::span<const double> scalars) {
   const double most = std::log(options_.max_scale);
   double scale = scalars.back();
   if (scale > most)
-    for (const Tensor& t : {s.value, gradient_of(s, parameters().masters())})
+    for (const Tensor& t : {s.value, parameters().master_of(s).values})
       if (t) t.fill(scale = most);
 
   const double pairs = static_cast<double>(std::max<std::int64_t>(1, pairs_)), images = total(2, 1) / pairs,
