@@ -2,3 +2,10 @@
 #pragma once
 #define CPPHTTPLIB_OPENSSL_SUPPORT
 #include <httplib.h>
+
+namespace ov::serve {
+
+// Comes before the first call into the library: the program starts without it (Makefile). machine_error where it is not.
+void load_http();
+
+}  // namespace ov::serve
