@@ -5,7 +5,8 @@
 
 namespace ov::serve {
 
-// Comes before the first call into the library: the program starts without it (Makefile). machine_error where it is not.
+// Comes before the first call into the library: the program starts without it (Makefile). machine_error when it is not
+// installed.
 void load_http();
 
 }  // namespace ov::serve

@@ -83,7 +83,7 @@ TEST_CASE("cli: without a GPU the program is there in 20 ms and 10 MB of residen
   }
 }
 
-// A call into the library that comes before it is loaded goes nowhere; the tests of src/serve are linked with it, so only the
+// A call into the library before it is loaded goes nowhere. The tests of src/serve are linked with it, so only the
 // program can show one.
 TEST_CASE("cli: verbs that speak HTTP load its library first, which the program starts without") {
   const Outcome served = run({"serve", "--model", "tests/golden/dense/checkpoint", "--serve.host", "256.0.0.1"});
