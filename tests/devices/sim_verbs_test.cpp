@@ -114,8 +114,8 @@ Results recipe(const World& w, const std::string& device, const std::string& nam
   return results;
 }
 
-// The commands of configs/demo/recipe.sh that train, with its model, its files and its size `check`, but two steps of each:
-// what each stage leaves.
+// The commands of configs/demo/recipe.sh that train, with its model, its files and its size `check`, but two steps of
+// each: what each stage leaves.
 Results demonstration(const std::string& device) {
   const ScratchDirectory dir;
   const auto at = [&](const std::string& file) { return dir / file; };
