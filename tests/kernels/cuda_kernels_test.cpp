@@ -59,7 +59,11 @@ TEST_CASE("copy and fill: the CUDA twins take every pair of types, whole, by col
         copy({.y = heads.slice(1, 2, 4), .x = x.slice(1, 1, 3)});
         copy({.y = columns.slice(1, 3, 11), .x = x.view({12, 13}).slice(1, 5, 13)});
         fill({.y = columns.slice(1, 0, 2), .value = 7});
-        return Made{whole, heads, columns};
+        // Heads that do not begin at packets, in rows that do.
+        const auto inside = [](const Tensor& t) { return t.view({3, 4, 10}).slice(1, 0, 3).slice(2, 0, 8); };
+        const Tensor between = Tensor::zeros({3, 40}, to, d);
+        copy({.y = inside(between), .x = inside(x.view({156}).slice(0, 0, 120))});
+        return Made{whole, heads, columns, between};
       });
   for (const std::int64_t n : edge_sizes)
     same_everywhere(cat(n, " elements"), [&](Device& d) {
@@ -341,6 +345,22 @@ TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to no
     CHECK(x.to_vector<float>() == std::vector<float>{1, 2, 6, 8});
     take_rows_backward({.dx = y, .dy = x, .index = ids});
     CHECK(y.to_vector<float>() == std::vector<float>{0, 0, 1, 2});
+    take_rows_forward({.y = y, .x = x, .index = ids});
+    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
+    splice_forward({.y = y, .text = x, .features = x, .source = ids});
+    CHECK(is_nan(y) == std::vector<bool>{false, false, outside >= 0, outside >= 0});  // -1: the text's row
+  }
+  // Three rows of two patches and the class token of a picture that is none of them.
+  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{3}, std::int64_t{1} << 40}) {
+    const Tensor x = on(d, table, {2, 2}), one = on(d, std::vector<float>{5, 6}, {2}), y = unwritten(d, {3, 2});
+    const Tensor first = on(d, std::vector<std::int64_t>{outside}, {1}), dx = unwritten(d, {2, 2});
+    insert_class_tokens_forward({.y = y, .x = x, .class_vector = one, .first_row = first});
+    const bool before = outside < 0;
+    CHECK(is_nan(y) == std::vector<bool>{before, before, false, false, !before, !before});
+    const Tensor dy = on(d, std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2});
+    insert_class_tokens_backward({.dx = dx, .dclass_vector = one, .dy = dy, .first_row = first});
+    CHECK(dx.to_vector<float>() == (before ? std::vector<float>{3, 4, 5, 6} : table));
+    CHECK(one.to_vector<float>() == std::vector<float>{5, 6});
   }
 }
 
