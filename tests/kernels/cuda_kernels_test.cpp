@@ -329,41 +329,6 @@ TEST_CASE("cluster_above: the CUDA twin counts ties as the CPU does") {
       });
 }
 
-TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to nothing in the CUDA twins") {
-  SimDevice d;
-  const std::vector<float> table = {1, 2, 3, 4};
-  const auto is_nan = [](const Tensor& t) {
-    std::vector<bool> v;
-    for (const float x : t.to_vector<float>()) v.push_back(std::isnan(x));
-    return v;
-  };
-  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 40}) {
-    const Tensor x = on(d, table, {2, 2}), ids = on(d, std::vector<std::int64_t>{1, outside}, {2}), y = Tensor::like(x);
-    embedding_forward({.y = y, .ids = ids, .table = x});
-    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
-    embedding_backward({.dtable = x, .dy = y, .ids = ids});
-    CHECK(x.to_vector<float>() == std::vector<float>{1, 2, 6, 8});
-    take_rows_backward({.dx = y, .dy = x, .index = ids});
-    CHECK(y.to_vector<float>() == std::vector<float>{0, 0, 1, 2});
-    take_rows_forward({.y = y, .x = x, .index = ids});
-    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
-    splice_forward({.y = y, .text = x, .features = x, .source = ids});
-    CHECK(is_nan(y) == std::vector<bool>{false, false, outside >= 0, outside >= 0});  // -1: the text's row
-  }
-  // Three rows of two patches and the class token of a picture that is none of them.
-  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{3}, std::int64_t{1} << 40}) {
-    const Tensor x = on(d, table, {2, 2}), one = on(d, std::vector<float>{5, 6}, {2}), y = unwritten(d, {3, 2});
-    const Tensor first = on(d, std::vector<std::int64_t>{outside}, {1}), dx = unwritten(d, {2, 2});
-    insert_class_tokens_forward({.y = y, .x = x, .class_vector = one, .first_row = first});
-    const bool before = outside < 0;
-    CHECK(is_nan(y) == std::vector<bool>{before, before, false, false, !before, !before});
-    const Tensor dy = on(d, std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2});
-    insert_class_tokens_backward({.dx = dx, .dclass_vector = one, .dy = dy, .first_row = first});
-    CHECK(dx.to_vector<float>() == (before ? std::vector<float>{3, 4, 5, 6} : table));
-    CHECK(one.to_vector<float>() == std::vector<float>{5, 6});
-  }
-}
-
 TEST_CASE("every CUDA twin takes tensors without rows (G-21)") {
   SimDevice d;
   const auto none = [&](std::initializer_list<std::int64_t> shape, Dtype t = Dtype::f32) {
