@@ -111,6 +111,22 @@ TEST_CASE("rope: the CUDA twin rotates heads inside a fused product, by tables o
       });
 }
 
+TEST_CASE("rope: the CUDA twin adds the class tokens of many pictures, over several blocks of rows, in every order") {
+  const std::int64_t T = 300, R = 6;
+  std::vector<std::int64_t> places;  // a class token, -1 -1, before every 37 patches
+  for (std::int64_t t = 0; t < T; ++t) places.insert(places.end(), {t % 38 ? t : -1, t % 38 ? t % 5 : -1});
+  same_everywhere("class tokens", [&](Device& d) {
+    const Tensor sum = numbers(d, Dtype::f32, {R}, 1);
+    rope_table_2d_backward({.dclass_angles = sum,
+                            .dcos = numbers(d, Dtype::f32, {T, R}, 2),
+                            .dsin = numbers(d, Dtype::f32, {T, R}, 3),
+                            .cos = numbers(d, Dtype::f32, {T, R}, 4),
+                            .sin = numbers(d, Dtype::f32, {T, R}, 5),
+                            .positions = on(d, places, {T, 2})});
+    return Made{sum};
+  });
+}
+
 TEST_CASE("adamw: the CUDA twins update any range, and their norm is the CPU's") {
   struct Case {
     std::int64_t n;
