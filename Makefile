@@ -45,8 +45,12 @@ $(B)/revision: always
 	@mkdir -p $(@D); echo '$(or $(REVISION),unknown)' | cmp -s - $@ || echo '$(or $(REVISION),unknown)' >$@
 always:
 
+# HTTP's library brings TLS, 4 MB and half of a start's time: in the program its functions are weak names that src/serve/http.h resolves
+# when a verb needs them. The programs of tests are linked with it, so a name that it does not have is found there.
+SERVE_OBJ := $(filter $(B)/obj/src/serve/%,$(LIB_OBJ))
 $(B)/onevision: $(B)/obj/src/cli/main.o $(LIB_OBJ)
-	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+	@echo "  link $@"; $(LD) -r $(SERVE_OBJ) -o $(B)/obj/serve.o && objcopy -w -W '_ZN7httplib*' -W '_ZNK7httplib*' $(B)/obj/serve.o
+	@$(CXX) $(OPT) $(SAN) -Wl,-z,lazy $(filter-out $(SERVE_OBJ),$^) $(B)/obj/serve.o $(filter-out -lcpp-httplib,$(LIBS)) -o $@
 $(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
@@ -103,7 +107,7 @@ asan:  ## the unit tests under the address and undefined-behaviour sanitizers; R
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
                 $(filter-out tests/data/fixed_slots_test.cpp,$(filter $(READER_ROOMS:%=tests/%/%),$(TEST_SRC)))
-READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp kernels/%,$(LIB_SRC))
+READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp kernels/%,$(LIB_SRC))
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Tests that draw or count for long in what others read too: without them it takes three fifths of the time. `make asan` runs them.
@@ -183,7 +187,7 @@ $(B)/bits: $(BITS_OBJ)
 # What the fuzzer needs: the readers and what they stand on; no training, no program.
 FUZZ_SRC  := $(filter src/base/% src/tensor/% src/store/% src/text/% src/image/% src/data/raw/% src/data/sample/% \
                src/data/pack/index.cpp src/data/mixture.cpp src/data/reject.cpp src/generate/text_stream.cpp src/model/config%.cpp \
-               src/serve/api.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp \
+               src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp \
                $(patsubst %,src/comm/%.cpp,host_list link machines rank_in_job shared_region tcp),$(LIB_SRC)) \
              tests/fuzz/targets.cpp tests/fuzz/libfuzzer.cpp
 FUZZ_OBJ  := $(FUZZ_SRC:%.cpp=$(B)/obj/%.o)

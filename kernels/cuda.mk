@@ -49,6 +49,12 @@ GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/to
 $(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 -include $(GPU_CHECK_OBJ:.o=.d)
+# The program on a machine whose GPU is the simulated one: whole recipes with --device cuda where there is none. The object that
+# brings that GPU comes last: what it needs is there when it begins.
+SIMULATED_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,src/cli/main.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp tests/tools/simulated_gpu.cpp)
+$(B)/simulated/onevision: $(LIB_OBJ) $(SIM_OBJ) $(SIMULATED_OBJ)
+	@mkdir -p $(@D); echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+-include $(SIMULATED_OBJ:.o=.d)
 gpu-check:  ## on a machine with a GPU: every op, repeated bits, golden cases, the small recipe, a table of kernels; exit 3 without
 	@sh tests/tools/gpu_check.sh --present
 	@$(build) CUDA=1 B=$(B)/gpu $(B)/gpu/onevision $(B)/gpu/gpu-check

@@ -2,11 +2,12 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE [MOMENTS]]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
+#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE [MOMENTS [DEVICE]]]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
 #                                     SEED of world, initial values, packing and order; "": the published ones
 #                                     MODEL of configs/model, demo unless named
 #                                     DTYPE of training and answers; f32 without it
 #                                     MOMENTS of the optimiser: f32 without it, bf16 or bf16_stochastic
+#                                     DEVICE of training and answers: cpu without it, cuda or auto
 set -eu
 build=${1:-build}
 size=${2:-full}
@@ -14,6 +15,7 @@ seed=${3:-}
 model=${4:-demo}
 type=${5:+--dtype $5}
 moments=${6:+--optimizer.moments $6}
+device=${7:+--device $7}
 onevision=$build/onevision
 out=$build/demo
 [ "$size" = full ] || out=$build/demo-$size
@@ -21,6 +23,7 @@ out=$build/demo
 [ "$model" = demo ] || out=$out-$model
 [ -z "$type" ] || out=$out-$5
 [ -z "$moments" ] || out=$out-moments-$6
+[ -z "$device" ] || out=$out-$7
 model=configs/model/$model.json
 config=configs/demo
 . configs/demo/stage.sh
@@ -33,8 +36,8 @@ else
   world="--synth.instruct 60 --synth.captions 40 --synth.regions 60 --synth.text 60 --synth.test 4"
   expected= short="--steps 6 --train.save_every 3"
 fi
-[ -z "$seed$type$moments" ] && [ "$model" = configs/model/demo.json ] || expected=
-short="$short $type $moments"
+[ -z "$seed$type$moments$device" ] && [ "$model" = configs/model/demo.json ] || expected=
+short="$short $type $moments $device"
 w=$out/world
 
 stage world "" "$onevision" synth --what world $world ${seed:+--synth.seed $seed} --out "$w"
@@ -45,7 +48,7 @@ stage tower "$out/world.done $config/pretrain-vision.json $model" \
 stage language "$out/tokenizer.done $config/pretrain-text.json $model" \
   "$onevision" pretrain --config $model --config $config/pretrain-text.json --tokenizer "$out/tokenizer" --text "$w/text/corpus.jsonl" $short ${seed:+--pretrain.seed $seed} --out "$out/language"
 stage stage0 "$out/tower.done $out/language.done $config/merge.json" \
-  "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" ${seed:+--init.seed $seed} --out "$out/stage0"
+  "$onevision" merge --config $config/merge.json --tower "$out/tower/tower" --language "$out/language/model" --tokenizer "$out/tokenizer" ${seed:+--init.seed $seed} $device --out "$out/stage0"
 
 stage captions "$out/stage0.done $config/pack.json" \
   "$onevision" pack --config $config/pack.json --model "$out/stage0" --sources "$w/captions" ${seed:+--pack.seed $seed} --out "$out/captions.packs"
@@ -59,9 +62,9 @@ stage instruct "$out/midtrain.done $out/instruct-packs.done $config/instruct.jso
   "$onevision" train --config $config/instruct.json --model "$out/midtrain/model" --packs "$out/instruct-packs.packs" $short ${seed:+--data.seed $seed} --out "$out/instruct"
 
 stage eval "$out/instruct.done $config/eval.json${expected:+ $config/expected.json}" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected $type --out "$out"
+  "$onevision" eval --model "$out/instruct/model" --data "$w/test" --tasks $config/eval.json $expected $type $device --out "$out"
 stage reasoning "$out/instruct.done $config/reasoning.json" \
-  "$onevision" eval --model "$out/instruct/model" --data "$w/reasoning" --tasks $config/reasoning.json $type --out "$out/reasoning"
+  "$onevision" eval --model "$out/instruct/model" --data "$w/reasoning" --tasks $config/reasoning.json $type $device --out "$out/reasoning"
 stage report "$out/eval.done" \
   "$onevision" report --title "onevision: the recipe, small" --stages vision="$out/tower" text="$out/language" align="$out/align" midtrain="$out/midtrain" instruct="$out/instruct" \
   --eval "$out" --packs captions="$out/captions.packs" instruct="$out/instruct-packs.packs" --strip "$out/strip" --out "$out/report.html"

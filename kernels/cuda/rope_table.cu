@@ -66,7 +66,7 @@ __global__ void class_gradient(float* dclass, DeviceRows<T> dcos, DeviceRows<T> 
       if (is_class[i] && k < R)
         sum += float(dsin[row][k]) * float(cos[row][k]) - float(dcos[row][k]) * float(sin[row][k]);
     }
-    __syncthreads();
+    __syncthreads();  // before the next rows overwrite these
   }
   if (k < R) dclass[k] = sum;
 }

@@ -114,7 +114,7 @@ struct InsertClasses {
   std::int64_t P;  // rows of x
   __device__ Way<T> operator()(std::int64_t m) const {
     const auto c = classes.find(m);
-    return {y[m], c.here ? class_vector : m - c.before < P ? x[m - c.before] : nullptr, NAN};
+    return {y[m], c.here ? class_vector : in_range(m - c.before, P) ? x[m - c.before] : nullptr, NAN};
   }
 };
 
@@ -125,7 +125,7 @@ struct RemoveClasses {
   std::int64_t P;
   __device__ Way<T> operator()(std::int64_t m) const {
     const auto c = classes.find(m);
-    return {c.here || m - c.before >= P ? nullptr : dx[m - c.before], dy[m]};
+    return {!c.here && in_range(m - c.before, P) ? dx[m - c.before] : nullptr, dy[m]};
   }
 };
 

@@ -106,6 +106,7 @@ Asker asker_at(const std::string& url, const std::string& api_key, std::int64_t 
     std::exception_ptr error;
     const auto work = [&] {
       try {
+        load_http();
         httplib::Client client(at.origin);
         client.set_keep_alive(true), client.set_tcp_nodelay(true);
         client.set_connection_timeout(30), client.set_read_timeout(600), client.set_write_timeout(600);

@@ -59,6 +59,7 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
       [origin = at.origin, base = at.base, api_key](Json body, const std::function<bool(const std::string&)>& piece) {
         body.set("stream", true);
         if (!body.find("model")) body.set("model", "default");
+        load_http();
         httplib::Client client(origin);
         client.set_read_timeout(600);
         httplib::Request request;

@@ -83,6 +83,7 @@ std::string fetched(const std::string& url, const MediaOptions& options) {
   if (::getnameinfo(found->ai_addr, found->ai_addrlen, ip.data(), ip.size(), nullptr, 0, NI_NUMERICHOST) != 0)
     input_error("no address for the host ", shown(host));
 
+  load_http();
   httplib::Client client(url.substr(0, path_at));
   client.set_hostname_addr_map(
       {{host, ip.data()}});  // the address that was looked at, not what a second question gives

@@ -300,7 +300,7 @@ void give_memory_back() {
 }
 
 Server::Server(const Service& service, Engine& engine, const ServerOptions& options)
-    : inside_(std::make_unique<Inside>(service, engine, options)) {
+    : inside_((load_http(), std::make_unique<Inside>(service, engine, options))) {
   Inside& s = *inside_;
   s.routes();
   s.http.new_task_queue = [&s] { return s.workers.release(); };

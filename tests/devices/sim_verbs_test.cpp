@@ -114,6 +114,45 @@ Results recipe(const World& w, const std::string& device, const std::string& nam
   return results;
 }
 
+// The commands of configs/demo/recipe.sh that train, with its model, its files and its size `check`, but two steps of
+// each: what each stage leaves.
+Results demonstration(const std::string& device) {
+  const ScratchDirectory dir;
+  const auto at = [&](const std::string& file) { return dir / file; };
+  const std::string model = "configs/model/demo.json", world = at("world"), tokens = at("tokenizer");
+  const auto stage = [](const std::string& name) { return "configs/demo/" + name + ".json"; };
+  Results results;
+  const auto trained = [&](const std::string& verb, const std::string& name, Strings arguments, const char* leaves) {
+    arguments.insert(arguments.end(), {"--steps", "2", "--device", device, "--out", at(name)});
+    answer_of(verb, arguments);
+    results[name] = sha256_file(at(name) + "/" + leaves);
+  };
+  const auto packed = [&](const std::string& sources, const std::string& out) {
+    answer_of("pack", {"--config", stage("pack"), "--model", at("stage0"), "--sources", sources, "--out", at(out)});
+  };
+  answer_of("synth", {"--what", "world", "--synth.instruct", "60", "--synth.captions", "40", "--synth.regions", "60",
+                      "--synth.text", "60", "--synth.test", "4", "--out", world});
+  answer_of("tokenizer", {"--config", stage("tokenizer"), "--text", world + "/text/corpus.jsonl",
+                          world + "/instruct/conversations.json", "--out", tokens});
+  trained("pretrain", "tower",
+          {"--config", model, "--config", stage("pretrain-vision"), "--regions", world + "/regions/regions.jsonl"},
+          "tower/model.safetensors");
+  trained("pretrain", "language",
+          {"--config", model, "--config", stage("pretrain-text"), "--tokenizer", tokens, "--text",
+           world + "/text/corpus.jsonl"},
+          "model/model.safetensors");
+  answer_of("merge", {"--config", stage("merge"), "--tower", at("tower/tower"), "--language", at("language/model"),
+                      "--tokenizer", tokens, "--device", device, "--out", at("stage0")});
+  packed(world + "/captions", "captions"), packed(world + "/instruct/conversations.json", "questions");
+  std::string from = at("stage0");
+  for (const std::string name : {"align", "midtrain", "instruct"}) {
+    const std::string packs = at(name == "instruct" ? "questions" : "captions");
+    trained("train", name, {"--config", stage(name), "--model", from, "--packs", packs}, "model/model.safetensors");
+    from = at(name) + "/model";
+  }
+  return results;
+}
+
 // A trace of every case that the folders list, as a file.
 Results golden(const World& w, const std::string& device, const std::string& dtype = "f32") {
   Results results;
@@ -152,6 +191,13 @@ TEST_CASE("sim device: a training run, cut off and gone on with, and its model's
 TEST_CASE("sim device, every policy: every command of the recipe leaves the cpu's files" * doctest::skip()) {
   whole_recipe(Policy::others_first, sim::Order::reverse, true);
   whole_recipe(Policy::random, sim::Order::random, true);
+}
+
+TEST_CASE("sim device: two steps of every stage of the demonstration, at demo-check's size, leave the cpu's files") {
+  const Results expected = demonstration("cpu");
+  CHECK(expected.size() == 5);
+  const Machine machine(Policy::random, sim::Order::reverse);
+  check_same(demonstration("cuda"), expected);
 }
 
 TEST_CASE("sim device: a trace of every golden case is the cpu's file") {

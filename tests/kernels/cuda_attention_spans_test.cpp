@@ -4,6 +4,7 @@
 #include "kernels/gpu/scratch.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/cuda_attention.h"
+#include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -12,14 +13,16 @@ namespace {
 
 constexpr std::int64_t H = 4, K = 2, D = 16;
 
-Tensor heads(std::int64_t rows, std::int64_t n, unsigned seed, Device& device) {
+Tensor heads(std::int64_t rows, std::int64_t n, unsigned seed, Device& device, std::int64_t D) {
   return Tensor::of(drawn(rows * n * D, seed), {rows, n, D}).to(Dtype::bf16).to(device);
 }
 
 struct Sequence {  // n tokens with all their queries
   Tensor q, k, v;
-  explicit Sequence(std::int64_t n, unsigned seed, Device& device = sim_device())
-      : q(heads(n, H, seed, device)), k(heads(n, K, seed + 1, device)), v(heads(n, K, seed + 2, device)) {}
+  explicit Sequence(std::int64_t n, unsigned seed, Device& device = sim_device(), std::int64_t width = D)
+      : q(heads(n, H, seed, device, width)),
+        k(heads(n, K, seed + 1, device, width)),
+        v(heads(n, K, seed + 2, device, width)) {}
   std::int64_t length() const { return q.dim(0); }
 };
 
@@ -29,7 +32,7 @@ struct Result {
 
 Result attend(const Tensor& q, const Tensor& k, const Tensor& v, kernels::SegmentTable table, bool causal = true) {
   Device& device = q.device();
-  const std::int64_t T = q.dim(0);
+  const std::int64_t T = q.dim(0), D = q.dim(2);
   const Result r{
       Tensor::of(std::vector<float>(static_cast<std::size_t>(T * H * D), NAN), {T, H, D}).to(Dtype::bf16).to(device),
       unwritten(device, {T, H})};
@@ -46,7 +49,7 @@ Result in_one(const Sequence& s) { return attend(s.q, s.k, s.v, {{0, s.length(),
 Tensor joined(const std::vector<Tensor>& parts) {
   std::int64_t rows = 0;
   for (const Tensor& p : parts) rows += p.dim(0);
-  const Tensor all({rows, parts[0].dim(1), D}, Dtype::bf16, parts[0].device());
+  const Tensor all({rows, parts[0].dim(1), parts[0].dim(2)}, Dtype::bf16, parts[0].device());
   rows = 0;
   for (const Tensor& p : parts) all.slice(0, rows, rows + p.dim(0)).copy_from(p), rows += p.dim(0);
   return all;
@@ -101,6 +104,14 @@ TEST_CASE(
   const Result mixed = over_caches({{&sequences[3], 70}, {&sequences[2], 8}, {&sequences[3], 9}, {&sequences[1], 1}});
   check_rows(mixed, 0, whole[3], 70), check_rows(mixed, 70, whole[2], 8);
   check_rows(mixed, 78, whole[3], 9), check_rows(mixed, 87, whole[1], 1);
+}
+
+TEST_CASE("attention by spans: at every width, whose columns several warps share, the bits of tiles in every order") {
+  for (const std::int64_t width : {16, 32, 64, 128}) {
+    const Sequence s(600, 30, sim_device(), width);  // a span of eight steps, and one more
+    const Result tiles = over_caches({{&s, 9}});     // more rows than a span has
+    sim::for_each_schedule([&] { check_rows(over_caches({{&s, 1}}), 0, tiles, 1); });
+  }
 }
 
 TEST_CASE("attention by spans: the same bits when everything runs late, and zeros for a query of no row") {

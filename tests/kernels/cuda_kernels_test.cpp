@@ -59,7 +59,11 @@ TEST_CASE("copy and fill: the CUDA twins take every pair of types, whole, by col
         copy({.y = heads.slice(1, 2, 4), .x = x.slice(1, 1, 3)});
         copy({.y = columns.slice(1, 3, 11), .x = x.view({12, 13}).slice(1, 5, 13)});
         fill({.y = columns.slice(1, 0, 2), .value = 7});
-        return Made{whole, heads, columns};
+        // Heads that do not begin at packets, in rows that do.
+        const auto inside = [](const Tensor& t) { return t.view({3, 4, 10}).slice(1, 0, 3).slice(2, 0, 8); };
+        const Tensor between = Tensor::zeros({3, 40}, to, d);
+        copy({.y = inside(between), .x = inside(x.view({156}).slice(0, 0, 120))});
+        return Made{whole, heads, columns, between};
       });
   for (const std::int64_t n : edge_sizes)
     same_everywhere(cat(n, " elements"), [&](Device& d) {
@@ -105,6 +109,22 @@ TEST_CASE("rope: the CUDA twin rotates heads inside a fused product, by tables o
         rope_backward({.dx = dx, .dcos = dcos, .dsin = dsin, .dy = dy, .x = x, .cos = cos, .sin = sin});
         return Made{cos, sin, y, dx, dcos, dsin};
       });
+}
+
+TEST_CASE("rope: the CUDA twin adds the class tokens of many pictures, over several blocks of rows, in every order") {
+  const std::int64_t T = 300, R = 6;
+  std::vector<std::int64_t> places;  // a class token, -1 -1, before every 37 patches
+  for (std::int64_t t = 0; t < T; ++t) places.insert(places.end(), {t % 38 ? t : -1, t % 38 ? t % 5 : -1});
+  same_everywhere("class tokens", [&](Device& d) {
+    const Tensor sum = numbers(d, Dtype::f32, {R}, 1);
+    rope_table_2d_backward({.dclass_angles = sum,
+                            .dcos = numbers(d, Dtype::f32, {T, R}, 2),
+                            .dsin = numbers(d, Dtype::f32, {T, R}, 3),
+                            .cos = numbers(d, Dtype::f32, {T, R}, 4),
+                            .sin = numbers(d, Dtype::f32, {T, R}, 5),
+                            .positions = on(d, places, {T, 2})});
+    return Made{sum};
+  });
 }
 
 TEST_CASE("adamw: the CUDA twins update any range, and their norm is the CPU's") {
@@ -323,25 +343,6 @@ TEST_CASE("cluster_above: the CUDA twin counts ties as the CPU does") {
                        .column = on(d, std::vector<std::int64_t>{S / 2, 0, 0, S, 0}, {5})});
         return Made{above};
       });
-}
-
-TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to nothing in the CUDA twins") {
-  SimDevice d;
-  const std::vector<float> table = {1, 2, 3, 4};
-  const auto is_nan = [](const Tensor& t) {
-    std::vector<bool> v;
-    for (const float x : t.to_vector<float>()) v.push_back(std::isnan(x));
-    return v;
-  };
-  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 40}) {
-    const Tensor x = on(d, table, {2, 2}), ids = on(d, std::vector<std::int64_t>{1, outside}, {2}), y = Tensor::like(x);
-    embedding_forward({.y = y, .ids = ids, .table = x});
-    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
-    embedding_backward({.dtable = x, .dy = y, .ids = ids});
-    CHECK(x.to_vector<float>() == std::vector<float>{1, 2, 6, 8});
-    take_rows_backward({.dx = y, .dy = x, .index = ids});
-    CHECK(y.to_vector<float>() == std::vector<float>{0, 0, 1, 2});
-  }
 }
 
 TEST_CASE("every CUDA twin takes tensors without rows (G-21)") {

@@ -1,5 +1,5 @@
-// Sizes and values at which kernels of others were wrong: tensors beyond 2^31 elements, grids beyond 65535, keys that
-// fill up a block, logits far from 0.
+// Sizes and values at which kernels of others were wrong: tensors beyond 2^31 elements, grids beyond 65535, indices
+// outside of their table, keys that fill up a block, logits far from 0.
 #include <doctest/doctest.h>
 
 #include "kernels/segments.h"
@@ -59,9 +59,47 @@ TEST_CASE("more rows than gridDim.y can be go through every kernel that spreads 
     add({.y = added, .a = apart, .b = x});
     embedding_forward({.y = taken, .ids = ids, .table = table});
     sum_rows({.sum = sum, .x = apart});
-    results[device == &d] = {added, taken, sum};
+    // A row of 129 numbers that are no packets takes a block: as many blocks as rows are asked for.
+    const Tensor rows = Tensor::zeros({N, 130}, Dtype::f32, *device), doubled({N, 129}, Dtype::f32, *device);
+    add({.y = doubled, .a = rows.slice(1, 0, 129), .b = rows.slice(1, 1, 130)});
+    results[device == &d] = {added, taken, sum, doubled.slice(0, N - 3, N)};
   }
   for (std::size_t i = 0; i < results[0].size(); ++i) CHECK(same_bits(results[0][i], results[1][i]));
+}
+
+TEST_CASE("rows: an index outside of its table gives a row of NaN and adds to nothing in the CUDA twins") {
+  SimDevice d;
+  const std::vector<float> table = {1, 2, 3, 4};
+  const auto is_nan = [](const Tensor& t) {
+    std::vector<bool> v;
+    for (const float x : t.to_vector<float>()) v.push_back(std::isnan(x));
+    return v;
+  };
+  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 40}) {
+    const Tensor x = on(d, table, {2, 2}), ids = on(d, std::vector<std::int64_t>{1, outside}, {2}), y = Tensor::like(x);
+    embedding_forward({.y = y, .ids = ids, .table = x});
+    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
+    embedding_backward({.dtable = x, .dy = y, .ids = ids});
+    CHECK(x.to_vector<float>() == std::vector<float>{1, 2, 6, 8});
+    take_rows_backward({.dx = y, .dy = x, .index = ids});
+    CHECK(y.to_vector<float>() == std::vector<float>{0, 0, 1, 2});
+    take_rows_forward({.y = y, .x = x, .index = ids});
+    CHECK(is_nan(y) == std::vector<bool>{false, false, true, true});
+    splice_forward({.y = y, .text = x, .features = x, .source = ids});
+    CHECK(is_nan(y) == std::vector<bool>{false, false, outside >= 0, outside >= 0});  // -1: the text's row
+  }
+  // Three rows of two patches and the class token of a picture that is none of them.
+  for (const std::int64_t outside : {std::int64_t{-1}, std::int64_t{3}, std::int64_t{1} << 40}) {
+    const Tensor x = on(d, table, {2, 2}), one = on(d, std::vector<float>{5, 6}, {2}), y = unwritten(d, {3, 2});
+    const Tensor first = on(d, std::vector<std::int64_t>{outside}, {1}), dx = unwritten(d, {2, 2});
+    insert_class_tokens_forward({.y = y, .x = x, .class_vector = one, .first_row = first});
+    const bool before = outside < 0;
+    CHECK(is_nan(y) == std::vector<bool>{before, before, false, false, !before, !before});
+    const Tensor dy = on(d, std::vector<float>{1, 2, 3, 4, 5, 6}, {3, 2});
+    insert_class_tokens_backward({.dx = dx, .dclass_vector = one, .dy = dy, .first_row = first});
+    CHECK(dx.to_vector<float>() == (before ? std::vector<float>{3, 4, 5, 6} : table));
+    CHECK(one.to_vector<float>() == std::vector<float>{5, 6});
+  }
 }
 
 TEST_CASE("keys that only fill up a block do not count, however low the scores of the others are (G-23)") {

@@ -35,7 +35,7 @@ bits       | builds by two compilers, at two levels, with and without AVX2
 fuzz       | ten minutes of libFuzzer a target
 fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
-devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
+devices    | the model and training on the foreign and the simulated device, under every order of their queues; demo-check on the latter: the CPU's bits
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
 tensorboard | the real TensorBoard reads what a run wrote
 index      | ten million records: opened with an index in under a second and no memory
@@ -87,8 +87,12 @@ run_part() {
     fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
     fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
-    devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
-      build/gpu-check --simulated build/nightly/simulated-gpu.json ;;
+    devices) make -s build/unit-tests build/gpu-check build/onevision build/simulated/onevision &&
+      build/unit-tests -tc='*every policy*' --no-skip && build/gpu-check --simulated build/nightly/simulated-gpu.json &&
+      sh configs/demo/recipe.sh build check && sh tests/tools/demo_check.sh build/simulated cuda &&
+      cmp build/demo-check/instruct/model/model.safetensors build/simulated/demo-check-cuda/instruct/model/model.safetensors &&
+      sed 's|build/simulated/demo-check-cuda/|build/demo-check/|' build/simulated/demo-check-cuda/predictions.jsonl |
+        cmp - build/demo-check/predictions.jsonl ;;
     cuda) command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || return 77
       [ -d build/nvdisasm ] || python3 -m pip install -q --target build/nvdisasm nvidia-cuda-nvdisasm || rm -rf build/nvdisasm
       make -s cuda-check ;;
