@@ -24,7 +24,7 @@ rl-kills   | two hundred kills of a rank that generates or trains: nothing train
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
-verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times: the same bytes
+verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times, and on a disk that is full: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits
 machines   | two hundred kills of a rank or a launcher of two machines, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
