@@ -60,9 +60,9 @@ class PageTable {
   std::set<std::tuple<std::uint64_t, std::int64_t, std::uint64_t>> idle_;                 // stamp, -depth, number
 };
 
-// The pool itself. A pass tells with `begin` where its fresh rows go and what they see; layers then read keys where they
-// lie. An answer's may lie in two runs, of which the first is the prefix of the second (kernels/segments.h) and may be
-// that of others too. Where more would be needed, the keys of all answers are copied together, one below the other.
+// The pool itself. A pass tells with `begin` where its fresh rows go and what they see; layers then read keys where
+// they lie. An answer's may lie in two runs, of which the first is the prefix of the second (kernels/segments.h) and may
+// be that of others too. Where more would be needed, the keys of all answers are copied together, one below the other.
 class PagePool : public KvStore {
  public:
   PagePool(const TextConfig& config, std::int64_t pages, Dtype dtype, Device& device);
@@ -75,7 +75,7 @@ class PagePool : public KvStore {
     std::int64_t begin, end, first;
     std::int64_t seen() const { return first + (end - begin); }  // tokens that its last row sees
   };
-  // Returns which of keys() keys they see: a row for each part, in their order, and before it its prefix if that is new.
+  // Returns which of keys() keys they see: a row for each part, in their order, before it its prefix if that is new.
   // `apart`: only rows without a prefix.
   kernels::SegmentTable begin(std::span<const Part> parts, bool apart = false);
   std::int64_t keys() const { return read_rows_; }

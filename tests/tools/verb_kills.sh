@@ -79,7 +79,7 @@ for name in ${VERBS:-concepts embed words dedup cluster balance curate index pac
     data_of "$name" "$again"
     # Under the limit is the command alone, not what collects its words.
     { (ulimit -f $((largest * quarters / 4 / 512 + 1)) && run=exec && verb "$name" "$again") 2>&1 || echo "exit $?"; } | cat >"$dir/log"
-    tail -2 "$dir/log" | tr '\n' '|' | grep -q '^onevision: [^|]*: File too large[^|]*|exit 3|$' ||
+    tail -2 "$dir/log" | tr '\n' '|' | grep -q '^onevision: [^|:]*: cannot write: File too large|exit 3|$' ||
       { cat "$dir/log" >&2; echo "verb_kills: $name on a full disk: expected one line that names the file, and exit 3" >&2; exit 1; }
     for left in "$again.partial" "$again.ovindex" "$again.ovindex.partial"; do
       [ ! -e "$left" ] || { echo "verb_kills: $name on a full disk left $left" >&2; exit 1; }
