@@ -61,8 +61,8 @@ class PageTable {
 };
 
 // The pool itself. A pass tells with `begin` where its fresh rows go and what they see; layers then read keys where
-// they lie. An answer's may lie in two runs, of which the first is the prefix of the second (kernels/segments.h) and may
-// be that of others too. Where more would be needed, the keys of all answers are copied together, one below the other.
+// they lie. An answer's may lie in two runs, of which the first is the prefix of the second (kernels/segments.h), and
+// that of others too. Where more would be needed, the keys of all answers are copied together, one below the other.
 class PagePool : public KvStore {
  public:
   PagePool(const TextConfig& config, std::int64_t pages, Dtype dtype, Device& device);
