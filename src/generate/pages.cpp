@@ -87,6 +87,10 @@ void PageTable::release(std::uint64_t who, const Lease& lease) {
   }
 }
 
+// Bytes of a row that a head reads, below which many rows are read slowly, and how many of keys and values are few: what
+// a core's own cache holds. Measured (tests/bench/LOG.md); neither changes a bit.
+constexpr std::int64_t narrow_head = 256, near_bytes = 1 << 20;
+
 PagePool::PagePool(const TextConfig& c, std::int64_t pages, Dtype dtype, Device& device)
     : users_(static_cast<std::size_t>(pages)) {
   for (std::int64_t i = 0; i < c.layers; ++i)
@@ -166,10 +170,18 @@ bool PagePool::begin_in_place(std::span<const Part> parts, bool apart, kernels::
   const bool said = std::all_of(parts.begin(), parts.end(), say);
   count(-1);
   if (!said) return false;
-  std::int64_t first = table->front().k_begin, end = 0;
-  for (const auto& row : *table) first = std::min(first, row.k_begin), end = std::max(end, row.k_begin + row.k_length);
-  // The CPU turns all bf16 keys that it is given into f32: not much more of them than are read.
-  if (keys_[0].dtype() == Dtype::bf16 && 2 * (end - first) > 3 * read) return false;
+  std::int64_t first = table->front().k_begin, end = 0, keys = 0;
+  for (const auto& row : *table) {
+    first = std::min(first, row.k_begin), end = std::max(end, row.k_begin + row.k_length);
+    keys += row.k_length;
+  }
+  // The CPU turns all bf16 keys that it is given into f32: not much more of them than are read. Others a head reads at a
+  // time, few lines of each row: of many narrow rows that costs more than to copy them in one go, unless most are read
+  // for several answers.
+  const Tensor& all = keys_[0];
+  const std::int64_t head = all.dim(2) * static_cast<std::int64_t>(size_of(all.dtype()));
+  const bool narrow = parts.size() > 1 && head < narrow_head && 2 * keys * all.dim(1) * head > near_bytes;
+  if (all.dtype() == Dtype::bf16 ? 2 * (end - first) > 3 * read : narrow && 2 * keys > read) return false;
   for (auto& row : *table) row.k_begin -= first;
   reads_ = {{first, 0, end - first}}, read_rows_ = end - first;
   return true;

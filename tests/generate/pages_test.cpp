@@ -105,6 +105,19 @@ TEST_CASE("page pool: every part sees its own keys, in place where two runs say 
     CHECK(pool.sees_own({{&gap, 0, 3, first}}));
     CHECK(pool.pool.in_place() == (first == 64));
   }
+  // Many narrow rows are copied, unless one answer or several read them.
+  Pages left(200), right(200), all(400), branches[3];
+  std::iota(all.begin(), all.end(), 0);
+  std::iota(left.begin(), left.end(), 0), std::iota(right.begin(), right.end(), 201);
+  for (int i = 0; i < 3; ++i) branches[i] = left, branches[i].push_back(390 + i);
+  const std::int64_t n = 200 * page_tokens;
+  Pool many(401);
+  CHECK(many.sees_own({{&left, 0, 1, n - 1}, {&right, 1, 2, n - 1}}));
+  CHECK(!many.pool.in_place());
+  CHECK(Pool(400).sees_own({{&all, 0, 1, 2 * n - 1}}));
+  Pool shared(400);
+  CHECK(shared.sees_own({{&branches[0], 0, 1, n}, {&branches[1], 1, 2, n}, {&branches[2], 2, 3, n}}));
+  CHECK(shared.pool.in_place());
   // bf16: what lies between is turned into f32 with the rest.
   PagePool bf16(one_layer(), 16, Dtype::bf16, cpu());
   const Pages near = {2, 4}, far = {2, 14};
