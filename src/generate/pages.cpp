@@ -87,8 +87,8 @@ void PageTable::release(std::uint64_t who, const Lease& lease) {
   }
 }
 
-// Bytes of a row that a head reads, below which many rows are read slowly, and how many of keys and values are few: what
-// a core's own cache holds. Measured (tests/bench/LOG.md); neither changes a bit.
+// Bytes of a row that a head reads, below which many rows are read slowly; and how many bytes of keys and values are few,
+// what a core's own cache holds. Measured (tests/bench/LOG.md); neither changes a bit.
 constexpr std::int64_t narrow_head = 256, near_bytes = 1 << 20;
 
 PagePool::PagePool(const TextConfig& c, std::int64_t pages, Dtype dtype, Device& device)
@@ -175,9 +175,9 @@ bool PagePool::begin_in_place(std::span<const Part> parts, bool apart, kernels::
     first = std::min(first, row.k_begin), end = std::max(end, row.k_begin + row.k_length);
     keys += row.k_length;
   }
-  // The CPU turns all bf16 keys that it is given into f32: not much more of them than are read. Others a head reads at a
-  // time, few lines of each row: of many narrow rows that costs more than to copy them in one go, unless most are read
-  // for several answers.
+  // The CPU turns all bf16 keys that it is given into f32: not much more of them than are read. Of others a head at a
+  // time reads few lines of each row: of many narrow rows that costs more than to copy them in one go, unless most are
+  // read for several answers.
   const Tensor& all = keys_[0];
   const std::int64_t head = all.dim(2) * static_cast<std::int64_t>(size_of(all.dtype()));
   const bool narrow = parts.size() > 1 && head < narrow_head && 2 * keys * all.dim(1) * head > near_bytes;
