@@ -87,8 +87,8 @@ void PageTable::release(std::uint64_t who, const Lease& lease) {
   }
 }
 
-// Bytes of a row that a head reads, below which many rows are read slowly; and how many bytes of keys and values are few,
-// what a core's own cache holds. Measured (tests/bench/LOG.md); neither changes a bit.
+// Bytes of a row that a head reads, below which many rows are read slowly; and how many bytes of keys and values are
+// few: what a core's own cache holds. Measured (tests/bench/LOG.md); neither changes a bit.
 constexpr std::int64_t narrow_head = 256, near_bytes = 1 << 20;
 
 PagePool::PagePool(const TextConfig& c, std::int64_t pages, Dtype dtype, Device& device)
