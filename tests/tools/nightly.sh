@@ -32,7 +32,7 @@ math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
-fuzz       | ten minutes of libFuzzer a target
+fuzz       | a million executions of libFuzzer a target: every reader of files and messages
 fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model, training and the recipe on the foreign and the simulated device, under every order of their queues
@@ -84,7 +84,7 @@ run_part() {
     tsan) make -s tsan ;;
     asan) make -s asan ;;
     bits) make -s test-bits BUILDS=all ;;
-    fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
+    fuzz) make -s fuzz FUZZ_RUNS=1000000 ;;
     fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check && build/unit-tests -tc='*, every policy*' --no-skip &&
