@@ -76,6 +76,19 @@ constexpr const char* from_command_line = "command line";
   input_error(where, "unknown key '", shown(name), "'", did_you_mean(name, candidates));
 }
 
+// What a name without its section may have meant: "steps" is the end or the short name of "train.steps". Keys of the
+// command come before those of others.
+std::string without_section(const KeyTable& table, const Command& command, const std::string& name) {
+  for (const bool own : {true, false}) {
+    std::string meant;
+    for (const Key& k : table.keys())
+      if ((k.short_name == name || k.name.ends_with("." + name)) && has_word(k.commands, command.name) == own)
+        meant += cat(meant.empty() ? "; did you mean '" : " or '", k.name, "'");
+    if (!meant.empty()) return meant + "?";
+  }
+  return "";
+}
+
 // {"a": {"b": 1}, "a.b": 2}: one key in two ways, of which one would be passed over.
 void refuse_twice(const KeyTable& table, const Json& object, const std::string& prefix, const std::string& path,
                   std::set<std::string>& seen) {
@@ -112,6 +125,8 @@ void Config::read_object(const KeyTable& table, const Json& object, const std::s
       continue;
     }
     if (!key) {
+      if (const std::string meant = without_section(table, *command_, name); !meant.empty())
+        input_error(path, ": unknown key '", shown(name), "'", meant);
       Strings names;
       for (const Key& k : table.keys()) names.emplace_back(k.name);
       unknown_key(path + ": ", name, names);

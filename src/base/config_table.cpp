@@ -74,7 +74,7 @@ std::string KeyTable::help() const {
   out << "\n`onevision help COMMAND` lists the keys of a command.\n"
          "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 129, 130 and 143 stopped "
          "by a signal.\n"
-      << "Revision " << revision() << ".\n";
+      << "`onevision --version`: revision " << revision() << ", and the compiler.\n";
   return out.str();
 }
 

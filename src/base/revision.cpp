@@ -8,4 +8,10 @@ namespace ov {
 
 const char* revision() { return OV_REVISION; }
 
+#ifdef __clang__
+const char* compiler() { return "clang++ " __clang_version__; }
+#else
+const char* compiler() { return "g++ " __VERSION__; }
+#endif
+
 }  // namespace ov

@@ -7,4 +7,7 @@ namespace ov {
 // git checkout of its own. The Makefile gives it to this one object file.
 const char* revision();
 
+// "g++ 12.2.0": what compiled it.
+const char* compiler();
+
 }  // namespace ov

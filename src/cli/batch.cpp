@@ -36,6 +36,7 @@ Exit batch(const Config& config) {
   // The input is the user's own: pictures beside it need no key.
   const std::filesystem::path beside = std::filesystem::path(in).parent_path();
   if (served.service.media.media_path.empty()) served.service.media.media_path = beside.empty() ? "." : beside.string();
+  served.service.media.own_files = true;
   Engine engine(*served.model, engine_options(config));
   std::optional<Progress> bar;
   serve::BatchOptions options{.in = in, .out = out, .fail_fast = config.flag("batch.fail_fast")};

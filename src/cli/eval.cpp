@@ -36,13 +36,13 @@ struct Bar {
   std::optional<Progress> bar;
 };
 
-Exit ask(const Config& config, const Asker& asker, const std::string& from) {
+Exit ask(const Config& config, const Asker& asker, const std::string& name, const std::string& from) {
   Bar bar;
   const Json results = ask_tasks(asker, {.tasks = config.required("eval.tasks"),
                                          .data = config.text("eval.data"),
                                          .split = config.text("eval.split"),
                                          .out = config.required("out"),
-                                         .model = config.text("serve.name"),
+                                         .model = name,
                                          .limit = config.integer("eval.limit"),
                                          .compat = compat(config),
                                          .compare = config.text("eval.compare"),
@@ -73,10 +73,10 @@ Exit eval(const Config& config) {
     return Exit::done;
   }
   const std::string &tasks = config.required("eval.tasks"), &url = config.text("eval.url"),
-                    &key = config.text("serve.api_key");
+                    &key = config.text("serve.api_key"), &name = config.text("serve.name");
   if (!url.empty()) {
     if (!are_public(tasks)) input_error("--url: expected public tasks, found the categories of ", tasks);
-    return ask(config, serve::asker_at(url, key, config.integer("eval.at_once")), url);
+    return ask(config, serve::asker_at(url, key, config.integer("eval.at_once")), name, url);
   }
   use_threads(config);
   const std::string& directory = config.required("model.dir");
@@ -92,6 +92,7 @@ Exit eval(const Config& config) {
         .config = files.config, .processor = processor, .stop = stop, .otherwise = read_sampling(directory)};
     Engine engine(*model, EngineOptions{});
     return ask(config, serve::asker_here(service, engine, config.integer("eval.at_once")),
+               config.given("serve.name") ? name : without_slash(directory),
                cat(directory, ", ", model_sha256(directory)));
   }
   EvalOptions options{.data = config.required("eval.data"),

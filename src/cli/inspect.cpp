@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
+#include "eval/score_file.h"
 #include "rl/reward.h"
 
 namespace ov::cli {
@@ -55,10 +56,10 @@ Exit inspect(const Config& config) {
     return report.problems.empty() ? Exit::done : Exit::answer_is_no;
   }
   if (kind == "eval") {
-    const std::string& path = file("an eval.json");
+    const std::string& path = file("an eval.json, or the results of public tasks");
     const Json eval = Json::read(path);
     try {
-      print(evaluation_text(eval));
+      print(eval.is_object() && eval.find("results") ? score_text(eval) : evaluation_text(eval));
     } catch (const Error& e) { input_error(path, ": not what eval writes: ", e.what()); }
     const Json* same = eval.find("same_as_expected");
     return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;

@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 
+#include "base/revision.h"
 #include "cli/keys.h"
 #include "cli/verbs.h"
 #include "comm/launcher.h"
@@ -21,6 +22,10 @@ bool asks_for_help(const std::string& argument) { return argument == "--help" ||
 Exit run(const Strings& arguments) {
   std::string command = arguments.empty() ? "help" : arguments[0];
   Strings rest(arguments.begin() + !arguments.empty(), arguments.end());
+  if (command == "--version") {
+    cli::print(cat("onevision ", revision(), ", compiled by ", compiler(), "\n"));
+    return Exit::done;
+  }
   if (asks_for_help(command)) command = "help";
   cli::keys().command(command);  // an unknown command before anything about its arguments
   if (command != "help" && std::any_of(rest.begin(), rest.end(), asks_for_help)) rest = {command}, command = "help";

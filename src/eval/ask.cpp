@@ -205,8 +205,9 @@ void take_answer(const AskedTask& task, std::size_t i, const Json& answer, Compa
   if (!failed.empty()) line.set("failed", failed);
 }
 
-// The name of a directory for a model's name.
+// The name of a directory for a model's name: of a long one, the end.
 std::string sanitised(std::string name) {
+  if (name.size() > 200) name.erase(0, name.size() - 200);
   for (char& c : name)
     if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '.' && c != '_') c = '_';
   return name.find_first_not_of('.') == name.npos ? "model" : name;

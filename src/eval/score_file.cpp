@@ -89,6 +89,47 @@ std::string id_of(const Json& line, std::size_t index) {
   return id ? id->dump() : cat("#", index);
 }
 
+// A line of a table for a terminal.
+std::string table_line(const std::string& name, const std::string& value, const std::string& error,
+                       const std::string& n) {
+  return cat(std::left, std::setw(44), name, std::right, std::setw(12), value, std::setw(12), error, std::setw(8), n,
+             "\n");
+}
+
+std::string cell(const Json* v) {
+  if (!v) return "";
+  if (v->is_number()) return cat(std::setprecision(6), v->as_double());
+  return v->is_string() ? v->as_string() : v->dump();
+}
+
+// Of a metric its value, or of each of its parts.
+std::string metric_lines(const std::string& name, const Json& metric) {
+  if (!metric.is_object()) return "";
+  for (const char* key : {"mean", "value", "error"})
+    if (const Json* value = metric.find(key))
+      return table_line(name, cell(value), cell(metric.find("stderr")), cell(metric.find("n")));
+  std::string out;
+  for (const auto& [part, inner] : metric.members()) out += metric_lines(name + "/" + part, inner);
+  return out;
+}
+
+// What lmms-eval itself wrote has no more than these numbers.
+std::string lmms_text(const Json& results) {
+  std::string out;
+  for (const auto& [task, metrics] : results.at("results").members()) {
+    out += table_line(task, "value", "stderr", "n");
+    const Json* samples = results.find("n-samples");
+    const Json* n = samples ? samples->find(task) : nullptr;
+    for (const auto& [name, value] : metrics.members()) {
+      const std::size_t comma = name.find(',');
+      if (comma == name.npos || name.find("_stderr") != name.npos) continue;
+      const Json* error = metrics.find(cat(name.substr(0, comma), "_stderr", name.substr(comma)));
+      out += table_line(name.substr(0, comma), cell(&value), cell(error), cell(n ? n->find("effective") : nullptr));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 Lines read_lines(const std::string& path) {
@@ -191,38 +232,21 @@ Json score_file(const ScoreFileOptions& options) {
 }
 
 std::string score_text(const Json& results) {
-  std::ostringstream table;
-  const auto cell = [](const Json* v) -> std::string {
-    if (!v) return "";
-    if (!v->is_number()) return v->is_string() ? v->as_string() : v->dump();
-    std::ostringstream s;
-    s << std::setprecision(6) << v->as_double();
-    return s.str();
-  };
-  const std::function<void(const std::string&, const Json&)> row = [&](const std::string& name, const Json& metric) {
-    if (!metric.is_object()) return;
-    const Json* value = metric.find("mean") ? metric.find("mean") : metric.find("value");
-    if (!value) value = metric.find("error");
-    if (!value)
-      for (const auto& [part, inner] : metric.members()) row(name + "/" + part, inner);
-    else
-      table << std::left << std::setw(44) << name << std::right << std::setw(12) << cell(value) << std::setw(12)
-            << cell(metric.find("stderr")) << std::setw(8) << cell(metric.find("n")) << "\n";
-  };
+  const Json* tasks = results.find("tasks");
+  if (!tasks) return lmms_text(results);
+  std::string out;
   constexpr std::pair<const char*, const char*> counted[] = {
       {"errors", "lines, counted as wrong"},
       {"asked_judge", "lines, not scored"},
       {"failed", "requests got no answer; they count as empty replies"}};
-  for (const auto& [task, full] : results.at("tasks").members()) {
-    table << std::left << std::setw(44) << (task + ", " + results.at("compat").as_string()) << std::right
-          << std::setw(12) << "value" << std::setw(12) << "stderr" << std::setw(8) << "n"
-          << "\n";
-    for (const auto& [name, metric] : full.at("metrics").members()) row(name, metric);
+  for (const auto& [task, full] : tasks->members()) {
+    out += table_line(cat(task, ", ", results.at("compat").as_string()), "value", "stderr", "n");
+    for (const auto& [name, metric] : full.at("metrics").members()) out += metric_lines(name, metric);
     for (const auto& [key, words] : counted)
-      if (const auto n = full.at(key).as_int(); n > 0) table << key << ": " << n << " " << words << "\n";
+      if (const auto n = full.at(key).as_int(); n > 0) out += cat(key, ": ", n, " ", words, "\n");
   }
-  if (const Json* compare = results.find("compare")) table << compare_text(*compare);
-  return table.str();
+  if (const Json* compare = results.find("compare")) out += compare_text(*compare);
+  return out;
 }
 
 }  // namespace ov

@@ -34,7 +34,8 @@ Json results_json(const std::vector<ScoredTask>& tasks, public_tasks::Compat com
 
 // What the results file holds. Throws input_error that names file and line: no JSON, a field that the task needs.
 Json score_file(const ScoreFileOptions& options);
-std::string score_text(const Json& results);  // for a terminal
+// For a terminal. Also of a results file that lmms-eval wrote. Throws input_error for anything else.
+std::string score_text(const Json& results);
 
 // {"n", "first", "second", "only_first", "only_second", "p"}: McNemar's test over the lines whose "id" is in both
 // (lines without one pair by their order). Throws input_error when none is.

@@ -49,7 +49,7 @@ class PageTable {
   std::int64_t evicted() const { return evicted_; }          // so far
 
  private:
-  std::int64_t take();  // a free page, by eviction if need be
+  std::vector<std::int64_t> take(std::int64_t n);  // free pages, by eviction if need be; in a row if any such are
   void forget(std::uint64_t number);
 
   std::int64_t pages_, evicted_ = 0;
@@ -60,8 +60,9 @@ class PageTable {
   std::set<std::tuple<std::uint64_t, std::int64_t, std::uint64_t>> idle_;                 // stamp, -depth, number
 };
 
-// The pool itself. A pass tells with `begin` where its fresh rows go; layers then read the pages of all its answers one
-// below the other: in place where they lie so, else copied together.
+// The pool itself. A pass tells with `begin` where its fresh rows go and what they see; layers then read keys where
+// they lie. An answer's may lie in two runs, of which the first is the prefix of the second (kernels/segments.h), and
+// that of others too. Where more would be needed, the keys of all answers are copied together, one below the other.
 class PagePool : public KvStore {
  public:
   PagePool(const TextConfig& config, std::int64_t pages, Dtype dtype, Device& device);
@@ -72,8 +73,13 @@ class PagePool : public KvStore {
   struct Part {
     const std::vector<std::int64_t>* pages;
     std::int64_t begin, end, first;
+    std::int64_t seen() const { return first + (end - begin); }  // tokens that its last row sees
   };
-  std::int64_t begin(std::span<const Part> parts);  // returns how many rows are read
+  // Returns which of keys() keys they see: a row for each part, in their order, before it its prefix if that is new.
+  // `apart`: only rows without a prefix.
+  kernels::SegmentTable begin(std::span<const Part> parts, bool apart = false);
+  std::int64_t keys() const { return read_rows_; }
+  bool in_place() const { return reads_.size() == 1; }  // the last pass copies nothing
   // The first `tokens` keys and values of page `from` stand in page `to` too.
   void copy(std::int64_t from, std::int64_t to, std::int64_t tokens);
 
@@ -86,12 +92,14 @@ class PagePool : public KvStore {
     std::int64_t from, to, rows;
   };
   static void add(std::vector<Run>& runs, Run run);
+  bool begin_in_place(std::span<const Part> parts, bool apart, kernels::SegmentTable* table);
   Tensor append(const std::vector<Tensor>& pool, std::size_t which, std::int64_t layer, const Tensor& fresh);
 
   std::vector<Tensor> keys_, values_;  // one a layer: [64 pages, K, D]
   std::vector<Run> writes_, reads_;    // fresh rows to the pool, the pool to what is read
   std::int64_t read_rows_ = 0;
-  Tensor together_[2];  // [rows, K, D], kept from pass to pass
+  std::vector<std::int32_t> users_;  // of each page among the parts of a pass; 0 outside of begin()
+  Tensor together_[2];               // [rows, K, D], kept from pass to pass
 };
 
 }  // namespace ov

@@ -100,14 +100,15 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
   std::vector<Row> rows;
   std::vector<Tensor> features;  // of the pictures' tokens in this pass, in order
   int64_t feature_rows = 0;
-  kernels::SegmentTable table;
-  int64_t keys = 0;
   std::vector<AttentionMap::Watch> watches;
+  const bool watched =
+      std::any_of(answers.begin(), answers.end(), [](const Answer* a) { return a->request.attention; });
+  // A GPU's kernels spread the keys of a few queries only where their row has no prefix.
+  const bool gpu = device.kind == Device::Kind::cuda || device.kind == Device::Kind::sim;
+  kernels::SegmentTable table = pool_->begin(parts, watched || gpu);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Answer& a = *answers[i];
     const int64_t n = parts[i].end - parts[i].begin, first = parts[i].first;
-    table.push_back({parts[i].begin, n, keys, first + n});
-    keys += first + n;
     for (int64_t t = first; t < first + n; ++t) {
       const auto at = static_cast<std::size_t>(t);
       inputs.input_ids.push_back(a.ids[at]);
@@ -122,7 +123,7 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
         rows.push_back({.answer = &a, .at = wanted.back(), .token = t});
         if (last && a.request.attention && !a.seen.empty()) {
           rows.back().watch = std::ssize(watches);
-          watches.push_back({wanted.back(), keys - (first + n), t + 1, picture_places(a.source)});
+          watches.push_back({wanted.back(), table[i].k_begin, t + 1, picture_places(a.source)});
         }
       }
     }
@@ -135,8 +136,7 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
   }
   const auto T = std::ssize(positions);
   inputs.positions = index_tensor("positions", positions, {T}, 0, model_.config().text.max_positions, device);
-  const int64_t read = pool_->begin(parts);
-  inputs.segments = std::make_shared<kernels::Segments>(std::move(table), T, read, true, device);
+  inputs.segments = std::make_shared<kernels::Segments>(std::move(table), T, pool_->keys(), true, device);
   AttentionMap map(*pool_, model_.config().text.layers, std::move(watches));
   KvStore* store = &*pool_;
   if (!map.watches().empty()) store = &map;

@@ -62,7 +62,7 @@ void store_pictures(std::ifstream& from, const std::string& line, const RecordSu
     const std::string path = directory + "/" + record.at("images")[k].as_string();
     make_directories(parent_directory(path));
     std::ofstream file(path, std::ios::binary);
-    if (!file.write(bytes.data(), static_cast<std::streamsize>(n)).flush()) path_error(path, "cannot write");
+    if (!file.write(bytes.data(), static_cast<std::streamsize>(n)).flush()) path_error(path, "write");
   }
 }
 

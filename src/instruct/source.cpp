@@ -29,7 +29,7 @@ class Bytes {
     const int why = errno;
     if (fd_ >= 0) ::close(fd_);  // a constructor that throws has no destructor
     errno = why;
-    if (!open) path_error(path, "cannot open");
+    if (!open) path_error(path, "open");
     input_error(path, ": expected a file, since a source is read more than once");
   }
   ~Bytes() { ::close(fd_); }
@@ -45,7 +45,7 @@ class Bytes {
  private:
   bool fill() {
     const ssize_t n = ::pread(fd_, buffer_.data(), buffer_.size(), static_cast<off_t>(next_));
-    if (n < 0) path_error(path_, "cannot read");
+    if (n < 0) path_error(path_, "read");
     if (hash_) hash_->update(buffer_.data(), static_cast<std::size_t>(n));
     at_ = 0, end_ = static_cast<std::size_t>(n), next_ += end_;
     return n > 0;

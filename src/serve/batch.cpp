@@ -181,7 +181,7 @@ bool has_error(const Json& record) {
 BatchCounts run_batch(const Service& service, Engine& engine, const BatchOptions& options) {
   std::vector<Line> lines = read_lines(options.in);
   const std::size_t slash = options.in.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : options.in.substr(0, slash + 1);
+  const std::string directory = slash == std::string::npos ? "." : options.in.substr(0, slash);
   BatchCounts counts;
   JsonlWriter out = JsonlWriter::resume(options.out, [&](const Json& r) {
     const auto at = static_cast<std::size_t>(counts.before++);

@@ -41,8 +41,12 @@ std::string file_at(std::string_view path, const MediaOptions& options) {
   };
   std::string root = resolved(options.media_path), file = resolved(unescaped(path));
   if (root.empty() || root.back() != '/') root += '/';
-  // The same words for what is not there and what lies elsewhere: a request shall not find out which.
-  if (file.compare(0, root.size(), root) != 0) input_error("file: no picture of that name below serve.media_path");
+  const bool below = file.compare(0, root.size(), root) == 0;
+  if (options.own_files && file.empty()) input_error("file: there is no ", shown(unescaped(path)));
+  if (options.own_files && !below)
+    input_error("file: ", shown(unescaped(path)), " does not lie below ", options.media_path, " (serve.media_path)");
+  // Elsewhere the same words for what is not there and what lies outside: a request shall not find out which.
+  if (!below) input_error("file: no picture of that name below serve.media_path");
   return read_file(file);
 }
 

@@ -14,6 +14,7 @@ namespace ov::serve {
 
 struct MediaOptions {
   std::string media_path = "";  // "": no files
+  bool own_files = false;       // whoever asks may learn which files there are
   bool remote = false;
   std::int64_t max_pixels = std::int64_t{1} << 27;          // of a picture as it is sent
   std::int64_t max_request_pixels = std::int64_t{1} << 28;  // of all pictures of a request

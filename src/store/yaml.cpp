@@ -1,9 +1,11 @@
 #include "store/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/io/file.h"
@@ -17,10 +19,35 @@ struct Yaml::Node {
 
 namespace {
 
-YAML::Node only(const std::vector<YAML::Node>& documents, const std::string& path) {
-  if (documents.size() > 1)
-    input_error(path, ":", documents[1].Mark().line + 1, ": a second document; a file holds one here");
-  return documents.empty() ? YAML::Node() : documents[0];
+// Where documents begin; what is in them goes nowhere.
+struct Places : YAML::EventHandler {
+  using Mark = YAML::Mark;
+  using Anchor = YAML::anchor_t;
+  using Style = YAML::EmitterStyle::value;
+  std::vector<Mark> documents;
+
+  void OnDocumentStart(const Mark& at) override { documents.push_back(at); }
+  void OnDocumentEnd() override {}
+  void OnNull(const Mark&, Anchor) override {}
+  void OnAlias(const Mark&, Anchor) override {}
+  void OnScalar(const Mark&, const std::string&, Anchor, const std::string&) override {}
+  void OnSequenceStart(const Mark&, const std::string&, Anchor, Style) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const Mark&, const std::string&, Anchor, Style) override {}
+  void OnMapEnd() override {}
+};
+
+// Of a file that begins with a comma yaml-cpp makes empty documents without end, all in one place, so its own reader of
+// several is not asked.
+void require_one_document(const std::string& text, const std::string& path) {
+  std::istringstream in(text);
+  YAML::Parser parser(in);
+  Places places;
+  const auto& begun = places.documents;
+  while (begun.size() < 2 && parser.HandleNextDocument(places)) {}
+  if (begun.size() < 2) return;
+  if (begun[1].pos == begun[0].pos) input_error(path, ":", begun[0].line + 1, ": malformed YAML: a comma in front");
+  input_error(path, ":", begun[1].line + 1, ": a second document; a file holds one here");
 }
 
 }  // namespace
@@ -28,7 +55,8 @@ YAML::Node only(const std::vector<YAML::Node>& documents, const std::string& pat
 Yaml Yaml::read(const std::string& path) {
   const std::string text = read_file(path);
   try {
-    return {path, std::make_shared<const Node>(Node{only(YAML::LoadAll(text), path)})};
+    require_one_document(text, path);
+    return {path, std::make_shared<const Node>(Node{YAML::Load(text)})};
   } catch (const YAML::Exception& e) { input_error(path, ":", e.mark.line + 1, ": malformed YAML: ", shown(e.msg)); }
 }
 

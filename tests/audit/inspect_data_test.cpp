@@ -8,6 +8,7 @@
 #include "audit/inspect.h"
 #include "base/sanitizer.h"
 #include "store/jsonl.h"
+#include "store/parquet/rows.h"
 #include "store/tar.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -100,6 +101,28 @@ TEST_CASE("inspect parquet: every row of every writer's file, value by value") {
     const ScratchDirectory dir;
     inspect_parquet(parquet + name + ".parquet", dir / "out");
     CHECK(long_numbers(read_file(dir / "out")) == long_numbers(reference.substr(reference.rfind("\"values\":"))));
+  }
+}
+
+TEST_CASE("inspect parquet: what is encrypted is refused as such, and the columns beside it can be read") {
+  const std::string folder = "tests/golden/parquet_encrypted/";
+  const Json cases = Json::read(folder + "cases.json").at("cases");
+  CHECK(cases.size() == stems(folder, ".parquet").size());
+  for (const Json& c : cases.items()) {
+    const std::string& file = c.at("file").as_string();
+    CAPTURE(file);
+    CHECK(contains(inspected(inspect_parquet, folder + file).error, c.at("why").as_string()));
+    const auto& plain = c.at("plain").items();
+    if (plain.empty()) continue;
+    std::vector<std::string> names;
+    for (const auto& [name, value] : plain[0].members()) names.push_back(name);
+    const ParquetFile parquet_file(folder + file);
+    const ParquetRows rows(parquet_file, 0, names);
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      std::string row;
+      rows.append_json(static_cast<std::int64_t>(i), nullptr, &row);
+      CHECK(row == plain[i].dump());
+    }
   }
 }
 

@@ -128,6 +128,10 @@ TEST_CASE("config: what is wrong on the command line is named, with what was exp
 TEST_CASE("config: what is wrong in a file is named with the file and the key") {
   CHECK(file_error(R"({"stove": {"haet": 1}})") == "FILE: unknown key 'stove.haet'; did you mean 'stove.heat'?");
   CHECK(file_error(R"({"stvoe": {"heat": 1}})") == "FILE: unknown key 'stvoe.heat'; did you mean 'stove.heat'?");
+  CHECK(file_error(R"({"plates": 3})") == "FILE: unknown key 'plates'; did you mean 'stove.plates'?");
+  CHECK(file_error(R"({"fan": true})") == "FILE: unknown key 'fan'; did you mean 'stove.fan'?");
+  CHECK(file_error(R"({"heat": 1})") == "FILE: unknown key 'heat'; did you mean 'stove.heat'?");    // of this command
+  CHECK(file_error(R"({"water": 1})") == "FILE: unknown key 'water'; did you mean 'wash.water'?");  // of another
   CHECK(file_error(R"({"stove": {"heat": "1"}})") == "FILE: stove.heat: expected a number from 0 to 1, got \"1\"");
   CHECK(file_error(R"({"stove.heat": -1})") == "FILE: stove.heat: expected a number from 0 to 1, got -1");
   CHECK(file_error(R"({"stove.plates": 2.0})").starts_with("FILE: stove.plates: expected an integer"));

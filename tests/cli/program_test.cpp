@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/json.h"
+#include "base/revision.h"
 #include "base/sha256.h"
 #include "store/safetensors.h"
 #include "store/tar.h"
@@ -64,6 +65,39 @@ TEST_CASE("cli: help goes to stdout and is done") {
   CHECK(run({"help", "train"}).out == run({"train", "--help"}).out);
   CHECK(run({"help", "train"}).out.find("--lr, --optimizer.lr") != std::string::npos);
   CHECK(run({"help", "--markdown", "true"}).out.find("| `optimizer.lr` | `--lr` | `1e-05` |") != std::string::npos);
+}
+
+TEST_CASE("cli: --version says revision and compiler, the same every time") {
+  const Outcome o = run({"--version"});
+  CHECK(o.exit == 0);
+  CHECK(o.err.empty());
+  CHECK(o.out == cat("onevision ", revision(), ", compiled by ", compiler(), "\n"));
+  CHECK(one_line(o.out));
+  CHECK(run({"--version"}).out == o.out);
+}
+
+TEST_CASE("cli: inspect eval shows the results of public tasks too, ours and lmms-eval's") {
+  const ScratchDirectory dir;
+  write_durably(dir / "lines",
+                "{\"prediction\": \"a\", \"answer\": \"a\"}\n{\"prediction\": \"b\", \"answer\": \"a\"}\n");
+  const Outcome scored = run({"eval", "--score", dir / "lines", "--tasks", "exact_match", "--out", dir / "scored"});
+  REQUIRE(scored.exit == 0);
+  const Outcome shown = run({"inspect", "eval", dir / "scored.results.json"});
+  CHECK(shown.exit == 0);
+  CHECK(shown.out == scored.out);
+  write_durably(dir / "theirs.json",
+                R"({"results": {"t": {"alias": "t", "anls,none": 0.25, "anls_stderr,none": "N/A"}},)"
+                R"( "n-samples": {"t": {"original": 9, "effective": 4}}})");
+  const Outcome theirs = run({"inspect", "eval", dir / "theirs.json"});
+  CHECK(theirs.exit == 0);
+  CHECK(last_line(theirs.out).starts_with("anls   "));
+  CHECK(last_line(theirs.out).find("0.25         N/A       4") != std::string::npos);
+  for (const char* other :
+       {"[]", "7", R"({"results": 7})", R"({"results": {"t": 7}})", R"({"results": {}, "tasks": 1})"}) {
+    CAPTURE(other);
+    write_durably(dir / "other.json", other);
+    check_error(run({"inspect", "eval", dir / "other.json"}), 2, "other.json: not what eval writes");
+  }
 }
 
 TEST_CASE("cli: what is misspelt is told with its nearest name") {

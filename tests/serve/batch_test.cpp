@@ -85,6 +85,30 @@ TEST_CASE("batch: both kinds of lines, in order; a bad line is a record; a cut o
   CHECK(contains(thrown([&] { run(dir / "other.jsonl"); }), "is not an answer to line 1"));
 }
 
+TEST_CASE("batch: whoever owns the files is told whether one is missing or may not be read; others are not") {
+  const SmallService small;
+  serve::Service s = small.service();
+  const ScratchDirectory dir;
+  make_directories(dir / "in");
+  s.media.media_path = dir / "in";
+  write_durably(dir / "outside.png", read_file("tests/golden/images_fast/tiny.png"));
+  write_durably(dir / "in/in.jsonl",
+                "{\"image\":\"none.png\",\"prompt\":\"x\"}\n{\"image\":\"../outside.png\",\"prompt\":\"x\"}\n");
+  const auto messages = [&](bool own, const std::string& out) {
+    s.media.own_files = own;
+    Engine engine(*small.model, small.engine());
+    CHECK(run_batch(s, engine, {.in = dir / "in/in.jsonl", .out = out}).failed == 2);
+    std::vector<std::string> told;
+    JsonlReader reader(out);
+    for (Json j; reader.next(&j);) told.push_back(j.at("error").at("message").as_string());
+    return told;
+  };
+  const auto own = messages(true, dir / "own.jsonl"), others = messages(false, dir / "others.jsonl");
+  CHECK(contains(own[0], "there is no " + (dir / "in/none.png")));
+  CHECK(contains(own[1], "outside.png does not lie below " + (dir / "in")));
+  CHECK(others[0] == others[1]);
+}
+
 TEST_CASE("batch: an answer is never taken for one to another line, or of another model") {
   const SmallService small;
   const serve::Service s = small.service();

@@ -114,6 +114,9 @@ TEST_CASE("energon mixtures: what is not supported is refused by name, with its 
                                  "split_config: s.yaml", "join: [{path: a}]", "joiner: j"})
     CHECK(contains(m.refused(split("    blend:\n      - path: a\n        " + name + "\n")),
                    "m.yaml:6: '" + name.substr(0, name.find(':')) + "' is not supported"));
+  for (const char* text : {",", ",a: b\n", "# c\n, a\n"})  // yaml-cpp's own reader of several documents never ends here
+    CHECK(contains(m.refused(text), "malformed YAML: a comma in front"));
+  CHECK(contains(m.refused("a: 1\n, b: 2\n"), "m.yaml:2: malformed YAML"));
   CHECK(contains(m.refused(split("    join: [{path: a}]\n")), "'join' is not supported"));
   CHECK(contains(m.refused(split("    blend: [{path: a, shuffle_over_epochs_multiplier: 3}]\n")),
                  "shuffle_over_epochs_multiplier 3 is not supported"));

@@ -24,7 +24,7 @@ rl-kills   | two hundred kills of a rank that generates or trains: nothing train
 moments    | the recipe with the optimiser's moments in bf16, rounded by chance, keeps the README's promise; beside the default
 one-thread | the recipe on one thread ends with the published bits
 kills      | a hundred more kills of the small recipe: the same model
-verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times: the same bytes
+verb-kills | concepts, embed, dedup, cluster, balance, curate, index and pack killed at random times, and on a disk that is full: the same bytes
 ranks      | two hundred kills of a rank, each run ended by another number of ranks: the same bits; a rank killed at every step of a save
 machines   | two hundred kills of a rank or a launcher of two machines, each run ended by another number of ranks: the same bits
 meshes     | every mesh of up to eight ranks, dense and with experts: stages one rank's bits, tensors and shared rows within its own rounding
@@ -32,7 +32,7 @@ math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
-fuzz       | ten minutes of libFuzzer a target
+fuzz       | a million executions of libFuzzer a target: every reader of files and messages
 fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model and training on the foreign and the simulated device, under every order of their queues; demo-check on the latter: the CPU's bits
@@ -84,7 +84,7 @@ run_part() {
     tsan) make -s tsan ;;
     asan) make -s asan ;;
     bits) make -s test-bits BUILDS=all ;;
-    fuzz) make -s fuzz FUZZ_SECONDS=600 ;;
+    fuzz) make -s fuzz FUZZ_RUNS=1000000 ;;
     fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check build/onevision build/simulated/onevision &&

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The commands that make a data set are killed at random times, again and again, until each comes to its end: what it wrote is what an
-# undisturbed run wrote, byte for byte.
+# undisturbed run wrote, byte for byte. And their disk fills up: each says so in one line, leaves nothing half written, and ends with the
+# same bytes once there is room.
 #
 #   sh tests/tools/verb_kills.sh BUILD [ROUNDS]     ROUNDS runs of each, 3 unless given, every one killed up to 20 times
 #   VERBS="curate pack"                             some of them, in their order
@@ -49,6 +50,7 @@ data_of() { [ "$1" != index ] || cp -rp "$captions" "$2"; }
 for name in ${VERBS:-concepts embed words dedup cluster balance curate index pack}; do
   out=$(out_of "$name")
   data_of "$name" "$dir/$out"
+  touch "$dir/begun"
   start=$(date +%s%N)
   quietly verb "$name" "$dir/$out"
   took=$(( ($(date +%s%N) - start) / 1000000 ))
@@ -62,7 +64,7 @@ for name in ${VERBS:-concepts embed words dedup cluster balance curate index pac
       sleep "$(awk -v seed="$(printf '%s' "$name$round.$try" | cksum | cut -d' ' -f1)" -v ms="$took" \
         'BEGIN { printf "%.3f", ms * (seed % 1000) / 1e6 }')"
       if kill -9 "$child" 2>/dev/null; then kills=$((kills + 1)); fi
-      wait "$child" && break || true
+      { wait "$child" && break; } 2>/dev/null || true
     done
     quietly verb "$name" "$again"
     same "$dir/$out" "$again" >&2 || { echo "verb_kills: $name, round $round: another result after kills" >&2; exit 1; }
@@ -70,7 +72,23 @@ for name in ${VERBS:-concepts embed words dedup cluster balance curate index pac
       [ ! -e "$again.$left" ] || { echo "verb_kills: $name left $again.$left" >&2; exit 1; }
     done
   done
-  echo "$name: $rounds rounds end with the same bytes"
+  # A disk that is full, as a limit on a file's size: a quarter, half and three quarters of the largest one written.
+  largest=$(find "$dir/$out" "$dir/$out".* -newer "$dir/begun" -type f -printf '%s\n' 2>/dev/null | sort -n | tail -1)
+  for quarters in 1 2 3; do
+    rm -rf "$again" "$again".*
+    data_of "$name" "$again"
+    # Under the limit is the command alone, not what collects its words.
+    { (ulimit -f $((largest * quarters / 4 / 512 + 1)) && run=exec && verb "$name" "$again") 2>&1 || echo "exit $?"; } | cat >"$dir/log"
+    tail -2 "$dir/log" | tr '\n' '|' | grep -q '^onevision: [^|:]*: cannot write: File too large|exit 3|$' ||
+      { cat "$dir/log" >&2; echo "verb_kills: $name on a full disk: expected one line that names the file, and exit 3" >&2; exit 1; }
+    for left in "$again.partial" "$again.ovindex" "$again.ovindex.partial"; do
+      [ ! -e "$left" ] || { echo "verb_kills: $name on a full disk left $left" >&2; exit 1; }
+    done
+    [ "$name" = index ] || [ ! -e "$again" ] || { echo "verb_kills: $name on a full disk left $again" >&2; exit 1; }
+    quietly verb "$name" "$again"
+    same "$dir/$out" "$again" >&2 || { echo "verb_kills: $name: another result after a full disk" >&2; exit 1; }
+  done
+  echo "$name: $rounds rounds and 3 full disks end with the same bytes"
 done
 echo "$kills kills"
 [ "$kills" -gt 0 ] || { echo "verb_kills: every run ended before its kill: nothing was tested" >&2; exit 1; }

@@ -270,12 +270,14 @@ void read_chunk_metadata(ThriftReader& in, const ParquetLeaf& leaf, ParquetChunk
 
 ParquetChunkInfo read_chunk(ThriftReader& in, const ParquetLeaf& leaf) {
   ParquetChunkInfo out;
-  out.fault = "its chunk has no metadata; is it encrypted?";
-  bool elsewhere = false;
+  out.fault = "its chunk has no metadata";
+  bool elsewhere = false, encrypted = false;
   in.fields([&](std::int64_t id) {
     if (id == 1) elsewhere = !in.binary().empty();
     if (id == 3) out.fault.clear(), read_chunk_metadata(in, leaf, &out);
+    if (id == 8) encrypted = true;  // how; the value is skipped
   });
+  if (encrypted) out.fault = "it is encrypted, which is not read";
   if (elsewhere) out.fault = "its chunk is in another file, which is not opened";
   return out;
 }
@@ -327,6 +329,7 @@ ParquetFile::ParquetFile(std::shared_ptr<const MappedFile> file) : file_(std::mo
 void ParquetFile::read_footer() {
   ThriftReader in(footer_);
   std::int64_t rows = -1, groups_begin = 0;
+  bool has_signature = false;
   in.fields([&](std::int64_t id) {
     if (id == 2) {
       std::vector<Element> elements;
@@ -339,9 +342,12 @@ void ParquetFile::read_footer() {
       if (!groups_begin) input_error("row groups come before the schema");
       in.list([&] { groups_.push_back(read_group(in, leaves_)); });
     }
+    if (id == 8) has_signature = true;  // the algorithm of encryption
   });
   if (!groups_begin) input_error("it has no schema");
-  if (in.offset() != footer_.size())
+  // Behind a footer that is plain beside encrypted columns stands its signature.
+  constexpr std::size_t signature = 28;
+  if (in.offset() + (has_signature ? signature : 0) != footer_.size())
     input_error("it ends ", footer_.size() - in.offset(), " bytes before the length that the file gives");
   std::int64_t sum = 0;
   for (ParquetGroup& g : groups_) {
