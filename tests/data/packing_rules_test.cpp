@@ -250,7 +250,7 @@ TEST_CASE("no variable of the environment decides how samples are packed (T-18)"
 // do no more.
 // src/comm/rank_in_job.cpp asks which rank a process is, and src/serve/http.cpp whether a library can be loaded late;
 // neither changes a bit.
-TEST_CASE("the library asks for no variable of the environment but which rank it is and how it is linked (T-03, T-18)") {
+TEST_CASE("the library asks no variable of the environment but which rank it is and how it is linked (T-03, T-18)") {
   const auto asks = [](const std::string& text) {
     for (const char* word : {"getenv", "environ"})
       if (contains(text, word)) return true;
