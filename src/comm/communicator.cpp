@@ -31,22 +31,6 @@ std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 
 }  // namespace
 
-// For one scope, unless a sum that this one is part of has said it.
-class Communicator::OfWhole {
- public:
-  OfWhole(Communicator& ranks, std::int64_t bytes) : ranks_(ranks), own_(ranks.whole_ == 0) {
-    if (own_) ranks_.whole_ = bytes;
-  }
-  ~OfWhole() {
-    if (own_) ranks_.whole_ = 0;
-  }
-  OfWhole(const OfWhole&) = delete;
-
- private:
-  Communicator& ranks_;
-  const bool own_;
-};
-
 const char* name_of(Call call) {
   constexpr const char* names[] = {"no call",    "all_reduce", "reduce_scatter", "all_gather", "broadcast",
                                    "all_to_all", "send",       "recv",           "barrier"};

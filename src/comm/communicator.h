@@ -85,11 +85,25 @@ class Communicator {
   virtual OwnCalls* own_calls(const Tensor&, const std::vector<int>& /*members*/) { return nullptr; }
   std::int64_t step_ = 0;
   std::int64_t whole_ = 0;  // bytes of the tensor that a sum is made of piece by piece, while it is; else 0
+  // Says so for one scope, unless a sum that this one is part of has said it.
+  class OfWhole {
+   public:
+    OfWhole(Communicator& ranks, std::int64_t bytes) : ranks_(ranks), own_(ranks.whole_ == 0) {
+      if (own_) ranks_.whole_ = bytes;
+    }
+    ~OfWhole() {
+      if (own_) ranks_.whole_ = 0;
+    }
+    OfWhole(const OfWhole&) = delete;
+
+   private:
+    Communicator& ranks_;
+    const bool own_;
+  };
 
  private:
   friend class Group;      // hands its exchanges on
   friend class NcclRanks;  // and those of the host's tensors
-  class OfWhole;
   Parts rows_of(const Tensor& whole) const;
   void check_rank(int rank, const char* what) const;
   void trade(Call call, Parts to, Parts from);

@@ -37,9 +37,8 @@ void Group::exchange(Call call, const Parts& to, const Parts& from) {
     for (std::size_t i = 0; i < own.size(); ++i) all[static_cast<std::size_t>(members_[i])] = own[i];
     return all;
   };
-  world_.whole_ = whole_;
+  const OfWhole whole(world_, whole_);
   world_.exchange(call, spread(to), spread(from));
-  world_.whole_ = 0;
 }
 
 Beside* Group::beside() {

@@ -155,9 +155,8 @@ void NcclRanks::run(Call call, std::int64_t bytes, gpu::nccl::Comm comm, const s
 
 void NcclRanks::agree(Call call, const Parts& to, const Parts& from) {
   library_.host_away(), watch_.check();
-  host_.whole_ = whole_;
+  const OfWhole whole(host_, whole_);
   host_.agree(call, to, from);
-  host_.whole_ = 0;
 }
 
 void NcclRanks::exchange(Call call, const Parts& to, const Parts& from) {
@@ -168,10 +167,8 @@ void NcclRanks::exchange(Call call, const Parts& to, const Parts& from) {
   if (here && there) input_error("communicator: ", name_of(call), " of tensors of which some lie on ", device_.name);
   if (!there) {
     library_.host_away(), watch_.check();
-    host_.whole_ = whole_;
-    host_.exchange(call, to, from);
-    host_.whole_ = 0;
-    return;
+    const OfWhole whole(host_, whole_);
+    return host_.exchange(call, to, from);
   }
   agree(call, to, from);
   if (const std::int64_t bytes = bytes_of(to) + bytes_of(from))

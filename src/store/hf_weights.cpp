@@ -65,14 +65,6 @@ std::map<std::string, std::string> read_index(const std::string& path) {
 
 bool floating(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::bf16; }
 
-std::string shard_name(std::size_t i, std::size_t n) {
-  const auto five = [](std::size_t k) {
-    const std::string digits = std::to_string(k);
-    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
-  };
-  return "model-" + five(i + 1) + "-of-" + five(n) + ".safetensors";
-}
-
 }  // namespace
 
 CheckpointReader CheckpointReader::open(const std::string& directory) {
@@ -245,7 +237,8 @@ std::vector<std::string> write_checkpoint(const std::string& directory, const st
   std::vector<std::string> written;
   std::map<std::string, std::string> weight_map;
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string file = shards.size() == 1 ? single_file : shard_name(i, shards.size());
+    const std::string file =
+        shards.size() == 1 ? single_file : numbered_file("model", static_cast<std::int64_t>(i), std::ssize(shards));
     SafetensorsWriter writer(directory + "/" + file, shards[i].infos, {{"format", "pt"}});
     for (std::size_t k = 0; k < shards[i].infos.size(); ++k) {
       const Tensor t = tensor(shards[i].first + k);

@@ -90,9 +90,11 @@ void for_ranges(const SavedParts::Entry& e, const SavedParts::Piece& p, const Co
 
 }  // namespace
 
-std::string SavedParts::file_of(std::int64_t part, std::int64_t parts) {
-  return "part-" + five_digits(part + 1) + "-of-" + five_digits(parts) + ".safetensors";
+std::string numbered_file(const std::string& stem, std::int64_t i, std::int64_t n) {
+  return stem + "-" + five_digits(i + 1) + "-of-" + five_digits(n) + ".safetensors";
 }
+
+std::string SavedParts::file_of(std::int64_t part, std::int64_t parts) { return numbered_file("part", part, parts); }
 
 void SavedParts::write_index(const std::string& directory, const Index& index) {
   Json parts = Json::array(), tensors = Json::array();

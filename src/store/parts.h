@@ -22,6 +22,9 @@
 
 namespace ov {
 
+// File i of n, which people count from 1: "part-00002-of-00004.safetensors".
+std::string numbered_file(const std::string& stem, std::int64_t i, std::int64_t n);
+
 class SavedParts {
  public:
   static constexpr const char* index_file = "parts.json";

@@ -5,13 +5,9 @@
 #include "base/hash.h"
 #include "comm/communicator.h"
 #include "comm/ordered_sum.h"
-#include "tests/check.h"
+#include "tests/comm/forked_ranks.h"
 
 namespace ov::test {
-
-inline void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
 
 // Numbers whose sum depends on the order, another list for each rank.
 inline Tensor numbers(Dtype dtype, std::int64_t n, int rank) {

@@ -19,6 +19,15 @@ struct Ended {
   std::string error;  // of this rank; empty when another failed first
 };
 
+inline void all_well(const std::vector<Ended>& ended) {
+  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
+}
+
+// In a rank, where a CHECK is not heard.
+inline void require(bool holds, const std::string& what) {
+  if (!holds) input_error("not so: ", what);
+}
+
 inline std::string fresh_job() {
   static std::atomic<int> jobs{0};
   return cat("test/", ::getpid(), "/", jobs++);

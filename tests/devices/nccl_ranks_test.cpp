@@ -36,10 +36,6 @@ std::vector<Ended> in_gpu_ranks(int n, double timeout, Policy policy, CommSum su
   });
 }
 
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 std::string said(const std::vector<Ended>& ended) {
   std::string all;
   for (const Ended& e : ended) {

@@ -16,10 +16,6 @@ using namespace ov::test;
 
 namespace {
 
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 std::int64_t total(Communicator& ranks, std::int64_t own) {
   const Tensor t = Tensor::of(std::vector<std::int64_t>{own}, {1});
   ranks.all_reduce(t);

@@ -113,13 +113,4 @@ inline Strings experts() {
   return {"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"};
 }
 
-inline void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
-// In a rank, where a CHECK is not heard.
-inline void require(bool holds, const std::string& what) {
-  if (!holds) input_error(what);
-}
-
 }  // namespace ov::test

@@ -24,14 +24,6 @@ using namespace ov::test;
 
 namespace {
 
-void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
-
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 std::ptrdiff_t threads_here() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
 }

@@ -52,10 +52,6 @@ struct Run {
   std::string steps(int n) { return steps_of(engine, n); }
 };
 
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 void require_equal(const std::string& got, const std::string& expected) {
   if (got != expected) input_error("not as one rank:\n", got, expected);
 }

@@ -15,14 +15,6 @@ using namespace ov::test;
 
 namespace {
 
-void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
-
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 // The model in bf16 with masters, the merger frozen, on a mesh.
 struct Run {
   HostDevice device{Device::Kind::cpu, "test", cpu().table};

@@ -76,14 +76,6 @@ struct Run {
 
 std::string files_of(const std::string& out) { return saved_bits(checkpoints(out).back()); }
 
-void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
-
-void all_well(const std::vector<Ended>& ended) {
-  for (const Ended& e : ended) CHECK_MESSAGE(e.exit == 0, e.error);
-}
-
 }  // namespace
 
 TEST_CASE(

@@ -32,8 +32,7 @@ math       | our float functions on all 2^32 inputs
 tsan       | every unit test under the thread sanitizer
 asan       | and under the address sanitizer, with all that CI leaves out
 bits       | builds by two compilers, at two levels, with and without AVX2
-fuzz       | a million executions of libFuzzer a target: every reader of files and messages
-fuzz-answers | a million executions of what reads and writes answers: requests, events, the chat format, stop texts
+fuzz       | a million executions of libFuzzer a target: every reader of files, requests, events, the chat format, stop texts
 mutations  | one-line faults planted one by one: each has a test that finds it
 devices    | the model and training on the foreign and the simulated device, under every order of their queues; demo-check on the latter: the CPU's bits
 cuda       | every kernel compiled for sm_80, sm_90a and sm_100: its instructions, occupancy and floor
@@ -85,7 +84,6 @@ run_part() {
     asan) make -s asan ;;
     bits) make -s test-bits BUILDS=all ;;
     fuzz) make -s fuzz FUZZ_RUNS=1000000 ;;
-    fuzz-answers) make -s fuzz FUZZ_RUNS=1000000 TARGETS="request events chat_template stop_text" ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check build/onevision build/simulated/onevision &&
       build/unit-tests -tc='*every policy*' --no-skip && build/gpu-check --simulated build/nightly/simulated-gpu.json &&

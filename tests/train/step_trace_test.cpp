@@ -64,10 +64,6 @@ std::string run(const Ways& ways, Communicator& world, const std::string& path, 
   return said;
 }
 
-void require(bool holds, const std::string& what) {
-  if (!holds) input_error("not so: ", what);
-}
-
 struct Span {
   std::string name, kind;
   double begin, end;
