@@ -105,6 +105,16 @@ tensorboard::Scalars scalars(const Json& line) {
   return all;
 }
 
+// The device's bytes at their highest so far, by what they were for: after a step, what plan says of it.
+Json memory_of(const Device& device, std::int64_t step) {
+  const MemoryUse use = device.memory();
+  Json bytes = Json::object();
+  for (int s = 0; s < segment_count; ++s)
+    bytes.set(name_of(static_cast<Segment>(s)), use.peak[static_cast<std::size_t>(s)]);
+  bytes.set("all_at_once", use.total_peak);
+  return Json::object({{"step", step}, {"device", device.name}, {"bytes", bytes}});
+}
+
 // What rank 0 alone tells: run.jsonl, TensorBoard's events, the progress bar.
 class Journal {
  public:
@@ -221,8 +231,10 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   };
   int signal = 0;
   if (journal) journal->begin(facts.name, engine.options().steps, engine.steps_done());
+  const std::int64_t before = engine.steps_done();
   while (engine.steps_done() < engine.options().steps && !(signal = stop_asked(*o.ranks))) {
     report = engine.step();
+    if (journal && report.step == before + 1) journal->note("memory", memory_of(parameters.device(), report.step));
     if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
       report.parts.set("padding", all - padding), padding = all;
     const bool last = report.step == engine.options().steps;

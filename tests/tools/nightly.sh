@@ -42,6 +42,7 @@ rice       | RICE's classes from clusters: regions against whole pictures, with 
 balance-pays | a pool under Zipf's law: balanced draws against random ones, the same training on both, three seeds; a table and a plot
 packing    | 100 million lengths of the release's statistics packed: time, memory, fill
 real-size  | an 8B model on a small machine: made, planned, converted, merged, asked
+real-step  | one step of alignment of the 4B on a row of 512 tokens: its memory is what plan says
 fire       | twenty thousand requests, a third of them malformed, by 64 clients
 fire-asan  | the tests of the server under the address sanitizer, with all that CI leaves out
 fire-tsan  | and under the thread sanitizer
@@ -104,6 +105,7 @@ run_part() {
     packing) make -s build/onevision && for lengths in released captions; do
         build/onevision pack --lengths "$lengths" --pack.samples 100000000 || return 1; done ;;
     real-size) make -s build/onevision && sh tests/tools/real_size.sh ;;
+    real-step) make -s build/onevision && sh tests/tools/real_step.sh ;;
     fire) make -s build/unit-tests && build/unit-tests -tc='fire: twenty thousand*' --no-skip ;;
     fire-asan) make -s asan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;
     fire-tsan) make -s tsan TEST_ARGS="-sf=*tests/serve/* --no-skip" ;;

@@ -5,10 +5,11 @@
 #
 # Memory is what the process holds for itself (RssAnon of /proc/PID/status, sampled): mapped files are the system's to drop. A verb that
 # writes goes tensor by tensor: at most 1.2 times the largest shard. Answering reads each weight where its file is mapped, once a token: at
-# most a quarter of the weights are copied (q, k and v, which other programs' files do not hold one after another), and nothing swaps. Its
-# rate is given as a share of what all threads read of memory (bench). DIRECTORY, made and removed, needs 36 GB of disk: one copy goes before
-# the next comes. MODEL: another description than configs/model/8b.json. SHARE: the share of the read bandwidth that a token must reach, 0.6;
-# 0: report alone, on a machine that others use too.
+# most a quarter of the weights are copied (q, k and v, which other programs' files do not hold one after another), and nothing swaps. The
+# rate at which decoder and head are read is given as a share of what all threads read of memory (bench); a first answer, which brings the
+# files into memory, is not timed. DIRECTORY, made and removed, needs 36 GB of disk: one copy goes before the next comes. MODEL: another
+# description than configs/model/8b.json. SHARE: the share of the read bandwidth that a token must reach, 0.6; 0: report alone, on a machine
+# that others use too.
 set -eu
 cd "$(dirname "$0")/../.."
 program=${1:-build/onevision} dir=${2:-build/real-size} model=${MODEL:-configs/model/8b.json} share=${SHARE:-0.6}
@@ -62,14 +63,17 @@ watch merge "$program" merge --merge.tower "$dir/model" --merge.language "$dir/m
 writes merge "$dir/copy"
 rm -rf "$dir/copy"
 
+parameters=$("$program" plan --model "$dir/model" --dtype bf16 |
+  awk '/^  (decoder|head) / { n = ""; for (i = 2; $i ~ /^[0-9]+$/; ++i) n = n $i; sum += n } END { printf "%.0f", sum }')
 rate=$("$program" bench --bench.repeats 1 | awk '/^memory/ { print $(NF - 1) }')
 short=4 long=20
+watch first "$program" generate --model "$dir/model" --dtype bf16 --prompt "What is this ?" --ids --max_new_tokens $short
 ids() { tr -cd , <"$dir/out" | wc -c; }  # but one: an answer may end early
 watch generate "$program" generate --model "$dir/model" --dtype bf16 --prompt "What is this ?" --ids --max_new_tokens $short
 first=$seconds few=$(ids)
 watch generate "$program" generate --model "$dir/model" --dtype bf16 --prompt "What is this ?" --ids --max_new_tokens $long
 token=$(echo "scale=3; ($seconds - $first) / ($(ids) - $few)" | bc)
-reached=$(echo "scale=3; $bytes / 1000000000 / $token / $rate" | bc)
+reached=$(echo "scale=3; 2 * $parameters / 1000000000 / $token / $rate" | bc)
 say generate "$anon * 1024 * 4 <= $bytes + 4 * 10^9" "RssAnon at most $anon kB of $((bytes / 1024)) kB of weights, swapped $swap kB"
 say swap "$swap == 0" "$swap kB"
 say token "$reached >= $share" "$token s, $reached of the $rate GB/s that memory gives"

@@ -43,13 +43,20 @@ TEST_CASE("a damaged checkpoint is named and the one before is used: the same bi
   CHECK(model_sha(job) == model_sha(whole));
   CHECK(list_directory(job.out + "/checkpoints") ==
         std::vector<std::string>{"step-00000004", "step-00000006", "step-00000006.damaged"});
-  std::vector<std::int64_t> logged;
+  std::vector<std::int64_t> logged, measured;
   std::string damaged;
   for (const Json& line : lines_of(job.out + "/run.jsonl")) {
     if (line.at("type").as_string() == "step") logged.push_back(line.at("step").as_int());
+    if (line.at("type").as_string() == "memory") {
+      measured.push_back(line.at("step").as_int());
+      const Json& bytes = line.at("bytes");
+      CHECK(bytes.at("weights").as_int() > 0);
+      CHECK(bytes.at("all_at_once").as_int() > bytes.at("weights").as_int() + bytes.at("optimizer").as_int());
+    }
     if (line.at("type").as_string() == "resume") damaged = line.at("damaged").dump();
   }
   CHECK(logged == std::vector<std::int64_t>{1, 2, 3, 4, 5, 6});
+  CHECK(measured == std::vector<std::int64_t>{1, 5});
   CHECK(damaged.find("step-00000006/model.safetensors") != std::string::npos);
 
   for (const char* step : {"step-00000004", "step-00000006"}) flip(job.out + "/checkpoints/" + step + "/DONE", 30);
