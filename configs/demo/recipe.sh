@@ -2,28 +2,36 @@
 # The whole recipe of LLaVA-OneVision-1.5, once, small: every stage is a plain onevision command with a file in
 # configs/demo/, printed before it runs. What is done is not run again, what was cut goes on (stage.sh).
 #
-#   recipe.sh [BUILD [SIZE [SEED [MODEL [DTYPE [MOMENTS [DEVICE]]]]]]]   SIZE full, or check: the same stages in under a minute, for the tests
-#                                     SEED of world, initial values, packing and order; "": the published ones
-#                                     MODEL of configs/model, demo unless named
-#                                     DTYPE of training and answers; f32 without it
-#                                     MOMENTS of the optimiser: f32 without it, bf16 or bf16_stochastic
-#                                     DEVICE of training and answers: cpu without it, cuda or auto
+#   recipe.sh [BUILD [SIZE]] [NAME=VALUE]...      SIZE full, or check: the same stages in under a minute, for the tests
+#     seed=2         of world, initial values, packing and order; the published ones without it
+#     model=demo-moe of configs/model; demo without it
+#     dtype=bf16     of training and answers; f32 without it
+#     moments=bf16   of the optimiser, or bf16_stochastic; f32 without it
+#     device=cuda    of training and answers, or auto; cpu without it
+# Each stands in the name of the directory that the run lies in: BUILD/demo-seed2-bf16.
 set -eu
-build=${1:-build}
-size=${2:-full}
-seed=${3:-}
-model=${4:-demo}
-type=${5:+--dtype $5}
-moments=${6:+--optimizer.moments $6}
-device=${7:+--device $7}
+build=build size=full seed= model=demo dtype= moments= device=
+place=build
+for word in "$@"; do
+  value=${word#*=}
+  case $word in
+  seed=* | model=* | dtype=* | moments=* | device=*) eval "${word%%=*}=\$value" ;;
+  *=*) echo "recipe.sh: '$word': the names are seed, model, dtype, moments and device" >&2; exit 2 ;;
+  full | check) size=$word ;;
+  *)
+    [ "$place" = build ] || { echo "recipe.sh: '$word' is no size; sizes are full and check" >&2; exit 2; }
+    build=$word place=size ;;
+  esac
+done
 onevision=$build/onevision
 out=$build/demo
 [ "$size" = full ] || out=$build/demo-$size
 [ -z "$seed" ] || out=$out-seed$seed
 [ "$model" = demo ] || out=$out-$model
-[ -z "$type" ] || out=$out-$5
-[ -z "$moments" ] || out=$out-moments-$6
-[ -z "$device" ] || out=$out-$7
+[ -z "$dtype" ] || out=$out-$dtype
+[ -z "$moments" ] || out=$out-moments-$moments
+[ -z "$device" ] || out=$out-$device
+type=${dtype:+--dtype $dtype} moments=${moments:+--optimizer.moments $moments} device=${device:+--device $device}
 model=configs/model/$model.json
 config=configs/demo
 . configs/demo/stage.sh
@@ -76,7 +84,7 @@ cat <<TEXT
 $out/report.html shows the curves, the scores, sixteen answered pictures and where the time went. The model stands in
 $out/instruct/model, a Hugging Face directory. What to try next:
   $onevision generate --model $out/instruct/model --image $w/test/images/000/000000.jpg --prompt "describe the image in detail"
-  sh configs/demo/recipe.sh $build full 2     # the same with another seed, into $build/demo-seed2
+  sh configs/demo/recipe.sh $build seed=2     # the same with another seed, into $build/demo-seed2
   make lessons                                # ten pictures learned by heart in half a minute: the shortest path through the machinery
   README.md, "Your own data"                  # the same commands on your files
 TEXT

@@ -12,7 +12,7 @@ seeds=${2:-published 2 3}
 for seed in $seeds; do
   [ "$seed" = published ] && drawn= || drawn=$seed
   for type in "" bf16; do
-    sh configs/demo/recipe.sh "$build" full "$drawn" demo $type >&2
+    sh configs/demo/recipe.sh "$build" ${drawn:+seed=$drawn} ${type:+dtype=$type} >&2
     eval=$build/demo${drawn:+-seed$drawn}${type:+-$type}/eval.json
     echo "$seed ${type:-f32} $(number "$eval" mean) $(lowest "$eval")"
   done

@@ -21,18 +21,18 @@ compare() {
 }
 
 rm -rf "$out"
-sh configs/demo/recipe.sh "$build" check "" "" "" "" "$device" >"$log" 2>&1 || { tail -n 5 "$log"; echo "0 passed, 1 failed"; exit 1; }
+sh configs/demo/recipe.sh "$build" check ${device:+device=$device} >"$log" 2>&1 || { tail -n 5 "$log"; echo "0 passed, 1 failed"; exit 1; }
 expected=$(result)
 echo "  the recipe: model, answers $expected"
 
 rm -rf "$out"
-taskset -c 0 sh configs/demo/recipe.sh "$build" check "" "" "" "" "$device" >"$log" 2>&1 || true
+taskset -c 0 sh configs/demo/recipe.sh "$build" check ${device:+device=$device} >"$log" 2>&1 || true
 compare "on one core" "$(result)"
 
 # Starts the recipe and kills it as soon as `$@` is true; false when it had come to its end before.
 kill_when() {
   : >"$log"
-  setsid sh configs/demo/recipe.sh "$build" check "" "" "" "" "$device" >"$log" 2>&1 &
+  setsid sh configs/demo/recipe.sh "$build" check ${device:+device=$device} >"$log" 2>&1 &
   recipe=$!
   until "$@"; do kill -0 $recipe 2>/dev/null || return 1; done  # some stages take 20 ms: no sleep
   kill -9 -$recipe 2>/dev/null || true
@@ -53,10 +53,10 @@ for name in $stages; do
 done
 if [ -z "$missed" ]; then report 1 "killed in every stage, in training also at a checkpoint: $(echo $stages)"
 else report 0 "no kill fell into$missed"; fi
-sh configs/demo/recipe.sh "$build" check "" "" "" "" "$device" >"$log" 2>&1 || true
+sh configs/demo/recipe.sh "$build" check ${device:+device=$device} >"$log" 2>&1 || true
 compare "after that" "$(result)"
 
-sh configs/demo/recipe.sh "$build" check "" "" "" "" "$device" >"$log" 2>&1
+sh configs/demo/recipe.sh "$build" check ${device:+device=$device} >"$log" 2>&1
 if [ "$(grep -c 'done before' "$log")" = "$(echo "$stages" | wc -l)" ]; then report 1 "run again: every stage was done before"
 else report 0 "run again: a finished stage ran again"; fi
 echo "$passed passed, $failed failed"

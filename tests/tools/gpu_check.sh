@@ -27,7 +27,7 @@ part() {  # part WHAT COMMAND...
 }
 
 # The recipe at its smallest, twice on the GPU: the same model and answers.
-recipe() { mkdir -p "$out/$1" && ln -s "$PWD/$build/onevision" "$out/$1/" && sh configs/demo/recipe.sh "$out/$1" check "" "" "" "" cuda; }
+recipe() { mkdir -p "$out/$1" && ln -s "$PWD/$build/onevision" "$out/$1/" && sh configs/demo/recipe.sh "$out/$1" check device=cuda; }
 model() { sha256sum "$out/$1/demo-check-cuda/instruct/model/model.safetensors" | cut -d' ' -f1; }
 repeated() { recipe first && recipe second && [ "$(model first)" = "$(model second)" ]; }
 

@@ -58,7 +58,7 @@ PARTS
 }
 
 recipe_accuracy() {  # recipe_accuracy SEED: the README's promise for any seed
-  sh configs/demo/recipe.sh build full "$1"
+  sh configs/demo/recipe.sh build seed="$1"
   sh tests/tools/demo_result.sh --any-model build "build/demo-seed$1/eval.json"
 }
 
@@ -66,13 +66,13 @@ run_part() {
   case $1 in
     seed-2) make -s build/onevision && recipe_accuracy 2 ;;
     seed-3) make -s build/onevision && recipe_accuracy 3 ;;
-    experts) make -s build/onevision && sh configs/demo/recipe.sh build full "" demo-moe && sh configs/demo/recipe.sh build &&
+    experts) make -s build/onevision && sh configs/demo/recipe.sh build model=demo-moe && sh configs/demo/recipe.sh build &&
       for m in demo-demo-moe demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-demo-moe/eval.json ;;
-    rl-table) make -s demo && sh configs/demo/recipe.sh build full 2 && make -s rl-table ;;
+    rl-table) make -s demo && sh configs/demo/recipe.sh build seed=2 && make -s rl-table ;;
     rl-kills) make -s build/unit-tests && build/unit-tests -tc='rl: disaggregated* 200 such kills' --no-skip ;;
     bf16) make -s build/onevision && sh tests/tools/bf16_table.sh build ;;
-    moments) make -s build/onevision && sh configs/demo/recipe.sh build full "" demo "" bf16_stochastic && sh configs/demo/recipe.sh build &&
+    moments) make -s build/onevision && sh configs/demo/recipe.sh build moments=bf16_stochastic && sh configs/demo/recipe.sh build &&
       for m in demo-moments-bf16_stochastic demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-moments-bf16_stochastic/eval.json ;;
     one-thread) make -s build/onevision && rm -rf build/nightly/one && mkdir -p build/nightly/one && cp build/onevision build/nightly/one/ &&
