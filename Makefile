@@ -110,7 +110,7 @@ READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
                 $(filter-out tests/data/fixed_slots_test.cpp,$(filter $(READER_ROOMS:%=tests/%/%),$(TEST_SRC)))
 READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp,$(filter-out src/comm/nccl%,$(LIB_SRC))) \
-                $(patsubst %,kernels/%.cpp,check copy rehearsed rows gpu/scratch cpu/copy cpu/rows) tests/tools/sum_kernels.cpp
+                $(patsubst %,kernels/%.cpp,check copy rehearsed row_products rows gpu/scratch cpu/copy cpu/gemm_wide cpu/rows) tests/tools/sum_kernels.cpp
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Tests that draw or count for long in what others read too: without them it takes three fifths of the time. `make asan` runs them.
