@@ -7,6 +7,8 @@ B        ?= build
 NVCC     ?= nvcc
 CLANG    ?= clang++
 JOBS     ?= $(shell nproc)
+# Tests of ranks, kills and servers wait for two fifths of their time; others compute meanwhile.
+TEST_JOBS ?= $(shell expr 2 '*' $(JOBS))
 
 # Everything is built by one recursive call, so that plain `make demo` uses all cores too.
 build     = $(MAKE) --no-print-directory -j$(JOBS)
@@ -72,7 +74,7 @@ demo: deps  ## the whole recipe on the toy world, small: about twenty minutes on
 	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'
 	@$(build) $(B)/unit-tests $(B)/onevision
-	@$(B)/unit-tests --jobs=$(JOBS)
+	@$(B)/unit-tests --jobs=$(TEST_JOBS)
 lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute (DTYPE=bf16: in bf16)
 	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B) $(DTYPE)
@@ -107,7 +109,8 @@ asan:  ## the unit tests under the address and undefined-behaviour sanitizers; R
 READER_ROOMS = base store text image data fuzz comm math
 READER_TESTS := tests/main.cpp tests/tensor/arena_test.cpp tests/tensor/tensor_test.cpp \
                 $(filter-out tests/data/fixed_slots_test.cpp,$(filter $(READER_ROOMS:%=tests/%/%),$(TEST_SRC)))
-READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp kernels/%,$(LIB_SRC))
+READER_SRC   := $(filter $(patsubst %,src/%/%,tensor $(READER_ROOMS)) src/model/config% src/generate/text_stream% src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp,$(filter-out src/comm/nccl%,$(LIB_SRC))) \
+                $(patsubst %,kernels/%.cpp,check copy rehearsed row_products rows gpu/scratch cpu/copy cpu/rows cpu/wide_vectors) tests/tools/sum_kernels.cpp
 $(B)/reader-tests: $(READER_TESTS:%.cpp=$(B)/obj/%.o) $(READER_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Tests that draw or count for long in what others read too: without them it takes three fifths of the time. `make asan` runs them.
@@ -117,15 +120,20 @@ asan-readers: deps-fuzz  ## what reads files and messages under the address and 
 	@$(build) B=$(B)/asan-readers CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" \
 	  $(B)/asan-readers/reader-tests
 	@ASAN_OPTIONS=allocator_may_return_null=1:handle_segv=0:handle_sigbus=0 $(B)/asan-readers/reader-tests --jobs=$(JOBS) -tce="$(LONG_COUNTS)"
-# These need the simulated GPU too.
-DEVICE_TESTS := tests/train/contrastive_test.cpp tests/train/pretrain_vision_test.cpp
-# What threads share: the pool, the loaders, a training step. Linked without what runs, serves or judges a whole program.
-THREAD_TESTS := tests/main.cpp $(filter-out $(DEVICE_TESTS),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
-THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate instruct math cli eval),$(LIB_SRC))
+# Files of tests in which threads share nothing, or nothing that other files here do not share too, and two that need the simulated GPU.
+UNSHARED := $(patsubst %,tests/base/%_test.cpp,config cosine directory_lock file json math rng sha256 text) \
+            $(patsubst %,tests/data/%_test.cpp,conversation_file data_faults drawn_records empty_text json_records learn_tokenizer loader_normalise \
+              loader_processor loader_sample mixture pack_index packing_rules parquet_records synth webdataset) \
+            $(patsubst %,tests/train/%_test.cpp,checkpoint_proof contrastive golden_training gradient_sum logged_loss model_directory padded_tail \
+              pretrain_vision schedule tensorboard)
+# What threads share: the pool, the loaders, a training step. Linked without what runs, writes, serves or judges a whole program.
+THREAD_TESTS := tests/main.cpp $(filter-out $(UNSHARED),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
+THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate instruct math cli eval generate report) src/comm/nccl% src/audit/plan_mesh% \
+                  src/train/stages/pretrain_vision.cpp src/train/stages/pretrain_clip.cpp $(patsubst %,kernels/gpu/%.cpp,cublaslt cuda_device cuda_runtime nccl staging),$(LIB_SRC))
 $(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Left to `make tsan`: runs that are killed, whose children have no threads to share, long counts, and what needs the program.
-NOT_OF_THREADS = a run killed*,a run that is killed*,toy world files:*,toy world: guessing*,toy world: no description*,toy world: every template*,the checker catches*,trace: in a run*
+NOT_OF_THREADS = a run killed*,a run that is killed*,toy world files:*,toy world: guessing*,toy world: no description*,toy world: every template*,trace: in a run*
 tsan-threads: deps-fuzz  ## the pool, the loaders and training under the thread sanitizer
 	@$(build) B=$(B)/tsan-threads CXX="$(CLANG)" OPT=-O1 TEST_OPT=-O0 SAN=-fsanitize=thread $(B)/tsan-threads/thread-tests
 	@TSAN_OPTIONS=die_after_fork=0 $(B)/tsan-threads/thread-tests --jobs=$(JOBS) -tce="$(NOT_OF_THREADS)"

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <utility>
 
 #if OV_GEMM_AVX2
@@ -11,8 +10,6 @@
 
 namespace ov::kernels::cpu {
 namespace {
-
-std::atomic<bool> allowed{true};
 
 #if OV_GEMM_AVX2
 
@@ -125,11 +122,6 @@ constexpr std::array<std::array<WideTileFn<T>, 2>, wide_rows> tiles_of(std::inte
 template <class T>
 constexpr auto tiles_512 = tiles_of<T>(std::make_integer_sequence<int, wide_rows>());
 
-bool processor_has_them() {
-  static const bool yes = __builtin_cpu_supports("avx512f");
-  return yes;
-}
-
 OV_WIDE double chains_512(std::int64_t rounds, double* sum) {
   constexpr int chains = 16;  // as many as hide the latency of two units (4 cycles each), twice
   using W = Wide<float>;
@@ -154,15 +146,11 @@ OV_WIDE double chains_512(std::int64_t rounds, double* sum) {
 
 template <class T>
 constexpr WideTileFn<T> tiles_512[wide_rows][2] = {};
-bool processor_has_them() { return false; }
 double chains_512(std::int64_t, double*) { return 0; }
 
 #endif
 
 }  // namespace
-
-bool wide_vectors() { return allowed.load(std::memory_order_relaxed) && processor_has_them(); }
-void allow_wide_vectors(bool yes) { allowed = yes; }
 
 template <class T>
 WideTileFn<T> wide_tile(std::int64_t rows, std::int64_t columns) {

@@ -24,12 +24,12 @@ class Generator {
     const StopSignals signals;  // the trainers end a run, and say so
     const std::vector<int> controller = {roles_.controller};
     const double quiet = std::min(1.0, roles_.inbox.timeout() / 8);
+    const auto busy = [&] { return writer_ && !open_.empty(); };
     for (bool told = false;;) {
-      const bool busy = writer_ && !open_.empty();
-      while (roles_.inbox.sender(controller, busy ? 0 : quiet) >= 0)
+      while (roles_.inbox.sender(controller, busy() ? 0 : quiet) >= 0)  // a letter may have brought work
         if (!obey(letter_from(roles_.world, roles_.controller))) return;
       if (const int signal = StopSignals::asked(); signal && !std::exchange(told, true)) say({Kind::signal, signal});
-      if (writer_ && !open_.empty()) {
+      if (busy()) {
         writer_->step();
         hand_in();
       }

@@ -29,6 +29,8 @@ reference=
 build() {
   name=$1
   shift
+  # Both at once, so that no core waits for the other's last file; what does not build is said below.
+  "$make" -s -k -j"$jobs" "$@" B="$dir" "$dir/bits" "$dir/math-exhaustive" >"$out/$(basename "$dir").build" 2>&1 || true
   for program in bits math-exhaustive; do
     what="$name: $program"
     if ! "$make" -s -j"$jobs" "$@" B="$dir" "$dir/$program"; then
