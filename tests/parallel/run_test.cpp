@@ -89,7 +89,7 @@ void kill_and_resume(int kills, std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE("runs: a rank killed at any time; another number of ranks goes on to the same bits (R-34)") {
-  kill_and_resume(6, 1);
+  kill_and_resume(12, 1);
 }
 
 TEST_CASE("runs: 200 such kills" * doctest::skip()) { kill_and_resume(200, 2); }

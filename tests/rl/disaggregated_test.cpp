@@ -216,7 +216,7 @@ TEST_CASE("rl: colocated-dp, ranks that write a share of the rollouts each have 
 TEST_CASE(
     "rl: disaggregated, a rank killed at any time is done without or ends the run with its name; the same command goes "
     "on") {
-  kill_ranks(6, 1);
+  kill_ranks(12, 1);
 }
 TEST_CASE("rl: disaggregated, 200 such kills" * doctest::skip()) { kill_ranks(200, 2); }
 
