@@ -1,6 +1,6 @@
 #!/bin/sh
-# One step of alignment (the adapter alone is trained) of a model of the release's size on a row of 512 tokens, on this machine: a directory
-# of random bf16 weights, one picture of 560 x 560 pixels with question and answer, `train` for one step.
+# One step of alignment (the adapter alone is trained) of a model of the release's size on a row of about 512 tokens, on this machine: a
+# directory of random bf16 weights, one picture of 560 x 560 pixels with question and answer, `train` for one step.
 #
 #   sh tests/tools/real_step.sh [PROGRAM [DIRECTORY]]
 #
@@ -35,10 +35,12 @@ while kill -0 "$pid" 2>/dev/null; do
   now=$(awk '/^RssAnon/ { a = $2 } /^VmSwap/ { s = $2 } END { print a + 0, s + 0 }' "/proc/$pid/status" 2>/dev/null || echo 0 0)
   [ "${now% *}" -le "$anon" ] || anon=${now% *}
   [ "${now#* }" -le "$swap" ] || swap=${now#* }
-  [ -s "$dir/run/run.jsonl" ] && grep -q '"type":"memory"' "$dir/run/run.jsonl" && break  # what follows is the export
+  [ -s "$dir/run/run.jsonl" ] && grep -q '"type":"memory"' "$dir/run/run.jsonl" && break
   sleep 0.05
 done
-wait "$pid" || { tail "$dir/out" >&2; exit 1; }
+kill -KILL "$pid" 2>/dev/null || true  # what follows is the checkpoint and the export
+wait "$pid" 2>/dev/null || true
+grep -q '"type":"memory"' "$dir/run/run.jsonl" || { tail "$dir/out" >&2; echo "real_step: the step did not come to its end" >&2; exit 1; }
 
 field() { grep '"type":"step"' "$dir/run/run.jsonl" | sed -nE "s/.*\"$1\":([0-9.e+-]+).*/\1/p"; }
 tokens=$(field tokens) patches=$(field patches) labelled=$(field labelled)
