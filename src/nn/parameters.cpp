@@ -167,7 +167,7 @@ void Parameters::borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& 
   }
 }
 
-void Parameters::train(const Choice& trainable, Device* masters_on) {
+void Parameters::train(const Choice& trainable) {
   trained_ = 0;
   for (Entry& e : entries_) {
     e.parameter.trainable = trainable(e.parameter);
@@ -183,17 +183,17 @@ void Parameters::train(const Choice& trainable, Device* masters_on) {
     f.parameter.gradient = f.parts.front()->gradient;
   }
   masters_ = {}, masters_begin_ = 0;
-  if (accum_dtype(dtype()) == dtype()) return;
-  masters_ = Tensor({trained_}, accum_dtype(dtype()), masters_on ? *masters_on : device(), Segment::weights);
-  for (const Entry& e : entries_)
-    if (const Tensor master = gradient_of(e.parameter, masters_))
-      master.copy_from(e.parameter.value.to(master.dtype(), Segment::workspace));
 }
 
-void Parameters::keep_masters(std::int64_t begin, std::int64_t end) {
-  if (!masters_ || (begin == masters_begin_ && end - begin == masters_.numel())) return;
-  masters_ = masters_.slice(0, begin - masters_begin_, end - masters_begin_).contiguous_copy(Segment::weights);
-  masters_begin_ = begin;
+void Parameters::make_masters(std::int64_t begin, std::int64_t end, Device* on) {
+  if (accum_dtype(dtype()) == dtype()) return;
+  masters_ = Tensor({end - begin}, accum_dtype(dtype()), on ? *on : device(), Segment::weights), masters_begin_ = begin;
+  for (const Entry& e : entries_) {
+    const Stretch master = master_of(e.parameter);
+    if (!master.values) continue;
+    const Tensor from = e.parameter.value.flat().slice(0, master.begin, master.begin + master.values.numel());
+    master.values.copy_from(from.to(master.values.dtype(), Segment::workspace));
+  }
 }
 
 Parameters::Stretch Parameters::master_of(const Parameter& p) const {

@@ -55,8 +55,8 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   FixedSteps data({uneven_step(leaves, 7)});
   LanguageObjective objective(model, data, options.train);
   StepEngine engine(objective, options.train, mesh.data);
-  // Plan tells what a step takes, not what was before values and masters were divided.
-  if (engine.parallel().sharded()) device.reset_peaks();
+  // Plan tells what a step takes, not what was before values were divided.
+  if (engine.parallel().divides_values()) device.reset_peaks();
   const std::int64_t before = all_sent(mesh.data);
   engine.step();
 
