@@ -33,7 +33,7 @@ void same_files_in(const MeshWorld& world, const std::vector<Ways>& meshes) {
 
 }  // namespace
 
-TEST_CASE("data parallel: 20 steps of dp 4, ZeRO 3, of dp 2, ZeRO 1, and of each after the other are one rank's files") {
+TEST_CASE("data parallel: 20 steps of dp 4 with ZeRO 3, of dp 2 with ZeRO 1, each resumed by the other, are one rank's files") {
   same_files_in(MeshWorld(), {{.data = 4, .zero = 3}, {.data = 2, .zero = 1, .overlap = true}});
 }
 
