@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/copy.h"
+
 namespace ov {
 
 Tensor Parameters::Entry::part_of(const Tensor& all, int rank) const {
@@ -192,7 +194,9 @@ void Parameters::make_masters(std::int64_t begin, std::int64_t end, Device* on) 
     const Stretch master = master_of(e.parameter);
     if (!master.values) continue;
     const Tensor from = e.parameter.value.flat().slice(0, master.begin, master.begin + master.values.numel());
-    master.values.copy_from(from.to(master.values.dtype(), Segment::workspace));
+    if (&from.device() != &master.values.device())
+      master.values.copy_from(from.to(master.values.dtype(), Segment::workspace));
+    else if (from.has_data()) kernels::copy({.y = master.values, .x = from});  // through no buffer of f32
   }
 }
 

@@ -34,7 +34,8 @@ inline void host_messages_keep_their_place(NcclRanks& ranks, gpu::CudaDevice& de
   const Tensor far = numbers(Dtype::f32, 100, ranks.rank()).to(device), near = numbers(Dtype::i64, 3, ranks.rank());
   ranks.all_reduce(far);
   // Rank 1 waits at the host for rank 0, which waits for rank 1's GPU.
-  if (ranks.rank() == 0) require(same_bits(far, sum_of_all(Dtype::f32, 100, ranks.ranks())), "sum"), ranks.send(near, 1);
+  if (ranks.rank() == 0)
+    require(same_bits(far, sum_of_all(Dtype::f32, 100, ranks.ranks())), "sum"), ranks.send(near, 1);
   if (ranks.rank() == 1) ranks.recv(near, 0), require(same_bits(near, numbers(Dtype::i64, 3, 0)), "message");
   const Tensor here = numbers(Dtype::f32, 100, 0);
   Parts to(static_cast<std::size_t>(ranks.ranks())), from(to.size());

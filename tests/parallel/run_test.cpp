@@ -131,10 +131,10 @@ TEST_CASE("runs: a rank of another program says so before the first step") {
   const std::string root = fs::current_path(), what = " pretrain --what text --config " + root +
                                                       "/configs/model/mesh.json --tokenizer " + root +
                                                       "/data/tokenizer --text corpus.jsonl --steps 1 --out out 2> ";
-  const int status = std::system(cat("cd ", dir / "", " && export WORLD_SIZE=2 MASTER_PORT=test", ::getpid(),
-                                     "; RANK=0 ", program_path(), what, "first & RANK=1 ./other", what,
-                                     "second; status=$?; wait; exit $status")
-                                     .c_str());
+  const int status =
+      std::system(cat("cd ", dir / "", " && export WORLD_SIZE=2 MASTER_PORT=test", ::getpid(), "; RANK=0 ",
+                      program_path(), what, "first & RANK=1 ./other", what, "second; status=$?; wait; exit $status")
+                      .c_str());
   CHECK(WEXITSTATUS(status) == 2);
   const std::string said = read_file(dir / "second");
   CHECK_MESSAGE(contains(said, "rank 1 was given another run than rank 0: program: checksum is "), said);

@@ -112,9 +112,7 @@ TEST_CASE("parts: the bytes that each rank writes are what parallel/shares.h say
   const auto weights = [](const Run& run) {
     return run.device.memory().bytes[static_cast<std::size_t>(Segment::weights)];
   };
-  const auto most = [](const Run& run) {
-    return run.device.memory().peak[static_cast<std::size_t>(Segment::weights)];
-  };
+  const auto most = [](const Run& run) { return run.device.memory().peak[static_cast<std::size_t>(Segment::weights)]; };
   const std::int64_t tables = weights(alone) - 2 * (T + F) - 4 * T;
   REQUIRE(T > 8 * kernels::norm_chunk);
   for (const int zero : {0, 1, 2, 3})

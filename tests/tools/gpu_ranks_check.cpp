@@ -90,8 +90,8 @@ int check_gpu_ranks(bool simulated) {
                     [&](int, const Ended& e) { return e.exit != 0 && d.right(said); });
     }
   }
-  right &= told("messages of the host keep their place", n, ranks_do(CommSum::ordered, 60, host_messages_keep_their_place),
-                well);
+  right &= told("messages of the host keep their place", n,
+                ranks_do(CommSum::ordered, 60, host_messages_keep_their_place), well);
   if ((n & (n - 1)) == 0)
     right &= told("steps have the bits of one GPU for every stage of ZeRO, beside backward too", n,
                   ranks_do(CommSum::ordered, 120,

@@ -23,9 +23,8 @@ void copy_to_master(const Parameters& parameters, const Parameters::Entry& e, co
   const Parameters::Stretch master = parameters.master_of(e.parameter);
   if (!master.values) return;
   const bool all = master.values.numel() == e.shape.numel();
-  const Tensor to =
-      all ? master.values
-          : Tensor({e.shape.numel()}, master.values.dtype(), master.values.device(), Segment::workspace);
+  const Tensor to = all ? master.values
+                        : Tensor({e.shape.numel()}, master.values.dtype(), master.values.device(), Segment::workspace);
   copy_weight(where, e.parameter.name, part, e.blocks_of(to));
   if (!all) master.values.copy_from(to.slice(0, master.begin, master.begin + master.values.numel()));
 }
