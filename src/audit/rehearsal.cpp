@@ -129,7 +129,7 @@ void Rehearsal::hear(Call call, const Parts& to, const Parts& from, bool beside)
 
 void Rehearsal::step(Objective& objective) {
   StepEngine engine(objective, train, mesh.data);
-  if (engine.parallel().sharded()) device_->reset_peaks();  // of all values and masters, before they were divided
+  if (engine.parallel().divides_values()) device_->reset_peaks();  // of all values, before they were divided
   plan_.micro_batches = options_.micro_batches;
   const Tensor library =
       options_.gpu ? Tensor({gpu::cublaslt_workspace_taken}, Dtype::u8, *device_, Segment::workspace) : Tensor();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/copy.h"
+
 namespace ov {
 
 Tensor Parameters::Entry::part_of(const Tensor& all, int rank) const {
@@ -168,7 +170,7 @@ void Parameters::borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& 
   }
 }
 
-void Parameters::train(const Choice& trainable, Device* masters_on) {
+void Parameters::train(const Choice& trainable) {
   trained_ = 0;
   for (Entry& e : entries_) {
     e.parameter.trainable = trainable(e.parameter);
@@ -184,17 +186,19 @@ void Parameters::train(const Choice& trainable, Device* masters_on) {
     f.parameter.gradient = f.parts.front()->gradient;
   }
   masters_ = {}, masters_begin_ = 0;
-  if (accum_dtype(dtype()) == dtype()) return;
-  masters_ = Tensor({trained_}, accum_dtype(dtype()), masters_on ? *masters_on : device(), Segment::weights);
-  for (const Entry& e : entries_)
-    if (const Tensor master = gradient_of(e.parameter, masters_))
-      master.copy_from(e.parameter.value.to(master.dtype(), Segment::workspace));
 }
 
-void Parameters::keep_masters(std::int64_t begin, std::int64_t end) {
-  if (!masters_ || (begin == masters_begin_ && end - begin == masters_.numel())) return;
-  masters_ = masters_.slice(0, begin - masters_begin_, end - masters_begin_).contiguous_copy(Segment::weights);
-  masters_begin_ = begin;
+void Parameters::make_masters(std::int64_t begin, std::int64_t end, Device* on) {
+  if (accum_dtype(dtype()) == dtype()) return;
+  masters_ = Tensor({end - begin}, accum_dtype(dtype()), on ? *on : device(), Segment::weights), masters_begin_ = begin;
+  for (const Entry& e : entries_) {
+    const Stretch master = master_of(e.parameter);
+    if (!master.values) continue;
+    const Tensor from = e.parameter.value.flat().slice(0, master.begin, master.begin + master.values.numel());
+    if (&from.device() != &master.values.device())
+      master.values.copy_from(from.to(master.values.dtype(), Segment::workspace));
+    else if (from.has_data()) kernels::copy({.y = master.values, .x = from});  // through no buffer of f32
+  }
 }
 
 Parameters::Stretch Parameters::master_of(const Parameter& p) const {

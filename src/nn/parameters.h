@@ -106,10 +106,13 @@ class Parameters {
   // Values on the host that nobody will write to, and no flat buffer: each is stored(entry) itself where that has this
   // type and, for the parts of one product, where they follow each other in memory; what does not is copied.
   void borrow(Dtype dtype, const std::function<Tensor(const Entry&)>& stored);
-  // Which parameters are trained, and with that the layout of gradient buffers. Master weights are made from the values
-  // as they are now, on `masters_on`; null: where the parameters are.
+  // Which parameters are trained, and with that the layout of gradient buffers.
   using Choice = std::function<bool(const Parameter&)>;
-  void train(const Choice& trainable, Device* masters_on = nullptr);
+  void train(const Choice& trainable);
+  // Master weights of the trained elements [begin, end), which this rank updates (parallel/data.h), from the values as
+  // they are now; no others are ever made. None where values accumulate in their own type. on: null: where the
+  // parameters are.
+  void make_masters(std::int64_t begin, std::int64_t end, Device* on = nullptr);
 
   // Where data-parallel ranks divide the values (parallel/zero3.h), and there is no flat buffer: the values of a block
   // are here when need() returns, until another block is needed.
@@ -138,13 +141,11 @@ class Parameters {
   Count whole_count() const;                        // of all ranks that hold the model together
   Count part_count(int holder) const;               // of a rank of the pipeline, one of those that share experts
   const Tensor& values() const { return values_; }  // [count()]; null after borrow() and divide()
-  // Laid out as gradients, in the dtype that values accumulate in; null when that is their own. [trained()], or after
-  // keep_masters() those of elements masters_begin() on alone.
+  // Laid out as gradients, from element masters_begin() on, in the dtype that values accumulate in; null when that is
+  // their own, and before make_masters().
   const Tensor& masters() const { return masters_; }
   std::int64_t masters_begin() const { return masters_begin_; }
   bool has_all_masters() const { return !masters_ || masters_.numel() == trained_; }
-  // Where data-parallel ranks divide the update (parallel/zero1.h): the masters of these elements stay, no others.
-  void keep_masters(std::int64_t begin, std::int64_t end);
   // What is here of p's master, flat, and the element of p that it begins with; null when that is nothing.
   struct Stretch {
     Tensor values;

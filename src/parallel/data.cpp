@@ -101,8 +101,12 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
                     std::lround(100 * (1 - busy / std::max(1.0, all))), " % of a step");
 }
 
-std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters) {
-  if (zero == 0 || ranks.ranks() == 1) return std::make_unique<DataParallel>(ranks, parameters);
+std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters, Device* masters_on) {
+  const bool whole = zero == 0 || ranks.ranks() == 1;
+  const std::int64_t all = parameters.trained();
+  const Range own = whole ? Range{0, all} : shard_of(all, ranks.rank(), ranks.ranks());
+  parameters.make_masters(own.begin, own.end, masters_on);  // before stage 3 divides the values that they are made of
+  if (whole) return std::make_unique<DataParallel>(ranks, parameters);
   if (zero == 1) return std::make_unique<Zero1>(ranks, parameters);
   if (zero == 2) return std::make_unique<Zero2>(ranks, parameters);
   return std::make_unique<Zero3>(ranks, parameters);

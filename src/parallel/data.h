@@ -92,7 +92,8 @@ class DataParallel {
   Parameters& parameters_;
 };
 
-// stage 0: the above; 1, 2, 3: parallel/zero1.h, zero2.h, zero3.h.
-std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters);
+// stage 0: the above; 1, 2, 3: parallel/zero1.h, zero2.h, zero3.h. Makes the masters of what this rank updates.
+std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters,
+                                            Device* masters_on = nullptr);
 
 }  // namespace ov

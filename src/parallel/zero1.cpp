@@ -6,11 +6,6 @@
 
 namespace ov {
 
-Zero1::Zero1(Communicator& ranks, Parameters& parameters) : DataParallel(ranks, parameters) {
-  const Range own = shard_of(parameters.trained(), ranks.rank(), ranks.ranks());
-  parameters.keep_masters(own.begin, own.end);
-}
-
 Range Zero1::own(int rank, std::int64_t trained) const { return shard_of(trained, rank, ranks_.ranks()); }
 
 Tensor Zero1::sum(const Tensor& gradients, int adding) const {

@@ -15,8 +15,7 @@
 //   reduce_scatter   (N-1)/N P a, beside backward (N-1)/N (1 + 1/N) P a
 //   squares          (N-1)/N P 8 / 4096
 //   all_gather       (N-1)/N P b
-// What is held: values and gradients of all P, moments of P / N, and masters of as many where values are bf16. Until
-// the ranks divide them, while weights are read from a file, masters of all P.
+// What is held: values and gradients of all P, moments of P / N, and masters of as many where values are bf16.
 #pragma once
 #include "parallel/data.h"
 
@@ -24,7 +23,7 @@ namespace ov {
 
 class Zero1 : public DataParallel {
  public:
-  Zero1(Communicator& ranks, Parameters& parameters);  // keeps the masters of its shard
+  using DataParallel::DataParallel;
   Tensor sum(const Tensor& gradients, int adding) const override;
   void sum_bucket(const Tensor& gradients, Range bucket, int adding, Communicator& ranks) const override;
   using DataParallel::own;

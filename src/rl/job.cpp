@@ -89,9 +89,8 @@ StepReport run_in_roles(const RlJob& given) {
   }
   const RunDirectory directory(job, "model", "rl", {job.model_dir});
   Parameters& parameters = model->parameters();
-  parameters.train(trainable(job.modules, job.train_class_params), job.train.optimizer.state_on);
+  parameters.train(trainable(job.modules, job.train_class_params));
   if (parameters.trained() == 0) input_error("train.modules: nothing is trained");
-  if (parameters.masters()) load_masters(*model, job.model_dir);
   std::unique_ptr<Objective> objective;
   RemoteRollouts* remote = nullptr;
   if (dpo) {
@@ -114,6 +113,7 @@ StepReport run_in_roles(const RlJob& given) {
     objective = std::make_unique<PolicyObjective>(*model, policy, std::move(source));
   }
   StepEngine engine(*objective, job.train, *job.ranks);
+  load_masters(*model, job.model_dir);
 
   const RunFacts facts{.name = dpo ? "dpo" : "rl",
                        .counts = Json::object({{"records", std::ssize(records.records())}}),

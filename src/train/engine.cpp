@@ -49,7 +49,7 @@ int first_where(Communicator& ranks, bool here) {
 StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communicator& ranks)
     : objective_(objective),
       options_(options),
-      parallel_(data_parallel(options.zero, ranks, objective.parameters())),
+      parallel_(data_parallel(options.zero, ranks, objective.parameters(), options.optimizer.state_on)),
       optimizer_(objective.parameters(), options.optimizer, parallel_->own()),
       tree_([&p = objective.parameters()] { return p.gradient_buffer(); }),
       rounds_([this] {

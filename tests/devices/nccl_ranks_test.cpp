@@ -9,11 +9,9 @@
 #include <cstdio>
 
 #include "base/clock.h"
-#include "comm/group.h"
 #include "kernels/sim/nccl_stand_in.h"
-#include "tests/comm/every_call.h"
-#include "tests/comm/forked_ranks.h"
 #include "tests/devices/foreign_device.h"
+#include "tests/devices/nccl_cases.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -23,9 +21,7 @@ namespace {
 
 constexpr Policy policies[] = {Policy::eager, Policy::lazy, Policy::others_first, Policy::random};
 
-using Work = std::function<void(NcclRanks&, ForeignDevice&)>;
-
-std::vector<Ended> in_gpu_ranks(int n, double timeout, Policy policy, CommSum sum, const Work& work) {
+std::vector<Ended> in_gpu_ranks(int n, double timeout, Policy policy, CommSum sum, const GpuRankWork& work) {
   return in_ranks(n, timeout, [&](ProcessRanks& host) {
     ForeignDevice device(policy, 1);
     NcclRanks ranks(host, device, sum);
@@ -50,7 +46,7 @@ std::string said(const std::vector<Ended>& ended) {
 TEST_CASE("nccl: every call on simulated GPUs has the bits of ranks on the CPU, whatever order streams run in") {
   for (const int n : {1, 2, 4})
     for (const Policy policy : policies)
-      all_well(in_gpu_ranks(n, 20, policy, CommSum::ordered, [](NcclRanks& ranks, ForeignDevice& device) {
+      all_well(in_gpu_ranks(n, 20, policy, CommSum::ordered, [](NcclRanks& ranks, gpu::CudaDevice& device) {
         every_call(ranks, device, {0, 1, 7, 4099}, {Dtype::f32, Dtype::bf16});
         every_call(ranks, device, {5}, {Dtype::f64, Dtype::i64});
       }));
@@ -59,7 +55,7 @@ TEST_CASE("nccl: every call on simulated GPUs has the bits of ranks on the CPU, 
 TEST_CASE("nccl: its own sums are within rounding of the ordered one, and every rank has the same") {
   for (const int n : {2, 4})
     for (const Policy policy : policies)
-      all_well(in_gpu_ranks(n, 20, policy, CommSum::nccl, [](NcclRanks& ranks, ForeignDevice& device) {
+      all_well(in_gpu_ranks(n, 20, policy, CommSum::nccl, [](NcclRanks& ranks, gpu::CudaDevice& device) {
         every_call(ranks, device, {0, 1, 7, 4099}, {Dtype::f32, Dtype::bf16}, within_rounding);
         every_call(ranks, device, {5}, {Dtype::f64, Dtype::i64}, within_rounding);
         // Where not all add, it is ours: -0 stays what it is.
@@ -110,7 +106,7 @@ TEST_CASE("nccl: its own sums beside ordered ones, in turns: bytes as counted, a
 
 TEST_CASE("nccl: sums in the switch change from call to call; ours do not see it (G-42)") {
   for (const CommSum sum : {CommSum::ordered, CommSum::nccl})
-    all_well(in_gpu_ranks(4, 20, Policy::lazy, sum, [sum](NcclRanks& ranks, ForeignDevice& device) {
+    all_well(in_gpu_ranks(4, 20, Policy::lazy, sum, [sum](NcclRanks& ranks, gpu::CudaDevice& device) {
       int seen = 0;
       for (const bool reorder : {false, true}) {
         sim::nccl_modes().reorder = reorder;
@@ -127,71 +123,28 @@ TEST_CASE("nccl: sums in the switch change from call to call; ours do not see it
 
 TEST_CASE("nccl: groups of ranks, each with its own calls") {
   for (const CommSum sum : {CommSum::ordered, CommSum::nccl})
-    all_well(in_gpu_ranks(4, 20, Policy::others_first, sum, [](NcclRanks& ranks, ForeignDevice& device) {
-      const int me = ranks.rank();
-      Group odd(ranks, {me % 2, me % 2 + 2}), half(ranks, {me / 2 * 2, me / 2 * 2 + 1});
-      for (Group* g : {&odd, &half, &odd}) {
-        const Tensor t = Tensor::of(std::vector<float>(100, static_cast<float>(1 << me)), {100}, device);
-        g->all_reduce(t);
-        const int expected = g == &odd ? (me % 2 ? 10 : 5) : me / 2 ? 12 : 3;
-        require(t.to_vector<float>() == std::vector<float>(100, static_cast<float>(expected)), "sum over a group");
-      }
-    }));
+    for (const int n : {2, 4}) all_well(in_gpu_ranks(n, 20, Policy::others_first, sum, groups_sum));
 }
 
 TEST_CASE("nccl: messages of the host keep their place among those of the GPU") {
   for (const Policy policy : policies)
-    all_well(in_gpu_ranks(2, 20, policy, CommSum::ordered, [](NcclRanks& ranks, ForeignDevice& device) {
-      const Tensor far = numbers(Dtype::f32, 100, ranks.rank()).to(device), near = numbers(Dtype::i64, 3, ranks.rank());
-      ranks.all_reduce(far);
-      // Rank 1 waits at the host for rank 0, which waits for rank 1's GPU.
-      if (ranks.rank() == 0) require(same_bits(far, sum_of_all(Dtype::f32, 100, 2)), "sum"), ranks.send(near, 1);
-      else ranks.recv(near, 0), require(same_bits(near, numbers(Dtype::i64, 3, 0)), "message");
-      const Tensor here = numbers(Dtype::f32, 100, 0);
-      require(contains(thrown([&] {
-                         ranks.all_to_all({far, here}, {here, far});
-                       }),
-                       "some lie on"),
-              "tensors of two devices in one call are refused");
-    }));
+    all_well(in_gpu_ranks(2, 20, policy, CommSum::ordered, host_messages_keep_their_place));
 }
 
 TEST_CASE("nccl: calls in another order or of another size or type are named on both sides before bytes go (G-58)") {
-  const auto differ = [](CommSum sum, const Work& work) {
-    return said(in_gpu_ranks(2, 5, Policy::lazy, sum, [&](NcclRanks& ranks, ForeignDevice& device) {
-      ranks.at_step(4);
-      work(ranks, device);
-    }));
-  };
-  for (const CommSum sum : {CommSum::ordered, CommSum::nccl}) {
-    const auto tensor = [](Device& d, int n, Dtype dtype) { return Tensor::zeros({n}, dtype, d); };
-    const std::string size = differ(sum, [&](NcclRanks& r, ForeignDevice& d) {
-      r.broadcast(tensor(d, 10 + r.rank(), Dtype::f32), 0);
-    });  // in a ring each finds the other; the first to do so says it
-    CHECK_MESSAGE(
-        (contains(size, "rank 1 in broadcast of step 4: expected 11 x f32 (44 bytes) from rank 0, which sent 10 x ") ||
-         contains(size, "rank 0 in broadcast of step 4: expected 10 x f32 (40 bytes) from rank 1, which sent 11 x ")),
-        size);
-    const std::string type = differ(sum, [&](NcclRanks& r, ForeignDevice& d) {
-      r.broadcast(tensor(d, 10, r.rank() ? Dtype::bf16 : Dtype::f32), 0);
-    });
-    CHECK_MESSAGE((contains(type, "expected 10 x bf16 (20 bytes) from rank 0, which sent 10 x f32 (40 bytes)") ||
-                   contains(type, "expected 10 x f32 (40 bytes) from rank 1, which sent 10 x bf16 (20 bytes)")),
-                  type);
-    const std::string order = differ(sum, [&](NcclRanks& r, ForeignDevice& d) {
-      r.rank() ? r.broadcast(tensor(d, 10, Dtype::f32), 1) : r.all_reduce(tensor(d, 10, Dtype::f32));
-    });
-    CHECK_MESSAGE((contains(order, "broadcast of step 4") &&
-                   contains(order, sum == CommSum::nccl ? "all_reduce of step 4" : "reduce_scatter of step 4")),
-                  order);
-  }
+  for (const CommSum sum : {CommSum::ordered, CommSum::nccl})
+    for (const Differing& d : calls_that_differ(sum)) {
+      const std::string all = said(in_gpu_ranks(2, 5, Policy::lazy, sum, d.work));
+      CHECK_MESSAGE(d.right(all), std::string(d.what), ": ", all);
+      CHECK_FALSE(d.right("rank 0 in all_gather of step 3"));
+    }
 }
 
 TEST_CASE("nccl: a rank that is killed in a call, or whose library fails, ends all at once (G-59)") {
   for (const Policy policy : {Policy::eager, Policy::lazy})
     for (const bool killed : {true, false}) {
       const auto start = std::chrono::steady_clock::now();
-      const auto ended = in_gpu_ranks(3, 30, policy, CommSum::ordered, [&](NcclRanks& ranks, ForeignDevice& device) {
+      const auto ended = in_gpu_ranks(3, 30, policy, CommSum::ordered, [&](NcclRanks& ranks, gpu::CudaDevice& device) {
         if (ranks.rank() == 1) (killed ? sim::nccl_modes().dies_at : sim::nccl_modes().fails_at) = 5;
         const Tensor t = numbers(Dtype::f32, 1000, ranks.rank()).to(device);
         for (int step = 1; step < 9; ++step) {
@@ -215,7 +168,7 @@ TEST_CASE("nccl: without groups a send waits for a receive behind it, and who wa
   for (const Policy policy : {Policy::eager, Policy::lazy}) {
     const auto start = std::chrono::steady_clock::now();
     const std::string all =
-        said(in_gpu_ranks(2, 0.5, policy, CommSum::ordered, [](NcclRanks& ranks, ForeignDevice& device) {
+        said(in_gpu_ranks(2, 0.5, policy, CommSum::ordered, [](NcclRanks& ranks, gpu::CudaDevice& device) {
           sim::nccl_modes().groups = false;
           ranks.at_step(7);
           const Tensor to = Tensor::zeros({2, 9}, Dtype::f32, device), from = Tensor::zeros({2, 9}, Dtype::f32, device);

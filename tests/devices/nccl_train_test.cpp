@@ -1,9 +1,7 @@
 // Training in ranks that are processes with a simulated GPU each, over the stand-in for NCCL: the bits of one rank on
 // one such GPU.
-#include "comm/nccl_ranks.h"
-#include "kernels/adamw.h"
 #include "kernels/sim/nccl_stand_in.h"
-#include "tests/comm/forked_ranks.h"
+#include "tests/devices/nccl_cases.h"
 #include "tests/devices/sim_device.h"
 #include "tests/train/job_world.h"
 
@@ -94,6 +92,16 @@ TEST_CASE("gpu ranks: with the kernels of CUDA two ranks are one") {
     };
     CHECK(result<SimDevice>(2, job("two"), Policy::lazy) == result<SimDevice>(1, job("one"), Policy::lazy));
   }
+}
+
+TEST_CASE("gpu ranks: the steps that gpu-check compares on real GPUs are alike on simulated ones") {
+  all_well(in_ranks(2, 60, [&](ProcessRanks& host) {
+    ForeignDevice device(Policy::lazy, 1);
+    NcclRanks ranks(host, device, CommSum::ordered);
+    for (const int zero : {0, 3}) trains_as_one(ranks, device, zero, zero == 0);
+    ranks.barrier();
+    ranks.close();
+  }));
 }
 
 TEST_CASE("gpu ranks: a rank that dies in a call of its GPU ends the run") {

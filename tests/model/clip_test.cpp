@@ -141,6 +141,7 @@ TEST_CASE(
   for (const auto& e : rounded.entries()) CHECK(e.dtype == "BF16");
   const auto half = load_clip(checkpoint, Dtype::bf16);
   half->parameters().train([](const Parameter&) { return true; });
+  half->parameters().make_masters(0, half->parameters().trained());
   half->parameters().masters().fill(0.1);  // no bf16 number
   write_clip(wide.path(), *half);
   const CheckpointReader masters = CheckpointReader::open(wide.path());

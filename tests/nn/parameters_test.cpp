@@ -79,8 +79,18 @@ TEST_CASE("values that accumulate in a wider type have masters of what is traine
   set.allocate(Dtype::bf16, cpu());
   set.values().copy_from(Tensor::of<float>({9, 9, 9, 1.5f, -2, 0.25f, 3}, {7}).to(Dtype::bf16));
   set.train([](const Parameter& p) { return p.name == "trained"; });
-  CHECK(set.masters().to_vector<float>() == std::vector<float>{1.5f, -2, 0.25f, 3});
   CHECK(set.gradient_buffer().dtype() == Dtype::f32);
+  CHECK_FALSE(set.masters());
+  set.make_masters(0, 4);
+  CHECK(set.masters().to_vector<float>() == std::vector<float>{1.5f, -2, 0.25f, 3});
+  // A rank that updates the middle of it.
+  const Parameter& p = *set.find("trained");
+  const std::int64_t before = cpu().memory().bytes[static_cast<std::size_t>(Segment::weights)];
+  set.make_masters(1, 3);
+  CHECK(cpu().memory().bytes[static_cast<std::size_t>(Segment::weights)] == before - 2 * 4);
+  CHECK(set.master_of(p).begin == 1);
+  CHECK(set.master_of(p).values.to_vector<float>() == std::vector<float>{-2, 0.25f});
+  CHECK(thrown([&] { set.precise(p); }) == "trained: other ranks have some of its master");
 }
 
 TEST_CASE("a parameter knows the module it was declared in and its role; no two have one name") {

@@ -10,12 +10,12 @@ namespace ov::test {
 class Recorder : public Communicator {
  public:
   explicit Recorder(Communicator& ranks) : Communicator(ranks.rank(), ranks.ranks()), ranks_(ranks) {}
-  void all_reduce(const Tensor& t) override { note(Call::all_reduce, t), ranks_.all_reduce(t); }
+  void all_reduce(const Tensor& t) override { note(Call::all_reduce, {t}), ranks_.all_reduce(t); }
   void reduce_scatter(const Tensor& part, const Parts& of, int adding) override {
-    note(Call::reduce_scatter, part), ranks_.reduce_scatter(part, of, adding);
+    note(Call::reduce_scatter, of), ranks_.reduce_scatter(part, of, adding);
   }
-  void all_gather(const Parts& of) override { note(Call::all_gather, {}), ranks_.all_gather(of); }
-  void broadcast(const Tensor& t, int from) override { note(Call::broadcast, t), ranks_.broadcast(t, from); }
+  void all_gather(const Parts& of) override { note(Call::all_gather, of), ranks_.all_gather(of); }
+  void broadcast(const Tensor& t, int from) override { note(Call::broadcast, {t}), ranks_.broadcast(t, from); }
   void all_to_all(const Parts& to, const Parts& from) override {
     note(Call::all_to_all, {}), ranks_.all_to_all(to, from);  // how much of it differs from rank to rank
   }
@@ -26,8 +26,10 @@ class Recorder : public Communicator {
   void exchange(Call, const Parts&, const Parts&) override { throw std::logic_error("a call that was not recorded"); }
 
  private:
-  void note(Call call, const Tensor& t) {
-    calls += cat(name_of(call), t ? cat(" ", t.shape().str()) : std::string(), "\n");
+  void note(Call call, const Parts& whole) {
+    std::int64_t elements = 0;
+    for (const Tensor& t : whole) elements += t ? t.numel() : 0;
+    calls += cat(name_of(call), " ", elements, "\n");
   }
   Communicator& ranks_;
 };

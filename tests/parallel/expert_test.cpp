@@ -102,21 +102,10 @@ std::int64_t rows_elsewhere(const Run& one, std::int64_t n) {
 
 const Strings mixture = {"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"};
 
-std::string files_of(const TrainJob& job) {
-  std::string all = steps_of(job) + model_sha(job);
-  for (const std::string& c : checkpoints(job.out)) all += saved_bits(c);
-  return all;
-}
-
 TrainJob job_of(const MeshWorld& world, const std::string& out) {
   TrainJob job = world.job(out);
   job.data.micro_batches_per_step = 6, job.save_every = 10, job.keep = 9;
   return job;
-}
-
-// As if it had ended after step 10.
-void cut(const TrainJob& job) {
-  fs::remove_all(job.out + "/checkpoints/step-00000020"), fs::remove_all(job.out + "/model");
 }
 
 }  // namespace

@@ -67,6 +67,18 @@ inline void in_mesh(const Ways& ways, TrainJob job) {
     REQUIRE_MESSAGE(e.exit == 0, ways.said(), ": ", e.error);
 }
 
+// All that a run leaves: what its log says of the steps, weights and moments of every checkpoint, the model.
+inline std::string files_of(const TrainJob& job) {
+  std::string all = steps_of(job) + model_sha(job);
+  for (const std::string& c : checkpoints(job.out)) all += saved_bits(c);
+  return all;
+}
+
+// As if it had ended after step 10.
+inline void cut(const TrainJob& job) {
+  fs::remove_all(job.out + "/checkpoints/step-00000020"), fs::remove_all(job.out + "/model");
+}
+
 // What all ranks of a run that is refused say.
 inline std::string refused_by_ranks(int ranks, const Ways& ways, TrainJob job) {
   ways.set(job.train);

@@ -87,8 +87,8 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   FixedSteps data({step_of(c.leaves)});
   LanguageObjective objective(model, data, options.train, mesh.context);
   StepEngine engine(objective, options.train, mesh.data);
-  // Plan tells what a step takes, not what was before values and masters were divided.
-  if (engine.parallel().sharded()) device.reset_peaks();
+  // Plan tells what a step takes, not what was before values were divided.
+  if (engine.parallel().divides_values()) device.reset_peaks();
   std::map<std::string, std::int64_t> sent;
   const std::map<std::string, Communicator*> axes = {{"data", &mesh.data},
                                                      {"pipe", &mesh.pipe},

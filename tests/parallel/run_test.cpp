@@ -122,6 +122,26 @@ TEST_CASE(
                  start + "sources: starting_weights is "));
 }
 
+TEST_CASE("runs: a rank of another program says so before the first step") {
+  const ScratchDirectory dir;
+  fs::copy_file(program_path(), dir / "other");
+  std::ofstream(dir / "other", std::ios::app) << "one byte more";
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A line."})"
+                                      << "\n";
+  const std::string root = fs::current_path(), what = " pretrain --what text --config " + root +
+                                                      "/configs/model/mesh.json --tokenizer " + root +
+                                                      "/data/tokenizer --text corpus.jsonl --steps 1 --out out 2> ";
+  const int status =
+      std::system(cat("cd ", dir / "", " && export WORLD_SIZE=2 MASTER_PORT=test", ::getpid(), "; RANK=0 ",
+                      program_path(), what, "first & RANK=1 ./other", what, "second; status=$?; wait; exit $status")
+                      .c_str());
+  CHECK(WEXITSTATUS(status) == 2);
+  const std::string said = read_file(dir / "second");
+  CHECK_MESSAGE(contains(said, "rank 1 was given another run than rank 0: program: checksum is "), said);
+  CHECK_FALSE(contains(said, "revision"));
+  CHECK(!fs::exists(dir / "out/run.jsonl"));
+}
+
 TEST_CASE("runs: SIGTERM to one rank ends all after the same step, saved") {
   const World world;
   TrainJob job = world.job("stopped");

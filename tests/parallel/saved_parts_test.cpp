@@ -112,6 +112,7 @@ TEST_CASE("parts: the bytes that each rank writes are what parallel/shares.h say
   const auto weights = [](const Run& run) {
     return run.device.memory().bytes[static_cast<std::size_t>(Segment::weights)];
   };
+  const auto most = [](const Run& run) { return run.device.memory().peak[static_cast<std::size_t>(Segment::weights)]; };
   const std::int64_t tables = weights(alone) - 2 * (T + F) - 4 * T;
   REQUIRE(T > 8 * kernels::norm_chunk);
   for (const int zero : {0, 1, 2, 3})
@@ -125,6 +126,7 @@ TEST_CASE("parts: the bytes that each rank writes are what parallel/shares.h say
         const Range own = run.engine.optimizer().own();
         require(run.model.parameters().masters().numel() == own.size(), "masters of its own range alone");
         require(zero == 3 || weights(run) == tables + 2 * (T + F) + 4 * own.size(), "what it holds of weights");
+        require(zero == 3 || most(run) == weights(run), "and never more, from the start on");
         require(zero == 0 || std::abs(own.size() - T / n) <= kernels::norm_chunk, "an even share");
         ranks.barrier();
       }));

@@ -106,9 +106,9 @@ inline std::pair<double, double> bf16_step_beside_f32(const Lessons& lessons, De
     const auto files = open_model_files(lessons.path("start"), load);
     const auto model = load_model(files.config, lessons.path("start"), load);
     model->parameters().train(trainable({"language_model", "adapter", "vision_model"}, true));
-    if (model->parameters().masters()) load_masters(*model, lessons.path("start"));
     Given objective(*model, world, writer);
     StepEngine engine(objective, short_run(2));
+    load_masters(*model, lessons.path("start"));
     const StepReport report = engine.step();
     return std::pair(report.loss, engine.gradients().to(cpu()).to(Dtype::f32).to_vector<float>());
   };

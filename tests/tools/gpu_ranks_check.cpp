@@ -3,9 +3,7 @@
 #include <csignal>
 #include <cstdio>
 
-#include "comm/nccl_ranks.h"
-#include "tests/comm/every_call.h"
-#include "tests/comm/forked_ranks.h"
+#include "tests/devices/nccl_cases.h"
 #include "tests/devices/sim_device.h"
 
 namespace ov::test {
@@ -46,8 +44,7 @@ int check_gpu_ranks(bool simulated) {
     std::printf("ranks: fewer than two GPUs here: nothing over NCCL was checked\n");
     return 0;
   }
-  const auto ranks_do = [&](CommSum sum, double timeout,
-                            const std::function<void(NcclRanks&, gpu::CudaDevice&)>& work) {
+  const auto some_do = [&](int n, CommSum sum, double timeout, const GpuRankWork& work) {
     return in_ranks(n, timeout, [&](ProcessRanks& host) {
       if (simulated) gpu::bring_gpu(new SimDevice(SimDevice::Policy::lazy));
       auto& device = dynamic_cast<gpu::CudaDevice&>(gpu::device_named("cuda", host.rank()));
@@ -56,6 +53,9 @@ int check_gpu_ranks(bool simulated) {
       ranks.barrier();
       ranks.close();
     });
+  };
+  const auto ranks_do = [&](CommSum sum, double timeout, const GpuRankWork& work) {
+    return some_do(n, sum, timeout, work);
   };
   const auto well = [](int, const Ended& e) { return e.exit == 0; };
   const std::vector<std::int64_t> sizes =
@@ -81,6 +81,26 @@ int check_gpu_ranks(bool simulated) {
                  }
                }),
       well);
+  for (const CommSum sum : {CommSum::ordered, CommSum::nccl}) {
+    right &= told("groups have their own calls", n, ranks_do(sum, 60, groups_sum), well);
+    for (const Differing& d : calls_that_differ(sum)) {
+      const auto ended = some_do(2, sum, 20, d.work);
+      const std::string said = ended[0].error + "\n" + ended[1].error;
+      right &= told(cat("calls of another ", d.what, " are named on both sides").c_str(), 2, ended,
+                    [&](int, const Ended& e) { return e.exit != 0 && d.right(said); });
+    }
+  }
+  right &= told("messages of the host keep their place", n,
+                ranks_do(CommSum::ordered, 60, host_messages_keep_their_place), well);
+  if ((n & (n - 1)) == 0)
+    right &= told("steps have the bits of one GPU for every stage of ZeRO, beside backward too", n,
+                  ranks_do(CommSum::ordered, 120,
+                           [&](NcclRanks& ranks, gpu::CudaDevice& device) {
+                             for (int zero = 0; zero < (simulated ? 1 : 4); ++zero)
+                               for (const bool overlap : {false, true})
+                                 if (zero < 3 || !overlap) trains_as_one(ranks, device, zero, overlap);
+                           }),
+                  well);
   right &= told("a rank that is killed ends the others", n,
                 ranks_do(CommSum::nccl, 60,
                          [&](NcclRanks& ranks, gpu::CudaDevice& device) {

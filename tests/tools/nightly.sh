@@ -89,7 +89,7 @@ run_part() {
     fuzz) make -s fuzz FUZZ_RUNS=1000000 ;;
     mutations) sh tests/tools/mutate.sh ;;
     devices) make -s build/unit-tests build/gpu-check build/onevision build/simulated/onevision &&
-      build/unit-tests -tc='*every policy*' --no-skip && build/gpu-check --simulated build/nightly/simulated-gpu.json &&
+      build/unit-tests -tc='*every policy*' --no-skip && build/gpu-check --simulated build/nightly/simulated-gpu.json && build/gpu-check --simulated --ranks &&
       sh configs/demo/recipe.sh build check && sh tests/tools/demo_check.sh build/simulated cuda &&
       cmp build/demo-check/instruct/model/model.safetensors build/simulated/demo-check-cuda/instruct/model/model.safetensors &&
       sed 's|build/simulated/demo-check-cuda/|build/demo-check/|' build/simulated/demo-check-cuda/predictions.jsonl |

@@ -17,6 +17,18 @@ std::vector<std::string> code_of(const std::string& directory) {
   return names;
 }
 
+// `part`: this rank's of a file's tensor, of which it has the masters of some elements, or of none.
+void copy_to_master(const Parameters& parameters, const Parameters::Entry& e, const std::string& where,
+                    const Tensor& part) {
+  const Parameters::Stretch master = parameters.master_of(e.parameter);
+  if (!master.values) return;
+  const bool all = master.values.numel() == e.shape.numel();
+  const Tensor to = all ? master.values
+                        : Tensor({e.shape.numel()}, master.values.dtype(), master.values.device(), Segment::workspace);
+  copy_weight(where, e.parameter.name, part, e.blocks_of(to));
+  if (!all) master.values.copy_from(to.slice(0, master.begin, master.begin + master.values.numel()));
+}
+
 void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool lora,
                   const LoraAdapter* adapter = nullptr) {
   for (const auto& e : parameters.entries()) {
@@ -26,14 +38,7 @@ void copy_weights(Parameters& parameters, const CheckpointReader& weights, bool 
     const Tensor t = adapter ? adapter->merged(name, stored, parameters.dtype() == Dtype::f64) : stored;
     const Tensor part = e.part_of(t, parameters.tensor().rank());
     copy_weight(weights.path(), name, part, e.blocks_of(e.parameter.value));
-    const Parameters::Stretch master = parameters.master_of(e.parameter);
-    if (!master.values) continue;
-    const bool all = master.values.numel() == e.shape.numel();
-    const Tensor to =
-        all ? master.values
-            : Tensor({e.shape.numel()}, master.values.dtype(), master.values.device(), Segment::workspace);
-    copy_weight(weights.path(), name, part, e.blocks_of(to));
-    if (!all) master.values.copy_from(to.slice(0, master.begin, master.begin + master.values.numel()));
+    copy_to_master(parameters, e, weights.path(), part);
   }
 }
 
@@ -130,9 +135,14 @@ std::string tie_to_weights(TextConfig& text, const CheckpointReader& weights, co
 }
 
 void load_masters(Onevision& model, const std::string& directory) {
+  const Parameters& parameters = model.parameters();
+  if (!parameters.masters()) return;
   const CheckpointReader weights = CheckpointReader::open(directory);
   weights.check_names(expected_names(model, weights));
-  copy_weights(model.parameters(), weights, false);
+  for (const auto& e : parameters.entries())
+    if (!is_lora(e.parameter) && parameters.master_of(e.parameter).values)
+      copy_to_master(parameters, e, weights.path(),
+                     e.part_of(weights.tensor(e.parameter.name), parameters.tensor().rank()));
 }
 
 std::unique_ptr<Onevision> load_model(ModelConfig config, const std::string& directory, const LoadOptions& options) {

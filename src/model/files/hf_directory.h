@@ -46,10 +46,11 @@ inline std::unique_ptr<Onevision> load_model(const std::string& directory, const
 void check_weight(const std::string& where, const std::string& name, Dtype dtype);
 // A tensor of a file, widened or narrowed.
 void copy_weight(const std::string& where, const std::string& name, const Tensor& from, const Tensor& to);
-// Only the weights, and what is learnt beside them, into a model that is allocated: values, and masters where train()
-// has made some.
+// Only the weights, and what is learnt beside them, into a model that is allocated: values, and the masters that there
+// are.
 void load_weights(Parameters& parameters, const CheckpointReader& weights);
-// Once more, into the masters of a model that was loaded from there, whose values have lost digits of it.
+// Once more, into the masters, if there are any, of a model that was loaded from there, whose values have lost digits
+// of it.
 void load_masters(Onevision& model, const std::string& directory);
 // config.json, generation_config.json, model*.safetensors into an existing directory; what LoRA learnt is added. `eos`
 // and `pad` are token ids. untied_head: a tied model is written with a head of its own, the embedding's copy, as NeMo

@@ -60,7 +60,7 @@ ContrastiveLoss contrastive_loss(const ClipModel& model, Tape& tape, const ClipI
 
 ContrastiveObjective::ContrastiveObjective(ClipModel& model, StepSource& data, const ContrastiveOptions& options)
     : model_(model), source_(data), options_(options) {
-  model.parameters().train([](const Parameter&) { return true; }, options.optimizer.state_on);
+  model.parameters().train([](const Parameter&) { return true; });
 }
 
 Loaded ContrastiveObjective::prepare(std::int64_t) {

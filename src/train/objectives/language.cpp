@@ -173,7 +173,7 @@ LanguageObjective::LanguageObjective(Onevision& model, StepSource& data, const T
       loss_rows_(options.loss_rows),
       context_(context) {
   const bool lora = !model.parameters().adapters().empty();
-  model.parameters().train(trainable(options.modules, options.train_class_params, lora), options.optimizer.state_on);
+  model.parameters().train(trainable(options.modules, options.train_class_params, lora));
   if (model.parameters().whole_count().trained == 0) input_error("train.modules: nothing is trained");
   if (aux_global_ && balances(model.config().text) && model.parameters().pipe().ranks() > 1)
     input_error("train.aux_scope global with parallel.pipeline ", model.parameters().pipe().ranks(),

@@ -15,7 +15,7 @@ double ratio(double part, std::int64_t whole) { return whole > 0 ? part / static
 
 RegionObjective::RegionObjective(RiceModel& model, RegionSource& data, const RegionTrainOptions& options)
     : model_(model), source_(data), options_(options), after_(data.state()) {
-  model.parameters().train([](const Parameter&) { return true; }, options.optimizer.state_on);
+  model.parameters().train([](const Parameter&) { return true; });
 }
 
 void RegionObjective::prefetch() {

@@ -129,8 +129,8 @@ StepReport run_training(const TrainJob& job) {
   Json counts = Json::object({{"records", data.records}});
   choose_recompute(job.choose_recompute, *job.ranks, *data.steps, *model, counts);
   LanguageObjective objective(*model, *data.steps, job.train, mesh.context);
-  if (model->parameters().masters()) load_masters(*model, job.model_dir);
   StepEngine engine(objective, job.train, mesh.data);
+  load_masters(*model, job.model_dir);
 
   const RunFacts facts{.counts = counts,
                        .sources = Json::object({{"model", model_fingerprint(files.config)},

@@ -68,8 +68,8 @@ StepReport pretrain_text(const TextPretraining& o) {
   Json counts = Json::object({{"records", loader.records()}});
   choose_recompute(o.choose_recompute, *o.ranks, loader, *start.model, counts);
   LanguageObjective objective(*start.model, loader, train, mesh.context);
-  if (start.model->parameters().masters() && !o.model_dir.empty()) load_masters(*start.model, o.model_dir);
   StepEngine engine(objective, train, mesh.data);
+  if (!o.model_dir.empty()) load_masters(*start.model, o.model_dir);
 
   const RunFacts facts{.name = "pretrain",
                        .counts = counts,
