@@ -278,6 +278,11 @@ TEST_CASE("faults: ranks that never come, come twice, or count differently") {
   };
   CHECK(contains(meets(0, 3, fresh_job(), 0.1), "rank 1, 2 of 3 (A, B) did not come within 0.1 s (comm.timeout)"));
   CHECK(contains(meets(2, 3, fresh_job(), 0.1), "rank 2: rank 0 of 3 (A, B) did not come within 0.1 s"));
+  // A job's name of any length: torchrun's id and host may have some hundred letters.
+  const std::string long_id = fresh_job() + std::string(300, 'x');
+  all_of(in_places({{0, 2, long_id + "1", "A, B"}, {1, 2, long_id + "1", "A, B"}}, 20,
+                   [](ProcessRanks& ranks) { ranks.barrier(); }));
+  CHECK(contains(meets(1, 2, long_id + "2", 0.1), "rank 1: rank 0 of 2 (A, B) did not come within 0.1 s"));
   const std::string job = fresh_job();
   std::string second, first;
   std::thread other([&] {

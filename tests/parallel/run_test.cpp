@@ -229,6 +229,32 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   CHECK(left == 0);
 }
 
+TEST_CASE("launch: signals that are ignored, as nohup and daemons have it, neither stop a run nor hang one") {
+  const ScratchDirectory dir;
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  const auto begin = [](const Strings& more) {
+    Strings all = {"launch", "-n", "2", "--", "pretrain", "--what", "text"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  // How children end nobody learns who ignores SIGCHLD.
+  const Outcome wrong = run(begin({"--tpyo"}), [] { std::signal(SIGCHLD, SIG_IGN), ::alarm(30); });
+  CHECK(wrong.exit == 2);
+  CHECK_MESSAGE(contains(wrong.err, "unknown key '--tpyo'"), wrong.err);
+  const std::string out = dir / "run";
+  std::thread closes([&] {
+    while (!fs::exists(out + "/checkpoints/step-00000001/DONE")) std::this_thread::sleep_for(milliseconds(2));
+    CHECK(kill_rank(out, -1, SIGHUP));
+  });
+  const Outcome o =
+      run(begin({"--config", "configs/model/mesh.json", "--tokenizer", "data/tokenizer", "--text", dir / "corpus.jsonl",
+                 "--train.micro_batches", "2", "--steps", "40", "--train.save_every", "1", "--out", out}),
+          [] { std::signal(SIGHUP, SIG_IGN); });
+  closes.join();
+  CHECK_MESSAGE(o.exit == 0, o.err);
+}
+
 TEST_CASE("configs/slurm.sh: the ranks that srun starts are one run, which is queued again when its time is up") {
   const ScratchDirectory dir;
   const auto script = [&](const std::string& name, const std::string& text) {
