@@ -169,10 +169,10 @@ class Launch {
   Descriptor errors_;
   sigset_t signals_, before_;
   struct sigaction children_signal_ = {};  // as it was before
-  bool ended_ = false;             // the launcher kills what is left
-  std::vector<Failure> failures_;  // in order
-  std::string said_, error_;       // what is not a whole line yet; the first error
-  std::set<int> lost_;             // ranks that the others go on without
+  bool ended_ = false;                     // the launcher kills what is left
+  std::vector<Failure> failures_;          // in order
+  std::string said_, error_;               // what is not a whole line yet; the first error
+  std::set<int> lost_;                     // ranks that the others go on without
 };
 
 }  // namespace
