@@ -244,7 +244,8 @@ TEST_CASE("launch: signals that are ignored, as nohup and daemons have it, neith
   CHECK_MESSAGE(contains(wrong.err, "unknown key '--tpyo'"), wrong.err);
   const std::string out = dir / "run";
   std::thread closes([&] {
-    while (!fs::exists(out + "/checkpoints/step-00000001/DONE")) std::this_thread::sleep_for(milliseconds(2));
+    for (int i = 0; i < 10000 && !fs::exists(out + "/checkpoints/step-00000001/DONE"); ++i)
+      std::this_thread::sleep_for(milliseconds(2));
     CHECK(kill_rank(out, -1, SIGHUP));
   });
   const Outcome o =
@@ -253,6 +254,28 @@ TEST_CASE("launch: signals that are ignored, as nohup and daemons have it, neith
           [] { std::signal(SIGHUP, SIG_IGN); });
   closes.join();
   CHECK_MESSAGE(o.exit == 0, o.err);
+}
+
+TEST_CASE("launch: no rank outlives a launcher that is killed") {
+  const ScratchDirectory dir;
+  const std::string out = dir / "run";
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  std::thread killer([&] {
+    for (int i = 0; i < 10000 && !fs::exists(out + "/run.jsonl"); ++i) std::this_thread::sleep_for(milliseconds(2));
+    CHECK(kill_rank(out, -1));
+  });
+  run({"launch", "-n", "2", "--", "pretrain", "--what", "text", "--config", "configs/model/mesh.json", "--tokenizer",
+       "data/tokenizer", "--text", dir / "corpus.jsonl", "--train.micro_batches", "2", "--steps", "100000", "--out",
+       out});
+  killer.join();
+  bool left = true;
+  for (int i = 0; i < 1000 && left; ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+    left = kill_rank(out, 0, 0) || kill_rank(out, 1, 0);
+  }
+  CHECK_FALSE(left);
+  kill_rank(out, 0), kill_rank(out, 1);
 }
 
 TEST_CASE("runs: a rank of another program says so before the first step") {
