@@ -7,6 +7,7 @@
 #include "comm/nccl_ranks.h"
 #include "comm/process_ranks.h"
 #include "comm/rank_in_job.h"
+#include "train/same_run.h"
 #include "train/step_trace.h"
 
 namespace ov::cli {
@@ -54,6 +55,7 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
   try {
     gpus = over_gpus(config, place.rank_here(), ranks);
     Communicator& all = gpus ? static_cast<Communicator&>(*gpus) : ranks;
+    check_same_on_ranks(all, Json::object({{"config", config.dump()}}), false);
     work(all);
     all.barrier();
     if (gpus) gpus->close();

@@ -37,8 +37,14 @@ class Launch {
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) machine_error("launch: no pipe: ", std::strerror(errno));
     errors_ = Descriptor(ends[0]);
     const Descriptor write_end(ends[1]);
+    // Of children whose SIGCHLD is ignored, as who started this process may have it, nobody learns how they ended.
+    struct sigaction usual = {}, now = {};
+    usual.sa_handler = SIG_DFL;
+    ::sigaction(SIGCHLD, &usual, &children_signal_);
     sigemptyset(&signals_);
-    for (const int s : {SIGCHLD, SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, s);
+    sigaddset(&signals_, SIGCHLD);
+    for (const int s : {SIGINT, SIGTERM, SIGHUP})  // what is ignored, as SIGHUP under nohup, stays so; blocked it comes
+      if (::sigaction(s, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) sigaddset(&signals_, s);
     ::sigprocmask(SIG_BLOCK, &signals_, &before_);
     const std::string job = cat("launch/", ::getpid(), "/", Clock::now().time_since_epoch().count());
     std::vector<char*> argv = {const_cast<char*>("onevision")};
@@ -58,6 +64,7 @@ class Launch {
   ~Launch() {
     end_all();
     ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    ::sigaction(SIGCHLD, &children_signal_, nullptr);
   }
   Launch(const Launch&) = delete;
 
@@ -161,10 +168,11 @@ class Launch {
   std::vector<pid_t> children_;  // by rank here; 0: ended
   Descriptor errors_;
   sigset_t signals_, before_;
-  bool ended_ = false;             // the launcher kills what is left
-  std::vector<Failure> failures_;  // in order
-  std::string said_, error_;       // what is not a whole line yet; the first error
-  std::set<int> lost_;             // ranks that the others go on without
+  struct sigaction children_signal_ = {};  // as it was before
+  bool ended_ = false;                     // the launcher kills what is left
+  std::vector<Failure> failures_;          // in order
+  std::string said_, error_;               // what is not a whole line yet; the first error
+  std::set<int> lost_;                     // ranks that the others go on without
 };
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/sha256.h"
 #include "comm/shared_region.h"
 
 namespace ov {
@@ -40,8 +41,11 @@ struct Address {
   sockaddr_un address{};
   socklen_t length;
   explicit Address(const std::string& job) {
-    const std::string name = cat("onevision/", ::getuid(), "/", job);
-    if (name.size() + 1 > sizeof address.sun_path) input_error("ranks: the job's name is too long: ", job);
+    const std::string place = cat("onevision/", ::getuid(), "/");
+    // A name that is longer than an address can be, as torchrun's are of a long id and host, stands for itself by its
+    // digest.
+    const bool fits = place.size() + job.size() + 1 <= sizeof address.sun_path;
+    const std::string name = place + (fits ? job : sha256(job));
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path + 1, name.data(), name.size());
     length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());

@@ -2,11 +2,14 @@
 
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "comm/host_list.h"
 
 namespace ov {
@@ -55,11 +58,12 @@ constexpr Family families[] = {
      true},
 };
 
-int number(const Variables& variable, const char* name, int least) {
+template <class T = int>
+T number(const Variables& variable, const char* name, int least) {
   const char* found = variable(name);
   if (!found) input_error(name, " is missing: the ranks are on several machines");
   const std::string_view text = found;
-  int value = -1;
+  T value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < least)
     input_error(name, ": expected a whole number of at least ", least, ", found '", text, "'");
@@ -72,12 +76,16 @@ const char* text_of(const Variables& variable, const char* name) {
   return found;
 }
 
-// How many ranks are here; -1: all, as far as the variables say.
-int ranks_here(const Variables& variable, const Family& f) {
+constexpr const char* nodes = "SLURM_STEP_NUM_NODES";
+
+// How many of `ranks` are here; -1: all, as far as the variables say.
+int ranks_here(const Variables& variable, const Family& f, int ranks) {
   if (!f.slurm) return variable(f.local_size) ? number(variable, f.local_size, 1) : -1;
-  constexpr const char *nodes = "SLURM_STEP_NUM_NODES", *tasks = "SLURM_STEP_TASKS_PER_NODE";
+  constexpr const char* tasks = "SLURM_STEP_TASKS_PER_NODE";
   if (!variable(nodes) || number(variable, nodes, 1) == 1) return -1;
   const std::vector<int> counts = counts_of(text_of(variable, tasks), tasks);
+  if (const auto all = std::accumulate(counts.begin(), counts.end(), std::int64_t{0}); all != ranks)
+    input_error(tasks, " is '", shown(variable(tasks)), "', ", all, " in all, and ", f.size, " ", ranks);
   const int node = number(variable, f.node, 0);
   if (node >= static_cast<int>(counts.size()))
     input_error(f.node, " is ", node, " and ", tasks, " is of ", counts.size(), " nodes");
@@ -100,10 +108,22 @@ void find_address(const Variables& variable, const Family& f, const std::string&
     share->address = cat(v6 ? "[" : "", host, v6 ? "]" : "", ":", number(variable, "MASTER_PORT", 1) + behind);
   } else if (f.slurm) {
     constexpr const char* hosts = "SLURM_STEP_NODELIST";
-    const int job = number(variable, "SLURM_JOB_ID", 0), step = number(variable, "SLURM_STEP_ID", 0);
-    share->address = cat(hosts_of(text_of(variable, hosts), hosts)[0], ":", 10000 + (job + 7 * (step % 1000)) % 20000);
+    // Of federated clusters the id has the cluster in its upper bits, of 32.
+    const auto job = number<std::int64_t>(variable, "SLURM_JOB_ID", 0),
+               step = number<std::int64_t>(variable, "SLURM_STEP_ID", 0);
+    share->address =
+        cat(hosts_of(text_of(variable, hosts), hosts)[0], ":", 10000 + (job % 20000 + 7 * (step % 1000)) % 20000);
     share->source = cat(hosts, ", SLURM_JOB_ID");
   }
+}
+
+// srun gives PMI's to its tasks too (--mpi=pmi2), of which they say less: mpirun says how many are here.
+bool of_srun(const Variables& variable, const Family& f) {
+  if (std::strcmp(f.rank, "PMI_RANK") != 0 || variable(f.local_size)) return false;
+  const auto same = [&](const char* a, const char* b) {
+    return variable(a) && variable(b) && std::strcmp(variable(a), variable(b)) == 0;
+  };
+  return same(f.rank, "SLURM_PROCID") && same(f.size, "SLURM_NTASKS");
 }
 
 }  // namespace
@@ -111,7 +131,7 @@ void find_address(const Variables& variable, const Family& f, const std::string&
 RankInJob rank_of(const Variables& variable, const std::string& address) {
   for (const Family& f : families) {
     const bool rank = variable(f.rank), size = variable(f.size);
-    if (!rank && (f.slurm || !size)) continue;
+    if ((!rank && (f.slurm || !size)) || of_srun(variable, f)) continue;
     if (!rank || !size)
       input_error(rank ? f.rank : f.size, " is set and ", rank ? f.size : f.rank,
                   " is missing: both say which rank this process is");
@@ -121,13 +141,17 @@ RankInJob rank_of(const Variables& variable, const std::string& address) {
     if (place.rank >= place.ranks)
       input_error(f.rank, " is ", place.rank, " and ", f.size, " ", place.ranks, ": expected a rank below it");
     if (place.ranks > most_ranks) input_error(f.size, " is ", place.ranks, ": at most ", most_ranks, " ranks");
-    const int here = ranks_here(variable, f), all_here = here < 0 ? place.ranks : here;
+    const int here = ranks_here(variable, f, place.ranks), all_here = here < 0 ? place.ranks : here;
     if (here > place.ranks)
-      input_error(f.local_size ? f.local_size : "SLURM_STEP_TASKS_PER_NODE", " is ", here, ", more than ", f.size,
-                  " says there are, ", place.ranks);
-    if (variable(f.local_rank))
-      if (const int local = number(variable, f.local_rank, 0); local >= all_here)
+      input_error(f.local_size, " is ", here, ", more than ", f.size, " says there are, ", place.ranks);
+    if (variable(f.local_rank)) {
+      const int local = number(variable, f.local_rank, 0);
+      if (local >= all_here)
         input_error(f.local_rank, " is ", local, " of ", all_here, " ranks here: expected a rank below it");
+      if (here < 0 && local != place.rank)
+        input_error(f.rank, " is ", place.rank, " and ", f.local_rank, " ", local,
+                    ": the ranks are on several machines, and ", f.slurm ? nodes : f.local_size, " does not say so");
+    }
     std::string names;
     for (const char* name : f.job)
       if (name && variable(name)) names += cat("/", variable(name));

@@ -1,5 +1,5 @@
 // Which rank a process is, and on which machine, from the variables of what started it. The first family that is there
-// counts:
+// counts; of PMI's without MPI_LOCALNRANKS that are Slurm's once more, as srun gives them (--mpi=pmi2), Slurm's:
 //
 //   RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE                     onevision launch, torchrun
 //   OMPI_COMM_WORLD_RANK, .._SIZE, .._LOCAL_RANK, .._LOCAL_SIZE        mpirun of Open MPI

@@ -5,9 +5,9 @@
 
 namespace ov {
 
-Zero2::Zero2(Communicator& ranks, Parameters& parameters) : Zero1(ranks, parameters) {
+Zero2::Zero2(Communicator& ranks, Parameters& parameters, int stage) : Zero1(ranks, parameters) {
   if (!std::has_single_bit(static_cast<unsigned>(ranks.ranks())))
-    input_error("parallel.zero 2 with ", ranks.ranks(),
+    input_error("parallel.zero ", stage, " with ", ranks.ranks(),
                 " ranks: expected a power of two, so that every sum over ranks "
                 "is a node of one rank's; parallel.zero 1 takes any number");
 }

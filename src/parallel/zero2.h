@@ -19,7 +19,8 @@ namespace ov {
 
 class Zero2 : public Zero1 {
  public:
-  Zero2(Communicator& ranks, Parameters& parameters);  // input_error unless there are 2^k ranks
+  // input_error, which names the stage, unless there are 2^k ranks.
+  Zero2(Communicator& ranks, Parameters& parameters, int stage = 2);
   std::vector<Round> rounds(std::int64_t leaves, int rank) const override;
 };
 

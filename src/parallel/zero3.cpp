@@ -191,7 +191,7 @@ class Zero3::Values {
   int here_ = -1;           // the block; -1: none
 };
 
-Zero3::Zero3(Communicator& ranks, Parameters& parameters) : Zero2(ranks, parameters) {
+Zero3::Zero3(Communicator& ranks, Parameters& parameters) : Zero2(ranks, parameters, 3) {
   if (parameters.pipe().ranks() > 1)
     input_error("parallel.zero 3 with parallel.pipeline ", parameters.pipe().ranks(), ": not built; 2 is");
   if (!parameters.adapters().empty()) input_error("parallel.zero 3 with lora.rank: not built; 2 is");

@@ -14,8 +14,9 @@ namespace ov {
 Json check_same_run(const std::string& checkpoint, const Json& stored, const Json& now,
                     const std::vector<std::string>& may_change, const std::vector<std::string>& defaults = {});
 
-// All ranks call it before their first step: members "config", "sources" and "data" of what this rank was given, with
-// the program itself, are those of rank 0. input_error names what differs.
-void check_same_on_ranks(Communicator& ranks, Json given);
+// All ranks call it: members "config", "sources" and "data" of what this rank was given, and `program`: the program
+// itself, are those of rank 0. input_error names what differs. Once of the configuration alone, before a call that it
+// decides about; once of all, before the first step.
+void check_same_on_ranks(Communicator& ranks, Json given, bool program = true);
 
 }  // namespace ov

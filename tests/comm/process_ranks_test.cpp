@@ -82,6 +82,26 @@ TEST_CASE("processes: parts of any size, none for some; only those that add are 
   }));
 }
 
+TEST_CASE("processes: what does not fit is refused before anything is said; a sum leaves what it is of") {
+  all_of(in_ranks(4, 20, [](ProcessRanks& ranks) {
+    const auto refused = [&](const std::string& expected, const std::function<void()>& call) {
+      const std::string said = thrown(call);
+      require(contains(said, expected), cat(expected, ": ", said));
+    };
+    const Tensor whole = numbers(Dtype::f32, 8, ranks.rank()), kept = whole.contiguous_copy(),
+                 part = Tensor::zeros({2}, Dtype::f32, cpu());
+    refused("send of a tensor that is not contiguous", [&] {
+      ranks.send(whole.view({2, 4}).slice(1, 0, 2), (ranks.rank() + 1) % 4);
+    });
+    refused("[7] does not divide into rows for 4 ranks", [&] { ranks.reduce_scatter(part, whole.slice(0, 0, 7)); });
+    refused("reduce_scatter into f32 [1]: this rank's part is f32 [2]",
+            [&] { ranks.reduce_scatter(part.slice(0, 0, 1), whole); });
+    ranks.reduce_scatter(part, whole);
+    require(same_bits(whole, kept), "the addends of a sum that lies elsewhere");
+    ranks.barrier();
+  }));
+}
+
 TEST_CASE("processes: what leaves a rank is what the header of communicator.h says") {
   all_of(in_ranks(4, 20, [](ProcessRanks& ranks) {
     constexpr std::int64_t n = 40000, bytes = 4 * n;
@@ -183,6 +203,17 @@ TEST_CASE("faults: a rank that may be lost, and is, stops nobody but who waits f
     CHECK_MESSAGE(ended[static_cast<std::size_t>(r)].exit == 0, ended[static_cast<std::size_t>(r)].error);
 }
 
+TEST_CASE("faults: rank 0, through which all learn how others end, is none that may be lost") {
+  const auto ended = in_ranks(2, 30, [](ProcessRanks& ranks) {
+    if (ranks.rank() == 0) ranks.may_lose(std::vector<int>{0, 1});
+    ranks.barrier();
+    ranks.at_step(5);
+    if (ranks.rank() == 0) ::raise(SIGKILL);
+    ranks.recv(Tensor({3}, Dtype::f32, cpu()), 0);
+  });
+  CHECK(contains(ended[1].error, "rank 0 ended without a word in step 5"));
+}
+
 TEST_CASE("faults: a message that never comes ends the others, with rank, call and step") {
   const auto ended = in_ranks(3, 0.3, [](ProcessRanks& ranks) {
     const Tensor t = numbers(Dtype::f32, 100, ranks.rank());
@@ -196,11 +227,14 @@ TEST_CASE("faults: a message that never comes ends the others, with rank, call a
   CHECK((contains(error, "barrier") && contains(error, "reduce_scatter")));
 
   const auto lost = in_ranks(2, 0.3, [](ProcessRanks& ranks) {
+    ranks.barrier();
     ranks.at_step(3);
     if (ranks.rank() == 0) ranks.recv(numbers(Dtype::f32, 9, 0), 1);
     else std::this_thread::sleep_for(std::chrono::seconds(1));
   });
-  CHECK(contains(lost[0].error, "rank 0 waited 0.3 s (comm.timeout) in recv of step 3 for a message from rank 1"));
+  CHECK(contains(lost[0].error,
+                 "rank 0 waited 0.3 s (comm.timeout) in recv of step 3 for a message from rank 1, "
+                 "which is in no call of step 3"));
   CHECK(lost[0].exit == 3);
 
   const auto absent = in_ranks(1, 0.3, [](ProcessRanks&) {});
@@ -215,9 +249,23 @@ TEST_CASE("faults: a slow rank only slows") {
       ranks.all_reduce(t);
     }
   }));
+  // One call, longer than the timeout, in which nobody is silent for so long.
+  all_of(in_ranks(4, 1, [](ProcessRanks& ranks) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400 * ranks.rank()));
+    ranks.barrier();
+  }));
 }
 
-TEST_CASE("faults: a message of another size or type is named on both sides") {
+TEST_CASE("faults: a message of another size, type or call is named on both sides") {
+  const auto call = in_ranks(2, 20, [](ProcessRanks& ranks) {
+    const Tensor t = numbers(Dtype::f32, 10, 0);
+    if (ranks.rank() == 0) ranks.send(t, 1);
+    else ranks.broadcast(t, 0);
+    ranks.barrier();
+  });
+  CHECK(contains(call[1].error,
+                 "in broadcast of step 0: expected 10 x f32 (40 bytes) from rank 0, which sent 10 x f32 "
+                 "(40 bytes) in send of step 0"));
   for (const bool size : {true, false}) {
     const auto ended = in_ranks(2, 20, [=](ProcessRanks& ranks) {
       ranks.at_step(4);
@@ -278,6 +326,11 @@ TEST_CASE("faults: ranks that never come, come twice, or count differently") {
   };
   CHECK(contains(meets(0, 3, fresh_job(), 0.1), "rank 1, 2 of 3 (A, B) did not come within 0.1 s (comm.timeout)"));
   CHECK(contains(meets(2, 3, fresh_job(), 0.1), "rank 2: rank 0 of 3 (A, B) did not come within 0.1 s"));
+  // A job's name of any length: torchrun's id and host may have some hundred letters.
+  const std::string long_id = fresh_job() + std::string(300, 'x');
+  all_of(in_places({{0, 2, long_id + "1", "A, B"}, {1, 2, long_id + "1", "A, B"}}, 20,
+                   [](ProcessRanks& ranks) { ranks.barrier(); }));
+  CHECK(contains(meets(1, 2, long_id + "2", 0.1), "rank 1: rank 0 of 2 (A, B) did not come within 0.1 s"));
   const std::string job = fresh_job();
   std::string second, first;
   std::thread other([&] {

@@ -55,6 +55,16 @@ TEST_CASE("ranks: each way of starting says which rank a process is, and jobs ar
     inner.insert(more.begin(), more.end());
     CHECK(place(inner).source == place(more).source);
   }
+  // srun gives PMI's to its tasks too; mpirun's own say how many are here, or count otherwise.
+  Set task = all[3];
+  task.insert({{"PMI_RANK", "2"}, {"PMI_SIZE", "4"}});
+  CHECK(place(task).source == "SLURM_PROCID, SLURM_NTASKS");
+  CHECK(place(task).job == place(all[3]).job);
+  for (const auto& more : {std::pair{"MPI_LOCALNRANKS", "4"}, {"PMI_RANK", "3"}, {"PMI_SIZE", "5"}}) {
+    Set other = task;
+    other[more.first] = more.second;
+    CHECK(place(other).source == "PMI_RANK, PMI_SIZE");
+  }
 }
 
 TEST_CASE("ranks: a wrong or missing variable is named") {
@@ -73,6 +83,8 @@ TEST_CASE("ranks: a wrong or missing variable is named") {
   const Set slurm = {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "2"}, {"SLURM_STEP_NUM_NODES", "2"}};
   CHECK(wrong(slurm) == "SLURM_STEP_TASKS_PER_NODE" + missing);
   Set more = slurm;
+  more["SLURM_STEP_TASKS_PER_NODE"] = "2,1";
+  CHECK(wrong(more) == "SLURM_STEP_TASKS_PER_NODE is '2,1', 3 in all, and SLURM_NTASKS 2");
   more["SLURM_STEP_TASKS_PER_NODE"] = "1(x2)";
   CHECK(wrong(more) == "SLURM_NODEID" + missing);
   more["SLURM_NODEID"] = "2";
@@ -88,6 +100,12 @@ TEST_CASE("ranks: a wrong or missing variable is named") {
   CHECK(contains(wrong({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_WORLD_SIZE", "4"}}),
                  "LOCAL_WORLD_SIZE is 4, more than WORLD_SIZE says there are, 2"));
   CHECK(contains(wrong({{"RANK", "0"}, {"WORLD_SIZE", "99999"}}), "at most 4096 ranks"));
+  // The second machine's first rank, of which nobody says how many are there: all would wait for it in vain.
+  CHECK(wrong({{"RANK", "4"}, {"WORLD_SIZE", "8"}, {"LOCAL_RANK", "0"}}) ==
+        "RANK is 4 and LOCAL_RANK 0: the ranks are on several machines, and LOCAL_WORLD_SIZE does not say so");
+  CHECK(wrong({{"SLURM_PROCID", "4"}, {"SLURM_NTASKS", "8"}, {"SLURM_LOCALID", "0"}}) ==
+        "SLURM_PROCID is 4 and SLURM_LOCALID 0: the ranks are on several machines, and SLURM_STEP_NUM_NODES does not "
+        "say so");
 }
 
 TEST_CASE("ranks: on several machines, which of them are here and where rank 0 listens") {
@@ -125,6 +143,9 @@ TEST_CASE("ranks: on several machines, which of them are here and where rank 0 l
   CHECK(address(torch, {{"TORCHELASTIC_USE_AGENT_STORE", "True"}}) == "a:29501");  // the agent's is the port before
   CHECK(address(torch, {{"TORCHELASTIC_USE_AGENT_STORE", "False"}}) == "a:29500");
   CHECK(address(slurm, {}) == "n07:10003");
+  Set federated = slurm;  // the cluster is in the upper six of 32 bits
+  federated["SLURM_JOB_ID"] = "4294967295", federated["SLURM_STEP_ID"] = "4294967295";
+  CHECK(address(federated, {}) == cat("n07:", 10000 + (4294967295 + 7 * 295) % 20000));
   CHECK(address(slurm, {{"MASTER_ADDR", "fd00::1"}, {"MASTER_PORT", "5"}}) == "[fd00::1]:5");
   CHECK(address(open_mpi, {}) == "");
   // A job has one name on all machines, and on a machine that plays two of them two places to meet.
@@ -136,7 +157,7 @@ TEST_CASE("ranks: on several machines, which of them are here and where rank 0 l
   CHECK(place(torch).share->job != place(other).share->job);
   // All ranks of a machine that are all ranks of the job need none of it.
   Set one = slurm;
-  one["SLURM_STEP_NUM_NODES"] = "1";
+  one["SLURM_STEP_NUM_NODES"] = "1", one["SLURM_LOCALID"] = "5";
   CHECK_FALSE(place(one).share);
 }
 

@@ -257,6 +257,14 @@ TEST_CASE("expert parallel: a mesh says what each rank runs and holds, and one t
           "rank 1: 2 of 6 micro-batches, from 1", "rank 2: 1 of 6 micro-batches, from 4", "part 1 of 2 of the experts"})
       if (mesh.find(line) == mesh.npos) input_error("no '", line, "' in\n", mesh);
   }));
+  // After every turn its ranks add to each other's gradients.
+  std::string beside;
+  for (const Ended& e :
+       in_ranks(4, 60, [](ProcessRanks& ranks) { Run run({}, {.data = 4, .experts = 2, .overlap = true}, ranks); })) {
+    CHECK(e.exit == 2);
+    beside += e.error;
+  }
+  CHECK(contains(beside, "comm.overlap true with experts or class tables that ranks share: not built"));
   const auto refused = [](int n, const Ways& ways, const std::function<void(ModelConfig&)>& change = {}) {
     std::string all;
     for (const Ended& e : in_ranks(n, 60, [&](ProcessRanks& ranks) {

@@ -207,6 +207,10 @@ TEST_CASE("pipeline: layers are divided so that the most costly chunk is the che
       CHECK(most(own) == best);
     }
   }
+  // The tower decides how long a slot is; the others are as even as they can be.
+  const Chunks even = Chunks::balanced({1, 1, 1, 1}, 4, 0, 3);
+  CHECK(even.layers[0].end == 0);
+  CHECK(even.layers[1].end == 2);
 }
 
 TEST_CASE("pipeline: 20 steps in stages, resumed by other ranks, are one rank's: log, weights and moments") {

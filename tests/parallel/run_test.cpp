@@ -249,6 +249,75 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   CHECK(left == 0);
 }
 
+TEST_CASE("launch: signals that are ignored, as nohup and daemons have it, neither stop a run nor hang one") {
+  const ScratchDirectory dir;
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  const auto begin = [](const Strings& more) {
+    Strings all = {"launch", "-n", "2", "--", "pretrain", "--what", "text"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  // How children end nobody learns who ignores SIGCHLD.
+  const Outcome wrong = run(begin({"--tpyo"}), [] { std::signal(SIGCHLD, SIG_IGN), ::alarm(30); });
+  CHECK(wrong.exit == 2);
+  CHECK_MESSAGE(contains(wrong.err, "unknown key '--tpyo'"), wrong.err);
+  const std::string out = dir / "run";
+  std::thread closes([&] {
+    for (int i = 0; i < 10000 && !fs::exists(out + "/checkpoints/step-00000001/DONE"); ++i)
+      std::this_thread::sleep_for(milliseconds(2));
+    CHECK(kill_rank(out, -1, SIGHUP));
+  });
+  const Outcome o =
+      run(begin({"--config", "configs/model/mesh.json", "--tokenizer", "data/tokenizer", "--text", dir / "corpus.jsonl",
+                 "--train.micro_batches", "2", "--steps", "40", "--train.save_every", "1", "--out", out}),
+          [] { std::signal(SIGHUP, SIG_IGN); });
+  closes.join();
+  CHECK_MESSAGE(o.exit == 0, o.err);
+}
+
+TEST_CASE("launch: no rank outlives a launcher that is killed") {
+  const ScratchDirectory dir;
+  const std::string out = dir / "run";
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  std::thread killer([&] {
+    for (int i = 0; i < 10000 && !fs::exists(out + "/run.jsonl"); ++i) std::this_thread::sleep_for(milliseconds(2));
+    CHECK(kill_rank(out, -1));
+  });
+  run({"launch", "-n", "2", "--", "pretrain", "--what", "text", "--config", "configs/model/mesh.json", "--tokenizer",
+       "data/tokenizer", "--text", dir / "corpus.jsonl", "--train.micro_batches", "2", "--steps", "100000", "--out",
+       out});
+  killer.join();
+  bool left = true;
+  for (int i = 0; i < 1000 && left; ++i) {
+    std::this_thread::sleep_for(milliseconds(10));
+    left = kill_rank(out, 0, 0) || kill_rank(out, 1, 0);
+  }
+  CHECK_FALSE(left);
+  kill_rank(out, 0), kill_rank(out, 1);
+}
+
+TEST_CASE("runs: a rank of another program says so before the first step") {
+  const ScratchDirectory dir;
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  const std::string other = dir / "onevision", work =
+                                                   cat(" pretrain --what text --config configs/model/mesh.json "
+                                                       "--tokenizer data/tokenizer --steps 1 --text ",
+                                                       dir / "corpus.jsonl", " --out ", dir / "run");
+  fs::copy(program_path(), other);
+  std::ofstream(other, std::ios::app) << "one byte more";
+  const std::string job = cat("ONEVISION_JOB=", fresh_job(), " WORLD_SIZE=2 RANK=");
+  CHECK(std::system(cat(job, "0 ", program_path(), work, " 2>", dir / "0", " & ", job, "1 ", other, work, " 2>",
+                        dir / "1", "; wait")
+                        .c_str()) == 0);
+  const std::string said = read_file(dir / "1");
+  CHECK_MESSAGE(contains(said, "rank 1 was given another run than rank 0: program: checksum is "), said);
+  CHECK(!contains(said, "config: "));
+  CHECK(!fs::exists(dir / "run/run.jsonl"));
+}
+
 TEST_CASE("configs/slurm.sh: the ranks that srun starts are one run, which is queued again when its time is up") {
   const ScratchDirectory dir;
   const auto script = [&](const std::string& name, const std::string& text) {

@@ -32,7 +32,7 @@ struct Rank {
         experts(rank / w.tensor / w.context / w.pipeline % w.experts, w.experts) {
     if (classes) {
       RegionHeadConfig head;
-      head.classes = 41, head.characters = 30, head.blocks = 4;
+      head.classes = 1641, head.characters = 30, head.blocks = 4;  // some chunks of the norm
       regions = std::make_unique<RiceModel>(small_config().vision, head, experts);
       parameters = &regions->parameters();
     } else {

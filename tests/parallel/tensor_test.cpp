@@ -8,6 +8,7 @@
 #include "comm/group.h"
 #include "parallel/bytes.h"
 #include "parallel/mesh.h"
+#include "parallel/tensor.h"
 #include "tests/autograd/gradient_check.h"
 #include "tests/parallel/rounding.h"
 
@@ -89,8 +90,8 @@ TEST_CASE("every op between ranks: its backward is the derivative of its forward
       CHECK_MESSAGE(e.exit == 0, e.error);
 }
 
-TEST_CASE("tensor parallel: 20 steps of dp 2 x tp 2 are one rank's within its own rounding") {
-  compare(MeshWorld(), {{.data = 2, .tensor = 2}}, false);
+TEST_CASE("tensor parallel: 20 steps of dp 2 x tp 2 and of tp 2 x pp 2 are one rank's within its own rounding") {
+  compare(MeshWorld(), {{.data = 2, .tensor = 2}, {.pipeline = 2, .tensor = 2}}, false);
 }
 
 TEST_CASE("tensor parallel: every mesh of up to eight ranks, dense and with experts, in f32 and f64" *
@@ -185,4 +186,16 @@ TEST_CASE("a mesh that does not fit is refused by name") {
   CHECK(contains(refused(3, 2), "parallel.tensor 2: does not divide 3 ranks"));
   CHECK(contains(refused(3, 3), "parallel.tensor 3: does not divide"));
   CHECK(contains(refused(2, 2, [](TrainJob& j) { j.lora.rank = 2, j.lora.targets = {"q_proj"}; }), "lora.rank 2"));
+  // A word that is no rank's.
+  for (const Ended& e : in_ranks(2, 60, [](ProcessRanks& ranks) {
+         Mesh mesh(ranks, 2);
+         const Onevision model(six_layers(false, false), mesh.tensor);
+         for (const std::int64_t id : {-1, 16})
+           if (const std::string said = thrown([&] {
+                 own_words(model.parameters(), {0, id}, 8);
+               });
+               said != cat("input_ids: ", id, " outside of [0, 16)"))
+             input_error("said of ", id, ": ", said);
+       }))
+    CHECK_MESSAGE(e.exit == 0, e.error);
 }

@@ -228,14 +228,16 @@ TEST_CASE("a model of less than one chunk is one rank's alone, and its checkpoin
   }
 }
 
-TEST_CASE("ZeRO 2 of three ranks is refused, since its sums would not be one rank's") {
-  const auto ended = in_ranks(3, 60, [](ProcessRanks& ranks) { Run({8, Dtype::f32, 2}, ranks); });
-  int said = 0;
-  for (const Ended& e : ended) {
-    CHECK(e.exit == 2);
-    said += contains(e.error, "expected a power of two");
+TEST_CASE("ZeRO 2 and 3 of three ranks are refused, since their sums would not be one rank's") {
+  for (const int zero : {2, 3}) {
+    const auto ended = in_ranks(3, 60, [&](ProcessRanks& ranks) { Run({8, Dtype::f32, zero}, ranks); });
+    int said = 0;
+    for (const Ended& e : ended) {
+      CHECK(e.exit == 2);
+      said += contains(e.error, cat("parallel.zero ", zero, " with 3 ranks: expected a power of two"));
+    }
+    CHECK(said == 1);
   }
-  CHECK(said == 1);
 }
 
 TEST_CASE("ZeRO 3 of what it cannot divide, or of other weights, is refused by name") {

@@ -120,11 +120,37 @@ TEST_CASE("parts: one that is missing, cut, of another step or without a piece i
   CHECK(contains(saved.spoilt(piece(0, 1, {2, 0, 24, 11, 23})), "pieces do not cover [6, 4]"));
   CHECK(contains(saved.spoilt(piece(1, 0, {1, 5, 3, 0, 9})), "tensor 'columns': pieces leave a gap"));
   CHECK(contains(saved.spoilt(piece(3, 0, {3, 0, 5, 0, 5})), "a piece is in part 3, there are 3"));
+  CHECK(contains(saved.spoilt(piece(3, 0, {1, 0, 5, -1, 5})), "expected at least 0, found -1"));
+  for (const std::int64_t width : {std::int64_t{6}, INT64_MAX})
+    CHECK(contains(saved.spoilt(piece(3, 0, {1, 0, width, 0, 5})), "tensor 'one': pieces leave a gap, or overlap"));
+  CHECK(contains(saved.spoilt([](SavedParts::Index& i) {
+    i.tensors[3].pieces.push_back({1, 0, 5, 5, 5});
+  }),
+                 "tensor 'one': pieces leave a gap, or overlap"));
+  CHECK(contains(saved.spoilt([](SavedParts::Index& i) { i.parts[1].file = "../" + i.parts[1].file; }),
+                 "parts: '../part-00002-of-00003.safetensors' is not a plain file name"));
   CHECK(contains(saved.spoilt([](SavedParts::Index& i) { i.tensors[0].blocks = 7; }), "is not 7 equal rows"));
   CHECK(contains(saved.spoilt([](SavedParts::Index& i) { i.tensors.push_back(i.tensors[0]); }), "stands twice"));
+  std::string four = read_file(saved.dir / "parts.json");
+  four.replace(four.find("[1,0,5,0,5]"), 11, "[1,0,5,0]");
+  write_durably(saved.dir / "parts.json", four);
+  CHECK(contains(saved.refusal(), "tensor 'one': a piece has 5 numbers, found [1,0,5,0]"));
   write_durably(saved.dir / "parts.json", "{\"step\": 7}");
   CHECK(contains(saved.refusal(), "parts.json: "));
   SavedParts::write_index(saved.dir.path(), saved.index);
+  // Pieces of two types: as whole tensors they would have none.
+  const std::string third = saved.dir / SavedParts::file_of(2, 3), of_third = read_file(third);
+  const Safetensors file = Safetensors::open(third);
+  std::vector<NamedTensor> pieces;
+  for (const SafetensorsEntry& e : file.entries())
+    pieces.push_back({e.name, e.name == "columns" ? file.tensor(e.name).to(Dtype::f64) : file.tensor(e.name)});
+  write_safetensors(third, pieces, {{"step", "7"}});
+  CHECK(contains(saved.spoilt([&](SavedParts::Index& i) {
+    i.parts[2].bytes = static_cast<std::int64_t>(std::filesystem::file_size(third));
+  }),
+                 "tensor 'columns': expected 7 elements of F32, found F64 [7]"));
+  write_durably(third, of_third);
+  CHECK(saved.refusal() == "");
   write_safetensors(saved.dir / "model.safetensors", {{"one", saved.one}});
   CHECK(contains(thrown([&] { CheckpointReader::open(saved.dir.path()); }), "holds model.safetensors and parts.json"));
 }
