@@ -15,6 +15,9 @@
 namespace ov::kernels::cpu {
 namespace {
 
+// Elements of a large B of bf16 that are in f32 at a time.
+constexpr std::int64_t widened_at_once = std::int64_t{4} << 20;
+
 constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit; }
 
 // Elements of A that are worked on together, 1/4 MB, to stay in the second-level cache; of B, for the third.
@@ -231,10 +234,43 @@ void run(const Gemm& g) {
                            .bias = g.bias ? g.bias.device_data<T>() : nullptr});
 }
 
+// g, of which c is in C, by `rows` rows of B at a time: columns of C where B is transposed, else parts of the sum, whole
+// blocks of k one after another as in the product at once. So a large B, a language model's head, has no second copy.
+template <class T, class C>
+void run_by_pieces(const Gemm& g, std::int64_t rows) {
+  const std::int64_t all = g.b.dim(0);
+  Gemm piece = g;
+  piece.a = widened<T>(g.a);
+  const Tensor bias = widened<T>(g.bias), c = std::is_same_v<C, T> && !g.trans_b ? widened<T>(g.c, g.accumulate) : g.c;
+  for (std::int64_t r = 0; r < all; r += rows) {
+    const std::int64_t end = std::min(r + rows, all);
+    piece.b = widened<T>(g.b.slice(0, r, end));
+    if (g.trans_b) {
+      const Tensor part = g.c.slice(1, r, end);
+      piece.c = std::is_same_v<C, T> ? widened<T>(part, g.accumulate) : part;
+      piece.bias = bias ? bias.slice(0, r, end) : bias;
+      run<Accum<T>>(piece);
+      if constexpr (std::is_same_v<C, T>) copy({.y = part, .x = piece.c});
+    } else {
+      Gemm sum = piece;
+      sum.a = piece.a.slice(g.trans_a ? 0 : 1, r, end);
+      sum.c = c, sum.accumulate = g.accumulate || r > 0;
+      sum.bias = end == all ? bias : Tensor();
+      run<Accum<T>>(sum);
+    }
+  }
+  if constexpr (std::is_same_v<C, T>)
+    if (!g.trans_b) copy({.y = g.c, .x = c});
+}
+
 // c in C: T or its Accum.
 template <class T, class C>
 void run_widened(const Gemm& g) {
   if (is_few_rows_product(g)) return few_rows_product<T, C>(g);
+  if (g.b.numel() > 2 * widened_at_once && g.a.rank() == 2 && g.b.rank() == 2 && g.c.rank() == 2) {
+    constexpr std::int64_t unit = 2 * gemm_block_k;
+    return run_by_pieces<T, C>(g, std::max<std::int64_t>(widened_at_once / g.b.dim(1) / unit, 1) * unit);
+  }
   Gemm wide = g;
   wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
   if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);

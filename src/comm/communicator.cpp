@@ -32,8 +32,9 @@ std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
 }  // namespace
 
 const char* name_of(Call call) {
-  constexpr const char* names[] = {"no call",    "all_reduce", "reduce_scatter", "all_gather", "broadcast",
-                                   "all_to_all", "send",       "recv",           "barrier"};
+  constexpr const char* names[] = {
+      "no call",    "all_reduce", "reduce_scatter", "all_gather", "broadcast",
+      "all_to_all", "send",       "recv",           "barrier",    "work that it does alone"};
   return names[static_cast<int>(call)];
 }
 

@@ -30,7 +30,8 @@
 
 namespace ov {
 
-enum class Call { none, all_reduce, reduce_scatter, all_gather, broadcast, all_to_all, send, recv, barrier };
+// What a rank is in; `alone`: what the others wait for and cannot share (Alone).
+enum class Call { none, all_reduce, reduce_scatter, all_gather, broadcast, all_to_all, send, recv, barrier, alone };
 const char* name_of(Call call);
 
 // One tensor for each rank, by rank; null: nothing for that rank. Sizes may differ from rank to rank.
@@ -75,6 +76,7 @@ class Communicator {
   virtual Beside* beside() { return nullptr; }  // calls beside these (comm/beside.h); null: there are none
   // For errors: where this rank stands.
   virtual void at_step(std::int64_t step) { step_ = step; }
+  virtual void works_alone(bool /*on*/) {}     // Alone calls it
   std::int64_t sent() const { return sent_; }  // bytes to other ranks so far, without headers
 
  protected:
@@ -110,6 +112,18 @@ class Communicator {
   OwnCalls* own_calls(const Tensor& t);
   const int rank_, ranks_;
   std::int64_t sent_ = 0;
+};
+
+// For one scope this rank does what the others wait for and cannot share, the export of a model say. They wait for it as
+// long as it lives: comm.timeout, which is for messages, does not count meanwhile.
+class Alone {
+ public:
+  explicit Alone(Communicator& ranks) : ranks_(ranks) { ranks_.works_alone(true); }
+  ~Alone() { ranks_.works_alone(false); }
+  Alone(const Alone&) = delete;
+
+ private:
+  Communicator& ranks_;
 };
 
 Communicator& one_rank();

@@ -11,6 +11,7 @@ class Group : public Communicator {
   // `members`: ranks of `world`, this one among them; their order here is their order there.
   Group(Communicator& world, std::vector<int> members);
   void at_step(std::int64_t step) override { world_.at_step(step); }
+  void works_alone(bool on) override { world_.works_alone(on); }
   Beside* beside() override;
 
  protected:

@@ -176,7 +176,7 @@ void Link::apply(const Frame& f, std::span<const std::byte> payload) {
       return;
     }
     case Kind::state: {
-      RankState& s = of(is_there(f.from) && f.to >= 0 && f.to <= static_cast<int>(Call::barrier));
+      RankState& s = of(is_there(f.from) && f.to >= 0 && f.to <= static_cast<int>(Call::alone));
       s.call.store(static_cast<std::uint32_t>(f.to)), s.step.store(f.value);
       return;
     }

@@ -29,6 +29,7 @@ class NcclRanks : public Communicator, public Inbox {
   std::string version() const;  // "2.28.9"
 
   void at_step(std::int64_t step) override;
+  void works_alone(bool on) override { host_.works_alone(on); }
   Beside* beside() override;
   int sender(std::span<const int> of, double seconds) override { return host_.sender(of, seconds); }
   double timeout() const override { return host_.timeout(); }

@@ -96,6 +96,11 @@ void ProcessRanks::at_step(std::int64_t step) {
   region_.state(rank()).step.store(step);
 }
 
+void ProcessRanks::works_alone(bool on) {
+  between_calls_ = on ? Call::alone : Call::none;
+  region_.state(rank()).call.store(static_cast<std::uint32_t>(between_calls_));
+}
+
 int ProcessRanks::sender(std::span<const int> of, double seconds) {
   for (const double until = monotonic_seconds() + seconds;;) {
     const std::uint32_t seen = region_.bell(rank());
@@ -216,10 +221,17 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
         throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
                                                  " waited for it in ", name_of(call), " of step ", step_));
     const double left = last + timeout_ - monotonic_seconds();
-    if (left <= 0) gave_up(call, flows, lane);
+    if (left <= 0) {
+      const auto alone = [&](const Flow& f) {
+        return region_.state(f.peer).call.load() == static_cast<std::uint32_t>(Call::alone);
+      };
+      if (std::none_of(flows.begin(), flows.end(), alone)) gave_up(call, flows, lane);
+      last = monotonic_seconds();
+      continue;
+    }
     region_.wait(end_of(rank(), lane), seen, left);
   }
-  state.call.store(static_cast<std::uint32_t>(Call::none));
+  state.call.store(static_cast<std::uint32_t>(lane == 0 ? between_calls_ : Call::none));
 }
 
 std::string ProcessRanks::standing(int peer, int lane) const {

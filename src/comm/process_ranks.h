@@ -37,6 +37,7 @@ class ProcessRanks : public Communicator, public Inbox {
   ~ProcessRanks() override;
 
   void at_step(std::int64_t step) override;
+  void works_alone(bool on) override;
   int sender(std::span<const int> of, double seconds) override;
   double timeout() const override { return timeout_; }
   void may_lose(std::span<const int> ranks) override;
@@ -69,6 +70,7 @@ class ProcessRanks : public Communicator, public Inbox {
   [[noreturn]] void gave_up(Call call, const std::vector<Flow>& flows, int lane) const;
 
   const double timeout_;
+  Call between_calls_ = Call::none;  // of the first lane: none, or alone
   Meeting meeting_;
   SharedRegion region_;
   Descriptor stop_;  // an eventfd that ends the thread

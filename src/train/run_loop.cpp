@@ -75,7 +75,10 @@ Resumed newest(const StepEngine& engine, const RunOptions& o, const Json& about,
 Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   Resumed resumed;
   std::vector<std::string> damaged;
-  if (o.writes()) resumed = newest(engine, o, about, damaged);
+  if (o.writes()) {
+    const Alone reads(*o.ranks);
+    resumed = newest(engine, o, about, damaged);
+  }
   resumed.from = broadcast_text(*o.ranks, resumed.from, 0);
   if (resumed.from.empty()) return resumed;
   TrainingState state = engine.state();
@@ -254,6 +257,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
                     "; the same command goes on from there"));
   }
   if (!journal) return report;
+  const Alone exports(*o.ranks);
   if (Parameters& all = engine.state().parameters; !all.has_all_masters()) {  // ranks have some each; the last save all
     const auto saved = std::make_shared<CheckpointReader>(CheckpointReader::open(checkpoints(o.out).back()));
     all.precise_from([saved](const Parameter& p) { return saved->tensor(p.name); });

@@ -235,6 +235,14 @@ TEST_CASE("machines: a silent rank ends the others with rank, call and step; a m
                          "rank 1, which is in no call of step 8"),
                 silent[0].error);
 
+  all_of(in_machines({1, 1}, 0.5, [](ProcessRanks& ranks) {
+    if (ranks.rank() == 0) {
+      const Alone exports(ranks);
+      std::this_thread::sleep_for(milliseconds(1200));
+    }
+    ranks.barrier();
+  }));
+
   all_of(in_machines(
       {2, 2}, 5,
       [](ProcessRanks& ranks) {

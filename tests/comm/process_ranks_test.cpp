@@ -241,6 +241,34 @@ TEST_CASE("faults: a message that never comes ends the others, with rank, call a
   all_of(absent);
 }
 
+TEST_CASE("faults: what a rank does alone the others wait for as long as it lives, and no longer") {
+  const auto alone = [](ProcessRanks& ranks) {
+    const Tensor t = numbers(Dtype::f32, 100, ranks.rank());
+    if (ranks.rank() == 0) {
+      const Alone exports(ranks);
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+      ranks.barrier();  // a call within it
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    } else {
+      ranks.barrier();
+    }
+    ranks.all_reduce(t);
+  };
+  all_of(in_ranks(3, 0.3, alone));
+  const auto silent = in_ranks(2, 0.3, [](ProcessRanks& ranks) {
+    if (ranks.rank() == 1) return ranks.barrier();
+    { const Alone exports(ranks); }
+    std::this_thread::sleep_for(std::chrono::milliseconds(900));
+  });
+  CHECK(contains(silent[1].error, "rank 1 waited 0.3 s (comm.timeout) in barrier"));
+  const auto killed = in_ranks(2, 5, [](ProcessRanks& ranks) {
+    if (ranks.rank() == 1) return ranks.barrier();
+    const Alone exports(ranks);
+    raise(SIGKILL);
+  });
+  CHECK(contains(killed[1].error, "rank 0 ended without a word"));
+}
+
 TEST_CASE("faults: a slow rank only slows") {
   all_of(in_ranks(2, 1, [](ProcessRanks& ranks) {
     const Tensor t = numbers(Dtype::f32, 100, 0);

@@ -24,7 +24,7 @@ say() {  # say WHAT TRUE TEXT
 image=$(cd "$dir/world" && for f in $(find . -name '*.png' | sort); do  # a square one: width and height stand at byte 16
   [ "$(od -An -tx1 -j16 -N4 "$f")" != "$(od -An -tx1 -j20 -N4 "$f")" ] || echo "$f"
 done | tail -n 1)
-words=$(yes 'a red circle beside a blue square .' | head -n 10 | tr '\n' ' ')
+words=$(printf 'a red circle beside a blue square .')
 printf '[{"image": "%s", "conversations": [{"from": "human", "value": "<image>\\nWhat is this ?"}, {"from": "gpt", "value": "%s"}]}]\n' \
   "$image" "$words" >"$dir/world/one.json"
 
