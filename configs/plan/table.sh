@@ -10,11 +10,11 @@ shift
 device=${1:-h100}
 [ $# -eq 0 ] || shift
 printf '%-13s %6s %9s %10s %9s %9s %9s %6s %8s  %s\n' stage ranks 'GB' '' 'GB near' 'GB far' 's a step' MFU days ''
-# RICE: pictures of 224 x 224, its class tables shared by eight ranks; there are twice as many micro-batches as ranks.
+# RICE: pictures of 224 x 224, its class tables shared by eight ranks; a step has 32 768 pictures, in micro-batches of 32.
 plan_of() {
   case $stage in
     rice-*) set -- --what vision --config configs/model/rice-vit-l.json "configs/recipe/$stage.json" --plan.images 32 --plan.width 224 \
-      --plan.height 224 --parallel.classes 8 --rice.class_blocks 8 --train.micro_batches $((2 * ranks)) "$@" ;;
+      --plan.height 224 --parallel.classes 8 --rice.class_blocks 8 --train.micro_batches 1024 "$@" ;;
     *) set -- --config "configs/model/${stage%%-*}.json" "configs/recipe/$stage.json" --plan.images 11 --plan.width 616 --plan.height 616 \
       --plan.text_tokens 2868 --plan.segments 11 "$@" ;;
   esac

@@ -137,6 +137,6 @@ class Config {
   Strings files_, operands_;
 };
 
-std::string to_text(const Value& value);  // as one would type it; lists with commas
+std::string to_text(const Value& value);  // as one would type it; lists with blanks
 
 }  // namespace ov

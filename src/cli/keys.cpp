@@ -194,7 +194,8 @@ std::vector<Key> rows() {
       {"optimizer.beta2", "", 0.99, Allowed(0, 0.999999), "train pretrain rl", "decay of the second moment"},
       {"optimizer.moments", "", "f32", "f32 bf16 bf16_stochastic", "train pretrain plan rl",
        "what the moments are kept in: f32 (f64 of an f64 run), or bf16, 4 bytes a parameter less: rounded to the "
-       "nearest, for betas below 0.996, or by chance, which is right on average"},
+       "nearest, for betas below 0.996, or by chance, which is right on average "
+       "(not with parallel.pipeline, experts or classes)"},
       {"optimizer.seed", "", whole(1), at_least(0), "train pretrain rl", "of moments that are rounded by chance"},
       {"optimizer.eps", "", 1e-5, Allowed(1e-20, 1), "train pretrain rl", "added to the root of the second moment"},
       {"optimizer.clip_grad", "", 1.0, Allowed(0, 1e6), "train pretrain rl",

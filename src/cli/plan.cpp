@@ -60,7 +60,9 @@ namespace {
 // On several devices.
 Exit show_mesh(const Config& config, const PlanOptions& options, const Planner& planner, bool choose) {
   const std::string links = shipped(config, "plan.links");
-  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.required("plan.device"));
+  if (config.text("plan.device").empty())
+    input_error("plan.ranks needs plan.device, what each of them is: a name in ", config.text("plan.devices"));
+  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.text("plan.device"));
   MeshFacts mesh{.node = static_cast<int>(config.integer("plan.node")), .mfu = config.number("plan.mfu")};
   if (mesh.node == 0) mesh.node = device.node;
   if (!(mesh.mfu > 0)) mesh.mfu = device.mfu;

@@ -66,6 +66,7 @@ void vision(const Config& config, Communicator& ranks) {
   run.init_seed = seed_of(config);
   step_options(config, run.train);
   run.train.classes = static_cast<int>(config.integer("parallel.classes"));
+  check_moments(run.train);
   run.train.objects = cluster_options(config, "objects");
   run.train.characters = cluster_options(config, "characters");
   run.train.seed = seed_of(config);

@@ -152,6 +152,9 @@ RunOptions run_options(const Config& config) {
 }
 
 LoraOptions lora_options(const Config& config) {
+  for (const char* key : {"alpha", "rslora", "targets", "dropout", "seed", "start", "merged_model"})
+    if (config.integer("lora.rank") == 0 && config.given(cat("lora.", key)))
+      input_error("lora.", key, " has no effect without lora.rank");
   return {.rank = config.integer("lora.rank"),
           .alpha = config.number("lora.alpha"),
           .rslora = config.flag("lora.rslora"),
@@ -220,6 +223,17 @@ void overlap_option(const Config& config, StepOptions& step) {
   if (const std::string& overlap = config.text("comm.overlap"); overlap != "auto") step.overlap = overlap == "true";
 }
 
+// What is drawn for an element counts its place in its rank's buffer, which pipelines, experts and classes divide.
+void check_moments(const StepOptions& step) {
+  if (step.optimizer.moments != Moments::bf16_stochastic) return;
+  const std::pair<const char*, int> divided[] = {
+      {"pipeline", step.pipeline}, {"experts", step.experts}, {"classes", step.classes}};
+  for (const auto& [key, n] : divided)
+    if (n > 1)
+      input_error("optimizer.moments bf16_stochastic with parallel.", key, " ", n,
+                  ": not built; its rounding would be another than one rank's. Choose bf16 or f32");
+}
+
 void mesh_options(const Config& config, StepOptions& step) {
   step.tensor = static_cast<int>(config.integer("parallel.tensor"));
   step.pipeline = static_cast<int>(config.integer("parallel.pipeline"));
@@ -228,6 +242,7 @@ void mesh_options(const Config& config, StepOptions& step) {
   step.experts = static_cast<int>(config.integer("parallel.experts"));
   if (step.chunks > 1 && step.pipeline == 1)
     input_error("parallel.chunks ", step.chunks, " has no effect without parallel.pipeline");
+  check_moments(step);
 }
 
 TrainOptions train_options(const Config& config) {

@@ -102,6 +102,7 @@ std::int64_t fitting_blocks(const Config&, const RunOptions&, PlanOptions like, 
 // The same, train.steps, parallel.zero, schedule, optimizer without lr_scale, log.
 void step_options(const Config&, StepOptions&);
 void overlap_option(const Config&, StepOptions&);              // comm.overlap
+void check_moments(const StepOptions&);                        // input_error: bf16_stochastic on divided parameters
 void mesh_options(const Config&, StepOptions&);                // parallel.tensor, pipeline, chunks
 TrainOptions train_options(const Config&);                     // the same, loss
 Exit plan_rl(const Config&, const ModelConfig&);               // plan.rl

@@ -1,5 +1,6 @@
 // Data parallelism: every rank holds the whole model, runs some of a step's leaves (micro-batches), and the sum of all
-// gradients is the same tree as on one rank (comm/ordered_sum.h), so the bits are the same for any number of ranks.
+// gradients is the same tree as on one rank (comm/ordered_sum.h), so the bits are the same for any number of ranks;
+// with train.grad_sum chain they are not (train/gradient_sum.h).
 //
 //   L leaves, N ranks:  b = the smallest power of two with L <= N b;  rank r runs the leaves [r b, (r+1) b)
 //   g = Σ_leaves g_i    a rank's own leaves are a node of the tree over all; all_reduce adds the ranks' nodes

@@ -209,7 +209,11 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   Json given = about;
   given.set("data", Json::object({{"state", engine.state().data}, {"counts", facts.counts}}));
   check_same_on_ranks(*o.ranks, given);
-  if (o.writes() && o.ranks->ranks() > 1) tell_mesh(engine, o.config);
+  if (o.writes() && o.ranks->ranks() > 1) {
+    tell_mesh(engine, o.config);
+    if (!engine.options().tree && engine.ranks().ranks() > 1)
+      tell("train.grad_sum chain: gradients of so many copies are summed in another order than one rank's; tree has its bits");
+  }
   const Resumed resumed = resume(engine, o, about);
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);

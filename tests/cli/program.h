@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -58,6 +59,13 @@ inline Outcome run(const std::vector<std::string>& arguments, void (*before)() =
 
 inline bool one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
 
+// What /proc holds; as much as was read where its process ended meanwhile: a stream, unlike its buffer, does not throw then.
+inline std::string of_process(const std::filesystem::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
 // Kills the process of that rank whose command line holds `word`; false when there is none.
 inline bool kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
   const std::string mark = std::string(1, '\0') + "RANK=" + std::to_string(rank) + std::string(1, '\0');
@@ -65,9 +73,7 @@ inline bool kill_rank(const std::string& word, int rank, int signal = SIGKILL) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string id = entry.path().filename();
     if (id.find_first_not_of("0123456789") != id.npos) continue;
-    std::ifstream command(entry.path() / "cmdline"), variables(entry.path() / "environ");
-    const std::string said{std::istreambuf_iterator<char>(command), {}},
-        set{std::istreambuf_iterator<char>(variables), {}};
+    const std::string said = of_process(entry.path() / "cmdline"), set = of_process(entry.path() / "environ");
     const bool launcher = said.find(std::string(1, '\0') + "launch" + std::string(1, '\0')) != said.npos;
     if (said.find(word) != said.npos && (rank < 0 ? launcher : !launcher && set.find(mark) != set.npos))
       hit = ::kill(std::stoi(id), signal) == 0 || hit;

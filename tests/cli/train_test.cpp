@@ -269,13 +269,21 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   for (const std::vector<std::string>& more : {std::vector<std::string>{"rl", "--rl.staleness", "2"},
                                                {"rl", "--rl.replay_share", "0.2"},
                                                {"rl-select", "--rl.grey", "7"},
-                                               {"train", "--parallel.chunks", "2"}}) {
+                                               {"train", "--parallel.chunks", "2"},
+                                               {"train", "--lora.targets", "q_proj"}}) {
     std::vector<std::string> call = {more[0], "--model", world.dir / "init", "--out", world.dir / "r"};
     if (more[0] == "train") call.insert(call.end(), {"--data.json", world.lessons()});
     else call.insert(call.end(), {"--data", world.lessons()});
     call.insert(call.end(), more.begin() + 1, more.end());
-    refused(call, more[0] == "train" ? "parallel.chunks 2 has no effect" : cat(more[1], " has no effect with"));
+    refused(call, more[1] == "--parallel.chunks" ? "parallel.chunks 2 has no effect"
+                  : more[0] == "train"           ? "lora.targets has no effect without lora.rank"
+                                                 : cat(more[1], " has no effect with"));
   }
+  for (const char* divided : {"--parallel.pipeline", "--parallel.experts"})
+    refused({"train", "--model", world.dir / "init", "--data.json", world.lessons(), "--out", world.dir / "r", divided,
+             "2", "--optimizer.moments", "bf16_stochastic"},
+            cat("optimizer.moments bf16_stochastic with ", std::string(divided).substr(2), " 2: not built"));
+  refused({"plan", "--model", world.dir / "init", "--plan.ranks", "2"}, "plan.ranks needs plan.device");
 
   const std::string before = read_file(world.lessons());
   refused({"pack", "--model", world.dir / "init", "--sources", world.lessons(), "--out", world.lessons()},

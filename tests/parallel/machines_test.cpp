@@ -67,10 +67,7 @@ Strings node(const FreePort& port, const std::string& which) {
 // Processes of this machine whose command line holds `word`.
 int processes_of(const std::string& word) {
   int n = 0;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    std::ifstream command(entry.path() / "cmdline");
-    n += contains({std::istreambuf_iterator<char>(command), {}}, word);
-  }
+  for (const auto& entry : fs::directory_iterator("/proc")) n += contains(of_process(entry.path() / "cmdline"), word);
   return n;
 }
 

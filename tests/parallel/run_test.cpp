@@ -242,10 +242,8 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   CHECK(o.exit == 128 + SIGKILL);
   CHECK_MESSAGE(contains(o.err, "onevision: rank 2 was killed by signal 9 (Killed)"), o.err);
   int left = 0;
-  for (const auto& entry : fs::directory_iterator("/proc")) {
-    std::ifstream command(entry.path() / "cmdline");
-    left += contains({std::istreambuf_iterator<char>(command), {}}, at("run"));
-  }
+  for (const auto& entry : fs::directory_iterator("/proc"))
+    left += contains(of_process(entry.path() / "cmdline"), at("run"));
   CHECK(left == 0);
 }
 
