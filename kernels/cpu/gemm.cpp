@@ -235,7 +235,7 @@ void run(const Gemm& g) {
 }
 
 // g, of which c is in C, by `rows` rows of B at a time: columns of C where B is transposed, else parts of the sum, whole
-// blocks of k one after another as in the product at once. So a large B, a language model's head, has no second copy.
+// blocks of k one after another as in the product at once. So a large B, a model's head, has no second copy.
 template <class T, class C>
 void run_by_pieces(const Gemm& g, std::int64_t rows) {
   const std::int64_t all = g.b.dim(0);

@@ -114,7 +114,7 @@ class Communicator {
   std::int64_t sent_ = 0;
 };
 
-// For one scope this rank does what the others wait for and cannot share, the export of a model say. They wait for it as
+// For one scope this rank does what the others wait for and cannot share, a model's export say. They wait for it as
 // long as it lives: comm.timeout, which is for messages, does not count meanwhile.
 class Alone {
  public:

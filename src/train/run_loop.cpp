@@ -212,7 +212,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   if (o.writes() && o.ranks->ranks() > 1) {
     tell_mesh(engine, o.config);
     if (!engine.options().tree && engine.ranks().ranks() > 1)
-      tell("train.grad_sum chain: gradients of so many copies are summed in another order than one rank's; tree has its bits");
+      tell("train.grad_sum chain: the bits of a sum depend on how many copies share it; tree has those of one");
   }
   const Resumed resumed = resume(engine, o, about);
   std::optional<Journal> journal;

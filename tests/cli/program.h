@@ -59,7 +59,7 @@ inline Outcome run(const std::vector<std::string>& arguments, void (*before)() =
 
 inline bool one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
 
-// What /proc holds; as much as was read where its process ended meanwhile: a stream, unlike its buffer, does not throw then.
+// What /proc holds; as much as could be read of a process that ends meanwhile: a stream does not throw.
 inline std::string of_process(const std::filesystem::path& file) {
   std::ostringstream text;
   text << std::ifstream(file).rdbuf();
