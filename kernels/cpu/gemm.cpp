@@ -234,8 +234,8 @@ void run(const Gemm& g) {
                            .bias = g.bias ? g.bias.device_data<T>() : nullptr});
 }
 
-// g, of which c is in C, by `rows` rows of B at a time: columns of C where B is transposed, else parts of the sum, whole
-// blocks of k one after another as in the product at once. So a large B, a model's head, has no second copy.
+// g, of which c is in C, by `rows` rows of B at a time: columns of C where B is transposed, else parts of the sum,
+// whole blocks of k one after another as in the product at once. So a large B, a model's head, has no second copy.
 template <class T, class C>
 void run_by_pieces(const Gemm& g, std::int64_t rows) {
   const std::int64_t all = g.b.dim(0);
