@@ -75,8 +75,7 @@ Parameter* Parameters::fuse(const std::vector<Parameter*>& parts) {
 }
 
 const Tensor* Parameters::constant(const std::vector<float>& values) {
-  constants_.push_back(
-      Tensor::of(values, {static_cast<std::int64_t>(values.size())}, cpu(), Segment::weights));
+  constants_.push_back(Tensor::of(values, {static_cast<std::int64_t>(values.size())}, cpu(), Segment::weights));
   return &constants_.back();
 }
 

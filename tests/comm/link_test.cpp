@@ -156,7 +156,7 @@ TEST_CASE("link: what is no message of the other machine is refused, and nothing
   const std::vector<Raw> wrong = {
       {0, 0, 0, 1, 0},        {99, 0, 0, 1, 0},         {data, 8, 1, 2, 0},       {data, 8, 0, 3, 0},
       {data, 8, -1, 1, 0},    {data, 1 << 20, 0, 1, 0}, {credit, 0, 1, 0, 1},     {credit, 0, 0, 1, 0},
-      {credit, 0, 1, 0, -1},  {state, 0, 1, 0, 5},      {state, 0, 0, 10, 5},      {state, 4, 0, 1, 5},
+      {credit, 0, 1, 0, -1},  {state, 0, 1, 0, 5},      {state, 0, 0, 10, 5},     {state, 4, 0, 1, 5},
       {left, 0, 2, 0, 0},     {expendable, 0, 0, 0, 0}, {expendable, 0, 3, 0, 0}, {lost, 0, 1, 0, 0},
       {ended, 0, 0, 1, 0},    {failure, 0, 3, 0, 2},    {failure, 0, 0, 0, 0},    {failure, 2001, 0, 0, 2},
       {failure, 0, 0, -1, 2},
