@@ -13,7 +13,7 @@ namespace ov::kernels::cpu {
 // time as widening. It keeps at most `most` bytes, and for a request no block of more than twice its size.
 class KeptBlocks {
  public:
-  static constexpr std::size_t most = 96 << 20;
+  static constexpr std::size_t most = 48 << 20;
   static std::shared_ptr<std::byte[]> take(std::size_t bytes) {
     auto& own = of_thread();
     std::unique_ptr<std::byte[]> block;

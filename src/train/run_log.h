@@ -6,7 +6,7 @@
 //    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
 //    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":...,
 //    "plain_floor_seconds":..., "checksums":{...}}
-//   {"type":"memory", "step":1, "device":"cpu", "bytes":{"weights":N, ..., "all_at_once":N}}: highest so far
+//   {"type":"memory", "step":1, "device":"cpu", "bytes":{"weights":N, ..., "all_at_once":N}}: highest of the step
 //   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
 //   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
 // `changed`: keys that have another value than before; `damaged`: what could not be read of checkpoints and this log.

@@ -108,7 +108,7 @@ tensorboard::Scalars scalars(const Json& line) {
   return all;
 }
 
-// The device's bytes at their highest so far, by what they were for: after a step, what plan says of it.
+// The device's bytes at their highest since reset_peaks(), by what they were for: of a step, what plan says.
 Json memory_of(const Device& device, std::int64_t step) {
   const MemoryUse use = device.memory();
   Json bytes = Json::object();
@@ -239,6 +239,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   int signal = 0;
   if (journal) journal->begin(facts.name, engine.options().steps, engine.steps_done());
   const std::int64_t before = engine.steps_done();
+  parameters.device().reset_peaks();
   while (engine.steps_done() < engine.options().steps && !(signal = stop_asked(*o.ranks))) {
     report = engine.step();
     if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
