@@ -11,17 +11,12 @@ namespace {
 
 // Twenty steps in each of the meshes but the last, saved after ten, from where the next in the list goes on.
 void same_files_in(const MeshWorld& world, const std::vector<Ways>& meshes) {
-  const auto job_to = [&](const std::string& out) {
-    TrainJob job = world.job(out);
-    job.data.micro_batches_per_step = 4, job.save_every = 10, job.keep = 9;
-    return job;
-  };
-  const TrainJob one = job_to("one");
+  const TrainJob one = world.saved_job("one");
   quietly(one);
   const std::string expected = files_of(one);
   for (std::size_t i = 0; i + 1 < meshes.size(); ++i) {
     const Ways &first = meshes[i], &next = meshes[i + 1];
-    const TrainJob job = job_to(cat("mesh", i));
+    const TrainJob job = world.saved_job(cat("mesh", i));
     in_mesh(first, job);
     CHECK_MESSAGE(files_of(job) == expected, first.said());
     cut(job);

@@ -215,14 +215,9 @@ TEST_CASE("pipeline: layers are divided so that the most costly chunk is the che
 
 TEST_CASE("pipeline: 20 steps in stages, resumed by other ranks, are one rank's: log, weights and moments") {
   const MeshWorld world;
-  const auto job_to = [&](const std::string& out) {
-    TrainJob job = world.job(out);
-    job.data.micro_batches_per_step = 4, job.save_every = 10, job.keep = 9;
-    return job;
-  };
-  const TrainJob one = job_to("one");
+  const TrainJob one = world.saved_job("one");
   quietly(one);
-  TrainJob job = job_to("other");
+  TrainJob job = world.saved_job("other");
   in_mesh({.pipeline = 2, .chunks = 2}, job);
   CHECK(files_of(job) == files_of(one));
   cut(job);

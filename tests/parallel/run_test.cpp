@@ -296,26 +296,6 @@ TEST_CASE("launch: no rank outlives a launcher that is killed") {
   kill_rank(out, 0), kill_rank(out, 1);
 }
 
-TEST_CASE("runs: a rank of another program says so before the first step") {
-  const ScratchDirectory dir;
-  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
-                                      << "\n";
-  const std::string other = dir / "onevision", work =
-                                                   cat(" pretrain --what text --config configs/model/mesh.json "
-                                                       "--tokenizer data/tokenizer --steps 1 --text ",
-                                                       dir / "corpus.jsonl", " --out ", dir / "run");
-  fs::copy(program_path(), other);
-  std::ofstream(other, std::ios::app) << "one byte more";
-  const std::string job = cat("ONEVISION_JOB=", fresh_job(), " WORLD_SIZE=2 RANK=");
-  CHECK(std::system(cat(job, "0 ", program_path(), work, " 2>", dir / "0", " & ", job, "1 ", other, work, " 2>",
-                        dir / "1", "; wait")
-                        .c_str()) == 0);
-  const std::string said = read_file(dir / "1");
-  CHECK_MESSAGE(contains(said, "rank 1 was given another run than rank 0: program: checksum is "), said);
-  CHECK(!contains(said, "config: "));
-  CHECK(!fs::exists(dir / "run/run.jsonl"));
-}
-
 TEST_CASE("configs/slurm.sh: the ranks that srun starts are one run, which is queued again when its time is up") {
   const ScratchDirectory dir;
   const auto script = [&](const std::string& name, const std::string& text) {
