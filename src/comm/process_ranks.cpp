@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "comm/launcher.h"
@@ -199,6 +200,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   RankState& state = region_.state(end_of(rank(), lane));
   state.call.store(static_cast<std::uint32_t>(call));
   throw_failure();
+  bool alone = false;  // one that is waited for was, since `last`
   for (double last = monotonic_seconds(); !flows.empty();) {
     const std::uint32_t seen = region_.bell(end_of(rank(), lane));
     if (lane == 1 && given_up_.load())
@@ -212,7 +214,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {
-      last = monotonic_seconds();
+      last = monotonic_seconds(), alone = false;
       continue;
     }
     throw_failure();
@@ -220,13 +222,12 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
       if (f.lost)
         throw RankLost(Exit::machine_failed, cat("rank ", f.peer, " is lost: killed, or out of memory; rank ", rank(),
                                                  " waited for it in ", name_of(call), " of step ", step_));
+    for (const Flow& f : flows)
+      alone = alone || region_.state(f.peer).call.load() == static_cast<std::uint32_t>(Call::alone);
     const double left = last + timeout_ - monotonic_seconds();
     if (left <= 0) {
-      const auto alone = [&](const Flow& f) {
-        return region_.state(f.peer).call.load() == static_cast<std::uint32_t>(Call::alone);
-      };
-      if (std::none_of(flows.begin(), flows.end(), alone)) gave_up(call, flows, lane);
-      last = monotonic_seconds();
+      if (!std::exchange(alone, false)) gave_up(call, flows, lane);
+      last = monotonic_seconds();  // from what it does alone a rank comes to this call
       continue;
     }
     region_.wait(end_of(rank(), lane), seen, left);
