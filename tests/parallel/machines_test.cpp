@@ -211,8 +211,10 @@ TEST_CASE("launch: each machine's share of a job; where it has no place, or nobo
   const auto in_torchrun = [] {  // started there, it leads ranks of its own all the same
     ::setenv("TORCHELASTIC_RUN_ID", "x", 1), ::setenv("TORCHELASTIC_USE_AGENT_STORE", "True", 1);
   };
-  std::thread other([&] { second = launched(2, node(port, "1"), work("two"), in_torchrun); });
-  const Outcome first = launched(2, node(port, "0"), work("two"));
+  Strings two = work("two");
+  two.insert(two.end(), {"--comm.timeout", "60"});
+  std::thread other([&] { second = launched(2, node(port, "1"), two, in_torchrun); });
+  const Outcome first = launched(2, node(port, "0"), two);
   other.join();
   CHECK_MESSAGE(first.exit == 0, first.err);
   CHECK_MESSAGE(second.exit == 0, second.err);
