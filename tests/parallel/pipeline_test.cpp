@@ -285,7 +285,8 @@ TEST_CASE("pipeline: a mesh that does not fit is refused by name") {
     return refused_by_ranks(n, ways, job);
   };
   CHECK(contains(refused(3, {.pipeline = 2}), "parallel.pipeline 2: does not divide 3 ranks"));
-  CHECK(contains(refused(2, {.pipeline = 2, .overlap = true}), "comm.overlap true with parallel.pipeline 2: not built"));
+  CHECK(
+      contains(refused(2, {.pipeline = 2, .overlap = true}), "comm.overlap true with parallel.pipeline 2: not built"));
   CHECK(contains(refused(2, {.pipeline = 2, .tensor = 2}), "parallel.tensor 2 x parallel.pipeline 2: does not divide"));
   CHECK(contains(refused(2, {.pipeline = 2, .chunks = 6}), "12 chunks in all, and the model has 8 layers"));
   CHECK(contains(refused(2, {.pipeline = 2}, [](TrainJob& j) { j.lora.rank = 2, j.lora.targets = {"q_proj"}; }),

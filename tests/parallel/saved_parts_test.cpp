@@ -254,10 +254,9 @@ TEST_CASE("parts: ranks that do not see one file system say so, and leave nothin
         });
       const std::string said = thrown([&] { run.save_as("run", 1); });
       set_file_step_hook(nullptr);
-      require(said == (elsewhere == not_there
-                           ? cat("rank 1: ", partial, ": rank 0 has made it, and it is not here")
-                           : cat("rank 0: ", partial, "/", part,
-                                 ": rank 0 does not find what another rank has written there")) +
+      require(said == (elsewhere == not_there ? cat("rank 1: ", partial, ": rank 0 has made it, and it is not here")
+                                              : cat("rank 0: ", partial, "/", part,
+                                                    ": rank 0 does not find what another rank has written there")) +
                           "; give all ranks the same file system for train.out",
               cat("rank ", ranks.rank(), " says ", said));
       require(checkpoints("run").empty(), "no checkpoint");
