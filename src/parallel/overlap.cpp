@@ -17,7 +17,8 @@ std::string Overlap::hindrance(const DataParallel& parallel, const Parameters& p
                                const Communicator& context) {
   if (parameters.pipe().ranks() > 1) return cat("parallel.pipeline ", parameters.pipe().ranks());
   if (parameters.experts().ranks() > 1) return "experts or class tables that ranks share";
-  Beside* beside = parallel.ranks().ranks() > 1 ? parallel.ranks().beside() : nullptr;
+  if (parallel.ranks().ranks() == 1) return "";  // nothing is summed
+  Beside* beside = parallel.ranks().beside();
   if (!beside) return "CPU ranks on several machines";
   const std::string device =
       parameters.device().kind == Device::Kind::meta ? "a GPU" : "device " + parameters.device().name;

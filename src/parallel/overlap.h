@@ -22,10 +22,11 @@
 //                   the same way, one after another, and may stand behind a bucket
 //
 // Where it applies: data.h, zero1.h, zero2.h. Elsewhere sums come after the pass; comm.overlap true is refused: in a
-// pipeline; between CPU ranks of several machines, whose bridge carries one lane; with shared experts or class tables,
-// whose ranks add to each other's gradients after every turn; on a device with ZeRO 3, whose gathers would have to keep
-// one order with the sums on all ranks, and with context parallelism, for its exchanges. Micro-batches of a round that
-// run side by side on a device are summed at its end.
+// pipeline; where ranks hold one copy of the model, so that nothing is summed; between CPU ranks of several machines,
+// whose bridge carries one lane; with shared experts or class tables, whose ranks add to each other's gradients after
+// every turn; on a device with ZeRO 3, whose gathers would have to keep one order with the sums on all ranks, and with
+// context parallelism, for its exchanges. Micro-batches of a round that run side by side on a device are summed at its
+// end.
 //
 // Bytes: DataParallel::sum_bucket. A bucket's sum is divided evenly among all ranks, whoever updates it: all of them
 // send and receive at once. With ZeRO it then goes on to the rank that keeps it, another 1/N of the bytes.

@@ -77,12 +77,15 @@ StepEngine::StepEngine(Objective& objective, const StepOptions& options, Communi
     pipeline_.emplace(objective, options.tree), whole_.emplace(objective.parameters(), *parallel_);
   }
   options_.schedule.steps = options.steps;
-  if (ranks.ranks() > 1 && options.overlap.value_or(kernels::on_gpu(objective.parameters().device()))) {
+  const int together = ranks.ranks() * context().ranks() * tensor().ranks() * pipe().ranks() * experts().ranks();
+  if (together > 1 && options.overlap.value_or(kernels::on_gpu(objective.parameters().device()))) {
     const std::string hindrance = Overlap::hindrance(*parallel_, objective.parameters(), context());
     if (options.overlap && !hindrance.empty())
       input_error("comm.overlap true with ", hindrance, ": not built; auto takes it where it is, and sums after the ",
                   "backward pass here");
-    overlaps_ = hindrance.empty();
+    if (options.overlap && ranks.ranks() == 1)
+      input_error("comm.overlap true has no effect with one copy of the model: no other's gradients are added to its");
+    overlaps_ = hindrance.empty() && ranks.ranks() > 1;
   }
   if (options_.bucket == 0)
     options_.bucket =

@@ -1,10 +1,12 @@
 // Ranks on several machines, each a group of processes with a memory of its own: every call, and every fault.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 
 #include <csignal>
 #include <thread>
 
 #include "base/rng.h"
+#include "tests/cli/program.h"
 #include "tests/comm/every_call.h"
 #include "tests/comm/forked_machines.h"
 
@@ -45,6 +47,14 @@ std::vector<int> connections() {
     if (::getpeername(fd, reinterpret_cast<sockaddr*>(&a), &n) == 0 && a.ss_family == AF_INET) found.push_back(fd);
   }
   return found;
+}
+
+// Descriptors that a program which this process starts would have too.
+int handed_on() {
+  int n = 0;
+  for (int fd = 3; fd < 256; ++fd)
+    if (const int flags = ::fcntl(fd, F_GETFD); flags >= 0) n += !(flags & FD_CLOEXEC);
+  return n;
 }
 
 }  // namespace
@@ -92,17 +102,20 @@ TEST_CASE("machines: over IPv6, by name, and with nothing left open") {
   // A machine's first rank in this process: what it opened is closed when it is gone.
   const FreePort port;
   const std::vector<RankInJob> places = places_of({1, 1}, "localhost:" + host_port(port.address(), "a test").port);
-  const int before = open_descriptors();
+  const int before = open_descriptors(), before_handed_on = handed_on();
   std::thread other([&] {
     ProcessRanks ranks(places[1], 20);
     ranks.barrier(), ranks.leave();
   });
   {
     ProcessRanks ranks(places[0], 20);
+    CHECK(contains(of_process("/proc/self/maps"), "memfd:onevision-ranks"));
+    CHECK(handed_on() == before_handed_on);
     ranks.barrier(), ranks.leave();
   }
   other.join();
   CHECK(open_descriptors() == before);
+  CHECK_FALSE(contains(of_process("/proc/self/maps"), "memfd:onevision-ranks"));
   CHECK(port.nobody_listens());
 }
 

@@ -53,11 +53,11 @@ Strings text_run(const std::string& corpus, const std::string& out, int steps) {
           out};
 }
 
-Outcome launched(int ranks, Strings where, const Strings& what) {
+Outcome launched(int ranks, Strings where, const Strings& what, void (*before)() = nullptr) {
   where.insert(where.begin(), {"launch", "-n", std::to_string(ranks)});
   where.push_back("--");
   where.insert(where.end(), what.begin(), what.end());
-  return run(where);
+  return run(where, before);
 }
 
 Strings node(const FreePort& port, const std::string& which) {
@@ -208,8 +208,13 @@ TEST_CASE("launch: each machine's share of a job; where it has no place, or nobo
   const auto work = [&](const std::string& out) { return text_run(dir / "corpus.jsonl", dir / out, 2); };
   const FreePort port;
   Outcome second;
-  std::thread other([&] { second = launched(2, node(port, "1"), work("two")); });
-  const Outcome first = launched(2, node(port, "0"), work("two"));
+  const auto in_torchrun = [] {  // started there, it leads ranks of its own all the same
+    ::setenv("TORCHELASTIC_RUN_ID", "x", 1), ::setenv("TORCHELASTIC_USE_AGENT_STORE", "True", 1);
+  };
+  Strings two = work("two");
+  two.insert(two.end(), {"--comm.timeout", "60"});
+  std::thread other([&] { second = launched(2, node(port, "1"), two, in_torchrun); });
+  const Outcome first = launched(2, node(port, "0"), two);
   other.join();
   CHECK_MESSAGE(first.exit == 0, first.err);
   CHECK_MESSAGE(second.exit == 0, second.err);

@@ -241,6 +241,56 @@ TEST_CASE("overlap: a tied head and another, experts, recomputation, threads, a 
       }));
 }
 
+// Of the rank whose share of a bucket is the largest.
+TEST_CASE("overlap: what it says that sums take of the memory is what they take, on the rank that takes most") {
+  for (const int zero : {0, 1})
+    for (const int n : {2, 3})
+      for (const std::int64_t bucket : {4 * kernels::norm_chunk, 100 * kernels::norm_chunk})
+        all_well(in_ranks(n, 60, [=](ProcessRanks& ranks) {
+          HostDevice device(Device::Kind::cpu, "test", cpu().table);
+          Parameters set;
+          set.declare("a", {25, kernels::norm_chunk / 2}, Role::matrix);
+          set.allocate(Dtype::f32, device);
+          set.train([](const Parameter&) { return true; });
+          const Tensor gradients = set.gradient_buffer();
+          gradients.zero();
+          const auto parallel = data_parallel(zero, ranks, set);
+          Device::Share share(device);
+          const Range first{0, std::min(bucket, gradients.numel())};
+          parallel->sum_bucket(gradients, first, n, ranks.beside()->communicator());
+          std::vector<std::int64_t> taken(static_cast<std::size_t>(n));
+          taken[static_cast<std::size_t>(ranks.rank())] = share.close().total_peak;
+          const Tensor all = Tensor::of(taken, {n});
+          ranks.all_reduce(all);
+          taken = all.to_vector<std::int64_t>();
+          Overlap overlap(*parallel, bucket, {.gradients = gradients, .adding = n});
+          overlap.finish();
+          const MemoryUse said = overlap.memory();
+          const std::int64_t most = *std::max_element(taken.begin(), taken.end());
+          require(said.total_peak == most, cat("zero ", zero, ", ", n, " ranks: ", said.total_peak, ", took ", most));
+          require(said.peak[static_cast<std::size_t>(Segment::workspace)] == most, "all of it for a while");
+        }));
+}
+
+TEST_CASE("overlap: a leaf learns at its next bucket that the sums have ended, and does not go backward to its end") {
+  constexpr int buckets = 200;
+  const double start = monotonic_seconds();
+  const auto ended = in_ranks(2, 60, [](ProcessRanks& ranks) {
+    Parameters set;
+    set.declare("a", {buckets, kernels::norm_chunk}, Role::matrix);
+    set.allocate(Dtype::f32, cpu());
+    set.train([](const Parameter&) { return true; });
+    const auto parallel = data_parallel(0, ranks, set);
+    if (ranks.rank() == 1) input_error("a fault of rank 1");
+    Overlap overlap(*parallel, kernels::norm_chunk, {.gradients = set.gradient_buffer(), .adding = 2, .leaves = 1});
+    for (int k = buckets; k-- > 0; std::this_thread::sleep_for(std::chrono::milliseconds(50))) overlap.complete(k);
+    machine_error("all buckets were reported");
+  });
+  CHECK(ended[1].error == "a fault of rank 1");
+  CHECK(ended[0].exit == ended[1].exit);
+  CHECK(monotonic_seconds() - start < 8);
+}
+
 TEST_CASE("overlap: a rank that is killed, fails or stays away while sums are under way ends the others") {
   enum Fault { killed, fails, fails_alone, stays_away };  // alone: rank 0 has not come to the sum
   for (const Fault fault : {killed, fails, fails_alone, stays_away}) {

@@ -1,8 +1,10 @@
 // Checkpoints that several ranks write: a part each. Read by other numbers of them, cut, damaged, on a full disk.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 
 #include "audit/inspect.h"
 #include "base/io/durable_directory.h"
@@ -233,6 +235,63 @@ TEST_CASE("parts: a full disk on one rank: all ranks say whose and which file, a
     ranks.barrier();
   }));
   CHECK(whole_in(out).size() == 2);
+}
+
+TEST_CASE("parts: ranks that do not see one file system say so, and leave nothing that looks whole") {
+  const ScratchDirectory dir;
+  const std::string partial = "run/checkpoints/step-00000001.partial", part = SavedParts::file_of(1, 2);
+  enum Elsewhere { not_there, there, there_and_here };  // a directory of that name; rank 0 has a file of that part's
+  for (const Elsewhere elsewhere : {not_there, there, there_and_here})
+    all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+      Run run({.data = 2}, ranks, 1, small_config());
+      const std::string here = dir / cat(elsewhere, "/", ranks.rank());  // a path that is not absolute is another's
+      fs::create_directories(ranks.rank() == 1 && elsewhere != not_there ? here + "/" + partial : here);
+      require(::chdir(here.c_str()) == 0, "goes there");
+      if (ranks.rank() == 0 && elsewhere == there_and_here)
+        set_file_step_hook([](const char*, const std::string& path, bool) {
+          if (const auto at = path.find("/part-00001"); at != path.npos)
+            std::ofstream(path.substr(0, at) + "/" + SavedParts::file_of(1, 2)) << "of another run";
+        });
+      const std::string said = thrown([&] { run.save_as("run", 1); });
+      set_file_step_hook(nullptr);
+      require(said == (elsewhere == not_there ? cat("rank 1: ", partial, ": rank 0 has made it, and it is not here")
+                                              : cat("rank 0: ", partial, "/", part,
+                                                    ": rank 0 does not find what another rank has written there")) +
+                          "; give all ranks the same file system for train.out",
+              cat("rank ", ranks.rank(), " says ", said));
+      require(checkpoints("run").empty(), "no checkpoint");
+      ranks.barrier();
+    }));
+}
+
+TEST_CASE("parts: a cut save that a rank wrote on in is cleared away, one that was whole stays until it is replaced") {
+  const ScratchDirectory dir;
+  const std::string out = dir / "run", partial = step_of(out, 1) + ".partial";
+  const Ways two{.data = 2};
+  const auto save = [&] {
+    all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+      Run(two, ranks, 1, small_config()).save_as(out, 1);
+      ranks.barrier();
+    }));
+  };
+  fs::create_directories(partial);
+  for (const int r : {1, 3}) std::ofstream(partial + "/" + SavedParts::file_of(r, 4)) << "cut";
+  save();
+  const auto whole = whole_in(out);
+  CHECK(whole.size() == 1);
+  CHECK(list_directory(step_of(out, 1)).size() == 5);
+
+  fs::rename(step_of(out, 1), partial);  // killed before the last step
+  all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+    Run run(two, ranks, 2, small_config());
+    const struct rlimit bytes = {100, RLIM_INFINITY}, any = {RLIM_INFINITY, RLIM_INFINITY};
+    if (ranks.rank() == 1) ::setrlimit(RLIMIT_FSIZE, &bytes);
+    const std::string said = thrown([&] { run.save_as(out, 1); }, Exit::machine_failed);
+    ::setrlimit(RLIMIT_FSIZE, &any);
+    require(contains(said, "cannot write: File too large"), said);
+    ranks.barrier();
+  }));
+  CHECK(whole_in(out) == whole);
 }
 
 TEST_CASE("parts: one that is damaged, missing or another step's is named, and the checkpoint before is used") {

@@ -185,6 +185,8 @@ TEST_CASE("a mesh that does not fit is refused by name") {
   };
   CHECK(contains(refused(3, 2), "parallel.tensor 2: does not divide 3 ranks"));
   CHECK(contains(refused(3, 3), "parallel.tensor 3: does not divide"));
+  CHECK(contains(refused_by_ranks(2, {.tensor = 2, .overlap = true}, world.job("refused")),
+                 "comm.overlap true has no effect with one copy of the model"));
   CHECK(contains(refused(2, 2, [](TrainJob& j) { j.lora.rank = 2, j.lora.targets = {"q_proj"}; }), "lora.rank 2"));
   // A word that is no rank's.
   for (const Ended& e : in_ranks(2, 60, [](ProcessRanks& ranks) {

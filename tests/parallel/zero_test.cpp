@@ -209,6 +209,41 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
       }));
 }
 
+// In a round the blocks forward, and back to the first before which something is trained; at its end another block is
+// here than the next begins with, but where that is the first of all.
+TEST_CASE("ZeRO 3: a block in and before which nothing is trained is gathered forward alone") {
+  const std::vector<std::string> frozen_tower = {"adapter"}, frozen_decoder = {"vision_model"};
+  for (const auto& modules : {frozen_tower, frozen_decoder})
+    all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+      constexpr std::int64_t L = 6, N = 2, R = L / N;
+      Run run({.leaves = L, .zero = 3, .checksum_every = 0, .modules = modules}, ranks);
+      const Parameters& parameters = run.model.parameters();
+      std::vector<std::int64_t> blocks(static_cast<std::size_t>(parameters.blocks()));
+      std::int64_t frame = 0;
+      for (const auto& e : parameters.entries())
+        if (e.block >= 0) blocks[static_cast<std::size_t>(e.block)] += e.shape.numel();
+        else frame += e.parameter.trainable ? e.shape.numel() : 0;
+      const auto first = static_cast<std::size_t>(modules == frozen_tower ? run.model.config().vision.depth : 0);
+      std::int64_t gathered = frame;
+      for (std::size_t b = 0; b < blocks.size(); ++b)
+        gathered += (R + (b >= first && b + 1 < blocks.size() ? R : 0)) * blocks[b];
+      if (first == 0) gathered -= (R - 1) * blocks[0];
+      const std::int64_t before = run.mesh.data.sent();
+      run.engine.step();
+      const Tensor sent = Tensor::of(std::vector<std::int64_t>{run.mesh.data.sent() - before}, {1});
+      ranks.all_reduce(sent);
+      const std::int64_t total = sent.to_vector<std::int64_t>()[0],
+                         expected = DataBytes{.ranks = N,
+                                              .leaves = L,
+                                              .trained = parameters.trained(),
+                                              .zero = 3,
+                                              .gathered = gathered,
+                                              .reports = 1 + run.objective.scalars()}
+                                        .total();
+      require(total == expected, cat(modules[0], ": ", total, " bytes, expected ", expected));
+    }));
+}
+
 TEST_CASE("a model of less than one chunk is one rank's alone, and its checkpoint one rank's") {
   const ScratchDirectory dir;
   const Case least{.leaves = 3, .model = least_config(), .modules = {"language_model"}};
