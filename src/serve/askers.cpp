@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <deque>
 #include <thread>
 
@@ -29,9 +28,7 @@ Json posted(httplib::Client& client, const std::string& origin, const std::strin
       text.append(data, n);
       return text.size() <= most_bytes;
     };
-    errno = 0;
     const auto result = client.send(request);
-    const int number = errno;
     if (text.size() > most_bytes) return failure(cat("an answer of more than ", most_bytes >> 20, " MB"));
     const int status = result ? result->status : 0;
     if (status == 200) try {
@@ -44,7 +41,7 @@ Json posted(httplib::Client& client, const std::string& origin, const std::strin
     if (!again || i == tries)
       return failure(
           result ? cat("status ", status, ": ", shown(text, 300))
-                 : cat("cannot reach ", origin, ": ", http_fault(result.error(), number), "; does a server run there?"),
+                 : cat("cannot reach ", origin, ": ", http_fault(result.error(), origin), "; does a server run there?"),
           status);
     if (retries) ++*retries;
     const double told = result ? std::atof(result->get_header_value("retry-after").c_str()) : 0;

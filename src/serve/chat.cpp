@@ -1,7 +1,5 @@
 #include "serve/chat.h"
 
-#include <cerrno>
-
 #include "base/base64.h"
 #include "base/io/file.h"
 #include "base/text.h"
@@ -91,14 +89,12 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
             return events.add({data, n}, take);
           } catch (...) { return error = std::current_exception(), false; }
         };
-        errno = 0;
         const auto result = client.send(request);
-        const int number = errno;
         if (result && !left && status == 200) events.end(last);
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
         if (status == 0)
-          input_error("cannot reach ", origin, ": ", http_fault(result.error(), number), "; does a server run there?");
+          input_error("cannot reach ", origin, ": ", http_fault(result.error(), origin), "; does a server run there?");
         if (status != 200) input_error("the server answers ", status, ": ", shown(refusal, 400));
         if (!whole) input_error("the connection to ", origin, " was lost before the answer's end");
         return reason;

@@ -11,7 +11,8 @@ namespace ov::serve {
 // installed.
 void load_http();
 
-// Why a request had no answer, in words. number: errno behind it, which was 0 before it.
-std::string http_fault(httplib::Error error, int number);
+// Why a request had no answer, in words. The library keeps the system's reason to itself: where there was no connection
+// to `origin`, "http://host:port", one more is tried to hear it; with an empty origin none is.
+std::string http_fault(httplib::Error error, const std::string& origin = "");
 
 }  // namespace ov::serve

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 
 #include <array>
-#include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <memory>
@@ -97,17 +96,15 @@ std::string fetched(const std::string& url, const MediaOptions& options) {
   std::string bytes;
   const std::string path =
       path_at == url.size() || url[path_at] != '/' ? "/" + url.substr(path_at) : url.substr(path_at);
-  errno = 0;
   const auto result = client.Get(path, [&](const char* data, std::size_t n) {
     bytes.append(data, n);
     return std::ssize(bytes) <= options.max_bytes;
   });
-  const int number = errno;
   if (std::ssize(bytes) > options.max_bytes)
     input_error("the picture at ", shown(url), " has more than ", options.max_bytes, " bytes");
   if (!result || result->status != 200)
     input_error("cannot fetch ", shown(url), ": ",
-                result ? cat("status ", result->status) : http_fault(result.error(), number));
+                result ? cat("status ", result->status) : http_fault(result.error()));
   return bytes;
 }
 
