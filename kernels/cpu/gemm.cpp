@@ -5,18 +5,12 @@
 #include <memory>
 #include <new>
 
-#include "base/error.h"
 #include "base/parallel.h"
-#include "kernels/cpu/gemm_few_rows.h"
 #include "kernels/cpu/gemm_wide.h"
 #include "kernels/cpu/row_product.h"
-#include "kernels/cpu/widened.h"
 
 namespace ov::kernels::cpu {
 namespace {
-
-// Elements of a large B of bf16 that are in f32 at a time.
-constexpr std::int64_t widened_at_once = std::int64_t{4} << 20;
 
 constexpr std::int64_t up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit; }
 
@@ -212,81 +206,5 @@ template void gemm_serial(const Product<float>&);
 template void gemm_serial(const Product<double>&);
 template void gemm_parallel(const Product<float>&);
 template void gemm_parallel(const Product<double>&);
-
-namespace {
-
-template <class T>
-void run(const Gemm& g) {
-  const auto [M, N] = g.c.dims<2>();
-  const std::int64_t K = g.a.dims<2>()[g.trans_a ? 0 : 1], a = g.a.row_stride(), b = g.b.row_stride();
-  gemm_parallel(Product<T>{.M = M,
-                           .N = N,
-                           .K = K,
-                           .a = g.a.device_data<T>(),
-                           .a_row = g.trans_a ? 1 : a,
-                           .a_col = g.trans_a ? a : 1,
-                           .b = g.b.device_data<T>(),
-                           .b_row = g.trans_b ? 1 : b,
-                           .b_col = g.trans_b ? b : 1,
-                           .c = g.c.device_data<T>(),
-                           .c_row = g.c.row_stride(),
-                           .accumulate = g.accumulate,
-                           .bias = g.bias ? g.bias.device_data<T>() : nullptr});
-}
-
-// g, of which c is in C, by `rows` rows of B at a time: columns of C where B is transposed, else parts of the sum,
-// whole blocks of k one after another as in the product at once. So a large B, a model's head, has no second copy.
-template <class T, class C>
-void run_by_pieces(const Gemm& g, std::int64_t rows) {
-  const std::int64_t all = g.b.dim(0);
-  Gemm piece = g;
-  piece.a = widened<T>(g.a);
-  const Tensor bias = widened<T>(g.bias), c = std::is_same_v<C, T> && !g.trans_b ? widened<T>(g.c, g.accumulate) : g.c;
-  for (std::int64_t r = 0; r < all; r += rows) {
-    const std::int64_t end = std::min(r + rows, all);
-    piece.b = widened<T>(g.b.slice(0, r, end));
-    if (g.trans_b) {
-      const Tensor part = g.c.slice(1, r, end);
-      piece.c = std::is_same_v<C, T> ? widened<T>(part, g.accumulate) : part;
-      piece.bias = bias ? bias.slice(0, r, end) : bias;
-      run<Accum<T>>(piece);
-      if constexpr (std::is_same_v<C, T>) copy({.y = part, .x = piece.c});
-    } else {
-      Gemm sum = piece;
-      sum.a = piece.a.slice(g.trans_a ? 0 : 1, r, end);
-      sum.c = c, sum.accumulate = g.accumulate || r > 0;
-      sum.bias = end == all ? bias : Tensor();
-      run<Accum<T>>(sum);
-    }
-  }
-  if constexpr (std::is_same_v<C, T>)
-    if (!g.trans_b) copy({.y = g.c, .x = c});
-}
-
-// c in C: T or its Accum.
-template <class T, class C>
-void run_widened(const Gemm& g) {
-  if (is_few_rows_product(g)) return few_rows_product<T, C>(g);
-  if (g.b.numel() > 2 * widened_at_once && g.a.rank() == 2 && g.b.rank() == 2 && g.c.rank() == 2) {
-    constexpr std::int64_t unit = 2 * gemm_block_k;
-    return run_by_pieces<T, C>(g, std::max<std::int64_t>(widened_at_once / g.b.dim(1) / unit, 1) * unit);
-  }
-  Gemm wide = g;
-  wide.a = widened<T>(g.a), wide.b = widened<T>(g.b), wide.bias = widened<T>(g.bias);
-  if constexpr (std::is_same_v<C, T>) wide.c = widened<T>(g.c, g.accumulate);
-  run<Accum<T>>(wide);
-  if constexpr (std::is_same_v<C, T>) copy({.y = g.c, .x = wide.c});
-}
-
-}  // namespace
-
-void gemm(const Gemm& g) {
-  for (const Tensor* t : {&g.c, &g.a, &g.b})
-    if (t->row_stride() < 0)
-      input_error("gemm: the rows of a tensor ", t->shape().str(), " are not equally far apart; copy it first");
-  if (g.a.dtype() == Dtype::f32) return is_few_rows_product(g) ? few_rows_product<float, float>(g) : run<float>(g);
-  if (g.a.dtype() == Dtype::f64) return run<double>(g);
-  g.c.dtype() == Dtype::bf16 ? run_widened<Bf16, Bf16>(g) : run_widened<Bf16, float>(g);
-}
 
 }  // namespace ov::kernels::cpu

@@ -94,6 +94,51 @@ double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOpt
          2 * static_cast<double>(plan.host.total_peak) / device.link;
 }
 
+std::vector<MemoryKey> memory_keys(const PlanOptions& o, std::int64_t blocks) {
+  std::vector<MemoryKey> keys;
+  const auto add = [&](bool off, const char* key, const char* value, std::function<void(PlanOptions&)> change) {
+    if (off) keys.push_back({key, value, std::move(change)});
+  };
+  add(!o.recompute, "--train.recompute", "", [](PlanOptions& p) { p.recompute = true; });
+  add(o.recompute && o.recompute_first < blocks, "--train.recompute_blocks", "=0",
+      [](PlanOptions& p) { p.recompute_first = every_block; });
+  add(!o.train.loss_rows, "--train.loss_rows", "=1536", [](PlanOptions& p) { p.train.loss_rows = 1536; });
+  add(o.train.tree, "--train.grad_sum", "=chain", [](PlanOptions& p) { p.train.tree = false; });
+  const bool full = o.train.optimizer.moments == Moments::full,
+             by_chance = o.train.pipeline * o.train.experts * o.train.classes == 1;  // else it is not built
+  add(full && by_chance, "--optimizer.moments", "=bf16_stochastic",
+      [](PlanOptions& p) { p.train.optimizer.moments = Moments::bf16_stochastic; });
+  add(full && !by_chance, "--optimizer.moments", "=bf16",
+      [](PlanOptions& p) { p.train.optimizer.moments = Moments::bf16; });
+  add(!o.train.optimizer.state_on, "--train.offload_optimizer", "",
+      [](PlanOptions& p) { p.train.optimizer.state_on = &cpu(); });
+  const int copies = o.ranks / (o.train.tensor * o.train.pipeline * o.train.context);
+  for (const int zero : {1, 2, 3})
+    add(copies > 1 && zero > o.train.zero, "--parallel.zero",
+        zero == 1   ? "=1"
+        : zero == 2 ? "=2"
+                    : "=3",
+        [zero](PlanOptions& p) { p.train.zero = zero; });
+  return keys;
+}
+
+void try_memory_keys(const std::vector<MemoryKey>& keys, const PlanOptions& options,
+                     const std::function<bool(const std::string&, const PlanOptions&)>& try_keys) {
+  std::vector<const MemoryKey*> save;
+  for (const MemoryKey& k : keys) {
+    PlanOptions changed = options;
+    k.change(changed);
+    if (!try_keys(k.key + k.value, changed)) continue;
+    std::erase_if(save, [&](const MemoryKey* other) { return other->key == k.key; });
+    save.push_back(&k);
+  }
+  if (save.size() < 2) return;
+  PlanOptions all = options;
+  std::string words;
+  for (const MemoryKey* k : save) k->change(all), words += cat(words.empty() ? "" : " ", k->key, k->value);
+  try_keys(words, all);
+}
+
 namespace {
 
 DevicePlan::Step step_on(const DeviceFacts& device, const Planner& plan, PlanOptions options, double mfu) {
@@ -123,31 +168,13 @@ DevicePlan plan_on(const DeviceFacts& device, const Planner& plan, const PlanOpt
       return TriedStep{p.step.missing, p.step.plan.blocks};
     });
   if (p.step.missing <= 0) return p;
-  PlanOptions all = options;
-  std::string keys;
-  const auto add = [&](const std::string& name, const PlanOptions& changed) {
-    DevicePlan::Remedy r{name, step_on(device, plan, changed, p.mfu)};
-    const bool saves = r.step.missing < p.step.missing;
-    if (saves) p.remedies.push_back(std::move(r));
-    return saves;
-  };
-  const auto help = [&](const char* name, bool off, auto&& change) {
-    PlanOptions changed = options;
-    change(changed);
-    if (!off || !add(name, changed)) return;
-    change(all);
-    keys += (keys.empty() ? "" : " ") + std::string(name);
-  };
-  help("--train.recompute", !options.recompute, [](PlanOptions& o) { o.recompute = true; });
-  help("--train.recompute_blocks=0", options.recompute && options.recompute_first < p.step.plan.blocks,
-       [](PlanOptions& o) { o.recompute_first = every_block; });
-  help("--train.loss_rows=1536", !options.train.loss_rows, [](PlanOptions& o) { o.train.loss_rows = 1536; });
-  help("--train.grad_sum=chain", options.train.tree, [](PlanOptions& o) { o.train.tree = false; });
-  help("--optimizer.moments=bf16_stochastic", options.train.optimizer.moments == Moments::full,
-       [](PlanOptions& o) { o.train.optimizer.moments = Moments::bf16_stochastic; });
-  help("--train.offload_optimizer", !options.train.optimizer.state_on,
-       [](PlanOptions& o) { o.train.optimizer.state_on = &cpu(); });
-  if (p.remedies.size() > 1) add(keys, all);
+  try_memory_keys(memory_keys(options, p.step.plan.blocks), options,
+                  [&](const std::string& keys, const PlanOptions& changed) {
+                    DevicePlan::Remedy r{keys, step_on(device, plan, changed, p.mfu)};
+                    const bool saves = r.step.missing < p.step.missing;
+                    if (saves) p.remedies.push_back(std::move(r));
+                    return saves;
+                  });
   return p;
 }
 
@@ -167,10 +194,13 @@ std::string DevicePlan::report() const {
                   words ? "tokens" : "patches", 100 * model / peak);
     return std::string(text);
   };
-  std::string out = cat("on ", device.about, ", ", gigabytes(device.memory), " for a run, ",
-                        mfu > 0 ? cat(std::to_string(static_cast<int>(100 * mfu + 0.5)), " % of the peak of products")
-                                : "at rates measured now",
-                        "\n");
+  std::string out =
+      cat("on ", device.about, ", ", gigabytes(device.memory), " for a run, ",
+          mfu > 0 ? cat(std::to_string(static_cast<int>(100 * mfu + 0.5)), " % of the peak of products")
+                  : cat("at rates measured now; MFU is of ",
+                        std::to_string(static_cast<std::int64_t>(device.peak.at(name_of(step.plan.dtype)) / 1e9 + 0.5)),
+                        " GFLOP/s, what its cores reach"),
+          "\n");
   const auto needs = [&](const Step& s) {
     return cat(gigabytes(static_cast<double>(s.plan.memory.total_peak)),
                s.missing > 0 ? ", too large by " + gigabytes(static_cast<double>(s.missing)) : ", fits");

@@ -48,6 +48,17 @@ FittedRun fit_run(const ModelConfig& config, PlanOptions options, std::int64_t m
 // Seconds of an update by the optimiser, and of bringing its state from the host's memory and back.
 double update_seconds(const DeviceFacts& device, const Plan& plan, const PlanOptions& options);
 
+// What may make a step smaller, by the keys that a user gives: those that are not on already.
+struct MemoryKey {
+  std::string key, value;  // "--parallel.zero" and "=2"
+  std::function<void(PlanOptions&)> change;
+};
+std::vector<MemoryKey> memory_keys(const PlanOptions& options, std::int64_t blocks);
+// Of these keys each by itself, where it saves, and at last all that do together. try_keys makes the step: true if it
+// is smaller. Of one key's values the last that saves counts.
+void try_memory_keys(const std::vector<MemoryKey>& keys, const PlanOptions& options,
+                     const std::function<bool(const std::string& keys, const PlanOptions&)>& try_keys);
+
 struct DevicePlan {
   struct Step {
     Plan plan;

@@ -145,9 +145,7 @@ Passes passes_of(const Plan& stage, int rank, double n, double parts, double rat
   return p;
 }
 
-}  // namespace
-
-MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan, const PlanOptions& given,
+MeshPlan step_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan, const PlanOptions& given,
                       bool choose) {
   MeshPlan m{.device = device, .mesh = mesh, .options = given, .stages = {}, .recomputed_blocks = {}, .time = {}};
   if (!(mesh.mfu > 0))
@@ -209,6 +207,40 @@ MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Pl
     const double of_all = leaves > 0 ? static_cast<double>(options.micro_batches) / static_cast<double>(leaves) * t : 0;
     m.flops += of_all * (stage.forward_flops + stage.backward_flops), m.recomputed += of_all * stage.recomputed_flops;
   }
+  return m;
+}
+
+// What a rank has of the machine that plans, where so many share its memory and its cores.
+DeviceFacts share_of(DeviceFacts machine, int ranks) {
+  if (ranks > 1) machine.about = cat("1/", ranks, " of ", machine.about);
+  machine.memory /= ranks, machine.bandwidth /= ranks, machine.link /= ranks;
+  for (auto& [type, peak] : machine.peak) peak /= ranks;
+  return machine;
+}
+
+// Not every key can be had with every mesh: what a step refuses helps nobody.
+void find_remedies(MeshPlan& m, const Planner& plan, const PlanOptions& options) {
+  try_memory_keys(memory_keys(options, m.stages[0].blocks), options,
+                  [&](const std::string& keys, const PlanOptions& changed) {
+                    try {
+                      const MeshPlan with = step_on_mesh(m.device, m.mesh, plan, changed, false);
+                      const bool saves = with.missing() < m.missing();
+                      if (saves) m.remedies.push_back({keys, with.missing(), with.time.step()});
+                      return saves;
+                    } catch (const Error& e) {
+                      if (e.exit() != Exit::wrong_input) throw;
+                      return false;
+                    }
+                  });
+}
+
+}  // namespace
+
+MeshPlan plan_on_mesh(const DeviceFacts& device, const MeshFacts& mesh, const Planner& plan, const PlanOptions& options,
+                      bool choose) {
+  const int here = mesh.node > 0 ? std::min(mesh.node, options.ranks) : options.ranks;
+  MeshPlan m = step_on_mesh(device.measured ? share_of(device, here) : device, mesh, plan, options, choose);
+  if (m.missing() > 0) find_remedies(m, plan, m.options);
   return m;
 }
 

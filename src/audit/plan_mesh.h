@@ -60,6 +60,13 @@ struct MeshPlan {
   // By rank of the pipeline and, for each, by rank that shares its rows: of the first copy's first rank each.
   std::vector<Plan> stages;
   std::optional<std::int64_t> recomputed_blocks;  // where that was to be chosen: the fewest that fit, else all
+  // Where a rank's part is too large: keys that make it smaller, as DevicePlan::remedies.
+  struct Remedy {
+    std::string keys;
+    std::int64_t missing = 0;
+    double seconds = 0;
+  };
+  std::vector<Remedy> remedies = {};
   Time time;
   double flops = 0, recomputed = 0;  // of the whole step, all ranks; the former without the latter
 

@@ -40,7 +40,8 @@ std::string MeshPlan::report() const {
           ways.context > 1 ? cat(" x cp ", ways.context) : "", " x tp ", ways.tensor, ", zero ", ways.zero, "; ",
           mesh.node == 0 ? "one machine" : cat(mesh.node, " a machine"), ", ", mesh.inside.about,
           options.ranks > mesh.node && mesh.node > 0 ? cat("; between them ", mesh.between.about) : "",
-          text_of("; passes reach %.0f %% of the peak\n", 100 * mesh.mfu));
+          text_of("; passes reach %.0f %% of the peak, %.4g TFLOP/s a rank\n", 100 * mesh.mfu,
+                  device.peak.at(name_of(options.dtype)) / 1e12));
   if (recomputed_blocks && *recomputed_blocks == 0) out += "recomputed: nothing: it fits without\n";
   else if (recomputed_blocks)
     out += cat("recomputed: ", *recomputed_blocks, " of ", stages[0].blocks,
@@ -56,6 +57,14 @@ std::string MeshPlan::report() const {
   out += missing() > 0
              ? cat("  too large by", gb(missing()), " GB\n")
              : cat("  fits: ", gb(-missing()), " GB are left of the ", text_of("%.1f", device.memory / 1e9), "\n");
+  for (const Remedy& r : remedies)
+    out += cat("  with ", r.keys, ":", gb(missing() - r.missing), " GB less, ",
+               r.missing > 0 ? cat("too large by", gb(r.missing), " GB") : "fits",
+               text_of("; %.4g s a step\n", r.seconds));
+  if (missing() > 0 && std::all_of(remedies.begin(), remedies.end(), [](const Remedy& r) { return r.missing > 0; }))
+    out +=
+        "  no key makes it fit: more of parallel.tensor or pipeline, more ranks, fewer pictures or tokens a "
+        "micro-batch, or fewer train.modules\n";
   out += "GB that a rank sends in the step: inside its machine, to others; calls; seconds\n";
   for (std::size_t s = 0; s < stages.size(); ++s)
     for (const auto& [axis, traffic] : stages[s].traffic) {

@@ -59,7 +59,7 @@ Rehearsal::Rehearsal(const PlanOptions& options, Plan& plan)
           options.rank, options.ranks,
           [this](Call call, const Parts& to, const Parts& from, bool beside) { hear(call, to, from, beside); },
           !options.gpu, options.machines),
-      mesh(world, train.tensor, train.pipeline, train.context, train.experts, train.classes) {
+      mesh(world, train.tensor, train.pipeline, train.context, train.experts, train.classes, true) {
   outside.table = &kernels::meta_table();
   device_->table = options.gpu ? &kernels::rehearsed_table() : &kernels::meta_table();
   if (train.optimizer.state_on) train.optimizer.state_on = &host_;

@@ -276,10 +276,26 @@ const Strings& Config::required_list(std::string_view name) const {
   return value;
 }
 
+namespace {
+
+bool is_of(std::string_view key, std::string_view section) {
+  return key == section || key.starts_with(cat(section, "."));
+}
+
+}  // namespace
+
 bool Config::given(std::string_view section) const {
   for (const Setting& s : settings_)
-    if (s.source != "default" && (s.key->name == section || s.key->name.starts_with(cat(section, ".")))) return true;
+    if (s.source != "default" && is_of(s.key->name, section)) return true;
   return false;
+}
+
+std::vector<Config::Filed> Config::in_files(std::string_view section) const {
+  std::vector<Filed> found;
+  for (const Setting& s : settings_)
+    if (s.source != "default" && !s.typed && is_of(s.key->name, section))
+      found.push_back({s.key->name, s.value, s.source});
+  return found;
 }
 
 void Config::missing(std::string_view name) const {

@@ -100,6 +100,15 @@ class Config {
   const Strings& operands() const { return operands_; }  // arguments without "--"
   bool given(std::string_view section) const;            // a key of it, "text" or "text.layers", has not its default's
 
+  // What files say of a section or a key, of this command's or of others, where the command line does not say another
+  // thing. It does not count as read. The values live as long as this.
+  struct Filed {
+    std::string_view key;
+    const Value& value;
+    std::string_view file;
+  };
+  std::vector<Filed> in_files(std::string_view section) const;
+
   Json dump() const;  // every key of the command, nested; as a --config file it gives the same values
   // The files, and one line for every key that the command line sets to another value than they do.
   std::string table() const;

@@ -209,18 +209,12 @@ class Pool {
   Region region_, inner_;
 };
 
-// Cores that this process may run on: fewer than the machine has under taskset or in a container.
-int usable_cores() {
+int ask_for_cores() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
 #endif
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-int default_threads() {
-  static const int cores = usable_cores();  // asks the system: slow
-  return cores;
 }
 
 std::mutex pool_mutex;  // one region at a time, whoever calls
@@ -246,9 +240,14 @@ std::unique_lock<std::mutex> take_pool() {
 Serial::Serial() { depth += 2; }
 Serial::~Serial() { depth -= 2; }
 
+int usable_cores() {
+  static const int cores = ask_for_cores();  // slow
+  return cores;
+}
+
 int threads() {
   const int n = wanted.load();
-  return n ? n : default_threads();
+  return n ? n : usable_cores();
 }
 
 int threads_for_a_call() {

@@ -14,6 +14,7 @@ namespace ov {
 
 void set_threads(int n);  // 1 .. 256; the default is the number of cores. Not inside a parallel region.
 int threads();
+int usable_cores();  // that this process may run on: fewer than the machine has under taskset or in a container
 // How many threads a parallel call made here and now would find: all of them outside of a region, the idle ones and
 // this one inside. A hint: it may be out of date at once.
 int threads_for_a_call();

@@ -68,7 +68,7 @@ std::vector<Key> rows() {
        "Hugging Face model directory", Resume::free},
       {"model.adapter", "adapter", "", any, "generate recall trace eval checkpoint chat batch serve rl-select",
        "directory of a LoRA adapter (PEFT) that is added to the model's weights"},
-      {"tokenizer", "", "", any, "merge inspect pretrain",
+      {"tokenizer", "", "", any, "merge inspect pretrain plan",
        "directory with tokenizer.json, or vocab.json and merges.txt", Resume::free},
       {"in", "", "", any, "inspect batch", "JSON lines to read"},
       {"out", "", "", any,

@@ -41,6 +41,12 @@ Exit merge(const Config& config) {
   // Without a source the vocabulary may be the tokenizer's; with one it must hold it.
   if (options.language.empty()) options.described = with_tokenizer(options.described, tokenizer, directory);
   options.described = with_tokenizer(merged_config(options), tokenizer, directory);
+  if (!options.tower.empty()) refuse_otherwise(config, options.described.vision, options.tower);
+  if (!options.language.empty()) {
+    TextConfig own = options.described.text;
+    for (const Config::Filed& said : config.in_files("text.tied")) own.tied = std::get<bool>(said.value);  // merge.tied
+    refuse_otherwise(config, own, options.language);
+  }
 
   MetaDevice shapes;
   Onevision model(merged_config(options));

@@ -1,5 +1,6 @@
 #include "audit/plan_mesh.h"
 
+#include "cli/plan_words.h"
 #include "cli/verbs.h"
 #include "image/patches.h"
 #include "model/files/clip_directory.h"
@@ -102,10 +103,16 @@ Exit show(const Config& config, const PlanOptions& options, const Planner& plann
 }
 
 Exit clip(const Config& config, const std::string& directory) {
-  const ClipConfig model = directory.empty()
-                               ? described_clip(config)
-                               : ClipConfig::read(read_config_json(directory), directory + "/config.json");
+  ClipConfig model;
+  if (directory.empty()) {
+    model = described_clip(config);
+    model.vocabulary = planned_vocabulary(config, model.vocabulary);
+  } else {
+    model = ClipConfig::read(read_config_json(directory), directory + "/config.json");
+    refuse_otherwise(config, model, directory);
+  }
   if (config.integer("plan.pictures") > 0) return plan_balancing(config, model);
+  tell_unused(config, "plan.images");
   PlanOptions options{.grids = std::vector<Grid>(static_cast<std::size_t>(config.integer("plan.images"))),
                       .text_tokens = config.integer("plan.text_tokens"),
                       .micro_batches = config.integer("train.micro_batches"),
@@ -128,6 +135,7 @@ Exit vision(const Config& config) {
   rice.head.blocks = config.integer("rice.class_blocks");
   rice.head.classes = config.integer("plan.classes");
   rice.head.characters = config.integer("plan.characters");
+  tell_unused(config, "plan.images plan.width plan.height");
   PlanOptions options{.grids = picture_grids(config, rice.vision),
                       .micro_batches = config.integer("train.micro_batches"),
                       .dtype = dtype_option(config),
@@ -153,13 +161,21 @@ Exit plan(const Config& config) {
     return vision(config);
   }
   ModelConfig model;
-  if (directory.empty() && !config.given("text") && !config.given("vision"))
-    std::fputs("note: neither --model nor a shape is given (configs/model has some): the keys' defaults, the 4B's\n",
-               stderr);
-  if (directory.empty()) model.vision = described_vision(config), model.text = described_text(config);
-  else model = read_model_config(directory);
-  model.check();
+  if (directory.empty()) {
+    refuse_clip(config);
+    model.vision = described_vision(config), model.text = described_text(config);
+    model.text.vocabulary = planned_vocabulary(config, model.text.vocabulary);
+    model.check();
+    tell_defaults(config);
+  } else {
+    model = read_model_config(directory);
+    model.check();
+    if (model.has_tower) refuse_otherwise(config, model.vision, directory);
+    refuse_otherwise(config, model.text, directory);
+  }
   if (config.flag("plan.rl")) return plan_rl(config, model);
+  const bool pictures = what != "text";
+  tell_unused(config, cat(pictures ? "plan.images plan.width plan.height " : "", "plan.text_tokens plan.segments"));
   const PlanOptions options = plan_options(config, model.vision);
   return show(
       config, options, [&](const PlanOptions& o) { return plan_model(model, o); }, recompute_option(config).choose);

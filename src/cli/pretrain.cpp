@@ -144,25 +144,6 @@ void clip(const Config& config, Communicator& ranks) {
 
 }  // namespace
 
-ClipConfig described_clip(const Config& config) {
-  ClipConfig c;
-  const auto tower = [&](const std::string& name, const char* layers, ClipTowerConfig& t) {
-    t.layers = config.integer(cat(name, ".", layers));
-    t.hidden = config.integer(name + ".hidden");
-    t.heads = config.integer(name + ".heads");
-    t.intermediate = config.integer(name + ".intermediate");
-    t.act = config.text("clip.act") == "gelu" ? kernels::GeluForm::exact : kernels::GeluForm::quick;
-  };
-  tower("vision", "depth", c.vision);
-  tower("text", "layers", c.text);
-  c.image = config.integer("clip.image");
-  c.patch = config.integer("vision.patch");
-  c.vocabulary = config.integer("text.vocabulary");
-  c.max_positions = config.integer("text.max_positions");
-  c.projection = config.integer("clip.projection");
-  return c;
-}
-
 Exit pretrain(const Config& config) {
   use_threads(config);
   const std::string& what = config.required("pretrain.what");

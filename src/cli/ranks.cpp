@@ -1,4 +1,8 @@
 // Ranks of a run: who starts them, and how their errors reach the user.
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "base/progress.h"
 #include "cli/keys.h"
@@ -67,10 +71,18 @@ void in_ranks(const Config& config, const std::function<void(Communicator&)>& wo
   }
 }
 
+void set_ranks(const Config& config, Communicator& ranks, RunOptions& run) {
+  run.ranks = &ranks;
+  run.ranks_here = rank_here(config).ranks_here();
+  // Ranks that `launch` starts may run on the same cores; others bind each to its own, so it knows of no more.
+  const int cores = is_launched() ? usable_cores() : static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  if (run.ranks_here > 1) run.cores_here = std::min(run.ranks_here * threads(), std::max(1, cores));
+}
+
 std::unique_ptr<StepTrace> share(const Config& config, Communicator& ranks, RunOptions& run) {
   const std::string& path = config.text("log.trace");
   const std::int64_t step = config.integer("log.trace_step");
-  run.ranks = &ranks;
+  set_ranks(config, ranks, run);
   if (path.empty()) return nullptr;
   if (config.text("comm.sum") != "ordered")
     input_error("log.trace with comm.sum nccl: not built; ordered sums are of messages that a trace can show");

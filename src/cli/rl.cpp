@@ -114,7 +114,7 @@ Exit rl_train(const Config& config) {
               .merger_norm_eps = config.number("numerics.merger_norm_eps")};
   in_ranks(config, [&](Communicator& ranks) {
     config.refuse_unread("with this rl.objective, rl.mode and rl.replay");
-    job.ranks = &ranks;
+    set_ranks(config, ranks, job);
     run_rl(job);
   });
   return Exit::done;

@@ -80,43 +80,6 @@ LoadOptions load_options(const Config& config) {
           .in_place = true};  // no command that takes these trains
 }
 
-VisionConfig described_vision(const Config& config) {
-  VisionConfig vision;
-  vision.depth = config.integer("vision.depth");
-  vision.hidden = config.integer("vision.hidden");
-  vision.heads = config.integer("vision.heads");
-  vision.intermediate = config.integer("vision.intermediate");
-  vision.patch = config.integer("vision.patch");
-  vision.merge = config.integer("vision.merge");
-  return vision;
-}
-
-TextConfig described_text(const Config& config) {
-  TextConfig text;
-  text.vocabulary = config.integer("text.vocabulary");
-  text.hidden = config.integer("text.hidden");
-  text.intermediate = config.integer("text.intermediate");
-  text.layers = config.integer("text.layers");
-  text.heads = config.integer("text.heads");
-  text.kv_heads = config.integer("text.kv_heads");
-  text.head_dim = config.integer("text.head_dim");
-  text.max_positions = config.integer("text.max_positions");
-  text.rope_theta = config.number("text.rope_theta");
-  text.norm_eps = config.number("text.norm_eps");
-  text.qkv_bias = config.flag("text.qkv_bias");
-  text.qk_norm = config.flag("text.qk_norm");
-  text.tied = config.flag("text.tied");
-  text.experts = config.integer("text.experts");
-  text.experts_per_token = config.integer("text.experts_per_token");
-  text.expert_intermediate = config.integer("text.expert_intermediate");
-  text.sparse_step = config.integer("text.sparse_step");
-  for (const std::string& layer : config.list("text.mlp_only_layers"))
-    text.mlp_only_layers.push_back(Json::parse(layer, "text.mlp_only_layers").as_int());
-  text.norm_topk_prob = config.flag("text.norm_topk_prob");
-  text.router_aux_loss_coef = config.number("text.router_aux_loss_coef");
-  return text;
-}
-
 InitOptions init_options(const Config& config) {
   return {.matrix = config.text("init.matrix"),
           .matrix_std = config.number("init.matrix_std"),

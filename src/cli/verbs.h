@@ -61,6 +61,7 @@ Exit help(const Config&);
 RankInJob rank_here(const Config&);  // which of how many this process is (comm/rank_in_job.h): comm.address
 // `work` as one of the ranks that this process is one of, or alone (comm/rank_in_job.h): comm.timeout, threads.
 void in_ranks(const Config&, const std::function<void(Communicator&)>& work);
+void set_ranks(const Config&, Communicator& ranks, RunOptions& run);  // and how many cores they have
 // The ranks of a run, and log.trace: what to keep while it goes on.
 std::unique_ptr<StepTrace> share(const Config&, Communicator& ranks, RunOptions& run);
 bool first_rank();  // or the only one: who shows what it was told
@@ -80,7 +81,11 @@ LoadOptions load_options(const Config&);          // dtype, device, numerics.*, 
 VisionConfig described_vision(const Config&);     // vision.*
 TextConfig described_text(const Config&);         // text.*
 ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
-RegionHeadConfig region_head(const Config&);      // rice.*, but for the tables' sizes
+// input_error where a file's keys describe another model than the one in `directory`, beside which they have no effect.
+void refuse_otherwise(const Config&, const VisionConfig& own, const std::string& directory);
+void refuse_otherwise(const Config&, const TextConfig& own, const std::string& directory);
+void refuse_otherwise(const Config&, const ClipConfig& own, const std::string& directory);
+RegionHeadConfig region_head(const Config&);                              // rice.*, but for the tables' sizes
 ClusterOptions cluster_options(const Config&, const std::string& table);  // rice.objects or rice.characters
 InitOptions init_options(const Config&);                                  // init.*
 Dtype dtype_option(const Config&, std::string_view key = "dtype");

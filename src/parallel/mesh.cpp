@@ -13,15 +13,16 @@ std::vector<int> axis(int rank, int step, int count) {
   return ranks;
 }
 
-int checked(int ranks, int t, int p, int c, int n, int k) {
+int checked(int ranks, int t, int p, int c, int n, int k, bool planned) {
   std::string ways;
   const auto name = [&](const char* key, int by) {
     if (by > 1) ways += cat(ways.empty() ? "" : " x ", "parallel.", key, " ", by);
   };
   name("tensor", t), name("pipeline", p), name("context", c), name("experts", n), name("classes", k);
   if (ranks % (t * p * c * n * k) != 0)
-    input_error(ways, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks", "; onevision launch -n ",
-                t * p * c * n * k, " starts as many");
+    input_error(ways, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
+                planned ? "; --plan.ranks " : "; onevision launch -n ", t * p * c * n * k,
+                planned ? " plans as many" : " starts as many");
   if (!std::has_single_bit(static_cast<unsigned>(n)))
     input_error("parallel.experts ", n,
                 ": expected a power of two, so that what its ranks add is a node of one rank's "
@@ -32,8 +33,9 @@ int checked(int ranks, int t, int p, int c, int n, int k) {
 
 }  // namespace
 
-Mesh::Mesh(Communicator& world, int t, int p, int c, int expert_ranks, int class_ranks)
-    : Mesh(world, Axes{checked(world.ranks(), t, p, c, expert_ranks, class_ranks), p, c, expert_ranks * class_ranks}) {}
+Mesh::Mesh(Communicator& world, int t, int p, int c, int expert_ranks, int class_ranks, bool planned)
+    : Mesh(world, Axes{checked(world.ranks(), t, p, c, expert_ranks, class_ranks, planned), p, c,
+                       expert_ranks * class_ranks}) {}
 
 // Each axis steps over all that are inside of it.
 Mesh::Mesh(Communicator& world, const Axes& by)

@@ -22,9 +22,9 @@ struct Axes {
 };
 struct Mesh {
   // input_error unless they divide the ranks; and where experts are shared by no power of two, or in a pipeline. No
-  // model has both experts and class tables.
+  // model has both experts and class tables. planned: the ranks are plan's, which the error tells how to have more of.
   Mesh(Communicator& world, int tensor_ranks, int pipeline_ranks = 1, int context_ranks = 1, int expert_ranks = 1,
-       int class_ranks = 1);
+       int class_ranks = 1, bool planned = false);
   Mesh(Communicator& world, const Axes& by);
   Group tensor, context, pipe, experts, data;
 };

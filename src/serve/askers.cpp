@@ -39,10 +39,10 @@ Json posted(httplib::Client& client, const std::string& origin, const std::strin
       } catch (const ov::Error& e) { return failure(e.what()); }
     const bool again = status == 0 || status == 408 || status == 409 || status == 429 || status >= 500;
     if (!again || i == tries)
-      return failure(result
-                         ? cat("status ", status, ": ", shown(text, 300))
-                         : cat("cannot reach ", origin, ": ", to_string(result.error()), "; does a server run there?"),
-                     status);
+      return failure(
+          result ? cat("status ", status, ": ", shown(text, 300))
+                 : cat("cannot reach ", origin, ": ", http_fault(result.error(), origin), "; does a server run there?"),
+          status);
     if (retries) ++*retries;
     const double told = result ? std::atof(result->get_header_value("retry-after").c_str()) : 0;
     std::this_thread::sleep_for(std::chrono::duration<double>(told > 0 && told <= 60 ? told : wait_s));

@@ -94,7 +94,7 @@ Speaker speaker_at(const std::string& url, const std::string& api_key) {
         if (error) std::rethrow_exception(error);
         if (left) return std::string("cancelled");
         if (status == 0)
-          input_error("cannot reach ", origin, ": ", to_string(result.error()), "; does a server run there?");
+          input_error("cannot reach ", origin, ": ", http_fault(result.error(), origin), "; does a server run there?");
         if (status != 200) input_error("the server answers ", status, ": ", shown(refusal, 400));
         if (!whole) input_error("the connection to ", origin, " was lost before the answer's end");
         return reason;

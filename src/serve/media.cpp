@@ -103,7 +103,8 @@ std::string fetched(const std::string& url, const MediaOptions& options) {
   if (std::ssize(bytes) > options.max_bytes)
     input_error("the picture at ", shown(url), " has more than ", options.max_bytes, " bytes");
   if (!result || result->status != 200)
-    input_error("cannot fetch ", shown(url), ": ", result ? cat("status ", result->status) : to_string(result.error()));
+    input_error("cannot fetch ", shown(url), ": ",
+                result ? cat("status ", result->status) : http_fault(result.error()));
   return bytes;
 }
 

@@ -90,8 +90,7 @@ Json RunLog::step(const StepReport& r, double peak_flops) {
                                   {"seconds", r.seconds},
                                   {"data_seconds", r.data_seconds},
                                   {"tokens_per_second", rate * static_cast<double>(r.tokens)},
-                                  {"samples_per_second", rate * static_cast<double>(r.samples)},
-                                  {"mfu", model_flops_utilisation(r, peak_flops)}});
+                                  {"samples_per_second", rate * static_cast<double>(r.samples)}});
   for (const auto& [key, value] : rest.members()) line.set(key, value);
   if (r.floor_seconds > 0)
     line.set("floor_seconds", r.floor_seconds), line.set("plain_floor_seconds", r.plain_floor_seconds);
@@ -100,6 +99,7 @@ Json RunLog::step(const StepReport& r, double peak_flops) {
                                         {"loss", hex16(r.checksums->loss)},
                                         {"gradients", hex16(r.checksums->gradients)},
                                         {"parameters", hex16(r.checksums->parameters)}}));
+  if (peak_flops > 0) line.set("mfu", model_flops_utilisation(r, peak_flops));
   note("step", line);
   return line;
 }

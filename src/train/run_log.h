@@ -1,11 +1,11 @@
 // run.jsonl: what a run was and how every step went, one typed line each.
 //
 //   {"type":"run", "config":{...}, "parameters":N, "trained":N, what the run counts ("records":N, with train.recompute
-//    auto "recomputed_blocks":N), "threads":N, "peak_flops":F, "revision":"..."}
+//    auto "recomputed_blocks":N), "threads":N, "peak_flops":F (0: unknown), "revision":"..."}
 //   {"type":"step", "step":1, "loss":..., the objective's parts ("token_loss":...), "lr":..., "gradient_norm":...,
 //    "samples":..., "tokens":..., "labelled":..., "patches":..., "flops":..., "seconds":..., "data_seconds":...,
-//    "tokens_per_second":..., "samples_per_second":..., "mfu":..., "floor_seconds":...,
-//    "plain_floor_seconds":..., "checksums":{...}}
+//    "tokens_per_second":..., "samples_per_second":..., "floor_seconds":..., "plain_floor_seconds":...,
+//    "checksums":{...}, "mfu":...}
 //   {"type":"memory", "step":1, "device":"cpu", "bytes":{"weights":N, ..., "all_at_once":N}}: highest of the step
 //   {"type":"resume", "step":40, "revision":"...", "threads":N, "changed":{KEY:[OLD,NEW]}, "damaged":[...]}
 //   {"type":"stop", "step":44, "signal":15}, {"type":"times", ...} (train/step_times.h), {"type":"end", ...}
@@ -40,7 +40,8 @@ class RunLog {
 // The last step's number and losses, as a log has them; an empty object where it has none.
 Json last_step(const std::string& path);
 
-// Products and attention only, without recomputation, over the time the step took and the machine's measured FMA peak.
+// Products and attention only, without recomputation, over the time the step took and the measured peak of f32 of the
+// cores that the run's ranks keep busy, which may be fewer than there are ranks. Not in the log where it is unknown.
 double model_flops_utilisation(const StepReport& report, double peak_flops);
 
 }  // namespace ov

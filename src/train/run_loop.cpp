@@ -23,7 +23,8 @@ namespace {
 
 std::string progress_note(const StepReport& r, double peak) {
   char text[64];
-  std::snprintf(text, sizeof text, "  lr %.2e  MFU %.0f%%", r.lr, 100 * model_flops_utilisation(r, peak));
+  if (peak > 0) std::snprintf(text, sizeof text, "  lr %.2e  MFU %.0f%%", r.lr, 100 * model_flops_utilisation(r, peak));
+  else std::snprintf(text, sizeof text, "  lr %.2e", r.lr);
   return r.note + text;
 }
 
@@ -118,13 +119,23 @@ Json memory_of(const Device& device, std::int64_t step) {
   return Json::object({{"step", step}, {"device", device.name}, {"bytes", bytes}});
 }
 
+// FLOP/s of f32 that the run's cores reach at most: those that are busy, not those that its ranks would like to have.
+// 0, unknown: on GPUs.
+double peak_of(const RunOptions& o) {
+  if (o.device->kind != Device::Kind::cpu) return 0;
+  const int cores = o.cores_here > 0 ? o.cores_here : threads();
+  const double peak = kernels::cpu::fma_peak_flops(cores) * o.ranks->ranks() / o.ranks_here;
+  if (o.ranks_here > 1)
+    tell(cat("MFU: of ", static_cast<std::int64_t>(peak / 1e9), " GFLOP/s; ", o.ranks_here, " ranks of a machine have ",
+             cores, cores == 1 ? " core" : " cores"));
+  return peak;
+}
+
 // What rank 0 alone tells: run.jsonl, TensorBoard's events, the progress bar.
 class Journal {
  public:
   Journal(const StepEngine& engine, const RunOptions& o, const Json& about, Resumed resumed)
-      : log_(o.out + "/run.jsonl", engine.steps_done()),
-        events_(o.out, engine.steps_done()),
-        peak_(kernels::cpu::fma_peak_flops(threads()) * o.ranks->ranks()) {
+      : log_(o.out + "/run.jsonl", engine.steps_done()), events_(o.out, engine.steps_done()), peak_(peak_of(o)) {
     if (!log_.damage().empty()) {
       tell(cat("damaged line: ", log_.damage(), "; the log is cut there"));
       resumed.damaged.push(log_.damage());

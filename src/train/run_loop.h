@@ -27,6 +27,8 @@ struct RunOptions {
   std::vector<std::string> defaults;    // keys of it that nobody gave: a run that did not know them is the same run
   Device* device = &cpu();              // where the model is trained
   Communicator* ranks = &one_rank();    // that share the run; rank 0 alone writes
+  int ranks_here = 1;                   // of them, on this machine
+  int cores_here = 0;                   // that those keep busy; 0: as many as this one has threads
   StepTrace* trace = nullptr;           // whose ranks() they are, if one step is to be traced
 
   bool writes() const { return ranks->rank() == 0; }

@@ -46,6 +46,22 @@ std::string file_error(const std::string& content) {
 
 }  // namespace
 
+TEST_CASE("config: what files say of a section, of any command's keys, where the command line says nothing else") {
+  const ScratchDirectory dir;
+  write_durably(dir / "a.json", R"({"stove": {"plates": 2, "heat": 0.1}, "wash.water": 40})");
+  write_durably(dir / "b.json", R"({"stove": {"plates": 3}})");
+  const Config c = cook({"--config", dir / "a.json", dir / "b.json", "--heat", "0.2"});
+  const auto said = c.in_files("stove");
+  REQUIRE(said.size() == 1);
+  CHECK(said[0].key == "stove.plates");
+  CHECK(said[0].value == Value(std::int64_t{3}));
+  CHECK(said[0].file == dir / "b.json");
+  CHECK(c.in_files("wash.water").size() == 1);
+  CHECK(c.in_files("sto").empty());
+  CHECK(c.in_files("guests").empty());
+  CHECK(c.unread().size() == cook({}).unread().size());
+}
+
 TEST_CASE("config: a key that a file gives twice, in one way or in both, is an error") {
   const ScratchDirectory dir;
   const auto said = [&](const std::string& text) {

@@ -102,28 +102,3 @@ TEST_CASE("gemm: NaN and infinity of a bf16 matrix stay in their columns") {
   kernels::gemm({.c = c, .a = a, .b = b, .trans_b = true});
   for (std::int64_t n = 0; n < 40; ++n) CHECK(std::isfinite(c.data<float>()[n]) == (n != 3 && n != 34));
 }
-
-TEST_CASE("gemm: a bf16 matrix of which a part is in f32 at a time gives the bits of one that was widened whole") {
-  constexpr std::int64_t large = 3001, narrow = 2801, M = 3;  // more elements than are widened at once, no whole blocks
-  const Tensor matrix = numbers(large, narrow, 2);
-  const Tensor wide_matrix = matrix.to(Dtype::f32);
-  for (const Dtype dtype : {Dtype::bf16, Dtype::f32})
-    for (const bool trans_b : {true, false})
-      for (const bool trans_a : {false, true})
-        for (const bool accumulate : {false, true}) {
-          const std::int64_t N = trans_b ? large : narrow, K = trans_b ? narrow : large;
-          const Tensor a = trans_a ? numbers(K, M, 1) : numbers(M, K, 1),
-                       bias = numbers(1, N, 3).contiguous_copy().view({N});
-          const Tensor before = numbers(M, N, 4);
-          const Tensor c = before.to(dtype), wide = c.to(Dtype::f32);
-          kernels::Gemm g{
-              .c = c, .a = a, .b = matrix, .trans_a = trans_a, .trans_b = trans_b, .accumulate = accumulate};
-          if (!accumulate) g.bias = bias;
-          kernels::gemm(g);
-          g.c = wide, g.a = a.to(Dtype::f32), g.b = wide_matrix;
-          if (g.bias) g.bias = bias.to(Dtype::f32);
-          kernels::gemm(g);
-          CHECK_MESSAGE(same_bits(c, wide.to(dtype)), name_of(dtype), " b", trans_b ? "^T" : "", trans_a ? ", a^T" : "",
-                        accumulate ? ", added" : "");
-        }
-}

@@ -274,6 +274,41 @@ TEST_CASE("launch: signals that are ignored, as nohup and daemons have it, neith
   CHECK_MESSAGE(o.exit == 0, o.err);
 }
 
+TEST_CASE("launch: MFU is of the cores that the ranks have, however many ranks there are") {
+  const ScratchDirectory dir;
+  const int ranks = 2 * usable_cores();
+  if (ranks > 16) return;
+  std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
+                                      << "\n";
+  const Strings one = {"pretrain",
+                       "--what",
+                       "text",
+                       "--config",
+                       "configs/model/mesh.json",
+                       "--tokenizer",
+                       "data/tokenizer",
+                       "--text",
+                       dir / "corpus.jsonl",
+                       "--train.micro_batches",
+                       std::to_string(ranks),
+                       "--steps",
+                       "1",
+                       "--out"};
+  Strings many = {"launch", "-n", std::to_string(ranks), "--"};
+  many.insert(many.end(), one.begin(), one.end());
+  many.push_back(dir / "many");
+  const Outcome o = run(many);
+  CHECK_MESSAGE(o.exit == 0, o.err);
+  CHECK(contains(o.err, cat(" GFLOP/s; ", ranks, " ranks of a machine have ", usable_cores(), " core")));
+  Strings threads = one;
+  threads.insert(threads.end(), {dir / "one"});
+  CHECK(run(threads).exit == 0);
+  const double shared = lines_of(dir / "many/run.jsonl")[0].at("peak_flops").as_double(),
+               own = lines_of(dir / "one/run.jsonl")[0].at("peak_flops").as_double();
+  CHECK(shared < 1.5 * own);  // rates differ by the minute
+  CHECK(own < 1.5 * shared);
+}
+
 TEST_CASE("launch: no rank outlives a launcher that is killed") {
   const ScratchDirectory dir;
   const std::string out = dir / "run";

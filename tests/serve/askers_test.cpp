@@ -133,6 +133,34 @@ TEST_CASE("askers: what may pass is tried again, what is refused is not, and an 
                  "no such picture"));
 }
 
+TEST_CASE("askers: why there was no answer is told in words, with the system's reason where it gave one") {
+  for (int e = 0; e < 20; ++e) {
+    const auto error = static_cast<httplib::Error>(e);
+    if (error == httplib::Error::Success || to_string(error) == "Invalid") continue;
+    const std::string said = serve::http_fault(error);
+    CHECK_MESSAGE(
+        (said != to_string(error) || error == httplib::Error::Unknown || error == httplib::Error::BindIPAddress ||
+         error == httplib::Error::Compression || error == httplib::Error::UnsupportedMultipartBoundaryChars),
+        said);
+  }
+  CHECK(serve::http_fault(httplib::Error::Connection) == "no connection");
+  for (const char* origin : {"http://127.0.0.1:9", "http://[::1]:9"}) {
+    const std::string why = serve::http_fault(httplib::Error::Connection, origin);
+    CHECK_MESSAGE((why == "Connection refused" || why == "Cannot assign requested address" ||
+                   why == "Network is unreachable" || why == "Address family not supported by protocol"),
+                  why);
+  }
+  CHECK(serve::http_fault(httplib::Error::Connection, "http://no-such-host.invalid") != "no connection");
+  std::string told;  // where no server runs
+  serve::asker_at("http://127.0.0.1:9/v1", "", 1)(
+      1,
+      [](std::size_t) {
+        return Json::object({{"messages", Json::array()}});
+      },
+      [&](std::size_t, const Json& answer) { told = answer.dump(); });
+  CHECK(contains(told, "cannot reach http://127.0.0.1:9: Connection refused; does a server run there?"));
+}
+
 TEST_CASE("askers: an answer without end is cut at a bound, and only http is spoken") {
   const Fake endless([](int, httplib::Response& res) {
     res.set_content_provider("application/json", [](std::size_t, httplib::DataSink& sink) {

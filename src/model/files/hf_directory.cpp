@@ -69,6 +69,8 @@ Json read_config_json(const std::string& directory) {
   if (!path_exists(path)) {
     if (path_exists(directory + "/model/config.json"))
       input_error(directory, ": holds a run; its model is ", directory, "/model");
+    if (path_exists(directory + "/tower/config.json"))
+      input_error(directory, ": holds a run; its tower is ", directory, "/tower");
     if (path_exists(directory + "/adapter_config.json"))
       input_error(directory, ": holds an adapter, and no model; checkpoint convert MODEL --adapter merges it");
     if (directory.ends_with(".json") || directory.ends_with(".safetensors"))
