@@ -1,7 +1,7 @@
 #!/bin/sh
-# RL on the toy world, once, small, behind `make demo`: selection, training with thinking and without, held-out questions before and
-# after. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what is done is not run again
-# (stage.sh).
+# RL on the toy world, once, small, behind `make demo`: a warm start, selection, training with thinking and without, held-out
+# questions before RL and after. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what
+# is done is not run again (stage.sh).
 #
 #   demo.sh [BUILD]
 set -eu
@@ -15,8 +15,10 @@ config=configs/rl
 . configs/demo/stage.sh
 . $config/world.sh
 mkdir -p "$out"
-model=$demo/instruct/model
 worlds 1500 1200
+stage warm-start "$demo/instruct/model/model.safetensors $out/warm.done $config/warm.json" \
+  "$onevision" train --config $config/warm.json --model "$demo/instruct/model" --data "$out/warm/instruct/conversations.json" --out "$out/warm-start"
+model=$out/warm-start/model
 questions=$out/both/instruct/conversations.json
 programs="think think_first think_middle think_last" # of two and of three lines, every line asked
 normal="three_first three_middle three_last variable_value variable_sum"
@@ -29,18 +31,19 @@ stage selection "$model/model.safetensors $out/both.done $config/prompts.json $c
 stage thinking "$model/model.safetensors $out/selection.done $config/thinking.json" \
   "$onevision" rl --config $config/prompts.json --config $config/thinking.json --model "$model" --data "$questions" \
   --templates $programs $normal --out "$out/thinking"
-for part in before after; do
-  asked=$model
-  [ $part = before ] || asked=$out/thinking/model
+for part in instruct before after; do
+  case $part in instruct) asked=$demo/instruct/model ;; before) asked=$model ;; after) asked=$out/thinking/model ;; esac
   stage reasoning-$part "$asked/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
     "$onevision" eval --model "$asked" --data "$out/held-out/reasoning" --tasks configs/demo/reasoning.json --out "$out/reasoning-$part"
   stage eval-$part "$asked/model.safetensors configs/demo/eval.json" \
     "$onevision" eval --model "$asked" --data "$demo/world/test" --tasks configs/demo/eval.json --out "$out/eval-$part"
 done
-stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages thinking="$out/thinking" --out "$out/report.html"
+stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages warm-start="$out/warm-start" thinking="$out/thinking" --out "$out/report.html"
 for part in reasoning eval; do
-  printf '\n%s, after RL against before:\n' $part
-  "$onevision" rl-table --before "$out/$part-before/predictions.jsonl" --after "$out/$part-after/predictions.jsonl"
+  for from in before instruct; do
+    printf '\n%s, after RL against %s:\n' $part "$(case $from in before) echo its start ;; *) echo 'the instruct model' ;; esac)"
+    "$onevision" rl-table --before "$out/$part-$from/predictions.jsonl" --after "$out/$part-after/predictions.jsonl"
+  done
 done
 echo
 echo "$out/report.html shows reward, length, entropy, staleness and clipping, step by step."

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Stage 2 of RL beside its controls: two starting models (seeds of `make demo`), three seeds each; every run is a stage, so a night that
-# was cut goes on. Every run shows its held-out programs when it is done; when an arm's last run is done, a table pools them: paired
-# differences to the starting models, question by question.
+# Stage 2 of RL beside its controls: two starting models (seeds of `make demo`, each with a warm start), three seeds each; every
+# run is a stage, so a night that was cut goes on. Every run shows its held-out programs when it is done; when an arm's last run is
+# done, a table pools them: paired differences to the starting models, question by question.
 #
 #   thinking   RL with chains and without, rewarded by the answer alone
 #   shuffled   the same with the rewards of a step in another order: must not rise
@@ -62,13 +62,16 @@ predictions() {  # predictions ARM PART: one file a run; of the arm `before` the
 }
 
 for first in $starts; do
-  ask "$first-before" "$build/$first/instruct/model" "$first"
+  stage "$first-warm" "$build/$first/instruct/model/model.safetensors $out/warm.done $config/warm.json" \
+    "$onevision" train --config $config/warm.json --model "$build/$first/instruct/model" --data "$out/warm/instruct/conversations.json" --out "$out/$first-warm"
+  ask "$first-instruct" "$build/$first/instruct/model" "$first"
+  ask "$first-before" "$out/$first-warm/model" "$first"
 done
 for arm in $arms; do
   for first in $starts; do
     for seed in $seeds; do
       run=$first-$seed-$arm
-      arm "$run" "$arm" "$build/$first/instruct/model" "$seed"
+      arm "$run" "$arm" "$out/$first-warm/model" "$seed"
       ask "$run" "$out/$run/model" "$first"
       "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$run-reasoning/predictions.jsonl"
     done

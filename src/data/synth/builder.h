@@ -80,6 +80,7 @@ void draw_ramp(SceneBuilder&);
 void draw_circuit(SceneBuilder&);
 void draw_values(SceneBuilder&);
 void draw_three_lines(SceneBuilder&);
+void draw_checked_lines(SceneBuilder&);
 void draw_counts(SceneBuilder&);
 
 }  // namespace ov::synth

@@ -22,7 +22,7 @@ constexpr Family kFamilies[] = {
     {"beaker", draw_beaker},   {"food_chain", draw_food_chain},
     {"ramp", draw_ramp},       {"circuit", draw_circuit},
     {"values", draw_values},   {"three_lines", draw_three_lines},
-    {"counts", draw_counts},
+    {"counts", draw_counts},   {"checked_lines", draw_checked_lines},
 };
 
 struct Streams {

@@ -59,12 +59,34 @@ void write_and_describe(SceneBuilder& s, const Program& program) {
 
 // One question for each template: the value of the first line's variable, of the second's, ... The answer first works
 // out every line from top to bottom, whichever is asked for: only then need it be known on which line that one stands.
-void ask_to_think(SceneBuilder& s, const Program& program, const std::vector<const char*>& templates) {
-  Words chain;
-  for (const Line& line : program) chain.push_back(line.name + " = " + line.solved);
-  for (std::size_t i = 0; i < program.size(); ++i)
+// A chain that checks says "yes" behind the name that is asked for, as soon as it comes by.
+void ask_to_think(SceneBuilder& s, const Program& program, const std::vector<const char*>& templates,
+                  bool checks = false) {
+  for (std::size_t i = 0; i < program.size(); ++i) {
+    Words chain;
+    for (const Line& line : program)
+      chain.push_back(line.name + (checks && &line == &program[i] ? " yes = " : " = ") + line.solved);
     s.ask(templates[i],
           {{"variable", program[i].name}, {"chain", join(chain, " , ")}, {"value", digits(program[i].value)}});
+  }
+}
+
+Program three_lines(SceneBuilder& s) {
+  s.begin(5 * cell, 3 * cell);
+  const Words names = s.draws.sample(s.world.row_letters, 3);
+  const auto sum_with = [&](int a) {
+    const bool plus = s.draws.percent(50);
+    return Sum{a, s.draws.between(1, 9), plus};
+  };
+  Sum second{}, third{};
+  do {
+    second = sum_with(s.draws.between(1, 9));
+    third = sum_with(second.value());
+  } while (second.value() < 1 || second.value() > 9 || third.value() < 0);
+  Program program{first_line(names[0], second.a)};
+  program.push_back(next_line(program[0], names[1], second));
+  program.push_back(next_line(program[1], names[2], third));
+  return program;
 }
 
 }  // namespace
@@ -124,24 +146,18 @@ void draw_values(SceneBuilder& s) {
 // B=A+3
 // C=B-2
 void draw_three_lines(SceneBuilder& s) {
-  s.begin(5 * cell, 3 * cell);
-  const Words names = s.draws.sample(s.world.row_letters, 3);
-  const auto sum_with = [&](int a) {
-    const bool plus = s.draws.percent(50);
-    return Sum{a, s.draws.between(1, 9), plus};
-  };
-  Sum second{}, third{};
-  do {
-    second = sum_with(s.draws.between(1, 9));
-    third = sum_with(second.value());
-  } while (second.value() < 1 || second.value() > 9 || third.value() < 0);
-  Program program{first_line(names[0], second.a)};
-  program.push_back(next_line(program[0], names[1], second));
-  program.push_back(next_line(program[1], names[2], third));
+  const Program program = three_lines(s);
   write_and_describe(s, program);
   const char* const values[] = {"three_first", "three_middle", "three_last"};
   for (std::size_t i = 0; i < 3; ++i) s.ask(values[i], {{"variable", program[i].name}, {"sum", program[i].solved}});
   ask_to_think(s, program, {"think_first", "think_middle", "think_last"});
+}
+
+// A program of either length, asked with chains that check.
+void draw_checked_lines(SceneBuilder& s) {
+  const Program program = s.draws.percent(50) ? three_lines(s) : two_lines(s);
+  write_and_describe(s, program);
+  ask_to_think(s, program, {"check", "check", "check"}, true);
 }
 
 }  // namespace ov::synth
