@@ -2,7 +2,7 @@
 #
 # They hold programs, of two and of three lines, half of the pictures each, with data/toy_world's words and glyphs:
 #
-#   warm      programs of which some chains check each name, and as much of all else: what the start of RL is taught
+#   warm      programs, of which some chains check each name, and all else beside them: what the start of RL is taught
 #   both      every line asked, with thinking and without: the prompts of RL; and a fifth as many other pictures, whose
 #             questions are repeated beside them (rl.replay of thinking.json)
 #   chains    with thinking alone, in chains that check each name, and answers without it alone: what the supervised runs
@@ -20,7 +20,7 @@ catalog() {
 never_asked() { printf '/"id": "%s"/s/"id": "[a-z_]*",/& "ask": 0,/' "$1"; }
 
 worlds() {  # worlds PICTURES QUESTIONS
-  normal='\(caption\|variable_value\|variable_sum\|three_[a-z]*\)' thinking='\(caption\|think[a-z_]*\)'
+  thinking='\(caption\|think[a-z_]*\)'
   # Of three lines the middle one is what RL gives up first, and the last what it gains most in: they are not asked alike.
   catalog "$world/catalog/both" -e '/"id": "think_first"/s/"id": "[a-z_]*",/& "ask": 88,/' \
     -e '/"id": "think_last"/s/"id": "[a-z_]*",/& "ask": 74,/'

@@ -10,22 +10,12 @@
 #include "kernels/cpu/gemm_few_rows.h"
 #include "kernels/cpu/gemm_wide.h"
 #include "tests/check.h"
+#include "tests/kernels/strided_rows.h"
 
 using namespace ov;
 using namespace ov::test;
 
 namespace {
-
-// [rows, width] inside a wider tensor, so that a stride is not a width; odd offsets lie at no multiple of four bytes.
-Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
-  const Tensor whole({rows, width + 3}, Dtype::bf16, cpu());
-  std::uint32_t state = seed;
-  for (std::int64_t i = 0; i < whole.numel(); ++i) {
-    state = state * 1664525 + 1013904223;
-    whole.data<Bf16>()[i] = Bf16(static_cast<float>(state >> 8) * 0x1p-23F - 1);
-  }
-  return whole.slice(1, 1, width + 1);
-}
 
 // By the product that knows neither few rows nor bf16; one row as the first of two, since one alone has its own way.
 Tensor widened_whole(const Tensor& a, const Tensor& b, const Tensor& bias, Dtype dtype) {

@@ -7,22 +7,12 @@
 #include "kernels/copy.h"
 #include "kernels/gemm.h"
 #include "tests/check.h"
+#include "tests/kernels/strided_rows.h"
 
 using namespace ov;
 using namespace ov::test;
 
 namespace {
-
-// [rows, width] inside a wider tensor, so that a stride is not a width.
-Tensor numbers(std::int64_t rows, std::int64_t width, unsigned seed) {
-  const Tensor whole({rows, width + 3}, Dtype::bf16, cpu());
-  std::uint32_t state = seed;
-  for (std::int64_t i = 0; i < whole.numel(); ++i) {
-    state = state * 1664525 + 1013904223;
-    whole.data<Bf16>()[i] = Bf16(static_cast<float>(state >> 8) * 0x1p-23F - 1);
-  }
-  return whole.slice(1, 1, width + 1);
-}
 
 // c [M,N] of one product in every type of c, added to what is there and with a bias: the bits of one of f32 matrices.
 void check_bits(std::int64_t M, std::int64_t N, std::int64_t K, bool trans_a, bool trans_b) {
