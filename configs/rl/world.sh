@@ -33,9 +33,8 @@ worlds() {  # worlds PICTURES QUESTIONS
     -e '/"id": "\(think\|three\)_last"/s/"share": 4/"share": 1/' \
     -e '/"id": "variable_\(value\|sum\)"/{s/"Code & Math"/"Reasoning"/;s/"share": [0-9]*/"share": 1/}'
   catalog "$world/catalog/warm"
-  sed -i -e 's/"default": {"values": 1, "three_lines": 1}/"programs": {"values": 1}/' -e 's/"warm_start"/"default"/' "$world/catalog/warm/mixtures.json"
   stage warm "data/toy_world/templates.json data/toy_world/mixtures.json configs/rl/world.sh" "$onevision" synth --what world \
-    --synth.data_dir "$world/catalog/warm" --synth.seed 701 --synth.instruct 12000 --synth.captions 0 --synth.regions 0 --synth.text 0 --synth.test 0 --out "$world/warm"
+    --synth.data_dir "$world/catalog/warm" --synth.mixture warm_start --synth.seed 701 --synth.instruct 12000 --synth.captions 0 --synth.regions 0 --synth.text 0 --synth.test 0 --out "$world/warm"
   for part in both chains answers; do
     pictures=$1
     [ $part != both ] || pictures=$(($1 * 19 / 15))

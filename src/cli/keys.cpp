@@ -319,6 +319,7 @@ std::vector<Key> rows() {
       {"synth.count", "count", whole(10), Allowed(1, 1 << 20), "synth", "pictures"},
       {"synth.what", "what", "lessons", "lessons world zipf", "synth",
        "ten pictures, the whole toy world, or a pool of pictures whose kinds follow Zipf's law"},
+      {"synth.mixture", "", "default", any, "synth", "world: which families of pictures how often, of mixtures.json"},
       {"synth.instruct", "", whole(10000), at_least(0), "synth", "world: pictures with conversations"},
       {"synth.captions", "", whole(10000), at_least(0), "synth", "world: pictures with captions"},
       {"synth.regions", "", whole(10000), at_least(0), "synth", "world: pictures with annotated regions"},

@@ -26,6 +26,7 @@ void write_world(const Config& config) {
   o.out_dir = output_directory(config, "synth");
   o.data_dir = shipped(config, "synth.data_dir");
   o.seed = static_cast<std::uint64_t>(config.integer("synth.seed"));
+  o.mixture = config.text("synth.mixture");
   o.instruct = config.integer("synth.instruct");
   o.captions = config.integer("synth.captions");
   o.regions = config.integer("synth.regions");

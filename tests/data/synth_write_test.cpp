@@ -255,6 +255,22 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("characters '0': expected rows of equal length") != std::string::npos);
 }
 
+TEST_CASE("toy world files: pictures are drawn with the mixture that is named; an unknown one is refused") {
+  for (const std::string mixture : {"default", "warm_start"}) {
+    ToyWorldOptions options = small(fresh_path("mixture"));
+    options.mixture = mixture;
+    options.instruct = 60;
+    write_toy_world(options);
+    const std::string written = read_file(options.out_dir + "/instruct/conversations.json");
+    CHECK((written.find(R"("check")") != written.npos) == (mixture == "warm_start"));
+    CHECK(Json::read(options.out_dir + "/world.json").at("mixture").as_string() == mixture);
+  }
+  ToyWorldOptions options = small(fresh_path("mixture"));
+  options.mixture = "warm_strat";
+  CHECK_THROWS_WITH_AS(write_toy_world(options), "mixtures.json: no mixture 'warm_strat'; did you mean 'warm_start'?",
+                       Error);
+}
+
 TEST_CASE("toy world files: counts out of range are refused") {
   ToyWorldOptions options = small(fresh_path("counts"));
   options.regions = -1;
