@@ -108,7 +108,8 @@ class Region {
 //
 // After a region a worker looks out for the next one for a while, since it usually follows within microseconds, and
 // then sleeps. It yields meanwhile: a thread that is ready to run is moved to an idle core by the system, one that is
-// woken for every region may share the caller's core for good.
+// woken for every region may share the caller's core for good. A call made inside a region wakes those that sleep too:
+// the region's last work may be long, and who slept through its beginning would else sleep until its end.
 class Pool {
  public:
   explicit Pool(int n) {
@@ -159,6 +160,16 @@ class Pool {
   // Threads that would help at once, and nobody has them.
   int idle() const { return inner_taken_.load(std::memory_order_relaxed) ? 0 : idle_.load(std::memory_order_relaxed); }
 
+  // From inside a range of the region: whoever sleeps is about to look out again.
+  void rouse() {
+    if (sleepers_.load(std::memory_order_relaxed) == 0) return;
+    {
+      std::lock_guard lock(mutex_);
+      ++roused_;
+    }
+    wake_.notify_all();
+  }
+
   // From inside a range of the region. False: another thread's call has the helpers.
   bool run_inner(std::int64_t n, std::int64_t chunk, detail::RangeFn fn, void* context) {
     if (inner_taken_.exchange(true, std::memory_order_acquire)) return false;
@@ -189,9 +200,10 @@ class Pool {
           idle_.fetch_sub(1, std::memory_order_relaxed);
           std::unique_lock lock(mutex_);
           sleepers_.fetch_add(1);
-          wake_.wait(lock, news);
+          wake_.wait(lock, [&, before = roused_] { return news() || roused_ != before; });
           sleepers_.fetch_sub(1);
           idle_.fetch_add(1, std::memory_order_relaxed);
+          spin = 0;
         }
       }
       idle_.fetch_sub(1, std::memory_order_relaxed);
@@ -203,6 +215,7 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::uint64_t roused_ = 0;  // under mutex_
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0}, idle_{0};
   std::atomic<bool> inner_taken_{false};
@@ -267,6 +280,7 @@ namespace detail {
 void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* context) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
+  if (depth == 1 && n > grain) pool->rouse();
   const std::int64_t width = threads_for_a_call();
   if (width == 1 || n <= grain) return fn(context, 0, n);
   // Four ranges a thread even out unequal work without making the counter hot.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -115,6 +116,26 @@ TEST_CASE("parallel_for: a thread with nothing left to do helps inside, and is n
     CHECK_FALSE(went_further);
     CHECK(wrong == 0);
   }
+}
+
+TEST_CASE("parallel_for: a thread that went to sleep in a region is woken by a call inside") {
+  const Threads scope(4);
+  std::mutex mutex;
+  std::set<std::thread::id> came;
+  parallel_for(2, [&](i64 task) {
+    if (task == 1) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // a worker looks out for about 10 ms
+    const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (came.size() < 4 && std::chrono::steady_clock::now() < late)
+      parallel_for(64, [&](i64) {
+        {
+          std::lock_guard lock(mutex);
+          came.insert(std::this_thread::get_id());
+        }
+        std::this_thread::yield();
+      });
+  });
+  CHECK(came.size() == 4);
 }
 
 TEST_CASE("parallel_for: several tasks of a region make calls inside, whoever helps, and an exception finds its task") {
