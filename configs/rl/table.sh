@@ -52,10 +52,10 @@ arm() {  # arm NAME ARM MODEL SEED
     "$onevision" "$@" --model "$model" ${steps:+--steps $steps} --out "$out/$name"
 }
 
-predictions() {  # predictions ARM PART: one file a run; of the arm `before` the starting model's, once for each seed
+predictions() {  # predictions ARM PART: one file a run; `before` RL and of the `instruct` model the same one for each seed
   for first in $starts; do
     for seed in $seeds; do
-      if [ "$1" = before ]; then run=$first-before; else run=$first-$seed-$1; fi
+      case $1 in before | instruct) run=$first-$1 ;; *) run=$first-$seed-$1 ;; esac
       printf '%s ' "$out/$run-$2/predictions.jsonl"
     done
   done
@@ -77,8 +77,11 @@ for arm in $arms; do
     done
   done
   for part in reasoning eval; do
-    printf '\n%s, %s: against the starting models, all runs\n' "$arm" $part
-    # shellcheck disable=SC2046  # lists
-    "$onevision" rl-table --before $(predictions before $part) --after $(predictions "$arm" $part)
+    for start in before instruct; do
+      case $start in before) what="warm starts" ;; instruct) what="instruct models" ;; esac
+      printf '\n%s, %s: against the %s, all runs\n' "$arm" $part "$what"
+      # shellcheck disable=SC2046  # lists
+      "$onevision" rl-table --before $(predictions $start $part) --after $(predictions "$arm" $part)
+    done
   done
 done
