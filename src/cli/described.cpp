@@ -134,4 +134,9 @@ void refuse_otherwise(const Config& config, const ClipConfig& own, const std::st
   compare.refuse(directory);
 }
 
+void refuse_otherwise(const Config& config, const ModelConfig& own, const std::string& directory) {
+  if (own.has_tower) refuse_otherwise(config, own.vision, directory);
+  refuse_otherwise(config, own.text, directory);
+}
+
 }  // namespace ov::cli

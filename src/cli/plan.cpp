@@ -170,8 +170,7 @@ Exit plan(const Config& config) {
   } else {
     model = read_model_config(directory);
     model.check();
-    if (model.has_tower) refuse_otherwise(config, model.vision, directory);
-    refuse_otherwise(config, model.text, directory);
+    refuse_otherwise(config, model, directory);
   }
   if (config.flag("plan.rl")) return plan_rl(config, model);
   const bool pictures = what != "text";

@@ -104,6 +104,8 @@ void text(const Config& config, Communicator& ranks) {
     run.model.text = described_text(config);
     run.init = init_options(config);
     run.init_seed = seed_of(config);
+  } else {
+    refuse_otherwise(config, read_model_config(run.model_dir), run.model_dir);
   }
   run.corpus = corpus_options(config);
   run.data = loader_options(config, "pretrain.seed");

@@ -85,6 +85,7 @@ ClipConfig described_clip(const Config&);         // vision.*, text.*, clip.*
 void refuse_otherwise(const Config&, const VisionConfig& own, const std::string& directory);
 void refuse_otherwise(const Config&, const TextConfig& own, const std::string& directory);
 void refuse_otherwise(const Config&, const ClipConfig& own, const std::string& directory);
+void refuse_otherwise(const Config&, const ModelConfig& own, const std::string& directory);
 RegionHeadConfig region_head(const Config&);                              // rice.*, but for the tables' sizes
 ClusterOptions cluster_options(const Config&, const std::string& table);  // rice.objects or rice.characters
 InitOptions init_options(const Config&);                                  // init.*

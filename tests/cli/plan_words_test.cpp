@@ -1,4 +1,4 @@
-// What `plan` and `merge` say of keys that they were given and do not use.
+// What `plan`, `merge` and `pretrain` say of keys that they were given and do not use.
 #include <doctest/doctest.h>
 
 #include "cli/keys.h"
@@ -16,7 +16,8 @@ namespace {
 const std::string checkpoint = "tests/golden/dense/checkpoint", tiny = "configs/model/tiny.json";
 
 std::string refused(const std::string& verb, const Strings& arguments) {
-  return thrown([&] { (verb == "plan" ? cli::plan : cli::merge)(Config::parse(cli::keys(), verb, arguments)); });
+  const auto call = verb == "plan" ? cli::plan : verb == "merge" ? cli::merge : cli::pretrain;
+  return thrown([&] { call(Config::parse(cli::keys(), verb, arguments)); });
 }
 
 Strings with(Strings arguments, const Strings& more) {
@@ -95,7 +96,8 @@ TEST_CASE("plan: a CLIP model is not taken for another, and half a description i
   CHECK(run({"plan", "--config", tiny}).err == "");
 }
 
-TEST_CASE("plan, merge: a file that describes another model than the directory beside it is refused, key by key") {
+TEST_CASE(
+    "plan, merge, pretrain: a file that describes another model than the directory beside it is refused, key by key") {
   const ScratchDirectory dir;
   const auto file = [&](const std::string& text) {
     write_durably(dir / "c.json", text);
@@ -124,6 +126,10 @@ TEST_CASE("plan, merge: a file that describes another model than the directory b
                             "--out",      dir / "m",  "--config"};
   CHECK(contains(refused("merge", with(language, {tiny, file(R"({"text": {"layers": 77}})")})),
                  "text.layers 77, there "));
+  const Strings text = {"--what",  "text", "--model", checkpoint, "--data.text", dir / "t.txt",
+                        "--steps", "1",    "--out",   dir / "m",  "--config"};
+  write_durably(dir / "t.txt", "a b c d");
+  CHECK(contains(refused("pretrain", with(text, {file(R"({"text": {"layers": 77}})")})), "text.layers 77, there "));
   CHECK_FALSE(std::filesystem::exists(dir / "m"));
 }
 
