@@ -249,6 +249,12 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("no mixture 'learned_lost'; did you mean 'learned_last'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("one_in": 6)", R"("one_in": 0)"))
             .find("interspersed 'default': one_in: expected at least 1, found 0") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("think_first": {"ask": 88})", R"("think_frist": {"ask": 88})"))
+            .find("asked 'rl_prompts': no template 'think_frist'; did you mean 'think_first'?") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("think_first": {"ask": 88})", R"("think_first": {"asks": 88})"))
+            .find("template 'think_first': 'asks' is not asked otherwise; did you mean 'ask'?") != std::string::npos);
+  CHECK(message_of(damaged("mixtures.json", R"("rl_prompts": {"think")", R"("rl_prompt": {"think")"))
+            .find("no mixture 'rl_prompt'; did you mean 'rl_prompts'?") != std::string::npos);
   CHECK(message_of(damaged("vocabulary.json", "[225, 30, 30]", "[225, 30, 300]"))
             .find("color 'red': expected 0 to 255, found 300") != std::string::npos);
   CHECK(message_of(damaged("glyphs.json", R"(".###. #...# #..##)", R"(".###. #...# #..#)"))
@@ -269,6 +275,29 @@ TEST_CASE("toy world files: pictures are drawn with the mixture that is named; a
   options.mixture = "warm_strat";
   CHECK_THROWS_WITH_AS(write_toy_world(options), "mixtures.json: no mixture 'warm_strat'; did you mean 'warm_start'?",
                        Error);
+}
+
+TEST_CASE("toy world files: what a mixture asks otherwise holds for its worlds alone") {
+  const auto written = [](const std::string& mixture, std::int64_t instruct, std::int64_t test) {
+    ToyWorldOptions options = small(fresh_path("asked"));
+    options.mixture = mixture, options.instruct = instruct, options.test = test;
+    write_toy_world(options);
+    return read_file(options.out_dir + (test ? "/reasoning/reasoning.jsonl" : "/instruct/conversations.json"));
+  };
+  const auto times = [](const std::string& text, const std::string& what) {
+    int n = 0;
+    for (std::size_t at = 0; (at = text.find(what, at)) != text.npos; at += what.size()) ++n;
+    return n;
+  };
+  const std::string answers = written("rl_answers", 100, 0), prompts = written("rl_prompts", 100, 0);
+  CHECK(times(answers, "\"caption\"") + times(answers, "think") == 0);
+  CHECK(times(answers, "\"three_last\"") > 20);
+  CHECK(times(prompts, "\"caption\"") > 10);
+  // Of 40 pictures of two lines each asks for both, of 40 of three lines one of eight does not ask for the first.
+  CHECK(times(prompts, "\"think\"") > times(written("learned_last", 100, 0), "\"think\"") * 4 / 3);
+  const std::string held_out = written("rl_held_out", 0, 200);
+  CHECK(times(held_out, "\"variable_value\"") > 20);
+  CHECK(times(written("default", 0, 200), "\"variable_value\"") == 0);
 }
 
 TEST_CASE("toy world files: counts out of range are refused") {

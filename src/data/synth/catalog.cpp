@@ -71,12 +71,44 @@ std::vector<int> read_mixture(const std::string& name, const Json& entry, const 
   return weights;
 }
 
+// Fields of templates that the worlds of a mixture have otherwise, by id.
+Json read_asked(const Json& entry, const Json& templates, const std::string& where) {
+  Words ids;
+  for (const Json& t : templates.items()) ids.push_back(t.at("id").as_string());
+  const Words fields = {"ask", "share", "category"};
+  for (const auto& [id, otherwise] : entry.members()) {
+    if (std::find(ids.begin(), ids.end(), id) == ids.end())
+      input_error(where, ": no template '", id, "'", did_you_mean(id, ids));
+    for (const auto& [field, value] : otherwise.members())
+      if (std::find(fields.begin(), fields.end(), field) == fields.end())
+        input_error(where, ": template '", id, "': '", field, "' is not asked otherwise", did_you_mean(field, fields));
+  }
+  return entry;
+}
+
+Json with(Json entry, const Json* otherwise) {
+  if (otherwise)
+    for (const auto& [field, value] : otherwise->members()) entry.set(field, value);
+  return entry;
+}
+
 }  // namespace
 
-Catalog Catalog::read(const std::string& data_dir) {
+Catalog Catalog::read(const std::string& data_dir, const std::string& mixture) {
   Catalog c;
-  std::string file = data_dir + "/templates.json";
-  const Json templates = Json::read(file);
+  std::string file = data_dir + "/mixtures.json";
+  const Json mixtures = Json::read(file), templates = Json::read(data_dir + "/templates.json");
+  for (const auto& [name, entry] : mixtures.at("mixtures").members())
+    c.mixtures_.emplace_back(name, read_mixture(name, entry, file));
+  c.mixture(mixture);  // throws when it is not there
+  Json asked = Json::object();
+  for (const auto& [name, entry] : mixtures.at("asked").members()) {
+    c.mixture(name);
+    const Json read = read_asked(entry, templates.at("templates"), cat(file, ": asked '", name, "'"));
+    if (name == mixture) asked = read;
+  }
+
+  file = data_dir + "/templates.json";
   for (const Json& name : templates.at("categories").items()) c.categories_.push_back(name.as_string());
   for (const Json& name : templates.at("categories_apart").items()) c.categories_apart_.push_back(name.as_string());
   Words categories = c.categories_;
@@ -84,15 +116,13 @@ Catalog Catalog::read(const std::string& data_dir) {
   Words scorers;
   for (const auto& [name, meaning] : templates.at("scorers").members()) scorers.push_back(name);
   for (const Json& entry : templates.at("templates").items()) {
-    c.templates_.push_back(read_template(entry, file, categories, scorers));
+    c.templates_.push_back(
+        read_template(with(entry, asked.find(entry.at("id").as_string())), file, categories, scorers));
     const std::string& id = c.templates_.back().id;
     if (!c.by_id_.emplace(id, c.templates_.size() - 1).second) input_error(file, ": template '", id, "' stands twice");
   }
 
   file = data_dir + "/mixtures.json";
-  const Json mixtures = Json::read(file);
-  for (const auto& [name, entry] : mixtures.at("mixtures").members())
-    c.mixtures_.emplace_back(name, read_mixture(name, entry, file));
   for (const auto& [name, entry] : mixtures.at("interspersed").members()) {
     const Interspersed other{entry.at("one_in").as_int(), entry.at("mixture").as_string()};
     if (other.one_in < 1)

@@ -27,9 +27,10 @@ struct Template {
 
 class Catalog {
  public:
-  // Throws input_error naming file and entry: an unknown category or scorer, a percentage outside 0..100, a template
-  // twice, a mixture without weight, an interspersed mixture that is not there.
-  static Catalog read(const std::string& data_dir);
+  // The questions as a world asks them that is drawn with `mixture`: "asked" of mixtures.json says what some mixtures
+  // have otherwise. Throws input_error naming file and entry: an unknown category or scorer, a percentage outside
+  // 0..100, a template twice or not there, a mixture without weight or not there.
+  static Catalog read(const std::string& data_dir, const std::string& mixture = "default");
 
   const std::vector<std::string>& categories() const { return categories_; }
   // Held-out questions of these categories stand in a directory of their own, beside the others.

@@ -42,7 +42,9 @@ struct Scene {
 };
 
 struct ToyWorld {
-  explicit ToyWorld(const std::string& data_dir) : world(read_world(data_dir)), catalog(Catalog::read(data_dir)) {}
+  // `mixture`: the one that its pictures are drawn with, for what is asked about them.
+  explicit ToyWorld(const std::string& data_dir, const std::string& mixture = "default")
+      : world(read_world(data_dir)), catalog(Catalog::read(data_dir, mixture)) {}
   ToyWorld(const ToyWorld&) = delete;
 
   World world;

@@ -51,7 +51,7 @@ Json box_json(const Rect& b) {
 class Writer {
  public:
   Writer(const ToyWorldOptions& options, const std::string& root)
-      : options_(options), root_(root), toy_(options.data_dir) {}
+      : options_(options), root_(root), toy_(options.data_dir, options.mixture) {}
 
   void instruct() {
     DurableWriter file(folder("instruct") + "/conversations.json");
