@@ -85,6 +85,9 @@ rl-demo:  ## reinforcement learning behind make demo: a warm start, selection, c
 rl-table:  ## it beside its controls: two starts, three seeds, with paired standard errors; hours, and it can be cut off
 	@$(build) $(B)/onevision
 	@sh configs/rl/table.sh $(B)
+rl-counts:  ## its first stage, counts and boxes, with the release's filter, ours, none, and supervised: three curves each
+	@$(build) $(B)/onevision
+	@sh configs/rl/counts.sh $(B) "219 220 221"
 
 # ---- further checks
 # The same short training run from builds that could differ: optimisation, compiler, instruction set.
@@ -208,6 +211,6 @@ help:  ## this list
 clean:  ## remove build/
 	rm -rf build
 
-.PHONY: all always demo rl-demo rl-table test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan tsan-threads bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
+.PHONY: all always demo rl-demo rl-table rl-counts test lessons ubsan fuzz deps-fuzz demo-check demo-result test-bits test-math asan asan-readers tsan tsan-threads bench arch-check traps format-check nightly peers-check clients-check clone-check deps deps-bench help clean
 -include kernels/cuda.mk
 -include $(sort $(LIB_OBJ:.o=.d) $(SIM_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(BENCH_OBJ:.o=.d) $(BITS_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d)) $(B)/obj/src/cli/main.d

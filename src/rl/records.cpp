@@ -163,7 +163,10 @@ void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
 // Each question of a conversation by itself, behind the record's pictures.
 void RecordFile::add_turns(const Json& json, const Record& shared) {
   const std::vector<Turn> turns = turns_of(json, shared.images.size(), shared.where);
-  const Json* templates = json.find("templates");
+  const auto names = [&](const char* key, std::size_t i) {
+    const Json* list = json.find(key);
+    return list && list->is_array() && i < list->size() && (*list)[i].is_string() ? (*list)[i].as_string() : "";
+  };
   const std::string id =
       json.find("id") && json.find("id")->is_string() ? json.find("id")->as_string() : cat("record_", records_.size());
   std::size_t asked = 0;
@@ -171,8 +174,8 @@ void RecordFile::add_turns(const Json& json, const Record& shared) {
     if (turns[t].role != "user" || turns[t + 1].role != "assistant") continue;
     Record r = shared;
     r.id = cat(id, "_", asked), r.source = source_of(json, "conversations"), r.group = r.source;
-    if (templates && templates->is_array() && asked < templates->size() && (*templates)[asked].is_string())
-      r.group = (*templates)[asked].as_string();
+    if (const std::string name = names("templates", asked); !name.empty()) r.group = name;
+    if (const std::string name = names("answer_types", asked); !name.empty()) r.answer_type = name;
     ++asked;
     r.problem = turns[t].text;
     if (const auto at = r.problem.find_first_not_of('\n'); tags_in(r.problem) == 0 && at != r.problem.npos) {

@@ -8,7 +8,8 @@
 //   problem_type, source, prompt_type ("normal": the answer alone), format_guidance, template
 //
 // Or a conversation (data/raw/conversations.h): every question of it is a record, with its answer for a reference; of
-// an answer with an <answer> block what that holds. "templates", if there, names them one by one.
+// an answer with an <answer> block what that holds. "templates", if there, names them one by one, "answer_types" what
+// verifies them.
 //
 // For DPO, a preference (rl/preferences.h): prompt, chosen and rejected in place of problem and answer.
 #pragma once

@@ -28,6 +28,7 @@ const std::map<std::string, Verifier>& verifiers() {
       {"number-strict", verify_number_strict},
       {"boolean-strict", verify_boolean_strict},
       {"bbox-strict", verify_box_strict},
+      {"bbox-bare", verify_box_bare},
       {"html-code-strict", verify_html_strict},
       {"math-expressions-strict", verify_math_strict},
   };

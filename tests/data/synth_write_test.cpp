@@ -295,6 +295,11 @@ TEST_CASE("toy world files: what a mixture asks otherwise holds for its worlds a
   CHECK(times(prompts, "\"caption\"") > 10);
   // Of 40 pictures of two lines each asks for both, of 40 of three lines one of eight does not ask for the first.
   CHECK(times(prompts, "\"think\"") > times(written("learned_last", 100, 0), "\"think\"") * 4 / 3);
+  CHECK(times(prompts, "answer_types") == 0);
+  const std::string counts = written("rl_counts", 100, 0);
+  CHECK(times(counts, "answer_types") > 20);
+  CHECK(times(counts, "\"count\"") > 20);
+  CHECK(times(counts, "\"color\"") + times(counts, "\"caption\"") == 0);
   const std::string held_out = written("rl_held_out", 0, 200);
   CHECK(times(held_out, "\"variable_value\"") > 20);
   CHECK(times(written("default", 0, 200), "\"variable_value\"") == 0);

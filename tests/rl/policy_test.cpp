@@ -52,6 +52,15 @@ TEST_CASE("rl: records in the release's schema, and questions of a conversation;
   CHECK(all.records()[2].answer.as_string() == "4");
   CHECK(all.records()[2].prompt_type == "thinking");
   CHECK(RecordFile(file, "", {"t"}).records().size() == 1);
+  write_durably(dir / "turns.jsonl",
+                R"([{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "1"},
+                {"from": "human", "value": "b"}, {"from": "gpt", "value": "2 , 2 , 3 , 3"}],
+                "templates": ["count", "box"], "answer_types": ["any", "bbox-bare"]}])");
+  const RecordFile turns(dir / "turns.jsonl", "");
+  REQUIRE(turns.records().size() == 2);
+  CHECK(turns.records()[0].answer_type == "any");
+  CHECK(turns.records()[1].answer_type == "bbox-bare");
+  CHECK(turns.records()[1].group == "box");
   write_durably(dir / "keep", "{\"id\": \"x\"}\n");
   CHECK(RecordFile(file, "", {}, dir / "keep").records().at(0).id == "x");
   const auto refused = [&](const std::string& line) {

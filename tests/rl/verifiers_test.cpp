@@ -192,6 +192,21 @@ TEST_CASE("rl: strict verifiers close the holes of the original") {
   CHECK(both("hi p", "<p>hi</p>", "html-code") == P{0.24, 0});
 }
 
+TEST_CASE("rl: a bare box earns its overlap, and nothing when it is more or less than four numbers") {
+  const auto earned = [](const std::string& said, const char* gold = "0 , 2 , 2 , 4") {
+    return reward(cat("<answer>", said, "</answer>"), gold, "bbox-bare").reward;
+  };
+  CHECK(earned("0 , 2 , 2 , 4") == 1);
+  CHECK(earned("0,2,2,4") == 1);
+  CHECK(earned("0 , 2 , 2 , 3") == 0.5);
+  CHECK(earned("1 , 3 , 3 , 5") == 1.0 / 7);
+  CHECK(earned("4 , 4 , 5 , 5") == 0);
+  for (const char* bad :
+       {"[0 , 2 , 2 , 4]", "0 , 2 , 2", "0 , 2 , 2 , 4 , 5", "0 , 2 , 2 , 4 cells", "2 , 4 , 0 , 2", ""})
+    CHECK(earned(bad) == 0);
+  CHECK(earned("0 , 2 , 2 , 4", "none") == 0);
+}
+
 TEST_CASE("rl: text follows Python in case, blanks and digits") {
   CHECK(python::utf8(lower(python::text("ΟΔΟΣ ΣΑΣ İ"))) == "οδος σας i̇");
   CHECK(python::utf8(upper(python::text("straße ﬁ"))) == "STRASSE FI");

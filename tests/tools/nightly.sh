@@ -19,6 +19,7 @@ parts() {
 seed-2     | the recipe with everything drawn from seed 2 is as accurate
 seed-3     | and from seed 3
 experts    | the recipe with a mixture of experts of equal active FLOPs keeps the README's promise; beside the dense model
+rl-counts  | stage 1 of reinforcement learning, counts and boxes: with the release's filter, with ours, with none, and supervised; curves, three seeds
 rl-table   | reinforcement learning beside its controls: two starts, three seeds
 rl-kills   | two hundred kills of a rank that generates or trains: nothing trained twice, nothing lost, the log replays to the same bits
 bf16       | the recipe in bf16 from three seeds: its mean, beside that in f32, is at most a point less
@@ -69,6 +70,7 @@ run_part() {
     experts) make -s build/onevision && sh configs/demo/recipe.sh build model=demo-moe && sh configs/demo/recipe.sh build &&
       for m in demo-demo-moe demo; do echo "== $m"; build/onevision inspect eval build/$m/eval.json || true; done &&
       sh tests/tools/demo_result.sh --any-model build build/demo-demo-moe/eval.json ;;
+    rl-counts) make -s demo && make -s rl-counts ;;
     rl-table) make -s demo && sh configs/demo/recipe.sh build seed=2 && make -s rl-table ;;
     rl-kills) make -s build/unit-tests && build/unit-tests -tc='rl: disaggregated* 200 such kills' --no-skip ;;
     bf16) make -s build/onevision && sh tests/tools/bf16_table.sh build ;;

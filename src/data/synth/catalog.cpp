@@ -49,6 +49,7 @@ Template read_template(const Json& entry, const std::string& file, const Words& 
       t.families.push_back(family.as_string());
       known(scene_families(), t.families.back(), "family");
     }
+  if (const Json* type = entry.find("answer_type")) t.answer_type = type->as_string();
   if (const Json* share = entry.find("share")) t.share = static_cast<int>(share->as_int());
   if (const Json* hard = entry.find("hard")) t.hard = hard->as_bool();
   if (const Json* two_way = entry.find("two_way")) t.two_way = two_way->as_bool();
@@ -71,11 +72,11 @@ std::vector<int> read_mixture(const std::string& name, const Json& entry, const 
   return weights;
 }
 
-// Fields of templates that the worlds of a mixture have otherwise, by id.
+// Fields of templates that the worlds of a mixture have otherwise, by id; "*": of all that are not named.
 Json read_asked(const Json& entry, const Json& templates, const std::string& where) {
-  Words ids;
+  Words ids = {"*"};
   for (const Json& t : templates.items()) ids.push_back(t.at("id").as_string());
-  const Words fields = {"ask", "share", "category"};
+  const Words fields = {"ask", "share", "category", "answer_type"};
   for (const auto& [id, otherwise] : entry.members()) {
     if (std::find(ids.begin(), ids.end(), id) == ids.end())
       input_error(where, ": no template '", id, "'", did_you_mean(id, ids));
@@ -86,7 +87,9 @@ Json read_asked(const Json& entry, const Json& templates, const std::string& whe
   return entry;
 }
 
-Json with(Json entry, const Json* otherwise) {
+Json with(Json entry, const Json& asked) {
+  const Json* otherwise = asked.find(entry.at("id").as_string());
+  if (!otherwise) otherwise = asked.find("*");
   if (otherwise)
     for (const auto& [field, value] : otherwise->members()) entry.set(field, value);
   return entry;
@@ -116,8 +119,7 @@ Catalog Catalog::read(const std::string& data_dir, const std::string& mixture) {
   Words scorers;
   for (const auto& [name, meaning] : templates.at("scorers").members()) scorers.push_back(name);
   for (const Json& entry : templates.at("templates").items()) {
-    c.templates_.push_back(
-        read_template(with(entry, asked.find(entry.at("id").as_string())), file, categories, scorers));
+    c.templates_.push_back(read_template(with(entry, asked), file, categories, scorers));
     const std::string& id = c.templates_.back().id;
     if (!c.by_id_.emplace(id, c.templates_.size() - 1).second) input_error(file, ": template '", id, "' stands twice");
   }

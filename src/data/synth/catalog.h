@@ -17,6 +17,7 @@ inline constexpr std::string_view terse_category = "Terse";
 
 struct Template {
   std::string id, category, scorer;             // scorer: exact, iou or phrase_f1; empty for the terse ones
+  std::string answer_type = "any";              // what verifies an answer in RL (rl/reward.h)
   std::vector<std::string> families;            // that ask it; empty: all
   std::array<std::string, 2> english, chinese;  // question and answer with slots
   int zh_percent = 0, ask_percent = 100;

@@ -64,15 +64,19 @@ class Writer {
           const Scene scene =
               make_scene(toy_, options_.seed, index, Split::train, toy_.catalog.instruct_mixture(options_.mixture, i));
           QuestionAnswers turns;
+          Words types;
           Sample s;
           for (const Exchange* t : choose_turns(scene, options_.seed, index, Stage::instruct)) {
             turns.emplace_back(t->question, t->answer);
             s.templates.push_back(t->from->id);
+            types.push_back(t->from->answer_type);
             s.answers.push_back(t->answer);
           }
           const std::string image = save(scene.image, "instruct", i);
           Json record = llava_conversation(numbered("scene_", i, 6), image, turns);
           record.set("templates", s.templates);
+          if (std::any_of(types.begin(), types.end(), [](const std::string& t) { return t != "any"; }))
+            record.set("answer_types", types);
           s.line = record.dump();
           return s;
         },

@@ -1,6 +1,7 @@
 // The toy world as files: what every stage of the demonstration reads.
 //
-//   instruct/conversations.json    LLaVA conversation JSON, one sample a line; "templates" names every turn's template
+//   instruct/conversations.json    LLaVA conversation JSON, one sample a line; "templates" names every turn's template,
+//                                  "answer_types" what verifies its answer in RL, where not every text does alike
 //   instruct/images/NNN/*.jpg|png  its pictures; "image" is relative to instruct/
 //   captions/                      dense captions and terse turns: webdataset shards with energon metadata (shards.h)
 //   regions/regions.jsonl          {"image", "objects": [{"box": [x1, y1, x2, y2], "class"}],

@@ -1,6 +1,6 @@
 // bbox: intersection over union of the first bracketed list of numbers on either side, when both hold four. No scale is
 // converted and no corner put in order: an inverted box has a negative area, and areas that cancel make the original
-// divide by zero.
+// divide by zero. bbox-bare, ours: the answer is four numbers and nothing else, as the toy world writes boxes.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -29,6 +29,17 @@ std::optional<Box> first_list(View text, Text* found) {
   return box;
 }
 
+// The whole text as four numbers between commas.
+std::optional<Box> four_numbers(View text) {
+  static const std::string number = R"(\s*([-+]?\d*\.?\d+)\s*)";
+  static const Pattern four("^" + number + "," + number + "," + number + "," + number + "$");
+  const auto m = four.search(text);
+  if (!m) return std::nullopt;
+  Box box;
+  for (std::size_t i = 0; i < 4; ++i) box[i] = std::strtod(ascii(*m->groups[i + 1]).c_str(), nullptr);
+  return box;
+}
+
 double positive(double x) { return x > 0 ? x : 0; }
 double area(const Box& b) { return (b[2] - b[0]) * (b[3] - b[1]); }
 
@@ -52,10 +63,21 @@ Verdict verify_box(const Text& completion, const Gold& gold) {
 }
 
 // An inverted box covers nothing.
+double iou_upright(const std::optional<Box>& p, const std::optional<Box>& g) {
+  return p && g && (*p)[0] < (*p)[2] && (*p)[1] < (*p)[3] && area(*g) > 0 ? iou(*p, *g) : 0;
+}
+
 Verdict verify_box_strict(const Text& completion, const Gold& gold) {
   Verdict v;
-  const auto p = first_list(last_answer(completion).value_or(U""), &v.extracted), g = first_list(gold.one(), nullptr);
-  if (p && g && (*p)[0] < (*p)[2] && (*p)[1] < (*p)[3] && area(*g) > 0) v.reward = iou(*p, *g);
+  const auto p = first_list(last_answer(completion).value_or(U""), &v.extracted);
+  v.reward = iou_upright(p, first_list(gold.one(), nullptr));
+  return v;
+}
+
+Verdict verify_box_bare(const Text& completion, const Gold& gold) {
+  Verdict v;
+  v.extracted = last_answer(completion).value_or(U"");
+  v.reward = iou_upright(four_numbers(v.extracted), four_numbers(gold.one()));
   return v;
 }
 

@@ -64,6 +64,7 @@ Verdict verify_choice_strict(const Text& completion, const Gold& gold);
 Verdict verify_number_strict(const Text& completion, const Gold& gold);
 Verdict verify_boolean_strict(const Text& completion, const Gold& gold);
 Verdict verify_box_strict(const Text& completion, const Gold& gold);
+Verdict verify_box_bare(const Text& completion, const Gold& gold);
 Verdict verify_html_strict(const Text& completion, const Gold& gold);
 Verdict verify_math_strict(const Text& completion, const Gold& gold);
 
