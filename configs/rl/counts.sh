@@ -7,18 +7,19 @@
 #   ours       between 0 and 1: none is dropped but those that all rollouts answer alike
 #   taught     supervised steps on the same pictures, about as many questions a step
 #
-#   counts.sh [BUILD [SEEDS [ARMS]]]
+#   counts.sh [BUILD [SEEDS [ARMS [START]]]]      START: directory of `make demo` under BUILD
 set -eu
 build=${1:-build}
 seeds=${2:-"219"}
 arms=${3:-"all released ours taught"}
 onevision=$build/onevision
-demo=$build/demo
-out=$build/rl-counts
+first=${4:-demo}
+demo=$build/$first
+out=$build/rl-counts-$first
 world=$out
 config=configs/rl
 instruct=$demo/instruct/model
-[ -f "$instruct/DONE" ] || { echo "counts.sh: $instruct is not there: run make demo first" >&2; exit 2; }
+[ -f "$instruct/DONE" ] || { echo "counts.sh: $instruct is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
 . configs/demo/stage.sh
 . $config/world.sh
 mkdir -p "$out"
