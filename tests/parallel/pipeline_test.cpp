@@ -232,8 +232,9 @@ TEST_CASE("pipeline: the tower and the head take the place of layers in the stag
     ModelConfig m;
     m.has_tower = tower, m.vision = cli::described_vision(config), m.text = cli::described_text(config);
     AbsentRanks pipe(0, 4, [](Call, const Parts&, const Parts&, bool) {});
+    const Onevision model(m, one_rank(), pipe);
     std::string all;
-    for (const Range& r : Onevision(m, one_rank(), pipe).chunks().layers) all += cat(r.size(), " ");
+    for (const Range& r : model.chunks().layers) all += cat(r.size(), " ");
     return all;
   };
   CHECK(layers(true, "24") == "7 10 10 9 ");    // with the tower 10.2, with the head 10.6
