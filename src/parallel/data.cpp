@@ -85,7 +85,7 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
           all.size() > 1 || (n > 1 && runs > 1) ? cat(" in steps of ", all.size() > 1 ? n * ranks_.ranks() : n) : "",
           c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
           part.trained, " parameters, holds ", part.all, " of ", parameters_.whole_count().all,
-          divides_values() ? " layer by layer" : "",
+          divides_values() ? ", of the values a share and one layer at a time" : "",
           n > 1 ? cat(", part ", j, " of ", n, classes ? " of the class tables" : " of the experts") : "",
           sharded() ? cat(", ", in_rounds ? "gradients and " : "", "moments of what it updates") : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");

@@ -210,8 +210,9 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
 }
 
 TEST_CASE("mesh: what every rank is said to run, update and hold tells the stages of ZeRO apart") {
-  const std::string held[] = {"\n", ", moments of what it updates\n", ", gradients and moments of what it updates\n",
-                              " layer by layer, gradients and moments of what it updates\n"};
+  const std::string held[] = {
+      "\n", ", moments of what it updates\n", ", gradients and moments of what it updates\n",
+      ", of the values a share and one layer at a time, gradients and moments of what it updates\n"};
   for (const int zero : {0, 1, 2, 3})
     all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
       const Run run({.zero = zero}, ranks);
