@@ -53,8 +53,11 @@ SERVE_OBJ := $(filter $(B)/obj/src/serve/%,$(LIB_OBJ))
 $(B)/onevision: $(B)/obj/src/cli/main.o $(LIB_OBJ)
 	@echo "  link $@"; $(LD) -r $(SERVE_OBJ) -o $(B)/obj/serve.o && objcopy -w -W '_ZN7httplib*' -W '_ZNK7httplib*' $(B)/obj/serve.o
 	@$(CXX) $(OPT) $(SAN) -Wl,-z,lazy $(filter-out $(SERVE_OBJ),$^) $(B)/obj/serve.o $(filter-out -lcpp-httplib,$(LIBS)) -o $@
-$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ)
+$(B)/unit-tests: $(TEST_OBJ) $(LIB_OBJ) $(SIM_OBJ) | $(B)/libnccl.so.2
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
+# A library of NCCL's name, for the test that opens it as a process with GPUs does.
+$(B)/libnccl.so.2: tests/tools/nccl_library.cpp kernels/gpu/nccl_api.h
+	@mkdir -p $(@D); echo "  link $@"; $(CXX) $(filter-out -MMD -MP,$(FLAGS)) -O1 -shared -fPIC -Wl,-soname,libnccl.so.2 $< -o $@
 $(B)/bench: $(BENCH_OBJ) $(LIB_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -lopenblas -o $@
 

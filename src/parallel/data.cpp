@@ -63,6 +63,7 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
   const bool classes = std::any_of(parameters_.entries().begin(), parameters_.entries().end(), [](const auto& e) {
     return e.expert_holder >= 0 && e.parameter.module == Module::region_head;
   });
+  const bool in_rounds = rounds(2 * ranks_.ranks(), 0).size() > 1;  // after each a rank keeps its shard's sum alone
   std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(classes ? " (classes " : " (ep ", n, ")") : "",
                          p > 1 ? cat(" x pp ", p) : "", c > 1 ? cat(" x cp ", c) : "", t > 1 ? cat(" x tp ", t) : "");
   for (int d = 0; d < n * ranks_.ranks(); ++d)
@@ -83,10 +84,10 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
           " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
           all.size() > 1 || (n > 1 && runs > 1) ? cat(" in steps of ", all.size() > 1 ? n * ranks_.ranks() : n) : "",
           c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
-          part.trained, " parameters",
-          t * p * n > 1 ? cat(", holds ", part.all, " of ", parameters_.whole_count().all) : "",
+          part.trained, " parameters, holds ", part.all, " of ", parameters_.whole_count().all,
+          divides_values() ? ", of the values a share and one layer at a time" : "",
           n > 1 ? cat(", part ", j, " of ", n, classes ? " of the class tables" : " of the experts") : "",
-          divides_values() ? ", values layer by layer" : "",
+          sharded() ? cat(", ", in_rounds ? "gradients and " : "", "moments of what it updates") : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }
   if (p == 1) return text;

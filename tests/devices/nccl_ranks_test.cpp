@@ -3,10 +3,13 @@
 
 #include <doctest/doctest.h>
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/clock.h"
 #include "kernels/sim/nccl_stand_in.h"
@@ -207,6 +210,42 @@ TEST_CASE("nccl: without a stand-in the library is opened by its name, or an err
       require(contains(e.what(), "libnccl.so.2: ") && contains(e.what(), "2.27 or later"), e.what());
     }
   }));
+}
+
+TEST_CASE(
+    "nccl: the stand-in as a library of NCCL's name, opened by it as on GPUs: every call, an error, a silent rank") {
+  enum Kind { well, fails, silent };
+  for (const CommSum sum : {CommSum::ordered, CommSum::nccl})
+    for (const Kind kind : {well, fails, silent}) {
+      const auto ended = in_ranks(2, kind == silent ? 2 : 20, [&](ProcessRanks& host) {
+        const std::string path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libnccl.so.2";
+        void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+        require(library != nullptr, path + " is there");
+        const auto forward_to = reinterpret_cast<void (*)(const gpu::nccl::Api*)>(::dlsym(library, "ov_forward_to"));
+        const auto forwarded = reinterpret_cast<long (*)()>(::dlsym(library, "ov_forwarded"));
+        forward_to(&sim::nccl_stand_in());
+        ForeignDevice device(Policy::lazy, 1);
+        gpu::forget_nccl(device);  // the stand-in that it brings: the library is opened by its name
+        if (kind == fails && host.rank() == 1) sim::nccl_modes().fails_at = 5;
+        NcclRanks ranks(host, device, sum);
+        if (kind != silent)
+          every_call(ranks, device, {0, 7, 4099}, {Dtype::f32, Dtype::bf16},
+                     sum == CommSum::nccl ? within_rounding : bits_of_ordered);
+        require(forwarded() > (kind == silent ? 0 : 100), cat("calls went through the library: ", forwarded()));
+        ranks.at_step(3);
+        if (kind == silent) sim::nccl_modes().groups = false;
+        const Tensor t = Tensor::zeros({2, 9}, Dtype::f32, device), from = Tensor::zeros({2, 9}, Dtype::f32, device);
+        ranks.all_to_all(t, from);
+        t.to_vector<float>();
+        ranks.barrier();
+        ranks.close();
+      });
+      if (kind == well) all_well(ended);
+      else {
+        const std::string all = said(ended);
+        CHECK_MESSAGE(contains(all, kind == fails ? "network" : "in all_to_all of step 3"), all);
+      }
+    }
 }
 
 TEST_CASE("nccl: variables that change numbers or waiting are named and overridden") {

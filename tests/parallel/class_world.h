@@ -84,6 +84,24 @@ inline RegionTrainOptions class_options(const ClassCase& c, int classes, int zer
   return o;
 }
 
+// Regions; numbers of the loss; labels, of a row each once: of the whole step (parallel/classes.h).
+struct Spoken {
+  std::int64_t regions = 0, numbers = 0, labels = 0;
+  Spoken(const RegionStep& step, const RegionTrainOptions& options, const RegionHead& head) {
+    for (const RegionBatch& b : step.micro_batches) {
+      regions += std::ssize(b.regions);
+      for (const bool text : {false, true}) {
+        const bool softmax = (text ? options.characters : options.objects).softmax;
+        const auto& table = text ? head.character_centres : head.class_centres;
+        for (const LabelledRow& row : labelled_rows(b.regions, text, softmax)) {
+          numbers += std::ssize(table) * (softmax ? 3 : 2);
+          labels += std::ssize(std::set<std::int64_t>(row.positives.begin(), row.positives.end()));
+        }
+      }
+    }
+  }
+};
+
 struct ClassRun {
   RegionTrainOptions options;
   RegionStep step;
@@ -113,22 +131,6 @@ struct ClassRun {
     model.parameters().allocate(c.dtype, *c.device);
     model.initialize({.matrix = "uniform_fan_in", .projection_out_std = 0.2, .embedding_std = 1}, 1);
     return model;
-  }
-  // Regions; numbers of the loss; labels, of a row each once: of the whole step.
-  std::tuple<std::int64_t, std::int64_t, std::int64_t> spoken() const {
-    std::int64_t regions = 0, numbers = 0, labels = 0;
-    for (const RegionBatch& b : step.micro_batches) {
-      regions += std::ssize(b.regions);
-      for (const bool text : {false, true}) {
-        const bool softmax = (text ? options.characters : options.objects).softmax;
-        const auto& table = text ? model.head().character_centres : model.head().class_centres;
-        for (const LabelledRow& row : labelled_rows(b.regions, text, softmax)) {
-          numbers += std::ssize(table) * (softmax ? 3 : 2);
-          labels += std::ssize(std::set<std::int64_t>(row.positives.begin(), row.positives.end()));
-        }
-      }
-    }
-    return {regions, numbers, labels};
   }
 };
 

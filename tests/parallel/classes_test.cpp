@@ -149,13 +149,13 @@ TEST_CASE("class tables: what ranks send in a step, and what they hold, is what 
           (e.expert_holder >= 0 ? tables : S) += e.whole.numel();
           if (e.expert_holder >= 0) own += e.shape.numel();
         }
-        const auto [R, loss, labels] = run.spoken();
+        const Spoken spoken(run.step, run.options, run.model.head());
         const std::int64_t expected =
             ClassBytes{.ranks = n,
                        .turns = c.leaves / n,
-                       .regions = R,
-                       .numbers = loss,
-                       .labels = labels,
+                       .regions = spoken.regions,
+                       .numbers = spoken.numbers,
+                       .labels = spoken.labels,
                        .tables = 2,
                        .width = run.model.head().config.embedding,
                        .rest = S,

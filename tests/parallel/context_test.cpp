@@ -140,7 +140,10 @@ TEST_CASE("context: every mesh of up to eight ranks, dense and with experts, in 
                                     {.data = 2, .context = 4}};
   for (const Strings& more : {Strings(), experts()}) {
     const MeshWorld world(more);
-    for (const std::int64_t samples : {1, 3}) compare(world, meshes, true, samples);
+    std::vector<Ways> all = meshes;
+    if (!more.empty())
+      all.insert(all.end(), {{.data = 4, .context = 2, .experts = 2}, {.data = 2, .context = 2, .experts = 2}});
+    for (const std::int64_t samples : {1, 3}) compare(world, all, true, samples);
   }
 }
 

@@ -6,7 +6,8 @@
 
 namespace ov::test {
 
-// Hands every call on, and remembers which they were.
+// Hands every call on, and remembers which they were; of those that differ from rank to rank, an all-to-all and
+// messages, how much was said to each other rank and heard from it.
 class Recorder : public Communicator {
  public:
   explicit Recorder(Communicator& ranks) : Communicator(ranks.rank(), ranks.ranks()), ranks_(ranks) {}
@@ -17,15 +18,26 @@ class Recorder : public Communicator {
   void all_gather(const Parts& of) override { note(Call::all_gather, of), ranks_.all_gather(of); }
   void broadcast(const Tensor& t, int from) override { note(Call::broadcast, {t}), ranks_.broadcast(t, from); }
   void all_to_all(const Parts& to, const Parts& from) override {
-    note(Call::all_to_all, {}), ranks_.all_to_all(to, from);  // how much of it differs from rank to rank
+    note(Call::all_to_all, {});
+    for (int peer = 0; peer < ranks(); ++peer) {
+      if (peer == rank()) continue;
+      if (const Tensor& t = from[static_cast<std::size_t>(peer)]) said(peer, t);
+      if (const Tensor& t = to[static_cast<std::size_t>(peer)]) heard(peer, t);
+    }
+    ranks_.all_to_all(to, from);
   }
+  void send(const Tensor& t, int to) override { said(to, t), ranks_.send(t, to); }
+  void recv(const Tensor& t, int from) override { heard(from, t), ranks_.recv(t, from); }
   void barrier() override { note(Call::barrier, {}), ranks_.barrier(); }
   std::string calls;
+  std::map<int, std::string> said_to, heard_from;
 
  protected:
   void exchange(Call, const Parts&, const Parts&) override { throw std::logic_error("a call that was not recorded"); }
 
  private:
+  void said(int to, const Tensor& t) { said_to[to] += cat(t.numel(), "\n"); }
+  void heard(int from, const Tensor& t) { heard_from[from] += cat(t.numel(), "\n"); }
   void note(Call call, const Parts& whole) {
     std::int64_t elements = 0;
     for (const Tensor& t : whole) elements += t ? t.numel() : 0;

@@ -7,27 +7,6 @@
 using namespace ov;
 using namespace ov::test;
 
-namespace {
-
-// Twenty steps in each of the meshes but the last, saved after ten, from where the next in the list goes on.
-void same_files_in(const MeshWorld& world, const std::vector<Ways>& meshes) {
-  const TrainJob one = world.saved_job("one");
-  quietly(one);
-  const std::string expected = files_of(one);
-  for (std::size_t i = 0; i + 1 < meshes.size(); ++i) {
-    const Ways &first = meshes[i], &next = meshes[i + 1];
-    const TrainJob job = world.saved_job(cat("mesh", i));
-    in_mesh(first, job);
-    CHECK_MESSAGE(files_of(job) == expected, first.said());
-    cut(job);
-    in_mesh(next, job);
-    CHECK_MESSAGE(files_of(job) == expected, first.said(), ", then ", next.said());
-    fs::remove_all(job.out);
-  }
-}
-
-}  // namespace
-
 TEST_CASE("data parallel: 20 steps of dp 4 with ZeRO 3, resumed by dp 2 with ZeRO 1, are one rank's files") {
   same_files_in(MeshWorld(), {{.data = 4, .zero = 3}, {.data = 2, .zero = 1, .overlap = true}});
 }

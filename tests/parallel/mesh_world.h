@@ -86,6 +86,24 @@ inline void cut(const TrainJob& job) {
   fs::remove_all(job.out + "/checkpoints/step-00000020"), fs::remove_all(job.out + "/model");
 }
 
+// Twenty steps in each of the meshes but the last, saved after ten, from where the next in the list goes on: the files
+// of one rank.
+inline void same_files_in(const MeshWorld& world, const std::vector<Ways>& meshes) {
+  const TrainJob one = world.saved_job("one");
+  quietly(one);
+  const std::string expected = files_of(one);
+  for (std::size_t i = 0; i + 1 < meshes.size(); ++i) {
+    const Ways &first = meshes[i], &next = meshes[i + 1];
+    const TrainJob job = world.saved_job(cat("mesh", i));
+    in_mesh(first, job);
+    CHECK_MESSAGE(files_of(job) == expected, first.said());
+    cut(job);
+    in_mesh(next, job);
+    CHECK_MESSAGE(files_of(job) == expected, first.said(), ", then ", next.said());
+    fs::remove_all(job.out);
+  }
+}
+
 // What all ranks of a run that is refused say.
 inline std::string refused_by_ranks(int ranks, const Ways& ways, TrainJob job) {
   ways.set(job.train);

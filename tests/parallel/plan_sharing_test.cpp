@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "audit/plan.h"
 #include "cli/keys.h"
@@ -25,6 +26,7 @@ struct Case {
   Dtype dtype = Dtype::f32;
   bool experts = false, recompute = false, tree = true, aux_global = false;
   std::int64_t leaves = 4;
+  std::vector<MicroBatch> rows = {};  // none: those of step_of()
   std::string said() const {
     return cat(ways.said(), ", ", name_of(dtype), experts ? ", experts" : "", recompute ? ", recompute" : "",
                tree ? "" : ", chain", aux_global ? ", aux global" : "", ", ", leaves, " leaves");
@@ -45,9 +47,10 @@ ModelConfig model_of(bool experts) {
 }
 
 // A leaf without a token, one without a label, others with pictures; leaf 3 is long enough to be cut.
-GlobalStep step_of(std::int64_t leaves) {
-  GlobalStep step = uneven_step(leaves, 7);
-  if (leaves > 3) step.micro_batches[3] = long_row(9);
+GlobalStep step_of(const Case& c) {
+  if (!c.rows.empty()) return as_step(c.rows);
+  GlobalStep step = uneven_step(c.leaves, 7);
+  if (c.leaves > 3) step.micro_batches[3] = long_row(9);
   return as_step(step.micro_batches);
 }
 
@@ -58,7 +61,7 @@ PlanOptions options_of(const Case& c) {
   o.train.tree = c.tree, o.train.aux_global = c.aux_global, o.train.checksum_every = 0;
   c.ways.set(o.train);
   o.ranks = c.ways.ranks();
-  o.rows = step_of(c.leaves).micro_batches;
+  o.rows = step_of(c).micro_batches;
   return o;
 }
 
@@ -72,8 +75,9 @@ void in_turns(const kernels::RouterForward& a) {
   kernels::cpu::router_forward(forced);
 }
 
-// The step of a real rank, on a device of its own; input_error where plan says something else.
-void compare_with_plan(const Case& c, ProcessRanks& ranks) {
+// The step of a real rank, on a device of its own; input_error where plan says something else, or where it sends
+// something else than the `formula` of an axis, if there is one.
+void compare_with_plan(const Case& c, ProcessRanks& ranks, const char* of = "", std::int64_t formula = 0) {
   PlanOptions options = options_of(c);
   options.rank = ranks.rank();
   kernels::Table table = *cpu().table;
@@ -84,7 +88,7 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   model.recompute_blocks = c.recompute;
   model.parameters().allocate(c.dtype, device);
   initialize(model.parameters(), {.matrix = "uniform_fan_in"}, 1);
-  FixedSteps data({step_of(c.leaves)});
+  FixedSteps data({step_of(c)});
   LanguageObjective objective(model, data, options.train, mesh.context);
   StepEngine engine(objective, options.train, mesh.data);
   // Plan tells what a step takes, not what was before values were divided.
@@ -98,7 +102,9 @@ void compare_with_plan(const Case& c, ProcessRanks& ranks) {
   for (const auto& [name, axis] : axes) sent[name] -= all_sent(*axis);
   engine.step();
   for (const auto& [name, axis] : axes) sent[name] += all_sent(*axis);
-  compare_plan(c.said(), ranks, plan_model(model_of(c.experts), options), device, engine, sent);
+  const Plan plan = plan_model(model_of(c.experts), options);
+  compare_plan(c.said(), ranks, plan, device, engine, sent);
+  if (formula > 0) require_bytes(ranks, c.said(), of, formula, sent_on(plan, of), sent.at(of));
 }
 
 const std::vector<Case> cases = {
@@ -118,20 +124,6 @@ const std::vector<Case> cases = {
     {.ways = {.data = 2, .context = 2, .experts = 2}, .experts = true, .recompute = true, .leaves = 3},
 };
 
-std::vector<Plan> all_ranks(const Case& c) {
-  std::vector<Plan> plans;
-  PlanOptions options = options_of(c);
-  for (options.rank = 0; options.rank < c.ways.ranks(); ++options.rank)
-    plans.push_back(plan_model(model_of(c.experts), options));
-  return plans;
-}
-
-std::int64_t sent_by_all(const std::vector<Plan>& plans, const std::string& axis) {
-  std::int64_t bytes = 0;
-  for (const Plan& p : plans) bytes += sent_on(p, axis);
-  return bytes;
-}
-
 }  // namespace
 
 TEST_CASE(
@@ -144,41 +136,45 @@ TEST_CASE(
       CHECK_MESSAGE(e.exit == 0, e.error);
 }
 
-TEST_CASE("plan of shared experts: what all ranks send together is what parallel/expert.h says") {
+TEST_CASE("plan of shared experts: what all ranks, planned and real, send together is what parallel/expert.h says") {
   for (const int n : {2, 4})
     for (const bool recompute : {false, true}) {
       const Case c{.ways = {.data = n, .experts = n}, .experts = true, .recompute = recompute};
       INFO(c.said());
-      const std::vector<Plan> plans = all_ranks(c);
+      const Plan plan = plan_model(model_of(true), options_of(c));
       const ModelConfig m = model_of(true);
       const std::int64_t E = m.text.experts, M = m.text.layers - 1;
       std::int64_t chose = 0, rest = 0, all = 0;
       for (std::int64_t leaf = 0; leaf < c.leaves; ++leaf) {
-        const auto rows = even_rows(
-            m.text.experts_per_token * step_of(c.leaves).micro_batches[static_cast<std::size_t>(leaf)].tokens(), E);
+        const auto rows =
+            even_rows(m.text.experts_per_token * step_of(c).micro_batches[static_cast<std::size_t>(leaf)].tokens(), E);
         for (std::int64_t e = 0; e < E; ++e)
           if (e * n / E != leaf % n) chose += M * rows[static_cast<std::size_t>(e)];
       }
-      for (const Plan::Module& module : plans[0].modules) {
+      for (const Plan::Module& module : plan.modules) {
         all += module.trained;
         if (module.name != "experts") rest += module.trained;
       }
-      CHECK(sent_by_all(plans, "experts") == ExpertBytes{.ranks = n,
-                                                         .turns = c.leaves / n,
-                                                         .experts = E,
-                                                         .layers = M,
-                                                         .chose = chose,
-                                                         .width = m.text.hidden,
-                                                         .rest = rest,
-                                                         .trained = all,
-                                                         .shared = plans[0].shared_chunks,
-                                                         .reports = 1 + plans[0].scalars,
-                                                         .recompute = recompute}
-                                                 .total());
+      const std::int64_t formula = ExpertBytes{.ranks = n,
+                                               .turns = c.leaves / n,
+                                               .experts = E,
+                                               .layers = M,
+                                               .chose = chose,
+                                               .width = m.text.hidden,
+                                               .rest = rest,
+                                               .trained = all,
+                                               .shared = plan.shared_chunks,
+                                               .reports = 1 + plan.scalars,
+                                               .recompute = recompute}
+                                       .total();
+      all_well(in_ranks(n, 120, [&](ProcessRanks& ranks) {
+        compare_with_plan(c, ranks, "experts", formula);
+        ranks.barrier();
+      }));
     }
 }
 
-TEST_CASE("plan of shared rows: what all ranks send together is what parallel/context.h says") {
+TEST_CASE("plan of shared rows: what all ranks, planned and real, send together is what parallel/context.h says") {
   for (const int n : {2, 4}) {
     // One segment, which is cut; and as many as ranks, which are not.
     for (const std::int64_t segments : {1, n}) {
@@ -199,6 +195,18 @@ TEST_CASE("plan of shared rows: what all ranks send together is what parallel/co
         CHECK(p.labelled == 64 - segments);
       }
       CHECK(sent == formula.total());
+      // Real ranks, with rows of as many tokens.
+      Case c{.ways = {.context = n}, .leaves = 3, .rows = std::vector<MicroBatch>(3)};
+      for (std::size_t i = 0; i < c.rows.size(); ++i)
+        for (std::int64_t k = 0; k < segments; ++k)
+          add_sample(c.rows[i], 10 * i + static_cast<std::uint64_t>(k), 0, 0, 64 / segments);
+      formula.reports = 1;  // of a leaf the losses of its ranks and of its labelled rows
+      for (const LossTargets& t : loss_targets(step_of(c), NormaliseBy::global_token_mean).micro_batches)
+        formula.reports += n + std::ssize(t.rows);
+      all_well(in_ranks(n, 120, [&](ProcessRanks& ranks) {
+        compare_with_plan(c, ranks, "context", formula.total());
+        ranks.barrier();
+      }));
     }
   }
   PlanOptions o{.text_tokens = 64, .segments = 2, .labelled = 460, .train = short_run(1)};
@@ -211,15 +219,17 @@ TEST_CASE("plan of shared rows: what all ranks send together is what parallel/co
                        Error);
 }
 
-TEST_CASE("plan of class tables that ranks share: memory, bytes and products are a real rank's, exactly") {
+TEST_CASE(
+    "plan of class tables that ranks share: memory, bytes and products are a real rank's, exactly, and what all ranks "
+    "send is what parallel/classes.h says") {
   struct Kind {
     int data, classes;
     bool softmax;
     std::int64_t leaves;
     int zero = 1;
   };
-  for (const Kind& k :
-       {Kind{1, 1, false, 3}, Kind{2, 2, false, 4}, Kind{2, 2, true, 3}, Kind{4, 2, true, 5, 2}, Kind{3, 3, false, 4}})
+  for (const Kind& k : {Kind{1, 1, false, 3}, Kind{2, 2, false, 4}, Kind{2, 2, true, 3}, Kind{4, 2, true, 5, 2},
+                        Kind{3, 3, false, 4}, Kind{4, 4, true, 8}})
     for (const Ended& e : in_ranks(k.data, 60, [&](ProcessRanks& ranks) {
            RegionPlan rice{.vision = small_config().vision, .head = {}, .regions = 3, .strings = 1, .labels = 2};
            rice.head.classes = 41, rice.head.characters = 30, rice.head.blocks = 4;
@@ -261,7 +271,27 @@ TEST_CASE("plan of class tables that ranks share: memory, bytes and products are
            std::map<std::string, std::int64_t> sent = {{"data", -mesh.data.sent()}, {"classes", -mesh.experts.sent()}};
            engine.step();
            sent["data"] += mesh.data.sent(), sent["classes"] += mesh.experts.sent();
-           compare_plan(cat(k.classes, " of ", k.data, " ranks share classes"), ranks, plan, device, engine, sent);
+           const std::string said = cat(k.classes, " of ", k.data, " ranks share classes, ", k.leaves, " leaves");
+           compare_plan(said, ranks, plan, device, engine, sent);
+           if (k.data == k.classes && k.leaves % k.classes == 0 && std::has_single_bit(unsigned(k.data))) {
+             const Spoken spoken(step, train, model.head());
+             std::int64_t rest = 0, trained = 0;
+             for (const auto& e : model.parameters().entries())
+               trained += e.whole.numel(), rest += e.expert_holder < 0 ? e.whole.numel() : 0;
+             const ClassBytes formula{.ranks = k.classes,
+                                      .turns = k.leaves / k.classes,
+                                      .regions = spoken.regions,
+                                      .numbers = spoken.numbers,
+                                      .labels = spoken.labels,
+                                      .tables = 2,
+                                      .width = model.head().config.embedding,
+                                      .rest = rest,
+                                      .trained = trained,
+                                      .shared = WholeChunks(model.parameters(), engine.parallel()).shared(),
+                                      .reports = 1 + objective.scalars()};
+             if (k.classes > 1)
+               require_bytes(ranks, said, "classes", formula.total(), sent_on(plan, "classes"), sent.at("classes"));
+           }
            ranks.barrier();
          }))
       CHECK_MESSAGE(e.exit == 0, e.error);

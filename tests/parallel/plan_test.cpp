@@ -94,7 +94,8 @@ const std::vector<Case> cases = {{.ways = {.data = 2, .zero = 0}},
 
 }  // namespace
 
-// Prints formula, plan and count side by side: build/unit-tests -tc='plan of a mesh: every rank*'
+// Prints formula, plan and count side by side; of ranks that share rows, experts or class tables plan_sharing_test.cpp
+// does: build/unit-tests -tc='plan of*'
 TEST_CASE(
     "plan of a mesh: every rank's memory by segment, bytes on every axis and products are a real rank's, exactly, and "
     "the bytes of all ranks together are what the headers of src/parallel say") {
@@ -125,8 +126,7 @@ TEST_CASE(
       for (const std::size_t r : together) planned += sent_on(ranks[r], axis), real += counted[r].at(axis).as_int();
       CHECK(planned == formula);
       CHECK(real == formula);
-      std::printf("  %-58s %-7s %8lld %8lld %8lld\n", c.said().c_str(), axis, static_cast<long long>(formula),
-                  static_cast<long long>(planned), static_cast<long long>(real));
+      print_bytes(c.said(), axis, formula, planned, real);
       ++axes;
     };
     const ModelConfig model = six_layers(c.tied, c.experts);

@@ -105,8 +105,10 @@ TEST_CASE("tensor parallel: every mesh of up to eight ranks, dense and with expe
                                     {.pipeline = 2, .tensor = 2},
                                     {.data = 2, .pipeline = 2, .tensor = 2}};
   compare(MeshWorld(), meshes, true);
+  std::vector<Ways> of_a_mixture = meshes;
+  of_a_mixture.push_back({.data = 2, .tensor = 2, .experts = 2});
   compare(MeshWorld({"--text.experts", "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "32"}),
-          meshes, true);
+          of_a_mixture, true);
 }
 
 TEST_CASE("a checkpoint does not show the mesh: loaded and saved by any, it has one rank's bits") {

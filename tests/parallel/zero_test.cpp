@@ -209,6 +209,25 @@ TEST_CASE("what leaves the ranks in a step, and what they hold, is what each str
       }));
 }
 
+TEST_CASE("mesh: what every rank is said to run, update and hold tells the stages of ZeRO apart") {
+  const std::string held[] = {
+      "\n", ", moments of what it updates\n", ", gradients and moments of what it updates\n",
+      ", of the values a share and one layer at a time, gradients and moments of what it updates\n"};
+  for (const int zero : {0, 1, 2, 3})
+    all_well(in_ranks(2, 60, [&](ProcessRanks& ranks) {
+      const Run run({.zero = zero}, ranks);
+      const std::string mesh = run.engine.parallel().describe(8) + "\n";
+      const std::int64_t P = run.model.parameters().trained(), all = run.model.parameters().count();
+      for (const int r : {0, 1}) {
+        const std::string line =
+            cat("\n  rank ", r, ": 4 of 8 micro-batches, from ", zero > 1 ? cat(r, " in steps of 2") : cat(4 * r),
+                "; updates ", zero > 0 ? shard_of(P, r, 2).size() : P, " of ", P, " parameters, holds ", all, " of ",
+                all, held[zero]);
+        require(contains(mesh, line), cat("zero ", zero, ": ", mesh, "has no line", line));
+      }
+    }));
+}
+
 // In a round the blocks forward, and back to the first before which something is trained; at its end another block is
 // here than the next begins with, but where that is the first of all.
 TEST_CASE("ZeRO 3: a block in and before which nothing is trained is gathered forward alone") {

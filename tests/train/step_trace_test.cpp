@@ -24,41 +24,44 @@ GlobalStep step_of() {
   return as_step(rows);
 }
 
-ModelConfig model_of() {
+ModelConfig model_of(const Ways& ways) {
   ModelConfig m = small_config();
   m.vision.heads = 4, m.text.vocabulary = 100, m.text.layers = 4;
+  if (ways.experts > 1) m.text.experts = 4, m.text.experts_per_token = 2, m.text.expert_intermediate = 24;
   return m;
 }
+
+constexpr std::array<const char*, 5> axes = {"data", "experts", "pipe", "context", "tensor"};
 
 // Two steps, the second traced to `path` if that is given; bytes that left this rank in it, by axis, go to path.rank.
 std::string run(const Ways& ways, Communicator& world, const std::string& path, bool recompute = false) {
   std::unique_ptr<StepTrace> trace;
   if (!path.empty()) trace = std::make_unique<StepTrace>(path, 2, world);
   Communicator& ranks = trace ? trace->ranks() : world;
-  Mesh mesh(ranks, ways.tensor, ways.pipeline);
-  Onevision model(model_of(), mesh.tensor, mesh.pipe, ways.chunks);
+  Mesh mesh(ranks, ways.tensor, ways.pipeline, ways.context, ways.experts);
+  Onevision model(model_of(ways), mesh.tensor, mesh.pipe, ways.chunks, mesh.experts);
   model.recompute_blocks = recompute;
   model.parameters().allocate(Dtype::f32, cpu());
   initialize(model.parameters(), {.matrix = "uniform_fan_in", .projection_out_std = 0.2}, 1);
   TrainOptions options = short_run(3);
   ways.set(options);
   FixedSteps data({step_of()});
-  LanguageObjective objective(model, data, options);
+  LanguageObjective objective(model, data, options, mesh.context);
   StepEngine engine(objective, options, mesh.data);
   engine.trace(trace.get());
   std::string said;
   for (int i = 0; i < 3; ++i) {
-    const auto of_data = [&] {
+    const auto sent = [&] {
       Beside* beside = mesh.data.beside();
-      return mesh.data.sent() + (beside ? beside->communicator().sent() : 0);
+      return std::array{mesh.data.sent() + (beside ? beside->communicator().sent() : 0), mesh.experts.sent(),
+                        mesh.pipe.sent(), mesh.context.sent(), mesh.tensor.sent()};
     };
-    const std::int64_t before[] = {of_data(), mesh.pipe.sent(), mesh.tensor.sent()};
+    const auto before = sent();
     const Checksums sums = *engine.step().checksums;
     said += cat(sums.loss, " ", sums.gradients, " ", sums.parameters, "\n");
     if (!trace || i != 1) continue;
-    const Json counted = Json::object({{"data", of_data() - before[0]},
-                                       {"pipe", mesh.pipe.sent() - before[1]},
-                                       {"tensor", mesh.tensor.sent() - before[2]}});
+    Json counted = Json::object();
+    for (std::size_t k = 0; k < axes.size(); ++k) counted.set(axes[k], sent()[k] - before[k]);
     write_durably(cat(path, ".", world.rank()), counted.dump());
   }
   return said;
@@ -125,7 +128,8 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
   int file = 0;
   for (const Ways& ways :
        {Ways{.data = 2}, Ways{.data = 2, .zero = 2}, Ways{.pipeline = 2, .chunks = 2}, Ways{.data = 2, .overlap = true},
-        Ways{.data = 2, .zero = 3, .overlap = true}, Ways{.tensor = 2}, Ways{.data = 2, .pipeline = 2}}) {
+        Ways{.data = 2, .zero = 3, .overlap = true}, Ways{.tensor = 2}, Ways{.data = 2, .pipeline = 2},
+        Ways{.context = 2}, Ways{.data = 2, .experts = 2}, Ways{.data = 2, .tensor = 2, .context = 2}}) {
     INFO(ways.said());
     const std::string path = dir / cat(file++, ".json");
     for (const Ended& e : in_ranks(ways.ranks(), 60, [&](ProcessRanks& ranks) {
@@ -138,7 +142,7 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
     std::set<std::string> ops;
     std::set<std::int64_t> seen;
     int leaves = 0, beside = 0;
-    std::map<std::int64_t, std::array<std::int64_t, 3>> sent_on;                          // by rank and axis
+    std::map<std::int64_t, std::map<std::string, std::int64_t>> sent_on;                  // by rank and axis
     std::map<std::pair<std::string, std::string>, std::vector<std::int64_t>> on_the_way;  // bytes from one to another
     for (const auto& [at, spans] : trace.streams) {
       const auto& [rank, stream] = at;
@@ -147,7 +151,7 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
       const std::string& name = trace.names.at(at);
       const Span& step = trace.streams.at({rank, 0}).at(0);
       CHECK(step.name == "step 2");
-      std::array<std::int64_t, 3>& by_axis = sent_on[rank];
+      std::map<std::string, std::int64_t>& by_axis = sent_on[rank];
       for (const Span& s : spans) {
         CHECK(s.begin >= step.begin);
         CHECK(s.end <= step.end + 1e-6);
@@ -159,18 +163,21 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
         CHECK(sum_of(s.args.at("to")) == s.args.at("sent").as_int());
         CHECK(sum_of(s.args.at("from")) == s.args.at("received").as_int());
         const std::string axis = s.args.at("axis").as_string();
-        by_axis[axis == "data" ? 0 : axis == "pipe" ? 1 : 2] += s.args.at("sent").as_int();
+        by_axis[axis] += s.args.at("sent").as_int();
         for (const auto& [peer, bytes] : s.args.at("to").members())
           on_the_way[{std::to_string(rank), peer}].push_back(bytes.as_int());
       }
     }
     CHECK((beside > 0) == ways.overlap);
-    for (const auto& [rank, by_axis] : sent_on) {
+    for (auto& [rank, by_axis] : sent_on) {
       const Json counted = Json::read(cat(path, ".", rank));
-      CHECK(by_axis[0] == counted.at("data").as_int());
-      CHECK(by_axis[1] == counted.at("pipe").as_int());
-      CHECK(by_axis[2] == counted.at("tensor").as_int());
-      CHECK(by_axis[0] + by_axis[1] + by_axis[2] > 0);
+      std::int64_t all = 0;
+      for (const char* axis : axes) {
+        CHECK_MESSAGE(by_axis[axis] == counted.at(axis).as_int(), std::string(axis));
+        all += by_axis[axis];
+      }
+      CHECK(all > 0);
+      CHECK(by_axis.size() == axes.size());
     }
     CHECK(seen.size() == static_cast<std::size_t>(ways.ranks()));
     // What one rank sent another is what that one got, message by message.
@@ -185,7 +192,7 @@ TEST_CASE("trace: of all ranks one file, whose spans nest, whose messages pair u
     CHECK(trace.messages.size() > 0);
     for (const auto& message : trace.messages) CHECK_MESSAGE((message.second == std::pair{1, 1}), message.first);
     for (const char* op : {"linear", "rms_norm", "attention"}) CHECK(ops.count(op) == 1);
-    CHECK(leaves == 6 * ways.tensor * (ways.pipeline > 1 ? 2 * ways.pipeline * ways.chunks : 1));
+    CHECK(leaves == 6 * ways.tensor * ways.context * (ways.pipeline > 1 ? 2 * ways.pipeline * ways.chunks : 1));
   }
 }
 
