@@ -4,6 +4,7 @@
 #
 #   sh configs/plan/table.sh BUILD [DEVICE [KEYS...]]       DEVICE of configs/devices.json (h100); KEYS of plan for all rows
 set -eu
+[ $# -gt 0 ] || { sed -n 's/^# *sh /usage: sh /p' "$0" >&2; exit 2; }
 cd "$(dirname "$0")/../.."
 program=$1/onevision
 shift

@@ -6,7 +6,8 @@
 // where the maxima of |b| are over finite numbers (1e-6: some gradients are zero in exact arithmetic). NaN differs from
 // all but NaN, an infinity from all but itself: by infinity, which no tolerance allows.
 // Missing in A is a failure, extra in A is listed. Element types may differ.
-// Runs (run.jsonl): the checksums of every step both logged; the first step that differs is named.
+// Runs (run.jsonl): the checksums of every step both logged; the first step that differs is named, and how far apart
+// the logged numbers come, for runs that differ within rounding.
 #pragma once
 #include <string>
 #include <vector>
@@ -38,13 +39,14 @@ TraceDifference compare_tensors(const std::vector<NamedTensor>& a, const std::ve
 TraceDifference diff_traces(const std::string& a, const std::string& b, double rtol);
 
 struct RunDifference {
-  std::int64_t compared = 0;  // checksums
-  std::string first;          // "step 12: gradients"; empty when all are equal
+  std::int64_t compared = 0;       // checksums
+  std::string first;               // "step 12: gradients"; empty when all are equal
+  std::vector<std::string> apart;  // by how much at most rate, loss, gradient norm differ, and where
 };
 RunDifference diff_runs(const std::string& a, const std::string& b);
 
-// Any two files; the report is one line a finding. Returns whether they agree; input_error when they cannot be
-// compared.
+// Any two files, or directories of runs; the report is one line a finding. Returns whether they agree; input_error
+// when they cannot be compared.
 bool diff_files(const std::string& a, const std::string& b, double rtol, std::string& report);
 
 }  // namespace ov

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "audit/plan_mesh.h"
+#include "parallel/mesh.h"
 
 namespace ov {
 namespace {
@@ -73,9 +74,15 @@ std::string MeshPlan::report() const {
       out += cat("  rank ", rank, text_of(", %-12s ", axis.c_str()), gb(bytes.inside), gb(bytes.between),
                  text_of(" %8lld %9.4f\n", static_cast<long long>(traffic.calls), seconds_of(traffic, rank, mesh)));
     }
+  // The first leaf of each copy: as parallel/data.h and zero2.h deal turns of `sharing` leaves.
   std::int64_t idle = 0;
-  if (const std::int64_t most = leaves_of(stages[0]); most > 0)
-    idle = copies - ((options.micro_batches + sharing - 1) / sharing + most - 1) / most * sharing;
+  for (int d = 0; d < copies; ++d) {
+    const std::int64_t turn = (ways.zero >= 2 ? 1 : leaves_of(stages[0])) * (d / sharing);
+    idle += turn * sharing + d % sharing >= options.micro_batches;
+  }
+  // A pipeline fills and empties in every round of leaves (parallel/zero2.h).
+  const int rounds = std::max(1, static_cast<int>(stages[0].rounds.size()));
+  const double round = static_cast<double>(leaves_of(stages[0])) / rounds;
   double within = 0;
   std::string calls;
   for (const auto& [axis, seconds] : time.within) {
@@ -89,9 +96,9 @@ std::string MeshPlan::report() const {
       text_of("seconds of a step: %.4g\n  passes      %9.4f", time.step(), time.busy - within), calls,
       text_of("\n  waiting     %9.4f  of a pipeline's rank: %.1f %%", time.leaves - time.busy,
               time.leaves > 0 ? 100 * (1 - time.busy / time.leaves) : 0),
-      p > 1 ? text_of("; (p - 1) / (v L + p - 1) is %.1f %%",
-                      100.0 * (p - 1) / (options.train.chunks * static_cast<double>(leaves_of(stages[0])) + p - 1))
+      p > 1 ? text_of("; (p - 1) / (v L + p - 1) is %.1f %%", 100.0 * (p - 1) / (options.train.chunks * round + p - 1))
             : "",
+      p > 1 && rounds > 1 ? text_of(" in each of %d rounds (parallel.zero %d)", rounds, ways.zero) : "",
       time.sums > 0 ? text_of("\n  sums        %9.4f  of gradients, over ranks that share %s; not hidden", time.sums,
                               ways.experts > 1 ? ways.context > 1 ? "rows, and experts" : "experts" : "rows")
                     : "",
@@ -101,12 +108,7 @@ std::string MeshPlan::report() const {
       : stages[0].hindrance.empty() ? text_of("not hidden; comm.overlap would hide up to %.4f of it", time.could_hide)
                                     : "not hidden: comm.overlap is not built for " + stages[0].hindrance,
       text_of("\n  update      %9.4f\n", time.update));
-  if (idle > 0)
-    out += cat("  ", idle, " of ", copies, " copies have no micro-batch",
-               options.micro_batches < copies
-                   ? ""
-                   : ": each has a power of two of them (parallel/data.h); parallel.zero 2 divides any number evenly",
-               "\n");
+  if (idle > 0) out += cat("  ", said_of_idle(idle, options.micro_batches, copies, sharing, p), "\n");
   const bool words = stages[0].tokens > 0;
   const double pace =
       static_cast<double>((words ? stages[0].tokens : stages[0].patches) * options.micro_batches) / time.step();

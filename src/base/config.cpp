@@ -72,19 +72,26 @@ std::string refused(const Key& key, const Value& value, const std::string& typed
 
 constexpr const char* from_command_line = "command line";
 
+// In a key's section the rest has to be near by itself: "stove.fat" means "stove.fan", "stove.watts" means none.
 [[noreturn]] void unknown_key(const std::string& where, std::string_view name, const Strings& candidates) {
-  input_error(where, "unknown key '", shown(name), "'", did_you_mean(name, candidates));
+  std::string meant = did_you_mean(name, candidates);
+  const std::size_t section = name.rfind('.') + 1;  // 0: none
+  if (const std::string near = nearest_name(name, candidates); section > 0 && near.starts_with(name.substr(0, section)))
+    if (nearest_name(name.substr(section), {near.substr(section)}).empty()) meant.clear();
+  input_error(where, "unknown key '", shown(name), "'", meant);
 }
 
 // What a name without its section may have meant: "steps" is the end or the short name of "train.steps". Keys of the
-// command come before those of others.
-std::string without_section(const KeyTable& table, const Command& command, const std::string& name) {
+// command; where it has none and `of_others`, theirs. dashes: before each.
+std::string without_section(const KeyTable& table, std::string_view command, const std::string& name,
+                            const char* dashes, bool of_others) {
   for (const bool own : {true, false}) {
     std::string meant;
     for (const Key& k : table.keys())
-      if ((k.short_name == name || k.name.ends_with("." + name)) && has_word(k.commands, command.name) == own)
-        meant += cat(meant.empty() ? "; did you mean '" : " or '", k.name, "'");
+      if ((k.short_name == name || k.name.ends_with("." + name)) && has_word(k.commands, command) == own)
+        meant += cat(meant.empty() ? "; did you mean '" : " or '", dashes, k.name, "'");
     if (!meant.empty()) return meant + "?";
+    if (!of_others) break;
   }
   return "";
 }
@@ -125,7 +132,7 @@ void Config::read_object(const KeyTable& table, const Json& object, const std::s
       continue;
     }
     if (!key) {
-      if (const std::string meant = without_section(table, *command_, name); !meant.empty())
+      if (const std::string meant = without_section(table, command_->name, name, "", true); !meant.empty())
         input_error(path, ": unknown key '", shown(name), "'", meant);
       Strings names;
       for (const Key& k : table.keys()) names.emplace_back(k.name);
@@ -185,6 +192,8 @@ Config Config::parse(const KeyTable& table, std::string_view command, const Stri
       if (open_ended && !config.operands_.empty())
         input_error(command, ": --", name, " is no key of it; put -- before the command: ", command, " ... -- ",
                     config.operands_[0], " ... --", name);
+      if (const std::string meant = without_section(table, command, name, "--", false); !meant.empty())
+        input_error(command, ": unknown key '--", shown(name), "'", meant);
       Strings names = {"--config"};
       for (const Key* k : own) {
         names.push_back(cat("--", k->name));

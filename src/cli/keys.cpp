@@ -48,7 +48,8 @@ std::vector<Command> commands() {
        inspect},
       {"trace", "",
        "writes every activation and gradient of one pass; of a CLIP model also embeddings, logits and loss", trace},
-      {"diff", "A B", "says where two traces or two run.jsonl first differ; B is the reference", diff},
+      {"diff", "A B", "says where two traces or two runs (directories, run.jsonl) first differ; B is the reference",
+       diff},
       {"checkpoint", "check|convert|diff DIR [OTHER]",
        "says what is wrong with a model directory, writes it in another type or with other shards, or compares two",
        checkpoint},
@@ -213,7 +214,7 @@ std::vector<Key> rows() {
 
       // --- LoRA (nn/lora.h): low-rank matrices are learnt beside those of train.modules, which stay as they are
       {"lora.rank", "", whole(0), Allowed(0, 1 << 16), "train plan",
-       "rank of what is learnt beside a matrix; 0: no LoRA"},
+       "rank of what is learnt beside a matrix; 0: no LoRA. Not with parallel.tensor, pipeline, experts or zero 3"},
       {"lora.alpha", "", 32.0, Allowed(1e-6, 1e6), "train", "its factor is alpha / rank"},
       {"lora.rslora", "", false, any, "train", "its factor is alpha / sqrt(rank)"},
       {"lora.targets", "", Strings{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, any,
@@ -361,7 +362,8 @@ std::vector<Key> rows() {
       {"trace.experts", "experts", "", any, "trace",
        "a trace whose routers' choice of experts is kept (its act.<layer>.mlp.gate), to compare a mixture in two "
        "types"},
-      {"diff.rtol", "rtol", 1e-5, at_least(0), "diff", "allowed difference, as a share of a tensor's largest element"},
+      {"diff.rtol", "rtol", 1e-5, at_least(0), "diff",
+       "of traces: allowed difference, as a share of a tensor's largest element; runs have none"},
       {"bench.repeats", "", whole(11), Allowed(1, 1 << 20), "bench",
        "timings of each product, of which the median counts"},
       {"help.markdown", "markdown", false, any, "help", "all keys as one markdown table"},

@@ -157,7 +157,9 @@ Exit plan(const Config& config) {
   if (what == "clip" || (!directory.empty() && is_clip(directory))) return clip(config, directory);
   if (what == "vision") {
     if (!directory.empty())
-      input_error("model.dir has no effect with --what vision: keys describe the tower and its head");
+      input_error(
+          "model.dir has no effect with --what vision: vision.* describe the tower (--config "
+          "configs/model/rice-vit-l.json, say), rice.* its head");
     return vision(config);
   }
   ModelConfig model;

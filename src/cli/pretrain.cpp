@@ -76,6 +76,10 @@ void vision(const Config& config, Communicator& ranks) {
       "--what vision --train.recompute=auto --plan.device=... says how many blocks do where they share none");
   run.recompute = again.on, run.recompute_first = again.first;
   run.dtype = dtype_option(config);
+  if (!config.text("model.dir").empty())
+    input_error(
+        "model.dir has no effect with --what vision: vision.* describe the tower (--config "
+        "configs/model/mesh.json, say), rice.* its head");
   config.refuse_unread("with --what vision");
   pretrain_vision(run);
 }

@@ -161,8 +161,9 @@ std::vector<OtherMachine> receive_machines(const RankInJob& place, const std::ve
         continue;
       }
       if (hello.ranks != place.ranks)
-        refuse(*guest, cat("ranks: rank ", list_of(hello.here), " says there are ", hello.ranks, " ranks, rank 0 ",
-                           place.ranks, " (", place.source, ")"));
+        refuse(*guest,
+               cat("ranks: rank ", list_of(hello.here), " says there are ", hello.ranks, " ranks, rank 0 ", place.ranks,
+                   " (", place.source, "); give every machine the same number of ranks and of machines"));
       for (const int r : hello.here) {
         if (is_there(r)) refuse(*guest, cat("ranks: two processes are rank ", r, " (", place.source, ")"));
         there[static_cast<std::size_t>(r)] = true;

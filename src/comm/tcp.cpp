@@ -164,7 +164,10 @@ Descriptor listen_at(const HostPort& at, const std::string& source) {
       return door;
     why = errno;
   }
-  machine_error(source, ": rank 0 cannot listen at ", at.said(), ": ", std::strerror(why));
+  machine_error(source, ": rank 0 cannot listen at ", at.said(), ": ", std::strerror(why),
+                why == EADDRINUSE      ? "; by another run, or by a second machine that is node 0 too"
+                : why == EADDRNOTAVAIL ? "; it is no address of this machine, where rank 0 is"
+                                       : "");
 }
 
 Descriptor connect_to(const HostPort& to, double until, std::string* why) {

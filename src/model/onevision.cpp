@@ -43,8 +43,9 @@ Onevision::Onevision(const ModelConfig& config, Communicator& tensor, Communicat
     std::string& holds = parameters_.stages.emplace_back(r == 0 ? config.has_tower ? "tower, words, " : "words, " : "");
     for (int c = r; c <= chunks_.last(); c += pipe.ranks()) {
       const Range layers = chunks_.layers[static_cast<std::size_t>(c)];
-      holds +=
-          cat(c > r ? ", " : "", layers.size() > 0 ? cat("layers ", layers.begin, " to ", layers.end - 1) : "no layer");
+      holds += cat(c > r ? ", " : "", layers.size() > 1    ? cat("layers ", layers.begin, " to ", layers.end - 1)
+                                      : layers.size() == 1 ? cat("layer ", layers.begin)
+                                                           : "no layer");
     }
     if (r == pipe.ranks() - 1) holds += ", head";
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/adamw.h"
+#include "parallel/mesh.h"
 #include "parallel/pipeline.h"
 #include "parallel/zero1.h"
 #include "parallel/zero2.h"
@@ -66,6 +67,7 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
   const bool in_rounds = rounds(2 * ranks_.ranks(), 0).size() > 1;  // after each a rank keeps its shard's sum alone
   std::string text = cat("mesh: dp ", n * ranks_.ranks(), n > 1 ? cat(classes ? " (classes " : " (ep ", n, ")") : "",
                          p > 1 ? cat(" x pp ", p) : "", c > 1 ? cat(" x cp ", c) : "", t > 1 ? cat(" x tp ", t) : "");
+  std::int64_t idle = 0;
   for (int d = 0; d < n * ranks_.ranks(); ++d)
     for (int s = 0; s < p; ++s) {
       const int r = d / n, j = d % n;  // the copy, and the place among those that share its experts
@@ -74,6 +76,7 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
       const std::int64_t turns = std::max<std::int64_t>(0, leaves - j + n - 1) / n;  // in which it has a leaf
       for (const Round& round : all)
         runs += std::max<std::int64_t>(0, std::min(round.own.end, turns) - round.own.begin);
+      idle += s == 0 && runs == 0;
       const int first = (d * p + s) * c * t, last = first + c * t - 1;  // those that do the same together
       Parameters::Count part;
       for (const auto& e : parameters_.entries())
@@ -90,16 +93,23 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
           sharded() ? cat(", ", in_rounds ? "gradients and " : "", "moments of what it updates") : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }
+  if (idle > 0) text += "\n  " + said_of_idle(idle, leaves, n * ranks_.ranks(), n, p);
   if (p == 1) return text;
   int chunks = 1;
   for (const auto& e : parameters_.entries()) chunks = std::max(chunks, e.chunk + 1);
-  double all = 0, busy = 0;
-  for (const Round& round : rounds(leaves, 0)) {
-    all += static_cast<double>(timetable(p, chunks / p, round.own.size()).size());
-    busy += static_cast<double>(2 * chunks / p * round.own.size());
-  }
-  return text + cat("\n  where all chunks take equally long, a rank of a pipeline waits ",
-                    std::lround(100 * (1 - busy / std::max(1.0, all))), " % of a step");
+  // In percent of a step. A pipeline fills and empties in every round.
+  const auto waiting = [&](const std::vector<Round>& rounds) {
+    double all = 0, busy = 0;
+    for (const Round& round : rounds) {
+      all += static_cast<double>(timetable(p, chunks / p, round.own.size()).size());
+      busy += static_cast<double>(2 * chunks / p * round.own.size());
+    }
+    return std::lround(100 * (1 - busy / std::max(1.0, all)));
+  };
+  const auto here = rounds(leaves, 0);
+  return text +
+         cat("\n  where all chunks take equally long, a rank of a pipeline waits ", waiting(here), " % of a step",
+             here.size() > 1 ? cat("; with parallel.zero 1 ", waiting(DataParallel::rounds(leaves, 0)), " %") : "");
 }
 
 std::unique_ptr<DataParallel> data_parallel(int zero, Communicator& ranks, Parameters& parameters, Device* masters_on) {

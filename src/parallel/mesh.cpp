@@ -19,9 +19,10 @@ int checked(int ranks, int t, int p, int c, int n, int k, bool planned) {
     if (by > 1) ways += cat(ways.empty() ? "" : " x ", "parallel.", key, " ", by);
   };
   name("tensor", t), name("pipeline", p), name("context", c), name("experts", n), name("classes", k);
-  if (ranks % (t * p * c * n * k) != 0)
+  const int one = t * p * c * n * k;
+  if (ranks % one != 0)
     input_error(ways, ": does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
-                planned ? "; --plan.ranks " : "; onevision launch -n ", t * p * c * n * k,
+                planned ? "; --plan.ranks " : "; onevision launch -n ", (ranks + one - 1) / one * one,
                 planned ? " plans as many" : " starts as many");
   if (!std::has_single_bit(static_cast<unsigned>(n)))
     input_error("parallel.experts ", n,
@@ -44,6 +45,22 @@ Mesh::Mesh(Communicator& world, const Axes& by)
       pipe(world, axis(world.rank(), by.tensor * by.context, by.pipeline)),
       experts(world, axis(world.rank(), by.tensor * by.context * by.pipeline, by.experts)),
       data(world, axis(world.rank(), by.all(), world.ranks() / by.all())) {}
+
+std::string said_of_idle(std::int64_t idle, std::int64_t leaves, int copies, int sharing, int pipeline) {
+  if (idle == 0) return "";
+  const std::string said = cat(idle, " of ", copies, " copies have no micro-batch: ");
+  if (leaves < copies)
+    return cat(said, "a step has ", leaves,
+               " (train.micro_batches); fewer ranks are as fast, or let more of them hold ",
+               "one copy: parallel.tensor, pipeline, context");
+  std::int64_t even = copies;
+  while (even < leaves) even *= 2;
+  // ZeRO-2 takes 2^k ranks, and hands a pipeline one leaf at a time.
+  const bool zero2 = pipeline == 1 && std::has_single_bit(static_cast<unsigned>(copies / sharing));
+  return cat(said, "each has a power of two of them (parallel/data.h); train.micro_batches ", even,
+             " gives all as many",
+             zero2 ? ", parallel.zero 2 divides any number evenly and sends more (parallel/zero2.h)" : "");
+}
 
 const char* axis_between(int a, int b, const Axes& by) {
   int size = by.tensor;

@@ -33,4 +33,8 @@ struct Mesh {
 // stage "context", or one part of a row "tensor".
 const char* axis_between(int a, int b, const Axes& by);
 
+// What a report says of `idle` of a model's `copies`, which have none of a step's `leaves`, and which keys give them
+// some; "" of 0. sharing: copies that share experts or class tables.
+std::string said_of_idle(std::int64_t idle, std::int64_t leaves, int copies, int sharing, int pipeline);
+
 }  // namespace ov

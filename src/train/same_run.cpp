@@ -71,11 +71,15 @@ void check_same_on_ranks(Communicator& ranks, Json given, bool program) {
   }
   const Json first = Json::parse(broadcast_text(ranks, given.dump(), 0), "rank 0");
   std::string wrong;
+  bool files = false;
   for (const char* member : {"program", "config", "sources", "data"})
     differences(first, given, member, [&](const std::string& name, const Json& there, const Json& here) {
       wrong += cat(wrong.empty() ? "" : "; ", member, ": ", name, " is ", here.shown(), ", on rank 0 ", there.shown());
+      files = files || std::string_view(member) == "sources" || std::string_view(member) == "data";
     });
-  if (!wrong.empty()) input_error("rank ", ranks.rank(), " was given another run than rank 0: ", wrong);
+  if (!wrong.empty())
+    input_error("rank ", ranks.rank(), " was given another run than rank 0: ", wrong,
+                files ? "; model and data, as this rank read them, hold other bytes than rank 0's" : "");
   ranks.barrier();
 }
 

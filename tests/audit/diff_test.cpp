@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "tests/base/scratch.h"
@@ -138,6 +139,33 @@ TEST_CASE("diff: of two runs the first step and sum that differ are named; a ste
   CHECK(r.compared == 6);
   CHECK(r.first == "step 3: parameters");
   CHECK(diff_runs(a, a).first.empty());
+  CHECK(r.apart.empty());
   write_durably(b, line(9, "x", "y"));
   CHECK_THROWS_AS(diff_runs(a, b), Error);
+}
+
+TEST_CASE("diff: of two runs that differ, how far apart their numbers come and where; a directory stands for its run") {
+  const ScratchDirectory d;
+  std::filesystem::create_directory(d / "a"), std::filesystem::create_directory(d / "b");
+  const auto line = [](int step, double loss, double norm) {
+    return cat("{\"type\":\"step\",\"step\":", step, ",\"loss\":", loss, ",\"lr\":0.1,\"gradient_norm\":", norm,
+               ",\"checksums\":{\"loss\":\"", loss, "\"}}\n");
+  };
+  write_durably(d / "a/run.jsonl", line(1, 4, 2) + line(2, 4.5, 2) + line(3, 8.25, 3));
+  write_durably(d / "b/run.jsonl", line(1, 4, 2) + line(2, 4, 2) + line(3, 8, 2) + line(4, 1, 9));
+  std::string report;
+  CHECK_FALSE(diff_files(d / "a", d / "b", 1, report));
+  CHECK(report ==
+        "3 checksums compared: first difference at step 2: loss\n"
+        "  loss: at most 0.125 of B's, in step 2: 4.5 against 4; first in step 2\n"
+        "  gradient_norm: at most 0.5 of B's, in step 3: 3 against 2; first in step 3\n");
+  CHECK(diff_files(d / "a", d / "a/run.jsonl", 0, report));
+  CHECK(report == "3 checksums compared: all equal\n");
+  std::filesystem::remove(d / "b/run.jsonl");
+  CHECK_THROWS_WITH_AS(
+      diff_files(d / "a", d / "b", 0, report),
+      (d / "b: a directory without run.jsonl; expected a run's, or a file that trace wrote (two models: "
+           "checkpoint diff)")
+          .c_str(),
+      Error);
 }

@@ -297,6 +297,35 @@ TEST_CASE("plan of a mesh: the published run of stage 1.5, and what its step was
   CHECK(m.beside(0.5, 70000).find("faster than this plan allows") != std::string::npos);
 }
 
+TEST_CASE("plan of a mesh: copies without a micro-batch are those that a run has, whatever ZeRO's stage") {
+  const auto said = [](const char* batches, const char* zero, const Strings& more = {}) {
+    Strings arguments = {"--config",
+                         "configs/model/mesh.json",
+                         "--train.micro_batches",
+                         batches,
+                         "--parallel.zero",
+                         zero,
+                         "--plan.ranks",
+                         "16"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return planned(arguments, "h100").report();
+  };
+  // 28 over 16 copies: 2 each, of which 14 have some; ZeRO-2 and 3 give 12 of them 2, and 4 of them 1.
+  CHECK(contains(said("28", "1"), "\n  2 of 16 copies have no micro-batch: each has a power of two"));
+  CHECK(contains(said("28", "1"), "train.micro_batches 32 gives all as many, parallel.zero 2 divides"));
+  CHECK_FALSE(contains(said("28", "2"), "no micro-batch"));
+  CHECK_FALSE(contains(said("28", "3"), "no micro-batch"));
+  CHECK(contains(said("6", "2"), "10 of 16 copies have no micro-batch: a step has 6 (train.micro_batches)"));
+  // 4 copies of a pipeline of 4 with 7 leaves each: once filled, or seven times.
+  CHECK(contains(said("28", "1", {"--parallel.pipeline", "4"}), "; (p - 1) / (v L + p - 1) is 27.3 %\n"));
+  CHECK(contains(said("28", "2", {"--parallel.pipeline", "4"}), " is 75.0 % in each of 7 rounds (parallel.zero 2)\n"));
+  // By twos: 14 turns over 8, 2 each, of which 7 have some.
+  const Strings twos = {"--text.experts",     "8", "--text.experts_per_token", "2", "--text.expert_intermediate", "64",
+                        "--parallel.experts", "2"};
+  CHECK(contains(said("28", "1", twos), "\n  2 of 16 copies have no micro-batch"));
+  CHECK_FALSE(contains(said("28", "2", twos), "no micro-batch"));
+}
+
 TEST_CASE("plan of a mesh: tables and meshes with a fault are named") {
   const ScratchDirectory dir;
   const std::string path = dir / "links.json";
@@ -323,7 +352,7 @@ TEST_CASE("plan of a mesh: tables and meshes with a fault are named") {
     return thrown([&] { cli::plan(Config::parse(cli::keys(), "plan", arguments)); }, Exit::wrong_input);
   };
   CHECK(contains(refused({"--plan.ranks", "6", "--plan.device", "h100", "--parallel.pipeline", "4"}),
-                 "parallel.pipeline 4: does not divide 6 ranks"));
+                 "parallel.pipeline 4: does not divide 6 ranks; --plan.ranks 8 plans as many"));
   CHECK(contains(refused({"--plan.ranks", "6", "--plan.device", "h100", "--parallel.context", "4"}),
                  "parallel.context 4: does not divide 6 ranks"));
   CHECK(contains(refused({"--plan.ranks", "4", "--plan.device", "h100", "--parallel.experts", "4"}),

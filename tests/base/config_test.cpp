@@ -115,6 +115,12 @@ TEST_CASE("config: a short name belongs to the key that the command uses") {
 TEST_CASE("config: what is wrong on the command line is named, with what was expected and what came") {
   CHECK(error_of("cook", {"soup", "--stove.haet=1"}) ==
         "cook: unknown key '--stove.haet'; did you mean '--stove.heat'?");
+  // Without its section; in the right section nothing near; both alike.
+  CHECK(error_of("cook", {"soup", "--plates", "3"}) == "cook: unknown key '--plates'; did you mean '--stove.plates'?");
+  CHECK(error_of("cook", {"soup", "--water", "3"}) == "cook: unknown key '--water'");  // another command's
+  CHECK(error_of("cook", {"soup", "--stove.watts=1"}) == "cook: unknown key '--stove.watts'");
+  CHECK(error_of("cook", {"soup", "--stvoe.heat=1"}) ==
+        "cook: unknown key '--stvoe.heat'; did you mean '--stove.heat'?");
   CHECK(error_of("cook", {"soup", "--heat=2"}) == "--heat: expected a number from 0 to 1, got '2'");
   CHECK(error_of("cook", {"soup", "--heat=nan"}) == "--heat: expected a number from 0 to 1, got 'nan'");
   CHECK(error_of("wash", {"--heat=inf"}) == "--heat: expected a number of at least 0, got 'inf'");

@@ -66,7 +66,7 @@ TEST_CASE("plan: ranks that a mesh lacks are asked for by plan's own key") {
         "parallel.tensor 2: does not divide 1 rank; --plan.ranks 2 plans as many");
   CHECK(contains(refused("plan", {"--config", "configs/model/mesh.json", "--plan.ranks", "6", "--plan.device", "h100",
                                   "--parallel.pipeline", "4"}),
-                 "does not divide 6 ranks; --plan.ranks 4 plans as many"));
+                 "does not divide 6 ranks; --plan.ranks 8 plans as many"));
 }
 
 TEST_CASE("plan: a vocabulary that is the tokenizer's is read from one, or asked for") {

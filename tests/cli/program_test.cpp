@@ -104,6 +104,10 @@ TEST_CASE("cli: what is misspelt is told with its nearest name") {
   check_error(run({"trian"}), 2, "no command 'trian'; did you mean 'train'?");
   check_error(run({"help", "genrate"}), 2, "did you mean 'generate'?");
   check_error(run({"plan", "--modle", "x"}), 2, "unknown key '--modle'; did you mean '--model'?");
+  check_error(run({"train", "--tensor", "2"}), 2, "unknown key '--tensor'; did you mean '--parallel.tensor'?");
+  const Outcome sequence = run({"train", "--parallel.sequence", "2"});
+  check_error(sequence, 2, "unknown key '--parallel.sequence'");
+  CHECK(sequence.err.find("did you mean") == std::string::npos);
   check_error(run({"inspect", "imge", "x"}), 2, "did you mean 'image'?");
   check_error(run({"generate", "--model", checkpoint}), 2, "generate: --prompt is missing");
   check_error(run({"diff", "one"}), 2, "diff: expected A B; B is missing");

@@ -264,6 +264,10 @@ TEST_CASE("cli: keys that have no effect are refused by name, and so is an outpu
   CHECK(!std::filesystem::exists(world.dir / "p"));
   refused({"synth", "--count", "3", "--what", "world", "--out", world.dir / "w"}, "--synth.count has no effect");
   refused({"plan", "--model", world.dir / "init", "--text.layers", "3"}, "--text.layers has no effect");
+  refused({"plan", "--what", "vision", "--model", world.dir / "init"},
+          "model.dir has no effect with --what vision: vision.* describe the tower");
+  refused({"pretrain", "--what", "vision", "--model", world.dir / "init", "--regions", "x", "--out", world.dir / "v"},
+          "model.dir has no effect with --what vision: vision.* describe the tower");
   refused({"inspect", "image", "x.png", "--in", "y", "--out", world.dir / "z"}, "--in has no effect");
 
   for (const std::vector<std::string>& more : {std::vector<std::string>{"rl", "--rl.staleness", "2"},

@@ -96,7 +96,8 @@ TEST_CASE("machines meet: other counts, ranks that stand twice, no address, an a
   };
   const FreePort port, second;
   CHECK(both(alone(0, 2, port.address()), alone(1, 3, port.address())) ==
-        "ranks: rank 1 says there are 3 ranks, rank 0 2 (A, B)");
+        "ranks: rank 1 says there are 3 ranks, rank 0 2 (A, B); give every machine the same number of ranks and of "
+        "machines");
   RankInJob two = alone(0, 3, second.address());
   std::vector<RankInJob> three = {two, alone(1, 3, second.address()), alone(1, 3, second.address())};
   const auto errors = meet_all(three, 5);
@@ -105,6 +106,11 @@ TEST_CASE("machines meet: other counts, ranks that stand twice, no address, an a
   CHECK(errors[2] == errors[0]);
   CHECK(contains(meet_all({alone(0, 2, "")}, 1)[0], "nobody says where rank 0 is: set comm.address HOST:PORT"));
   CHECK(contains(meet_all({alone(0, 2, "192.0.2.1:9")}, 1)[0], "C: rank 0 cannot listen at 192.0.2.1:9: "));
+  CHECK(meet_all({alone(0, 2, "192.0.2.1:9")}, 1)[0].ends_with("; it is no address of this machine, where rank 0 is"));
+  const FreePort taken;
+  REQUIRE(taken.nobody_listens());  // from here on it listens itself
+  CHECK(meet_all({alone(0, 2, taken.address())}, 1)[0].ends_with(
+      "; by another run, or by a second machine that is node 0 too"));
   CHECK(contains(meet_all({alone(0, 2, "no-such-host.invalid:9")}, 1)[0], "C: no-such-host.invalid: "));
 }
 

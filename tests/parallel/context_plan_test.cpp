@@ -10,8 +10,11 @@
 #include "parallel/context.h"
 #include "parallel/data.h"
 #include "parallel/mesh.h"
+#include "parallel/zero2.h"
+#include "tests/check.h"
 
 using namespace ov;
+using namespace ov::test;
 
 namespace {
 
@@ -178,6 +181,36 @@ TEST_CASE("mesh: a rank's place on every axis, and what is said of it") {
   const std::string said = DataParallel(two, parameters).describe(4, 3);
   CHECK(said.starts_with("mesh: dp 2 x cp 3\n  ranks 0 to 2: 2 of 4 micro-batches, from 0, divided by tokens among 3"));
   CHECK(said.find("\n  ranks 3 to 5: 2 of 4 micro-batches, from 2") != said.npos);
+  CHECK(said.find("no micro-batch") == said.npos);
+}
+
+TEST_CASE("mesh: who has no micro-batch is counted, and what is advised does give them some") {
+  class Silent : public Communicator {
+   public:
+    using Communicator::Communicator;
+
+   protected:
+    void exchange(Call, const Parts&, const Parts&) override { throw std::logic_error("nothing is to be said"); }
+  };
+  const auto said = [](int ranks, std::int64_t leaves, int zero) {
+    Silent world(0, ranks);
+    Parameters parameters;
+    return zero < 2 ? DataParallel(world, parameters).describe(leaves) : Zero2(world, parameters).describe(leaves);
+  };
+  CHECK(contains(said(3, 2, 1),
+                 "\n  1 of 3 copies have no micro-batch: a step has 2 (train.micro_batches); fewer ranks"));
+  // Each has 2 of 5, so 3 copies do it. 4 times 2 are for all; and ZeRO-2 gives one each, and the first another.
+  const std::string uneven = said(4, 5, 1);
+  CHECK(contains(uneven, "\n  1 of 4 copies have no micro-batch: each has a power of two of them"));
+  CHECK(contains(uneven, "train.micro_batches 8 gives all as many, parallel.zero 2 divides any number evenly"));
+  CHECK_FALSE(contains(said(4, 8, 1), "no micro-batch"));
+  CHECK_FALSE(contains(said(4, 5, 2), "no micro-batch"));
+  // What is not built is not advised: ZeRO-2 on five copies; and in a pipeline it costs more than it gives.
+  CHECK(contains(said(5, 6, 1), "2 of 5 copies"));
+  CHECK_FALSE(contains(said(5, 6, 1), "parallel.zero 2"));
+  CHECK_FALSE(contains(said_of_idle(1, 5, 4, 1, 2), "parallel.zero 2"));
+  CHECK(contains(said_of_idle(1, 5, 6, 3, 1), "fewer ranks"));
+  CHECK(said_of_idle(0, 8, 4, 1, 1) == "");
 }
 
 TEST_CASE("context: the shares of a long segment are even, whatever its length") {

@@ -388,7 +388,7 @@ TEST_CASE("context: a mesh that does not fit, and what is not built, is refused 
     if (change) change(job);
     return refused_by_ranks(n, ways, job);
   };
-  CHECK(contains(refused({.context = 2}, 3), "parallel.context 2: does not divide 3 ranks; onevision launch -n 2"));
+  CHECK(contains(refused({.context = 2}, 3), "parallel.context 2: does not divide 3 ranks; onevision launch -n 4"));
   CHECK(contains(refused({.tensor = 2, .context = 2}, 2), "parallel.tensor 2 x parallel.context 2: does not divide"));
   const auto with_lora = [](TrainJob& j) { j.lora.rank = 2, j.lora.targets = {"q_proj"}, j.lora.dropout = 0.1; };
   CHECK(contains(refused({.context = 2}, 2, with_lora), "lora.dropout 0.1 with parallel.context 2: not built"));

@@ -291,6 +291,17 @@ TEST_CASE("pipeline: a number that is none is found in the rank that has it, and
   }
 }
 
+TEST_CASE("pipeline: what a rank waits is said, and that a pipeline fills and empties in every round of ZeRO-2") {
+  // 8 leaves: 4 for each copy, which are 4 forwards and backwards and one of each to wait for; or 4 times one.
+  for (const auto& [zero, waits] : {std::pair{1, "a rank of a pipeline waits 20 % of a step"},
+                                    {2, "a rank of a pipeline waits 50 % of a step; with parallel.zero 1 20 %"}})
+    all_well(in_ranks(4, 60, [zero = zero, waits = waits](ProcessRanks& ranks) {
+      const Run run({}, {.data = 2, .pipeline = 2, .zero = zero}, ranks);
+      const std::string mesh = run.engine.parallel().describe(8);
+      if (!mesh.ends_with(waits)) input_error("expected '", waits, "' at the end of\n", mesh);
+    }));
+}
+
 TEST_CASE("pipeline: a mesh that does not fit is refused by name") {
   const MeshWorld world;
   const auto refused = [&](int n, const Ways& ways, const std::function<void(TrainJob&)>& change = {}) {

@@ -120,6 +120,9 @@ TEST_CASE(
                  start + "data: state."));
   CHECK(contains(refused([&](TrainJob& j) { j.model_dir = world.path("start2"); }),
                  start + "sources: starting_weights is "));
+  CHECK(refused([&](TrainJob& j) {
+          j.model_dir = world.path("start2");
+        }).ends_with("; model and data, as this rank read them, hold other bytes than rank 0's"));
 }
 
 TEST_CASE("runs: a rank of another program says so before the first step") {
@@ -219,8 +222,8 @@ TEST_CASE("launch: every kind of run is one rank's; one error, of the first that
   const Outcome in_stages = launch("2", staged);
   CHECK_MESSAGE(in_stages.exit == 0, in_stages.err);
   CHECK_MESSAGE(contains(in_stages.err, "mesh: dp 1 x pp 2\n"), in_stages.err);
-  CHECK(contains(in_stages.err, "tower, words, layers 0 to "));
-  CHECK(contains(in_stages.err, ", head"));
+  CHECK(contains(in_stages.err, "tower, words, layer 0, layers "));
+  CHECK(contains(in_stages.err, ", layer 7, head"));
   CHECK(contains(in_stages.err, "waits 14 % of a step"));  // 2 micro-batches through 3 chunks of 2 ranks: 14 slots
   CHECK(sha256_file(at("staged") + "/model/model.safetensors") ==
         sha256_file(dir / (kinds[1].first[2] + "1") + "/model/model.safetensors"));
