@@ -152,7 +152,8 @@ bool ProcessRanks::speaks() const {
 
 void ProcessRanks::throw_failure() const {
   const SharedRegion::Failure f = region_.failure();
-  if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text, f.rank);
+  const bool own = f.rank == rank() && f.speaker == rank();  // else another says that this one is gone
+  if (f.rank >= 0 && !own) throw PeerFailed(f.exit, f.text, f.rank);
 }
 
 bool ProcessRanks::advance(Flow& f, Call call, int lane, std::int64_t whole) {
