@@ -130,6 +130,40 @@ TEST_CASE("strangers: what is no hello, shorter, longer or another's, is passed 
   CHECK(errors[1] == "");
 }
 
+TEST_CASE("strangers: a machine of this job whose ranks cannot be is refused, named on both sides, and nobody waits") {
+  using Member = std::pair<const char*, Json>;
+  const std::pair<Member, std::string> rows[] = {
+      {{"here", std::vector<int>{4}}, "here: expected a whole number from 0 to 3, found 4"},
+      {{"here", std::vector<int>{-1}}, "here: expected a whole number from 0 to 3, found -1"},
+      {{"here", std::vector<int>{}}, "here: expected ranks, found none"},
+      {{"here", "2"}, "here: expected an array, found a string"},
+      {{"ranks", 0}, "ranks: expected a whole number from 1 to 4096, found 0"},
+      {{"ranks", "4"}, "ranks: expected an integer, found a string"},
+      {{"port", "http"}, "port: port: expected HOST:PORT"},
+      {{"port", 7}, "port: expected a string, found an integer"},
+  };
+  for (const auto& [member, said] : rows) {
+    const FreePort port;
+    std::string first;
+    std::thread rank_0([&] {
+      first = error_of({0, 4, fresh_job(), "A, B", Share{0, 1, "j", port.address(), "C"}}, 8);
+    });
+    std::string why;
+    const Descriptor socket = connect_to(host_port(port.address(), "a test"), monotonic_seconds() + 5, &why);
+    Json note = Json::object({{"job", "j"}, {"ranks", 4}, {"here", std::vector<int>{2, 3}}, {"port", "9"}});
+    note.set(member.first, member.second);
+    const double start = monotonic_seconds();
+    CHECK(send_note(socket.get(), note));
+    rank_0.join();
+    CHECK(monotonic_seconds() - start < 8);  // comm.timeout
+    CHECK_MESSAGE(first.starts_with("ranks: what 127.0.0.1:"), first);
+    CHECK_MESSAGE(contains(first, " says of itself rank 0 cannot take: " + said), first);
+    NoteIn answer;
+    CHECK(answer.hear(socket.get()) == NoteIn::State::whole);
+    CHECK(answer.note().at("refused").as_string() == first);
+  }
+}
+
 TEST_CASE("strangers: a rank that another machine takes for dead learns it at once, and says so") {
   const double start = monotonic_seconds();
   const std::string said = said_by_rank_0([](int socket) {
