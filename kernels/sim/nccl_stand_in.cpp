@@ -110,8 +110,9 @@ int add(const std::shared_ptr<NcclRank>& rank, Comm comm, Queue stream, const Nc
     return refuse(invalid_usage, "a call while the one before is in progress");
   if (nccl_size(w.header.type) == 0) return refuse(invalid_argument, "a type that is not known");
   if (w.header.count == 0) return refuse(invalid_argument, "no elements");
-  if (w.peer >= rank->ranks || w.peer < (w.header.call == NcclCall::send || w.header.root >= 0 ? 0 : -1))
-    return refuse(invalid_argument, "a rank that is not there");
+  const bool of_one = w.header.call == NcclCall::send || w.header.call == NcclCall::reduce ||
+                      w.header.call == NcclCall::broadcast;  // peer or root is a rank
+  if (w.peer >= rank->ranks || (of_one && w.peer < 0)) return refuse(invalid_argument, "a rank that is not there");
   if (w.header.call == NcclCall::send && w.peer == rank->rank) return refuse(invalid_usage, "a message to oneself");
   if (!stream) return refuse(invalid_argument, "no stream");
   if (!group.calls.empty() && (group.comm != comm || group.stream != stream))

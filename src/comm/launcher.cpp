@@ -73,7 +73,7 @@ class Launch {
       timespec slice{1, 0};
       siginfo_t info{};
       const int signal = ::sigtimedwait(&signals_, &info, &slice);
-      if (signal > 0 && signal != SIGCHLD) to_all(signal == SIGHUP ? SIGTERM : signal);
+      if (signal > 0 && signal != SIGCHLD) to_all(signal);
       reap(), listen();
       const Failure* f = first(false);
       if (f && !ended_ && Clock::now() > f->when + grace) ended_ = true, to_all(SIGKILL);

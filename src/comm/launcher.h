@@ -17,8 +17,8 @@ struct Launched {
 // `arguments` of this program, in as many processes, each with torchrun's variables (comm/rank_in_job.h). Returns when
 // all have ended well. Otherwise throws the error of the first that failed, with its exit code (128 + the signal of one
 // that was killed); the others are given a moment to end by themselves, and then ended. A rank that was killed and that
-// the others go on without (hand_over_loss) is no failure. SIGINT, SIGTERM and SIGHUP are handed on, the last as
-// SIGTERM; one that is ignored, as SIGHUP under nohup, is not. No rank outlives this process.
+// the others go on without (hand_over_loss) is no failure. SIGINT, SIGTERM and SIGHUP are handed on; one that
+// is ignored, as SIGHUP under nohup, is not. No rank outlives this process.
 void launch_ranks(const Launched& job, const std::vector<std::string>& arguments);
 
 // A launched rank gives its error to who launched it, which shows the first. False when nobody did.

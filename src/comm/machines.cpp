@@ -26,19 +26,6 @@ std::string list_of(const std::vector<int>& ranks) {
   return names;
 }
 
-int whole(const Json& value, int least, int most) {
-  const std::int64_t n = value.as_int();
-  if (n < least || n > most) input_error("expected a whole number from ", least, " to ", most, ", found ", n);
-  return static_cast<int>(n);
-}
-
-std::vector<int> ranks_in(const Json& list, int ranks) {
-  std::vector<int> found;
-  for (const Json& r : list.items()) found.push_back(whole(r, 0, ranks - 1));
-  if (found.empty()) input_error("expected ranks, found none");
-  return found;
-}
-
 struct Heard {
   Descriptor socket;
   HostPort from;
@@ -123,6 +110,14 @@ Json refusal(const Error& e) {
   throw e;
 }
 
+MachineHello hello_of(const Heard& guest) {
+  try {
+    return read_hello(guest.note);
+  } catch (const Error& e) {
+    refuse(guest, cat("ranks: what ", guest.from.said(), " says of itself rank 0 cannot take: ", e.what()));
+  }
+}
+
 // At rank 0's machine: until all ranks are there.
 std::vector<OtherMachine> receive_machines(const RankInJob& place, const std::vector<int>& here, double seconds) {
   const Share& share = *place.share;
@@ -149,17 +144,16 @@ std::vector<OtherMachine> receive_machines(const RankInJob& place, const std::ve
       if (guest->version != note_version)
         refuse(*guest, cat("ranks: ", guest->from.said(), " speaks version ", guest->version, ", rank 0 version ",
                            note_version, ": expected one build of this program on all machines"));
-      MachineHello hello;
       try {
-        hello = read_hello(guest->note);
-        if (hello.job != share.job)
+        if (const std::string job = job_in(guest->note); job != share.job)
           input_error("ranks: ", address.said(), " is rank 0's of the job '", shown(share.job), "', not of '",
-                      shown(hello.job), "'");
+                      shown(job), "'");
       } catch (const Error& e) {
         send_note(guest->socket.get(), refusal(e));
         guests.turn_away(guest->from);
         continue;
       }
+      const MachineHello hello = hello_of(*guest);
       if (hello.ranks != place.ranks)
         refuse(*guest,
                cat("ranks: rank ", list_of(hello.here), " says there are ", hello.ranks, " ranks, rank 0 ", place.ranks,
@@ -243,9 +237,9 @@ std::vector<OtherMachine> join_machines(const RankInJob& place, const std::vecto
       machine_error("rank ", place.rank, ": ", missing, " of ", list.size(), " machines did not come to ",
                     guests.at().said(), " within ", seconds, " s (comm.timeout)", guests.turned_away());
     try {
-      if (guest->note.at("job").as_string() != share.job) input_error("another job");
+      if (job_in(guest->note) != share.job) input_error("another job");
       const auto m = static_cast<std::size_t>(
-          whole(guest->note.at("machine"), static_cast<int>(self) + 1, static_cast<int>(list.size()) - 1));
+          machine_in(guest->note, static_cast<int>(self) + 1, static_cast<int>(list.size()) - 1));
       if (met[m]) input_error("it is here already");
       met[m] = true, --missing;
       machines.push_back({list[m].ranks, guest->from.said(), std::move(guest->socket)});
@@ -255,33 +249,6 @@ std::vector<OtherMachine> join_machines(const RankInJob& place, const std::vecto
 }
 
 }  // namespace
-
-MachineHello read_hello(const Json& note) {
-  MachineHello h;
-  h.job = note.at("job").as_string();
-  h.ranks = whole(note.at("ranks"), 1, most_ranks);
-  h.here = ranks_in(note.at("here"), h.ranks);
-  h.port = host_port("x:" + note.at("port").as_string(), "port").port;
-  return h;
-}
-
-std::vector<MachineEntry> read_machines(const Json& note, int ranks) {
-  if (const Json* refused = note.find("refused"))
-    throw Error(static_cast<Exit>(whole(note.at("exit"), 1, 255)), refused->as_string());
-  std::vector<MachineEntry> list;
-  std::vector<bool> there(static_cast<std::size_t>(ranks));
-  for (const Json& m : note.at("machines").items()) {
-    list.push_back({ranks_in(m.at("ranks"), ranks), m.at("host").as_string(), m.at("port").as_string()});
-    for (const int r : list.back().ranks) {
-      if (there[static_cast<std::size_t>(r)])
-        input_error("ranks: rank ", r, " stands twice in rank 0's list of machines");
-      there[static_cast<std::size_t>(r)] = true;
-    }
-  }
-  if (const auto lacks = std::find(there.begin(), there.end(), false); lacks != there.end())
-    input_error("ranks: rank ", lacks - there.begin(), " stands not in rank 0's list of machines");
-  return list;
-}
 
 std::vector<OtherMachine> meet_machines(const RankInJob& place, const std::vector<int>& here, double seconds) {
   if (place.share->address.empty())

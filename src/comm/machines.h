@@ -3,14 +3,14 @@
 // two machines are connected: the later one in the list knocks at the earlier one's door.
 //
 // Who is of another job, or says what is no note, is turned away, and named if somebody is missed in the end. One of
-// this job that has another version, counts the ranks differently or has a rank that is there already ends the meeting
-// for all, with one error.
+// this job that has another version, counts the ranks differently, has a rank that is there already or one that cannot
+// be ends the meeting for all, with one error.
 #pragma once
 #include <string>
 #include <vector>
 
-#include "base/json.h"
 #include "comm/descriptor.h"
+#include "comm/machine_notes.h"
 #include "comm/rank_in_job.h"
 
 namespace ov {
@@ -25,20 +25,5 @@ struct OtherMachine {
 // Made by the first rank of each machine, with the machine's ranks. machine_error that names the ranks which have not
 // come within `seconds`.
 std::vector<OtherMachine> meet_machines(const RankInJob& place, const std::vector<int>& here, double seconds);
-
-// What the notes say; input_error when they do not.
-struct MachineHello {
-  std::string job;
-  int ranks;
-  std::vector<int> here;
-  std::string port;
-};
-MachineHello read_hello(const Json& note);
-struct MachineEntry {
-  std::vector<int> ranks;
-  std::string host, port;
-};
-// Every one of `ranks` stands in it once. A note of refusal is thrown.
-std::vector<MachineEntry> read_machines(const Json& note, int ranks);
 
 }  // namespace ov

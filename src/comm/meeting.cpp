@@ -103,6 +103,25 @@ std::string said_of(int rank_here, const RankInJob& place) {
 
 std::string waited(double seconds) { return cat(" within ", seconds, " s (comm.timeout)"); }
 
+// Why a guest cannot be one of the ranks here, of which `members` and `ranks` have come; empty: it can.
+std::string wrong_with(const Hello& hello, const RankInJob& place, const std::vector<Descriptor>& members,
+                       const std::vector<int>& ranks) {
+  const int n = place.ranks_here();
+  if (hello.ranks != place.ranks)
+    return cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank ", place.rank, " ", place.ranks);
+  if (hello.ranks_here != n)
+    return cat("rank ", hello.rank, " says there are ", hello.ranks_here, " ranks here, rank ", place.rank, " ", n);
+  if (hello.rank < 0 || hello.rank >= place.ranks)
+    return cat("a process says it is rank ", hello.rank, " of ", place.ranks, ": they count from 0");
+  if (hello.rank_here < 0 || hello.rank_here >= n)
+    return cat("rank ", hello.rank, " says it is local rank ", hello.rank_here, " of ", n, ": they count from 0");
+  if (hello.rank_here == 0 || members[static_cast<std::size_t>(hello.rank_here)].get() >= 0)
+    return cat("two processes are ", said_of(hello.rank_here, place));
+  if (std::find(ranks.begin(), ranks.end(), hello.rank) != ranks.end())
+    return cat("two processes are rank ", hello.rank);
+  return "";
+}
+
 // At the first rank here: the others, by their order here.
 std::vector<Descriptor> receive_ranks(const RankInJob& place, Clock::time_point end, double seconds,
                                       std::vector<int>* ranks) {
@@ -142,27 +161,17 @@ std::vector<Descriptor> receive_ranks(const RankInJob& place, Clock::time_point 
         continue;
       }
       Hello hello;
-      if (::recv(guests[g].get(), &hello, sizeof hello, MSG_DONTWAIT) != static_cast<ssize_t>(sizeof hello) ||
+      if (::recv(guests[g].get(), &hello, sizeof hello, MSG_DONTWAIT | MSG_TRUNC) !=
+              static_cast<ssize_t>(sizeof hello) ||
           hello.magic != Hello().magic)
         continue;  // nobody of ours
-      const auto r = static_cast<std::size_t>(hello.rank_here);
-      std::string wrong;
-      if (hello.ranks != place.ranks)
-        wrong =
-            cat("rank ", hello.rank, " says there are ", hello.ranks, " ranks, rank ", place.rank, " ", place.ranks);
-      else if (hello.ranks_here != place.ranks_here())
-        wrong =
-            cat("rank ", hello.rank, " says there are ", hello.ranks_here, " ranks here, rank ", place.rank, " ", n);
-      else if (hello.rank_here <= 0 || r >= n || members[r].get() >= 0)
-        wrong = cat("two processes are ", said_of(hello.rank_here, place));
-      else if (hello.rank < 0 || hello.rank >= place.ranks ||
-               std::find(ranks->begin(), ranks->end(), hello.rank) != ranks->end())
-        wrong = cat("two processes are rank ", hello.rank);
+      const std::string wrong = wrong_with(hello, place, members, *ranks);
       if (!wrong.empty()) {
         const Error refusal(Exit::wrong_input, cat("ranks: ", wrong, " (", place.source, ")"));
         answer(guests[g].get(), place.rank, refusal);
         throw refusal;
       }
+      const auto r = static_cast<std::size_t>(hello.rank_here);
       members[r] = std::move(guests[g]), (*ranks)[r] = hello.rank;
       --missing;
     }

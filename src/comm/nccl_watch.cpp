@@ -68,11 +68,11 @@ std::exception_ptr NcclWatch::found(double waited) {
 
 void NcclWatch::run() {
   library_->enter();
-  double since = monotonic_seconds();
+  Waited waited;
   for (std::unique_lock lock(mutex_); !stopping_;) {
     if (calls_.empty()) {
       changed_.wait(lock, [&] { return stopping_ || !calls_.empty(); });
-      since = monotonic_seconds();
+      waited.again();
       continue;
     }
     changed_.wait_for(lock, between_looks, [&] { return stopping_; });
@@ -80,13 +80,13 @@ void NcclWatch::run() {
     std::exception_ptr failure = thrown_by([&] {
       const std::uint64_t done = library_->done();
       const std::lock_guard again(mutex_);
-      for (; !calls_.empty() && calls_.front().number <= done; calls_.pop_front()) since = monotonic_seconds();
+      for (; !calls_.empty() && calls_.front().number <= done; calls_.pop_front()) waited.again();
     });
     const bool waits = [&] {
       const std::lock_guard again(mutex_);
       return !calls_.empty();
     }();
-    if (!failure && waits) failure = found(monotonic_seconds() - since);
+    if (!failure && waits) failure = found(waited.seconds());
     lock.lock();
     if (!failure) continue;
     failure_ = failure;

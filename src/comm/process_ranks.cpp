@@ -103,14 +103,14 @@ void ProcessRanks::works_alone(bool on) {
 }
 
 int ProcessRanks::sender(std::span<const int> of, double seconds) {
-  for (const double until = monotonic_seconds() + seconds;;) {
+  for (Waited waited;;) {
     const std::uint32_t seen = region_.bell(rank());
     for (const int peer : of)
       if (region_.holds(peer, rank(), sizeof(Header))) return peer;
     throw_failure();
-    const double left = until - monotonic_seconds();
+    const double left = seconds - waited.seconds();
     if (left <= 0) return -1;
-    region_.wait(rank(), seen, left);
+    region_.wait(rank(), seen, std::min(left, Waited::between));
   }
 }
 
@@ -152,7 +152,8 @@ bool ProcessRanks::speaks() const {
 
 void ProcessRanks::throw_failure() const {
   const SharedRegion::Failure f = region_.failure();
-  if (f.rank >= 0 && f.rank != rank()) throw PeerFailed(f.exit, f.text, f.rank);
+  const bool own = f.rank == rank() && f.speaker == rank();  // else another says that this one is gone
+  if (f.rank >= 0 && !own) throw PeerFailed(f.exit, f.text, f.rank);
 }
 
 bool ProcessRanks::advance(Flow& f, Call call, int lane, std::int64_t whole) {
@@ -200,8 +201,8 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
   RankState& state = region_.state(end_of(rank(), lane));
   state.call.store(static_cast<std::uint32_t>(call));
   throw_failure();
-  bool alone = false;  // one that is waited for was, since `last`
-  for (double last = monotonic_seconds(); !flows.empty();) {
+  bool alone = false;  // one that is waited for was, meanwhile
+  for (Waited waited; !flows.empty();) {
     const std::uint32_t seen = region_.bell(end_of(rank(), lane));
     if (lane == 1 && given_up_.load())
       machine_error("rank ", rank(), " gave up in ", name_of(call), " of step ", step_);
@@ -214,7 +215,7 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
     std::erase_if(flows, [](const Flow& f) { return f.finished(); });
     if (flows.empty()) break;
     if (moved) {
-      last = monotonic_seconds(), alone = false;
+      waited.again(), alone = false;
       continue;
     }
     throw_failure();
@@ -224,13 +225,13 @@ void ProcessRanks::pass(Call call, const Parts& to, const Parts& from, bool byte
                                                  " waited for it in ", name_of(call), " of step ", step_));
     for (const Flow& f : flows)
       alone = alone || region_.state(f.peer).call.load() == static_cast<std::uint32_t>(Call::alone);
-    const double left = last + timeout_ - monotonic_seconds();
+    const double left = timeout_ - waited.seconds();
     if (left <= 0) {
       if (!std::exchange(alone, false)) gave_up(call, flows, lane);
-      last = monotonic_seconds();  // from what it does alone a rank comes to this call
+      waited.again();  // from what it does alone a rank comes to this call
       continue;
     }
-    region_.wait(end_of(rank(), lane), seen, left);
+    region_.wait(end_of(rank(), lane), seen, std::min(left, Waited::between));
   }
   state.call.store(static_cast<std::uint32_t>(lane == 0 ? between_calls_ : Call::none));
 }

@@ -7,7 +7,8 @@
 //   a rank is killed  the system closes its connection (comm/meeting.h); a thread that listens tells everybody. It is
 //                     a failure of all unless rank 0 said that it may be lost (comm/inbox.h). With the first rank of a
 //                     machine its bridge is gone, and so the whole machine
-//   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step
+//   nothing comes     after `timeout` seconds without a byte, an error names rank, call and step; time in which this
+//                     process stood still does not count
 //   another message   each has a header: call, type, bytes; what was expected and what came are named
 //
 // There are two lanes: one for the rank's own calls, a second for those that another of its threads makes beside them.

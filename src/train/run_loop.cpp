@@ -173,12 +173,17 @@ class Journal {
 }  // namespace
 
 int stop_asked(Communicator& ranks) {
+  constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP};  // where ranks got several, the first of these counts
   const int own = StopSignals::asked();
   if (ranks.ranks() == 1) return own;
-  const Tensor counts = Tensor::of(std::vector<std::int64_t>{own == SIGINT, own == SIGTERM || own == SIGHUP}, {2});
+  std::vector<std::int64_t> asked;
+  for (const int signal : signals) asked.push_back(own == signal);
+  const Tensor counts = Tensor::of(asked, {std::ssize(asked)});
   ranks.all_reduce(counts);
-  const auto asked = counts.to_vector<std::int64_t>();
-  return asked[0] ? SIGINT : asked[1] ? SIGTERM : 0;
+  asked = counts.to_vector<std::int64_t>();
+  for (std::size_t i = 0; i < asked.size(); ++i)
+    if (asked[i] > 0) return signals[i];
+  return 0;
 }
 
 RunDirectory::RunDirectory(const RunOptions& options, const std::string& result, const std::string& command,

@@ -235,23 +235,23 @@ TEST_CASE("machines: with its first rank a machine has lost its bridge: the othe
 }
 
 TEST_CASE("machines: a silent rank ends the others with rank, call and step; a machine that stands still only slows") {
-  const auto silent = in_machines({1, 1}, 0.5, [](ProcessRanks& ranks) {
+  const auto silent = in_machines({1, 1}, 1.5, [](ProcessRanks& ranks) {
     ranks.at_step(3);
     if (ranks.rank() == 0) ranks.recv(numbers(Dtype::f32, 9, 0), 1);
     ranks.at_step(8);
-    std::this_thread::sleep_for(std::chrono::seconds(1));
+    std::this_thread::sleep_for(milliseconds(2500));
     ranks.barrier();
   });
   all_of(silent, 3);
   CHECK_MESSAGE(contains(silent[0].error,
-                         "rank 0 waited 0.5 s (comm.timeout) in recv of step 3 for a message from "
+                         "rank 0 waited 1.5 s (comm.timeout) in recv of step 3 for a message from "
                          "rank 1, which is in no call of step 8"),
                 silent[0].error);
 
-  all_of(in_machines({1, 1}, 0.5, [](ProcessRanks& ranks) {
+  all_of(in_machines({1, 1}, 1.5, [](ProcessRanks& ranks) {
     if (ranks.rank() == 0) {
       const Alone exports(ranks);
-      std::this_thread::sleep_for(milliseconds(1200));
+      std::this_thread::sleep_for(milliseconds(2200));
     }
     ranks.barrier();
   }));

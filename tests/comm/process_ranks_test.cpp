@@ -284,6 +284,23 @@ TEST_CASE("faults: a slow rank only slows") {
   }));
 }
 
+TEST_CASE("faults: ranks that stood still, as Slurm suspends a job, go on, however long that was") {
+  all_of(in_ranks(
+      2, 3,
+      [](ProcessRanks& ranks) {
+        for (int i = 0; i < 30 && ranks.rank() == 0; ++i)  // a second that others wait for
+          std::this_thread::sleep_for(std::chrono::milliseconds(30));
+        ranks.barrier();
+      },
+      [](const std::vector<pid_t>& children) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));
+        for (const int signal : {SIGSTOP, SIGCONT}) {
+          for (const pid_t child : children) ::kill(child, signal);
+          if (signal == SIGSTOP) std::this_thread::sleep_for(std::chrono::seconds(4));
+        }
+      }));
+}
+
 TEST_CASE("faults: a message of another size, type or call is named on both sides") {
   const auto call = in_ranks(2, 20, [](ProcessRanks& ranks) {
     const Tensor t = numbers(Dtype::f32, 10, 0);

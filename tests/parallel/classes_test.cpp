@@ -46,6 +46,11 @@ TEST_CASE("class tables: blocks divide the rows, ranks the blocks, and every cla
       if (B > K) continue;
       for (const int n : {1, 2, 3, 4, 7}) {
         const ClassBlocks blocks{K, B, n};
+        // The smallest power of two that will do: a rank's blocks are a node of the tree over blocks.
+        const std::int64_t each = blocks.each();
+        CHECK((each & (each - 1)) == 0);
+        CHECK(each * n >= B);
+        CHECK((each == 1 || each / 2 * n < B));
         std::int64_t next = 0;
         for (int r = 0; r < n; ++r) {
           const Range of = blocks.of_rank(r);
