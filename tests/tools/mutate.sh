@@ -49,7 +49,7 @@ touch "$done" 2>/dev/null || true
 cd "$copy/tree"
 git fetch -q origin && git checkout -q -f "$revision"
 find . -name '*.rej' -delete
-make -s -j"$(nproc)" build/unit-tests >"$copy/build.log" 2>&1 || { tail -n 5 "$copy/build.log"; echo "0 passed, 1 failed"; exit 1; }
+make -s -j"$(nproc)" build/unit-tests build/onevision >"$copy/build.log" 2>&1 || { tail -n 5 "$copy/build.log"; echo "0 passed, 1 failed"; exit 1; }
 
 cp build/unit-tests build/sound-tests  # the other holds the last fault until it is linked again
 
@@ -63,7 +63,7 @@ plant() {
   sed -i -E "$change" "$file"
   lines=$(git diff --numstat -- "$file" | cut -f1)
   if [ "$lines" != 1 ]; then fault "changes ${lines:-0} lines, expected one"
-  elif ! make -s -j"$(nproc)" build/unit-tests >"$copy/build.log" 2>&1; then fault "does not compile: $(grep -m1 error "$copy/build.log")"
+  elif ! make -s -j"$(nproc)" build/unit-tests build/onevision >"$copy/build.log" 2>&1; then fault "does not compile: $(grep -m1 error "$copy/build.log")"
   elif timeout 300 build/unit-tests -tc="$test" >"$copy/run.log" 2>&1; then fault "nobody noticed"
   else passed=$((passed + 1)) && printf '  found   %s\n' "$row" && printf '%s\n' "$row" >>"$done"; fi
   git checkout -q -- "$file"
