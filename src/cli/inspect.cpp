@@ -32,6 +32,9 @@ Exit inspect(const Config& config) {
     std::string text = cat(out, ": ", counts.lines, " rewards\n");
     for (const auto& [reason, n] : counts.raised_of)
       text += cat("  0 for ", n, " that the verifier gave up: ", reason, "\n");
+    for (const auto& [type, n] : counts.unverified)
+      text += cat("  ", n, " of the answer_type '", type, "', which has no verifier, were compared as texts",
+                  did_you_mean(type, rl::answer_types()), "\n");
     print(text);
     return Exit::done;
   }

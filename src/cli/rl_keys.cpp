@@ -5,7 +5,8 @@ namespace ov::cli {
 std::vector<Key> rl_rows() {
   return {
       {"rl.data", "data", "", any, "rl rl-select",
-       "prompts: records or conversations as JSON lines or an array, or records as Parquet (src/rl/records.h); for dpo "
+       "prompts: records or conversations as JSON lines or an array, or records as Parquet, a file or a directory of "
+       "files (src/rl/records.h); for dpo "
        "pairs of answers, prompt, chosen and rejected (src/rl/preferences.h)",
        Resume::free},
       {"rl.before", "before", Strings{}, any, "rl-table",

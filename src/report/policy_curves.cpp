@@ -33,6 +33,21 @@ std::string level(double value) {
   return out;
 }
 
+// What is saved where the rollouts of a group share their prompt and equal ones are trained once; "" where nothing is
+// known of it.
+std::string sharing(const RunSummary& run) {
+  std::string out;
+  const auto spared = [&](const char* who, double left, double all) {
+    char share[32];
+    std::snprintf(share, sizeof share, "%.1f", 100 * (1 - left / all));
+    out += cat(out.empty() ? "shared prompts: " : "; ", who, " spared ", share, " % of ",
+               static_cast<std::int64_t>(all), " tokens");
+  };
+  if (const double all = run.prompt_tokens + run.shared_tokens; all > 0) spared("writing", run.prompt_tokens, all);
+  if (run.row_tokens > 0) spared("training", run.tokens, run.row_tokens);
+  return out;
+}
+
 }  // namespace
 
 std::string policy_curves(const RunSummary& run) {
@@ -47,9 +62,11 @@ std::string policy_curves(const RunSummary& run) {
       about += cat(about.empty() ? "" : ", ", numbers[i].name, " ", level(mean.front()), " to ", level(mean.back()));
   }
   if (plots.empty()) return "";
+  const std::string shared = sharing(run);
   return html::element("section", {{"class", "card"}},
                        html::text("h3", cat(run.name, ": its answers")) +
                            html::text("div", {{"class", "note"}}, cat("lines: the mean of the steps around; ", about)) +
+                           (shared.empty() ? "" : html::text("div", {{"class", "note"}}, shared)) +
                            html::element("div", {{"class", "plots"}}, plots)) +
          "\n";
 }

@@ -37,6 +37,9 @@ void add_step(RunSummary& run, const Json& line, const std::string& where) {
   run.flops += number_or_zero(line, "flops");
   run.tokens += number_or_zero(line, "tokens");
   run.labelled += number_or_zero(line, "labelled");
+  run.prompt_tokens += number_or_zero(line, "prompt_tokens");
+  run.shared_tokens += number_or_zero(line, "shared_tokens");
+  run.row_tokens += number_or_zero(line, "row_tokens");
   run.patches += number_or_zero(line, "patches");
   run.samples += number_or_zero(line, "samples");
   if (const Json* sums = line.find("checksums"); sums && sums->is_object())

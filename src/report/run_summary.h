@@ -21,10 +21,11 @@ struct RunSummary {
   std::int64_t last_step = 0;
   // Sums over the logged steps, which are all of them where log.every is 1.
   double seconds = 0, data_seconds = 0, flops = 0, tokens = 0, labelled = 0, patches = 0, samples = 0;
-  double floor_seconds = 0, plain_floor_seconds = 0;  // 0 unless the log carries them
-  Json times;                                         // the line "times" (train/step_times.h); null when there is none
-  std::string parameters_checksum;                    // of the last step that has one
-  std::int64_t resumed = 0;                           // how often
+  double prompt_tokens = 0, shared_tokens = 0, row_tokens = 0;  // of RL (rl/objective.h)
+  double floor_seconds = 0, plain_floor_seconds = 0;            // 0 unless the log carries them
+  Json times;                       // the line "times" (train/step_times.h); null when there is none
+  std::string parameters_checksum;  // of the last step that has one
+  std::int64_t resumed = 0;         // how often
 
   double flops_per_second() const { return seconds > 0 ? flops / seconds : 0; }
   double peak_flops() const;  // of the machine; 0 when the log does not say

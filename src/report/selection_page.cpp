@@ -14,14 +14,15 @@ using html::element;
 using html::row;
 using html::text;
 
+std::string share(const Json& of, const char* key) {
+  const Json* v = of.find(key);
+  if (!v) return "–";
+  char out[32];
+  std::snprintf(out, sizeof out, "%.1f", 100 * v->as_double());
+  return out;
+}
+
 std::string rates_table(const char* what, const Json& all) {
-  const auto share = [](const Json& of, const char* key) -> std::string {
-    const Json* v = of.find(key);
-    if (!v) return "–";
-    char out[32];
-    std::snprintf(out, sizeof out, "%.1f", 100 * v->as_double());
-    return out;
-  };
   std::string rows =
       row("th", {what, "records", "pass@1, %", "pass@n, %", "gap", "mean reward", "blind pass@1", "blind pass@n"});
   for (const auto& [name, of] : all.members())
@@ -32,6 +33,20 @@ std::string rates_table(const char* what, const Json& all) {
 
 }  // namespace
 
+std::string latent_note(const Json& manifest) {
+  const Json& options = manifest.at("options");
+  std::string out = cat("templates with latent ability (pass@n - pass@1 at least ", share(options, "gap"),
+                        ", pass@n at least ", share(options, "least_pass"), "):");
+  const char* between = " ";
+  for (const Json& name : manifest.at("latent").items()) {
+    out += between + name.as_string();
+    if (const Json& of = manifest.at("by_group").at(name.as_string()); of.find("blind_n"))
+      out += ", blind pass@n " + share(of, "blind_n");
+    between = "; ";
+  }
+  return out + (manifest.at("latent").size() == 0 ? " none" : "");
+}
+
 void write_selection_page(const std::string& path, const Json& manifest) {
   const std::string title = "Selection by discrepancy";
   std::string body = text("h1", title);
@@ -40,6 +55,7 @@ void write_selection_page(const std::string& path, const Json& manifest) {
       text("p",
            "pass@n: some of a record's n rollouts pass; pass@1: a rollout does. Where the first is much larger, the "
            "ability is there and not reliable. Blind: the same with the picture hidden, what guessing earns.");
+  body += text("p", latent_note(manifest));
   body += rates_table("source", manifest.at("by_source")) + rates_table("template", manifest.at("by_group"));
   body += text("h2", "Records by mean reward");
   std::string plots;

@@ -106,14 +106,17 @@ Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
     for (const float r : a.kl_rewards) reference_kl_ -= static_cast<double>(r) / options_.advantages.kl_ctl;
 
   leaves_.clear();
-  distinct_ = 0, tokens_ = 0;
+  distinct_ = 0, tokens_ = 0, row_tokens_ = 0;
   Loaded loaded;
   loaded.samples = P * G;
   for (std::size_t p = 0; p < groups_.size(); ++p) {
     if (!used[p]) continue;
     const auto size = static_cast<std::size_t>(G * T);
     add_leaves(*groups_[p], std::span<const float>(a.advantages).subspan(p * size, size), T);
-    for (const Rollout& r : groups_[p]->rollouts) tokens_ += std::ssize(r.ids);
+    for (const Rollout& r : groups_[p]->rollouts) {
+      tokens_ += std::ssize(r.ids);
+      row_tokens_ += std::ssize(groups_[p]->prompt.input_ids) - 1 + std::ssize(r.ids);
+    }
   }
   for (const Leaf& leaf : leaves_) {
     tokens += leaf.branches.batch.tokens();
@@ -265,7 +268,9 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
                             {"behaviour_kl", total(5) / tokens},
                             {"flat_groups", static_cast<double>(flat_) / static_cast<double>(groups_.size())},
                             {"distinct", static_cast<double>(distinct_) / rollouts},
+                            {"prompt_tokens", counts_.prompt_tokens},
                             {"shared_tokens", counts_.shared_tokens},
+                            {"row_tokens", row_tokens_},
                             {"raised", counts_.raised}});
   Json histogram = Json::object();
   for (const auto& [lag, n] : lags) histogram.set(std::to_string(lag), n);

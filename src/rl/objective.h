@@ -54,8 +54,10 @@ class PolicyObjective : public Objective {
   void updated(const Tensor& scalars) override;
   // Parts: reward, length, stopped, entropy, staleness (updates since the weights that drew a token), lags (tokens by
   // that number), clip, dropped (tokens whose w is above the cap), weight (w), behaviour_kl, flat_groups, distinct
-  // (rollouts that are trained, of all), reference_kl (with a reference: its estimate, mean over tokens), shared_tokens
-  // (of prompts: the engine did not read them again), raised;
+  // (rollouts that are trained, of all), reference_kl (with a reference: its estimate, mean over tokens), prompt_tokens
+  // (of the rollouts' prompts, which the engine read), shared_tokens (which it did not read again), row_tokens (of the
+  // rollouts that are trained, were each a row of its own: the step's `tokens` are what is left where a group's prompt
+  // stands once and equal rollouts are one), raised;
   // events, where only the log knows them (rl/replay.h).
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
@@ -91,7 +93,7 @@ class PolicyObjective : public Objective {
   std::vector<float> rewards_;  // as trained on
   std::vector<Leaf> leaves_;
   RolloutCounts counts_;
-  std::int64_t steps_ = 0, tokens_ = 0, flat_ = 0, distinct_ = 0;
+  std::int64_t steps_ = 0, tokens_ = 0, row_tokens_ = 0, flat_ = 0, distinct_ = 0;
   double reference_kl_ = 0;
 };
 

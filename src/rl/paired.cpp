@@ -9,13 +9,23 @@ namespace ov::rl {
 namespace {
 
 struct Sums {
-  double n = 0, before = 0, after = 0, squares = 0;
+  double n = 0, before = 0, after = 0;
+  struct Question {
+    double n = 0, difference = 0;
+  };
+  std::map<std::int64_t, Question> questions;  // by number
 
-  void add(double b, double a) { ++n, before += b, after += a, squares += (a - b) * (a - b); }
+  void add(std::int64_t question, double b, double a) {
+    ++n, before += b, after += a;
+    Question& q = questions[question];
+    ++q.n, q.difference += a - b;
+  }
   Paired paired() const {
     const double mean = (after - before) / n;
-    return {static_cast<std::int64_t>(n), before / n, after / n,
-            n > 1 ? std::sqrt(std::max(squares - n * mean * mean, 0.0) / (n - 1) / n) : 0};
+    double squares = 0;
+    for (const auto& [number, q] : questions) squares += std::pow(q.difference - q.n * mean, 2);
+    const auto Q = static_cast<double>(questions.size());
+    return {static_cast<std::int64_t>(n), before / n, after / n, Q > 1 ? std::sqrt(Q / (Q - 1) * squares) / n : 0};
   }
 };
 
@@ -27,9 +37,10 @@ struct Predicted {
     try {
       for (std::size_t i = 0; i < std::size(keys); ++i) at = keys[i], texts[i] = line.at(keys[i]).as_string();
       at = "score", score = line.at("score").as_double();
+      if (const Json* image = line.find("image"); image && image->is_string()) picture = image->as_string();
     } catch (const Error& e) { throw Error(e.exit(), cat(where, ": ", at, ": ", e.what())); }
   }
-  std::string texts[std::size(keys)];
+  std::string texts[std::size(keys)], picture;
   double score = 0;
 };
 
@@ -42,6 +53,7 @@ std::map<std::string, Paired> paired_scores(const std::vector<std::string>& befo
                 " and ", before.size());
   std::map<std::string, Sums> sums, categories;
   Sums all;
+  std::map<std::string, std::int64_t> numbers;  // of questions
   for (std::size_t i = 0; i < before.size(); ++i) {
     JsonlReader first(before[i]), second(after[i]);
     Json b, a;
@@ -57,8 +69,10 @@ std::map<std::string, Paired> paired_scores(const std::vector<std::string>& befo
           input_error(where, ": ", Predicted::keys[k], ": expected '", x.texts[k], "' as in ", before[i], ", found '",
                       y.texts[k], "'");
       const std::string& category = x.texts[1];
-      all.add(x.score, y.score), categories[category].add(x.score, y.score);
-      sums[cat(category, ", ", x.texts[2])].add(x.score, y.score);
+      const std::string asked = cat(x.texts[0], "\n", x.picture, "\n", x.texts[3]);
+      const std::int64_t q = numbers.emplace(asked, std::ssize(numbers)).first->second;
+      all.add(q, x.score, y.score), categories[category].add(q, x.score, y.score);
+      sums[cat(category, ", ", x.texts[2])].add(q, x.score, y.score);
     }
   }
   if (all.n == 0) input_error(before[0], ": no question");

@@ -1,10 +1,12 @@
 // Two models asked the same questions: by how much the second is better, with the standard error of the paired
-// difference. From predictions.jsonl of `eval`; several pairs (starts, seeds) are pooled, question by question.
+// difference. From predictions.jsonl of `eval`; several pairs (starts, seeds) are pooled.
 //
-//   d_i = score_i of the second - score_i of the first       mean d, standard error sqrt(Σ (d - mean)² / (n - 1) / n)
+//   d_i = score_i of the second - score_i of the first, N of them; mean d
+//   standard error sqrt(Q / (Q - 1) Σ_q (Σ_{i of q} (d_i - mean d))²) / N      Q different questions q
 //
-// n counts answers: where pairs are pooled, the answers of several seeds to one question count as independent, which
-// they are not. Their errors go together, and the true error is larger.
+// The answers of several seeds to one question go together, so that a question counts once, however often it was asked
+// (errors clustered by question: Cameron and Miller 2015). Asked once each, it is sqrt(Σ (d - mean)² / (N - 1)
+// / N). A question is known by its id, its picture and its text.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -14,9 +16,9 @@
 namespace ov::rl {
 
 struct Paired {
-  std::int64_t questions = 0;
+  std::int64_t questions = 0;    // N: answers that are compared
   double before = 0, after = 0;  // mean scores
-  double error = 0;              // of after - before; 0 where there is one question
+  double error = 0;              // of after - before; 0 where there is one question alone
 };
 
 // By "category", by "category, template" and, when there are several, by "all categories". input_error for lists of

@@ -74,7 +74,8 @@ RlModes plan_rl(const RlPlanned& p) {
     m.step_seconds = m.write_seconds + m.train_seconds;
     return m;
   };
-  RlModes out{together("sync", 1), together("colocated-dp", p.devices), {}};
+  RlModes out{together("sync", 1), together("timesliced", 1), together("colocated-dp", p.devices), {}};
+  out.timesliced.write_seconds += reread_seconds(p, 1), out.timesliced.step_seconds += reread_seconds(p, 1);
   RlMode& m = out.disaggregated;
   m = {.name = "disaggregated", .generators = p.generators, .trainers = p.devices - p.generators};
   const auto k = static_cast<double>(m.generators), n = static_cast<double>(m.trainers);
@@ -82,7 +83,7 @@ RlModes plan_rl(const RlPlanned& p) {
   m.trainer_bytes = trainer_bytes(p, n, false), m.offloaded_bytes = trainer_bytes(p, n, true);
   m.write_seconds = write_seconds(p, k) + reread_seconds(p, k), m.train_seconds = train_seconds(p, n);
   m.step_seconds = std::max(m.write_seconds, m.train_seconds) + p.values / p.link;
-  for (RlMode* mode : {&out.sync, &out.colocated, &out.disaggregated}) {
+  for (RlMode* mode : {&out.sync, &out.timesliced, &out.colocated, &out.disaggregated}) {
     mode->tokens_per_second = tokens / mode->step_seconds;
     const double products = static_cast<double>(p.prompts) *
                             (trained(p) + p.prompt_forward + static_cast<double>(p.group) * p.answer_forward);
@@ -102,7 +103,7 @@ std::string report(const RlPlanned& p, const RlModes& modes, int stage) {
           p.answer_tokens, " each; ", steps, " steps an epoch of ", stage_prompts[stage - 1], " prompts\n",
           "  mode            devices   GB: generates    trains   states on the host   fits   s: write   "
           "train    step   tokens/s   MFU, %   hours an epoch\n");
-  for (const RlMode* m : {&modes.sync, &modes.colocated, &modes.disaggregated}) {
+  for (const RlMode* m : {&modes.sync, &modes.timesliced, &modes.colocated, &modes.disaggregated}) {
     const bool apart = m == &modes.disaggregated;
     const std::string devices = apart ? cat(m->generators, " + ", m->trainers) : cat(m->trainers);
     out += cat("  ", std::left, std::setw(16), m->name, std::right, std::setw(7), devices,

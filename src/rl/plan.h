@@ -15,7 +15,8 @@
 //   reading again: at an update every generator's R answers, half written on average, are read with the new weights
 //
 //   mode            devices     seconds a step
-//   sync            1           write + train (timesliced: the same, with what is read again left out)
+//   sync            1           write + train
+//   timesliced      1           write + reading again + train
 //   colocated-dp    n           (write + train) / n
 //   disaggregated   k, n - k    max(write / k + reading again, train / (n - k)) + values / link
 //
@@ -52,7 +53,7 @@ struct RlMode {
 
 // sync, timesliced, colocated-dp, disaggregated. input_error for generators that leave no trainer.
 struct RlModes {
-  RlMode sync, colocated, disaggregated;
+  RlMode sync, timesliced, colocated, disaggregated;
 };
 RlModes plan_rl(const RlPlanned& planned);
 

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "base/text.h"
 #include "data/raw/conversations.h"
+#include "data/raw/parquet_records.h"
 #include "image/decode.h"
 #include "rl/preferences.h"
+#include "rl/reward.h"
 #include "rl/verifiers/verifier.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
@@ -34,6 +37,8 @@ std::vector<const Json*> list_of(const Json& json, const char* one, const char* 
   return out;
 }
 
+std::string beside(const std::string& file) { return std::filesystem::path(file).parent_path().string(); }
+
 Image at_most_512(Image image) {
   const auto area = static_cast<double>(image.width * image.height);
   if (area <= 512.0 * 512.0) return image;
@@ -52,10 +57,14 @@ std::int64_t tags_in(const std::string& text) {
 
 RecordFile::RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates,
                        const std::string& keep, RecordKind kind)
-    : kind_(kind) {
-  directory_ = image_dir.empty() ? std::filesystem::path(path).parent_path().string() : image_dir;
-  if (path.ends_with(".parquet")) read_parquet(path);
-  else read_json(path, directory_);
+    : kind_(kind), path_(path), directory_(image_dir) {
+  std::error_code none;
+  if (std::filesystem::is_directory(path, none)) {
+    const std::vector<std::string> files = parquet_files(path);
+    if (files.empty()) input_error(path, ": no Parquet file in this directory; JSON lines are given as a file");
+    read_parquet(files);
+  } else if (path.ends_with(".parquet")) read_parquet({path});
+  else read_json(path, image_dir.empty() ? beside(path) : image_dir);
   std::set<std::string> ids, groups;
   for (const Record& r : records_) {
     groups.insert(r.group);
@@ -106,23 +115,39 @@ void RecordFile::read_json(const std::string& path, const std::string& directory
   }
 }
 
-void RecordFile::read_parquet(const std::string& path) {
-  parquet_ = std::make_unique<ParquetFile>(path);
-  fingerprint_ = sha256(parquet_->footer());
+void RecordFile::read_parquet(const std::vector<std::string>& paths) {
   const auto no_bytes = [](std::string_view, std::string* out) { *out += "null"; };
-  for (std::size_t g = 0; g < parquet_->groups().size(); ++g) {
-    const auto& group = parquet_->groups()[g];
-    const ParquetRows rows(*parquet_, g);
-    for (std::int64_t row = 0; row < group.rows; ++row) {
-      std::string text;
-      rows.append_json(row, no_bytes, &text);
-      Record record{.where = cat(path, ": row ", group.first_row + row + 1)};
-      record.parquet_row = group.first_row + row;
-      const Json json = Json::parse(text, record.where);
-      const std::size_t pictures = list_of(json, "image", "images").size();
-      add(json, pictures, std::move(record));
+  std::string footers;
+  for (const std::string& path : paths) {
+    const ParquetFile& file = *parquet_.emplace_back(std::make_unique<ParquetFile>(path));
+    footers += file.footer();
+    for (std::size_t g = 0; g < file.groups().size(); ++g) {
+      const auto& group = file.groups()[g];
+      const ParquetRows rows(file, g);
+      for (std::int64_t row = 0; row < group.rows; ++row) {
+        std::string text;
+        rows.append_json(row, no_bytes, &text);
+        Record record{.where = cat(path, ": row ", group.first_row + row + 1)};
+        record.parquet_row = group.first_row + row, record.parquet_file = parquet_.size() - 1;
+        const Json json = Json::parse(text, record.where);
+        const std::size_t pictures = list_of(json, "image", "images").size();
+        add(json, pictures, std::move(record));
+      }
     }
   }
+  fingerprint_ = sha256(footers);
+}
+
+std::string RecordFile::unverified() const {
+  std::map<std::string, std::int64_t> types;
+  if (kind_ == RecordKind::question)
+    for (const Record& r : records_)
+      if (!has_verifier(r.answer_type)) ++types[r.answer_type];
+  std::string out;
+  for (const auto& [type, n] : types)
+    out += cat(out.empty() ? "" : "; ", path_, ": the answer_type '", type, "' of ", n, n == 1 ? " record" : " records",
+               " has no verifier: texts are compared, as in the original", did_you_mean(type, answer_types()));
+  return out;
 }
 
 void RecordFile::name(const Json& json, Record& r) const {
@@ -197,11 +222,12 @@ std::vector<Image> RecordFile::pictures(const Record& r) const {
   std::vector<Image> out;
   for (const std::string& path : r.images) out.push_back(read_image(path));
   if (r.parquet_row < 0) return out;
+  const ParquetFile& file = *parquet_[r.parquet_file];
   std::size_t g = 0;
-  while (parquet_->groups()[g].first_row + parquet_->groups()[g].rows <= r.parquet_row) ++g;
-  const std::int64_t row = r.parquet_row - parquet_->groups()[g].first_row;
+  while (file.groups()[g].first_row + file.groups()[g].rows <= r.parquet_row) ++g;
+  const std::int64_t row = r.parquet_row - file.groups()[g].first_row;
   std::vector<std::string_view> bytes;
-  const ParquetRows rows(*parquet_, g, {"image", "images"}, row);
+  const ParquetRows rows(file, g, {"image", "images"}, row);
   const auto memory = rows.memory();
   std::string text;
   rows.append_json(
@@ -216,7 +242,8 @@ std::vector<Image> RecordFile::pictures(const Record& r) const {
     }
     const Json* path = image->is_object() ? image->find("path") : image;
     if (!path || !path->is_string()) input_error(r.where, ": images: expected bytes or paths, found ", image->shown());
-    out.push_back(read_image((std::filesystem::path(directory_) / path->as_string()).string()));
+    const std::string from = directory_.empty() ? beside(file.path()) : directory_;
+    out.push_back(read_image((std::filesystem::path(from) / path->as_string()).string()));
   }
   return out;
 }

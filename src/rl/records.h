@@ -1,4 +1,5 @@
-// The prompts of RL, from JSON lines (or an array), or Parquet. A record in the schema of the release:
+// The prompts of RL, from JSON lines (or an array), a Parquet file, or a directory: all Parquet files in it, at any
+// depth, in the order of their paths, as the release has a stage. A record in the schema of the release:
 //
 //   id              text; absent: {source}_{number, four digits at least}
 //   images          list of pictures: paths beside the file, or in Parquet bytes or structs of bytes and path
@@ -35,6 +36,7 @@ struct Record {
   std::optional<std::string> format_guidance = {};
   std::vector<std::string> images = {};  // paths
   std::int64_t parquet_row = -1;         // where its pictures are, if not in files
+  std::size_t parquet_file = 0;          // with a row: which of the files
   // Of a preference, with <image> where a picture stands: what is asked, and two answers to it.
   std::vector<Turn> turns = {};
   std::string chosen = {}, rejected = {};
@@ -46,6 +48,7 @@ class RecordFile {
  public:
   // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and
   // record: a key missing or of another kind, two records of one id, no record.
+  // image_dir: where paths of pictures begin; "": beside the file.
   RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates = {},
              const std::string& keep = "", RecordKind kind = RecordKind::question);
   ~RecordFile();
@@ -53,18 +56,20 @@ class RecordFile {
   const std::vector<Record>& records() const { return records_; }
   const std::string& fingerprint() const { return fingerprint_; }  // of what was read, pictures aside
   std::vector<Image> pictures(const Record& record) const;         // safe from several threads
+  // What people should know of types that have no verifier and are compared as texts; "": every type has one.
+  std::string unverified() const;
 
  private:
   void read_json(const std::string& path, const std::string& directory);
-  void read_parquet(const std::string& path);
+  void read_parquet(const std::vector<std::string>& paths);
   void add(const Json& json, std::size_t pictures, Record record);
   void name(const Json& json, Record& record) const;
   void add_turns(const Json& json, const Record& shared);
 
   RecordKind kind_;
   std::vector<Record> records_;
-  std::string fingerprint_, directory_;
-  std::unique_ptr<ParquetFile> parquet_;
+  std::string path_, fingerprint_, directory_;  // directory_: of paths of pictures, "" beside each file
+  std::vector<std::unique_ptr<ParquetFile>> parquet_;
 };
 
 // released   the original's text: its system message, then instruction, guidance, a line, the problem

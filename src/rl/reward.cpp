@@ -37,6 +37,14 @@ const std::map<std::string, Verifier>& verifiers() {
 
 }  // namespace
 
+bool has_verifier(const std::string& answer_type) { return verifiers().count(answer_type) > 0; }
+
+std::vector<std::string> answer_types() {
+  std::vector<std::string> all;
+  for (const auto& [type, verifier] : verifiers()) all.push_back(type);
+  return all;
+}
+
 Verifier verifier_of(const std::string& answer_type) {
   const auto it = verifiers().find(answer_type);
   return it == verifiers().end() ? verify_any : it->second;
@@ -82,6 +90,7 @@ RewardCounts reward_lines(const std::string& in, const std::string& out) {
     const std::string problem = line.find("problem_type") ? text("problem_type") : "";
     const Json* answer = line.find("answer");
     if (!answer) wrong("an \"answer\", a text or a list of texts");
+    if (!has_verifier(type)) ++counts.unverified[type];
     Reward r;
     try {
       r = reward(completion, *answer, type, problem);

@@ -18,6 +18,8 @@ struct Reward {
   std::string raised = {};  // why a verifier gave up: the reward is 0
 };
 
+bool has_verifier(const std::string& answer_type);
+std::vector<std::string> answer_types();  // that have one
 // The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the
 // README's spellings of "math-expressions" and "boolean".
 Verifier verifier_of(const std::string& answer_type);
@@ -31,7 +33,8 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
 // its number, and nothing is written.
 struct RewardCounts {
   std::int64_t lines = 0, raised = 0;
-  std::map<std::string, std::int64_t> raised_of;  // by reason
+  std::map<std::string, std::int64_t> raised_of;   // by reason
+  std::map<std::string, std::int64_t> unverified;  // lines of a type that has no verifier, by type
 };
 RewardCounts reward_lines(const std::string& in, const std::string& out);
 

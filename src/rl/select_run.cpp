@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/io/directory_lock.h"
+#include "base/progress.h"
 #include "generate/generate.h"
 #include "store/jsonl.h"
 #include "train/checksums.h"
@@ -18,10 +19,11 @@ Selection run_selection(const SelectionRun& o) {
   const ModelFiles files = open_model_files(o.model_dir, o.load);
   const RecordFile file(o.records, o.image_dir, o.templates);
   const auto& records = file.records();
+  if (const std::string note = file.unverified(); !note.empty()) tell(note);
   make_directories(o.out);
   const DirectoryLock lock(o.out);
   const std::string path = o.out + "/rollouts.jsonl";
-  for (const char* name : {"kept.jsonl", "manifest.json", "page.html"}) {  // written at the end
+  for (const char* name : {"kept.jsonl", "rates.jsonl", "manifest.json", "page.html"}) {  // written at the end
     const std::string made = o.out + "/" + name;
     std::error_code other;
     if (path_exists(made) && (!path_exists(path) || std::filesystem::equivalent(made, o.records, other)))
@@ -102,6 +104,7 @@ Selection run_selection(const SelectionRun& o) {
   std::string kept;
   for (const std::size_t i : s.kept) kept += Json::object({{"id", done[i].id}}).dump() + "\n";
   write_durably(o.out + "/kept.jsonl", kept);
+  write_durably(o.out + "/rates.jsonl", s.record_lines(done));
   s.manifest.set("rollouts", about);
   write_durably(o.out + "/manifest.json", s.manifest.dump() + "\n");
   return s;

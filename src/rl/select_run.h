@@ -2,6 +2,7 @@
 //
 //   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "blind"}
 //   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
+//   out/rates.jsonl      pass@1, pass@n and mean reward of every record, and why those are dropped that are
 //   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
 //
 // A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on.

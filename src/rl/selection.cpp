@@ -86,6 +86,13 @@ Selection select(std::span<const RolloutRecord> records, const SelectionOptions&
   Selection s;
   for (const auto& [name, sums] : sources) s.by_source[name] = sums.rates();
   for (const auto& [name, sums] : groups) s.by_group[name] = sums.rates();
+  for (const auto& [name, p] : s.by_group)
+    if (p.pass_n >= o.least_pass && p.pass_n - p.pass_1 >= o.gap) s.latent.push_back(name);
+  for (const RolloutRecord& r : records) {
+    Sums own;
+    own.add(r, o.pass_reward);
+    s.by_record.push_back(own.rates());
+  }
 
   for (std::size_t i = 0; i < records.size(); ++i) {
     const RolloutRecord& r = records[i];
@@ -119,9 +126,29 @@ Selection select(std::span<const RolloutRecord> records, const SelectionOptions&
                                                        {"released_bands", o.released_bands},
                                                        {"band", std::vector<double>{o.band.low, o.band.high}},
                                                        {"bands", bands}})},
+                             {"latent", s.latent},
                              {"by_source", rates_json(s.by_source)},
                              {"by_group", rates_json(s.by_group)}});
   return s;
+}
+
+std::string Selection::record_lines(std::span<const RolloutRecord> records) const {
+  std::string out;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const RolloutRecord& r = records[i];
+    const PassRates& p = by_record[i];
+    Json line = Json::object({{"id", r.id},
+                              {"source", r.source},
+                              {"template", r.group},
+                              {"pass_1", p.pass_1},
+                              {"pass_n", p.pass_n},
+                              {"mean_reward", p.mean_reward}});
+    if (!std::isnan(p.blind_1)) line.set("blind_1", p.blind_1), line.set("blind_n", p.blind_n);
+    line.set("kept", reasons[i].empty());
+    if (!reasons[i].empty()) line.set("reason", reasons[i]);
+    out += line.dump() + "\n";
+  }
+  return out;
 }
 
 }  // namespace ov::rl

@@ -56,7 +56,13 @@ struct Selection {
   std::vector<std::string> reasons;  // [records], "" for those kept
   std::map<std::string, PassRates> by_source, by_group;
   std::map<std::string, std::int64_t> dropped;  // by reason
-  Json manifest;                                // all of it but the records' own numbers, with the options
+  // Groups for which the task filter's numbers hold, named whether it decides or not.
+  std::vector<std::string> latent;
+  Json manifest;                     // all of it but the records' own numbers, with the options
+  std::vector<PassRates> by_record;  // [records]
+  // A line a record: {"id", "source", "template", "pass_1", "pass_n", "mean_reward", "blind_1" and "blind_n" where
+  // there are such rollouts, "kept", "reason" of those that are not}. The records that `select` was given.
+  std::string record_lines(std::span<const RolloutRecord> records) const;
 };
 
 // A record with one rollout at most is kept: there is nothing to tell it by (as in the release). input_error for a

@@ -189,13 +189,17 @@ TEST_CASE("cli: inspect reward writes each case with its reward, and says what a
       R"({"completion":"<think>[1,2,3,4]</think><answer>7 dogs</answer>","answer":["7"],"answer_type":"number",)"
       R"("problem_type":"spatial-reasoning")";
   const std::string second = R"({"completion":"<answer>a</answer>","answer":["a","b"],"answer_type":"any")";
-  write_durably(dir / "in.jsonl", first + "}\n\n" + second + "}\n");
+  const std::string third = R"({"completion":"<answer>a</answer>","answer":"a","answer_type":"numbr")";
+  write_durably(dir / "in.jsonl", first + "}\n\n" + second + "}\n" + third + "}\n");
   const Outcome o = run({"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"});
   CHECK(o.exit == 0);
-  CHECK(o.out.find("2 rewards\n  0 for 1 that the verifier gave up: the answer is a list of 2") != std::string::npos);
+  CHECK(o.out.find("1 of the answer_type 'numbr', which has no verifier, were compared as texts; did you mean "
+                   "'number'?\n") != std::string::npos);
+  CHECK(o.out.find("3 rewards\n  0 for 1 that the verifier gave up: the answer is a list of 2") != std::string::npos);
   CHECK(read_file(dir / "out.jsonl") ==
         first + R"(,"reward":1.5,"extracted":"7","accuracy":1.0,"box_in_think":1.0})" + "\n" + second +
-            R"(,"reward":0.0,"extracted":"a","raised":"the answer is a list of 2 texts, expected one text"})" + "\n");
+            R"(,"reward":0.0,"extracted":"a","raised":"the answer is a list of 2 texts, expected one text"})" + "\n" +
+            third + R"(,"reward":1.0,"extracted":"a"})" + "\n");
   for (const char* bad :
        {R"({"completion":1,"answer":"a","answer_type":"any"})", R"({"completion":"","answer_type":"any"})",
         R"({"completion":"","answer":[1],"answer_type":"any"})", R"({"completion":"","answer":"a"})", "7", "{"}) {

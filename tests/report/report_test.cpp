@@ -259,6 +259,12 @@ TEST_CASE("report: a run of RL shows what its answers earned and how they change
   CHECK(count(rl, "xmlns=") == 7);  // loss, learning rate and these
   // Three steps at the start, 1 to 3, and at the end: the mean of what is within two steps.
   CHECK(contains(rl, "lines: the mean of the steps around; reward 2 to 39, length 4 to 78, entropy 6 to 117"));
+  CHECK(!contains(rl, "shared prompts"));
+  // Name k has k + 1 times the step's number: 6 of 11 tokens of prompts are read, 2 of 8 in rows of their own are left.
+  const std::string shared =
+      page_of({"reward", "tokens", "clip", "length", "shared_tokens", "prompt_tokens", "entropy", "row_tokens"});
+  CHECK(
+      contains(shared, "shared prompts: writing spared 45.5 % of 9020 tokens; training spared 75.0 % of 6560 tokens"));
   const std::string dpo = page_of({"margin", "accuracy"});
   CHECK(contains(dpo, "margin of a pair"));
   CHECK(count(dpo, "xmlns=") == 4);

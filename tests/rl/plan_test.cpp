@@ -50,6 +50,10 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   CHECK(modes.sync.write_seconds == doctest::Approx(16 * 1 + 80. / 50));
   // Apart, an update finds 4 answers half written, of 2 prompts: 2 x 10 + 4 x 4 / 2 FLOP are done again.
   CHECK(modes.disaggregated.write_seconds == doctest::Approx((16 * 1 + 80. / 50) / 2 + 28. / 50));
+  // In one process as well: there an update finds those of one device.
+  CHECK(modes.timesliced.trainer_bytes == modes.sync.trainer_bytes);
+  CHECK(modes.timesliced.write_seconds == doctest::Approx(16 * 1 + 80. / 50 + 28. / 50));
+  CHECK(modes.timesliced.step_seconds == doctest::Approx(modes.sync.step_seconds + 28. / 50));
   // A group is 30 + 2 x 12 FLOP; the update moves 2 x (40 + 80) / n + 40 + 20 bytes, half of 40 + 20 to the other.
   CHECK(modes.sync.train_seconds == doctest::Approx(8 * 54. / 50 + (2 * (40 + 80.) + 60) / 52));
   CHECK(modes.disaggregated.train_seconds ==
@@ -62,7 +66,8 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   // beyond what its passes reach.
   CHECK(modes.sync.mfu == doctest::Approx(8 * 72. / (modes.sync.step_seconds * 100)));
   CHECK(modes.disaggregated.mfu == doctest::Approx(8 * 72. / (modes.disaggregated.step_seconds * 4 * 100)));
-  for (const RlMode* m : {&modes.sync, &modes.colocated, &modes.disaggregated}) CHECK(m->mfu < p.mfu);
+  for (const RlMode* m : {&modes.sync, &modes.timesliced, &modes.colocated, &modes.disaggregated})
+    CHECK(m->mfu < p.mfu);
   // Where nothing waits for memory or a link, one device's is what its passes reach.
   RlPlanned quick = p;
   quick.bandwidth = quick.link = 1e30;
@@ -84,6 +89,8 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
   many.generators = 8;
   CHECK(test::contains(test::thrown([&] { plan_rl(many); }), "rl.generators 8"));
   const std::string table = report(p, modes, 1);
+  for (const char* mode : {"sync ", "timesliced ", "colocated-dp ", "disaggregated "})
+    CHECK_MESSAGE(test::contains(table, cat("\n  ", mode)), std::string(mode));
   CHECK(test::contains(table, "2 + 2"));
   CHECK(test::contains(table, "host"));
 }

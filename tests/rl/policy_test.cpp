@@ -187,9 +187,24 @@ TEST_CASE("rl-table: paired differences and their standard errors, pooled; other
   CHECK(all.questions == 8);
   CHECK(all.before == .25);
   CHECK(all.after == .75);
-  CHECK(all.error == doctest::Approx(std::sqrt(8 * .25 / 7 / 8)));
+  CHECK(all.error == doctest::Approx(std::sqrt(4 * .25 / 3 / 4)));
+  // Asked twice, answered alike: nothing is surer than before. Other pictures are other questions.
+  CHECK(paired_scores({before}, {after}).at("all categories").error == doctest::Approx(all.error).epsilon(1e-12));
+  const auto other = [&](const std::string& path, const char* picture) {
+    std::string text = read_file(path);
+    for (std::size_t at = 0; (at = text.find("\"question\"", at)) != text.npos; at += 40)
+      text.insert(at, cat("\"image\":\"", picture, "\","));
+    write_durably(path + picture, text);
+    return path + picture;
+  };
+  CHECK(paired_scores({before, other(before, "p")}, {after, other(after, "p")}).at("all categories").error ==
+        doctest::Approx(std::sqrt(8 * .25 / 7 / 8)));
+  // Two runs that differ: of the questions' sums 1, 0, 0 and 2, each of two, 3/8 a question is the mean.
+  const double squares = .25 * .25 + 2 * .75 * .75 + 1.25 * 1.25;
+  CHECK(paired_scores({before, before}, {after, file("less", {0, 1, 0, 1})}).at("all categories").error ==
+        doctest::Approx(std::sqrt(4. / 3 * squares) / 8));
   CHECK(rows.at("c").after == 1);
-  CHECK(rows.at("d, t").error == doctest::Approx(std::sqrt(4 * .25 / 3 / 4)));
+  CHECK(rows.at("d, t").error == doctest::Approx(std::sqrt(2 * .25 / 1 / 2)));
   CHECK(test::contains(thrown([&] { paired_scores({before}, {}); }, Exit::wrong_input), "as many files"));
   CHECK(test::contains(thrown(
                            [&] {
@@ -213,6 +228,16 @@ TEST_CASE(
   for (const auto& group : objective.groups())
     for (const Rollout& r : group->rollouts) tokens += std::ssize(r.ids);
   CHECK(report.labelled == tokens);
+  // What shared prompts save: in writing, and in training, where equal answers are one, too.
+  std::int64_t prompts = 0, rows = 0;
+  for (const auto& group : objective.groups())
+    for (const Rollout& r : group->rollouts)
+      prompts += std::ssize(group->prompt.input_ids),
+          rows += std::ssize(group->prompt.input_ids) - 1 + std::ssize(r.ids);
+  CHECK(report.parts.at("prompt_tokens").as_int() + report.parts.at("shared_tokens").as_int() == prompts);
+  CHECK(report.parts.at("shared_tokens").as_int() > prompts / 2);
+  CHECK(report.parts.at("row_tokens").as_int() == rows);
+  CHECK(report.tokens < rows / 2);
 }
 
 TEST_CASE("rl, G4: a trainer whose weights are not those that the sampler drew with ends the run") {
@@ -292,6 +317,19 @@ TEST_CASE("rl-select: rates, a manifest, and a run that was cut off goes on to t
   CHECK(test::contains(page, "<svg"));
   CHECK(test::contains(page, "blind pass@1"));
   CHECK(!test::contains(page, "–"));
+  CHECK(test::contains(page, latent_note(all.manifest)));
+  const auto of_note = [](std::vector<std::string> latent) {
+    return latent_note(Json::object({{"options", Json::object({{"gap", 0.1}, {"least_pass", 0.5}})},
+                                     {"latent", latent},
+                                     {"by_group", Json::object({{"a", Json::object({{"blind_n", 0.25}})},
+                                                                {"b", Json::object({{"pass_n", 1.0}})}})}}));
+  };
+  const std::string numbers = "templates with latent ability (pass@n - pass@1 at least 10.0, pass@n at least 50.0): ";
+  CHECK(of_note({"a", "b"}) == numbers + "a, blind pass@n 25.0; b");
+  CHECK(of_note({}) == numbers + "none");
+  const std::string rates = read("rates.jsonl");
+  CHECK(std::count(rates.begin(), rates.end(), '\n') == std::ssize(all.reasons));
+  CHECK(test::contains(rates, R"("blind_n":)"));
   for (std::size_t cut : {rollouts.size() / 3, rollouts.size() / 2 + 1}) {
     write_durably(run.out + "/rollouts.jsonl", rollouts.substr(0, cut));
     run.at_a_time = 5;

@@ -51,9 +51,25 @@ TEST_CASE("rl: selection keeps sources with latent ability and records inside th
   CHECK(s.manifest.at("kept").as_int() == 4);
   CHECK(s.manifest.at("dropped").at("source: too hard").as_int() == 1);
   CHECK(std::isnan(p.blind_1));
+  CHECK(s.latent.empty());  // of all together, one template, pass@n - pass@1 is below 0.2
+  SelectionOptions mild = o;
+  mild.gap = 0.15, mild.task_filter = false;
+  CHECK(select(records, mild).latent == std::vector<std::string>{"t"});
+  mild.least_pass = 0.9;
+  CHECK(select(records, mild).latent.empty());
+  CHECK(s.by_record[0].pass_1 == .25);
+  CHECK(s.by_record[0].pass_n == 1);
+  const std::string lines = s.record_lines(records);
+  CHECK(test::contains(lines,
+                       R"({"id":"l1","source":"latent","template":"t","pass_1":0.25,"pass_n":1.0,"mean_reward":0.25,)"
+                       R"("kept":true})"
+                       "\n"));
+  CHECK(test::contains(lines, R"("mean_reward":0.0,"kept":false,"reason":"record: reward too low"})"));
+  CHECK(std::count(lines.begin(), lines.end(), '\n') == std::ssize(records));
   records.push_back({"b1", "blind", "t", {1, 0, 1, 0}, {1, 0, 0, 0}});
   records.push_back({"b2", "blind", "t", {1, 0, 1, 0}, {0, 0, 0, 0}});
   const Selection seen = select(records, o);
+  CHECK(test::contains(seen.record_lines(records), R"("blind_1":0.25,"blind_n":1.0,"kept":true})"));
   CHECK(seen.by_source.at("blind").blind_1 == .125);
   CHECK(seen.by_source.at("blind").blind_n == .5);
   CHECK(seen.by_group.at("t").blind_n == .5);  // of the records that have such rollouts

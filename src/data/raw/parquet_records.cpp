@@ -18,18 +18,6 @@ constexpr const char* index_kind = "parquet";
 constexpr std::size_t most_opened = 64;          // files
 constexpr std::int64_t cached_bytes = 64 << 20;  // on disk; texts become a few times as long
 
-std::vector<std::string> parquet_files(const std::string& directory) {
-  std::vector<std::string> out;
-  try {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
-      if (entry.path().extension() == ".parquet" && entry.is_regular_file()) out.push_back(entry.path());
-  } catch (const std::filesystem::filesystem_error& e) {
-    machine_error(directory, ": cannot be listed: ", e.code().message());
-  }
-  std::sort(out.begin(), out.end());
-  return out;
-}
-
 // {from: [a, b], value: [c, d]} as [{from: a, value: c}, {from: b, value: d}].
 Json turned(const Json& lists, const std::string& where) {
   Json out = Json::array();
@@ -47,6 +35,18 @@ Json turned(const Json& lists, const std::string& where) {
 }
 
 }  // namespace
+
+std::vector<std::string> parquet_files(const std::string& directory) {
+  std::vector<std::string> out;
+  try {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
+      if (entry.path().extension() == ".parquet" && entry.is_regular_file()) out.push_back(entry.path());
+  } catch (const std::filesystem::filesystem_error& e) {
+    machine_error(directory, ": cannot be listed: ", e.code().message());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
 
 bool holds_parquet(const std::string& directory) { return !parquet_files(directory).empty(); }
 

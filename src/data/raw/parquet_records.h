@@ -23,7 +23,9 @@
 
 namespace ov {
 
-// A directory with .parquet files in or below it.
+// The .parquet files in or below a directory, in the order of their paths.
+std::vector<std::string> parquet_files(const std::string& directory);
+// A directory with such files.
 bool holds_parquet(const std::string& directory);
 
 class ParquetRecords : public Records {
