@@ -1,5 +1,6 @@
 // Two models asked the same questions: by how much the second is better, with the standard error of the paired
-// difference. From predictions.jsonl of `eval`; several pairs (starts, seeds) are pooled, question by question.
+// difference. From predictions.jsonl of `eval`, or the directory that it wrote; several pairs (starts, seeds) are
+// pooled, question by question.
 //
 //   d_i = score_i of the second - score_i of the first       mean d, standard error sqrt(Σ (d - mean)² / (n - 1) / n)
 //

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <set>
 
+#include "base/io/file.h"
 #include "base/text.h"
 #include "data/raw/conversations.h"
 #include "image/decode.h"
 #include "rl/preferences.h"
+#include "rl/reward.h"
 #include "rl/verifiers/verifier.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
@@ -32,6 +35,15 @@ std::vector<const Json*> list_of(const Json& json, const char* one, const char* 
   if (!v->is_array()) return {v};
   for (const Json& item : v->items()) out.push_back(&item);
   return out;
+}
+
+Image picture_of(const Record& r, const std::string& path) {
+  try {
+    return read_image(path);
+  } catch (const Error& e) {
+    throw Error(e.exit(), cat(r.where, ": ", e.what(),
+                              path_exists(path) ? "" : "; data.image_dir says which directory holds the pictures"));
+  }
 }
 
 Image at_most_512(Image image) {
@@ -83,7 +95,7 @@ RecordFile::RecordFile(const std::string& path, const std::string& image_dir, co
     for (const Record& r : records_) all += r.id + "\n";
     fingerprint_ = sha256(fingerprint_ + all);
   }
-  if (records_.empty()) input_error(path, ": no record is left");
+  if (records_.empty()) input_error(path, ": no record is left", keep.empty() ? "" : cat("; ", keep, " names none"));
 }
 
 RecordFile::~RecordFile() = default;
@@ -193,9 +205,15 @@ void RecordFile::add_turns(const Json& json, const Record& shared) {
   }
 }
 
+std::string RecordFile::said_of_unknown_types() const {
+  std::map<std::string, std::int64_t> types;
+  for (const Record& r : records_) ++types[r.answer_type];
+  return rl::said_of_unknown_types(types);
+}
+
 std::vector<Image> RecordFile::pictures(const Record& r) const {
   std::vector<Image> out;
-  for (const std::string& path : r.images) out.push_back(read_image(path));
+  for (const std::string& path : r.images) out.push_back(picture_of(r, path));
   if (r.parquet_row < 0) return out;
   std::size_t g = 0;
   while (parquet_->groups()[g].first_row + parquet_->groups()[g].rows <= r.parquet_row) ++g;
@@ -216,7 +234,7 @@ std::vector<Image> RecordFile::pictures(const Record& r) const {
     }
     const Json* path = image->is_object() ? image->find("path") : image;
     if (!path || !path->is_string()) input_error(r.where, ": images: expected bytes or paths, found ", image->shown());
-    out.push_back(read_image((std::filesystem::path(directory_) / path->as_string()).string()));
+    out.push_back(picture_of(r, (std::filesystem::path(directory_) / path->as_string()).string()));
   }
   return out;
 }
