@@ -5,8 +5,8 @@
 //   problem         text with an <image> where each picture stands
 //   answer          text or list of texts
 //   answer_type     what verifies it: bbox, boolean, critic, general-code, html-code, math-expressions, number,
-//                   ocrtext, multiple-choice, svg-code, or any, a comparison of texts (rl/verifiers, one file each); also
-//                   -strict ones and bbox-bare (rl/reward.cpp). Absent: any. Other names count as any, with a line
+//                   ocrtext, multiple-choice, svg-code, or any, a comparison of texts (rl/verifiers, one file each);
+//                   also -strict ones and bbox-bare (rl/reward.cpp). Absent: any. Other names count as any, with a line
 //                   that says so
 //   problem_type, source, prompt_type ("normal": the answer alone), format_guidance, template
 //
