@@ -58,7 +58,7 @@ std::string to_text(const Value& value) {
   if (const auto* d = std::get_if<double>(&value)) return Json(*d).dump();
   if (const auto* s = std::get_if<std::string>(&value)) return *s;
   std::string joined;
-  for (const std::string& s : std::get<Strings>(value)) joined += (joined.empty() ? "" : ",") + s;
+  for (const std::string& s : std::get<Strings>(value)) joined += (joined.empty() ? "" : " ") + s;
   return joined;
 }
 

@@ -1,5 +1,8 @@
 #include "audit/inspect.h"
 
+#include <algorithm>
+
+#include "base/progress.h"
 #include "base/text.h"
 #include "cli/verbs.h"
 #include "eval/evaluate.h"
@@ -10,6 +13,10 @@ namespace ov::cli {
 
 Exit inspect(const Config& config) {
   const std::string& kind = config.operands()[0];
+  const Strings kinds = {"tokens", "image", "parquet", "webdataset", "checkpoint", "eval", "reward"};
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+    input_error("inspect: expected tokens, image, parquet, webdataset, checkpoint, eval or reward, got '", kind, "'",
+                did_you_mean(kind, kinds));
   const auto file = [&](const char* what) -> const std::string& {
     if (config.operands().size() < 2) input_error("inspect ", kind, ": expected ", what, "; it is missing");
     return config.operands()[1];
@@ -32,10 +39,8 @@ Exit inspect(const Config& config) {
     std::string text = cat(out, ": ", counts.lines, " rewards\n");
     for (const auto& [reason, n] : counts.raised_of)
       text += cat("  0 for ", n, " that the verifier gave up: ", reason, "\n");
-    for (const auto& [type, n] : counts.unverified)
-      text += cat("  ", n, " of the answer_type '", type, "', which has no verifier, were compared as texts",
-                  did_you_mean(type, rl::answer_types()), "\n");
     print(text);
+    if (const std::string said = rl::said_of_unknown_types(counts.types); !said.empty()) tell(said);
     return Exit::done;
   }
   if (kind == "image") {
@@ -58,17 +63,13 @@ Exit inspect(const Config& config) {
     print(report.text());
     return report.problems.empty() ? Exit::done : Exit::answer_is_no;
   }
-  if (kind == "eval") {
-    const std::string& path = file("an eval.json, or the results of public tasks");
-    const Json eval = Json::read(path);
-    try {
-      print(eval.is_object() && eval.find("results") ? score_text(eval) : evaluation_text(eval));
-    } catch (const Error& e) { input_error(path, ": not what eval writes: ", e.what()); }
-    const Json* same = eval.find("same_as_expected");
-    return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;
-  }
-  input_error("inspect: expected tokens, image, parquet, webdataset, checkpoint, eval or reward, got '", kind, "'",
-              did_you_mean(kind, {"tokens", "image", "parquet", "webdataset", "checkpoint", "eval", "reward"}));
+  const std::string& path = file("an eval.json, or the results of public tasks");
+  const Json eval = Json::read(path);
+  try {
+    print(eval.is_object() && eval.find("results") ? score_text(eval) : evaluation_text(eval));
+  } catch (const Error& e) { input_error(path, ": not what eval writes: ", e.what()); }
+  const Json* same = eval.find("same_as_expected");
+  return !same || same->as_bool() ? Exit::done : Exit::answer_is_no;
 }
 
 }  // namespace ov::cli

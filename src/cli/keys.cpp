@@ -132,7 +132,9 @@ std::vector<Key> rows() {
       {"train.steps", "steps", whole(100), at_least(1), "train pretrain rl plan", "optimiser steps", Resume::free},
       {"train.micro_batches", "", whole(1), Allowed(1, 1 << 20), "train pretrain plan", "micro-batches a step"},
       {"train.micro_batch_samples", "", whole(1), at_least(1), "train pretrain", "samples packed into one micro-batch"},
-      {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain rl", "longest row of tokens"},
+      {"train.max_tokens", "", whole(32768), at_least(1), "train pretrain rl",
+       "longest row of tokens; rl without --objective dpo fills such rows with prompts and their answers: a step's "
+       "micro-batches, which ranks divide"},
       {"train.grad_sum", "", "tree", "tree chain", "train pretrain plan rl",
        "how the gradients of micro-batches are added: a tree (same bits for aligned ranges, more buffers), or one "
        "after another (not in a pipeline that trains tied embeddings)"},

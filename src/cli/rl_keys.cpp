@@ -10,7 +10,7 @@ std::vector<Key> rl_rows() {
        "pairs of answers, prompt, chosen and rejected (src/rl/preferences.h)",
        Resume::free},
       {"rl.before", "before", Strings{}, any, "rl-table",
-       "predictions.jsonl that eval wrote for the first model, one or several"},
+       "predictions.jsonl that eval wrote for the first model, or its directory; one or several"},
       {"rl.after", "after", Strings{}, any, "rl-table",
        "the same of the second model: for each file of rl.before one with its questions, in its order"},
       {"rl.templates", "templates", Strings{}, any, "rl rl-select", "those that are taken; none: all"},

@@ -10,6 +10,13 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
   if (device.empty()) input_error("plan.rl: give plan.device, the machine that there are several of");
   const DeviceFacts facts = find_device(shipped(config, "plan.devices"), device);
   stated_recompute(config, "plan.rl compares what a step takes as it is described; say true, or false");
+  // Roles and modes divide the step here; the keys that divide it elsewhere would count twice.
+  if (config.integer("plan.ranks") != 1)
+    input_error("plan.rl: plan.ranks is of one step of training; plan.devices_of_run says how many devices there are");
+  if (config.integer("train.micro_batches") != 1)
+    input_error("plan.rl: train.micro_batches is not a key of rl: a step's answers fill as many as they need");
+  if (config.integer("parallel.zero") != 1)
+    input_error("plan.rl: trainers divide the optimiser's state, as parallel.zero 1 does; no other value is planned");
   PlanOptions options = plan_options(config, model.vision);
   options.gpu = !facts.measured;
   constexpr std::int64_t micro_batch = 6144;  // tokens, the release's
@@ -53,6 +60,7 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
           " % of the peak of products, and all of the memory's ", p.bandwidth / 1e9,
           " GB/s; gradients and weights go through the host at ", p.link / 1e9,
           " GB/s; answers are all of the mean length, and nobody waits for a straggler\n");
+  bool all_fit = true;
   for (int stage = 1; stage <= 2; ++stage) {
     PlanOptions answer = options;
     answer.grids.clear(), answer.text_tokens = p.answer_tokens = lengths[stage - 1], answer.labelled = 0;
@@ -62,8 +70,15 @@ Exit plan_rl(const Config& config, const ModelConfig& model) {
                         static_cast<double>(p.prompt_tokens * p.answer_tokens);
     p.answer_forward = text.forward_flops + seen;
     p.answer_backward = text.backward_flops + 2 * seen, p.answer_recomputed = text.recomputed_flops;
-    out += rl::report(p, rl::plan_rl(p), stage);
+    const rl::RlModes modes = rl::plan_rl(p);
+    for (const rl::RlMode* m : {&modes.sync, &modes.colocated, &modes.disaggregated}) all_fit = all_fit && m->fits;
+    out += rl::report(p, modes, stage);
   }
+  if (!all_fit)
+    out += cat("fits: host, with train.offload_optimizer; no, not with it either. Less is needed with ",
+               options.recompute ? "" : "train.recompute, ",
+               "optimizer.moments bf16, fewer train.modules, and in colocated-dp and disaggregated more "
+               "plan.devices_of_run\n");
   out +=
       cat("the original, on 8 x 80 GB: 4 devices generate, 4 train; values, gradients and moments in bf16, divided by "
           "4: ",

@@ -83,8 +83,9 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
         if (e.holder == s && (e.expert_holder < 0 || e.expert_holder == j))
           part.all += e.part.numel(), part.trained += e.parameter.trainable ? e.part.numel() : 0;
       text += cat(
-          "\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ", runs, " of ", leaves,
-          " micro-batches", runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
+          "\n  ", c * t > 1 ? cat("ranks ", first, " to ", last) : cat("rank ", first), ": ",
+          leaves > 0 ? cat(runs, " of ", leaves, " micro-batches") : "a share of a step's micro-batches",
+          runs > 0 ? cat(", from ", all[0].own.begin * n + j) : "",
           all.size() > 1 || (n > 1 && runs > 1) ? cat(" in steps of ", all.size() > 1 ? n * ranks_.ranks() : n) : "",
           c > 1 ? cat(", divided by tokens among ", c) : "", "; updates ", own(r, part.trained).size(), " of ",
           part.trained, " parameters, holds ", part.all, " of ", parameters_.whole_count().all,
@@ -93,8 +94,8 @@ std::string DataParallel::describe(std::int64_t leaves, int c) const {
           sharded() ? cat(", ", in_rounds ? "gradients and " : "", "moments of what it updates") : "",
           p > 1 ? ": " + parameters_.stages.at(static_cast<std::size_t>(s)) : "");
     }
-  if (idle > 0) text += "\n  " + said_of_idle(idle, leaves, n * ranks_.ranks(), n, p);
-  if (p == 1) return text;
+  if (idle > 0 && leaves > 0) text += "\n  " + said_of_idle(idle, leaves, n * ranks_.ranks(), n, p);
+  if (p == 1 || leaves == 0) return text;
   int chunks = 1;
   for (const auto& e : parameters_.entries()) chunks = std::max(chunks, e.chunk + 1);
   // In percent of a step. A pipeline fills and empties in every round.

@@ -85,7 +85,7 @@ class DataParallel {
   // Runs what writes to values and masters.
   virtual void change_values(const std::function<void()>& change) { change(); }
 
-  // The mesh: what each rank runs and holds. context: ranks that share a leaf (parallel/context.h).
+  // The mesh: what each rank runs and holds. leaves: 0, unknown, as in RL. context: ranks that share one (context.h).
   std::string describe(std::int64_t leaves, int context = 1) const;
 
  protected:

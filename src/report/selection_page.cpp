@@ -23,8 +23,8 @@ std::string share(const Json& of, const char* key) {
 }
 
 std::string rates_table(const char* what, const Json& all) {
-  std::string rows =
-      row("th", {what, "records", "pass@1, %", "pass@n, %", "gap", "mean reward", "blind pass@1", "blind pass@n"});
+  std::string rows = row("th", {what, "records", "pass@1, %", "pass@n, %", "gap, points", "mean reward x 100",
+                                "blind pass@1, %", "blind pass@n, %"});
   for (const auto& [name, of] : all.members())
     rows += row("td", {html::escape(name), cat(of.at("records").as_int()), share(of, "pass_1"), share(of, "pass_n"),
                        share(of, "gap"), share(of, "mean_reward"), share(of, "blind_1"), share(of, "blind_n")});
@@ -51,10 +51,10 @@ void write_selection_page(const std::string& path, const Json& manifest) {
   const std::string title = "Selection by discrepancy";
   std::string body = text("h1", title);
   body += text("p", cat(manifest.at("kept").as_int(), " of ", manifest.at("records").as_int(), " records are kept."));
-  body +=
-      text("p",
-           "pass@n: some of a record's n rollouts pass; pass@1: a rollout does. Where the first is much larger, the "
-           "ability is there and not reliable. Blind: the same with the picture hidden, what guessing earns.");
+  body += text(
+      "p", cat("pass@n: some of a record's n = ", manifest.at("rollouts").at("n").as_int(),
+               " rollouts pass; pass@1: a rollout does. Where the first is much larger, the ability is there and not "
+               "reliable. Blind: the same with the picture hidden, what guessing earns."));
   body += text("p", latent_note(manifest));
   body += rates_table("source", manifest.at("by_source")) + rates_table("template", manifest.at("by_group"));
   body += text("h2", "Records by mean reward");

@@ -7,6 +7,7 @@
 #include "generate/generate.h"
 #include "rl/disaggregated.h"
 #include "rl/replay.h"
+#include "rl/select_run.h"
 #include "train/checksums.h"
 #include "train/stages/model_directory.h"
 
@@ -66,7 +67,10 @@ StepReport run_in_roles(const RlJob& given) {
   const ModelFiles files = open_model_files(job.model_dir, load);
   const RecordFile records(job.records, job.image_dir, job.templates, job.keep,
                            dpo ? RecordKind::preference : RecordKind::question);
-  if (const std::string note = records.unverified(); job.writes() && !note.empty()) tell(note);
+  if (const std::string said = records.said_of_unknown_types(); !dpo && job.writes() && !said.empty()) tell(said);
+  if (const std::string said = said_of_other_prompts(job.keep, job.policy.rollouts.style);
+      !dpo && job.writes() && !said.empty())
+    tell(said);
   const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute, model->recompute_first = job.recompute_first;
   PolicyOptions policy = job.policy;

@@ -1,6 +1,7 @@
 #include "rl/paired.h"
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/error.h"
 #include "store/jsonl.h"
@@ -44,6 +45,11 @@ struct Predicted {
   double score = 0;
 };
 
+// Of the directory that eval wrote, the file in it.
+std::string predictions_of(const std::string& path) {
+  return std::filesystem::is_directory(path) ? path + "/predictions.jsonl" : path;
+}
+
 }  // namespace
 
 std::map<std::string, Paired> paired_scores(const std::vector<std::string>& before,
@@ -55,18 +61,19 @@ std::map<std::string, Paired> paired_scores(const std::vector<std::string>& befo
   Sums all;
   std::map<std::string, std::int64_t> numbers;  // of questions
   for (std::size_t i = 0; i < before.size(); ++i) {
-    JsonlReader first(before[i]), second(after[i]);
+    const std::string was = predictions_of(before[i]), is = predictions_of(after[i]);
+    JsonlReader first(was), second(is);
     Json b, a;
     for (;;) {
       const bool more = first.next(&b);
       const bool also = second.next(&a);
-      const std::string where = cat(after[i], ":", second.line());
-      if (also != more) input_error(where, ": expected the questions of ", before[i]);
+      const std::string where = cat(is, ":", second.line());
+      if (also != more) input_error(where, ": expected the questions of ", was);
       if (!more) break;
-      const Predicted x(b, cat(before[i], ":", first.line())), y(a, where);
+      const Predicted x(b, cat(was, ":", first.line())), y(a, where);
       for (std::size_t k = 0; k < std::size(Predicted::keys); ++k)
         if (x.texts[k] != y.texts[k])
-          input_error(where, ": ", Predicted::keys[k], ": expected '", x.texts[k], "' as in ", before[i], ", found '",
+          input_error(where, ": ", Predicted::keys[k], ": expected '", x.texts[k], "' as in ", was, ", found '",
                       y.texts[k], "'");
       const std::string& category = x.texts[1];
       const std::string asked = cat(x.texts[0], "\n", x.picture, "\n", x.texts[3]);

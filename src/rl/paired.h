@@ -1,5 +1,6 @@
 // Two models asked the same questions: by how much the second is better, with the standard error of the paired
-// difference. From predictions.jsonl of `eval`; several pairs (starts, seeds) are pooled.
+// difference. From predictions.jsonl of `eval`, or the directory that it wrote; several pairs (starts, seeds) are
+// pooled, question by question.
 //
 //   d_i = score_i of the second - score_i of the first, N of them; mean d
 //   standard error sqrt(Q / (Q - 1) Σ_q (Σ_{i of q} (d_i - mean d))²) / N      Q different questions q

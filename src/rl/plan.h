@@ -61,7 +61,7 @@ RlModes plan_rl(const RlPlanned& planned);
 inline constexpr std::int64_t stage_prompts[] = {19900, 49200};
 std::int64_t steps_of_epoch(std::int64_t stage_prompts, std::int64_t prompts);  // whole steps
 
-// A table for people, of one stage's answers.
+// A table for people, of one stage's answers. "states on the host": GB a device with masters and moments there.
 std::string report(const RlPlanned& planned, const RlModes& modes, int stage);
 
 }  // namespace ov::rl

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "base/io/file.h"
 #include "base/text.h"
 #include "data/raw/conversations.h"
 #include "data/raw/parquet_records.h"
@@ -38,6 +39,14 @@ std::vector<const Json*> list_of(const Json& json, const char* one, const char* 
 }
 
 std::string beside(const std::string& file) { return std::filesystem::path(file).parent_path().string(); }
+Image picture_of(const Record& r, const std::string& path) {
+  try {
+    return read_image(path);
+  } catch (const Error& e) {
+    throw Error(e.exit(), cat(r.where, ": ", e.what(),
+                              path_exists(path) ? "" : "; data.image_dir says which directory holds the pictures"));
+  }
+}
 
 Image at_most_512(Image image) {
   const auto area = static_cast<double>(image.width * image.height);
@@ -57,7 +66,7 @@ std::int64_t tags_in(const std::string& text) {
 
 RecordFile::RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates,
                        const std::string& keep, RecordKind kind)
-    : kind_(kind), path_(path), directory_(image_dir) {
+    : kind_(kind), directory_(image_dir) {
   std::error_code none;
   if (std::filesystem::is_directory(path, none)) {
     const std::vector<std::string> files = parquet_files(path);
@@ -92,7 +101,7 @@ RecordFile::RecordFile(const std::string& path, const std::string& image_dir, co
     for (const Record& r : records_) all += r.id + "\n";
     fingerprint_ = sha256(fingerprint_ + all);
   }
-  if (records_.empty()) input_error(path, ": no record is left");
+  if (records_.empty()) input_error(path, ": no record is left", keep.empty() ? "" : cat("; ", keep, " names none"));
 }
 
 RecordFile::~RecordFile() = default;
@@ -136,18 +145,6 @@ void RecordFile::read_parquet(const std::vector<std::string>& paths) {
     }
   }
   fingerprint_ = sha256(footers);
-}
-
-std::string RecordFile::unverified() const {
-  std::map<std::string, std::int64_t> types;
-  if (kind_ == RecordKind::question)
-    for (const Record& r : records_)
-      if (!has_verifier(r.answer_type)) ++types[r.answer_type];
-  std::string out;
-  for (const auto& [type, n] : types)
-    out += cat(out.empty() ? "" : "; ", path_, ": the answer_type '", type, "' of ", n, n == 1 ? " record" : " records",
-               " has no verifier: texts are compared, as in the original", did_you_mean(type, answer_types()));
-  return out;
 }
 
 void RecordFile::name(const Json& json, Record& r) const {
@@ -218,9 +215,15 @@ void RecordFile::add_turns(const Json& json, const Record& shared) {
   }
 }
 
+std::string RecordFile::said_of_unknown_types() const {
+  std::map<std::string, std::int64_t> types;
+  for (const Record& r : records_) ++types[r.answer_type];
+  return rl::said_of_unknown_types(types);
+}
+
 std::vector<Image> RecordFile::pictures(const Record& r) const {
   std::vector<Image> out;
-  for (const std::string& path : r.images) out.push_back(read_image(path));
+  for (const std::string& path : r.images) out.push_back(picture_of(r, path));
   if (r.parquet_row < 0) return out;
   const ParquetFile& file = *parquet_[r.parquet_file];
   std::size_t g = 0;
@@ -243,7 +246,7 @@ std::vector<Image> RecordFile::pictures(const Record& r) const {
     const Json* path = image->is_object() ? image->find("path") : image;
     if (!path || !path->is_string()) input_error(r.where, ": images: expected bytes or paths, found ", image->shown());
     const std::string from = directory_.empty() ? beside(file.path()) : directory_;
-    out.push_back(read_image((std::filesystem::path(from) / path->as_string()).string()));
+    out.push_back(picture_of(r, (std::filesystem::path(from) / path->as_string()).string()));
   }
   return out;
 }

@@ -5,7 +5,10 @@
 //   images          list of pictures: paths beside the file, or in Parquet bytes or structs of bytes and path
 //   problem         text with an <image> where each picture stands
 //   answer          text or list of texts
-//   answer_type     what verifies it (rl/reward.h); absent: any
+//   answer_type     what verifies it: bbox, boolean, critic, general-code, html-code, math-expressions, number,
+//                   ocrtext, multiple-choice, svg-code, or any, a comparison of texts (rl/verifiers, one file each);
+//                   also -strict ones and bbox-bare (rl/reward.cpp). Absent: any. Other names count as any, with a line
+//                   that says so
 //   problem_type, source, prompt_type ("normal": the answer alone), format_guidance, template
 //
 // Or a conversation (data/raw/conversations.h): every question of it is a record, with its answer for a reference; of
@@ -55,9 +58,9 @@ class RecordFile {
 
   const std::vector<Record>& records() const { return records_; }
   const std::string& fingerprint() const { return fingerprint_; }  // of what was read, pictures aside
-  std::vector<Image> pictures(const Record& record) const;         // safe from several threads
-  // What people should know of types that have no verifier and are compared as texts; "": every type has one.
-  std::string unverified() const;
+  // Safe from several threads. Errors name the record, and for a file that is not there data.image_dir.
+  std::vector<Image> pictures(const Record& record) const;
+  std::string said_of_unknown_types() const;  // rl/reward.h
 
  private:
   void read_json(const std::string& path, const std::string& directory);
@@ -68,7 +71,7 @@ class RecordFile {
 
   RecordKind kind_;
   std::vector<Record> records_;
-  std::string path_, fingerprint_, directory_;  // directory_: of paths of pictures, "" beside each file
+  std::string fingerprint_, directory_;  // directory_: of paths of pictures, "" beside each file
   std::vector<std::unique_ptr<ParquetFile>> parquet_;
 };
 

@@ -37,17 +37,24 @@ const std::map<std::string, Verifier>& verifiers() {
 
 }  // namespace
 
-bool has_verifier(const std::string& answer_type) { return verifiers().count(answer_type) > 0; }
-
-std::vector<std::string> answer_types() {
-  std::vector<std::string> all;
-  for (const auto& [type, verifier] : verifiers()) all.push_back(type);
-  return all;
-}
-
 Verifier verifier_of(const std::string& answer_type) {
   const auto it = verifiers().find(answer_type);
   return it == verifiers().end() ? verify_any : it->second;
+}
+
+std::vector<std::string> answer_types() {
+  std::vector<std::string> names;
+  for (const auto& [name, verifier] : verifiers()) names.push_back(name);
+  return names;
+}
+
+std::string said_of_unknown_types(const std::map<std::string, std::int64_t>& counts) {
+  std::string unknown, known;
+  for (const auto& [type, n] : counts)
+    if (!verifiers().count(type)) unknown += cat(unknown.empty() ? "" : ", ", "'", type, "' (", n, ")");
+  for (const std::string& type : answer_types()) known += cat(known.empty() ? "" : " ", type);
+  if (unknown.empty()) return "";
+  return cat("answer_type ", unknown, ": no verifier has this name; compared as a text, as any; there are ", known);
 }
 
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
@@ -87,10 +94,10 @@ RewardCounts reward_lines(const std::string& in, const std::string& out) {
     };
     const std::string& completion = text("completion");
     const std::string& type = text("answer_type");
+    ++counts.types[type];
     const std::string problem = line.find("problem_type") ? text("problem_type") : "";
     const Json* answer = line.find("answer");
     if (!answer) wrong("an \"answer\", a text or a list of texts");
-    if (!has_verifier(type)) ++counts.unverified[type];
     Reward r;
     try {
       r = reward(completion, *answer, type, problem);

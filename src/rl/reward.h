@@ -5,6 +5,7 @@
 #pragma once
 #include <map>
 #include <string>
+#include <vector>
 
 #include "rl/verifiers/verifier.h"
 
@@ -18,11 +19,13 @@ struct Reward {
   std::string raised = {};  // why a verifier gave up: the reward is 0
 };
 
-bool has_verifier(const std::string& answer_type);
-std::vector<std::string> answer_types();  // that have one
 // The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the
 // README's spellings of "math-expressions" and "boolean".
 Verifier verifier_of(const std::string& answer_type);
+std::vector<std::string> answer_types();  // that have one, in the order of the alphabet
+// What to tell people of types that have none, and which have one; "" where all of `counts` (of each type, how many)
+// have one. A misspelt type is compared as a text, and no other sign shows it.
+std::string said_of_unknown_types(const std::map<std::string, std::int64_t>& counts);
 
 // `answer`: a text, a list of texts or null.
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
@@ -33,8 +36,8 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
 // its number, and nothing is written.
 struct RewardCounts {
   std::int64_t lines = 0, raised = 0;
-  std::map<std::string, std::int64_t> raised_of;   // by reason
-  std::map<std::string, std::int64_t> unverified;  // lines of a type that has no verifier, by type
+  std::map<std::string, std::int64_t> raised_of;  // by reason
+  std::map<std::string, std::int64_t> types;      // lines by answer_type
 };
 RewardCounts reward_lines(const std::string& in, const std::string& out);
 

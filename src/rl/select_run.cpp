@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/io/directory_lock.h"
+#include "base/io/file.h"
 #include "base/progress.h"
 #include "generate/generate.h"
 #include "store/jsonl.h"
@@ -13,13 +14,44 @@
 
 namespace ov::rl {
 
+namespace {
+
+// Which members of a head differ, each with both values.
+std::string other_values(const Json& old, const Json& now) {
+  if (!old.is_object()) return old.shown();
+  std::string out;
+  for (const auto& [name, value] : now.members()) {
+    const Json* before = old.find(name);
+    if (before && before->dump() == value.dump()) continue;
+    out += cat(out.empty() ? "" : ", ", name, " was ", before ? before->shown() : "nothing", " and is ", value.shown());
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string said_of_other_prompts(const std::string& keep, PromptStyle style) {
+  const std::string manifest = (std::filesystem::path(keep).parent_path() / "manifest.json").string();
+  if (keep.empty() || !path_exists(manifest)) return "";
+  Json made;
+  try {
+    made = Json::read(manifest);
+  } catch (const Error&) { return ""; }  // somebody else's
+  const Json* rollouts = made.is_object() ? made.find("rollouts") : nullptr;
+  const Json* plain = rollouts && rollouts->is_object() ? rollouts->find("plain") : nullptr;
+  if (!plain || !plain->is_boolean() || plain->as_bool() == (style == PromptStyle::plain)) return "";
+  const auto name = [](bool p) { return p ? "plain" : "released"; };
+  return cat(keep, ": was selected with rl.prompt ", name(plain->as_bool()), ", and is asked with rl.prompt ",
+             name(!plain->as_bool()), ": what the model earned there says nothing of this run");
+}
+
 Selection run_selection(const SelectionRun& o) {
   require_at_least(o.rollouts.group, 1, "rl.group");
   require_at_least(o.at_a_time, 1, "rl.prompts");
   const ModelFiles files = open_model_files(o.model_dir, o.load);
   const RecordFile file(o.records, o.image_dir, o.templates);
   const auto& records = file.records();
-  if (const std::string note = file.unverified(); !note.empty()) tell(note);
+  if (const std::string said = file.said_of_unknown_types(); !said.empty()) tell(said);
   make_directories(o.out);
   const DirectoryLock lock(o.out);
   const std::string path = o.out + "/rollouts.jsonl";
@@ -54,9 +86,13 @@ Selection run_selection(const SelectionRun& o) {
   bool begun = false;
   auto log = JsonlWriter::resume(path, [&](const Json& line) {
     if (!std::exchange(begun, true)) {
-      if (line.dump() != about.dump())
-        input_error(path, ": rollouts of another model, data or options: ", line.dump(), "; give another out");
-      return true;
+      if (line.dump() == about.dump()) return true;
+      // A head with nothing behind it binds nobody: that run failed before its first rollouts.
+      const Json* type = line.is_object() ? line.find("type") : nullptr;
+      if (type && type->dump() == "\"rollouts\"" && std::filesystem::file_size(path) == line.dump().size() + 1)
+        return begun = false;
+      input_error(path, ": rollouts of another model, data or options: ", other_values(line, about),
+                  "; to go on give the old values, else give another out");
     }
     const auto at = done.size();
     if (at >= records.size() || line.at("id").as_string() != records[at].id) return false;

@@ -4,8 +4,11 @@
 //   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
 //   out/rates.jsonl      pass@1, pass@n and mean reward of every record, and why those are dropped that are
 //   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
+//   out/page.html        the manifest for people, with a histogram for each template (report/selection_page.h); the
+//                        verb writes it
 //
-// A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on.
+// A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on. The
+// filters are no part of that: the same out, given again with others, is filtered anew and draws nothing.
 #pragma once
 #include <functional>
 
@@ -27,6 +30,10 @@ struct SelectionRun {
   SelectionOptions selection;
   std::function<void(std::int64_t done, std::int64_t total)> progress = nullptr;
 };
+
+// Of rl.keep: what to tell a run that asks in another form than the selection did whose manifest.json stands beside it;
+// "" where both are the same, or there is none.
+std::string said_of_other_prompts(const std::string& keep, PromptStyle style);
 
 // Rewards are without problem_type, as in the release: the bonus for a box in the thinking does not count here.
 Selection run_selection(const SelectionRun& options);

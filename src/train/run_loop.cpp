@@ -93,7 +93,7 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
 void tell_mesh(const StepEngine& engine, const Json& config) {
   const Json* train = config.is_object() ? config.find("train") : nullptr;
   const Json* leaves = train && train->is_object() ? train->find("micro_batches") : nullptr;
-  std::istringstream mesh(engine.parallel().describe(leaves ? leaves->as_int() : 1, engine.context().ranks()));
+  std::istringstream mesh(engine.parallel().describe(leaves ? leaves->as_int() : 0, engine.context().ranks()));
   for (std::string line; std::getline(mesh, line);) tell(line);
 }
 

@@ -53,7 +53,11 @@ Json check_same_run(const std::string& checkpoint, const Json& stored, const Jso
     if (!has(may_change, name)) list(name, old_value, new_value);
     else changed.set(name, std::vector<Json>{old_value, new_value});
   });
+  const std::string keys = wrong;
   differences(stored, now, "sources", list);
+  if (wrong != keys)  // a source is a hash: which key names another file shows what to give back
+    for (const auto& [name, values] : changed.members())
+      wrong += cat("; beside it ", name, " was ", values[0].shown(), " and is ", values[1].shown());
   if (!wrong.empty())
     input_error(checkpoint, ": is of another run: ", wrong,
                 ". Give the old values to go on with that run, or another train.out");

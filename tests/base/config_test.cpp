@@ -227,6 +227,9 @@ TEST_CASE("config: help and the markdown table name every key with its default a
   CHECK(help.find("--heat, --stove.heat") != std::string::npos);
   CHECK(help.find("how hot (a number from 0 to 1; default 0.5)") != std::string::npos);
   CHECK(help.find("wash.water") == std::string::npos);
+  // A list's default is shown as one types it.
+  CHECK(to_text(Strings{"salt", "thyme"}) == "salt thyme");
+  CHECK(cook({"--herbs", "salt", "thyme"}).table() == "  herbs  salt thyme\n");
   for (const Key& key : table().keys())
     CHECK(table().markdown().find("| `" + std::string(key.name) + "` |") != std::string::npos);
   CHECK(table().help().find("wash  washes") != std::string::npos);

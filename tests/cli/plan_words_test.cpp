@@ -27,6 +27,20 @@ Strings with(Strings arguments, const Strings& more) {
 
 }  // namespace
 
+TEST_CASE("plan: with plan.rl what would divide a step twice is refused, and what would fit is said") {
+  const Strings rl = {"--config", "configs/model/8b.json", "--plan.rl", "true", "--plan.device", "h100", "--dtype",
+                      "bf16"};
+  CHECK(contains(refused("plan", with(rl, {"--plan.ranks", "8"})), "plan.devices_of_run says how many"));
+  CHECK(contains(refused("plan", with(rl, {"--train.micro_batches", "4"})), "train.micro_batches is not a key of rl"));
+  CHECK(contains(refused("plan", with(rl, {"--parallel.zero", "2"})), "parallel.zero 1"));
+  const std::string tight = run(with({"plan"}, rl)).out;
+  CHECK(contains(tight, "\n  sync, timesliced "));
+  CHECK_MESSAGE(contains(tight, "not with it either. Less is needed with train.recompute, optimizer"), tight);
+  const std::string less = run(with({"plan"}, with(rl, {"--train.recompute", "true"}))).out;
+  CHECK_FALSE(contains(less, "with train.recompute, "));
+  CHECK_FALSE(contains(run(with({"plan"}, with(rl, {"--train.modules", "adapter"}))).out, "fits: host"));
+}
+
 TEST_CASE("plan: what a recipe says of a micro-batch and plan does not use is named, and which keys say it here") {
   const Strings rice = {"plan",
                         "--config",

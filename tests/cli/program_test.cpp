@@ -210,6 +210,24 @@ TEST_CASE("cli: inspect reward writes each case with its reward, and says what a
   }
 }
 
+TEST_CASE("cli: inspect reward names answer types without a verifier, and a misspelt kind before its keys") {
+  const ScratchDirectory dir;
+  const auto line = [](const char* type) {
+    return cat(R"({"completion":"<answer>B</answer>","answer":"B","answer_type":")", type, "\"}\n");
+  };
+  const auto said = [&](const std::string& lines) {
+    write_durably(dir / "in.jsonl", lines);
+    const Outcome o = run({"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"});
+    CHECK(o.exit == 0);
+    return o.err;
+  };
+  CHECK(said(line("multiple-choice") + line("any")) == "");
+  const std::string err = said(line("choice") + line("multiple-choice") + line("choice") + line("math"));
+  CHECK_MESSAGE(contains(err, "answer_type 'choice' (2), 'math' (1): no verifier has this name"), err);
+  CHECK(contains(err, "math-expressions multiple-choice"));
+  check_error(run({"inspect", "rewards", "--in", dir / "in.jsonl"}), 2, "did you mean 'reward'");
+}
+
 TEST_CASE("cli: inspect checkpoint lists tensors, and answers no when they are not what config.json says") {
   const ScratchDirectory dir;
   Outcome o = run({"inspect", "checkpoint", checkpoint});

@@ -211,6 +211,9 @@ TEST_CASE("mesh: who has no micro-batch is counted, and what is advised does giv
   CHECK_FALSE(contains(said_of_idle(1, 5, 4, 1, 2), "parallel.zero 2"));
   CHECK(contains(said_of_idle(1, 5, 6, 3, 1), "fewer ranks"));
   CHECK(said_of_idle(0, 8, 4, 1, 1) == "");
+  // RL does not know how many a step will have, and has no train.micro_batches.
+  CHECK(contains(said(2, 0, 1), "rank 1: a share of a step's micro-batches; updates"));
+  CHECK_FALSE(contains(said(2, 0, 1), "no micro-batch"));
 }
 
 TEST_CASE("context: the shares of a long segment are even, whatever its length") {

@@ -56,6 +56,27 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("rl-select, rl: a picture that is not there is named with its record; a misspelt answer type is told") {
+  const ScratchDirectory dir;
+  const std::string model = dir / "model", records = dir / "records.jsonl";
+  CHECK(run({"merge", "--config", "configs/model/mesh.json", "--tokenizer", "data/tokenizer", "--out", model}).exit ==
+        0);
+  write_durably(records,
+                R"({"problem":"what ?","answer":"B","answer_type":"choice"})"
+                "\n"
+                R"({"problem":"<image>what ?","answer":"B","answer_type":"multiple-choice","images":["gone.jpg"]})"
+                "\n");
+  for (const char* verb : {"rl-select", "rl"}) {
+    const Outcome o = run({verb, "--model", model, "--data", records, "--out", dir / verb, "--rl.group", "2",
+                           "--rl.max_new_tokens", "2", "--rl.prompts", "2"});
+    CHECK(o.exit == 2);
+    CHECK_MESSAGE(contains(o.err, "records.jsonl:2: "), o.err);
+    CHECK(contains(o.err, "gone.jpg: cannot open"));
+    CHECK(contains(o.err, "data.image_dir says"));
+    CHECK(contains(o.err, "answer_type 'choice' (1): no verifier has this name"));
+  }
+}
+
 TEST_CASE("rl-select: that no record is kept is an error that says why; what was rolled out is there to be read") {
   const ScratchDirectory dir;
   const std::string model = dir / "model", records = dir / "records.jsonl", out = dir / "selected";
@@ -76,6 +97,14 @@ TEST_CASE("rl-select: that no record is kept is an error that says why; what was
   const Outcome one = run(all);
   CHECK_MESSAGE(one.exit == 0, one.err);
   CHECK(contains(one.out, "1 of 1 records kept\n"));
+  // A run on what was kept that asks in another form is told so.
+  const auto trained = [&](const char* prompt) {
+    return run({"rl", "--model", model, "--data", records, "--keep", out + "/kept.jsonl", "--rl.group", "2", "--steps",
+                "1", "--rl.max_new_tokens", "2", "--rl.prompts", "1", "--rl.prompt", prompt, "--out", dir / prompt})
+        .err;
+  };
+  CHECK_FALSE(contains(trained("released"), "was selected with"));
+  CHECK(contains(trained("plain"), "was selected with rl.prompt released, and is asked with rl.prompt plain"));
 }
 
 }  // namespace ov::test

@@ -28,6 +28,9 @@ TEST_CASE("rl-table: a line without what is compared is named by file, line and 
     CHECK(contains(told("[]", swapped), "bad:2: id: "));
     CHECK(contains(told("{", swapped), "bad:2"));
   }
+  make_directories(dir / "eval");
+  write_durably(dir / "eval/predictions.jsonl", good + good);
+  CHECK(rl::paired_scores({dir / "eval"}, {dir / "good"}).at("c").questions == 2);  // the directory that eval wrote
   CHECK(contains(told(R"({"id":"b","category":"c","template":"t","question":"?","score":1})", false),
                  "bad:2: id: expected 'a'"));
 }

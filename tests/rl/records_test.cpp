@@ -50,19 +50,4 @@ TEST_CASE("rl: a directory of Parquet files is one set of records, with the pict
     CHECK(both.pictures(both.records()[i + 1]) == one.pictures(records[i]));
 }
 
-TEST_CASE("rl: a type that no verifier is for is told, with what it may have meant") {
-  const ScratchDirectory dir;
-  write_durably(dir / "r.jsonl", R"({"problem":"a?","answer":"1","answer_type":"numbr"})"
-                                 "\n"
-                                 R"({"problem":"b?","answer":"1","answer_type":"number"})"
-                                 "\n");
-  CHECK(RecordFile(dir / "r.jsonl", "").unverified() ==
-        cat(dir / "r.jsonl",
-            ": the answer_type 'numbr' of 1 record has no verifier: texts are compared, as in the "
-            "original; did you mean 'number'?"));
-  write_durably(dir / "r.jsonl", R"({"problem":"a?","answer":"1"})"
-                                 "\n");
-  CHECK(RecordFile(dir / "r.jsonl", "").unverified().empty());
-}
-
 }  // namespace ov::test

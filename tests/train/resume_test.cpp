@@ -96,6 +96,10 @@ TEST_CASE("a resumed run is the same run: other keys, another model, fewer steps
   other.model_dir = world.path("other");
   export_model(other.model_dir, *random_model(byte_config(), 2), loader_test::small_processor());
   CHECK(refusal(other).find("starting_weights was") != std::string::npos);
+  CHECK(refusal(other).find("beside it") == std::string::npos);
+  other.config = Json::object({{"optimizer", Json::object({{"lr", 0.5}, {"eps", 1e-5}})}, {"threads", 2}});
+  CHECK(refusal(other).find("; beside it threads was 1 and is 2. Give") != std::string::npos);
+  other.config = job.config;
   fs::copy(job.model_dir, world.path("moved"), fs::copy_options::recursive);
   other.model_dir = world.path("moved");
   CHECK(refusal(other) == "");
