@@ -21,10 +21,15 @@ struct Reward {
 // The verifier of a type. One that has none is `any`'s, as in the original. "math-expression" and "bool" are the
 // README's spellings of "math-expressions" and "boolean".
 Verifier verifier_of(const std::string& answer_type);
+std::vector<std::string> answer_types();  // those that have one of their own
 
 // `answer`: a text, a list of texts or null.
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
               const std::string& problem_type = "");
+
+// The same by a verifier. One that throws, whatever it throws, gives 0 and says why in `raised`.
+Reward reward_by(Verifier verifier, const std::string& completion, const Json& answer,
+                 const std::string& problem_type = "");
 
 // Lines {"completion", "answer", "answer_type", "problem_type"?} in; each line comes out with
 // `reward`, `extracted` and what else its verifier says. A line that is not so is an input_error with

@@ -206,6 +206,16 @@ TEST_CASE("cli: inspect reward writes each case with its reward, and says what a
   }
 }
 
+TEST_CASE("cli: inspect reward replaces what it wrote, however long its first line is") {
+  const ScratchDirectory dir;
+  const std::vector<std::string> command = {"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"};
+  write_durably(dir / "in.jsonl",
+                cat(R"({"completion":")", std::string(70000, 'a'), R"(","answer":"b","answer_type":"any"})", "\n"));
+  for (int again = 0; again < 2; ++again) CHECK(run(command).exit == 0);
+  write_durably(dir / "out.jsonl", cat("{\"notes\":\"", std::string(70000, 'a'), "\"}\n{\"reward\":1}\n"));
+  check_error(run(command), 2, "holds something else");
+}
+
 TEST_CASE("cli: inspect checkpoint lists tensors, and answers no when they are not what config.json says") {
   const ScratchDirectory dir;
   Outcome o = run({"inspect", "checkpoint", checkpoint});
