@@ -1,8 +1,6 @@
 // What an answer is made of, and what of it is rewarded.
 #include "rl/rollout.h"
 
-#include <set>
-
 #include "tests/check.h"
 #include "tests/rl/policy_world.h"
 
@@ -24,20 +22,6 @@ TEST_CASE("rl: an answer in plain words is all that was written but what ended i
   CHECK(earned("7", false) == 1);  // cut off: nothing ended it
   CHECK(earned("so <answer>7</answer><|im_end|>", true) == 1);
   CHECK(earned("so 7<|im_end|>", true) == 0);
-}
-
-TEST_CASE("rl: no answer holds the placeholder of a picture, though nearly everything else is drawn") {
-  const Lessons lessons;
-  Prepared world(lessons, 64, 24);
-  PolicyObjective objective = world.objective();
-  objective.prepare(0);
-  std::set<std::int64_t> drawn;
-  for (const auto& group : objective.groups())
-    for (const Rollout& r : group->rollouts) drawn.insert(r.ids.begin(), r.ids.end());
-  const ModelConfig& config = world.model->config();
-  REQUIRE(config.image_token < config.text.vocabulary);
-  CHECK(10 * std::ssize(drawn) > 9 * config.text.vocabulary);
-  CHECK(drawn.count(config.image_token) + drawn.count(config.video_token) == 0);
 }
 
 TEST_CASE("rl: rewards of the control change places anew in every step") {
