@@ -164,6 +164,8 @@ Exit rl_select(const Config& config) {
   table("source", selection.by_source);
   table("template", selection.by_group);
   print(latent_note(selection.manifest) + "\n");
+  for (const auto& [reason, n] : selection.raised)
+    print(cat("0 for ", n, " rollouts that the verifier gave up: ", reason, "\n"));
   print(cat(selection.kept.size(), " of ", selection.reasons.size(), " records kept\n"));
   if (selection.kept.empty()) {  // nothing that `rl` could take
     std::string why;

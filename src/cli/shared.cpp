@@ -256,7 +256,8 @@ void check_file(const Config& config, const std::string& path, std::string_view 
     input_error("out: ", path, " is a directory, and this command writes a file; name another");
   if (!std::filesystem::is_regular_file(path, missing) || sign.empty()) return;
   const auto file = MappedFile::open(path);
-  const std::string_view start = file->text().substr(0, 65536);
+  const std::string_view text = file->text();  // its beginning, and a whole line, however long
+  const std::string_view start = text.substr(0, std::max<std::size_t>(65536, std::min(text.find('\n'), text.size())));
   if (!start.empty() && start.find(sign) == start.npos)
     input_error("out: ", path, " holds something else than this command writes, so it is not replaced; remove it, or ",
                 "name another file");

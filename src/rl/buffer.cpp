@@ -8,7 +8,8 @@
 namespace ov::rl {
 
 std::int64_t gate_capacity(const BufferOptions& o, std::int64_t version, std::int64_t accepted, std::int64_t running) {
-  return std::min(o.most_groups - running, (o.staleness + version + 1) * o.prompts - (accepted + running));
+  const __int128 ahead = (static_cast<__int128>(o.staleness) + version + 1) * o.prompts;  // any staleness is a number
+  return static_cast<std::int64_t>(std::min<__int128>(o.most_groups - running, ahead - (accepted + running)));
 }
 
 std::string tokens_checksum(const Groups& groups) {

@@ -63,7 +63,7 @@ std::int64_t steps_of_epoch(std::int64_t all, std::int64_t prompts) { return all
 RlModes plan_rl(const RlPlanned& p) {
   if (p.generators < 1 || p.generators >= p.devices)
     input_error("rl.generators ", p.generators, ": of ", p.devices, " devices at least one generates and one trains");
-  const double tokens = static_cast<double>(p.prompts * p.group * p.answer_tokens);
+  const double tokens = static_cast<double>(p.prompts * p.group) * static_cast<double>(p.answer_tokens);
   const auto together = [&](const char* name, std::int64_t n) {
     const auto d = static_cast<double>(n);
     RlMode m{.name = name, .generators = n, .trainers = n};
@@ -98,6 +98,8 @@ RlModes plan_rl(const RlPlanned& p) {
 
 std::string report(const RlPlanned& p, const RlModes& modes, int stage) {
   const std::int64_t steps = steps_of_epoch(stage_prompts[stage - 1], p.prompts);
+  if (steps < 1)
+    input_error("rl.prompts ", p.prompts, ": an epoch of stage ", stage, " has ", stage_prompts[stage - 1], " prompts");
   std::string out =
       cat("stage ", stage, ": ", p.prompts, " prompts of ", p.prompt_tokens, " tokens, ", p.group, " answers of ",
           p.answer_tokens, " each; ", steps, " steps an epoch of ", stage_prompts[stage - 1], " prompts\n",

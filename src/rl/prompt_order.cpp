@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "base/hash.h"
 #include "base/rng.h"
+#include "base/text.h"
 
 namespace ov::rl {
 
@@ -18,7 +20,12 @@ PromptOrder::PromptOrder(const RecordFile& records, const OrderOptions& options)
     else units.push_back({&r});
   }
   if (units_.empty()) input_error("rl.replay: every prompt is of these templates; none is left to train");
-  if (!options.replay.empty() && replayed_.empty()) input_error("rl.replay: no prompt of these templates");
+  std::set<std::string> groups;
+  for (const Record& r : records.records()) groups.insert(r.group);
+  for (const std::string& t : options.replay)
+    if (!groups.count(t))
+      input_error("rl.replay: no prompt of the template '", t, "'",
+                  did_you_mean(t, std::vector<std::string>(groups.begin(), groups.end())));
   if (replayed_.empty() || options.replay_share <= 0) return;
   const std::int64_t P = options.prompts;
   if (P < 2)

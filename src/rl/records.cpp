@@ -1,11 +1,11 @@
 #include "rl/records.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
 
+#include "base/hash.h"
 #include "base/io/file.h"
 #include "base/text.h"
 #include "data/raw/conversations.h"
@@ -13,7 +13,6 @@
 #include "image/decode.h"
 #include "rl/preferences.h"
 #include "rl/reward.h"
-#include "rl/verifiers/verifier.h"
 #include "store/jsonl.h"
 #include "store/parquet/rows.h"
 #include "text/chat.h"
@@ -48,21 +47,25 @@ Image picture_of(const Record& r, const std::string& path) {
   }
 }
 
-Image at_most_512(Image image) {
-  const auto area = static_cast<double>(image.width * image.height);
-  if (area <= 512.0 * 512.0) return image;
-  const double factor = std::sqrt(512.0 * 512.0 / area);
-  const auto side = [&](std::int64_t n) { return std::max<std::int64_t>(1, static_cast<std::int64_t>(n * factor)); };
-  return resize_bicubic(image, side(image.width), side(image.height));
+// A text for every question of a conversation; none where the key is absent.
+std::vector<std::string> of_questions(const Json& json, const char* key, std::size_t questions,
+                                      const std::string& where) {
+  std::vector<std::string> out(questions);
+  const Json* list = json.find(key);
+  if (!list || list->is_null()) return out;
+  if (!list->is_array() || list->size() != questions)
+    input_error(where, ": ", key, ": expected a list of ", questions, " texts, one a question, found ", list->shown());
+  for (std::size_t i = 0; i < questions; ++i) {
+    if (!(*list)[i].is_string())
+      input_error(where, ": ", key, ": question ", i + 1, ": expected a text, found ", (*list)[i].shown());
+    out[i] = (*list)[i].as_string();
+  }
+  return out;
 }
 
 }  // namespace
 
-std::int64_t tags_in(const std::string& text) {
-  std::int64_t n = 0;
-  for (std::size_t at = 0; (at = text.find(image_tag, at)) != text.npos; ++n) at += std::string_view(image_tag).size();
-  return n;
-}
+std::string question_hash(const Record& r) { return hex16(fnv1a(cat(r.problem, '\0', r.answer.dump()))); }
 
 RecordFile::RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates,
                        const std::string& keep, RecordKind kind)
@@ -74,10 +77,12 @@ RecordFile::RecordFile(const std::string& path, const std::string& image_dir, co
     read_parquet(files);
   } else if (path.ends_with(".parquet")) read_parquet({path});
   else read_json(path, image_dir.empty() ? beside(path) : image_dir);
-  std::set<std::string> ids, groups;
+  std::set<std::string> groups;
+  std::map<std::string, std::string> asks;  // by id
   for (const Record& r : records_) {
     groups.insert(r.group);
-    if (!ids.insert(r.id).second) input_error(r.where, ": the id '", r.id, "' stands twice");
+    if (!asks.emplace(r.id, keep.empty() ? "" : question_hash(r)).second)
+      input_error(r.where, ": the id '", r.id, "' stands twice");
   }
   for (const std::string& t : templates)
     if (!groups.count(t))
@@ -93,8 +98,12 @@ RecordFile::RecordFile(const std::string& path, const std::string& image_dir, co
     for (Json line; lines.next(&line);) {
       const std::string where = cat(keep, ":", lines.line());
       if (!line.is_object()) input_error(where, ": expected an object with an id, found ", line.shown());
-      kept.insert(text_of(line, where, "id"));
-      if (!ids.count(*kept.find(line.at("id").as_string()))) input_error(where, ": no record of this id in ", path);
+      const std::string id = text_of(line, where, "id"), question = text_of(line, where, "question", "");
+      const auto of = asks.find(id);
+      if (of == asks.end()) input_error(where, ": no record of this id in ", path);
+      if (kind_ == RecordKind::question && !question.empty() && question != of->second)
+        input_error(where, ": the record '", id, "' of ", path, " asks something else than the one that was kept");
+      kept.insert(id);
     }
     std::erase_if(records_, [&](const Record& r) { return !kept.count(r.id); });
     std::string all;
@@ -152,6 +161,7 @@ void RecordFile::name(const Json& json, Record& r) const {
   const std::string number = std::to_string(records_.size());
   r.id = text_of(json, r.where, "id",
                  cat(r.source, "_", std::string(number.size() < 4 ? 4 - number.size() : 0, '0'), number).c_str());
+  if (r.id.empty()) input_error(r.where, ": id: expected a text that is not empty");
   r.group = text_of(json, r.where, "template", r.source.c_str());
 }
 
@@ -172,9 +182,10 @@ void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
   if (const Json* g = json.find("format_guidance"))
     r.format_guidance = g->is_null() ? "" : text_of(json, r.where, "format_guidance");
   const Json* answer = json.find("answer");
-  if (!answer || answer->is_null()) input_error(r.where, ": answer: expected a text or a list of texts, found nothing");
   try {
-    Gold::of(*answer);
+    const Gold gold = Gold::of(answer ? *answer : Json());
+    if (gold.texts().empty())
+      input_error("answer: expected a text or a list of texts, found ", answer ? answer->shown() : "nothing");
   } catch (const Error& e) { input_error(r.where, ": ", e.what()); }
   r.answer = *answer;
   if (tags_in(r.problem) != static_cast<std::int64_t>(pictures))
@@ -185,19 +196,27 @@ void RecordFile::add(const Json& json, std::size_t pictures, Record r) {
 // Each question of a conversation by itself, behind the record's pictures.
 void RecordFile::add_turns(const Json& json, const Record& shared) {
   const std::vector<Turn> turns = turns_of(json, shared.images.size(), shared.where);
-  const auto names = [&](const char* key, std::size_t i) {
-    const Json* list = json.find(key);
-    return list && list->is_array() && i < list->size() && (*list)[i].is_string() ? (*list)[i].as_string() : "";
-  };
-  const std::string id =
-      json.find("id") && json.find("id")->is_string() ? json.find("id")->as_string() : cat("record_", records_.size());
-  std::size_t asked = 0;
+  const auto question = [&](std::size_t t) { return turns[t].role == "user" && turns[t + 1].role == "assistant"; };
+  std::size_t questions = 0, asked = 0;
+  for (std::size_t t = 0; t + 1 < turns.size(); ++t) questions += question(t);
+  const std::vector<std::string> templates = of_questions(json, "templates", questions, shared.where);
+  const std::vector<std::string> types = of_questions(json, "answer_types", questions, shared.where);
+  const std::vector<std::string> known = answer_types();
+  for (const std::string& type : types)
+    if (!type.empty() && std::find(known.begin(), known.end(), type) == known.end())
+      input_error(shared.where, ": answer_types: nothing verifies '", type, "'", did_you_mean(type, known));
+  const Json* given = json.find("id");
+  if (given && !given->is_null() && !given->is_string() && !given->is_integer())
+    input_error(shared.where, ": id: expected a text or a whole number, found ", given->shown());
+  const std::string id = !given || given->is_null() ? cat("record_", records_.size())
+                         : given->is_string()       ? given->as_string()
+                                                    : given->dump();
   for (std::size_t t = 0; t + 1 < turns.size(); ++t) {
-    if (turns[t].role != "user" || turns[t + 1].role != "assistant") continue;
+    if (!question(t)) continue;
     Record r = shared;
     r.id = cat(id, "_", asked), r.source = source_of(json, "conversations"), r.group = r.source;
-    if (const std::string name = names("templates", asked); !name.empty()) r.group = name;
-    if (const std::string name = names("answer_types", asked); !name.empty()) r.answer_type = name;
+    if (!templates[asked].empty()) r.group = templates[asked];
+    if (!types[asked].empty()) r.answer_type = types[asked];
     ++asked;
     r.problem = turns[t].text;
     if (const auto at = r.problem.find_first_not_of('\n'); tags_in(r.problem) == 0 && at != r.problem.npos) {
@@ -248,58 +267,6 @@ std::vector<Image> RecordFile::pictures(const Record& r) const {
     const std::string from = directory_.empty() ? beside(file.path()) : directory_;
     out.push_back(picture_of(r, (std::filesystem::path(from) / path->as_string()).string()));
   }
-  return out;
-}
-
-std::string user_text(const Record& r, PromptStyle style) {
-  if (style == PromptStyle::plain) return r.problem;
-  std::string text =
-      r.prompt_type == "normal"
-          ? "Put ONLY your final answer within <answer></answer>."
-          : "Think and solve the following question step by step. Please put your thinking and analysis procedure "
-            "within <think></think>. Put ONLY your final answer within <answer></answer>.";
-  if (r.format_guidance) text += " " + *r.format_guidance + "\n";
-  if (r.problem_type == "spatial-reasoning")
-    text += " Please first generate the coordinates (x, y, x, y) of each relevant object mentioned in the problem.";
-  return text + "\n" + r.problem;
-}
-
-std::vector<std::int64_t> add_pictures(Prompt& prompt, std::vector<Image> pictures, const ProcessorConfig& config,
-                                       const std::string& where, bool small) {
-  std::vector<Tensor> pixels;
-  std::vector<std::int64_t> tokens;
-  for (Image& image : pictures) {
-    const Patches p = named_patches(small ? at_most_512(std::move(image)) : image, config, where);
-    pixels.push_back(p.pixel_values);
-    prompt.grids.push_back(p.grid);
-    tokens.push_back(p.pixel_values.dim(0) / (config.merge * config.merge));
-  }
-  prompt.pixel_values = join_rows(pixels);
-  return tokens;
-}
-
-std::vector<Content> contents_of(const std::string& text) {
-  std::vector<Content> parts;
-  std::size_t from = 0;
-  for (std::size_t at; (at = text.find(image_tag, from)) != text.npos;) {
-    if (at > from) parts.push_back({Content::Kind::text, text.substr(from, at - from)});
-    parts.push_back({Content::Kind::image, ""});
-    from = at + std::string_view(image_tag).size();
-  }
-  parts.push_back({Content::Kind::text, text.substr(from)});
-  return parts;
-}
-
-Prompt make_prompt(const Record& r, std::vector<Image> pictures, const Processor& processor, PromptStyle style,
-                   const PixelLimits& limits) {
-  Prompt out;
-  const std::vector<std::int64_t> image_tokens =
-      add_pictures(out, std::move(pictures), processor.with_limits(limits).images(), r.where, true);
-  std::vector<Content> parts = contents_of(user_text(r, style));
-  std::vector<Message> messages;
-  if (style == PromptStyle::released) messages.push_back({"system", {{Content::Kind::text, system_text}}});
-  messages.push_back({"user", std::move(parts)});
-  out.input_ids = encode_chat(processor.tokenizer(), messages, image_tokens, {.add_generation_prompt = true});
   return out;
 }
 

@@ -13,7 +13,7 @@
 //
 // Or a conversation (data/raw/conversations.h): every question of it is a record, with its answer for a reference; of
 // an answer with an <answer> block what that holds. "templates", if there, names them one by one, "answer_types" what
-// verifies them.
+// verifies them: each a list of as many texts as there are questions.
 //
 // For DPO, a preference (rl/preferences.h): prompt, chosen and rejected in place of problem and answer.
 #pragma once
@@ -45,13 +45,15 @@ struct Record {
   std::string chosen = {}, rejected = {};
 };
 
+std::string question_hash(const Record& record);  // of its problem and answer, 16 hex digits
+
 enum class RecordKind { question, preference };
 
 class RecordFile {
  public:
-  // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all. input_error names file and
-  // record: a key missing or of another kind, two records of one id, no record.
-  // image_dir: where paths of pictures begin; "": beside the file.
+  // templates: which are taken; none: all. keep: JSON lines with the ids that are, "": all; a line may have the hash of
+  // its "question", which the record must then have. input_error names file and record: a key missing or of another
+  // kind, two records of one id, no record. image_dir: where paths of pictures begin; "": beside the file.
   RecordFile(const std::string& path, const std::string& image_dir, const std::vector<std::string>& templates = {},
              const std::string& keep = "", RecordKind kind = RecordKind::question);
   ~RecordFile();

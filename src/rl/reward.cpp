@@ -59,11 +59,16 @@ std::string said_of_unknown_types(const std::map<std::string, std::int64_t>& cou
 
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
               const std::string& problem_type) {
+  return reward_by(verifier_of(answer_type), completion, answer, problem_type);
+}
+
+Reward reward_by(Verifier verifier, const std::string& completion, const Json& answer,
+                 const std::string& problem_type) {
   const Text text = python::text(completion);
   const Gold gold = Gold::of(answer);
   Reward r;
   try {
-    Verdict v = verifier_of(answer_type)(text, gold);
+    Verdict v = verifier(text, gold);
     r.accuracy = r.reward = v.reward;
     r.extracted = python::utf8(v.extracted);
     r.parts = std::move(v.parts);
@@ -71,9 +76,7 @@ Reward reward(const std::string& completion, const Json& answer, const std::stri
       r.box_in_think = think_has_a_box(text);
       r.reward += *r.box_in_think * 0.5;
     }
-  } catch (const Raised& e) { r.raised = e.what(); } catch (const PatternTookTooLong& e) {
-    r.raised = e.what();
-  }
+  } catch (const std::exception& e) { r.raised = *e.what() ? e.what() : "a verifier threw without a word"; }
   if (!r.raised.empty()) r.extracted = python::utf8(last_answer(text).value_or(U""));
   return r;
 }

@@ -31,6 +31,10 @@ std::string said_of_unknown_types(const std::map<std::string, std::int64_t>& cou
 Reward reward(const std::string& completion, const Json& answer, const std::string& answer_type,
               const std::string& problem_type = "");
 
+// The same by a verifier. One that throws, whatever it throws, gives 0 and says why in `raised`.
+Reward reward_by(Verifier verifier, const std::string& completion, const Json& answer,
+                 const std::string& problem_type = "");
+
 // Lines {"completion", "answer", "answer_type", "problem_type"?} in; each line comes out with
 // `reward`, `extracted` and what else its verifier says. A line that is not so is an input_error with
 // its number, and nothing is written.

@@ -63,23 +63,25 @@ void RolloutWriter::add(Group& group, std::span<const std::int64_t> most) {
     sampling_.choice = i;
     std::vector<std::int64_t> ids = group.prompt.input_ids;
     ids.insert(ids.end(), r.ids.begin(), r.ids.end());
-    engine_.submit({.prompt = std::move(ids),
-                    .written = std::ssize(r.ids),
-                    .pictures = split_pictures(group.prompt.pixel_values, grids),
-                    .sampling = sampling_,
-                    .max_new_tokens = std::min(now, left),
-                    .stop = options_.stop,
-                    .token =
-                        [this, &r](const Token& t) {
-                          r.ids.push_back(t.id), r.logprobs.push_back(t.logprob), r.versions.push_back(version_);
-                          return true;
-                        },
-                    .done =
-                        [this, &r, whole = now >= left](const Finish& f) {
-                          r.stopped = f.why == Ended::stop;
-                          r.finished = f.why == Ended::stop || (f.why == Ended::length && whole);
-                          if (f.error && !error_) error_ = f.error;
-                        }});
+    try {
+      engine_.submit({.prompt = std::move(ids),
+                      .written = std::ssize(r.ids),
+                      .pictures = split_pictures(group.prompt.pixel_values, grids),
+                      .sampling = sampling_,
+                      .max_new_tokens = std::min(now, left),
+                      .stop = options_.stop,
+                      .token =
+                          [this, &r](const Token& t) {
+                            r.ids.push_back(t.id), r.logprobs.push_back(t.logprob), r.versions.push_back(version_);
+                            return true;
+                          },
+                      .done =
+                          [this, &r, whole = now >= left](const Finish& f) {
+                            r.stopped = f.why == Ended::stop;
+                            r.finished = f.why == Ended::stop || (f.why == Ended::length && whole);
+                            if (f.error && !error_) error_ = f.error;
+                          }});
+    } catch (const Error& e) { throw Error(e.exit(), cat(group.record->where, ": ", e.what())); }
   }
 }
 

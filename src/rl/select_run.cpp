@@ -1,5 +1,6 @@
 #include "rl/select_run.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include "base/hash.h"
@@ -20,12 +21,45 @@ namespace {
 std::string other_values(const Json& old, const Json& now) {
   if (!old.is_object()) return old.shown();
   std::string out;
-  for (const auto& [name, value] : now.members()) {
-    const Json* before = old.find(name);
-    if (before && before->dump() == value.dump()) continue;
-    out += cat(out.empty() ? "" : ", ", name, " was ", before ? before->shown() : "nothing", " and is ", value.shown());
-  }
+  const auto compare = [&](const std::string& name) {
+    const Json *was = old.find(name), *is = now.find(name);
+    if (was && is && was->dump() == is->dump()) return;
+    out += cat(out.empty() ? "" : ", ", name, " was ", was ? was->shown() : "nothing", " and is ",
+               is ? is->shown() : "nothing");
+  };
+  for (const auto& [name, value] : now.members()) compare(name);
+  for (const auto& [name, value] : old.members())
+    if (!now.find(name)) compare(name);
   return out;
+}
+
+// The rewards of the record `at`, from a line of rollouts.jsonl.
+RolloutRecord told(const Json& line, const std::string& where, const std::vector<Record>& records, std::size_t at,
+                   const SelectionRun& o, std::map<std::string, std::int64_t>& raised) {
+  const auto of = [&](const char* key) -> const Json& {
+    const Json* v = line.is_object() ? line.find(key) : nullptr;
+    if (!v) input_error(where, ": ", key, ": expected it, found nothing; give another out");
+    return *v;
+  };
+  if (at >= records.size()) input_error(where, ": expected ", records.size(), " records; give another out");
+  if (const Json& id = of("id"); !id.is_string() || id.as_string() != records[at].id)
+    input_error(where, ": id: rollouts of another record: expected '", records[at].id, "', found ", id.shown(),
+                "; give another out");
+  RolloutRecord r{records[at].id, records[at].source, records[at].group, {}};
+  const auto rewards = [&](const char* key, std::int64_t n, std::vector<double>& to) {
+    const Json& list = of(key);
+    bool whole = list.is_array() && std::ssize(list.items()) == n;
+    if (whole)
+      for (const Json& reward : list.items())
+        if ((whole = whole && reward.is_number() && std::isfinite(reward.as_double())))
+          to.push_back(reward.as_double());
+    if (!whole) input_error(where, ": ", key, ": expected ", n, " numbers, found ", list.shown());
+  };
+  rewards("rewards", o.rollouts.group, r.rewards);
+  rewards("blind", o.grey < 0 ? 0 : o.rollouts.group, r.blind);
+  if (const Json* reasons = line.find("raised"))
+    for (const auto& [reason, n] : reasons->members()) raised[reason] += n.as_int();
+  return r;
 }
 
 }  // namespace
@@ -65,7 +99,7 @@ Selection run_selection(const SelectionRun& o) {
   RolloutOptions rollouts = o.rollouts;
   rollouts.stop = read_stop_ids(o.model_dir, files.processor.stop_ids(), files.config.text.vocabulary);
 
-  const Json about = Json::object(
+  Json about = Json::object(
       {{"type", "rollouts"},
        {"model", o.model_dir},
        {"config", model_fingerprint(files.config)},
@@ -82,7 +116,9 @@ Selection run_selection(const SelectionRun& o) {
        {"plain", rollouts.style == PromptStyle::plain},
        {"grey", o.grey},
        {"seed", o.seed}});
+  if (!o.image_dir.empty()) about.set("image_dir", o.image_dir);
   std::vector<RolloutRecord> done;
+  std::map<std::string, std::int64_t> raised;  // rollouts whose verifier gave up, by reason
   bool begun = false;
   auto log = JsonlWriter::resume(path, [&](const Json& line) {
     if (!std::exchange(begun, true)) {
@@ -94,12 +130,7 @@ Selection run_selection(const SelectionRun& o) {
       input_error(path, ": rollouts of another model, data or options: ", other_values(line, about),
                   "; to go on give the old values, else give another out");
     }
-    const auto at = done.size();
-    if (at >= records.size() || line.at("id").as_string() != records[at].id) return false;
-    RolloutRecord r{records[at].id, records[at].source, records[at].group, {}};
-    for (const Json& reward : line.at("rewards").items()) r.rewards.push_back(reward.as_double());
-    for (const Json& reward : line.at("blind").items()) r.blind.push_back(reward.as_double());
-    done.push_back(std::move(r));
+    done.push_back(told(line, cat(path, ":", done.size() + 2), records, done.size(), o, raised));
     return true;
   });
   if (!begun) log.write(about);
@@ -107,6 +138,7 @@ Selection run_selection(const SelectionRun& o) {
   while (done.size() < records.size()) {
     const std::size_t first = done.size();
     const auto n = static_cast<std::int64_t>(std::min(static_cast<std::size_t>(o.at_a_time), records.size() - first));
+    std::vector<RolloutCounts> counts(static_cast<std::size_t>(n));
     const auto rewards = [&](int grey) {
       std::vector<Group> groups(static_cast<std::size_t>(n));
       std::vector<Group*> all;
@@ -119,10 +151,9 @@ Selection run_selection(const SelectionRun& o) {
       for (Group& g : groups) writer.add(g);
       while (writer.step()) {}
       std::vector<std::vector<double>> out;
-      RolloutCounts counts;
-      for (Group& g : groups) {
-        score(g, files.processor.tokenizer(), rollouts, counts);
-        for (out.emplace_back(); const Rollout& r : g.rollouts) out.back().push_back(r.reward.accuracy);
+      for (std::size_t i = 0; i < groups.size(); ++i) {
+        score(groups[i], files.processor.tokenizer(), rollouts, counts[i]);
+        for (out.emplace_back(); const Rollout& r : groups[i].rollouts) out.back().push_back(r.reward.accuracy);
       }
       return out;
     };
@@ -130,7 +161,11 @@ Selection run_selection(const SelectionRun& o) {
     const auto blind = o.grey < 0 ? std::vector<std::vector<double>>(seen.size()) : rewards(o.grey);
     for (std::size_t i = 0; i < seen.size(); ++i) {
       const Record& r = records[first + i];
-      log.write(Json::object({{"id", r.id}, {"rewards", seen[i]}, {"blind", blind[i]}}));
+      Json line = Json::object({{"id", r.id}, {"rewards", seen[i]}, {"blind", blind[i]}});
+      Json reasons = Json::object();
+      for (const auto& [reason, times] : counts[i].raised_of) reasons.set(reason, times), raised[reason] += times;
+      if (reasons.size() > 0) line.set("raised", reasons);
+      log.write(line);
       done.push_back({r.id, r.source, r.group, seen[i], blind[i]});
     }
     if (o.progress) o.progress(std::ssize(done), std::ssize(records));
@@ -138,9 +173,14 @@ Selection run_selection(const SelectionRun& o) {
 
   Selection s = select(done, o.selection);
   std::string kept;
-  for (const std::size_t i : s.kept) kept += Json::object({{"id", done[i].id}}).dump() + "\n";
+  for (const std::size_t i : s.kept)
+    kept += Json::object({{"id", done[i].id}, {"question", question_hash(records[i])}}).dump() + "\n";
   write_durably(o.out + "/kept.jsonl", kept);
   write_durably(o.out + "/rates.jsonl", s.record_lines(done));
+  Json reasons = Json::object();
+  for (const auto& [reason, times] : raised) reasons.set(reason, times);
+  if (!raised.empty()) s.manifest.set("raised", reasons);
+  s.raised = std::move(raised);
   s.manifest.set("rollouts", about);
   write_durably(o.out + "/manifest.json", s.manifest.dump() + "\n");
   return s;

@@ -1,14 +1,17 @@
 // A selection from a file to a directory: the `rl-select` verb.
 //
-//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "blind"}
+//   out/rollouts.jsonl   the rewards of every record, in order, a line each: {"id", "rewards", "blind"}, and "raised",
+//                        why verifiers gave up and how often, where one did
 //   out/manifest.json    rates by source and template, what was dropped and why, the options (rl/selection.h)
 //   out/rates.jsonl      pass@1, pass@n and mean reward of every record, and why those are dropped that are
-//   out/kept.jsonl       ids of the records that are kept: what `rl` takes as rl.keep
+//   out/kept.jsonl       the records that are kept, {"id", "question"}: what `rl` takes as rl.keep, which refuses
+//                        another file's records of the same ids by the hash of their questions
 //   out/page.html        the manifest for people, with a histogram for each template (report/selection_page.h); the
 //                        verb writes it
 //
-// A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on. The
-// filters are no part of that: the same out, given again with others, is filtered anew and draws nothing.
+// A run that was cut off goes on behind the last whole line of rollouts.jsonl; its first says what they depend on, and
+// nothing is cut that another selection wrote: such a file is an input_error. The filters are no part of that: the same
+// out, given again with others, is filtered anew and draws nothing.
 #pragma once
 #include <functional>
 

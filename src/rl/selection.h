@@ -56,6 +56,7 @@ struct Selection {
   std::vector<std::string> reasons;  // [records], "" for those kept
   std::map<std::string, PassRates> by_source, by_group;
   std::map<std::string, std::int64_t> dropped;  // by reason
+  std::map<std::string, std::int64_t> raised;   // rollouts that earn 0 since a verifier gave up, by reason
   // Groups for which the task filter's numbers hold, named whether it decides or not.
   std::vector<std::string> latent;
   Json manifest;                     // all of it but the records' own numbers, with the options

@@ -11,6 +11,7 @@
 #include "base/sha256.h"
 #include "store/safetensors.h"
 #include "store/tar.h"
+#include "tests/check.h"
 #include "tests/golden_case.h"
 
 using namespace ov;
@@ -193,8 +194,7 @@ TEST_CASE("cli: inspect reward writes each case with its reward, and says what a
   write_durably(dir / "in.jsonl", first + "}\n\n" + second + "}\n" + third + "}\n");
   const Outcome o = run({"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"});
   CHECK(o.exit == 0);
-  CHECK(o.out.find("1 of the answer_type 'numbr', which has no verifier, were compared as texts; did you mean "
-                   "'number'?\n") != std::string::npos);
+  CHECK(o.err.find("answer_type 'numbr' (1): no verifier has this name") != std::string::npos);
   CHECK(o.out.find("3 rewards\n  0 for 1 that the verifier gave up: the answer is a list of 2") != std::string::npos);
   CHECK(read_file(dir / "out.jsonl") ==
         first + R"(,"reward":1.5,"extracted":"7","accuracy":1.0,"box_in_think":1.0})" + "\n" + second +
@@ -223,9 +223,19 @@ TEST_CASE("cli: inspect reward names answer types without a verifier, and a miss
   };
   CHECK(said(line("multiple-choice") + line("any")) == "");
   const std::string err = said(line("choice") + line("multiple-choice") + line("choice") + line("math"));
-  CHECK_MESSAGE(contains(err, "answer_type 'choice' (2), 'math' (1): no verifier has this name"), err);
-  CHECK(contains(err, "math-expressions multiple-choice"));
+  CHECK_MESSAGE(test::contains(err, "answer_type 'choice' (2), 'math' (1): no verifier has this name"), err);
+  CHECK(test::contains(err, "math-expressions multiple-choice"));
   check_error(run({"inspect", "rewards", "--in", dir / "in.jsonl"}), 2, "did you mean 'reward'");
+}
+
+TEST_CASE("cli: inspect reward replaces what it wrote, however long its first line is") {
+  const ScratchDirectory dir;
+  const std::vector<std::string> command = {"inspect", "reward", "--in", dir / "in.jsonl", "--out", dir / "out.jsonl"};
+  write_durably(dir / "in.jsonl",
+                cat(R"({"completion":")", std::string(70000, 'a'), R"(","answer":"b","answer_type":"any"})", "\n"));
+  for (int again = 0; again < 2; ++again) CHECK(run(command).exit == 0);
+  write_durably(dir / "out.jsonl", cat("{\"notes\":\"", std::string(70000, 'a'), "\"}\n{\"reward\":1}\n"));
+  check_error(run(command), 2, "holds something else");
 }
 
 TEST_CASE("cli: inspect checkpoint lists tensors, and answers no when they are not what config.json says") {

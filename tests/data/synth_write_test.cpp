@@ -15,6 +15,7 @@
 #include "image/decode.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
+#include "tests/check.h"
 #include "tests/data/directory_contents.h"
 
 using namespace ov;
@@ -255,6 +256,18 @@ TEST_CASE("toy world files: damaged data files are refused by file and entry, an
             .find("template 'think_first': 'asks' is not asked otherwise; did you mean 'ask'?") != std::string::npos);
   CHECK(message_of(damaged("mixtures.json", R"("rl_prompts": {"think")", R"("rl_prompt": {"think")"))
             .find("no mixture 'rl_prompt'; did you mean 'rl_prompts'?") != std::string::npos);
+  const auto asked = [&](const char* otherwise, const char* what) {
+    const std::string said = message_of(damaged("mixtures.json", R"("rl_chains": {"caption": {"ask": 0}})", otherwise));
+    CHECK_MESSAGE(said.find(cat("mixtures.json: asked 'rl_chains': ", what)) != std::string::npos, said);
+  };
+  asked(R"("rl_chains": 5)", "expected an object, found 5");
+  asked(R"("rl_chains": {"box": 5})", "template 'box': expected an object, found 5");
+  asked(R"("rl_chains": {"box": {"answer_type": 7}})", "template 'box': answer_type: expected a text, found 7");
+  asked(R"("rl_chains": {"*": {"answer_type": ""}})", "template '*': answer_type: expected a text, found \"\"");
+  asked(R"("rl_chains": {"box": {"ask": 101}})",
+        "template 'box': ask: expected a whole number from 0 to 100, found 101");
+  asked(R"("rl_chains": {"box": {"share": -3}})", "template 'box': share: expected a whole number from 0 to 1000000");
+  asked(R"("rl_chains": {"box": {"share": 0.5}})", "template 'box': share: expected a whole number from 0 to 1000000");
   CHECK(message_of(damaged("vocabulary.json", "[225, 30, 30]", "[225, 30, 300]"))
             .find("color 'red': expected 0 to 255, found 300") != std::string::npos);
   CHECK(message_of(damaged("glyphs.json", R"(".###. #...# #..##)", R"(".###. #...# #..#)"))
@@ -303,6 +316,8 @@ TEST_CASE("toy world files: what a mixture asks otherwise holds for its worlds a
   const std::string held_out = written("rl_held_out", 0, 200);
   CHECK(times(held_out, "\"variable_value\"") > 20);
   CHECK(times(written("default", 0, 200), "\"variable_value\"") == 0);
+  CHECK(test::thrown([&] { written("rl_counts", 1, 8); }).find("its ask is 0; draw held-out questions with another") !=
+        std::string::npos);
 }
 
 TEST_CASE("toy world files: counts out of range are refused") {

@@ -102,6 +102,8 @@ TEST_CASE("rl: the gate counts what runs, what was accepted and how many may run
   o.staleness = 0;
   CHECK(gate_capacity(o, 0, 0, 0) == 8);
   CHECK(gate_capacity(o, 3, 32, 0) == 0);
+  o.staleness = INT64_MAX, o.prompts = 1 << 20;  // as far ahead as may be
+  CHECK(gate_capacity(o, 3, 32, 1) == 32);
 }
 
 TEST_CASE("rl: an answer that is broken off and goes on with the same weights has the same bits") {

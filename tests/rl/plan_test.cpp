@@ -93,4 +93,10 @@ TEST_CASE("rl: the plan of roles and modes is arithmetic that a hand can follow"
     CHECK_MESSAGE(test::contains(table, cat("\n  ", mode)), std::string(mode));
   CHECK(test::contains(table, "2 + 2"));
   CHECK(test::contains(table, "host"));
+  // As many tokens as no 64 bits count; and a step that is larger than an epoch.
+  RlPlanned huge = p;
+  huge.prompts = 1 << 20, huge.group = 1 << 16, huge.answer_tokens = 1 << 30;
+  CHECK(plan_rl(huge).sync.tokens_per_second > 0);
+  CHECK(test::contains(test::thrown([&] { report(huge, plan_rl(huge), 1); }),
+                       "rl.prompts 1048576: an epoch of stage 1 has 19900 prompts"));
 }

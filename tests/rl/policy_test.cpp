@@ -116,6 +116,14 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
   CHECK(repeated.size() == 7);
   for (std::size_t i = 0; i < trained.size(); i += 2) CHECK(trained[i]->where == trained[i + 1]->where);
   CHECK(std::set<const Record*>(trained.begin(), trained.begin() + 14).size() == 14);  // every one before any again
+  CHECK(std::vector(trained.begin(), trained.begin() + 14) != std::vector(trained.begin() + 14, trained.end()));
+  PromptOrder beside(records, {.prompts = 3, .by_picture = true, .replay = {"old"}, .replay_share = 0.34});
+  int alike = 0;  // what is repeated is not about the picture of the step's own prompts
+  for (std::int64_t i = 0; i < 21; i += 3) {
+    const std::string own = beside.at(i).where;
+    alike += beside.at(i + 2).where == own;
+  }
+  CHECK(alike < 7);
   PromptOrder again(records, {.prompts = 5, .by_picture = true, .replay = {"old"}, .replay_share = 0.2});
   CHECK(&again.at(33) == &order.at(33));  // from any place
   for (const auto& [prompts, share, expected] :
@@ -127,7 +135,13 @@ TEST_CASE("rl: prompts in a fixed order, those of a picture together, with their
   }
   CHECK(test::contains(thrown([&] { PromptOrder(records, {.prompts = 1, .replay = {"old"}}); }, Exit::wrong_input),
                        "rl.prompts 1"));
-  CHECK(test::contains(thrown([&] { PromptOrder(records, {.replay = {"none"}}); }, Exit::wrong_input), "rl.replay"));
+  for (const char* missing : {"none", "odl"})
+    CHECK(test::contains(thrown(
+                             [&] {
+                               PromptOrder(records, {.replay = {"old", missing}});
+                             },
+                             Exit::wrong_input),
+                         cat("rl.replay: no prompt of the template '", missing, "'")));
   CHECK(test::contains(thrown(
                            [&] {
                              PromptOrder(records, {.replay = {"a", "b", "old"}});

@@ -228,6 +228,23 @@ TEST_CASE("rl: DPO asked to stop among its references ends with what it has, and
   }
 }
 
+TEST_CASE("rl: the checksum of DPO's step tells other references apart") {
+  const Pairs pairs;
+  const auto of_step = [&] {
+    Dpo dpo(pairs);
+    dpo.objective->prepare(0);
+    return dpo.objective->batch_checksum();
+  };
+  const std::uint64_t first = of_step();
+  CHECK(of_step() == first);
+  const std::string path = pairs.path("referencesf32.jsonl");
+  std::string text = text_of(path);
+  const std::string key = "\"chosen\":-";  // of the pair that the run meets first
+  REQUIRE(text.find(key) != text.npos);
+  write_durably(path, text.insert(text.find(key) + key.size(), "1"));
+  CHECK(of_step() != first);
+}
+
 TEST_CASE("rl: references that are damaged are refused with their line and key") {
   const Pairs pairs;
   const RlJob job = pairs.pairs_job("whole");

@@ -78,6 +78,9 @@ TEST_CASE("rl: selection keeps sources with latent ability and records inside th
   for (const std::int64_t n : p.histogram) in_histogram += n;
   CHECK(in_histogram == p.records);
 
+  o.gap = .75 - 1.75 / 4, o.least_pass = .75;  // at least: what this source has
+  CHECK(select(records, o).reasons[0].empty());
+  o.gap = 0.2, o.least_pass = 0.1;
   o.task_filter = false;
   o.bands["easy"] = {0, 1.5};
   CHECK(select(records, o).kept == std::vector<std::size_t>{0, 3, 4, 5, 6, 7});

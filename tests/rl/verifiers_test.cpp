@@ -182,6 +182,7 @@ TEST_CASE("rl: strict verifiers close the holes of the original") {
   CHECK(both("Both", "B", "multiple-choice") == P{1, 0});
   CHECK(both("-7", "7", "number") == P{1, 0});
   CHECK(both("7.0", "7", "number") == P{0, 1});
+  CHECK(both("−7", "-7", "number") == P{0, 1});  // a minus sign, not a hyphen
   CHECK(both("1,007", "1007", "number") == P{0, 1});
   CHECK(both("7 of 10", "7", "number") == P{0, 0});
   CHECK(both("unknown", "no", "boolean") == P{1, 0});
@@ -205,6 +206,31 @@ TEST_CASE("rl: a bare box earns its overlap, and nothing when it is more or less
        {"[0 , 2 , 2 , 4]", "0 , 2 , 2", "0 , 2 , 2 , 4 , 5", "0 , 2 , 2 , 4 cells", "2 , 4 , 0 , 2", ""})
     CHECK(earned(bad) == 0);
   CHECK(earned("0 , 2 , 2 , 4", "none") == 0);
+}
+
+TEST_CASE("rl: a verifier that throws gives 0 and says why, whatever it throws") {
+  const auto raised = [](Verifier verifier) {
+    const Reward r = reward_by(verifier, "<answer>7</answer>", "7", "spatial-reasoning");
+    CHECK(r.reward == 0);
+    CHECK(r.extracted == "7");
+    return r.raised;
+  };
+  CHECK(raised([](const Text&, const Gold&) -> Verdict { throw Raised("why"); }) == "why");
+  CHECK(raised([](const Text&, const Gold&) -> Verdict { throw PatternTookTooLong("long"); }) == "long");
+  CHECK(raised([](const Text&, const Gold&) -> Verdict { throw std::out_of_range("place"); }) == "place");
+  CHECK(!raised([](const Text&, const Gold&) -> Verdict { throw std::bad_alloc(); }).empty());
+  CHECK(test::contains(raised([](const Text&, const Gold&) -> Verdict { input_error("file"); }), "file"));
+}
+
+TEST_CASE("rl: an answer of megabytes earns nothing and holds nobody up; the same text is the same at any length") {
+  const std::string a(200000, 'a'), b(200000, 'b');
+  const auto earned = [](const std::string& said, const std::string& gold) {
+    return reward(cat("<answer>", said, "</answer>"), gold, "ocrtext");
+  };
+  CHECK(test::contains(earned(a, b).raised, "too long to compare"));
+  CHECK(earned(a, b).reward == 0);
+  CHECK(earned(a, a).reward == 1);
+  CHECK(earned("ab", "aa").raised.empty());
 }
 
 TEST_CASE("rl: text follows Python in case, blanks and digits") {

@@ -77,12 +77,26 @@ Json read_asked(const Json& entry, const Json& templates, const std::string& whe
   Words ids = {"*"};
   for (const Json& t : templates.items()) ids.push_back(t.at("id").as_string());
   const Words fields = {"ask", "share", "category", "answer_type"};
+  const auto object = [](const Json& json, const std::string& place) {
+    if (!json.is_object()) input_error(place, ": expected an object, found ", json.shown());
+  };
+  object(entry, where);
   for (const auto& [id, otherwise] : entry.members()) {
+    const std::string place = cat(where, ": template '", id, "'");
     if (std::find(ids.begin(), ids.end(), id) == ids.end())
       input_error(where, ": no template '", id, "'", did_you_mean(id, ids));
-    for (const auto& [field, value] : otherwise.members())
+    object(otherwise, place);
+    for (const auto& [field, value] : otherwise.members()) {
       if (std::find(fields.begin(), fields.end(), field) == fields.end())
-        input_error(where, ": template '", id, "': '", field, "' is not asked otherwise", did_you_mean(field, fields));
+        input_error(place, ": '", field, "' is not asked otherwise", did_you_mean(field, fields));
+      const std::int64_t most = field == "ask" ? 100 : 1'000'000;
+      if (field == "ask" || field == "share") {
+        if (!value.is_integer() || value.as_int() < 0 || value.as_int() > most)
+          input_error(place, ": ", field, ": expected a whole number from 0 to ", most, ", found ", value.shown());
+      } else if (!value.is_string() || value.as_string().empty()) {
+        input_error(place, ": ", field, ": expected a text, found ", value.shown());
+      }
+    }
   }
   return entry;
 }

@@ -90,7 +90,7 @@ TestQuestion make_test_question(const ToyWorld& toy, std::uint64_t seed, const s
     if (!fitting.empty()) return {std::move(scene), draws.pick(fitting)};
   }
   input_error("templates.json: template '", wanted.id, "' was not asked by any of 256 pictures of family '", family,
-              "'");
+              "'", wanted.ask_percent ? "" : ": its ask is 0; draw held-out questions with another mixture, or none");
 }
 
 }  // namespace ov::synth

@@ -7,8 +7,13 @@
 namespace ov::rl {
 namespace {
 
+constexpr double most_cells = 1e9;  // some seconds: who writes a megabyte must not hold up a run for an hour
+
 // Insertions, deletions and substitutions (Levenshtein); base/text.h also has swaps, and works on bytes.
 std::size_t levenshtein(View a, View b) {
+  if (a == b) return 0;
+  if (static_cast<double>(a.size()) * static_cast<double>(b.size()) > most_cells)
+    throw Raised("ocrtext: the texts are too long to compare");
   std::vector<std::size_t> row(a.size() + 1);
   for (std::size_t i = 0; i <= a.size(); ++i) row[i] = i;
   for (std::size_t j = 1; j <= b.size(); ++j) {
