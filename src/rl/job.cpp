@@ -66,7 +66,6 @@ StepReport run_in_roles(const RlJob& given) {
   const ModelFiles files = open_model_files(job.model_dir, load);
   const RecordFile records(job.records, job.image_dir, job.templates, job.keep,
                            dpo ? RecordKind::preference : RecordKind::question);
-  if (const std::string note = records.unverified(); job.writes() && !note.empty()) tell(note);
   const auto model = load_model(files.config, job.model_dir, load);
   model->recompute_blocks = job.recompute, model->recompute_first = job.recompute_first;
   PolicyOptions policy = job.policy;
@@ -135,15 +134,9 @@ StepReport run_rl(const RlJob& job) {
     return run_in_roles(job);
   } catch (const PeerFailed& e) {
     const bool apart = job.mode == Mode::disaggregated && job.events.empty();
-    const bool wrote =
-        apart && job.ranks && e.rank >= job.ranks->ranks() - job.generators;  // over NCCL (comm/nccl_ranks.h)
-    throw PeerFailed(e.exit(),
-                     cat(e.what(),
-                         wrote   ? "; it generated, and"
-                         : apart ? "; it trained, and"
-                                 : ";",
-                         " the same command goes on from the last checkpoint"),
-                     e.rank);
+    throw PeerFailed(
+        e.exit(),
+        cat(e.what(), apart ? "; it trained, and" : ";", " the same command goes on from the last checkpoint"), e.rank);
   }
 }
 
