@@ -139,15 +139,9 @@ StepReport run_rl(const RlJob& job) {
     return run_in_roles(job);
   } catch (const PeerFailed& e) {
     const bool apart = job.mode == Mode::disaggregated && job.events.empty();
-    const bool wrote =
-        apart && job.ranks && e.rank >= job.ranks->ranks() - job.generators;  // over NCCL (comm/nccl_ranks.h)
-    throw PeerFailed(e.exit(),
-                     cat(e.what(),
-                         wrote   ? "; it generated, and"
-                         : apart ? "; it trained, and"
-                                 : ";",
-                         " the same command goes on from the last checkpoint"),
-                     e.rank);
+    throw PeerFailed(
+        e.exit(),
+        cat(e.what(), apart ? "; it trained, and" : ";", " the same command goes on from the last checkpoint"), e.rank);
   }
 }
 
