@@ -7,6 +7,8 @@
 #   ours       between 0 and 1: none is dropped but those that all rollouts answer alike
 #   taught     supervised steps on the same pictures, about as many questions a step
 #
+# `make rl-counts` runs it with three seeds.
+#
 #   counts.sh [BUILD [SEEDS [ARMS [START]]]]      START: directory of `make demo` under BUILD
 set -eu
 build=${1:-build}
@@ -22,6 +24,9 @@ instruct=$demo/instruct/model
 [ -f "$instruct/DONE" ] || { echo "counts.sh: $instruct is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
 . configs/demo/stage.sh
 . $config/world.sh
+for arm in $arms; do
+  case $arm in all | released | ours | taught) ;; *) echo "counts.sh: '$arm': the arms are all, released, ours and taught" >&2; exit 2 ;; esac
+done
 mkdir -p "$out"
 draw counts rl_counts 611 2500 0
 draw counts-held-out default 511 0 1200
@@ -38,7 +43,7 @@ ask() {  # ask NAME MODEL
 select_by() {  # select_by NAME HIGH: the questions whose mean reward is above 0 and below HIGH; rollouts are written once
   # shellcheck disable=SC2086  # a list
   "$onevision" rl-select --config $config/prompts.json --model "$instruct" --data "$questions" --templates $templates --rl.max_new_tokens 24 \
-    --rl.group 8 --rl.max_running 256 --rl.task_filter false --rl.reward_filter band --rl.low 0 --rl.high "$2" --out "$out/selection"
+    --rl.group 8 --rl.max_running 256 --rl.blind true --rl.grey 156 --rl.task_filter false --rl.reward_filter band --rl.low 0 --rl.high "$2" --out "$out/selection"
   cp "$out/selection/kept.jsonl" "$out/kept-$1.jsonl"
 }
 select_both() { select_by released 0.6 && select_by ours 1; }
@@ -58,14 +63,15 @@ stage selection "$instruct/model.safetensors $out/counts.done $config/prompts.js
 for arm in $arms; do
   for seed in $seeds; do
     run=$arm-$seed
+    kept=
     set -- --model "$instruct" --data "$questions"
     case $arm in
       taught) set -- train --config $config/counts_taught.json --seed "$seed" "$@" ;;
       # shellcheck disable=SC2086
       *) set -- rl --config $config/counts.json --rl.seed "$seed" --templates $templates "$@" ;;
     esac
-    case $arm in released | ours) set -- "$@" --keep "$out/kept-$arm.jsonl" ;; esac
-    stage "$run" "$instruct/model.safetensors $out/counts.done $out/counts-held-out.done $config/counts.json $config/counts_taught.json" curve "$run" "$onevision" "$@"
+    case $arm in released | ours) kept=$out/kept-$arm.jsonl && set -- "$@" --keep "$kept" ;; esac
+    stage "$run" "$instruct/model.safetensors $out/counts.done $out/counts-held-out.done $config/counts.json $config/counts_taught.json $kept" curve "$run" "$onevision" "$@"
     stage "$run-eval" "$out/$run/run/model/model.safetensors configs/demo/eval.json" \
       "$onevision" eval --model "$out/$run/run/model" --data "$demo/world/test" --tasks configs/demo/eval.json --out "$out/$run-eval"
   done

@@ -1,6 +1,7 @@
 #!/bin/sh
 # RL on the toy world, once, small, behind `make demo`: a warm start, selection, training with thinking and without, held-out
-# questions before RL and after. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what
+# questions before RL and after. Selection shows which templates have latent ability; training takes all questions: what a
+# filter does, counts.sh shows. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what
 # is done is not run again (stage.sh).
 #
 #   demo.sh [BUILD]

@@ -45,6 +45,7 @@ arm() {  # arm NAME ARM MODEL SEED
     answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 ;;
     answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" ;;
     chains) set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
+    *) echo "table.sh: '$2': the arms are thinking, shuffled, answers-rl, answers and chains" >&2; exit 2 ;;
   esac
   name=$1 model=$3
   shift 4

@@ -1,4 +1,4 @@
-# Sourced by demo.sh and table.sh. Needs $onevision and $world, where the worlds of RL go.
+# Sourced by demo.sh, table.sh and counts.sh (draw alone). Needs $onevision and $world, where the worlds of RL go.
 #
 # They hold programs, of two and of three lines, half of the pictures each; what each is drawn with and asked stands in
 # data/toy_world/mixtures.json:

@@ -108,8 +108,7 @@ std::string report(const RlPlanned& p, const RlModes& modes, int stage) {
   for (const RlMode* m : {&modes.sync, &modes.timesliced, &modes.colocated, &modes.disaggregated}) {
     const bool apart = m == &modes.disaggregated;
     const std::string devices = apart ? cat(m->generators, " + ", m->trainers) : cat(m->trainers);
-    const std::string name = m == &modes.sync ? "sync, timesliced" : m->name;  // the plan of both is one
-    out += cat("  ", std::left, std::setw(16), name, std::right, std::setw(7), devices,
+    out += cat("  ", std::left, std::setw(16), m->name, std::right, std::setw(7), devices,
                apart ? number(m->generator_bytes / 1e9, 1, 16) : std::string(12, ' ') + "both",
                number(m->trainer_bytes / 1e9, 1, 10), number(m->offloaded_bytes / 1e9, 1, 21), std::setw(7),
                m->fits             ? "yes"

@@ -34,7 +34,7 @@ TEST_CASE("plan: with plan.rl what would divide a step twice is refused, and wha
   CHECK(contains(refused("plan", with(rl, {"--train.micro_batches", "4"})), "train.micro_batches is not a key of rl"));
   CHECK(contains(refused("plan", with(rl, {"--parallel.zero", "2"})), "parallel.zero 1"));
   const std::string tight = run(with({"plan"}, rl)).out;
-  CHECK(contains(tight, "\n  sync, timesliced "));
+  CHECK(contains(tight, "\n  timesliced "));
   CHECK_MESSAGE(contains(tight, "not with it either. Less is needed with train.recompute, optimizer"), tight);
   const std::string less = run(with({"plan"}, with(rl, {"--train.recompute", "true"}))).out;
   CHECK_FALSE(contains(less, "with train.recompute, "));

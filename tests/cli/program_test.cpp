@@ -224,7 +224,7 @@ TEST_CASE("cli: inspect reward names answer types without a verifier, and a miss
   CHECK(said(line("multiple-choice") + line("any")) == "");
   const std::string err = said(line("choice") + line("multiple-choice") + line("choice") + line("math"));
   CHECK_MESSAGE(test::contains(err, "answer_type 'choice' (2), 'math' (1): no verifier has this name"), err);
-  CHECK(test::contains(err, "math-expressions multiple-choice"));
+  CHECK(test::contains(err, "math-expressions math-expressions-strict multiple-choice"));
   check_error(run({"inspect", "rewards", "--in", dir / "in.jsonl"}), 2, "did you mean 'reward'");
 }
 
