@@ -212,6 +212,16 @@ TEST_CASE("class tables: a run of 4 ranks, one of them killed, resumed by 2 and 
   CHECK(world.files(o) == expected);
 }
 
+TEST_CASE("class tables: a step without a region loses nothing, whatever its rows hold") {
+  const Tensor weights = Tensor::of(std::vector<float>{1, 1}, {2});
+  const Tensor negatives = Tensor::of(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}, {2, 2, 2});  // [blocks, rows, ..]
+  CHECK(joined_cluster_loss(negatives, weights, 0).loss.to_vector<float>()[0] == 0);
+  CHECK(joined_cluster_loss(negatives, weights, 2).loss.to_vector<float>()[0] > 0);
+  const Tensor logits = Tensor::of(std::vector<float>{1, 0, 2, 1, 0, 2, 1, 0, 2, 1, 0, 2}, {2, 2, 3});
+  CHECK(joined_cross_entropy(logits, {0, 1}, weights, 0).loss.to_vector<float>()[0] == 0);
+  CHECK(joined_cross_entropy(logits, {0, 1}, weights, 2).loss.to_vector<float>()[0] > 0);
+}
+
 TEST_CASE("class tables: a mesh says what each rank holds, and one that does not fit is refused by name") {
   all_well(in_ranks(4, 60, [&](ProcessRanks& ranks) {
     ClassRun run({}, ranks, 2);

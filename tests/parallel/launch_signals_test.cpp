@@ -20,7 +20,7 @@ namespace {
 Outcome disturbed(const std::string& out, const std::function<void()>& meanwhile) {
   std::ofstream(out + ".jsonl") << R"({"text": "A corpus of one line."})"
                                 << "\n";
-  std::thread other([&] {
+  std::jthread other([&] {
     for (int i = 0; i < 30000 && !fs::exists(out + "/checkpoints/step-00000001/DONE"); ++i)
       std::this_thread::sleep_for(milliseconds(2));
     meanwhile();

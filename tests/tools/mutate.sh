@@ -49,9 +49,10 @@ touch "$done" 2>/dev/null || true
 cd "$copy/tree"
 git fetch -q origin && git checkout -q -f "$revision"
 find . -name '*.rej' -delete
-make -s -j"$(nproc)" build/unit-tests >"$copy/build.log" 2>&1 || { tail -n 5 "$copy/build.log"; echo "0 passed, 1 failed"; exit 1; }
+make -s -j"$(nproc)" build/unit-tests build/onevision >"$copy/build.log" 2>&1 || { tail -n 5 "$copy/build.log"; echo "0 passed, 1 failed"; exit 1; }
 
-cp build/unit-tests build/sound-tests  # the other holds the last fault until it is linked again
+mkdir -p build/sound
+cp build/unit-tests build/onevision build/libnccl.so.2 build/sound  # the others hold the last fault until they are linked again
 
 cases() { build/unit-tests -ltc -tc="$1" 2>/dev/null | sed -n 's/^\[doctest\] unskipped test cases passing the current filters: //p'; }
 
@@ -59,11 +60,11 @@ passed=0 failed=0
 fault() { failed=$((failed + 1)); printf '  FAILED  %s: %s\n' "$row" "$1"; }
 plant() {
   [ "$(cases "$test")" -gt 0 ] 2>/dev/null || { fault "no test case is called '$test'"; return; }
-  build/sound-tests -tc="$test" >"$copy/before.log" 2>&1 || { fault "the test fails without the fault"; return; }
+  build/sound/unit-tests -tc="$test" >"$copy/before.log" 2>&1 || { fault "the test fails without the fault"; return; }
   sed -i -E "$change" "$file"
   lines=$(git diff --numstat -- "$file" | cut -f1)
   if [ "$lines" != 1 ]; then fault "changes ${lines:-0} lines, expected one"
-  elif ! make -s -j"$(nproc)" build/unit-tests >"$copy/build.log" 2>&1; then fault "does not compile: $(grep -m1 error "$copy/build.log")"
+  elif ! make -s -j"$(nproc)" build/unit-tests build/onevision >"$copy/build.log" 2>&1; then fault "does not compile: $(grep -m1 error "$copy/build.log")"
   elif timeout 300 build/unit-tests -tc="$test" >"$copy/run.log" 2>&1; then fault "nobody noticed"
   else passed=$((passed + 1)) && printf '  found   %s\n' "$row" && printf '%s\n' "$row" >>"$done"; fi
   git checkout -q -- "$file"
