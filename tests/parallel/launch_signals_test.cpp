@@ -7,6 +7,7 @@
 
 #include "tests/cli/program.h"
 #include "tests/comm/forked_ranks.h"
+#include "tests/parallel/text_run.h"
 #include "tests/train/job_world.h"
 
 using namespace ov;
@@ -25,27 +26,7 @@ Outcome disturbed(const std::string& out, const std::function<void()>& meanwhile
       std::this_thread::sleep_for(milliseconds(2));
     meanwhile();
   });
-  const Outcome o = run({"launch",
-                         "-n",
-                         "2",
-                         "--",
-                         "pretrain",
-                         "--what",
-                         "text",
-                         "--config",
-                         "configs/model/mesh.json",
-                         "--tokenizer",
-                         "data/tokenizer",
-                         "--text",
-                         out + ".jsonl",
-                         "--train.micro_batches",
-                         "2",
-                         "--steps",
-                         "100000",
-                         "--train.save_every",
-                         "1",
-                         "--out",
-                         out});
+  const Outcome o = run(launched_text_run(2, text_run(out + ".jsonl", out, 2, 100000, {"--train.save_every", "1"})));
   other.join();
   return o;
 }

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "tests/comm/forked_machines.h"
 #include "tests/parallel/mesh_world.h"
+#include "tests/parallel/text_run.h"
 
 using namespace ov;
 using namespace ov::test;
@@ -33,24 +34,8 @@ void write_corpus(const std::string& path) {
            << "\n";
 }
 
-Strings text_run(const std::string& corpus, const std::string& out, int steps) {
-  return {"pretrain",
-          "--what",
-          "text",
-          "--config",
-          "configs/model/mesh.json",
-          "--tokenizer",
-          "data/tokenizer",
-          "--text",
-          corpus,
-          "--train.micro_batches",
-          "4",
-          "--train.micro_batch_samples",
-          "1",
-          "--steps",
-          std::to_string(steps),
-          "--out",
-          out};
+Strings of_four(const std::string& corpus, const std::string& out, int steps) {
+  return text_run(corpus, out, 4, steps, {"--train.micro_batch_samples", "1"});
 }
 
 Outcome launched(int ranks, Strings where, const Strings& what, void (*before)() = nullptr) {
@@ -77,7 +62,7 @@ void kill_and_resume(int kills, std::uint64_t seed) {
   const ScratchDirectory dir;
   write_corpus(dir / "corpus.jsonl");
   const auto work = [&](const std::string& out) {
-    Strings all = text_run(dir / "corpus.jsonl", dir / out, 8);
+    Strings all = of_four(dir / "corpus.jsonl", dir / out, 8);
     all.insert(all.end(), {"--train.save_every", "1"});
     return all;
   };
@@ -205,7 +190,7 @@ TEST_CASE("machines: sums beside the backward pass are no bridge's matter, and r
 TEST_CASE("launch: each machine's share of a job; where it has no place, or nobody comes, one line says so") {
   const ScratchDirectory dir;
   write_corpus(dir / "corpus.jsonl");
-  const auto work = [&](const std::string& out) { return text_run(dir / "corpus.jsonl", dir / out, 2); };
+  const auto work = [&](const std::string& out) { return of_four(dir / "corpus.jsonl", dir / out, 2); };
   const FreePort port;
   Outcome second;
   const auto in_torchrun = [] {  // started there, it leads ranks of its own all the same

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "tests/cli/program.h"
 #include "tests/comm/forked_ranks.h"
+#include "tests/parallel/text_run.h"
 #include "tests/train/job_world.h"
 
 using namespace ov;
@@ -283,29 +284,11 @@ TEST_CASE("launch: MFU is of the cores that the ranks have, however many ranks t
   if (ranks > 16) return;
   std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
                                       << "\n";
-  const Strings one = {"pretrain",
-                       "--what",
-                       "text",
-                       "--config",
-                       "configs/model/mesh.json",
-                       "--tokenizer",
-                       "data/tokenizer",
-                       "--text",
-                       dir / "corpus.jsonl",
-                       "--train.micro_batches",
-                       std::to_string(ranks),
-                       "--steps",
-                       "1",
-                       "--out"};
-  Strings many = {"launch", "-n", std::to_string(ranks), "--"};
-  many.insert(many.end(), one.begin(), one.end());
-  many.push_back(dir / "many");
-  const Outcome o = run(many);
+  const auto one = [&](const char* out) { return text_run(dir / "corpus.jsonl", dir / out, ranks, 1); };
+  const Outcome o = run(launched_text_run(ranks, one("many")));
   CHECK_MESSAGE(o.exit == 0, o.err);
   CHECK(contains(o.err, cat(" GFLOP/s; ", ranks, " ranks of a machine have ", usable_cores(), " core")));
-  Strings threads = one;
-  threads.insert(threads.end(), {dir / "one"});
-  CHECK(run(threads).exit == 0);
+  CHECK(run(one("one")).exit == 0);
   const double shared = lines_of(dir / "many/run.jsonl")[0].at("peak_flops").as_double(),
                own = lines_of(dir / "one/run.jsonl")[0].at("peak_flops").as_double();
   CHECK(shared < 1.5 * own);  // rates differ by the minute
@@ -317,13 +300,11 @@ TEST_CASE("launch: no rank outlives a launcher that is killed") {
   const std::string out = dir / "run";
   std::ofstream(dir / "corpus.jsonl") << R"({"text": "A corpus of one line."})"
                                       << "\n";
-  std::thread killer([&] {
+  std::jthread killer([&] {
     for (int i = 0; i < 10000 && !fs::exists(out + "/run.jsonl"); ++i) std::this_thread::sleep_for(milliseconds(2));
     CHECK(kill_rank(out, -1));
   });
-  run({"launch", "-n", "2", "--", "pretrain", "--what", "text", "--config", "configs/model/mesh.json", "--tokenizer",
-       "data/tokenizer", "--text", dir / "corpus.jsonl", "--train.micro_batches", "2", "--steps", "100000", "--out",
-       out});
+  run(launched_text_run(2, text_run(dir / "corpus.jsonl", out, 2, 100000)));
   killer.join();
   bool left = true;
   for (int i = 0; i < 1000 && left; ++i) {
