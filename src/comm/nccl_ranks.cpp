@@ -159,6 +159,12 @@ void NcclRanks::agree(Call call, const Parts& to, const Parts& from) {
   host_.agree(call, to, from);
 }
 
+// Who waits for a letter may owe others the GPU's part of a call.
+int NcclRanks::sender(std::span<const int> of, double seconds) {
+  library_.host_away(), watch_.check();
+  return host_.sender(of, seconds);
+}
+
 void NcclRanks::exchange(Call call, const Parts& to, const Parts& from) {
   bool here = false, there = false;
   for (const Parts* parts : {&to, &from})

@@ -31,7 +31,7 @@ class NcclRanks : public Communicator, public Inbox {
   void at_step(std::int64_t step) override;
   void works_alone(bool on) override { host_.works_alone(on); }
   Beside* beside() override;
-  int sender(std::span<const int> of, double seconds) override { return host_.sender(of, seconds); }
+  int sender(std::span<const int> of, double seconds) override;
   double timeout() const override { return host_.timeout(); }
   // The library's communicator ends with the first rank that is lost: here each is needed, and a killed one fails all.
   void may_lose(std::span<const int>) override {}

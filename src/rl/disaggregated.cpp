@@ -66,16 +66,8 @@ std::vector<int> Roles::list() const { return range(world.ranks() - generators, 
 void hand_over_weights(Communicator& group, int from, const Tensor& values, std::int64_t bucket_bytes) {
   const Tensor flat = values.flat();
   const std::int64_t each = std::max<std::int64_t>(1, bucket_bytes / static_cast<std::int64_t>(size_of(flat.dtype())));
-  for (std::int64_t begin = 0; begin < flat.numel(); begin += each) {
-    const Tensor part = flat.slice(0, begin, std::min(begin + each, flat.numel()));
-    if (part.device().on_host()) {
-      group.broadcast(part, from);
-      continue;
-    }
-    const Tensor here = part.to(cpu());
-    group.broadcast(here, from);
-    if (group.rank() != from) part.copy_from(here.to(part.device()));
-  }
+  for (std::int64_t begin = 0; begin < flat.numel(); begin += each)
+    group.broadcast(flat.slice(0, begin, std::min(begin + each, flat.numel())), from);
 }
 
 RemoteRollouts::RemoteRollouts(Onevision& model, const Processor& processor, const RecordFile& records,

@@ -47,7 +47,8 @@ struct Roles {
       trainers;  // trainer 0 and the generators; the trainers. Not to be used by ranks that are not in them
 };
 
-// The values of all parameters, from trainer 0 to the generators, in order of `buckets` bytes at most.
+// The values of all parameters, from trainer 0 to the generators, one bucket of so many bytes at most after another. On
+// GPUs they go from one to the other through NCCL (comm/nccl_ranks.h).
 void hand_over_weights(Communicator& group, int from, const Tensor& values, std::int64_t bucket_bytes = 1 << 30);
 
 // On the trainers.

@@ -139,9 +139,9 @@ StepReport run_rl(const RlJob& job) {
     return run_in_roles(job);
   } catch (const PeerFailed& e) {
     const bool apart = job.mode == Mode::disaggregated && job.events.empty();
-    throw PeerFailed(
-        e.exit(),
-        cat(e.what(), apart ? "; it trained, and" : ";", " the same command goes on from the last checkpoint"), e.rank);
+    const bool wrote = apart && e.rank >= job.ranks->ranks() - job.generators;  // of NCCL's ranks each is needed
+    const char* what = wrote ? "; it generated, and" : apart ? "; it trained, and" : ";";
+    throw PeerFailed(e.exit(), cat(e.what(), what, " the same command goes on from the last checkpoint"), e.rank);
   }
 }
 

@@ -129,6 +129,21 @@ TEST_CASE("nccl: groups of ranks, each with its own calls") {
     for (const int n : {2, 4}) all_well(in_gpu_ranks(n, 20, Policy::others_first, sum, groups_sum));
 }
 
+TEST_CASE("nccl: who waits for a letter does its GPU's part of what was called before") {
+  for (const Policy policy : policies)
+    all_well(in_gpu_ranks(2, 20, policy, CommSum::ordered, [](NcclRanks& ranks, gpu::CudaDevice& device) {
+      const Tensor t = numbers(Dtype::f32, 100, ranks.rank()).to(device), letter = numbers(Dtype::i64, 1, 0);
+      ranks.broadcast(t, 0);
+      if (ranks.rank() == 0) {  // writes only when its GPU is done, for which it needs rank 1's
+        t.to_vector<float>();
+        return ranks.send(letter, 1);
+      }
+      require(ranks.sender(std::vector<int>{0}, 10) == 0, "a letter of rank 0");
+      ranks.recv(letter, 0);
+      require(same_bits(t, numbers(Dtype::f32, 100, 0)), "the values of rank 0");
+    }));
+}
+
 TEST_CASE("nccl: messages of the host keep their place among those of the GPU") {
   for (const Policy policy : policies)
     all_well(in_gpu_ranks(2, 20, policy, CommSum::ordered, host_messages_keep_their_place));

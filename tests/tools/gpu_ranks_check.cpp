@@ -3,7 +3,7 @@
 #include <csignal>
 #include <cstdio>
 
-#include "tests/devices/nccl_cases.h"
+#include "tests/devices/nccl_weights.h"
 #include "tests/devices/sim_device.h"
 
 namespace ov::test {
@@ -92,6 +92,7 @@ int check_gpu_ranks(bool simulated) {
   }
   right &= told("messages of the host keep their place", n,
                 ranks_do(CommSum::ordered, 60, host_messages_keep_their_place), well);
+  right &= told("weights go from a trainer to generators", n, ranks_do(CommSum::ordered, 60, hands_over_weights), well);
   if ((n & (n - 1)) == 0)
     right &= told("steps have the bits of one GPU for every stage of ZeRO, beside backward too", n,
                   ranks_do(CommSum::ordered, 120,
