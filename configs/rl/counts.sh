@@ -5,7 +5,9 @@
 #   all        every question
 #   released   questions whose eight rollouts earn between 0 and 0.6 on average: the release's filter
 #   ours       between 0 and 1: none is dropped but those that all rollouts answer alike
-#   taught     supervised steps on the same pictures, about as many questions a step
+#   taught     supervised steps on the same pictures, three in place of one: as many FLOPs, about as many questions a step
+#
+# Under the last table of each stand the FLOPs of its runs.
 #
 # `make rl-counts` runs it with three seeds.
 #
@@ -51,7 +53,7 @@ curve() {  # curve NAME COMMAND...: the run, stopped and asked after 50 and 100 
   name=$1
   shift
   for steps in 50 100 150; do
-    "$@" --steps $steps --out "$out/$name/run"
+    "$@" --steps $((steps * each)) --out "$out/$name/run"
     "$onevision" eval --model "$out/$name/run/model" --data "$held_out" --tasks $config/counts_tasks.json --out "$out/$name/after-$steps"
   done
 }
@@ -63,10 +65,10 @@ stage selection "$instruct/model.safetensors $out/counts.done $config/prompts.js
 for arm in $arms; do
   for seed in $seeds; do
     run=$arm-$seed
-    kept=
+    kept= each=1
     set -- --model "$instruct" --data "$questions"
     case $arm in
-      taught) set -- train --config $config/counts_taught.json --seed "$seed" "$@" ;;
+      taught) each=3 && set -- train --config $config/counts_taught.json --seed "$seed" "$@" ;;
       # shellcheck disable=SC2086
       *) set -- rl --config $config/counts.json --rl.seed "$seed" --templates $templates "$@" ;;
     esac
@@ -87,5 +89,8 @@ for arm in $arms; do
   done
   printf '\n%s, after 150 steps, all categories\n' "$arm"
   # shellcheck disable=SC2046
-  "$onevision" rl-table --before $(predictions before-eval) --after $(predictions "$arm-SEED-eval")
+  "$onevision" rl-table --before $(predictions before-eval) --after $(predictions "$arm-SEED-eval") \
+    --runs $(for seed in $seeds; do printf '%s ' "$out/$arm-$seed/run"; done)
 done
+# shellcheck disable=SC2046
+stage report "" "$onevision" report --title "RL of counts and boxes" --stages $(for arm in $arms; do printf '%s ' "$arm=$out/$arm-${seeds%% *}/run"; done) --out "$out/report.html"

@@ -5,9 +5,13 @@
 #
 #   thinking   RL with chains and without, rewarded by the answer alone
 #   shuffled   the same with the rewards of a step in another order: must not rise
-#   answers-rl RL without chains: the normal questions alone
-#   answers    supervised: the same pictures' normal questions with their answers, as many prompts in as many steps
-#   chains     supervised: the same pictures' thinking questions with gold chains, the upper reference
+#   answers-rl RL without chains: the normal questions alone, in as many steps as take the FLOPs of `thinking`
+#   answers    supervised: the same pictures' normal questions with their answers, in as many steps as take them too
+#   chains     supervised: the same pictures' thinking questions with gold chains, in as many steps: the upper reference
+#   stages     both stages: first counts and boxes, by the answer alone (counts.json, 50 steps, questions of which some
+#              rollouts are right), then `thinking` from the model that comes of it; its replay asks counts and boxes too
+#
+# Under each table stand the FLOPs of its runs: of training, of writing rollouts, of reading them with the reference model.
 #
 #   table.sh [BUILD [STARTS [SEEDS [STEPS [ARMS]]]]]      STARTS: directories of `make demo` under BUILD
 set -eu
@@ -28,7 +32,8 @@ done
 worlds 1500 1200
 programs="think think_first think_middle think_last"
 normal="three_first three_middle three_last variable_value variable_sum"
-arms=${5:-"thinking shuffled answers-rl answers chains"}
+arms=${5:-"thinking shuffled answers-rl answers chains stages"}
+counts="count count_color count_shape box text_box"
 
 ask() {  # ask NAME MODEL START
   stage "$1-reasoning" "$2/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
@@ -38,19 +43,31 @@ ask() {  # ask NAME MODEL START
 }
 arm() {  # arm NAME ARM MODEL SEED
   both="--config $config/prompts.json --config $config/thinking.json --data $out/both/instruct/conversations.json --rl.seed $4"
-  taught="--config $config/taught.json --seed $4 --data"
+  taught="--config $config/taught.json --seed $4 --data" own=$steps
   case $2 in
-    thinking) set -- "$@" rl $both --templates $programs $normal ;;
+    thinking | stages) set -- "$@" rl $both --templates $programs $normal ;;
     shuffled) set -- "$@" rl $both --templates $programs $normal --rl.shuffle_rewards true ;;
-    answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 ;;
-    answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" ;;
+    answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 && own=${steps:-195} ;;
+    answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" && own=${steps:-1160} ;;
     chains) set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
-    *) echo "table.sh: '$2': the arms are thinking, shuffled, answers-rl, answers and chains" >&2; exit 2 ;;
+    *) echo "table.sh: '$2': the arms are thinking, shuffled, answers-rl, answers, chains and stages" >&2; exit 2 ;;
   esac
   name=$1 model=$3
   shift 4
   stage "$name" "$model/model.safetensors $config/prompts.json $config/thinking.json $config/taught.json" \
-    "$onevision" "$@" --model "$model" ${steps:+--steps $steps} --out "$out/$name"
+    "$onevision" "$@" --model "$model" ${own:+--steps $own} --out "$out/$name"
+}
+first_stage() {  # first_stage RUN MODEL SEED START: counts and boxes; the model is then $out/RUN-first/model
+  draw counts rl_counts 611 2500 0
+  # shellcheck disable=SC2086  # a list
+  stage "$4-counts-selection" "$2/model.safetensors $out/counts.done $config/prompts.json" \
+    "$onevision" rl-select --config $config/prompts.json --model "$2" --data "$out/counts/instruct/conversations.json" --templates $counts \
+    --rl.max_new_tokens 24 --rl.group 8 --rl.max_running 256 --rl.blind true --rl.grey 156 --rl.task_filter false --rl.reward_filter band \
+    --rl.low 0 --rl.high 1 --out "$out/$4-counts-selection"
+  # shellcheck disable=SC2086
+  stage "$1-first" "$2/model.safetensors $out/$4-counts-selection.done $config/counts.json" \
+    "$onevision" rl --config $config/counts.json --rl.seed "$3" --templates $counts --data "$out/counts/instruct/conversations.json" \
+    --keep "$out/$4-counts-selection/kept.jsonl" --model "$2" --steps 50 --out "$out/$1-first"
 }
 
 predictions() {  # predictions ARM PART: one file a run; `before` RL and of the `instruct` model the same one for each seed
@@ -58,6 +75,14 @@ predictions() {  # predictions ARM PART: one file a run; `before` RL and of the 
     for seed in $seeds; do
       case $1 in before | instruct) run=$first-$1 ;; *) run=$first-$seed-$1 ;; esac
       printf '%s ' "$out/$run-$2/predictions.jsonl"
+    done
+  done
+}
+runs() {  # runs ARM
+  for first in $starts; do
+    for seed in $seeds; do
+      printf '%s ' "$out/$first-$seed-$1"
+      [ "$1" != stages ] || printf '%s ' "$out/$first-$seed-$1-first"
     done
   done
 }
@@ -72,9 +97,16 @@ for arm in $arms; do
   for first in $starts; do
     for seed in $seeds; do
       run=$first-$seed-$arm
-      arm "$run" "$arm" "$out/$first-warm/model" "$seed"
+      origin=$out/$first-warm/model
+      if [ "$arm" = stages ]; then
+        first_stage "$run" "$origin" "$seed" "$first"
+        origin=$out/$run-first/model
+        ask "$run-first" "$origin" "$first"
+      fi
+      arm "$run" "$arm" "$origin" "$seed"
       ask "$run" "$out/$run/model" "$first"
-      "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$run-reasoning/predictions.jsonl"
+      "$onevision" rl-table --before "$out/$first-before-reasoning/predictions.jsonl" --after "$out/$run-reasoning/predictions.jsonl" \
+        --runs "$out/$run"
     done
   done
   for part in reasoning eval; do
@@ -82,7 +114,13 @@ for arm in $arms; do
       case $start in before) what="warm starts" ;; instruct) what="instruct models" ;; esac
       printf '\n%s, %s: against the %s, all runs\n' "$arm" $part "$what"
       # shellcheck disable=SC2046  # lists
-      "$onevision" rl-table --before $(predictions $start $part) --after $(predictions "$arm" $part)
+      "$onevision" rl-table --before $(predictions $start $part) --after $(predictions "$arm" $part) --runs $(runs "$arm")
     done
   done
 done
+shown=
+for arm in $arms; do
+  for first in $starts; do shown="$shown $first-$arm=$out/$first-${seeds%% *}-$arm"; done
+done
+# shellcheck disable=SC2086
+stage report "" "$onevision" report --title "RL with thinking, beside its controls" --stages $shown --out "$out/report.html"

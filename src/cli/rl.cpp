@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "cli/verbs.h"
+#include "report/run_summary.h"
 #include "report/selection_page.h"
 #include "rl/paired.h"
 #include "rl/select_run.h"
@@ -187,6 +188,9 @@ Exit rl_table(const Config& config) {
     print(cat(std::left, std::setw(42), name, std::right, std::setw(9), p.questions, std::fixed, std::setprecision(1),
               std::setw(8), 100 * p.before, std::setw(8), 100 * p.after, std::showpos, std::setw(10),
               100 * (p.after - p.before), std::noshowpos, std::setw(16), 100 * p.error, "\n"));
+  std::vector<RunSummary> runs;
+  for (const std::string& dir : config.list("rl.runs")) runs.push_back(read_run(dir, dir + "/run.jsonl"));
+  if (!runs.empty()) print(cat(runs.size(), runs.size() == 1 ? " run: " : " runs: ", compute_text(runs), "\n"));
   return Exit::done;
 }
 

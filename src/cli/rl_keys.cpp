@@ -13,6 +13,8 @@ std::vector<Key> rl_rows() {
        "predictions.jsonl that eval wrote for the first model, or its directory; one or several"},
       {"rl.after", "after", Strings{}, any, "rl-table",
        "the same of the second model: for each file of rl.before one with its questions, in its order"},
+      {"rl.runs", "runs", Strings{}, any, "rl-table",
+       "directories of the training runs between them, for their FLOPs and seconds"},
       {"rl.templates", "templates", Strings{}, any, "rl rl-select", "those that are taken; none: all"},
       {"rl.keep", "keep", "", any, "rl", "kept.jsonl of rl-select: the records that are taken; empty: all",
        Resume::free},

@@ -193,7 +193,9 @@ Engine::Seen Engine::look_at(std::span<const Picture> pictures) {
         rows += p.pixel_values.dim(0);
       }
     }
-    seen.features = model_.encode_images(nullptr, inputs);
+    Tape counting;
+    seen.features.value = model_.encode_images(options_.count_products ? &counting : nullptr, inputs).value;
+    tally_.products += counting.products().forward;
     tally_.pictures += std::ssize(pictures);
   }
   if (name.empty()) return seen;

@@ -32,7 +32,8 @@ struct EngineOptions {
   // Makes the cache at the first pass, as small as what waits then allows, and never too small for one answer.
   // Otherwise it is as large as said from the start.
   bool fitted = true;
-  bool share = true;  // prefixes
+  bool share = true;            // prefixes
+  bool count_products = false;  // EngineStats::products
 };
 
 // A picture: its patches, or the features that encode_images made of them.
@@ -70,6 +71,7 @@ struct EngineStats {
   std::int64_t waiting = 0, running = 0;
   std::int64_t pages = 0, used_pages = 0, kept_pages = 0, evicted_pages = 0;
   std::int64_t prompt_tokens = 0, shared_tokens = 0, new_tokens = 0, pictures = 0, passes = 0;
+  std::int64_t products = 0;  // multiply-adds, as the operations' costs say (autograd/cost.h); counted when asked for
 };
 
 class EngineFull : public Error {

@@ -140,9 +140,16 @@ std::vector<Engine::Row> Engine::run_model(std::span<const PagePool::Part> parts
   AttentionMap map(*pool_, model_.config().text.layers, std::move(watches));
   KvStore* store = &*pool_;
   if (!map.watches().empty()) store = &map;
-  const Tensor hidden = model_.hidden(nullptr, inputs, pictures, store).value;
-  if (rows.empty()) return rows;
-  const Tensor logits = model_.logits(Var{rows_of(hidden, wanted)}).value;
+  Tape counting;  // of no gradients
+  Tape* tape = options_.count_products ? &counting : nullptr;
+  const Tensor hidden = model_.hidden(tape, inputs, pictures, store).value;
+  if (rows.empty()) {
+    tally_.products += counting.products().forward;
+    return rows;
+  }
+  const Tensor last = rows_of(hidden, wanted);
+  const Tensor logits = model_.logits(tape ? tape->input(last) : Var{last}).value;
+  tally_.products += counting.products().forward;
   parallel_for(std::ssize(rows), [&](int64_t i) {
     Row& r = rows[static_cast<std::size_t>(i)];
     try {

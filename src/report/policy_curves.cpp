@@ -62,10 +62,11 @@ std::string policy_curves(const RunSummary& run) {
       about += cat(about.empty() ? "" : ", ", numbers[i].name, " ", level(mean.front()), " to ", level(mean.back()));
   }
   if (plots.empty()) return "";
-  const std::string shared = sharing(run);
+  const std::string shared = sharing(run), compute = run.sampling_flops > 0 ? compute_text({run}) : "";
   return html::element("section", {{"class", "card"}},
                        html::text("h3", cat(run.name, ": its answers")) +
                            html::text("div", {{"class", "note"}}, cat("lines: the mean of the steps around; ", about)) +
+                           (compute.empty() ? "" : html::text("div", {{"class", "note"}}, compute)) +
                            (shared.empty() ? "" : html::text("div", {{"class", "note"}}, shared)) +
                            html::element("div", {{"class", "plots"}}, plots)) +
          "\n";

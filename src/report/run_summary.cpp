@@ -40,6 +40,8 @@ void add_step(RunSummary& run, const Json& line, const std::string& where) {
   run.prompt_tokens += number_or_zero(line, "prompt_tokens");
   run.shared_tokens += number_or_zero(line, "shared_tokens");
   run.row_tokens += number_or_zero(line, "row_tokens");
+  run.sampling_flops += number_or_zero(line, "sampling_flops");
+  run.reference_flops += number_or_zero(line, "reference_flops");
   run.patches += number_or_zero(line, "patches");
   run.samples += number_or_zero(line, "samples");
   if (const Json* sums = line.find("checksums"); sums && sums->is_object())
@@ -47,6 +49,32 @@ void add_step(RunSummary& run, const Json& line, const std::string& where) {
 }
 
 }  // namespace
+
+std::string flops_text(double flops) {
+  char out[48];
+  std::snprintf(out, sizeof out, "%.2e", flops);
+  std::string text = out;
+  if (const auto plus = text.find("e+"); plus != text.npos) text.erase(plus + 1, text[plus + 2] == '0' ? 2 : 1);
+  return text;
+}
+
+std::string compute_text(const std::vector<RunSummary>& runs) {
+  double training = 0, sampling = 0, reference = 0, seconds = 0;
+  for (const RunSummary& r : runs) {
+    training += r.flops, sampling += r.sampling_flops, reference += r.reference_flops;
+    seconds += r.seconds;
+  }
+  const double all = training + sampling + reference;
+  char text[160];
+  std::snprintf(text, sizeof text, "%s FLOPs in %.0f s", flops_text(all).c_str(), seconds);
+  std::string out = text;
+  if (sampling > 0) {
+    std::snprintf(text, sizeof text, ": training %.0f %%, writing rollouts %.0f %%, the reference model %.0f %%",
+                  100 * training / all, 100 * sampling / all, 100 * reference / all);
+    out += text;
+  }
+  return out;
+}
 
 double RunSummary::peak_flops() const { return about.is_object() ? number_or_zero(about, "peak_flops") : 0; }
 

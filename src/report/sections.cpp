@@ -98,14 +98,6 @@ std::string duration(double seconds) {
   return out;
 }
 
-std::string flops_text(double flops) {
-  char out[48];
-  std::snprintf(out, sizeof out, "%.2e", flops);
-  std::string text = out;
-  if (const auto plus = text.find("e+"); plus != text.npos) text.erase(plus + 1, text[plus + 2] == '0' ? 2 : 1);
-  return text;
-}
-
 std::string stage_curves(const RunSummary& run) {
   std::string about = cat(run.last_step, " steps, ", duration(run.seconds));
   if (any_finite(run.loss))

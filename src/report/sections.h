@@ -29,6 +29,5 @@ std::string configuration(const std::vector<RunSummary>& runs);
 std::string hash_table(const std::vector<RunSummary>& runs, const Json& eval);
 
 std::string duration(double seconds);  // 9.3 s, 3 min 20 s, 1 h 05 min
-std::string flops_text(double flops);  // 3.15e13
 
 }  // namespace ov

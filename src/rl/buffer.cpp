@@ -116,9 +116,7 @@ Groups RolloutBuffer::take(std::int64_t version, RolloutCounts& counts) {
     }
     more = writer.step();
   }
-  const EngineStats stats = writer.stats();
-  counts.prompt_tokens = stats.prompt_tokens, counts.shared_tokens = stats.shared_tokens;
-  counts.new_tokens = stats.new_tokens;
+  counts.add(writer.stats());
   if (share_.ranks() > 1) exchange(counts);
   Groups taken = oldest_finished();
   complete(taken, counts);
@@ -137,11 +135,7 @@ void RolloutBuffer::exchange(RolloutCounts& counts) {
     for (const Rollout& r : g->rollouts) rollouts.push(json_of(r));
     own.push(rollouts);
   }
-  const std::string told =
-      Json::object(
-          {{"groups", own},
-           {"counts", std::vector<std::int64_t>{counts.prompt_tokens, counts.shared_tokens, counts.new_tokens}}})
-          .dump();
+  const std::string told = Json::object({{"groups", own}, {"counts", counts.written()}}).dump();
   counts = {};
   for (int r = 0; r < share_.ranks(); ++r) {
     const Json theirs = Json::parse(broadcast_text(share_, told, r), cat("rank ", r));
@@ -152,8 +146,7 @@ void RolloutBuffer::exchange(RolloutCounts& counts) {
       for (const Json& rollout : theirs.at("groups")[next].items()) g->rollouts.push_back(rollout_of(rollout));
       ++next;
     }
-    const auto& n = theirs.at("counts").items();
-    counts.prompt_tokens += n[0].as_int(), counts.shared_tokens += n[1].as_int(), counts.new_tokens += n[2].as_int();
+    counts.add_written(theirs.at("counts"));
   }
 }
 

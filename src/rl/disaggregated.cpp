@@ -108,9 +108,7 @@ void RemoteRollouts::hear(int from) {
     case Kind::held: {
       const Json told = Json::parse(letter.text, where);
       for (const Json& g : told.at("groups").items()) rollouts(g);
-      counts_.prompt_tokens += told.at("prompt_tokens").as_int();
-      counts_.shared_tokens += told.at("shared_tokens").as_int();
-      counts_.new_tokens += told.at("new_tokens").as_int();
+      counts_.add_written(told.at("counts"));
       held_.insert(from);
       break;
     }

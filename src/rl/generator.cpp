@@ -49,15 +49,11 @@ class Generator {
       case Kind::stop: return false;
       case Kind::hold: {
         Json groups = Json::array();
-        const EngineStats stats = writer_ ? writer_->stats() : EngineStats{};
+        RolloutCounts counts;
+        if (writer_) counts.add(writer_->stats());
         writer_.reset();  // what is unfinished has its tokens so far
         for (const auto& [number, g] : open_) groups.push(told(*g));
-        say({Kind::held, version_,
-             Json::object({{"groups", groups},
-                           {"prompt_tokens", stats.prompt_tokens},
-                           {"shared_tokens", stats.shared_tokens},
-                           {"new_tokens", stats.new_tokens}})
-                 .dump()});
+        say({Kind::held, version_, Json::object({{"groups", groups}, {"counts", counts.written()}}).dump()});
         break;
       }
       case Kind::weights: {

@@ -99,6 +99,7 @@ Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
     }
   }
   rows.prox_logp = rows.logprobs;  // nothing here reads them: the loss is decoupled
+  reference_products_ = 0;
   if (options_.advantages.kl_ctl > 0) rows.ref_logp = reference_logprobs(T);
   const Advantages a = compute_advantages(rows, options_.advantages);
   reference_kl_ = 0;
@@ -129,7 +130,7 @@ Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
 }
 
 // [rows, stride], of the token that comes next.
-std::vector<float> PolicyObjective::reference_logprobs(std::int64_t stride) const {
+std::vector<float> PolicyObjective::reference_logprobs(std::int64_t stride) {
   const std::int64_t G = options_.rollouts.group;
   std::vector<float> out(groups_.size() * static_cast<std::size_t>(G * stride));
   for (std::size_t p = 0; p < groups_.size(); ++p) {
@@ -137,7 +138,10 @@ std::vector<float> PolicyObjective::reference_logprobs(std::int64_t stride) cons
     std::int64_t first = 0;  // of the rollouts of this row
     Branches row(group.prompt);
     const auto read = [&](std::int64_t end) {
-      const std::vector<double> logprobs = branch_logprobs(row, branch_logits(*options_.reference, nullptr, row).value);
+      Tape counting;  // of no gradients
+      const std::vector<double> logprobs =
+          branch_logprobs(row, branch_logits(*options_.reference, &counting, row).value);
+      reference_products_ += counting.products().forward;
       for (std::int64_t i = first; i < end; ++i) {
         const std::int64_t begin = row.starts[static_cast<std::size_t>(i - first)];
         const std::int64_t n = row.starts[static_cast<std::size_t>(i - first + 1)] - begin;
@@ -271,7 +275,9 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
                             {"prompt_tokens", counts_.prompt_tokens},
                             {"shared_tokens", counts_.shared_tokens},
                             {"row_tokens", row_tokens_},
-                            {"raised", counts_.raised}});
+                            {"raised", counts_.raised},
+                            {"sampling_flops", 2 * counts_.products},
+                            {"reference_flops", 2 * reference_products_}});
   Json histogram = Json::object();
   for (const auto& [lag, n] : lags) histogram.set(std::to_string(lag), n);
   if (options_.staleness > 0) out.parts.set("lags", histogram);
@@ -282,8 +288,9 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
     for (const auto& [reason, n] : counts_.raised_of) reasons.set(reason, n);
     out.parts.set("raised_of", reasons);
   }
-  char note[32];
-  std::snprintf(note, sizeof note, "reward %.3f", reward);
+  char note[48];
+  std::snprintf(note, sizeof note, "reward %.3f%s", reward,
+                flat_ == std::ssize(groups_) ? " (nothing learned: all groups flat)" : "");
   out.note = note;
   return out;
 }

@@ -57,7 +57,8 @@ class PolicyObjective : public Objective {
   // (rollouts that are trained, of all), reference_kl (with a reference: its estimate, mean over tokens), prompt_tokens
   // (of the rollouts' prompts, which the engine read), shared_tokens (which it did not read again), row_tokens (of the
   // rollouts that are trained, were each a row of its own: the step's `tokens` are what is left where a group's prompt
-  // stands once and equal rollouts are one), raised;
+  // stands once and equal rollouts are one), raised,
+  // sampling_flops and reference_flops (beside the step's `flops`, which are those of training);
   // events, where only the log knows them (rl/replay.h).
   Losses losses(std::span<const double> scalars) override;
   std::uint64_t batch_checksum() const override;
@@ -83,7 +84,7 @@ class PolicyObjective : public Objective {
     std::vector<double> behaviour = {}, advantages = {}, proximal = {};
     std::vector<std::int64_t> starts = {0};  // of the rollouts among them
   };
-  std::vector<float> reference_logprobs(std::int64_t stride) const;
+  std::vector<float> reference_logprobs(std::int64_t stride);
   void add_leaves(const Group& group, std::span<const float> advantages, std::int64_t stride);
 
   Onevision& model_;
@@ -93,7 +94,7 @@ class PolicyObjective : public Objective {
   std::vector<float> rewards_;  // as trained on
   std::vector<Leaf> leaves_;
   RolloutCounts counts_;
-  std::int64_t steps_ = 0, tokens_ = 0, row_tokens_ = 0, flat_ = 0, distinct_ = 0;
+  std::int64_t steps_ = 0, tokens_ = 0, row_tokens_ = 0, flat_ = 0, distinct_ = 0, reference_products_ = 0;
   double reference_kl_ = 0;
 };
 

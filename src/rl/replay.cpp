@@ -67,9 +67,7 @@ Groups ReplayedRollouts::take(std::int64_t version, RolloutCounts& counts) {
     taken.push_back(std::move(*at)), groups_.erase(at);
   }
   if (tokens_checksum(taken) != events.tokens) other("the groups taken have other tokens");
-  const EngineStats stats = writer.stats();
-  counts.prompt_tokens = stats.prompt_tokens, counts.shared_tokens = stats.shared_tokens;
-  counts.new_tokens = stats.new_tokens;
+  counts.add(writer.stats());
   complete(taken, counts);
   for (const auto& g : groups_) g->prompt = {};
   return taken;

@@ -41,11 +41,25 @@ Rollout rollout_of(const Json& json) {
   return r;
 }
 
+void RolloutCounts::add(const EngineStats& of) {
+  prompt_tokens += of.prompt_tokens, shared_tokens += of.shared_tokens;
+  new_tokens += of.new_tokens, products += of.products;
+}
+
+Json RolloutCounts::written() const {
+  return std::vector<std::int64_t>{prompt_tokens, shared_tokens, new_tokens, products};
+}
+
+void RolloutCounts::add_written(const Json& of_a_rank) {
+  std::size_t i = 0;
+  for (std::int64_t* n : {&prompt_tokens, &shared_tokens, &new_tokens, &products}) *n += of_a_rank[i++].as_int();
+}
+
 RolloutWriter::RolloutWriter(const Onevision& model, const RolloutOptions& options, std::int64_t version)
     : options_(options),
       version_(version),
       sampling_{.temperature = 1, .top_logprobs = 0},
-      engine_(model, {.max_running = options.max_running}) {
+      engine_(model, {.max_running = options.max_running, .count_products = true}) {
   const ModelConfig& config = model.config();
   for (const std::int64_t id : {config.image_token, config.video_token})
     if (id >= 0 && id < config.text.vocabulary) sampling_.logit_bias.emplace_back(id, -1e300);

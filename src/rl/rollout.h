@@ -47,9 +47,15 @@ struct RolloutOptions {
 };
 
 struct RolloutCounts {
-  std::int64_t prompt_tokens = 0, shared_tokens = 0, new_tokens = 0;
+  // Of prompts: tokens read, and those that others of the group had read; tokens written; multiply-adds of both.
+  std::int64_t prompt_tokens = 0, shared_tokens = 0, new_tokens = 0, products = 0;
   std::int64_t raised = 0;  // verifiers that gave up: reward 0
   std::map<std::string, std::int64_t> raised_of = {};
+
+  void add(const EngineStats& of);
+  // Those four as they travel between ranks.
+  Json written() const;
+  void add_written(const Json& of_a_rank);
 };
 
 // Writes the rollouts of groups with the weights as they are. Groups may be added between passes; what is unfinished

@@ -188,6 +188,12 @@ TEST_CASE("rl: disaggregated, a run and its replay from the log have the same bi
       other.events = job.out + "/run.jsonl", other.out = lessons.path("other"), other.policy.order.seed = 1;
       CHECK(contains(thrown([&] { silently([&] { return run_rl(other); }); }, Exit::machine_failed),
                      "is the log of another run"));
+      // A replay that goes on does so with its own log.
+      RlJob again = job;
+      again.out = lessons.path("replay in ranks"), again.events = lessons.path("shorter.jsonl");
+      const std::string whole = read_file(job.out + "/run.jsonl");
+      write_durably(again.events, whole.substr(0, whole.rfind("{\"type\":\"step\"")));
+      CHECK(contains(thrown([&] { silently([&] { return run_rl(again); }); }, Exit::wrong_input), "events"));
     }
     if (staleness == 0) {  // nothing is ahead: what time decides changes nothing, and mode sync has the same bits
       RlJob sync = job;

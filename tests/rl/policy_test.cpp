@@ -251,6 +251,22 @@ TEST_CASE(
   CHECK(report.tokens < rows / 2);
 }
 
+TEST_CASE("rl: what writing and the reference model multiply is what a forward pass over the same rows does") {
+  const Lessons lessons;
+  Prepared world(lessons, 6, 5);
+  const auto reference = random_model(byte_config());
+  world.options.reference = reference.get(), world.options.advantages.kl_ctl = 0.1;
+  world.options.order.prompts = 1;  // of several about one picture the sampler looks at it once
+  PolicyObjective objective = world.objective();
+  objective.merge_equal = false;
+  StepEngine engine(objective, short_run(2));
+  const StepReport report = engine.step();
+  const std::int64_t forward = 2 * engine.products().forward;
+  CHECK(forward > 0);
+  CHECK(report.parts.at("sampling_flops").as_int() == forward);
+  CHECK(report.parts.at("reference_flops").as_int() == forward);
+}
+
 TEST_CASE("rl, G4: a trainer whose weights are not those that the sampler drew with ends the run") {
   const Lessons lessons;
   Prepared world(lessons);

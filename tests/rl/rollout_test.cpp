@@ -24,6 +24,18 @@ TEST_CASE("rl: an answer in plain words is all that was written but what ended i
   CHECK(earned("so 7<|im_end|>", true) == 0);
 }
 
+TEST_CASE("rl: what ranks count of their rollouts is added, number by number") {
+  RolloutCounts one, all;
+  one.add({.prompt_tokens = 2, .shared_tokens = 3, .new_tokens = 5, .products = 7});
+  one.add({.prompt_tokens = 10, .shared_tokens = 20, .new_tokens = 30, .products = 40});
+  const Json told = Json::parse(one.written().dump(), "told");
+  all.add_written(told), all.add_written(told);
+  CHECK(all.prompt_tokens == 24);
+  CHECK(all.shared_tokens == 46);
+  CHECK(all.new_tokens == 70);
+  CHECK(all.products == 94);
+}
+
 TEST_CASE("rl: rewards of the control change places anew in every step") {
   const Lessons lessons;
   Prepared world(lessons);
