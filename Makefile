@@ -82,7 +82,7 @@ lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, ans
 	@$(build) $(B)/onevision
 	@sh configs/demo/lessons.sh $(B) $(DTYPE)
 
-rl-demo:  ## reinforcement learning behind make demo: a warm start, selection, chains rewarded by their answers, before and after
+rl-demo:  ## reinforcement learning behind make demo: a warm start, selection, two stages rewarded by their answers, before and after
 	@$(build) $(B)/onevision
 	@sh configs/rl/demo.sh $(B)
 rl-table:  ## it beside its controls: two starts, three seeds, with paired standard errors; hours, and it can be cut off

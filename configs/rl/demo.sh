@@ -1,6 +1,6 @@
 #!/bin/sh
-# RL on the toy world, once, small, behind `make demo`: a warm start, selection, training with thinking and without, held-out
-# questions before RL and after. Selection shows which templates have latent ability; training takes all questions: what a
+# RL on the toy world, once, small, behind `make demo`: a warm start; stage 1, counts and boxes by the answer alone; stage 2,
+# programs with thinking and without; held-out questions before, between and after. Selection before stage 2 shows which templates have latent ability; stage 2 takes all questions: what a
 # filter does, counts.sh shows. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what
 # is done is not run again (stage.sh).
 #
@@ -15,11 +15,13 @@ config=configs/rl
 [ -f "$demo/instruct/model/DONE" ] || { echo "demo.sh: $demo/instruct/model is not there: run make demo first" >&2; exit 2; }
 . configs/demo/stage.sh
 . $config/world.sh
+. $config/first_stage.sh
 mkdir -p "$out"
 worlds 1500 1200
 stage warm-start "$demo/instruct/model/model.safetensors $out/warm.done $config/warm.json" \
   "$onevision" train --config $config/warm.json --model "$demo/instruct/model" --data "$out/warm/instruct/conversations.json" --out "$out/warm-start"
-model=$out/warm-start/model
+first_stage answers "$out/warm-start/model" 219 answers-selection
+model=$out/answers/model
 questions=$out/both/instruct/conversations.json
 programs="think think_first think_middle think_last" # of two and of three lines, every line asked
 normal="three_first three_middle three_last variable_value variable_sum"
@@ -32,18 +34,25 @@ stage selection "$model/model.safetensors $out/both.done $config/prompts.json $c
 stage thinking "$model/model.safetensors $out/selection.done $config/thinking.json" \
   "$onevision" rl --config $config/prompts.json --config $config/thinking.json --model "$model" --data "$questions" \
   --templates $programs $normal --out "$out/thinking"
-for part in instruct before after; do
-  case $part in instruct) asked=$demo/instruct/model ;; before) asked=$model ;; after) asked=$out/thinking/model ;; esac
+for part in instruct before between after; do
+  case $part in
+    instruct) asked=$demo/instruct/model ;;
+    before) asked=$out/warm-start/model ;;
+    between) asked=$model ;;
+    after) asked=$out/thinking/model ;;
+  esac
   stage reasoning-$part "$asked/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
     "$onevision" eval --model "$asked" --data "$out/held-out/reasoning" --tasks configs/demo/reasoning.json --out "$out/reasoning-$part"
   stage eval-$part "$asked/model.safetensors configs/demo/eval.json" \
     "$onevision" eval --model "$asked" --data "$demo/world/test" --tasks configs/demo/eval.json --out "$out/eval-$part"
 done
-stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages warm-start="$out/warm-start" thinking="$out/thinking" --out "$out/report.html"
+stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages warm-start="$out/warm-start" answers="$out/answers" thinking="$out/thinking" --out "$out/report.html"
 for part in reasoning eval; do
+  printf '\n%s, after stage 1 against its start:\n' $part
+  "$onevision" rl-table --before "$out/$part-before" --after "$out/$part-between" --runs "$out/answers"
   for from in before instruct; do
-    printf '\n%s, after RL against %s:\n' $part "$(case $from in before) echo its start ;; *) echo 'the instruct model' ;; esac)"
-    "$onevision" rl-table --before "$out/$part-$from/predictions.jsonl" --after "$out/$part-after/predictions.jsonl"
+    printf '\n%s, after both stages against %s:\n' $part "$(case $from in before) echo their start ;; *) echo 'the instruct model' ;; esac)"
+    "$onevision" rl-table --before "$out/$part-$from" --after "$out/$part-after" --runs "$out/answers" "$out/thinking"
   done
 done
 echo

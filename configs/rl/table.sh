@@ -25,6 +25,7 @@ world=$out
 config=configs/rl
 . configs/demo/stage.sh
 . $config/world.sh
+. $config/first_stage.sh
 mkdir -p "$out"
 for first in $starts; do
   [ -f "$build/$first/instruct/model/DONE" ] || { echo "table.sh: $build/$first/instruct/model is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
@@ -33,7 +34,6 @@ worlds 1500 1200
 programs="think think_first think_middle think_last"
 normal="three_first three_middle three_last variable_value variable_sum"
 arms=${5:-"thinking shuffled answers-rl answers chains stages"}
-counts="count count_color count_shape box text_box"
 
 ask() {  # ask NAME MODEL START
   stage "$1-reasoning" "$2/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
@@ -57,19 +57,6 @@ arm() {  # arm NAME ARM MODEL SEED
   stage "$name" "$model/model.safetensors $config/prompts.json $config/thinking.json $config/taught.json" \
     "$onevision" "$@" --model "$model" ${own:+--steps $own} --out "$out/$name"
 }
-first_stage() {  # first_stage RUN MODEL SEED START: counts and boxes; the model is then $out/RUN-first/model
-  draw counts rl_counts 611 2500 0
-  # shellcheck disable=SC2086  # a list
-  stage "$4-counts-selection" "$2/model.safetensors $out/counts.done $config/prompts.json" \
-    "$onevision" rl-select --config $config/prompts.json --model "$2" --data "$out/counts/instruct/conversations.json" --templates $counts \
-    --rl.max_new_tokens 24 --rl.group 8 --rl.max_running 256 --rl.blind true --rl.grey 156 --rl.task_filter false --rl.reward_filter band \
-    --rl.low 0 --rl.high 1 --out "$out/$4-counts-selection"
-  # shellcheck disable=SC2086
-  stage "$1-first" "$2/model.safetensors $out/$4-counts-selection.done $config/counts.json" \
-    "$onevision" rl --config $config/counts.json --rl.seed "$3" --templates $counts --data "$out/counts/instruct/conversations.json" \
-    --keep "$out/$4-counts-selection/kept.jsonl" --model "$2" --steps 50 --out "$out/$1-first"
-}
-
 predictions() {  # predictions ARM PART: one file a run; `before` RL and of the `instruct` model the same one for each seed
   for first in $starts; do
     for seed in $seeds; do
@@ -99,7 +86,7 @@ for arm in $arms; do
       run=$first-$seed-$arm
       origin=$out/$first-warm/model
       if [ "$arm" = stages ]; then
-        first_stage "$run" "$origin" "$seed" "$first"
+        first_stage "$run-first" "$origin" "$seed" "$first-counts-selection"
         origin=$out/$run-first/model
         ask "$run-first" "$origin" "$first"
       fi

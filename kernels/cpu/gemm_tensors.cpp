@@ -12,7 +12,7 @@ namespace ov::kernels::cpu {
 namespace {
 
 // Elements of a large A or B of bf16 that are in f32 at a time.
-constexpr std::int64_t widened_at_once = std::int64_t{4} << 20;
+constexpr std::int64_t widened_at_once = std::int64_t{2} << 20;
 
 template <class T>
 void run(const Gemm& g) {

@@ -65,6 +65,7 @@ class Device {
   virtual bool fuses() const { return has_data() && !on_host(); }
   MemoryUse memory() const;
   void reset_peaks();
+  virtual void flush() {}  // freed blocks that were kept go back to the system
 
   // While one lives, what this thread allocates and releases on the device is counted in it, apart from the rest. How
   // far pieces of work that run at the same time overlap is chance; what each of them takes is not.
@@ -93,7 +94,6 @@ class Device {
  protected:
   virtual void* obtain(std::size_t bytes, Segment segment) = 0;  // null: no memory left
   virtual void give_back(void* data, std::size_t bytes) noexcept = 0;
-  virtual void flush() {}  // freed blocks that were kept go back to the system
 
  private:
   void tally(std::int64_t bytes, Segment segment) noexcept;

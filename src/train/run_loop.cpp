@@ -255,6 +255,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   int signal = 0;
   if (journal) journal->begin(facts.name, engine.options().steps, engine.steps_done());
   const std::int64_t before = engine.steps_done();
+  parameters.device().flush();  // what loading took and gave back is not the step's
   parameters.device().reset_peaks();
   while (engine.steps_done() < engine.options().steps && !(signal = stop_asked(*o.ranks))) {
     report = engine.step();
