@@ -3,8 +3,10 @@
 
 #include <cstdlib>
 #include <regex>
+#include <set>
 
 #include "base/io/mapped_file.h"
+#include "cli/keys.h"
 #include "tests/check.h"
 
 using namespace ov;
@@ -160,6 +162,22 @@ TEST_CASE("nvcc fuses no products and sums, and has no quick division or root (G
     ++calls;
   }
   CHECK(calls == 2);
+}
+
+TEST_CASE("every key that the error of a full GPU names is one that train knows") {
+  const std::string text = read_file("kernels/gpu/cuda_device.cpp");
+  const std::size_t from = text.find("help_against(Segment segment)"), to = text.find("thread_local", from);
+  REQUIRE(to != text.npos);
+  const std::string said = text.substr(from, to - from);
+  const std::regex name(R"(\b(dtype|[a-z]+\.[a-z_]+)(=|[ ,;\"]))");
+  std::set<std::string> keys;
+  for (std::sregex_iterator i(said.begin(), said.end(), name), end; i != end; ++i) keys.insert((*i)[1]);
+  for (const std::string& key : keys) {
+    const Key* known = cli::keys().find(key);
+    CHECK_MESSAGE(known, key);
+    if (known) CHECK_MESSAGE(test::contains(cat(" ", known->commands, " "), " train "), key);
+  }
+  CHECK(keys.size() >= 8);
 }
 
 TEST_CASE("cuda-check finds each planted fault in what ptxas and the disassembler say (G-16, G-17, G-64)") {
