@@ -44,8 +44,13 @@ $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
 	} > $@.part 2>&1 && mv $@.part $@ || { cat $@.part; exit 1; }
 -include $(CUDA_LOGS:.log=.d)
 
+# A library of cuBLASLt's name, for the test that opens it as a process with a GPU does.
+$(B)/libcublasLt.so.13: tests/tools/cublaslt_library.cpp kernels/gpu/cublaslt_api.h
+	@mkdir -p $(@D); echo "  link $@"; $(CXX) $(filter-out -MMD -MP,$(FLAGS)) -O1 -shared -fPIC -Wl,-soname,libcublasLt.so.13 $< -o $@
+$(B)/unit-tests: | $(B)/libcublasLt.so.13
+
 # What make gpu-check runs; --simulated works on any machine.
-GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
+GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_check_step.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
 $(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 -include $(GPU_CHECK_OBJ:.o=.d)

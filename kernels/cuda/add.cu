@@ -1,7 +1,10 @@
 // Sums of two arrays, and of the rows of one (kernels/rows.h).
 //
-//   y = a + b      one thread a packet of 8 elements (bf16) or 4 (f32), kernels/cuda/elementwise.h
-//   sum_c += Σ_n x_nc     blocks of 64 rows, then a tree (kernels/cuda/row_sums.h)
+//   y = a + b             a, b, y | packet 0 | packet 1 | ...   one thread a packet of 8 elements (bf16) or 4 (f32),
+//                                                               kernels/cuda/elementwise.h
+//   sum_c += Σ_n x_nc     rows  0 .. 63  of x | c = 0 | c = 1 | ...   a block, one thread a column: partial[0][c]
+//                         rows 64 .. 127      | c = 0 | c = 1 | ...   the next block: partial[1][c]; then a tree over
+//                         ...                                         them, kernels/cuda/row_sums.h
 //
 // add: size(a) + size(b) + size(y) bytes an element, one FLOP. sum_rows: size(x) bytes and one FLOP, and 8 bytes for
 // every 64 elements of a column.

@@ -1,9 +1,11 @@
 // Copies and fills (kernels/copy.h) of any rows, in every pair of element types: conversions as on the CPU, hence its
 // bits. Elements of one type are moved as they are, whatever they mean.
 //
+//   y_nc = x_nc, in y's type;   y_nc = value
+//
 //   x | packet 0 | packet 1 | ...     one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
 //
-// size(x) + size(y) bytes an element; no FLOPs.
+// size(x) + size(y) bytes an element, a fill size(y); no FLOPs.
 #include "kernels/copy.h"
 
 #include "kernels/cuda/elementwise.h"

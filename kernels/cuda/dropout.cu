@@ -4,7 +4,8 @@
 //
 //   x | packet 0 | packet 1 | ...             one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
 //
-// bf16: 2 + 2 bytes an element. Philox: about 70 integer operations for four elements, or none when share is 0.
+// bf16: 2 + 2 bytes and one FLOP an element. Philox: about 70 integer operations for four elements, or none when share
+// is 0.
 #include "kernels/dropout.h"
 
 #include "kernels/cuda/elementwise.h"

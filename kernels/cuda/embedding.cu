@@ -10,7 +10,7 @@
 //   sums    a block that stands at the first position of a run adds up the run's rows, one thread a column; the others
 //           have nothing to do. Eight rows are fetched ahead, so that a frequent id costs bandwidth and not latency
 //
-// size(T) bytes read an element of dy, 8 read and written an element of dtable that occurs; one add an element.
+// size(T) bytes read an element of dy, 8 read and written an element of dtable that occurs; one FLOP an element.
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/gpu/scratch.h"

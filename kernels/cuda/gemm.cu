@@ -4,8 +4,13 @@
 //   y = x wᵀ, at most 16 rows   kernels/cuda/gemm_rows.cu: nor do these
 //   else                        cuBLASLt (kernels/gpu/cublaslt.h)
 //
-// What the library does not do is here, each one pass over small arrays: a product whose sum has no terms, and a bias
-// brought to c's type and to a multiple of 16 bytes, which the library's epilogue asks for.
+// What the library does not do is here: a product whose sum has no terms, and a bias brought to c's type and to a
+// multiple of 16 bytes, which the library's epilogue asks for.
+//
+//   c_mn = (c_mn +) bias_n      c    | c_00 | c_01 | ... | c_0N | c_10 | ...     one thread a number, 256 a block
+//   to_n = bias_n               bias | b_0  | b_1  | ...                         likewise
+//
+// Bytes an element of c: size(c), when it is added to 2 size(c); of a bias size(bias) + size(c). One FLOP at most.
 #include "kernels/gemm.h"
 
 #include "kernels/cuda/gemm_rows.h"

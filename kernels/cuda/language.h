@@ -79,6 +79,7 @@ __device__ inline void check_alignment(const void*, std::size_t) {}  // the hard
 #define UNROLL
 
 #include <cstring>
+#include <string>
 #include <type_traits>
 
 #include "kernels/sim/scheduler.h"
@@ -219,11 +220,22 @@ void relocate(gpu::StreamHandle& stream, P& parameter) {
   }
 }
 
+// What a fault says of its launch; which kernel it was says the line that queued it.
+inline std::string geometry(dim3 grid, dim3 block, std::size_t shared_bytes) {
+  const auto of = [](dim3 e) { return std::to_string(e.x) + " " + std::to_string(e.y) + " " + std::to_string(e.z); };
+  return "; grid " + of(grid) + ", block " + of(block) + ", " + std::to_string(shared_bytes) +
+         " bytes of shared memory";
+}
+
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, Into into, A&&... arguments) {
   static_assert((sizeof(P) + ... + 0) <= 32764, "more parameters than a launch takes");
   std::tuple<P...> parameters(static_cast<P>(arguments)...);
-  const auto run = [=](std::tuple<P...>& p) { sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); }); };
+  const auto run = [=](std::tuple<P...>& p) {
+    try {
+      sim::run(grid, block, shared_bytes, [&] { std::apply(kernel, p); });
+    } catch (const sim::KernelFault& e) { throw sim::KernelFault(e.what() + geometry(grid, block, shared_bytes)); }
+  };
   if (!into.stream) return run(parameters);
   std::apply([&](P&... p) { (relocate(*into.stream, p), ...); }, parameters);
   into.stream->enqueue("launch", into.place, [run, parameters]() mutable { run(parameters); });

@@ -4,7 +4,7 @@
 //   2d  angle_tk = row_t ω_k (k < F), column_t ω_{k-F}; the learned angles where row_t < 0
 //       dclass_angles_k += Σ_{t: row_t < 0} dsin cos - dcos sin, in order of t
 //
-//   tables     one thread an angle (kernels/cuda/elementwise.h)
+//   tables     cos, sin  row t | k = 0 | k = 1 | ... | k = R-1 |   one thread an angle (kernels/cuda/elementwise.h)
 //   gradient   one thread a column k; a block looks at 128 rows at once and then adds those of class tokens:
 //
 //                row_t   0 1 -1 2 ...     128 threads fetch 128 rows' flags

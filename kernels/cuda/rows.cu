@@ -1,5 +1,7 @@
 // Rows by an index list (kernels/rows.h): every kernel here says for row n where its elements come from and go to.
 //
+//   y_n = x_i(n)
+//
 //   from  | row i | ......... |     to  | row n | ......... |     one thread a packet of 16 bytes, all rows of a block
 //         | packet 0 | p. 1 | ...       | packet 0 | p. 1 | ...   next to each other (kernels/cuda/elementwise.h)
 //

@@ -127,12 +127,15 @@ void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients, Overlap* o
 }
 
 // How many of the leaves that are left run at a time: at most two a thread, since they differ in length, and no more
-// than the memory budget allows. One alone has all threads to itself.
+// than the memory budget allows. One alone has all threads to itself. On a GPU, and where `plan` rehearses one, it is
+// one: its kernels stand in one queue, so that leaves side by side would gain nothing, but each would hold activations
+// and a buffer of gradients, as many as the host happens to have threads.
 std::int64_t StepEngine::together(std::int64_t left) const {
   const std::int64_t width = std::max(1, threads());
   // What they say to each other is in order.
   if (tensor().ranks() > 1 || context().ranks() > 1 || experts().ranks() > 1) return 1;
   if (!options_.tree || !options_.side_by_side || width == 1) return 1;
+  if (objective_.parameters().device().fuses()) return 1;
   std::int64_t group = left < width ? left : std::min(2 * width, left / width * width);
   if (options_.memory_budget == 0) return group;
   if (leaf_memory_ == 0) return 1;  // what a leaf takes is known when one has run

@@ -230,6 +230,22 @@ TEST_CASE("plan: micro-batches cost gradient buffers by how they are added, and 
   set_threads(before);
 }
 
+TEST_CASE("plan: what a step takes of a GPU does not depend on the threads of the host") {
+  const ModelConfig config = described("configs/model/tiny.json");
+  const int before = threads();
+  const auto planned = [&](int n) {
+    set_threads(n);
+    PlanOptions options;
+    options.micro_batches = 8;
+    options.gpu = true;
+    return plan_model(config, options).memory;
+  };
+  const MemoryUse one = planned(1), four = planned(4);
+  set_threads(before);
+  CHECK(four.peak == one.peak);
+  CHECK(four.total_peak == one.total_peak);
+}
+
 TEST_CASE("plan: sizes that do not fit are refused") {
   const ModelConfig config = described("configs/model/tiny.json");
   PlanOptions options;

@@ -3,8 +3,10 @@
 
 #include <cstdlib>
 #include <regex>
+#include <set>
 
 #include "base/io/mapped_file.h"
+#include "cli/keys.h"
 #include "tests/check.h"
 
 using namespace ov;
@@ -21,7 +23,9 @@ const Rule rules[] = {
     {"sums by atomics", "^kernels/cuda/", R"(\batomic\w*\s*\()", "  atomicAdd(&sum, x);"},
     {"an order of sums by the number of multiprocessors", "^kernels/cuda/", R"(multiprocessors|occupancy)",
      "  const int blocks = attribute(Attribute::multiprocessors, 0);"},
-    {"PTX outside of ptx.h", "^kernels/cuda/(?!ptx\\.h)", R"(\basm\b)", "  asm volatile(\"bar.sync 0;\");"},
+    {"PTX outside of ptx.h", "^kernels/(?!cuda/ptx\\.h)", R"(\basm\b)", "  asm volatile(\"bar.sync 0;\");"},
+    {"others' kernels", "^kernels/", R"(\b(thrust|cub|cudnn|cutlass)(::|/|[A-Z_]))",
+     "#include <cub/block/block_reduce.cuh>"},
     {"instructions without a twin", "^kernels/cuda/", R"(mbarrier|cp\.async\.bulk|wgmma|setmaxnreg|cluster\.sync)",
      "  asm(\"wgmma.fence.sync.aligned;\");"},
     {"a call that waits in secret", "^kernels/",
@@ -50,7 +54,78 @@ std::string broken(const Rule& rule, const std::string& path, const std::string&
   return "";
 }
 
+// What the comment at a file's beginning lacks of what a reader looks for first; "" when nothing.
+std::string missing(const std::string& text) {
+  std::string opening;
+  for (std::size_t begin = 0; text.compare(begin, 2, "//") == 0;) {
+    const std::size_t end = std::min(text.find('\n', begin) + 1, text.size());
+    opening += text.substr(begin, end - begin), begin = end;
+  }
+  for (const auto& [what, pattern] : {std::pair{"an equation", R"(\S +(=|←|\+=) +\S)"},
+                                      {"tiles and threads, drawn", R"(\|[^\n|]+\|[^\n|]*\||\+--)"},
+                                      {"bytes", R"(\b[Bb]ytes?\b)"},
+                                      {"FLOPs", R"(\b(FLOP|flop)s?\b)"}})
+    if (!std::regex_search(opening, std::regex(pattern))) return what;
+  return "";
+}
+
+// The kernels that are bound to a number of threads and launched with another one, as they are written.
+std::string launched_beyond_bounds(const std::string& text) {
+  const std::regex bound(R"(__launch_bounds__\(([^,()]*(?:\([^()]*\))?)[^()]*\)\s*(\w+)\()");
+  const std::regex launches(R"(launch\(([^;]*);)");
+  std::string wrong;
+  for (std::sregex_iterator k(text.begin(), text.end(), bound), end; k != end; ++k) {
+    const std::string threads = (*k)[1], name = (*k)[2];
+    int found = 0;
+    for (std::sregex_iterator l(text.begin(), text.end(), launches); l != end; ++l) {
+      const std::string arguments = (*l)[1];
+      const std::regex kernel(cat("\\b(", name, "|kernel)\\b"));
+      if (!std::regex_search(arguments, kernel)) continue;
+      ++found;
+      if (!test::contains(arguments, cat("dim3(", threads, ")"))) wrong += name + " ";
+    }
+    if (found == 0) wrong += cat(name, " (not launched) ");
+  }
+  return wrong;
+}
+
 }  // namespace
+
+TEST_CASE("every file of CUDA kernels opens with its equation, its tiles and threads drawn, its bytes and FLOPs") {
+  int files = 0;
+  for (const std::string& name : list_directory("kernels/cuda")) {
+    const std::string text = read_file("kernels/cuda/" + name);
+    if (!name.ends_with(".cu") || !std::regex_search(text, std::regex("__global__|for_each_packet<"))) continue;
+    CHECK_MESSAGE(missing(text) == "", name, " lacks ", missing(text));
+    ++files;
+  }
+  CHECK(files >= 30);
+  const std::string whole = "// y = x\n//  | 0 | 1 | ...\n// 4 bytes, 1 FLOP\n";
+  CHECK(missing(whole + "int x;\n") == "");
+  for (const auto& [without, what] : {std::pair{"y = x", "an equation"},
+                                      {"| 0 | 1 | ...", "tiles and threads, drawn"},
+                                      {"bytes", "bytes"},
+                                      {"FLOP", "FLOPs"}}) {
+    std::string cut = whole;
+    cut.erase(cut.find(without), std::string(without).size());
+    CHECK(missing(cut + "int y = 1;  // | 0 | 1 | bytes FLOPs\n") == what);
+  }
+}
+
+TEST_CASE("a kernel that is compiled for a number of threads is launched with that number") {
+  int bound = 0;
+  for (const std::string& name : list_directory("kernels/cuda")) {
+    const std::string text = read_file("kernels/cuda/" + name);
+    bound += name != "language.h" && test::contains(text, "__launch_bounds__(");
+    if (name != "language.h")
+      CHECK_MESSAGE(launched_beyond_bounds(text) == "", name, ": ", launched_beyond_bounds(text));
+  }
+  CHECK(bound >= 5);
+  const std::string kernel = "__global__ void __launch_bounds__(32 * warps_of(D), 2)\n    walk(int* y) {}\n";
+  CHECK(launched_beyond_bounds(kernel + "launch(walk<D>, dim3(N),\n dim3(32 * warps_of(D)), 0, s, y);") == "");
+  CHECK(launched_beyond_bounds(kernel + "launch(walk<D>, dim3(N), dim3(256), 0, s, y);") == "walk ");
+  CHECK(launched_beyond_bounds(kernel) == "walk (not launched) ");
+}
 
 TEST_CASE(
     "the CUDA sources have no atomics, no order by the size of the GPU, no call that waits in secret, no host function "
@@ -87,6 +162,22 @@ TEST_CASE("nvcc fuses no products and sums, and has no quick division or root (G
     ++calls;
   }
   CHECK(calls == 2);
+}
+
+TEST_CASE("every key that the error of a full GPU names is one that train knows") {
+  const std::string text = read_file("kernels/gpu/cuda_device.cpp");
+  const std::size_t from = text.find("help_against(Segment segment)"), to = text.find("thread_local", from);
+  REQUIRE(to != text.npos);
+  const std::string said = text.substr(from, to - from);
+  const std::regex name(R"(\b(dtype|[a-z]+\.[a-z_]+)(=|[ ,;\"]))");
+  std::set<std::string> keys;
+  for (std::sregex_iterator i(said.begin(), said.end(), name), end; i != end; ++i) keys.insert((*i)[1]);
+  for (const std::string& key : keys) {
+    const Key* known = cli::keys().find(key);
+    CHECK_MESSAGE(known, key);
+    if (known) CHECK_MESSAGE(test::contains(cat(" ", known->commands, " "), " train "), key);
+  }
+  CHECK(keys.size() >= 8);
 }
 
 TEST_CASE("cuda-check finds each planted fault in what ptxas and the disassembler say (G-16, G-17, G-64)") {

@@ -107,6 +107,8 @@ std::string fault_of(A&&... a) {
   return "";
 }
 
+const std::string of_64 = "; grid 1 1 1, block 64 1 1, 0 bytes of shared memory";  // what it ends with
+
 std::vector<std::vector<int>> results_of(void (*kernel)(int*, int), int with_barrier) {
   std::vector<std::vector<int>> results;
   sim::for_each_schedule([&] {
@@ -147,11 +149,11 @@ TEST_CASE("sim: two blocks that write one row show as results that depend on the
 TEST_CASE("sim: an index outside of shared memory is a fault that names the array and the thread") {
   CHECK(fault_of(index_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 0) == "");
   CHECK(fault_of(index_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 1) ==
-        "block (0,0,0) thread 15: shared array of 16 indexed with 16");
+        "block (0,0,0) thread 15: shared array of 16 indexed with 16" + of_64);
   CHECK(fault_of(index_past_the_end, dim3{1}, dim3{64}, 0, nullptr, -1) ==
-        "block (0,0,0) thread 0: shared array of 16 indexed with -1");
+        "block (0,0,0) thread 0: shared array of 16 indexed with -1" + of_64);
   CHECK(fault_of(row_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 1) ==
-        "block (0,0,0) thread 48: shared array of 4 rows indexed with 4");
+        "block (0,0,0) thread 48: shared array of 4 rows indexed with 4" + of_64);
   CHECK(fault_of(dynamic_past_the_end, dim3{1}, dim3{64}, 256, nullptr, 0) == "");
   CHECK(contains(fault_of(dynamic_past_the_end, dim3{1}, dim3{64}, 256, nullptr, 1),
                  "thread 63: dynamic shared memory of 64"));
@@ -160,7 +162,7 @@ TEST_CASE("sim: an index outside of shared memory is a fault that names the arra
 TEST_CASE("sim: a write through a pointer just outside of a shared array is a fault") {
   CHECK(fault_of(pointer_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 0) == "");
   CHECK(fault_of(pointer_past_the_end, dim3{1}, dim3{64}, 0, nullptr, 1) ==
-        "block (0,0,0): a write just outside a shared array");
+        "block (0,0,0): a write just outside a shared array" + of_64);
   CHECK(contains(fault_of(pointer_past_the_end, dim3{1}, dim3{64}, 0, nullptr, -1), "a write just outside"));
 }
 

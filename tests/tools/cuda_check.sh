@@ -11,11 +11,12 @@
 # nvidia-cuda-nvdisasm): loads from or stores to local memory, no tensor-core instruction in a kernel that claims them, no 16-byte
 # access in one that claims packets.
 #
-# The columns: registers, warps of 64 on a multiprocessor, and floors: bytes over 3.35 and 4.8 TB/s and FLOPs over 989e12 (bf16 on
-# tensor cores) or 67e12, whichever is longer, on H100 and H200 (data sheets). "allows" is a model, no measurement: the share of
-# H200's floor that is left by bytes in flight (700 ns of latency need rate * 700 ns / 132 of them on a multiprocessor) and by
-# instructions, every one of the kernel's text once: 4 a cycle at 1.755 GHz, a packet each where a thread has one packet; a
-# tensor-core instruction keeps its unit busy for 4 cycles, and mma.sync reaches 62 %.
+# The columns: registers, warps of 64 on a multiprocessor, shared memory of a block, static and dynamic, and floors: bytes
+# over 3.35 and 4.8 TB/s and FLOPs over 989e12 (bf16 on tensor cores) or 67e12, whichever is longer, on H100 and H200 (data
+# sheets). "allows" is a model, no measurement: the share of H200's floor that is left by bytes in flight (700 ns of latency
+# need rate * 700 ns / 132 of them on a multiprocessor) and by instructions, every one of the kernel's text once: 4 a cycle at
+# 1.755 GHz, a packet each where a thread has one packet; a tensor-core instruction keeps its unit busy for 4 cycles, and
+# mma.sync reaches 62 %.
 export LC_ALL=C
 lines=$(dirname "$0")/cuda_kernels.txt
 
@@ -95,7 +96,7 @@ report() {
       for (a = 1; a <= arches; ++a) if (gpu[a] == "90") main = "90"
       printf "%-62s", "file and kernel, with the registers and resident warps of"
       for (a = 1; a <= arches; ++a) printf "%9s", "sm_" gpu[a]
-      printf "%9s %9s %9s %9s %7s\n", "MB", "GFLOP", "us H100", "us H200", "allows"
+      printf "%10s %9s %9s %9s %9s %7s\n", "KB shared", "MB", "GFLOP", "us H100", "us H200", "allows"
       for (c = 1; c <= count; ++c) {
         key = order[c]
         if (!(key in seen)) { fault("cuda_kernels.txt names " key ", which was not compiled"); continue }
@@ -110,6 +111,7 @@ report() {
           if (id in n && claim[key] ~ /mma/ && !mma[id]) fault(key " for sm_" gpu[a] ": no tensor-core instruction")
           if (id in n && claim[key] ~ /packets/ && !wide[id]) fault(key " for sm_" gpu[a] ": no access of 16 bytes")
         }
+        printf "%10.1f ", (shared[main, key] + dynamic[key]) / 1024
         if (shared[main, key] + dynamic[key] > 99 * 1024) large = large (large == "" ? "" : ", ") key
         if (bytes[key] + flops[key] == 0) { print ""; continue }
         total = elements[key] * bytes[key]; work = elements[key] * flops[key]
@@ -199,6 +201,7 @@ LOG
   assembled "HMMA.16816.F32.BF16 R4, R4, R8, RZ ;"; expect 0 "62%" table
   echo "f.cu f 256 240000 4 TC 4 1 mma" >"$lines"; expect 1 "not one block fits" table
   echo "f.cu f 256 120000 4 TC 4 1 mma" >"$lines"; expect 0 "not built for; these need more: f.cu f" table
+  expect 0 " 118.2 " table
   echo "f.cu g 256 0 4 TC 4 1 -" >"$lines"; expect 1 "names f.cu g, which was not compiled" table; expect 1 "f.cu f has no line" table
   [ "$failed" = 0 ] && echo "self-test: passed"
   return "$failed"

@@ -1,5 +1,6 @@
 // make gpu-check: what only a GPU can show. Every op against fp64 and the CPU's bits, golden cases, the same bits
-// twenty times over, then each kernel's time beside what the machine was measured to reach. Exit 3 without a GPU.
+// twenty times over, then each kernel's time beside what the machine was measured to reach, a step of the 8B and its
+// rate of decoding (gpu_check_step.h). Exit 3 without a GPU.
 //
 // --ranks: instead, what takes several of them (gpu_ranks_check.h).
 // --simulated: on a simulated GPU, at small sizes, which proves that this program works and nothing else.
@@ -19,6 +20,7 @@
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/edge_example.h"
 #include "tests/rl/policy_world.h"
+#include "tests/tools/gpu_check_step.h"
 #include "tests/tools/gpu_ranks_check.h"
 #include "tests/train/training_run.h"
 #include "train/checksums.h"
@@ -199,6 +201,7 @@ void report(const std::vector<Line>& lines, const std::string& path) {
     all.set(l.name,
             Json::object({{"ms", l.ms}, {l.flops ? "tflops" : "gbytes_per_second", rate / (l.flops ? 1e9 : 1e6)}}));
   }
+  all.set("whole model", time_whole_model({.flops = most_flops * 1e3, .bytes = most_bytes * 1e3}, simulated));
   write_durably(path, all.dump(2) + "\n");
 }
 

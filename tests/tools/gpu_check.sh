@@ -4,8 +4,9 @@
 #   sh tests/tools/gpu_check.sh BUILD       BUILD holds onevision and gpu-check, built with CUDA=1
 #   sh tests/tools/gpu_check.sh --present   only whether there is a GPU
 #
-# The report is BUILD/gpu-check/report.txt: the machine, every op against f64, the bits of repeated training, golden cases,
-# the small recipe, every call between ranks where there are several GPUs, and a table of kernels (gpu-check.json beside it). Last line: "N passed, N failed".
+# The report is BUILD/gpu-check-report/report.txt, and holds all that there is: the machine, every op against f64, the bits of repeated
+# training, golden cases, a table of kernels, a step of the 8B and its rate of decoding (numbers: gpu-check.json beside it), the small
+# recipe, every call between ranks where there are several GPUs. Last line: "N passed, N failed".
 set -eu
 nvidia-smi -L >/dev/null 2>&1 || {
   echo "gpu-check: no GPU here (nvidia-smi -L finds none): nothing was checked. 'make test' runs every kernel without one." >&2
@@ -35,7 +36,7 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=c
 part "ops, golden cases, repeated training, kernels" "$build/gpu-check" "$out/gpu-check.json"
 part "the small recipe, twice the same bits" repeated
 part "ranks over NCCL, where there are two GPUs" "$build/gpu-check" --ranks
-sed -n '/^kernel/,/^gpu-check/p; /^ranks: /p' "$report"
+sed -n '/^kernel/,/^gpu-check/p; /^ranks: /p' "$report"  # the table, the step, decoding
 echo "the report: $report"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

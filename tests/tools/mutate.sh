@@ -52,7 +52,7 @@ find . -name '*.rej' -delete
 make -s -j"$(nproc)" build/unit-tests build/onevision >"$copy/build.log" 2>&1 || { tail -n 5 "$copy/build.log"; echo "0 passed, 1 failed"; exit 1; }
 
 mkdir -p build/sound
-cp build/unit-tests build/onevision build/libnccl.so.2 build/sound  # the others hold the last fault until they are linked again
+cp build/unit-tests build/onevision build/lib*.so.* build/sound  # the others hold the last fault until they are linked again
 
 cases() { build/unit-tests -ltc -tc="$1" 2>/dev/null | sed -n 's/^\[doctest\] unskipped test cases passing the current filters: //p'; }
 
