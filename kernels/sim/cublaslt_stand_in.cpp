@@ -150,7 +150,8 @@ int choose(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Pre
   *count = std::min(wanted, 2);
   for (int i = 0; i < *count; ++i) {
     found[i] = {};
-    found[i].status = i == 0 && wanted > 1 ? not_supported : success;  // the first one is not always usable
+    found[i].status = i == 0 && wanted > 1 ? not_supported : success;  // the first one is not always usable,
+    if (found[i].status != success) continue;                          // and then it is none
     found[i].workspace = chosen.workspace;
     std::memcpy(&found[i].algo, &chosen, sizeof chosen);
   }

@@ -115,6 +115,8 @@ void* SimRuntime::allocate(std::size_t bytes, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   require_current(place);
   ++counts_.allocations;
+  if (left_ == 0) return nullptr;
+  if (left_ > 0) --left_;
   return memory_.allocate(bytes);
 }
 

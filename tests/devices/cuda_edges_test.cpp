@@ -88,7 +88,11 @@ TEST_CASE("fenced: search and class ranks read the rows that there are") {
         }) == "");
   for (const std::int64_t S : {16, 144})
     CHECK(on_fenced([&](Device& d) {
-            const std::vector<std::uint8_t> roles(std::size_t(2 * S), 1);
+            const std::vector<std::uint8_t> roles(std::size_t(2 * S), 1), positive(std::size_t(2 * S), 2);
+            cluster_hits({.hits = on(d, std::vector<double>{0}, {1}),
+                          .cos = numbers(d, Dtype::f32, {2, S}, 1),
+                          .roles = on(d, positive, {2, S}),
+                          .k = on(d, std::vector<std::int64_t>{3, 3}, {2})});
             cluster_above({.above = on(d, std::vector<std::int64_t>{0, 0}, {2}),
                            .cos = numbers(d, Dtype::f32, {2, S}, 1),
                            .roles = on(d, roles, {2, S}),
