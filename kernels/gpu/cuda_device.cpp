@@ -1,5 +1,6 @@
 #include "kernels/gpu/cuda_device.h"
 
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
@@ -130,8 +131,8 @@ void* CudaDevice::obtain(std::size_t bytes, Segment segment) {
     reclaim(true);
     order(ov::Stream::compute, ov::Stream::copy);
     runtime_.stream_synchronize(compute_);
-    blocks_.flush();
-    data_.flush();
+    runtime_.stream_synchronize(calls_);
+    for (Arena* const a : {&blocks_, &data_, &for_calls_}) a->flush();
     block = arena.allocate(layout.bytes);
   }
   if (!block) out_of_memory(bytes, segment, arena);
@@ -280,7 +281,22 @@ Runtime* usable(std::string& reason) {
 
 Device* brought = nullptr;
 
+// On a machine with a driver somebody expects a GPU to be used: once it is said that none is.
+void say_that_none_is_used(const std::string& why) {
+  static std::once_flag said;
+  std::string none;
+  if (Runtime* runtime = cuda_runtime(none); runtime && runtime->versions().driver > 0)
+    std::call_once(said, [&] { std::fprintf(stderr, "device=auto is the CPU: %s\n", why.c_str()); });
+}
+
 }  // namespace
+
+std::string too_old(Runtime& runtime, int index) {
+  const int major = runtime.attribute(Attribute::major, index), minor = runtime.attribute(Attribute::minor, index);
+  return major >= least_major ? ""
+                              : cat("GPU ", index, ", ", runtime.device_name(index), ", has compute capability ", major,
+                                    ".", minor, "; the kernels need ", least_major, ".0 or later");
+}
 
 void bring_gpu(Device* simulated) { brought = simulated; }
 
@@ -289,13 +305,16 @@ Device& device_named(std::string_view name, int index) {
   if (brought) return *brought;
   std::string reason;
   Runtime* runtime = usable(reason);
-  if (!runtime) {
-    if (name == "auto") return cpu();
+  if (runtime) {
+    if (const int count = runtime->device_count(reason); index >= count)
+      machine_error("device=cuda: no GPU number ", index, ", there ", count == 1 ? "is 1" : cat("are ", count),
+                    ", from 0: each rank needs one of its own");
+    reason = too_old(*runtime, index);
+  }
+  if (!runtime || !reason.empty()) {
+    if (name == "auto") return say_that_none_is_used(reason), cpu();
     machine_error("device=cuda: ", reason, "; device=cpu works without one");
   }
-  if (const int count = runtime->device_count(reason); index >= count)
-    machine_error("device=cuda: no GPU number ", index, ", there ", count == 1 ? "is 1" : cat("are ", count),
-                  ", from 0: each rank needs one of its own");
   static CudaDevice* device = new CudaDevice(*runtime, *built_launchers(), {.index = index});  // outlives every tensor
   return *device;
 }

@@ -98,8 +98,10 @@ class CudaDevice : public Device {
 };
 
 // The machine's GPU of that number, opened on first use, the only one of this process: "cuda" (machine_error with the
-// reason where there is none), "cpu", or "auto": the GPU where there is one, else the CPU.
+// reason where there is none), "cpu", or "auto": the GPU where there is one that can be used, else the CPU.
 Device& device_named(std::string_view name, int index = 0);
-void bring_gpu(Device* simulated);  // tests: what "cuda" names from here on; null: the machine's
+constexpr int least_major = 8;  // compute capability of the oldest GPUs that kernels are compiled for
+std::string too_old(Runtime& runtime, int index);  // why this GPU runs none of them; empty: it does
+void bring_gpu(Device* simulated);                 // tests: what "cuda" names from here on; null: the machine's
 
 }  // namespace ov::gpu

@@ -61,6 +61,8 @@ void check(cudaError_t e, Place place, const char* call, const A&... arguments) 
 cudaStream_t native(Stream s) { return reinterpret_cast<cudaStream_t>(s); }
 cudaEvent_t native(Event e) { return reinterpret_cast<cudaEvent_t>(e); }
 
+std::string version(int v) { return cat(v / 1000, ".", v % 1000 / 10); }  // 12080 is 12.8
+
 class Cuda : public Runtime {
  public:
   int device_count(std::string& reason) override {
@@ -68,8 +70,14 @@ class Cuda : public Runtime {
     const cudaError_t e = cudaGetDeviceCount(&n);
     if (e == cudaSuccess && n > 0) return n;
     cudaGetLastError();
-    reason = cat("no GPU can be used: ", cudaGetErrorName(e), ", ", cudaGetErrorString(e));
-    if (e == cudaErrorInsufficientDriver) reason += " (without an NVIDIA driver this is what CUDA says)";
+    reason = "no GPU can be used: ";
+    if (const Versions v = versions(Place::current()); e == cudaErrorInsufficientDriver)
+      reason += v.driver == 0 ? "there is no NVIDIA driver"
+                              : cat("the NVIDIA driver is for CUDA ", version(v.driver), " and older, the program for ",
+                                    version(v.runtime), ": a newer driver is needed");
+    else reason += cat(cudaGetErrorName(e), ", ", cudaGetErrorString(e));
+    if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES"); visible && e == cudaErrorNoDevice)
+      reason += cat(" (CUDA_VISIBLE_DEVICES is '", visible, "': only those are seen)");
     return 0;
   }
   void set_device(int index, Place at) override { check(cudaSetDevice(index), at, "cudaSetDevice", index); }

@@ -1,7 +1,7 @@
 #include "kernels/sim/cublaslt_stand_in.h"
 
 #include <cstring>
-#include <set>
+#include <map>
 #include <vector>
 
 #include "base/error.h"
@@ -15,8 +15,11 @@ namespace {
 
 using namespace gpu::lt;
 
+enum class Kind { handle, product, matrix, wish };
+
 std::string complaint;
-std::set<const void*> live;
+std::map<const void*, Kind> live;
+std::map<const void*, gpu::lt::Stream> stream_of;  // of a workspace
 CublasLtModes modes;
 
 template <class... A>
@@ -26,35 +29,53 @@ int refuse(Status status, const A&... why) {
 }
 int refuse(const char* why) { return refuse(invalid_value, why); }
 
+struct Library {
+  static constexpr Kind kind = Kind::handle;
+};
 struct Matrix {
+  static constexpr Kind kind = Kind::matrix;
   Type type;
   std::int64_t rows, columns, ld;
   bool operator==(const Matrix&) const = default;
 };
 struct Product {
+  static constexpr Kind kind = Kind::product;
   Compute compute;
   std::int32_t transpose_a = as_it_is, transpose_b = as_it_is, bias_type = -1;
   std::uint32_t epilogue = nothing;
   const void* bias = nullptr;
 };
 struct Wish {
+  static constexpr Kind kind = Kind::wish;
   std::uint64_t workspace = 0, implementations = ~std::uint64_t{0};
   std::uint32_t reductions = 7, align[4] = {256, 256, 256, 256};  // the library's own defaults
 };
 
+// Whether all of them live, and as what they are taken for.
+template <class T>
+bool known(std::initializer_list<const void*> objects) {
+  return std::all_of(objects.begin(), objects.end(), [](const void* o) {
+    const auto found = live.find(o);
+    return found != live.end() && found->second == T::kind;
+  });
+}
+
 template <class T>
 int made(void** to, T value) {
-  live.insert(*to = new T(value));
+  if (!to) return refuse("nowhere to put an object");
+  live[*to = new T(value)] = T::kind;
   return success;
 }
 template <class T>
 int gone(void* object) {
-  if (!live.erase(object)) return refuse("an object is destroyed twice");
+  if (!known<T>({object})) return refuse("an object is destroyed twice, or is another");
+  live.erase(object);
   delete static_cast<T*>(object);
   return success;
 }
 template <class T>
 int put(T& to, const void* value, std::size_t bytes) {
+  if (!value) return refuse("an attribute without a value");
   if (bytes != sizeof(T)) return refuse(invalid_value, "an attribute of ", sizeof(T), " bytes is given ", bytes);
   std::memcpy(&to, value, bytes);
   return success;
@@ -80,6 +101,8 @@ struct Call {
   std::int64_t k() const { return p.transpose_a ? a.rows : a.columns; }
 
   int check() const {
+    for (const std::int32_t t : {p.transpose_a, p.transpose_b})
+      if (t != as_it_is && t != transposed) return refuse(not_supported, "this transpose");
     for (const Matrix* x : {&a, &b, &c, &d}) {
       if (!pointer(x->type)) return refuse(not_supported, "a type other than f32 and bf16");
       if (x->rows < 1 || x->columns < 1) return refuse("an empty matrix");
@@ -104,15 +127,12 @@ struct Call {
   }
 };
 
-bool known(std::initializer_list<const void*> objects) {
-  for (const void* o : objects)
-    if (!live.contains(o)) return false;
-  return true;
-}
-
 int choose(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Preference preference, int wanted,
            Heuristic* found, int* count) {
-  if (!known({handle, desc, a, b, c, d, preference})) return refuse("an object that does not live");
+  if (!known<Library>({handle}) || !known<Product>({desc}) || !known<Matrix>({a, b, c, d}) ||
+      !known<Wish>({preference}))
+    return refuse("an object that does not live, or is another");
+  if (!found || !count || wanted < 1) return refuse("no room for algorithms");
   const Call call{*static_cast<Product*>(desc), *static_cast<Matrix*>(a), *static_cast<Matrix*>(b),
                   *static_cast<Matrix*>(c), *static_cast<Matrix*>(d)};
   if (const int status = call.check()) return status;
@@ -130,7 +150,8 @@ int choose(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Pre
   *count = std::min(wanted, 2);
   for (int i = 0; i < *count; ++i) {
     found[i] = {};
-    found[i].status = i == 0 && wanted > 1 ? not_supported : success;  // the first one is not always usable
+    found[i].status = i == 0 && wanted > 1 ? not_supported : success;  // the first one is not always usable,
+    if (found[i].status != success) continue;                          // and then it is none
     found[i].workspace = chosen.workspace;
     std::memcpy(&found[i].algo, &chosen, sizeof chosen);
   }
@@ -138,6 +159,7 @@ int choose(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Pre
 }
 
 int capability(const Algo* algo, int attribute, void* to, std::size_t bytes, std::size_t* written) {
+  if (!algo || !to || !written) return refuse("a capability without an algorithm or an address");
   if (attribute != implementation_flags || bytes != 8) return refuse(not_supported, "this capability");
   std::memcpy(to, reinterpret_cast<const char*>(algo) + offsetof(Chosen, flags), 8);
   *written = 8;
@@ -156,12 +178,17 @@ std::vector<float> widened(const void* data, const Matrix& x, bool tf32) {
   return w;
 }
 
-bool overlap(const void* x, const Matrix& a, const void* y, const Matrix& b) {
-  const auto from = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p); };
-  const auto size = [](const Matrix& m) {
-    return std::uintptr_t((m.ld * (m.columns - 1) + m.rows) * bytes_of(m.type));
-  };
-  return from(x) < from(y) + size(b) && from(y) < from(x) + size(a);
+// Bytes of memory that a call reaches.
+struct Span {
+  const void* at;
+  std::size_t bytes;
+  std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(at); }
+};
+Span span_of(const void* at, const Matrix& m) {
+  return {at, std::size_t((m.ld * (m.columns - 1) + m.rows) * bytes_of(m.type))};
+}
+bool overlap(const Span& x, const Span& y) {
+  return x.begin() < y.begin() + y.bytes && y.begin() < x.begin() + x.bytes;
 }
 
 // A product that has been accepted, run in its turn. It keeps what it needs: descriptors may be gone by then.
@@ -205,7 +232,10 @@ struct Work {
 int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout a_layout, const void* b,
              Layout b_layout, const void* beta, const void* c, Layout c_layout, void* d, Layout d_layout,
              const Algo* algo, void* workspace, std::size_t workspace_bytes, gpu::lt::Stream stream) {
-  if (!known({handle, desc, a_layout, b_layout, c_layout, d_layout})) return refuse("an object that does not live");
+  if (!known<Library>({handle}) || !known<Product>({desc}) || !known<Matrix>({a_layout, b_layout, c_layout, d_layout}))
+    return refuse("an object that does not live, or is another");
+  if (!a || !b || !c || !d) return refuse("a matrix without an address");
+  if (!alpha || !beta) return refuse("alpha or beta without an address");
   const Call call{*static_cast<Product*>(desc), *static_cast<Matrix*>(a_layout), *static_cast<Matrix*>(b_layout),
                   *static_cast<Matrix*>(c_layout), *static_cast<Matrix*>(d_layout)};
   if (const int status = call.check()) return status;
@@ -219,11 +249,19 @@ int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout 
       return refuse(not_supported, "matrix ", "ABCD"[i], " is not at a multiple of ", chosen.align[i], " bytes");
   if (workspace_bytes < chosen.workspace || reinterpret_cast<std::uintptr_t>(workspace) % 256)
     return refuse("the workspace is too small, or not at a multiple of 256 bytes");
-  if (overlap(d, call.d, a, call.a) || overlap(d, call.d, b, call.b)) return refuse("D overlaps A or B");
+  const Span of_a = span_of(a, call.a), of_b = span_of(b, call.b), of_d = span_of(d, call.d),
+             of_workspace{workspace, workspace_bytes},
+             of_bias{call.p.bias, call.p.bias ? std::size_t(call.m() * bytes_of(call.d.type)) : 0};
+  if (overlap(of_d, of_a) || overlap(of_d, of_b)) return refuse("D overlaps A or B");
+  for (const Span& s : {of_a, of_b, of_d, of_bias})
+    if (overlap(of_workspace, s)) return refuse("the workspace overlaps a matrix or the bias");
+  if (overlap(of_d, of_bias)) return refuse("D overlaps the bias");
   if (c != d) return refuse(not_supported, "C other than D");
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   if (scale != 1 || (keep != 0 && keep != 1))
     return refuse(not_supported, "alpha other than 1, beta other than 0 and 1");
+  if (const auto [other, first] = stream_of.try_emplace(workspace, stream); !first && other->second != stream)
+    return refuse("the workspace of another stream");
   Work work{.p = call.p,
             .a = call.a,
             .b = call.b,
@@ -239,6 +277,7 @@ int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout 
     work.run();
   } else {
     auto* queue = static_cast<gpu::StreamHandle*>(stream);
+    for (const Span& s : {of_a, of_b, of_d, of_workspace, of_bias}) queue->reaches("cublasLtMatmul", s.at, s.bytes);
     queue->relocate(work.address, 5);
     queue->enqueue("cublasLtMatmul", gpu::Place::current(), [work] { work.run(); });
   }
@@ -246,7 +285,7 @@ int multiply(Handle handle, Desc desc, const void* alpha, const void* a, Layout 
 }
 
 int set_desc(Desc desc, int attribute, const void* value, std::size_t bytes) {
-  if (!known({desc})) return refuse("an object that does not live");
+  if (!known<Product>({desc})) return refuse("an object that does not live, or is another");
   Product& p = *static_cast<Product*>(desc);
   switch (attribute) {
     case transpose_a: return put(p.transpose_a, value, bytes);
@@ -259,7 +298,7 @@ int set_desc(Desc desc, int attribute, const void* value, std::size_t bytes) {
 }
 
 int set_preference(Preference preference, int attribute, const void* value, std::size_t bytes) {
-  if (!known({preference})) return refuse("an object that does not live");
+  if (!known<Wish>({preference})) return refuse("an object that does not live, or is another");
   Wish& w = *static_cast<Wish*>(preference);
   switch (attribute) {
     case max_workspace: return put(w.workspace, value, bytes);
@@ -278,11 +317,13 @@ int set_preference(Preference preference, int attribute, const void* value, std:
 const Api& cublaslt_stand_in() {
   static const Api api = {
       .version = [] { return std::size_t{130100}; },
-      .create = [](Handle* h) { return made(h, 0); },
-      .destroy = [](Handle h) { return gone<int>(h); },
+      .create = [](Handle* h) { return made(h, Library{}); },
+      .destroy = [](Handle h) { return stream_of.clear(), gone<Library>(h); },
       .desc_create =
           [](Desc* d, int compute, int scale) {
             if (scale != f32) return refuse(not_supported, "this type of alpha and beta");
+            if (compute != compute_32f && compute != compute_32f_pedantic && compute != compute_32f_fast_tf32)
+              return refuse(not_supported, "this type of sums");
             return made(d, Product{.compute = Compute(compute)});
           },
       .desc_destroy = [](Desc d) { return gone<Product>(d); },

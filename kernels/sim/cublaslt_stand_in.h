@@ -4,7 +4,9 @@
 //   pointers less aligned than was promised, a workspace too small or not at a multiple of 256
 //   an algorithm used for another product than it was asked for, or none
 //   a bias without the epilogue, the epilogue without a bias, a bias of another type than D or not at a multiple of 16
-//   D over A or B, C other than D, descriptors that were destroyed
+//   D over A, B or the bias, the workspace over any of them, C other than D, no address
+//   a workspace that another stream had before: on a GPU both write to it at once
+//   descriptors that were destroyed, or are of another kind; bytes that are not of one allocation (logic_error)
 // A product runs in its stream's turn, in the memory that kernels see. Sums have the order of the CPU's product, so f32
 // has its bits.
 #pragma once

@@ -130,6 +130,15 @@ SimMemory::Use SimMemory::use_of(const char* what, const void* address) const {
   return it->second;
 }
 
+SimMemory::Use SimMemory::require_within(const char* what, const void* address, std::size_t bytes) const {
+  const Use block = use_of(what, address);
+  const std::size_t begin = offset_of(address) - block->offset;
+  if (bytes > block->bytes - begin)
+    throw std::logic_error(
+        cat("sim: ", what, " is given bytes ", begin, " to ", begin + bytes, " of ", described(*block)));
+  return block;
+}
+
 // ---- the streams' clock
 
 void SimMemory::begin(const Use& b) {

@@ -43,6 +43,8 @@ class SimMemory {
   Use hand_out(const void* address, std::size_t bytes, Segment segment);
   Use retire(const void* address);
   Use use_of(const char* what, const void* address) const;  // logic_error: not handed out, or retired
+  // The same; and a logic_error where not all of these bytes are the block's.
+  Use require_within(const char* what, const void* address, std::size_t bytes) const;
   // By the streams'.
   void begin(const Use& block);
   void end(const Use& block);

@@ -76,6 +76,11 @@ void enqueue(const std::shared_ptr<NcclRank>& rank, Queue stream, std::vector<Nc
     add(w.from, r.from), add(w.to, r.to);
   }
   auto* queue = static_cast<gpu::StreamHandle*>(stream);
+  for (const NcclWork& w : calls) {
+    const Reach r = reach_of(w, *rank);
+    if (r.from) queue->reaches("a call of NCCL", w.from, r.from);
+    if (r.to) queue->reaches("a call of NCCL", w.to, r.to);
+  }
   queue->relocate(words.data(), words.size());
   std::size_t next = 0;
   for (NcclWork& w : calls) {
@@ -90,6 +95,17 @@ void enqueue(const std::shared_ptr<NcclRank>& rank, Queue stream, std::vector<Nc
     nccl_run(*rank, calls, modes.reorder);
     --rank->under_way;
   });
+}
+
+// A call may have one buffer where it reads what it writes at the same place; else its buffers lie apart.
+bool apart_or_in_place(const NcclWork& w, const NcclRank& rank) {
+  const Reach r = reach_of(w, rank);
+  const std::size_t own = w.header.count * nccl_size(w.header.type) * static_cast<std::size_t>(rank.rank);
+  const auto at = [](const std::byte* p) { return reinterpret_cast<std::uintptr_t>(p); };
+  if (r.from == 0 || r.to == 0 || at(w.from) >= at(w.to) + r.to || at(w.to) >= at(w.from) + r.from) return true;
+  if (w.header.call == NcclCall::all_gather) return w.from == w.to + own;
+  if (w.header.call == NcclCall::reduce_scatter) return w.to == w.from + own;
+  return w.from == w.to;
 }
 
 int close_group() {
@@ -115,6 +131,9 @@ int add(const std::shared_ptr<NcclRank>& rank, Comm comm, Queue stream, const Nc
   if (w.peer >= rank->ranks || (of_one && w.peer < 0)) return refuse(invalid_argument, "a rank that is not there");
   if (w.header.call == NcclCall::send && w.peer == rank->rank) return refuse(invalid_usage, "a message to oneself");
   if (!stream) return refuse(invalid_argument, "no stream");
+  const Reach r = reach_of(w, *rank);
+  if ((r.from && !w.from) || (r.to && !w.to)) return refuse(invalid_argument, "no address");
+  if (!apart_or_in_place(w, *rank)) return refuse(invalid_argument, "buffers that overlap, and not in place");
   if (!group.calls.empty() && (group.comm != comm || group.stream != stream))
     return refuse(invalid_usage, "one group in two communicators or streams");
   group.comm = comm, group.stream = stream;

@@ -5,7 +5,7 @@
 //   a call while the one before is in progress: every call has to be asked after, and is queued only then
 //   calls of one group in two streams or communicators; calls from another thread than the communicator's
 //   send and receive to oneself; a type that it does not know; no elements; a communicator that has ended
-//   addresses that are not of an allocation, with all their bytes
+//   addresses that are not of an allocation, with all their bytes; buffers that overlap other than in place
 //   the end of a communicator whose calls have not run
 // An asynchronous error, naming both sides: ranks whose calls differ in kind, count, type or root. Ranks that wait for
 // each other wait until somebody aborts, as on a GPU.

@@ -32,6 +32,10 @@ struct SimRuntime::Queue : gpu::StreamHandle {
       throw;
     }
   }
+  void reaches(const char* what, const void* address, std::size_t bytes) override {
+    const std::lock_guard lock(runtime.mutex_);
+    if (runtime.memory_.holds(address)) runtime.memory_.require_within(what, address, bytes);
+  }
   void move(std::uint64_t* words, std::size_t count) {
     constexpr std::uint64_t lowest = std::uint64_t{1} << 32, end = std::uint64_t{1} << 47;  // where addresses lie
     const std::lock_guard lock(runtime.mutex_);
@@ -111,6 +115,8 @@ void* SimRuntime::allocate(std::size_t bytes, gpu::Place place) {
   const std::lock_guard lock(mutex_);
   require_current(place);
   ++counts_.allocations;
+  if (left_ == 0) return nullptr;
+  if (left_ > 0) --left_;
   return memory_.allocate(bytes);
 }
 
@@ -269,7 +275,7 @@ void SimRuntime::copy(void* to, const void* from, std::size_t bytes, gpu::Copy k
   const char* what = in ? "copy_in" : "copy_out";
   if (!pinned(here, bytes))
     throw std::logic_error(cat("sim: the copy at ", at(place), " has memory on the host's side that is not pinned"));
-  Node node{.what = what, .place = place, .uses = {memory_.use_of(what, there)}};
+  Node node{.what = what, .place = place, .uses = {memory_.require_within(what, there, bytes)}};
   void* device = memory_.working(there);
   if (in) {
     node.run = [device, from, bytes, hash = hash_of(from, bytes)] {
@@ -290,7 +296,7 @@ void SimRuntime::fill(void* to, int byte, std::size_t bytes, gpu::Stream s, gpu:
   Queue& q = queue_of(s, place);
   if (bytes == 0) return;
   void* device = memory_.working(to);
-  push(q, {.what = "fill", .place = place, .uses = {memory_.use_of("fill", to)}, .run = [=] {
+  push(q, {.what = "fill", .place = place, .uses = {memory_.require_within("fill", to, bytes)}, .run = [=] {
              std::memset(device, byte, bytes);
            }});
 }

@@ -73,6 +73,7 @@ class SimRuntime : public gpu::Runtime {
   void drain();                                           // runs all of it, in the policy's order
   void rethrow();                                         // what has failed since the last call
   void fail(std::int64_t launch) { fails_in_ = launch; }  // the launch-th from now on fails
+  void exhaust(std::int64_t chunks) { left_ = chunks; }   // of device memory that are still to be had
   // Work of the test's own: `run` on memory of these addresses.
   void enqueue(gpu::Stream, const char* what, const std::vector<const void*>& addresses, std::function<void()> run);
   const SimMemory& memory() const { return memory_; }
@@ -110,6 +111,7 @@ class SimRuntime : public gpu::Runtime {
   Counts counts_;
   std::uint64_t draws_ = 0;
   std::int64_t fails_in_ = 0;  // 0: none will
+  std::int64_t left_ = -1;     // chunks; -1: as many as fit
   bool running_ = false;
   std::exception_ptr error_;
 };

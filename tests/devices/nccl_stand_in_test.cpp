@@ -81,6 +81,13 @@ TEST_CASE("nccl stand-in: calls out of order, from elsewhere or of nothing are r
          refused(add(4, 99, sum, comm, calls), invalid_argument, "a type that is not known");
          refused(add(4, f32, 1, comm, calls), invalid_argument, "an operation other than the sum");
          refused(add(4, f32, sum, comm, nullptr), invalid_argument, "no stream");
+         refused(nccl.all_reduce(nullptr, at, 4, f32, sum, comm, calls), invalid_argument, "no address");
+         refused(nccl.all_reduce(at, nullptr, 4, f32, sum, comm, calls), invalid_argument, "no address");
+         const std::string over = "buffers that overlap, and not in place";
+         refused(nccl.all_reduce(at, at + 4, 2, f32, sum, comm, calls), invalid_argument, over);
+         refused(nccl.broadcast(at + 4, at, 2, f32, 0, comm, calls), invalid_argument, over);
+         refused(nccl.all_gather(at + 8, at, 4, f32, comm, calls), invalid_argument, over);
+         refused(nccl.reduce_scatter(at, at + 8, 4, f32, sum, comm, calls), invalid_argument, over);
          refused(nccl.broadcast(at, at, 4, f32, 1, comm, calls), invalid_argument, "a rank that is not there");
          refused(nccl.broadcast(at, at, 4, f32, -1, comm, calls), invalid_argument, "a rank that is not there");
          int elsewhere = success;

@@ -1,0 +1,182 @@
+// Places at which a planted fault went unseen: CUDA kernels beyond the end of what they read, on fenced memory, and
+// shapes, strides and values that no other test has.
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <functional>
+
+#include "kernels/row_products.h"
+#include "kernels/table.h"
+#include "tests/devices/in_a_child.h"
+#include "tests/devices/sim_device.h"
+#include "tests/kernels/cuda_attention.h"
+#include "tests/kernels/cuda_twins.h"
+
+using namespace ov;
+using namespace ov::kernels;
+using namespace ov::test;
+
+namespace {
+
+Tensor numbers(Device& device, Dtype dtype, const Shape& shape, unsigned seed) {
+  return on(device, drawn(shape.numel(), seed), shape).to(dtype);
+}
+
+// What a child says in which f works on memory whose blocks end at the end of a page; "": it ended well.
+std::string on_fenced(const std::function<void(Device&)>& f) {
+  const auto [text, signal] = in_a_child([&] {
+    try {
+      SimDevice device(ForeignDevice::Policy::eager, 0, std::size_t{1} << 28, ForeignDevice::Layout::fenced);
+      f(device);
+      device.synchronize();
+    } catch (const std::exception& e) { std::fprintf(stderr, "%s\n", e.what()); }
+  });
+  return signal ? cat("signal ", signal, ": ", text) : text;
+}
+
+}  // namespace
+
+// Lengths are multiples of 16 bytes, so that a block's last byte is the page's.
+TEST_CASE("fenced: products of rows read no row of x or w that is not there, and no column") {
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const auto& [N, F, C] : {std::array<std::int64_t, 3>{3, 33, 72}, {9, 65, 8}, {33, 31, 392}})
+      for (const bool chunk : {false, true}) {
+        CAPTURE(name_of(dtype));
+        CAPTURE(N);
+        CAPTURE(chunk);
+        CHECK(on_fenced([&, N = N, F = F, C = C](Device& d) {
+                const Tensor x = numbers(d, dtype, {std::min<std::int64_t>(N, chunk ? N : 16), C}, 1);
+                const Tensor w = numbers(d, dtype, {F, C}, 2), y({x.dim(0), F}, dtype, d);
+                std::optional<RowProducts> wanted;
+                if (chunk) wanted.emplace();
+                gemm({.c = y, .a = x, .b = w, .trans_b = true});
+              }) == "");
+      }
+}
+
+TEST_CASE("fenced: grouped products read and write the rows of their experts alone") {
+  const std::vector<std::int64_t> offsets = {0, 5, 5, 40, 44};
+  for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
+    for (const auto& [F, C] : {std::pair{std::int64_t{12}, std::int64_t{36}}, {24, 72}})
+      for (int form = 0; form < 3; ++form) {
+        CAPTURE(name_of(dtype));
+        CAPTURE(form);
+        CAPTURE(C);
+        CHECK(on_fenced([&, F = F, C = C](Device& d) {
+                const auto like = [&](std::int64_t rows, std::int64_t columns) {
+                  return numbers(d, dtype, {rows, columns}, 1);
+                };
+                const Tensor of_x = like(44, C), of_y = like(44, F), w = like(4 * F, C);
+                const Tensor at = on(d, offsets, {5});
+                if (form == 0) grouped_gemm({.c = of_y, .a = of_x, .b = w, .offsets = at, .trans_b = true});
+                if (form == 1) grouped_gemm({.c = of_x, .a = of_y, .b = w, .offsets = at});
+                if (form == 2)
+                  grouped_gemm({.c = numbers(d, Dtype::f32, {4 * F, C}, 2),
+                                .a = of_y,
+                                .b = of_x,
+                                .offsets = at,
+                                .trans_a = true,
+                                .accumulate = true});
+              }) == "");
+      }
+}
+
+TEST_CASE("fenced: search and class ranks read the rows that there are") {
+  CHECK(on_fenced([](Device& d) {
+          const Tensor a = numbers(d, Dtype::f32, {3, 36}, 1), b = numbers(d, Dtype::f32, {70, 36}, 2);
+          nearest({.ids = Tensor({3, 4}, Dtype::i32, d), .scores = Tensor({3, 4}, Dtype::f32, d), .a = a, .b = b});
+        }) == "");
+  for (const std::int64_t S : {16, 144})
+    CHECK(on_fenced([&](Device& d) {
+            const std::vector<std::uint8_t> roles(std::size_t(2 * S), 1), positive(std::size_t(2 * S), 2);
+            cluster_hits({.hits = on(d, std::vector<double>{0}, {1}),
+                          .cos = numbers(d, Dtype::f32, {2, S}, 1),
+                          .roles = on(d, positive, {2, S}),
+                          .k = on(d, std::vector<std::int64_t>{3, 3}, {2})});
+            cluster_above({.above = on(d, std::vector<std::int64_t>{0, 0}, {2}),
+                           .cos = numbers(d, Dtype::f32, {2, S}, 1),
+                           .roles = on(d, roles, {2, S}),
+                           .value = on(d, std::vector<float>{0, 1}, {2}),
+                           .row = on(d, std::vector<std::int64_t>{1, 1}, {2}),
+                           .column = on(d, std::vector<std::int64_t>{0, S - 1}, {2})});
+          }) == "");
+}
+
+TEST_CASE("adamw: moments rounded by chance take the same words in ranges as whole") {
+  // Three ranges, none of which begins on a multiple of 4, over all of 1500.
+  const std::int64_t n = 1500;
+  const std::vector<AdamwRange> ranges = {{0, 0, 5, 1e-2, 0.1}, {5, 5, 1030, 1e-2, 0.1}, {1035, 1035, 465, 1e-2, 0.1}};
+  SimDevice gpu;
+  std::vector<std::vector<Tensor>> results;
+  for (Device* d : {&ov::cpu(), static_cast<Device*>(&gpu)})
+    for (const bool apart : {false, true}) {
+      const Tensor param = numbers(*d, Dtype::f32, {n}, 1), m = numbers(*d, Dtype::bf16, {n}, 2);
+      const Tensor v = Tensor::zeros({n}, Dtype::bf16, *d), grad = numbers(*d, Dtype::f32, {n}, 3);
+      adamw({.param = param,
+             .m = m,
+             .v = v,
+             .grad = grad,
+             .clip = on(*d, std::vector<double>{1}, {1}),
+             .lr = 1e-2,
+             .beta1 = 0.9,
+             .beta2 = 0.999,
+             .eps = 1e-8,
+             .weight_decay = 0.1,
+             .step = 2,
+             .ranges = apart ? ranges : std::vector<AdamwRange>{},
+             .random = Philox(5, "moments", 2),
+             .first = 7});
+      results.push_back({param, m, v});
+    }
+  for (std::size_t i = 1; i < results.size(); ++i)
+    for (std::size_t t = 0; t < results[i].size(); ++t) CHECK(same_bits(results[i][t], results[0][t]));
+}
+
+TEST_CASE("rows with more than two strides are refused by the CUDA twins, which would read elsewhere") {
+  SimDevice d;
+  const Tensor x = numbers(d, Dtype::f32, {2, 3, 4, 8}, 1), y({2, 2, 2, 8}, Dtype::f32, d);
+  const Tensor part = x.slice(1, 0, 2).slice(2, 1, 3);  // rows 8, 32 and 96 apart
+  CHECK_THROWS_WITH_AS(copy({.y = y, .x = part}), doctest::Contains("takes rows with two strides"), Error);
+  copy({.y = y.slice(1, 0, 1), .x = part.slice(1, 0, 1)});
+  CHECK(same_bits(y.slice(1, 0, 1).to(ov::cpu()), x.to(ov::cpu()).slice(1, 0, 1).slice(2, 1, 3)));
+}
+
+TEST_CASE("nearest: exact scores that all lie above an f32 score are not taken for proved") {
+  // All 40 products are 3 in f32; exactly they rise by 1e-9.
+  std::vector<float> rising(40 * 4, 1.0f);
+  for (std::size_t m = 0; m < 40; ++m) rising[4 * m] = 1e-9f * static_cast<float>(m);
+  SimDevice d;
+  const Tensor ids({1, 3}, Dtype::i32, d), scores({1, 3}, Dtype::f32, d);
+  nearest(
+      {.ids = ids, .scores = scores, .a = on(d, std::vector<float>{1, 1, 1, 1}, {1, 4}), .b = on(d, rising, {40, 4})});
+  CHECK(ids.to_vector<std::int32_t>() == std::vector<std::int32_t>{39, 38, 37});
+}
+
+TEST_CASE("gemm: for generation in bf16, rows that are no multiples of 16 bytes apart go to the other kernel") {
+  SimDevice d;
+  const std::int64_t N = 5, F = 9, C = 64;
+  const auto product = [&](const Tensor& x, const Tensor& w) {
+    const Tensor y({N, F}, Dtype::bf16, d);
+    const RowProducts wanted;
+    gemm({.c = y, .a = x, .b = w, .trans_b = true});
+    return y;
+  };
+  const Tensor x = numbers(d, Dtype::bf16, {N, C}, 1), w = numbers(d, Dtype::bf16, {F, C}, 2);
+  const Tensor far_x = Tensor({N, C + 3}, Dtype::bf16, d).slice(1, 0, C),
+               far_w = Tensor({F, C + 3}, Dtype::bf16, d).slice(1, 0, C);
+  far_x.copy_from(x), far_w.copy_from(w);
+  const Tensor expected = product(far_x, far_w);
+  CHECK(same_bits(product(x, far_w), expected));
+  CHECK(same_bits(product(far_x, w), expected));
+  for (const float y : expected.to(Dtype::f32).to_vector<float>()) CHECK(std::isfinite(y));
+}
+
+// Keys that stand in a cache before the queries: the first query that sees key 64 is number 63.
+TEST_CASE("attention: behind a cache of one key, the gradient of a key takes the first query that sees it") {
+  const AttentionCase c{"behind one key", {{0, 130, 0, 131}}, 130, 131, true};
+  const auto plain = [&](Device& d) {
+    return attend_on(d, Dtype::f32, c, 2, 1, 16, attention_forward, attention_backward);
+  };
+  SimDevice d;
+  check_same(plain(d), plain(ov::cpu()));
+}
