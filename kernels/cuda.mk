@@ -50,7 +50,7 @@ $(B)/libcublasLt.so.13: tests/tools/cublaslt_library.cpp kernels/gpu/cublaslt_ap
 $(B)/unit-tests: | $(B)/libcublasLt.so.13
 
 # What make gpu-check runs; --simulated works on any machine.
-GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_check_step.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
+GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_check_kernels.cpp tests/tools/gpu_check_step.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
 $(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 -include $(GPU_CHECK_OBJ:.o=.d)

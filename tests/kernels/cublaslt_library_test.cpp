@@ -1,4 +1,5 @@
-// cuBLASLt is opened by its name, and each of its calls found by its own, as in a process with a GPU.
+// cuBLASLt is opened by its name, and each of its calls found by its own, as in a process with a GPU; and what it works
+// in.
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
@@ -63,4 +64,24 @@ TEST_CASE("cuBLASLt's stand-in as a library of its name, opened by it as on GPUs
   const std::string none = said_with(nullptr);
   CHECK_MESSAGE(contains(none, cat(soname, ": ")), none);
   CHECK_MESSAGE(contains(none, "products on a GPU need cuBLAS 13"), none);
+}
+
+TEST_CASE("gemm: every stream has a workspace of its own, and keeps it (G-46)") {
+  SimDevice d(ForeignDevice::Policy::lazy);
+  gpu::CublasLt library(sim::cublaslt_stand_in(), d);
+  const Tensor a = on(d, drawn(20 * 9, 1), {20, 9}), b = on(d, drawn(9 * 5, 2), {9, 5});
+  std::vector<Tensor> products;
+  for (int i = 0; i < 4; ++i) products.emplace_back(Shape{20, 5}, Dtype::f32, d);
+  d.synchronize();  // all of them are there for either stream
+  const auto multiply = [&](int i) {
+    library.product({.c = products[static_cast<std::size_t>(i)], .a = a, .b = b}, d.stream());
+    return d.memory().bytes[static_cast<std::size_t>(Segment::workspace)] / gpu::cublaslt_workspace_taken;
+  };
+  for (const int turn : {0, 1}) {
+    CHECK(multiply(2 * turn) == 1 + turn);
+    const gpu::CudaDevice::InCalls in_calls(d);  // from here on this thread's kernels go to the stream of calls
+    CHECK(multiply(2 * turn + 1) == 2);
+  }
+  d.await_calls();
+  for (const Tensor& c : products) CHECK(same_bits(c, products[0]));
 }

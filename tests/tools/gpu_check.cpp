@@ -10,16 +10,12 @@
 #include <cstdio>
 
 #include "audit/diff.h"
-#include "kernels/copy.h"
-#include "kernels/cross_entropy.h"
-#include "kernels/rmsnorm.h"
-#include "kernels/segments.h"
-#include "kernels/swiglu.h"
 #include "kernels/table.h"
 #include "model/files/hf_directory.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/edge_example.h"
 #include "tests/rl/policy_world.h"
+#include "tests/tools/gpu_check_kernels.h"
 #include "tests/tools/gpu_check_step.h"
 #include "tests/tools/gpu_ranks_check.h"
 #include "tests/train/training_run.h"
@@ -34,157 +30,6 @@ bool simulated = false;
 
 gpu::CudaDevice& the_gpu() { return dynamic_cast<gpu::CudaDevice&>(gpu::device_named("cuda")); }
 
-// ---- the table
-
-struct Line {
-  std::string name;
-  double ms, amount;  // FLOPs, or bytes
-  bool flops;
-};
-
-// The least of several times, after one that loads what is loaded late.
-template <class F>
-double milliseconds(F&& work) {
-  gpu::CudaDevice& d = the_gpu();
-  gpu::Runtime& r = d.runtime();
-  const gpu::Event from = r.event_create(true), to = r.event_create(true);
-  double best = INFINITY;
-  for (int i = 0; i < (simulated ? 2 : 8); ++i) {
-    const gpu::Stream s = d.enter();
-    r.event_record(from, s);
-    work();
-    r.event_record(to, s);
-    d.synchronize();
-    if (i > 0) best = std::min(best, static_cast<double>(r.event_elapsed(from, to)));
-  }
-  r.event_destroy(from), r.event_destroy(to);
-  return best;
-}
-
-// Numbers in (-1, 1): a GPU multiplies zeros faster than it does numbers.
-Tensor numbers(const Shape& shape, Dtype dtype) {
-  std::vector<float> v(static_cast<std::size_t>(shape.numel()));
-  const Philox random(1, "gpu check");
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(random.below(i, 2001)) / 1000.f - 1;
-  return Tensor::of(v, shape, the_gpu()).to(dtype);
-}
-Tensor blank(const Shape& shape, Dtype dtype = Dtype::bf16) { return Tensor(shape, dtype, the_gpu()); }
-
-std::vector<Line> time_kernels() {
-  using namespace kernels;
-  std::vector<Line> lines;
-  const std::int64_t T = simulated ? 64 : 8192, C = simulated ? 64 : 4096, F = simulated ? 96 : 12288,
-                     V = simulated ? 300 : 151936, H = simulated ? 2 : 32, K = simulated ? 1 : 8,
-                     D = simulated ? 32 : 128;
-  const auto memory = [&](const std::string& name, double bytes, auto&& work) {
-    lines.push_back({name, milliseconds(work), bytes, false});
-  };
-  const auto product = [&](const std::string& name, double flops, auto&& work) {
-    lines.push_back({name, milliseconds(work), flops, true});
-  };
-  const auto bytes = [](auto... n) { return 2.0 * static_cast<double>((n + ...)); };  // bf16
-
-  {  // what the machine reaches: the peaks that the others are compared with
-    const std::int64_t n = simulated ? 64 : 8192;
-    const Tensor a = numbers({n, n}, Dtype::bf16), b = numbers({n, n}, Dtype::bf16), c = blank({n, n});
-    product("product " + std::to_string(n) + " cubed", 2.0 * double(n) * double(n) * double(n),
-            [&] { gemm({.c = c, .a = a, .b = b, .trans_b = true}); });
-    memory("copy", bytes(2 * n * n), [&] { copy({.y = c, .x = a}); });
-  }
-  {
-    const Tensor x = numbers({T, C}, Dtype::bf16), w = numbers({C}, Dtype::bf16), y = blank({T, C}), dx = blank({T, C}),
-                 rstd = blank({T}, Dtype::f32), dw = Tensor::zeros({C}, Dtype::f32, the_gpu());
-    memory("rmsnorm forward", bytes(2 * T * C),
-           [&] { rmsnorm_forward({.y = y, .rstd = rstd, .x = x, .w = w, .eps = 1e-6}); });
-    memory("rmsnorm backward", bytes(3 * T * C),
-           [&] { rmsnorm_backward({.dx = dx, .dw = dw, .dy = y, .x = x, .w = w, .rstd = rstd}); });
-    const Tensor up = numbers({2 * F, C}, Dtype::bf16), gate_up = blank({T, 2 * F});
-    product("gate and up", 4.0 * double(T) * double(C) * double(F),
-            [&] { gemm({.c = gate_up, .a = x, .b = up, .trans_b = true}); });
-    const Tensor h = blank({T, F}), dgate = blank({T, F}), dup = blank({T, F});
-    const Tensor gate = gate_up.slice(1, 0, F), other = gate_up.slice(1, F, 2 * F);
-    memory("swiglu forward", bytes(3 * T * F), [&] { swiglu_forward({.y = h, .gate = gate, .up = other}); });
-    memory("swiglu backward", bytes(5 * T * F),
-           [&] { swiglu_backward({.dgate = dgate, .dup = dup, .dy = h, .gate = gate, .up = other}); });
-  }
-  {
-    const std::int64_t N = T / 8;
-    const Tensor z = numbers({N, V}, Dtype::bf16), dz = blank({N, V}), loss = blank({1}, Dtype::f32),
-                 token = blank({N}, Dtype::f32), lse = blank({N, 2}, Dtype::f32),
-                 weights = Tensor::of(std::vector<float>(std::size_t(N), 1), {N}, the_gpu()),
-                 targets = Tensor::of(std::vector<std::int64_t>(std::size_t(N), 7), {N}, the_gpu()),
-                 one = Tensor::of<float>({1}, {1}, the_gpu());
-    memory("cross entropy forward", bytes(2 * N * V), [&] {
-      cross_entropy_forward({.loss = loss,
-                             .token_loss = token,
-                             .lse = lse,
-                             .logits = z,
-                             .targets = targets,
-                             .weights = weights,
-                             .denominator = double(N)});
-    });
-    memory("cross entropy backward", bytes(2 * N * V), [&] {
-      cross_entropy_backward({.dlogits = dz,
-                              .dloss = one,
-                              .logits = z,
-                              .targets = targets,
-                              .weights = weights,
-                              .lse = lse,
-                              .denominator = double(N)});
-    });
-  }
-  for (const bool packed : {true, false}) {  // segments of 756 tokens, or one of four times the length
-    const std::int64_t n = packed ? T : 4 * T, piece = packed ? std::min<std::int64_t>(T, 756) : n;
-    SegmentTable table;
-    for (std::int64_t at = 0; at < n; at += piece)
-      table.push_back({at, std::min(piece, n - at), at, std::min(piece, n - at)});
-    const Segments segments(table, n, n, true, the_gpu());
-    const Tensor q = numbers({n, H, D}, Dtype::bf16), k = numbers({n, K, D}, Dtype::bf16),
-                 v = numbers({n, K, D}, Dtype::bf16), o = blank({n, H, D}), lse = blank({n, H}, Dtype::f32),
-                 dq = blank({n, H, D}), dk = blank({n, K, D}), dv = blank({n, K, D});
-    const double flops = 4.0 * double(segments.pairs) * double(H * D), scale = 1 / std::sqrt(double(D));
-    const std::string what = cat("attention, ", n, packed ? " tokens in segments, " : " tokens in one, ");
-    product(what + "forward", flops, [&] {
-      attention_forward(
-          {.o = o, .lse = lse, .q = q, .k = k, .v = v, .segments = segments.rows, .causal = true, .scale = scale});
-    });
-    product(what + "backward", 2.5 * flops, [&] {
-      attention_backward({.dq = dq,
-                          .dk = dk,
-                          .dv = dv,
-                          .d_o = o,
-                          .q = q,
-                          .k = k,
-                          .v = v,
-                          .o = o,
-                          .lse = lse,
-                          .segments = segments.rows,
-                          .causal = true,
-                          .scale = scale});
-    });
-  }
-  for (const std::int64_t requests : {1, 16}) {  // a token each, over a cache of T
-    SegmentTable table;
-    for (std::int64_t r = 0; r < requests; ++r) table.push_back({r, 1, r * T, T});
-    const Tensor rows = Segments(table, requests, requests * T, true, the_gpu()).rows;
-    const Tensor q = numbers({requests, H, D}, Dtype::bf16), k = numbers({requests * T, K, D}, Dtype::bf16),
-                 v = numbers({requests * T, K, D}, Dtype::bf16), o = blank({requests, H, D}),
-                 lse = blank({requests, H}, Dtype::f32);
-    memory(cat("attention of ", requests, requests == 1 ? " token" : " tokens", " over caches"),
-           bytes(2 * requests * T * K * D), [&] {
-             attention_forward({.o = o,
-                                .lse = lse,
-                                .q = q,
-                                .k = k,
-                                .v = v,
-                                .segments = rows,
-                                .causal = true,
-                                .scale = 1 / std::sqrt(double(D))});
-           });
-  }
-  return lines;
-}
-
 void report(const std::vector<Line>& lines, const std::string& path) {
   gpu::Runtime& r = the_gpu().runtime();
   const gpu::Runtime::Versions v = r.versions();
@@ -198,8 +43,9 @@ void report(const std::vector<Line>& lines, const std::string& path) {
   for (const Line& l : lines) {
     const double rate = l.amount / l.ms, share = 100 * rate / (l.flops ? most_flops : most_bytes);
     std::printf("%-44s %10.4f %14.1f %18.1f\n", l.name.c_str(), l.ms, rate / (l.flops ? 1e9 : 1e6), share);
-    all.set(l.name,
-            Json::object({{"ms", l.ms}, {l.flops ? "tflops" : "gbytes_per_second", rate / (l.flops ? 1e9 : 1e6)}}));
+    all.set(l.name, Json::object({{"ms", l.ms},
+                                  {l.flops ? "tflops" : "gbytes_per_second", rate / (l.flops ? 1e9 : 1e6)},
+                                  {"percent", share}}));
   }
   all.set("whole model", time_whole_model({.flops = most_flops * 1e3, .bytes = most_bytes * 1e3}, simulated));
   write_durably(path, all.dump(2) + "\n");
@@ -305,7 +151,7 @@ int main(int argc, char** argv) {
     doctest::Context context;
     context.setOption("no-intro", true);
     const int failed = context.run();
-    report(time_kernels(), out);
+    report(time_kernels(simulated), out);
     std::printf("%s\n", failed ? "gpu-check: FAILED" : "gpu-check: ops and bits are right");
     return failed;
   } catch (const Error& e) {
