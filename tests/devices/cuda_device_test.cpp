@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/gpu/cublaslt.h"
 #include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 #include "tests/devices/sim_device.h"
@@ -116,6 +117,17 @@ TEST_CASE("a device that ends gives all of the library's objects back") {
     CHECK(sim::cublaslt_objects() > before);
   }
   CHECK(sim::cublaslt_objects() == before);
+}
+
+TEST_CASE("without cuBLASLt a product says what to install, each time, and other work goes on") {
+  ForeignDevice device(Policy::lazy);  // which brings no stand-in
+  for (int i = 0; i < 2; ++i) {
+    const std::string said = thrown([&] { gpu::cublaslt(device); }, Exit::machine_failed);
+    // Where the library is there, but no GPU, it is the library that says no.
+    const bool by_name = contains(said, "libcublasLt.so.13: ") && contains(said, "products on a GPU need cuBLAS 13");
+    CHECK_MESSAGE((by_name || contains(said, "cuBLASLt: create failed with status ")), said);
+  }
+  CHECK(on(device, std::vector<float>{1, 2}, {2}).to_vector<float>() == std::vector<float>{1, 2});
 }
 
 TEST_CASE("gemm: products of one shape have each its own bias, at any address") {
