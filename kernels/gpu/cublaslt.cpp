@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint64_t workspace_bytes = cublaslt_workspace;
 constexpr std::size_t least_version = 130000;
 constexpr const char* soname = "libcublasLt.so.13";
+constexpr const char* need = "products on a GPU need cuBLAS 13 (package nvidia-cublas or libcublas-13)";
 constexpr const char* variables[] = {
     "NVIDIA_TF32_OVERRIDE",         "CUBLAS_EMULATE_SINGLE_PRECISION",    "CUBLAS_EMULATION_STRATEGY",
     "CUBLASLT_HEURISTICS_LUT_FILE", "CUBLASLT_HEURISTICS_CACHE_CAPACITY", "CUBLAS_AUTOTUNING_CACHE_CAPACITY",
@@ -20,12 +21,12 @@ lt::Api open_library() {
   if (const std::string gone = remove_environment(); !gone.empty())
     std::fprintf(stderr, "cuBLASLt: these environment variables would change numbers and are ignored: %s\n",
                  gone.c_str());
-  const VendorLibrary library(soname, "products on a GPU need cuBLAS 13 (package nvidia-cublas or libcublas-13)");
+  const VendorLibrary library(soname, need);
   lt::Api api;
 #define OV_LOAD(name, symbol, type) library.load(api.name, #symbol);
   OV_CUBLASLT_CALLS(OV_LOAD)
 #undef OV_LOAD
-  if (api.version() < least_version) machine_error(soname, ": version ", api.version(), "; expected ", least_version);
+  if (api.version() < least_version) machine_error(soname, ": version ", api.version(), "; ", need);
   return api;
 }
 

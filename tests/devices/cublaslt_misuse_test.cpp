@@ -175,6 +175,7 @@ TEST_CASE("cuBLASLt's stand-in refuses memory that is not all of one allocation,
   // An ld that is too long reaches behind A: 8 floats, and 4 of the second column.
   CHECK(contains(fault(wide, x, y, to, space), "cublasLtMatmul is given bytes 0 to 48 of an allocation of 32 bytes"));
   CHECK(contains(fault(r, x, y, x.slice(0, 16, 32), space), "D overlaps A or B"));
+  CHECK(contains(fault(r, x, to.slice(0, 16, 40), to, space), "D overlaps A or B"));
   CHECK(contains(fault(r, y, y, to, space), "is given bytes 0 to 32 of an allocation of 24 bytes"));
   CHECK(contains(fault(r, x, y, more.slice(0, 224, 256), space), "is given bytes 224 to 272 of an allocation of 256"));
   CHECK(contains(fault(r, x, y, to, small), "is given bytes 0 to 4096 of an allocation of 3840"));

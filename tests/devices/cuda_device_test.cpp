@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/gpu/cublaslt.h"
 #include "kernels/sim/cublaslt_stand_in.h"
 #include "kernels/table.h"
 #include "tests/devices/sim_device.h"
@@ -21,6 +22,8 @@ Tensor bytes_on(Device& device, std::size_t n, Segment segment) {
 }
 
 __global__ void nothing() {}
+__global__ void reads(float* to, const float* from) { to[threadIdx.x] = from[threadIdx.x]; }
+__global__ void note_block(unsigned* blocks, int* count) { blocks[(*count)++] = blockIdx.x; }
 __global__ void copies_from(const char* from, int shift) {
   SHARED(float, s, 8);
   ptx::copy_async(&s[0], from + shift, true);
@@ -116,16 +119,57 @@ TEST_CASE("a device that ends gives all of the library's objects back") {
   CHECK(sim::cublaslt_objects() == before);
 }
 
-TEST_CASE("gemm: products of one shape have each its own bias") {
-  for (const auto layout : {ForeignDevice::Layout::packed, ForeignDevice::Layout::fenced}) {
-    SimDevice device(Policy::lazy, 0, ForeignDevice::usual_capacity, layout);
-    const Tensor x = on(device, std::vector<float>(40 * 8, 0), {40, 8}), w = on(device, drawn(4 * 8, 2), {4, 8});
-    for (const float value : {1.f, 2.f, 3.f}) {
-      const Tensor y({40, 4}, Dtype::f32, device), bias = on(device, std::vector<float>(4, value), {4});
-      kernels::gemm({.c = y, .a = x, .b = w, .trans_b = true, .bias = bias});
-      CHECK(y.to_vector<float>() == std::vector<float>(160, value));
-    }
+TEST_CASE("without cuBLASLt a product says what to install, each time, and other work goes on") {
+  ForeignDevice device(Policy::lazy);  // which brings no stand-in
+  for (int i = 0; i < 2; ++i) {
+    const std::string said = thrown([&] { gpu::cublaslt(device); }, Exit::machine_failed);
+    // Where the library is there, but no GPU, it is the library that says no.
+    const bool by_name = contains(said, "libcublasLt.so.13: ") && contains(said, "products on a GPU need cuBLAS 13");
+    CHECK_MESSAGE((by_name || contains(said, "cuBLASLt: create failed with status ")), said);
   }
+  CHECK(on(device, std::vector<float>{1, 2}, {2}).to_vector<float>() == std::vector<float>{1, 2});
+}
+
+TEST_CASE("gemm: products of one shape have each its own bias, at any address") {
+  for (const auto layout : {ForeignDevice::Layout::packed, ForeignDevice::Layout::fenced})
+    for (const std::int64_t shift : {0, 1}) {  // 1: not at a multiple of 16 bytes, so that a copy is taken
+      SimDevice device(Policy::lazy, 0, ForeignDevice::usual_capacity, layout);
+      const Tensor x = on(device, std::vector<float>(40 * 8, 0), {40, 8}), w = on(device, drawn(4 * 8, 2), {4, 8});
+      std::vector<Tensor> biases;  // all of them stay, each at an address of its own
+      for (const float value : {1.f, 2.f, 3.f})
+        biases.push_back(on(device, std::vector<float>(5, value), {5}).slice(0, shift, shift + 4));
+      for (int i = 0; i < 3; ++i) {
+        const Tensor y({40, 4}, Dtype::f32, device);
+        kernels::gemm({.c = y, .a = x, .b = w, .trans_b = true, .bias = biases[std::size_t(i)]});
+        CHECK(y.to_vector<float>() == std::vector<float>(160, 1.f + float(i)));
+      }
+    }
+}
+
+TEST_CASE("gemm: a product of few rows is added where that is asked for") {
+  std::vector<std::vector<float>> results;
+  SimDevice gpu;
+  for (Device* d : {&ov::cpu(), static_cast<Device*>(&gpu)})
+    for (const bool accumulate : {true, false}) {
+      const Tensor c = on(*d, drawn(3 * 5, 1), {3, 5}), x = on(*d, drawn(3 * 8, 2), {3, 8}),
+                   w = on(*d, drawn(40, 3), {5, 8});
+      kernels::gemm({.c = c, .a = x, .b = w, .trans_b = true, .accumulate = accumulate});
+      results.push_back(c.to_vector<float>());
+    }
+  CHECK(results[2] == results[0]);
+  CHECK(results[3] == results[1]);
+  CHECK(results[0] != results[1]);
+}
+
+TEST_CASE("sim: a block that is handed out over one in use is a fault") {
+  sim::SimRuntime machine(Policy::eager);
+  machine.set_device(0, gpu::Place::current());
+  auto* const at = static_cast<std::byte*>(machine.allocate(4096, gpu::Place::current()));
+  machine.handed_out(at, 1024, Segment::workspace, nullptr);
+  CHECK_THROWS_WITH_AS(machine.handed_out(at + 512, 16, Segment::data, nullptr),
+                       doctest::Contains("a block is handed out over an allocation of 1024 bytes of workspace"),
+                       std::logic_error);
+  machine.handed_out(at + 2048, 16, Segment::data, nullptr);
 }
 
 TEST_CASE("sim: grids and blocks beyond a GPU's limits in each axis are refused") {
@@ -139,6 +183,41 @@ TEST_CASE("sim: grids and blocks beyond a GPU's limits in each axis are refused"
   CHECK(contains(refused(dim3{1, 1, 65536}, dim3{1}), "grid beyond"));
   CHECK(contains(refused(dim3{1}, dim3{1, 1, 65}), "64 in z"));
   CHECK(refused(dim3{2, 2, 2}, dim3{1, 1, 64}) == "");
+}
+
+TEST_CASE("sim: static and dynamic shared memory together are what a block has") {
+  alignas(16) const char bytes[64] = {};
+  const std::size_t all = 227 << 10;
+  launch(copies_from, dim3{1}, dim3{1}, all - 32, nullptr, bytes, 0);
+  CHECK_THROWS_WITH_AS(launch(copies_from, dim3{1}, dim3{1}, all - 16, nullptr, bytes, 0),
+                       doctest::Contains("more shared memory than a block has"), sim::KernelFault);
+}
+
+TEST_CASE("sim: blocks run in an order that is drawn, each once") {
+  for (const std::uint64_t seed : {1, 2}) {
+    const sim::ScheduleScope scope({sim::Order::random, seed});
+    std::vector<unsigned> blocks(64);
+    int count = 0;
+    launch(note_block, dim3{64}, dim3{1}, 0, nullptr, blocks.data(), &count);
+    const std::vector<unsigned> as_run = blocks;
+    std::sort(blocks.begin(), blocks.end());
+    for (unsigned i = 0; i < 64; ++i) CHECK(blocks[i] == i);
+    CHECK(as_run != blocks);
+    std::reverse(blocks.begin(), blocks.end());
+    CHECK(as_run != blocks);
+  }
+}
+
+TEST_CASE("sim: what a refused launch would have used, the next one does not") {
+  SimDevice device(Policy::lazy);
+  float here = 0;
+  Tensor x = on(device, std::vector<float>{1}, {1});
+  const Tensor y = on(device, std::vector<float>{2}, {1}), z = Tensor::like(y);
+  CHECK_THROWS_WITH_AS(launch(reads, dim3(1), dim3(1), 0, device.stream(), x.device_data<float>(), &here),
+                       doctest::Contains("points to the host's memory"), std::logic_error);
+  x = {};
+  launch(reads, dim3(1), dim3(1), 0, device.stream(), z.device_data<float>(), y.device_data<float>());
+  CHECK(z.to_vector<float>() == std::vector<float>{2});
 }
 
 TEST_CASE("ptx: cp.async from an address that is no multiple of 16 is a fault") {

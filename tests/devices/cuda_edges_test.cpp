@@ -180,3 +180,90 @@ TEST_CASE("attention: behind a cache of one key, the gradient of a key takes the
   SimDevice d;
   check_same(plain(d), plain(ov::cpu()));
 }
+
+TEST_CASE("attention: heads of bf16 that stand at no multiples of 16 bytes have the CPU's bits, by the plain kernel") {
+  const std::int64_t T = 5, H = 2, D = 16;
+  SimDevice gpu;
+  for (const bool tokens : {false, true}) {
+    std::vector<Tensor> results;
+    for (Device* d : {&ov::cpu(), static_cast<Device*>(&gpu)}) {
+      const auto apart = [&](unsigned seed) {  // heads 20 numbers apart, tokens 40; or heads of one token together
+        return tokens ? numbers(*d, Dtype::bf16, {T, H * D + 3}, seed).slice(1, 0, H * D).view({T, H, D})
+                      : numbers(*d, Dtype::bf16, {T, H, D + 4}, seed).slice(2, 0, D);
+      };
+      const Tensor o({T, H, D}, Dtype::bf16, *d), lse({T, H}, Dtype::f32, *d);
+      const Segments segments({{0, T, 0, T}}, T, T, true, *d);
+      attention_forward({.o = o,
+                         .lse = lse,
+                         .q = apart(1),
+                         .k = apart(2),
+                         .v = apart(3),
+                         .segments = segments.rows,
+                         .causal = true,
+                         .scale = 0.1});
+      results.push_back(o);
+    }
+    CHECK(same_bits(results[1], results[0]));
+  }
+}
+
+TEST_CASE(
+    "attention: more heads on a key head than a tile has rows, and one gradient that stands apart, go the same way") {
+  SimDevice gpu;
+  const AttentionCase c{"two tokens", {{0, 2, 0, 2}}, 2, 2, true};
+  const auto of = [&](Device& d) {
+    return attend_on(d, Dtype::bf16, c, 129, 1, 16, attention_forward, attention_backward);
+  };
+  check_same(of(gpu), of(ov::cpu()));
+  std::vector<Tensor> results;
+  for (Device* d : {&ov::cpu(), static_cast<Device*>(&gpu)}) {
+    const auto drawn_heads = [&](unsigned seed) { return numbers(*d, Dtype::bf16, {5, 2, 16}, seed); };
+    const Tensor q = drawn_heads(1), k = drawn_heads(2), v = drawn_heads(3), dq = Tensor::like(q), dk = Tensor::like(k);
+    const Tensor dv = Tensor({5, 2, 19}, Dtype::bf16, *d).slice(2, 1, 17);
+    const Segments segments({{0, 5, 0, 5}}, 5, 5, true, *d);
+    attention_backward({.dq = dq,
+                        .dk = dk,
+                        .dv = dv,
+                        .d_o = drawn_heads(4),
+                        .q = q,
+                        .k = k,
+                        .v = v,
+                        .o = drawn_heads(5),
+                        .lse = numbers(*d, Dtype::f32, {5, 2}, 6),
+                        .segments = segments.rows,
+                        .causal = true,
+                        .scale = 0.1});
+    for (const Tensor& t : {dq, dk, dv}) results.push_back(t);
+  }
+  for (std::size_t i = 0; i < 3; ++i) CHECK(same_bits(results[3 + i], results[i]));
+}
+
+TEST_CASE("fenced: attention of a token over its cache, beside a prompt, reads its own spans alone") {
+  CHECK(on_fenced([](Device& d) {
+          const AttentionCase c{"both", {{0, 40, 0, 40}, {40, 1, 40, 1100}}, 41, 1140, true};
+          attend_on(d, Dtype::bf16, c, 2, 1, 16, attention_forward, [](const auto&) {});
+        }) == "");
+}
+
+TEST_CASE("cluster loss: a row that does not count loses nothing in the CUDA twin, whatever it holds") {
+  SimDevice d;
+  const Tensor loss({1}, Dtype::f32, d), of_row({2}, Dtype::f32, d), lse({2, 2}, Dtype::f32, d);
+  cluster_loss_forward({.loss = loss,
+                        .row_loss = of_row,
+                        .lse = lse,
+                        .logits = on(d, std::vector<float>{1, 2, NAN, INFINITY}, {2, 2}),
+                        .roles = on(d, std::vector<std::uint8_t>{2, 1, 2, 1}, {2, 2}),
+                        .weights = on(d, std::vector<float>{1, 0}, {2}),
+                        .denominator = 1});
+  const float expected = static_cast<float>(std::log1p(std::exp(-1.0)) + std::log1p(std::exp(2.0)));
+  CHECK(std::abs(loss.to_vector<float>()[0] - expected) < 1e-5f);
+  CHECK(of_row.to_vector<float>()[1] == 0);
+  CHECK(lse.to_vector<float>()[2] == 0);
+}
+
+TEST_CASE("l2_normalize: a row of zeros stays one in the CUDA twin") {
+  SimDevice d;
+  const Tensor y({2, 3}, Dtype::f32, d), rnorm({2}, Dtype::f32, d);
+  l2_normalize_forward({.y = y, .rnorm = rnorm, .x = on(d, std::vector<float>{0, 0, 0, 0, 2, 0}, {2, 3})});
+  CHECK(y.to_vector<float>() == std::vector<float>{0, 0, 0, 0, 1, 0});
+}
