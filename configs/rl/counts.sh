@@ -13,6 +13,7 @@
 #
 #   counts.sh [BUILD [SEEDS [ARMS [START]]]]      START: directory of `make demo` under BUILD
 set -eu
+script=counts.sh
 build=${1:-build}
 seeds=${2:-"219"}
 arms=${3:-"all released ours taught"}
@@ -23,12 +24,15 @@ out=$build/rl-counts-$first
 world=$out
 config=configs/rl
 instruct=$demo/instruct/model
-[ -f "$instruct/DONE" ] || { echo "counts.sh: $instruct is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
+[ -f "$config/arguments.sh" ] || { echo "$script: start it in the root of the repository" >&2; exit 2; }
+. $config/arguments.sh
+at_most 4 "$@"
+program
+start "$first"
+numbers seed "$seeds"
+among "$arms" "all released ours taught"
 . configs/demo/stage.sh
 . $config/world.sh
-for arm in $arms; do
-  case $arm in all | released | ours | taught) ;; *) echo "counts.sh: '$arm': the arms are all, released, ours and taught" >&2; exit 2 ;; esac
-done
 mkdir -p "$out"
 draw counts rl_counts 611 2500 0
 draw counts-held-out default 511 0 1200
@@ -48,7 +52,10 @@ select_by() {  # select_by NAME HIGH: the questions whose mean reward is above 0
     --rl.group 8 --rl.max_running 256 --rl.blind true --rl.grey 156 --rl.task_filter false --rl.reward_filter band --rl.low 0 --rl.high "$2" --out "$out/selection"
   cp "$out/selection/kept.jsonl" "$out/kept-$1.jsonl"
 }
-select_both() { select_by released 0.6 && select_by ours 1; }
+select_both() {  # on two lines: on the left of && set -e ends nothing
+  select_by released 0.6
+  select_by ours 1
+}
 curve() {  # curve NAME COMMAND...: the run, stopped and asked after 50 and 100 steps; it goes on with the same bits
   name=$1
   shift
@@ -92,5 +99,10 @@ for arm in $arms; do
   "$onevision" rl-table --before $(predictions before-eval) --after $(predictions "$arm-SEED-eval") \
     --runs $(for seed in $seeds; do printf '%s ' "$out/$arm-$seed/run"; done)
 done
-# shellcheck disable=SC2046
-stage report "" "$onevision" report --title "RL of counts and boxes" --stages $(for arm in $arms; do printf '%s ' "$arm=$out/$arm-${seeds%% *}/run"; done) --out "$out/report.html"
+shown= ends=
+for arm in $arms; do
+  run=$out/$arm-${seeds%% *}
+  shown="$shown $arm=$run/run" ends="$ends $run.done"
+done
+# shellcheck disable=SC2086
+stage report "$ends" "$onevision" report --title "RL of counts and boxes" --stages $shown --out "$out/report.html"

@@ -6,13 +6,18 @@
 #
 #   demo.sh [BUILD]
 set -eu
+script=demo.sh
 build=${1:-build}
 onevision=$build/onevision
 demo=$build/demo
 out=$build/rl-demo
 world=$out
 config=configs/rl
-[ -f "$demo/instruct/model/DONE" ] || { echo "demo.sh: $demo/instruct/model is not there: run make demo first" >&2; exit 2; }
+[ -f "$config/arguments.sh" ] || { echo "$script: start it in the root of the repository" >&2; exit 2; }
+. $config/arguments.sh
+at_most 1 "$@"
+program
+start demo
 . configs/demo/stage.sh
 . $config/world.sh
 . $config/first_stage.sh
@@ -20,8 +25,8 @@ mkdir -p "$out"
 worlds 1500 1200
 stage warm-start "$demo/instruct/model/model.safetensors $out/warm.done $config/warm.json" \
   "$onevision" train --config $config/warm.json --model "$demo/instruct/model" --data "$out/warm/instruct/conversations.json" --out "$out/warm-start"
-first_stage answers "$out/warm-start/model" 219 answers-selection
-model=$out/answers/model
+first_stage first "$out/warm-start/model" 219 first-selection
+model=$out/first/model
 questions=$out/both/instruct/conversations.json
 programs="think think_first think_middle think_last" # of two and of three lines, every line asked
 normal="three_first three_middle three_last variable_value variable_sum"
@@ -46,13 +51,13 @@ for part in instruct before between after; do
   stage eval-$part "$asked/model.safetensors configs/demo/eval.json" \
     "$onevision" eval --model "$asked" --data "$demo/world/test" --tasks configs/demo/eval.json --out "$out/eval-$part"
 done
-stage report "$out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages warm-start="$out/warm-start" answers="$out/answers" thinking="$out/thinking" --out "$out/report.html"
+stage report "$out/first.done $out/thinking.done" "$onevision" report --title "RL with thinking, small" --stages warm-start="$out/warm-start" first="$out/first" thinking="$out/thinking" --out "$out/report.html"
 for part in reasoning eval; do
   printf '\n%s, after stage 1 against its start:\n' $part
-  "$onevision" rl-table --before "$out/$part-before" --after "$out/$part-between" --runs "$out/answers"
+  "$onevision" rl-table --before "$out/$part-before" --after "$out/$part-between" --runs "$out/first"
   for from in before instruct; do
     printf '\n%s, after both stages against %s:\n' $part "$(case $from in before) echo their start ;; *) echo 'the instruct model' ;; esac)"
-    "$onevision" rl-table --before "$out/$part-$from" --after "$out/$part-after" --runs "$out/answers" "$out/thinking"
+    "$onevision" rl-table --before "$out/$part-$from" --after "$out/$part-after" --runs "$out/first" "$out/thinking"
   done
 done
 echo

@@ -15,6 +15,7 @@
 #
 #   table.sh [BUILD [STARTS [SEEDS [STEPS [ARMS]]]]]      STARTS: directories of `make demo` under BUILD
 set -eu
+script=table.sh
 build=${1:-build}
 starts=${2:-"demo demo-seed2"}
 seeds=${3:-"219 220 221"}
@@ -23,17 +24,24 @@ onevision=$build/onevision
 out=$build/rl-table
 world=$out
 config=configs/rl
+arms=${5:-"thinking shuffled answers-rl answers chains stages"}
+[ -f "$config/arguments.sh" ] || { echo "$script: start it in the root of the repository" >&2; exit 2; }
+. $config/arguments.sh
+at_most 5 "$@"
+program
+some start "$starts"
+for first in $starts; do start "$first"; done
+numbers seed "$seeds"
+case $steps in *[!0-9]* | 0) refuse "steps '$steps': expected a whole number of at least 1" ;; esac
+among "$arms" "thinking shuffled answers-rl answers chains stages"
 . configs/demo/stage.sh
 . $config/world.sh
 . $config/first_stage.sh
 mkdir -p "$out"
-for first in $starts; do
-  [ -f "$build/$first/instruct/model/DONE" ] || { echo "table.sh: $build/$first/instruct/model is not there: run make demo, or configs/demo/recipe.sh" >&2; exit 2; }
-done
 worlds 1500 1200
+taught_worlds 1500
 programs="think think_first think_middle think_last"
 normal="three_first three_middle three_last variable_value variable_sum"
-arms=${5:-"thinking shuffled answers-rl answers chains stages"}
 
 ask() {  # ask NAME MODEL START
   stage "$1-reasoning" "$2/model.safetensors $out/held-out.done configs/demo/reasoning.json" \
@@ -42,19 +50,19 @@ ask() {  # ask NAME MODEL START
     "$onevision" eval --model "$2" --data "$build/$3/world/test" --tasks configs/demo/eval.json --out "$out/$1-eval"
 }
 arm() {  # arm NAME ARM MODEL SEED
+  data=both
   both="--config $config/prompts.json --config $config/thinking.json --data $out/both/instruct/conversations.json --rl.seed $4"
   taught="--config $config/taught.json --seed $4 --data" own=$steps
   case $2 in
     thinking | stages) set -- "$@" rl $both --templates $programs $normal ;;
     shuffled) set -- "$@" rl $both --templates $programs $normal --rl.shuffle_rewards true ;;
     answers-rl) set -- "$@" rl $both --templates $normal --rl.max_new_tokens 16 && own=${steps:-195} ;;
-    answers) set -- "$@" train $taught "$out/answers/instruct/conversations.json" && own=${steps:-1160} ;;
-    chains) set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
-    *) echo "table.sh: '$2': the arms are thinking, shuffled, answers-rl, answers, chains and stages" >&2; exit 2 ;;
+    answers) data=answers && set -- "$@" train $taught "$out/answers/instruct/conversations.json" && own=${steps:-1160} ;;
+    chains) data=chains && set -- "$@" train $taught "$out/chains/instruct/conversations.json" ;;
   esac
   name=$1 model=$3
   shift 4
-  stage "$name" "$model/model.safetensors $config/prompts.json $config/thinking.json $config/taught.json" \
+  stage "$name" "$model/model.safetensors $config/prompts.json $config/thinking.json $config/taught.json $out/$data.done" \
     "$onevision" "$@" --model "$model" ${own:+--steps $own} --out "$out/$name"
 }
 predictions() {  # predictions ARM PART: one file a run; `before` RL and of the `instruct` model the same one for each seed
@@ -105,9 +113,12 @@ for arm in $arms; do
     done
   done
 done
-shown=
+shown= ends=
 for arm in $arms; do
-  for first in $starts; do shown="$shown $first-$arm=$out/$first-${seeds%% *}-$arm"; done
+  for first in $starts; do
+    run=$out/$first-${seeds%% *}-$arm
+    shown="$shown $first-$arm=$run" ends="$ends $run.done"
+  done
 done
 # shellcheck disable=SC2086
-stage report "" "$onevision" report --title "RL with thinking, beside its controls" --stages $shown --out "$out/report.html"
+stage report "$ends" "$onevision" report --title "RL with thinking, beside its controls" --stages $shown --out "$out/report.html"

@@ -1,5 +1,7 @@
 # Sourced by demo.sh, table.sh and counts.sh (draw alone). Needs $onevision and $world, where the worlds of RL go.
 #
+# A world and a run of one name would remove each other: they lie in one directory.
+#
 # They hold programs, of two and of three lines, half of the pictures each; what each is drawn with and asked stands in
 # data/toy_world/mixtures.json:
 #
@@ -16,7 +18,9 @@ draw() {  # draw NAME MIXTURE SEED PICTURES QUESTIONS
 worlds() {  # worlds PICTURES QUESTIONS
   draw warm warm_start 701 12000 0
   draw both rl_prompts 601 $(($1 * 19 / 15)) 0
+  draw held-out rl_held_out 501 0 "$2"
+}
+taught_worlds() {  # taught_worlds PICTURES
   draw chains rl_chains 601 "$1" 0
   draw answers rl_answers 601 "$1" 0
-  draw held-out rl_held_out 501 0 "$2"
 }

@@ -22,7 +22,12 @@ rl::RolloutOptions rollout_options(const Config& config) {
           .style = config.text("rl.prompt") == "plain" ? rl::PromptStyle::plain : rl::PromptStyle::released};
 }
 
-rl::RewardBand band_of(const Config& config) { return {config.number("rl.low"), config.number("rl.high")}; }
+rl::RewardBand band_of(const Config& config) {
+  const rl::RewardBand band{config.number("rl.low"), config.number("rl.high")};
+  if (band.low >= band.high)
+    input_error("rl.low ", band.low, ", rl.high ", band.high, ": no mean reward is above the one and below the other");
+  return band;
+}
 
 // What GRPO reads of them.
 void read_policy(const Config& config, rl::PolicyOptions& policy) {
@@ -46,8 +51,12 @@ void read_policy(const Config& config, rl::PolicyOptions& policy) {
     const std::string& k = config.text("rl.kl_estimator");
     a.kl_estimator = k == "k1" ? rl::Kl::k1 : k == "k2" ? rl::Kl::k2 : rl::Kl::k3;
   }
-  if (const std::int64_t n = config.integer("rl.overlong_tokens"); n > 0)
+  if (const std::int64_t n = config.integer("rl.overlong_tokens"); n > 0) {
+    if (n > policy.rollouts.max_new_tokens)
+      input_error("rl.overlong_tokens ", n, ": an answer has at most ", policy.rollouts.max_new_tokens,
+                  " tokens (rl.max_new_tokens)");
     a.overlong_tokens = n, a.overlong_factor = config.number("rl.overlong_factor");
+  }
   a.mask_no_eos_with_zero = config.text("rl.no_eos") == "zero";
   const auto level = [&](const char* key) {
     const std::string& l = config.text(key);
@@ -141,8 +150,8 @@ Exit rl_select(const Config& config) {
   s.gap = config.number("rl.gap"), s.least_pass = config.number("rl.least_pass");
   const std::string& filter = config.text("rl.reward_filter");
   s.reward_filter = filter != "off", s.released_bands = filter == "released";
-  s.band = band_of(config);
-  config.refuse_unread("without rl.blind");
+  if (filter == "band") s.band = band_of(config);
+  config.refuse_unread("with this rl.reward_filter and rl.blind");
   std::optional<Progress> bar;
   run.progress = [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar.emplace("rl-select", total, "record");

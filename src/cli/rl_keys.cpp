@@ -53,8 +53,9 @@ std::vector<Key> rl_rows() {
       {"rl.shuffle_rewards", "", false, any, "rl", "a control that must not learn: rewards change places in a step"},
       {"rl.clip_low", "", 0.2, Allowed(0, 1), "rl", "how far below 1 the ratio of policies counts"},
       {"rl.clip_high", "", 0.28, Allowed(0, 1e3), "rl", "how far above 1"},
-      {"rl.behaviour_cap", "", 5.0, Allowed(0, 1e6), "rl",
-       "tokens that the trainer holds this much likelier than the sampler are dropped"},
+      {"rl.behaviour_cap", "", 5.0, Allowed(1, 1e6), "rl",
+       "tokens that the trainer holds more than this much likelier than the sampler are dropped; those of the same "
+       "weights are as likely"},
       {"rl.ratio", "", "token", "token sequence", "rl",
        "what the ratio of policies is of: each token, or the mean of its answer, with advantages averaged (GSPO)"},
       {"rl.dual_clip", "", 0.0, Allowed(0, 1e6), "rl",
@@ -89,7 +90,8 @@ std::vector<Key> rl_rows() {
       {"rl.least_pass", "", 0.1, Allowed(0, 1), "rl-select", "least pass@n of a source (no published value)"},
       {"rl.reward_filter", "", "released", "released band off", "rl-select",
        "keep records by their mean reward: bands of the release by source, rl.low and rl.high for all, or any"},
-      {"rl.low", "", 0.0, Allowed(-1, 2), "rl-select", "the mean reward of a kept record is above this"},
+      {"rl.low", "", 0.0, Allowed(-1, 2), "rl-select",
+       "with rl.reward_filter band, the mean reward of a kept record is above this"},
       {"rl.high", "", 0.6, Allowed(-1, 2), "rl-select", "and below this"},
   };
 }

@@ -41,8 +41,11 @@ class RolloutSource {
   // The b groups of the next step, finished and scored, with their prompts. version: updates done. Ranks that train
   // together call it together and get the same.
   virtual Groups take(std::int64_t version, RolloutCounts& counts) = 0;
-  // Behind the optimiser's step, on the first of the ranks that train: the weights are of `version` now.
-  virtual void updated(std::int64_t version) { static_cast<void>(version); }
+  // Behind the optimiser's step, on the first of the ranks that train: the weights are of `version` now. counts gets
+  // what was written since take(), by others.
+  virtual void updated(std::int64_t version, RolloutCounts& counts) {
+    static_cast<void>(version), static_cast<void>(counts);
+  }
   // What of the interval between two updates only its log can tell (rl/replay.h); null where nothing is.
   virtual Json events(const Groups& taken, std::int64_t version) const {
     return static_cast<void>(taken), static_cast<void>(version), Json();

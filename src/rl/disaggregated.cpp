@@ -263,8 +263,9 @@ Groups RemoteRollouts::take(std::int64_t version, RolloutCounts& counts) {
   return taken;
 }
 
-void RemoteRollouts::updated(std::int64_t version) {
+void RemoteRollouts::updated(std::int64_t version, RolloutCounts& counts) {
   hold();
+  counts.add_written(std::exchange(counts_, {}).written());
   go_on(version);
 }
 

@@ -58,7 +58,7 @@ class RemoteRollouts : public RolloutSource {
   RemoteRollouts(Onevision& model, const Processor& processor, const RecordFile& records, PromptOrder order,
                  const BufferOptions& options, Roles& roles, std::string about);
   Groups take(std::int64_t version, RolloutCounts& counts) override;
-  void updated(std::int64_t version) override;
+  void updated(std::int64_t version, RolloutCounts& counts) override;
   // {"begun": groups begun so far, "taken": numbers in their order, "tokens": their tokens' checksum, "drawn":
   // [[number, [tokens that each of its rollouts got under this version]] ...], "lost": generators, if any were}
   Json events(const Groups& taken, std::int64_t version) const override;

@@ -55,7 +55,7 @@ void PolicyObjective::restore(const Json& state) {
 
 Loaded PolicyObjective::prepare(std::int64_t step) { return load(step, source_->take(step, counts_)); }
 
-void PolicyObjective::updated(const Tensor&) { source_->updated(steps_); }
+void PolicyObjective::updated(const Tensor&) { source_->updated(steps_, counts_); }
 
 Loaded PolicyObjective::load(std::int64_t step, Groups groups) {
   groups_ = std::move(groups);

@@ -39,6 +39,7 @@ std::vector<const Json*> list_of(const Json& json, const char* one, const char* 
 
 std::string beside(const std::string& file) { return std::filesystem::path(file).parent_path().string(); }
 Image picture_of(const Record& r, const std::string& path) {
+  if (path.find('\0') != path.npos) input_error(r.where, ": images: a path cannot hold a zero byte");
   try {
     return read_image(path);
   } catch (const Error& e) {
@@ -124,8 +125,7 @@ void RecordFile::read_json(const std::string& path, const std::string& directory
     if (!json.is_object()) input_error(record.where, ": expected an object, found ", json.shown());
     for (const Json* image : list_of(json, "image", "images")) {
       if (!image->is_string()) input_error(record.where, ": images: expected paths, found ", image->shown());
-      const std::filesystem::path at = image->as_string();
-      record.images.push_back(at.is_absolute() ? at.string() : (std::filesystem::path(directory) / at).string());
+      record.images.push_back((std::filesystem::path(directory) / image->as_string()).string());  // or it alone
     }
     const bool turns = kind_ == RecordKind::question && (json.find("conversations") || json.find("messages"));
     if (turns) add_turns(json, record);

@@ -115,6 +115,8 @@ TEST_CASE("keys: every verb reads every key that its rows declare (T-33, T-39, T
   const Strings all = {"--rl.least_pass", "0", "--rl.gap", "0", "--rl.reward_filter", "off"};  // or nothing is kept
   verbs.run("rl-select", with(prompts, with(all, {"--out", at("selected")})));
   verbs.run("rl-select", with(prompts, with(all, {"--rl.blind", "true", "--out", at("selected_blind")})));
+  verbs.run("rl-select", with(prompts, {"--rl.least_pass", "0", "--rl.gap", "0", "--rl.reward_filter", "band",
+                                        "--rl.low", "-1", "--out", at("selected_band")}));
   verbs.run("rl", with(prompts, {"--steps", "1", "--out", at("rl"), "--rl.kl", "0.1", "--rl.overlong_tokens", "1"}));
   verbs.run("rl", with(prompts, {"--rl.mode", "disaggregated", "--out", at("alone")}), "rl.mode disaggregated: ");
   write_durably(at("pairs.jsonl"), R"({"prompt": "a?", "chosen": "b", "rejected": "c"})"

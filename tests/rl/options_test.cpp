@@ -138,4 +138,52 @@ TEST_CASE("rl: the KL term measures from the starting model: 0 at the first step
   CHECK(contains(thrown([&] { PolicyObjective(*world.model, world.processor, world.records, without); }), "rl.kl 1"));
 }
 
+TEST_CASE(
+    "rl: the penalty for length is that of the longest answer allowed, a group's deviation that of its rollouts") {
+  Small world;
+  PolicyObjective writer(*world.model, world.processor, world.records, world.options);
+  writer.prepare(0);
+  bool all_right = false;
+  const auto gradient = [&](const std::function<void(PolicyOptions&)>& set) {
+    PolicyOptions options = world.options;
+    set(options);
+    PolicyObjective o(*world.model, world.processor, world.records, options);
+    Groups groups;
+    for (const auto& g : writer.groups()) {
+      groups.push_back(std::make_unique<rl::Group>(*g));
+      for (Rollout& r : groups.back()->rollouts) r.reward.reward = all_right ? 1 : r.reward.reward;
+    }
+    o.load(0, std::move(groups));
+    const Tensor sum = world.model->parameters().gradient_buffer();
+    const Tensor scalars = Tensor::zeros({o.scalars()}, Dtype::f64, cpu(), Segment::workspace);
+    sum.zero();
+    for (std::int64_t i = 0; i < o.scalars() / PolicyObjective::scalars_of_leaf; ++i) {
+      Tape tape(sum);
+      o.run(i, tape, scalars);
+    }
+    return sum.to_vector<double>();
+  };
+  // Of 40 tokens the last 20 cost: no answer has more than 5.
+  const auto longer = [](PolicyOptions& o) { o.rollouts.max_new_tokens = 40; };
+  const std::vector<double> free = gradient(longer);
+  CHECK(gradient([&](PolicyOptions& o) { longer(o), o.advantages.overlong_tokens = 20; }) == free);
+  CHECK(gradient([&](PolicyOptions& o) { longer(o), o.advantages.overlong_tokens = 39; }) != free);
+  // All earn 1, which is (1 - 0.5) 10 as a score. Divided by the deviation from 0 of a group's n tokens it is
+  // sqrt((n - 1) / n).
+  all_right = true;
+  const auto length = [&](Level deviation) {
+    double squares = 0;
+    for (const double g : gradient([&](PolicyOptions& o) {
+           no_deviations(o);
+           o.advantages.reward_norm->mean = o.advantages.adv_norm->mean = Level::none;
+           o.advantages.adv_norm->std = deviation;
+         }))
+      squares += g * g;
+    return std::sqrt(squares);
+  };
+  const double ratio = length(Level::none) / length(Level::group);
+  CHECK(ratio > 5);
+  CHECK(ratio < 5 * std::sqrt(5.0 / 4));  // a group of five rollouts has at least five tokens
+}
+
 }  // namespace ov::test

@@ -4,6 +4,8 @@
 #include <csignal>
 
 #include "base/stop_signals.h"
+#include "image/decode.h"
+#include "image/encode.h"
 #include "rl/preference_objective.h"
 #include "tests/comm/forked_ranks.h"
 #include "tests/rl/policy_world.h"
@@ -228,7 +230,7 @@ TEST_CASE("rl: DPO asked to stop among its references ends with what it has, and
   }
 }
 
-TEST_CASE("rl: the checksum of DPO's step tells other references apart") {
+TEST_CASE("rl: the checksum of DPO's step tells other references and other pictures apart") {
   const Pairs pairs;
   const auto of_step = [&] {
     Dpo dpo(pairs);
@@ -241,7 +243,13 @@ TEST_CASE("rl: the checksum of DPO's step tells other references apart") {
   std::string text = text_of(path);
   const std::string key = "\"chosen\":-";  // of the pair that the run meets first
   REQUIRE(text.find(key) != text.npos);
+  const std::string before = text;
   write_durably(path, text.insert(text.find(key) + key.size(), "1"));
+  CHECK(of_step() != first);
+  write_durably(path, before);
+  Image picture = read_image(pairs.path("tiny.png"));
+  picture.rgb[0] ^= 0x80;
+  write_durably(pairs.path("tiny.png"), encode_png(picture));
   CHECK(of_step() != first);
 }
 

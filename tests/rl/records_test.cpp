@@ -105,6 +105,7 @@ TEST_CASE(
   write_durably(dir / "half.png",
                 std::string(MappedFile::open("tests/golden/images_fast/tiny.png")->text().substr(0, 40)));
   says(R"({"problem":"<image>","answer":"1","images":["half.png"]})", "");
+  says(R"({"problem":"<image>","answer":"1","images":["a\u0000b"]})", "images: a path cannot hold a zero byte");
   says(R"({"problem":"<|image_pad|>","answer":"1"})", "the text holds 1 picture placeholder(s)");
 }
 

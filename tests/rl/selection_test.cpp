@@ -92,3 +92,14 @@ TEST_CASE("rl: selection keeps sources with latent ability and records inside th
   add("l1", "latent", {1, 0});
   CHECK(test::contains(test::thrown([&] { select(records, o); }), "two records have the id 'l1'"));
 }
+
+TEST_CASE("rl: a record's mean stands in its tenth of the histogram, and records without rollouts count in no rate") {
+  std::vector<RolloutRecord> records;
+  records.push_back({"a", "s", "t", {.7, .7, .7}});  // whose sum in f64 is a little less than 2.1
+  records.push_back({"b", "s", "t", {}});
+  const PassRates p = select(records, {}).by_source.at("s");
+  CHECK(p.records == 2);
+  CHECK(p.histogram[7] == 1);
+  CHECK(p.pass_1 == 1);
+  CHECK(p.mean_reward == doctest::Approx(.7));
+}
