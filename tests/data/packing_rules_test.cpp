@@ -274,7 +274,9 @@ TEST_CASE("the library asks no variable of the environment but which rank it is 
                            uses("v.value ? setenv(v.name, v.value, 1) : unsetenv(v.name);") * 2 == uses("setenv(");
       const bool rank = path == "src/comm/rank_in_job.cpp" && uses("return std::getenv(name);") == uses("getenv");
       const bool linked = path == "src/serve/http.cpp" && uses("std::getenv(\"LD_BIND_NOW\")") == uses("getenv");
-      CHECK_MESSAGE((removes || settles || rank || linked || !asks(text)), path);
+      const bool hidden =  // an error says so
+          path == "kernels/gpu/cuda_runtime.cpp" && uses("std::getenv(\"CUDA_VISIBLE_DEVICES\")") == uses("getenv");
+      CHECK_MESSAGE((removes || settles || rank || linked || hidden || !asks(text)), path);
     }
   CHECK(files > 100);
   CHECK(asks("std::getenv(\"OFFLINE_PACKED_DATA\")"));
