@@ -25,8 +25,7 @@
 // pipeline; where ranks hold one copy of the model, so that nothing is summed; between CPU ranks of several machines,
 // whose bridge carries one lane; with shared experts or class tables, whose ranks add to each other's gradients after
 // every turn; on a device with ZeRO 3, whose gathers would have to keep one order with the sums on all ranks, and with
-// context parallelism, for its exchanges. Micro-batches of a round that run side by side on a device are summed at its
-// end.
+// context parallelism, for its exchanges.
 //
 // Bytes: DataParallel::sum_bucket. A bucket's sum is divided evenly among all ranks, whoever updates it: all of them
 // send and receive at once. With ZeRO it then goes on to the rank that keeps it, another 1/N of the bytes.
