@@ -1,8 +1,8 @@
 #!/bin/sh
 # RL on the toy world, once, small, behind `make demo`: a warm start; stage 1, counts and boxes by the answer alone; stage 2,
-# programs with thinking and without; held-out questions before, between and after. Selection before stage 2 shows which templates have latent ability; stage 2 takes all questions: what a
-# filter does, counts.sh shows. Every stage is a plain onevision command with a file in configs/rl/, printed before it runs; what
-# is done is not run again (stage.sh).
+# programs with thinking and without; held-out questions before, between and after. Selection before stage 2 shows which
+# templates have latent ability; stage 2 takes all questions: what a filter does, counts.sh shows. Every stage is a plain
+# onevision command with a file in configs/rl/, printed before it runs; what is done is not run again (stage.sh).
 #
 #   demo.sh [BUILD]
 set -eu
