@@ -7,7 +7,7 @@
 #   shuffled   the same with the rewards of a step in another order: must not rise
 #   answers-rl RL without chains: the normal questions alone, in as many steps as take the FLOPs of `thinking`
 #   answers    supervised: the same pictures' normal questions with their answers, in as many steps as take them too
-#   chains     supervised: the same pictures' thinking questions with gold chains, in as many steps: the upper reference
+#   chains     supervised: the same pictures' thinking questions with gold chains, in the steps of `thinking`: the upper reference
 #   stages     both stages: first counts and boxes, by the answer alone (counts.json, 50 steps, questions of which some
 #              rollouts are right), then `thinking` from the model that comes of it; its replay asks counts and boxes too
 #

@@ -290,7 +290,9 @@ Losses PolicyObjective::losses(std::span<const double> scalars) {
   }
   char note[48];
   std::snprintf(note, sizeof note, "reward %.3f%s", reward,
-                flat_ == std::ssize(groups_) ? " (nothing learned: all groups flat)" : "");
+                flat_ < std::ssize(groups_) ? ""
+                : options_.drop_flat        ? ", all groups flat: nothing learned"
+                                            : ", all groups flat");
   out.note = note;
   return out;
 }

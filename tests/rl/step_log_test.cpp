@@ -74,21 +74,23 @@ TEST_CASE("rl: what a step says of its answers is what they are, with flat group
   REQUIRE(all.trained < all.drawn);
 }
 
-TEST_CASE(
-    "rl: a step of which every group is flat says that nothing is learned, and one with a single flat group not") {
+TEST_CASE("rl: a step of which every group is flat says so, and that nothing is learned where such are left out") {
   const Lessons lessons;
-  for (const bool all : {false, true}) {
-    Prepared world(lessons, 4, 4);
-    world.options.rollouts.reward = [&](const std::string&, const Group& g) -> Reward {
-      static int calls = 0;
-      return {.reward = all || g.number == 0 ? 1.0 : static_cast<double>(++calls % 2)};
-    };
-    PolicyObjective o = world.objective();
-    StepEngine engine(o, short_run(1));
-    const StepReport report = engine.step();
-    CHECK(report.parts.at("flat_groups").as_double() == doctest::Approx(all ? 1 : 1.0 / 3));
-    CHECK(contains(report.note, "(nothing learned: all groups flat)") == all);
-  }
+  for (const bool all : {false, true})
+    for (const bool drop : {false, true}) {
+      Prepared world(lessons, 4, 4);
+      world.options.drop_flat = drop;  // kept, they are measured against the other groups
+      world.options.rollouts.reward = [&](const std::string&, const Group& g) -> Reward {
+        static int calls = 0;
+        return {.reward = all || g.number == 0 ? 1.0 : static_cast<double>(++calls % 2)};
+      };
+      PolicyObjective o = world.objective();
+      StepEngine engine(o, short_run(1));
+      const StepReport report = engine.step();
+      CHECK(report.parts.at("flat_groups").as_double() == doctest::Approx(all ? 1 : 1.0 / 3));
+      CHECK(contains(report.note, "all groups flat") == all);
+      CHECK(contains(report.note, "nothing learned") == (all && drop));
+    }
 }
 
 TEST_CASE("rl: the checksum of a step's data tells other rewards of the same answers apart") {
