@@ -236,11 +236,13 @@ std::atomic<int> wanted{0};
 
 // Most regions end within milliseconds, so a caller from outside waits that long, once: while it is turned away its
 // next calls do not wait again. A caller that is not given the pool runs its call on its own thread.
+thread_local bool turned_away = false;
+thread_local int asides = 0;
+
 std::unique_lock<std::mutex> take_pool() {
   constexpr int patience = 400;  // times 50 µs
-  thread_local bool turned_away = false;
   std::unique_lock lock(pool_mutex, std::try_to_lock);
-  for (int waited = 0; !lock && !turned_away && waited < patience; ++waited) {
+  for (int waited = 0; !lock && asides == 0 && !turned_away && waited < patience; ++waited) {
     std::this_thread::sleep_for(std::chrono::microseconds(50));
     static_cast<void>(lock.try_lock());
   }
@@ -252,6 +254,8 @@ std::unique_lock<std::mutex> take_pool() {
 
 Serial::Serial() { depth += 2; }
 Serial::~Serial() { depth -= 2; }
+Aside::Aside() { ++asides; }
+Aside::~Aside() { --asides; }
 
 int usable_cores() {
   static const int cores = ask_for_cores();  // slow

@@ -3,9 +3,9 @@
 // Which thread runs which index is unspecified; callers give every index its own output, so the result does not depend
 // on it. A call made inside a parallel region runs on the calling thread, with the help of threads that have nothing
 // left to do there; a helped call's own calls run serially. A call from outside, made while another thread's region has
-// the workers, waits for a moment and then runs on its own thread: a thread that prepares the next step is not held up
-// by the step that computes. An exception is rethrown by the caller (the one of the lowest index range). A worker that
-// the system does not give is a machine_error.
+// the workers, waits for a moment and then runs on its own thread; a thread that prepares the next step does not wait
+// (Aside, base/serial.h): the step that computes may be one region from its beginning to its end. An exception is
+// rethrown by the caller (the one of the lowest index range). A worker that the system does not give is a machine_error.
 #pragma once
 #include <algorithm>
 #include <cstdint>

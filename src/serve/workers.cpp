@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/serial.h"
 
 namespace ov::serve {
 
@@ -35,6 +36,7 @@ void Workers::shutdown() {
 }
 
 void Workers::work() {
+  const Aside beside_the_answers;  // pictures are made ready while others are answered
   for (std::unique_lock hold(lock_);;) {
     changed_.wait(hold, [&] { return over_ || !jobs_.empty(); });
     if (jobs_.empty()) return;

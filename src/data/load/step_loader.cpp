@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/serial.h"
+
 namespace ov {
 
 StepLoader::StepLoader(SlotOrder order, const std::string& data, std::string path, std::int64_t samples,
@@ -74,6 +76,7 @@ void StepLoader::stop() {
 
 void StepLoader::start() {
   pending_ = std::async(prefetch_ ? std::launch::async : std::launch::deferred, [this, step = state_.step] {
+    const Aside beside_the_step;
     Prepared p;
     try {
       for (std::int64_t m = 0; m < order_.micro_batches(); ++m) p.micro_batches.push_back(micro_batch(step, m));
