@@ -120,11 +120,59 @@ std::string CublasLt::Key::str() const {
   const auto name = [](lt::Type t) { return t == lt::f32 ? "f32" : "bf16"; };
   return cat("column-major ", m, " x ", n, " x ", k, transpose_a ? " T" : " N", transpose_b ? "T" : "N", ", ld ", lda,
              " ", ldb, " ", ldd, ", ", name(type), " to ", name(d_type), accumulate ? ", added" : "",
-             bias ? ", bias" : "", ", aligned to ", align_a, " ", align_b, " ", align_d);
+             bias ? cat(", bias aligned to ", align_bias) : "", ", aligned to ", align_a, " ", align_b, " ", align_d);
 }
 
 void CublasLt::check(int status, const char* call, const Key& key) const {
   if (status != lt::success) machine_error("cuBLASLt: ", call, " failed with status ", status, ": ", key.str());
+}
+
+// The first algorithm that the library recommends.
+void CublasLt::ask(Plan& p, const Key& key) {
+  lt::Preference preference = nullptr;
+  check(api_.preference_create(&preference), "PreferenceCreate", key);
+  const std::unique_ptr<void, int (*)(lt::Preference)> owner(preference, api_.preference_destroy);
+  const auto prefer = [&](int attribute, auto value) {
+    check(api_.preference_set(preference, attribute, &value, sizeof value), "setting a preference", key);
+  };
+  prefer(lt::max_workspace, workspace_bytes);
+  prefer(lt::reduction_schemes, std::uint32_t{lt::in_compute_type});  // and no split at all
+  prefer(lt::alignment_a, std::uint32_t{key.align_a});
+  prefer(lt::alignment_b, std::uint32_t{key.align_b});
+  prefer(lt::alignment_c, std::uint32_t{key.align_d});
+  prefer(lt::alignment_d, std::uint32_t{key.align_d});
+  constexpr std::uint64_t plain = lt::by_fma | lt::adds_in_f32 | lt::takes_f32;
+  if (key.type == lt::f32) prefer(lt::implementations, plain);
+
+  lt::Heuristic found[4];
+  int count = 0;
+  check(api_.heuristic(handle_, p.desc, p.a, p.b, p.d, p.d, preference, 4, found, &count), "AlgoGetHeuristic", key);
+  int best = 0;
+  while (best < count && found[best].status != lt::success) ++best;
+  if (best == count) machine_error("cuBLASLt: no algorithm for ", key.str());
+  p.algo = found[best].algo, p.workspace = found[best].workspace;
+}
+
+// The algorithm of an earlier run.
+void CublasLt::take(Plan& p, const lt::Algo& algo, const Key& key) const {
+  lt::Heuristic result{};
+  const int status = api_.algo_check(handle_, p.desc, p.a, p.b, p.d, p.d, &algo, &result);
+  if (status != lt::success || result.status != lt::success || result.workspace > workspace_bytes)
+    machine_error(kept_in_, ": cuBLASLt refuses the algorithm that stands there for ", key.str(), " (status ", status,
+                  ", ", result.status, "); without the file it chooses anew");
+  p.algo = algo, p.workspace = result.workspace;
+}
+
+Algorithms CublasLt::chosen() {
+  const std::lock_guard lock(mutex_);
+  Algorithms all = kept_;
+  for (const auto& [key, plan] : plans_) all[key.str()] = plan.algo;
+  return all;
+}
+
+void CublasLt::choose(Algorithms kept, std::string from) {
+  const std::lock_guard lock(mutex_);
+  kept_ = std::move(kept), kept_in_ = std::move(from);
 }
 
 CublasLt::Plan& CublasLt::plan_of(const Key& key, const void* bias) {
@@ -153,28 +201,8 @@ CublasLt::Plan& CublasLt::plan_of(const Key& key, const void* bias) {
     layout(p.b, key.type, key.transpose_b, key.k, key.n, key.ldb);
     layout(p.d, key.d_type, false, key.m, key.n, key.ldd);
 
-    lt::Preference preference = nullptr;
-    check(api_.preference_create(&preference), "PreferenceCreate", key);
-    const std::unique_ptr<void, int (*)(lt::Preference)> owner(preference, api_.preference_destroy);
-    const auto prefer = [&](int attribute, auto value) {
-      check(api_.preference_set(preference, attribute, &value, sizeof value), "setting a preference", key);
-    };
-    prefer(lt::max_workspace, workspace_bytes);
-    prefer(lt::reduction_schemes, std::uint32_t{lt::in_compute_type});  // and no split at all
-    prefer(lt::alignment_a, std::uint32_t{key.align_a});
-    prefer(lt::alignment_b, std::uint32_t{key.align_b});
-    prefer(lt::alignment_c, std::uint32_t{key.align_d});
-    prefer(lt::alignment_d, std::uint32_t{key.align_d});
-    constexpr std::uint64_t plain = lt::by_fma | lt::adds_in_f32 | lt::takes_f32;
-    if (f32) prefer(lt::implementations, plain);
-
-    lt::Heuristic found[4];
-    int count = 0;
-    check(api_.heuristic(handle_, p.desc, p.a, p.b, p.d, p.d, preference, 4, found, &count), "AlgoGetHeuristic", key);
-    int best = 0;
-    while (best < count && found[best].status != lt::success) ++best;
-    if (best == count) machine_error("cuBLASLt: no algorithm for ", key.str());
-    p.algo = found[best].algo, p.workspace = found[best].workspace;
+    if (const auto kept = kept_.find(key.str()); kept != kept_.end()) take(p, kept->second, key);
+    else ask(p, key);
     if (f32) {
       std::uint64_t flags = 0;
       std::size_t written = 0;

@@ -9,7 +9,8 @@
 //   bf16   added in f32, and rounded once, after the bias; partial sums of a split are f32 too
 //   which algorithm runs is a function of the shape, the strides and the alignments alone: the first that the library
 //          recommends, asked once a shape, with a workspace of constant size. Nothing is timed. Environment variables
-//          that would change the library's answers are removed before it is opened, and that is said on stderr
+//          that would change the library's answers are removed before it is opened, and that is said on stderr. What was
+//          chosen can be kept in a file, and a run that goes on asks no more (kernels/gpu/algorithms.h)
 // A row's bits may depend on how many rows there are: the library chooses by that. What must not, is in
 // kernels/cuda/gemm_rows.cu.
 #pragma once
@@ -20,6 +21,7 @@
 #include <string>
 
 #include "kernels/gemm.h"
+#include "kernels/gpu/algorithms.h"
 #include "kernels/gpu/cublaslt_api.h"
 
 namespace ov::gpu {
@@ -37,6 +39,13 @@ class CublasLt {
   // Neither M, N nor K is 0; the bias is of c's type, at a multiple of 16 bytes. machine_error names the shape.
   void product(const kernels::Gemm&, lt::Stream stream);
   std::size_t shapes() const { return plans_.size(); }
+  std::size_t version() const { return api_.version(); }  // 130101 is 13.1.1
+
+  // What was chosen so far, and what was kept of an earlier run and not used yet.
+  Algorithms chosen();
+  // Taken for the shapes that it names, before the library is asked. A product throws machine_error, naming `from`, when
+  // the library refuses what stands there, or when that would compute in another type.
+  void choose(Algorithms kept, std::string from);
 
  private:
   struct Key {  // all that an algorithm may depend on
@@ -49,6 +58,8 @@ class CublasLt {
   };
   struct Plan;
   Plan& plan_of(const Key& key, const void* bias);
+  void ask(Plan& plan, const Key& key);
+  void take(Plan& plan, const lt::Algo& algo, const Key& key) const;
   void check(int status, const char* call, const Key& key) const;
 
   const lt::Api api_;
@@ -56,6 +67,8 @@ class CublasLt {
   lt::Handle handle_ = nullptr;
   std::mutex mutex_;
   std::map<Key, Plan> plans_;
+  Algorithms kept_;
+  std::string kept_in_;
   std::map<lt::Stream, Tensor> workspaces_;
 };
 

@@ -64,6 +64,8 @@ enum Implementation : std::uint64_t {
   C(preference_set, cublasLtMatmulPreferenceSetAttribute, int(Preference, int attribute, const void*, std::size_t)) \
   C(heuristic, cublasLtMatmulAlgoGetHeuristic,                                                                      \
     int(Handle, Desc, Layout a, Layout b, Layout c, Layout d, Preference, int wanted, Heuristic*, int* found))      \
+  C(algo_check, cublasLtMatmulAlgoCheck,                                                                            \
+    int(Handle, Desc, Layout a, Layout b, Layout c, Layout d, const Algo*, Heuristic*))                             \
   C(capability, cublasLtMatmulAlgoCapGetAttribute, int(const Algo*, int, void*, std::size_t, std::size_t* written)) \
   C(matmul, cublasLtMatmul,                                                                                         \
     int(Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta,            \

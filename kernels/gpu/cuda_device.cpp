@@ -33,21 +33,7 @@ const kernels::Table gpu_table = {
 #undef OV_ENTRY
 };
 
-const char* help_against(Segment segment) {
-  switch (segment) {
-    case Segment::weights: return "dtype=bf16 halves the weights";
-    case Segment::gradients: return "train.grad_sum=chain keeps one buffer of gradients; train.modules freezes parts";
-    case Segment::optimizer: return "train.offload_optimizer=true keeps the optimiser's state on the host";
-    case Segment::activations:
-      return "train.recompute=true keeps no activations within blocks; train.memory_budget, train.max_tokens and "
-             "train.micro_batch_samples bound a micro-batch";
-    case Segment::workspace: return "train.max_tokens and train.micro_batch_samples bound a micro-batch";
-    case Segment::data: return "train.max_tokens and data.max_pixels bound a micro-batch";
-  }
-  return "";
-}
-
-thread_local CudaDevice* in_calls = nullptr;  // where this thread's kernels go to the stream of calls
+thread_local CudaDevice* calls_of = nullptr;  // where this thread's kernels go to the stream of calls
 
 }  // namespace
 
@@ -84,96 +70,39 @@ CudaDevice::~CudaDevice() {
 
 Stream CudaDevice::enter(ov::Stream stream) {
   runtime_.set_device(options_.index);  // each time: a thread's GPU may have been changed by another's code
-  return stream == ov::Stream::compute && in_calls == this ? calls_ : of(stream);
+  return stream == ov::Stream::compute && in_calls() ? calls_ : of(stream);
 }
 
-// ---- memory
+bool CudaDevice::in_calls() const { return calls_of == this; }
 
-Arena::Backing CudaDevice::source(For use) {
-  return {.take = [this, use](std::size_t bytes) -> void* {
-            void* chunk = runtime_.allocate(bytes);
-            if (chunk) chunks_[static_cast<std::byte*>(chunk)] = {bytes, use};
-            return chunk;
-          },
-          .give =
-              [this](void* chunk, std::size_t) {
-                chunks_.erase(static_cast<std::byte*>(chunk));
-                runtime_.release(chunk);
-              }};
+// ---- what it is, and what was chosen on it
+
+std::vector<std::pair<std::string, std::string>> CudaDevice::about() {
+  const auto number = [&](Attribute a) { return runtime_.attribute(a, options_.index); };
+  const Runtime::Versions v = runtime_.versions();
+  About all = {{"name", runtime_.device_name(options_.index)},
+               {"compute_capability", cat(number(Attribute::major), ".", number(Attribute::minor))},
+               {"multiprocessors", cat(number(Attribute::multiprocessors))},
+               {"driver", version_text(v.driver)},
+               {"runtime", version_text(v.runtime)}};
+  if (multiplies()) all.emplace_back("cublaslt", cat(cublaslt(*this).version()));
+  return all;
 }
 
-CudaDevice::For CudaDevice::use_of(const void* address) const {
-  const auto* at = static_cast<const std::byte*>(address);
-  const auto chunk = chunks_.upper_bound(at);
-  return chunk == chunks_.begin() ? For::kernels : std::prev(chunk)->second.second;
+std::string CudaDevice::chosen() {
+  if (!multiplies()) return "";
+  const Algorithms all = cublaslt(*this).chosen();
+  return all.empty() ? "" : algorithms_text(about(), all);
 }
 
-// Blocks of data whose last reader has run go back to the arena; all of them when the caller has time to wait.
-void CudaDevice::reclaim(bool wait) {
-  while (!released_.empty() && (wait || runtime_.event_done(released_.front().event))) {
-    const Released r = released_.front();
-    if (wait) runtime_.event_synchronize(r.event);
-    released_.pop_front();
-    events_.push_back(r.event);
-    data_.release(r.block);
-  }
+std::string CudaDevice::choose(const std::string& text, const std::string& from) {
+  if (!multiplies()) return "";
+  KeptAlgorithms kept = kept_algorithms(text, from, about());
+  cublaslt(*this).choose(std::move(kept.algorithms), from);
+  return kept.differs;
 }
 
-void* CudaDevice::obtain(std::size_t bytes, Segment segment) {
-  enter();
-  const std::lock_guard lock(mutex_);
-  const For use = segment == Segment::data ? For::data : in_calls == this ? For::calls : For::kernels;
-  const Runtime::Layout layout = runtime_.layout(bytes);
-  Arena& arena = this->arena(use);
-  if (use == For::data) reclaim(false);
-  void* block = arena.allocate(layout.bytes);
-  if (!block) {  // chunks that nothing uses go back, once all that was queued has run
-    reclaim(true);
-    order(ov::Stream::compute, ov::Stream::copy);
-    runtime_.stream_synchronize(compute_);
-    runtime_.stream_synchronize(calls_);
-    for (Arena* const a : {&blocks_, &data_, &for_calls_}) a->flush();
-    block = arena.allocate(layout.bytes);
-  }
-  if (!block) out_of_memory(bytes, segment, arena);
-  void* at = static_cast<std::byte*>(block) + layout.shift;
-  runtime_.handed_out(at, bytes, segment, use == For::data ? nullptr : use == For::calls ? calls_ : compute_);
-  return at;
-}
-
-void CudaDevice::give_back(void* at, std::size_t bytes) noexcept {
-  void* block = static_cast<std::byte*>(at) - runtime_.layout(bytes).shift;
-  For use = For::kernels;
-  try {
-    enter();
-    const std::lock_guard lock(mutex_);
-    use = use_of(at);
-    if (!copies_awaited_) order(ov::Stream::compute, ov::Stream::copy);  // one of them may still write to it
-    runtime_.retired(at, use == For::calls ? calls_ : compute_);
-    if (use == For::data) {
-      const Event event = events_.empty() ? runtime_.event_create(false) : events_.back();
-      if (!events_.empty()) events_.pop_back();
-      runtime_.event_record(event, compute_);
-      released_.push_back({event, block});
-      return;
-    }
-  } catch (const std::exception&) {}  // the GPU is lost: whoever waits for it is told
-  arena(use).release(block);
-}
-
-void CudaDevice::out_of_memory(std::size_t bytes, Segment segment, const Arena& arena) {
-  const MemoryUse use = memory();
-  std::string table;
-  std::size_t most = 0;
-  for (std::size_t s = 0; s < segment_count; ++s) {
-    table += cat(s ? ", " : "", name_of(static_cast<Segment>(s)), " ", use.bytes[s]);
-    if (use.bytes[s] > use.bytes[most]) most = s;
-  }
-  const Runtime::Memory left = runtime_.memory_info();
-  machine_error("device ", name, ": out of memory: ", bytes, " bytes asked for ", name_of(segment), ", ", use.total,
-                " in use (", table, "), ", left.free, " of ", left.total, " free on the GPU, largest hole ",
-                arena.largest_hole(), "; ", help_against(use.bytes[most] > 0 ? static_cast<Segment>(most) : segment));
-}
+bool CudaDevice::multiplies() const { return table == &gpu_table; }
 
 // ---- order
 
@@ -190,7 +119,7 @@ void CudaDevice::wait(ov::Stream waiting, ov::Stream awaited) {
   order(waiting, awaited);
 }
 
-CudaDevice::InCalls::InCalls(CudaDevice& device) : outer_(std::exchange(in_calls, &device)) {
+CudaDevice::InCalls::InCalls(CudaDevice& device) : outer_(std::exchange(calls_of, &device)) {
   Runtime& r = device.runtime_;
   device.enter();
   const std::lock_guard lock(device.mutex_);
@@ -198,7 +127,7 @@ CudaDevice::InCalls::InCalls(CudaDevice& device) : outer_(std::exchange(in_calls
   r.stream_wait(device.calls_, device.calls_ordered_[0]);
 }
 
-CudaDevice::InCalls::~InCalls() { in_calls = outer_; }
+CudaDevice::InCalls::~InCalls() { calls_of = outer_; }
 
 void CudaDevice::await_calls() {
   enter();

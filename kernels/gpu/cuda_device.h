@@ -42,6 +42,11 @@ class CudaDevice : public Device {
   void wait(ov::Stream waiting, ov::Stream awaited) override;
   void synchronize() override;
 
+  // Name, compute capability, multiprocessors, versions of driver, runtime and cuBLASLt.
+  std::vector<std::pair<std::string, std::string>> about() override;
+  std::string chosen() override;  // the algorithms of its products (kernels/gpu/algorithms.h); empty: none yet
+  std::string choose(const std::string& text, const std::string& from) override;
+
   Stream enter(ov::Stream stream = ov::Stream::compute);  // makes the GPU this thread's; the stream to queue work in
   // While one lives, this thread's kernels go to the stream of calls, after all that the compute stream holds at its
   // beginning: what is queued for the compute stream afterwards runs beside them until await_calls().
@@ -67,7 +72,9 @@ class CudaDevice : public Device {
 
  private:
   enum class For { kernels, data, calls };
-  struct Released {  // a block of data that the compute stream may still read
+  bool multiplies() const;  // its products are cuBLASLt's
+  bool in_calls() const;    // this thread's kernels go to the stream of calls
+  struct Released {         // a block of data that the compute stream may still read
     Event event;
     void* block;
   };

@@ -61,8 +61,6 @@ void check(cudaError_t e, Place place, const char* call, const A&... arguments) 
 cudaStream_t native(Stream s) { return reinterpret_cast<cudaStream_t>(s); }
 cudaEvent_t native(Event e) { return reinterpret_cast<cudaEvent_t>(e); }
 
-std::string version(int v) { return cat(v / 1000, ".", v % 1000 / 10); }  // 12080 is 12.8
-
 class Cuda : public Runtime {
  public:
   int device_count(std::string& reason) override {
@@ -72,9 +70,10 @@ class Cuda : public Runtime {
     cudaGetLastError();
     reason = "no GPU can be used: ";
     if (const Versions v = versions(Place::current()); e == cudaErrorInsufficientDriver)
-      reason += v.driver == 0 ? "there is no NVIDIA driver"
-                              : cat("the NVIDIA driver is for CUDA ", version(v.driver), " and older, the program for ",
-                                    version(v.runtime), ": a newer driver is needed");
+      reason += v.driver == 0
+                    ? "there is no NVIDIA driver"
+                    : cat("the NVIDIA driver is for CUDA ", version_text(v.driver), " and older, the program for ",
+                          version_text(v.runtime), ": a newer driver is needed");
     else reason += cat(cudaGetErrorName(e), ", ", cudaGetErrorString(e));
     if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES"); visible && e == cudaErrorNoDevice)
       reason += cat(" (CUDA_VISIBLE_DEVICES is '", visible, "': only those are seen)");

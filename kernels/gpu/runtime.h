@@ -55,7 +55,7 @@ class Runtime {
   };
   virtual Memory memory_info(Place = Place::current()) = 0;
   struct Versions {
-    int driver, runtime;  // 13000 is 13.0
+    int driver, runtime;  // version_text()
   };
   virtual Versions versions(Place = Place::current()) = 0;
 
@@ -96,6 +96,8 @@ class Runtime {
   virtual void host_away(Stream) {}
 };
 
+// 13000 is 13.0
+inline std::string version_text(int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); }
 Runtime* cuda_runtime(std::string& reason);
 
 // What launch() of kernels/cuda/language.h calls when it was compiled for a GPU.

@@ -158,6 +158,22 @@ int choose(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, Pre
   return success;
 }
 
+// Whether an algorithm, of this process or of an earlier one, is for this product.
+int check_algorithm(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, const Algo* algo,
+                    Heuristic* result) {
+  if (!known<Library>({handle}) || !known<Product>({desc}) || !known<Matrix>({a, b, c, d}))
+    return refuse("an object that does not live, or is another");
+  if (!algo || !result) return refuse("no algorithm, or no place for the answer");
+  const Call call{*static_cast<Product*>(desc), *static_cast<Matrix*>(a), *static_cast<Matrix*>(b),
+                  *static_cast<Matrix*>(c), *static_cast<Matrix*>(d)};
+  if (const int status = call.check()) return status;
+  Chosen chosen;
+  std::memcpy(&chosen, algo, sizeof chosen);
+  if (chosen.of != call.hash()) return refuse("the algorithm was chosen for another product");
+  result->workspace = chosen.workspace, result->status = success;  // its algorithm is left alone, as by the real one
+  return success;
+}
+
 int capability(const Algo* algo, int attribute, void* to, std::size_t bytes, std::size_t* written) {
   if (!algo || !to || !written) return refuse("a capability without an algorithm or an address");
   if (attribute != implementation_flags || bytes != 8) return refuse(not_supported, "this capability");
@@ -337,6 +353,7 @@ const Api& cublaslt_stand_in() {
       .preference_destroy = [](Preference p) { return gone<Wish>(p); },
       .preference_set = set_preference,
       .heuristic = choose,
+      .algo_check = check_algorithm,
       .capability = capability,
       .matmul = multiply,
   };

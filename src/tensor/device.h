@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ov {
@@ -57,6 +58,14 @@ class Device {
   // What is queued in `waiting` after this call runs after all that is queued in `awaited` before it.
   virtual void wait([[maybe_unused]] Stream waiting, [[maybe_unused]] Stream awaited) {}
   virtual void synchronize() {}
+
+  // What a run's log says of the device, since bits depend on it: names and values. Nothing of the host.
+  virtual std::vector<std::pair<std::string, std::string>> about() { return {}; }
+  // What was chosen on the device so far and decides bits, as a text to keep; empty: nothing. A run that goes on brings
+  // it back with choose(), before its first kernel; `from` names the text in errors. Returns how the device that it was
+  // chosen on differs; then nothing of it is used.
+  virtual std::string chosen() { return ""; }
+  virtual std::string choose(const std::string&, const std::string&) { return ""; }
 
   bool has_data() const { return kind != Kind::meta; }
   bool on_host() const { return kind == Kind::cpu || kind == Kind::sim; }  // the host may read and write its memory

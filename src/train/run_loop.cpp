@@ -14,6 +14,7 @@
 #include "kernels/cpu/peak.h"
 #include "store/hf_weights.h"
 #include "train/checksums.h"
+#include "train/kept_choices.h"
 #include "train/run_log.h"
 #include "train/same_run.h"
 #include "train/tensorboard.h"
@@ -131,6 +132,12 @@ double peak_of(const RunOptions& o) {
   return peak;
 }
 
+Json about_json(Device& device) {
+  Json all = Json::object();
+  for (const auto& [name, value] : device.about()) all.set(name, value);
+  return all;
+}
+
 // What rank 0 alone tells: run.jsonl, TensorBoard's events, the progress bar.
 class Journal {
  public:
@@ -140,19 +147,23 @@ class Journal {
       tell(cat("damaged line: ", log_.damage(), "; the log is cut there"));
       resumed.damaged.push(log_.damage());
     }
+    const Json gpu = about_json(*o.device);
     if (!log_.has_run()) {
       Json first = about;
       first.set("threads", threads());
       first.set("peak_flops", peak_);
       first.set("revision", revision());
+      if (gpu.size() > 0) first.set("gpu", gpu);
       log_.run(first);
     }
-    if (!resumed.from.empty())
-      note("resume", Json::object({{"step", engine.steps_done()},
-                                   {"revision", revision()},
-                                   {"threads", threads()},
-                                   {"changed", resumed.changed},
-                                   {"damaged", resumed.damaged}}));
+    if (resumed.from.empty()) return;
+    Json again = Json::object({{"step", engine.steps_done()},
+                               {"revision", revision()},
+                               {"threads", threads()},
+                               {"changed", resumed.changed},
+                               {"damaged", resumed.damaged}});
+    if (gpu.size() > 0) again.set("gpu", gpu);
+    note("resume", again);
   }
   void begin(const std::string& name, std::int64_t steps, std::int64_t done) {
     progress_.emplace(name, steps, "step", done);
@@ -230,6 +241,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
     if (!engine.options().tree && engine.ranks().ranks() > 1)
       tell("train.grad_sum chain: the bits of a sum depend on how many copies share it; tree has those of one");
   }
+  KeptChoices choices(parameters.device(), o.out, o.ranks->rank());
   const Resumed resumed = resume(engine, o, about);
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);
@@ -248,6 +260,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   // The log first: a checkpoint must not know of a step that a power cut took from the log.
   const auto save = [&] {
     if (journal) journal->sync();
+    choices.save();
     save_checkpoint(o.out, engine.state(), about);
     if (o.writes()) prune_checkpoints(o.out, o.keep);
     saved = engine.steps_done();

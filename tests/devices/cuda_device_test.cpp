@@ -103,6 +103,15 @@ TEST_CASE("out of memory names the key against the segment that has most, or aga
   CHECK(contains(said(Segment::optimizer, Segment::weights), "; train.offload_optimizer=true"));
   CHECK(contains(said(Segment::activations, Segment::weights), "; train.recompute=true"));
   CHECK(contains(said(Segment::data, Segment::weights), "; train.max_tokens and data.max_pixels"));
+  // Nothing has gradients or moments: it answers.
+  const auto answering = [](Segment most) {
+    ForeignDevice device(Policy::lazy, 0, 8 * MB);
+    const Tensor large = bytes_on(device, 2 * MB, most);
+    return thrown([&] { bytes_on(device, 16 * MB, Segment::workspace); }, Exit::machine_failed);
+  };
+  CHECK(contains(answering(Segment::activations), "; engine.cache_gb bounds keys and values; engine.max_running"));
+  for (const Segment most : {Segment::workspace, Segment::data})
+    CHECK(contains(answering(most), "; engine.max_running and engine.chunk bound a pass, data.max_pixels a picture"));
   ForeignDevice empty(Policy::lazy, 0, 8 * MB);
   CHECK(contains(thrown([&] { bytes_on(empty, 16 * MB, Segment::optimizer); }, Exit::machine_failed),
                  "; train.offload_optimizer=true"));

@@ -86,6 +86,11 @@ Results recipe(const World& w, const std::string& device, const std::string& nam
     std::filesystem::remove_all(at(out + "/checkpoints/step-00000002"));
     std::filesystem::remove_all(std::filesystem::path(at(out + "/" + leaves)).parent_path());
     run(verb, arguments, out + "/" + leaves);
+    // The log names the GPU, at the beginning and where it goes on; what was chosen on it stands beside.
+    const std::string log = read_file(at(out + "/run.jsonl")), gpu = R"("gpu":{"name":"simulated GPU","compute_cap)";
+    const std::size_t begun = log.find(gpu), resumed = begun == log.npos ? begun : log.find(gpu, begun + 1);
+    CHECK((resumed != log.npos) == (device == "cuda"));
+    CHECK(std::filesystem::exists(at(out + "/algorithms.json")) == (device == "cuda"));
   };
   if (whole) {
     trained("pretrain", {"--what", "vision", "--config", w.tiny, "--regions", w.at("world") + "/regions/regions.jsonl"},

@@ -49,6 +49,10 @@ int cublasLtMatmulAlgoGetHeuristic(Handle handle, Desc desc, Layout a, Layout b,
                                    Preference preference, int wanted, Heuristic* found, int* count) {
   return hand_on(&Api::heuristic, handle, desc, a, b, c, d, preference, wanted, found, count);
 }
+int cublasLtMatmulAlgoCheck(Handle handle, Desc desc, Layout a, Layout b, Layout c, Layout d, const Algo* algo,
+                            Heuristic* result) {
+  return hand_on(&Api::algo_check, handle, desc, a, b, c, d, algo, result);
+}
 int cublasLtMatmulAlgoCapGetAttribute(const Algo* algo, int attribute, void* to, std::size_t bytes,
                                       std::size_t* written) {
   return hand_on(&Api::capability, algo, attribute, to, bytes, written);
