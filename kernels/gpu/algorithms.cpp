@@ -38,15 +38,17 @@ std::string algorithms_text(const About& about, const Algorithms& algorithms) {
 KeptAlgorithms kept_algorithms(const std::string& text, const std::string& from, const About& about) {
   const Json file = Json::parse(text, from);
   KeptAlgorithms kept;
-  for (const char* name : decides) {
-    std::string here;
-    for (const auto& [known, value] : about)
-      if (known == name) here = value;
-    const std::string there = file.at("about").at(name).as_string();
-    if (there != here) kept.differs += cat(kept.differs.empty() ? "" : ", ", name, " was ", there, " and is ", here);
-  }
-  for (const auto& [product, algo] : file.at("algorithms").members())
-    kept.algorithms[product] = algorithm_of(algo.as_string(), cat(from, ": ", product));
+  try {
+    for (const char* name : decides) {
+      std::string here;
+      for (const auto& [known, value] : about)
+        if (known == name) here = value;
+      const std::string there = file.at("about").at(name).as_string();
+      if (there != here) kept.differs += cat(kept.differs.empty() ? "" : ", ", name, " was ", there, " and is ", here);
+    }
+    for (const auto& [product, algo] : file.at("algorithms").members())
+      kept.algorithms[product] = algorithm_of(algo.as_string(), product);
+  } catch (const Error& e) { input_error(from, ": ", e.what()); }
   if (!kept.differs.empty()) kept.algorithms.clear();
   return kept;
 }

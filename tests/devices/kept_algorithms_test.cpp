@@ -38,7 +38,7 @@ struct Gpu {
   explicit Gpu(const gpu::lt::Api& api = counting()) : device(Policy::lazy) { gpu::bring_cublaslt(device, api); }
   // C [M,6] = A [M,8] Bᵀ, and whether it has the CPU's bits.
   bool multiply(std::int64_t M) {
-    const std::vector<double> a = drawn(static_cast<std::size_t>(M) * 8, 1), b = drawn(6 * 8, 2);
+    const std::vector<float> a = drawn(static_cast<std::size_t>(M) * 8, 1), b = drawn(6 * 8, 2);
     const auto product = [&](Device& d) {
       const Tensor c({M, 6}, Dtype::f32, d);
       kernels::gemm({.c = c, .a = on(d, a, {M, 8}), .b = on(d, b, {6, 8}), .trans_b = true});
@@ -55,12 +55,12 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   return text.replace(at, what.size(), by);
 }
 
-// A run's directory in which products of 5 and 40 rows were made.
+// A run's directory in which products of 60 and 40 rows were made.
 struct Run {
   Run() {
     Gpu gpu;
     KeptChoices choices(gpu.device, dir.path(), 0);
-    CHECK(gpu.multiply(5));
+    CHECK(gpu.multiply(60));
     CHECK(gpu.multiply(40));
     choices.save();
   }
@@ -74,24 +74,24 @@ TEST_CASE("kept algorithms: a run that goes on asks the library for no shape tha
   const Run run;
   const std::string first = read_file(run.file());
   for (const char* part : {"\"name\": \"simulated GPU\"", "\"cublaslt\": \"130100\"", "\"multiprocessors\": \"132\"",
-                           "column-major 6 x 5 x 8 TN", "column-major 6 x 40 x 8 TN"})
+                           "column-major 6 x 60 x 8 TN", "column-major 6 x 40 x 8 TN"})
     CHECK_MESSAGE(contains(first, part), first);
   Gpu gpu;
   KeptChoices choices(gpu.device, run.dir.path(), 0);
   asked = 0;
-  CHECK(gpu.multiply(5));
+  CHECK(gpu.multiply(60));
   choices.save();
   CHECK(read_file(run.file()) == first);  // with those that it has not come to yet
   CHECK(gpu.multiply(40));
   CHECK(asked == 0);
-  CHECK(gpu.multiply(7));
+  CHECK(gpu.multiply(70));
   CHECK(asked == 1);
   choices.save();
-  CHECK(contains(read_file(run.file()), "column-major 6 x 7 x 8 TN"));
+  CHECK(contains(read_file(run.file()), "column-major 6 x 70 x 8 TN"));
   // Another rank has a file of its own.
   Gpu other;
   KeptChoices of_other(other.device, run.dir.path(), 3);
-  CHECK(other.multiply(5));
+  CHECK(other.multiply(60));
   CHECK(asked == 2);
   of_other.save();
   CHECK(std::filesystem::exists(run.dir / "algorithms.rank-3.json"));
@@ -112,7 +112,7 @@ TEST_CASE("kept algorithms: those of another GPU or library are told and not use
              Gpu gpu;
              KeptChoices choices(gpu.device, run.dir.path(), 0);
              asked = 0;
-             const bool same = gpu.multiply(5);
+             const bool same = gpu.multiply(60);
              std::fprintf(stderr, "%s asked %d", same ? "same," : "other,", asked);
            })
         .first;
@@ -138,29 +138,29 @@ TEST_CASE("kept algorithms: a damaged file, one for another product, one in TF32
     try {
       Gpu gpu;
       KeptChoices choices(gpu.device, run.dir.path(), 0);
-      gpu.multiply(5);
+      gpu.multiply(60);
     } catch (const Error& e) { return std::string(e.what()); }
     return std::string("taken");
   };
-  const std::size_t five = text.find("column-major 6 x 5"), digits = text.find("\": \"", five) + 4;
-  const std::string of_five = text.substr(digits, 128);
+  const std::size_t sixty = text.find("column-major 6 x 60"), digits = text.find("\": \"", sixty) + 4;
+  const std::string of_sixty = text.substr(digits, 128);
   const std::size_t forty = text.find("\": \"", text.find("column-major 6 x 40")) + 4;
   std::string changed = text;
   for (const std::string& cut : {text.substr(0, text.size() / 2), std::string(), std::string("[]")})
     CHECK_MESSAGE(contains(refused(cut), "algorithms.json"), refused(cut));
-  CHECK(contains(refused(replaced(text, of_five, of_five.substr(1))), "expected 128 hexadecimal digits"));
-  CHECK(contains(refused(replaced(text, of_five, of_five.substr(1) + "g")), "expected 128 hexadecimal digits"));
+  CHECK(contains(refused(replaced(text, of_sixty, of_sixty.substr(1))), "expected 128 hexadecimal digits"));
+  CHECK(contains(refused(replaced(text, of_sixty, of_sixty.substr(1) + "g")), "expected 128 hexadecimal digits"));
   const std::string exchanged = refused(changed.replace(digits, 128, text.substr(forty, 128)));
   CHECK_MESSAGE(contains(exchanged,
                          "algorithms.json: cuBLASLt refuses the algorithm that stands there for column-major "
-                         "6 x 5 x 8 TN"),
+                         "6 x 60 x 8 TN"),
                 exchanged);
 
   // On tensor cores in TF32: the second word of the stand-in's algorithms.
   using namespace gpu::lt;
-  std::string inexact = of_five;
+  std::string inexact = of_sixty;
   inexact.replace(16, 16, hex16(0x02 | adds_in_f32 | takes_tf32));
-  const std::string tensor_cores = refused(replaced(text, of_five, inexact));
+  const std::string tensor_cores = refused(replaced(text, of_sixty, inexact));
   CHECK_MESSAGE(contains(tensor_cores, "its algorithm does not compute in f32"), tensor_cores);
   CHECK(refused(text) == "taken");
 }
