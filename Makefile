@@ -161,7 +161,7 @@ fuzz: deps-fuzz  ## libFuzzer on every reader, FUZZ_SECONDS each (30) or FUZZ_RU
 	  -artifact_prefix=$(B)/fuzz/$$t- $(B)/fuzz/found/$$t tests/fuzz/corpus/$$t; done
 bench: deps-bench  ## ours, a peer, the ratio
 	@$(build) $(B)/bench
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(if $(FAISS),--faiss $(FAISS)) $(if $(ARROW),--arrow $(ARROW)) $(ONLY)
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(B)/bench $(if $(TORCH),--torch $(TORCH)) $(if $(FAISS),--faiss $(FAISS)) $(if $(ARROW),--arrow $(ARROW)) $(if $(LLAMA),--llama $(LLAMA)) $(ONLY)
 arch-check:  ## the include graph points one way
 	@sh tests/tools/arch_check.sh --self-test && sh tests/tools/arch_check.sh
 traps:  ## what a second implementation gets wrong, each with the test that proves it or a reason

@@ -21,6 +21,7 @@ struct Benchmark {
 const std::string& torch_python();  // of --torch PYTHON, empty without
 const std::string& faiss_python();  // of --faiss PYTHON
 const std::string& arrow_python();  // of --arrow PYTHON
+const std::string& llama_python();  // of --llama PYTHON
 
 inline double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -1,7 +1,8 @@
 // Answers of language models with random weights: one request, sixteen at once, and the reading of a prompt, through
 // the engine that serves them. Beside a token's time what reading the weights alone takes, by the same threads in the
-// same turns; beside a prompt's time its products alone, of the same weights. The peer, when --torch names a Python
-// that has it, is Transformers with a model of the same shape and type (transformers_decode.py).
+// same turns; beside a prompt's time its products alone, of the same weights. Peers with a model of the same shape and
+// type: Transformers, when --torch names a Python that has it (transformers_decode.py), and llama.cpp, by --llama
+// (llamacpp_decode.py).
 #include <cstdio>
 #include <cstring>
 
@@ -138,24 +139,29 @@ struct Ours {
 enum What { one, sixteen, prefill, whats };
 const char* const words[whats] = {"one", "sixteen", "prefill"};
 
+struct Compared {
+  const char* name;
+  std::unique_ptr<Peer> peer;
+  std::vector<double> times[whats];
+};
+
 void measure(const Case& c, Dtype dtype) {
   Ours ours(c, dtype);
   const Tensor& values = ours.model.parameters().values();
   const double bytes = static_cast<double>(values.nbytes());
   std::printf("%s, %s, %.1f MB of weights\n", c.name, dtype == Dtype::f32 ? "f32" : "bf16", bytes * 1e-6);
   std::fflush(stdout);
-  std::unique_ptr<Peer> peer;
-  const char* script = "tests/bench/transformers_decode.py";
-  if (!torch_python().empty()) {
-    peer = std::make_unique<Peer>(torch_python(), script, shape_of(c, dtype), threads(), static_cast<int>(tokens));
-    if (peer->facts.is_null()) {
-      std::printf("  %s does not run %s: no peer\n", torch_python().c_str(), script);
-      peer.reset();
-    } else {
-      std::printf("  %s\n", peer->facts.at("what").as_string().c_str());
-    }
-  }
-  std::vector<double> reads, products, mine[whats], theirs[whats];
+  std::vector<Compared> peers;
+  const auto compare = [&](const char* name, const std::string& python, const char* script) {
+    if (python.empty()) return;
+    auto peer = std::make_unique<Peer>(python, script, shape_of(c, dtype), threads(), static_cast<int>(tokens));
+    if (peer->facts.is_null()) return void(std::printf("  %s does not run %s: no peer\n", python.c_str(), script));
+    std::printf("  %s\n", peer->facts.at("what").as_string().c_str());
+    peers.push_back({name, std::move(peer), {}});
+  };
+  compare("Transformers", torch_python(), "tests/bench/transformers_decode.py");
+  compare("llama.cpp", llama_python(), "tests/bench/llamacpp_decode.py");
+  std::vector<double> reads, products, mine[whats];
   ours.write(1, 2);
   const int64_t repeats = std::max<int64_t>(1, static_cast<int64_t>(2e7 / bytes));  // small models: more tokens a turn
   for (int round = 0; round < c.rounds; ++round) {
@@ -166,7 +172,8 @@ void measure(const Case& c, Dtype dtype) {
     mine[sixteen].push_back(ours.write(crowd, tokens));
     products.push_back(ours.products());
     mine[prefill].push_back(ours.read_prompt());
-    for (int what = 0; peer && what < whats; ++what) theirs[what].push_back(peer->seconds(words[what]));
+    for (Compared& p : peers)
+      for (int what = 0; what < whats; ++what) p.times[what].push_back(p.peer->seconds(words[what]));
   }
   const auto median = [](const std::vector<double>& t) { return summary(t).median; };
   const double read = median(reads), token = median(mine[one]), pass = median(mine[sixteen]);
@@ -176,13 +183,12 @@ void measure(const Case& c, Dtype dtype) {
   std::printf("  %-34s %9.1f tokens/s  %6.2f times one request\n", "16 requests at once", 16 / pass, 16 * token / pass);
   std::printf("  %-34s %9.1f tokens/s  %6.2f of its products' rate\n", "prompt of 512", 512 / median(mine[prefill]),
               median(products) / median(mine[prefill]));
-  for (int what = 0; peer && what < whats; ++what)
-    std::printf("  Transformers, %-20s %9.1f tokens/s  %6.2f times as many by ours\n", words[what],
-                (what == one       ? 1
-                 : what == sixteen ? 16
-                                   : 512) /
-                    median(theirs[what]),
-                median(theirs[what]) / median(mine[what]));
+  for (const Compared& p : peers)
+    for (int what = 0; what < whats; ++what) {
+      const int at_once = what == one ? 1 : what == sixteen ? 16 : 512;
+      std::printf("  %-34s %9.1f tokens/s  %6.2f times as many by ours\n", cat(p.name, ", ", words[what]).c_str(),
+                  at_once / median(p.times[what]), median(p.times[what]) / median(mine[what]));
+    }
   std::fflush(stdout);
 }
 

@@ -1,5 +1,5 @@
-// build/bench [--torch PYTHON] [--faiss PYTHON] [--arrow PYTHON] [name...]: runs the named benchmarks, or all. PYTHON:
-// an interpreter that has PyTorch, FAISS or pyarrow.
+// build/bench [--torch PYTHON] [--faiss PYTHON] [--arrow PYTHON] [--llama PYTHON] [name...]: runs the named benchmarks,
+// or all. PYTHON: an interpreter that has PyTorch, FAISS, pyarrow, or gguf and llama-cpp-python.
 #include <cstdio>
 #include <cstring>
 
@@ -12,12 +12,13 @@ std::vector<Benchmark*>& all() {
   static std::vector<Benchmark*> list;
   return list;
 }
-std::string torch, faiss, arrow;
+std::string torch, faiss, arrow, llama;
 }  // namespace
 
 const std::string& torch_python() { return torch; }
 const std::string& faiss_python() { return faiss; }
 const std::string& arrow_python() { return arrow; }
+const std::string& llama_python() { return llama; }
 
 Benchmark::Benchmark(const char* name, void (*run)()) : name(name), run(run) { all().push_back(this); }
 
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
     if (!std::strcmp(argv[first], "--torch")) torch = argv[first + 1];
     else if (!std::strcmp(argv[first], "--faiss")) faiss = argv[first + 1];
     else if (!std::strcmp(argv[first], "--arrow")) arrow = argv[first + 1];
+    else if (!std::strcmp(argv[first], "--llama")) llama = argv[first + 1];
     else break;
   for (int i = first; i < argc; ++i) {
     const auto found =
