@@ -4,7 +4,7 @@
 #
 # The text asks nowhere which GPU it is compiled for, so that one pass of the compiler serves all: its PTX for
 # compute_80 is what each generation's ptxas gets. The host's half is the one that `make test` compiles, with warnings.
-# CUDA_ARCHS=90a: that one only.
+# CUDA_ARCHS=90a: that one only. tests/kernels/ptx_probe.cu goes along: the kernels use most of ov::ptx, it uses all.
 
 CUDA_ARCHS = 80 90a 100
 NVCCFLAGS  = -std=c++20 -fmad=false -Isrc -I. -Xcompiler -Wall,-Wextra,-ffp-contract=off
@@ -17,17 +17,17 @@ $(if $(CUDA_NVCC),,$(error CUDA=1 needs nvcc of CUDA 13; NVCC=/path/to/nvcc says
 comma     := ,
 NVCC_CODE  = -arch=compute_80 -code=compute_80$(subst $() ,,$(CUDA_ARCHS:%=$(comma)sm_%))
 LIBS      += $(dir $(CUDA_NVCC))../lib64/libcudart_static.a -ldl -lrt
-$(B)/obj/kernels/gpu/%.o: CXXFLAGS += -DOV_WITH_CUDA -isystem $(CUDA_HEADERS)
+$(B)/obj/kernels/gpu/%.o $(B)/obj/tests/tools/gpu_check.o: CXXFLAGS += -DOV_WITH_CUDA -isystem $(CUDA_HEADERS)
 $(B)/obj/%.gpu.o: %.cu
 	@mkdir -p $(@D); echo "  nvcc $<"; "$(CUDA_NVCC)" $(NVCCFLAGS) -O2 -MMD -MF $(@:.o=.d) -MT $@ $(NVCC_CODE) -c $< -o $@
 -include $(GPU_OBJ:.o=.d)
 endif
 # Whether the last build was one with CUDA.
-$(patsubst %.cpp,$(B)/obj/%.o,$(wildcard kernels/gpu/*.cpp)): $(B)/with-cuda
+$(patsubst %.cpp,$(B)/obj/%.o,$(wildcard kernels/gpu/*.cpp) tests/tools/gpu_check.cpp): $(B)/with-cuda
 $(B)/with-cuda: always
 	@mkdir -p $(@D); echo '$(CUDA)' | cmp -s - $@ || echo '$(CUDA)' >$@
 
-CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log)
+CUDA_LOGS  = $(CUDA_SRC:kernels/cuda/%.cu=$(B)/cuda/%.log) $(B)/cuda/probe/ptx_probe.log
 
 # The vendor's headers, for the test that compares our declarations with them; empty without a toolkit.
 CUDA_HEADERS = $(wildcard $(dir $(CUDA_NVCC))../include)
@@ -38,10 +38,15 @@ cuda-check:  ## compile the CUDA kernels for sm_80, sm_90a and sm_100; fails on 
 	$(build) $(CUDA_LOGS) && sh tests/tools/cuda_check.sh $(B)/cuda "$(CUDA_ARCHS)"
 
 $(B)/cuda/%.log: kernels/cuda/%.cu kernels/cuda.mk
+	$(assemble)
+$(B)/cuda/probe/%.log: tests/kernels/%.cu kernels/cuda.mk
+	$(assemble)
+define assemble
 	@mkdir -p $(@D); echo "  nvcc $<"; rm -f $@; { \
 	"$(CUDA_NVCC)" $(NVCCFLAGS) -arch=compute_80 -MMD -MF $(@:.log=.d) -MT $@ -ptx $< -o $(@:.log=.ptx) && \
 	for arch in $(CUDA_ARCHS); do "$(dir $(CUDA_NVCC))ptxas" -v -arch=sm_$$arch $(@:.log=.ptx) -o $(@:.log=.$$arch.cubin) || exit 1; done; \
 	} > $@.part 2>&1 && mv $@.part $@ || { cat $@.part; exit 1; }
+endef
 -include $(CUDA_LOGS:.log=.d)
 
 # A library of cuBLASLt's name, for the test that opens it as a process with a GPU does.
@@ -50,7 +55,7 @@ $(B)/libcublasLt.so.13: tests/tools/cublaslt_library.cpp kernels/gpu/cublaslt_ap
 $(B)/unit-tests: | $(B)/libcublasLt.so.13
 
 # What make gpu-check runs; --simulated works on any machine.
-GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_check_kernels.cpp tests/tools/gpu_check_step.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp)
+GPU_CHECK_OBJ = $(patsubst %.cpp,$(B)/obj/%.o,tests/tools/gpu_check.cpp tests/tools/gpu_check_kernels.cpp tests/tools/gpu_check_step.cpp tests/tools/gpu_ranks_check.cpp tests/devices/foreign_device.cpp tests/devices/sim_device.cpp) $(B)/obj/tests/kernels/ptx_probe.cu.o $(if $(CUDA),$(B)/obj/tests/kernels/ptx_probe.gpu.o)
 $(B)/gpu-check: $(GPU_CHECK_OBJ) $(LIB_OBJ) $(SIM_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 -include $(GPU_CHECK_OBJ:.o=.d)

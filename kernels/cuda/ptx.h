@@ -1,4 +1,5 @@
-// Instructions that have no CUDA C++ name, each with its twin for kernels/sim. Nothing else contains PTX.
+// Instructions that have no CUDA C++ name, each with its twin for kernels/sim. Nothing but this file and ptx_barrier.h
+// contains PTX. tests/kernels/ptx_probe.cu uses every function of both.
 // Layouts: PTX manual, "Matrix Fragments for mma.m16n8k16 with floating point type" and "ldmatrix"
 // (https://docs.nvidia.com/cuda/parallel-thread-execution/); tests/kernels/cuda_ptx_test.cpp holds the twins against
 // its tables. With g = lane / 4 and q = lane % 4, a register of two bf16 holding the smaller index in its lower half:

@@ -41,12 +41,13 @@ SimRuntime::Recorded& SimRuntime::event_of(gpu::Event e, gpu::Place place) const
 void SimRuntime::set_device(int index, gpu::Place) { current = index; }
 
 int SimRuntime::attribute(gpu::Attribute a, int, gpu::Place) {
+  const Generation& g = generation_of(capability_);
   switch (a) {
-    case gpu::Attribute::multiprocessors: return 132;
-    case gpu::Attribute::major: return 9;
-    case gpu::Attribute::minor: return 0;
-    case gpu::Attribute::shared_bytes_opt_in: return 227 << 10;
-    case gpu::Attribute::l2_bytes: return 50 << 20;
+    case gpu::Attribute::multiprocessors: return g.multiprocessors;
+    case gpu::Attribute::major: return g.capability.major;
+    case gpu::Attribute::minor: return g.capability.minor;
+    case gpu::Attribute::shared_bytes_opt_in: return static_cast<int>(g.shared_bytes);
+    case gpu::Attribute::l2_bytes: return g.l2_bytes;
   }
   return 0;
 }

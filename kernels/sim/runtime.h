@@ -13,13 +13,15 @@
 //   a copy from or to memory that is not pinned; one whose source is changed before it runs
 //   waiting for an event that was never recorded; a stream that ends with work in it
 //   a call from a thread whose current GPU is another one
-// A host's destination holds NaN until its copy has run.
+// A host's destination holds NaN until its copy has run. It is a GPU of compute capability 9.0 unless a test makes it
+// another one: its attributes say so, and launches beyond its limits are faults.
 #pragma once
 #include <deque>
 #include <exception>
 #include <vector>
 
 #include "base/rng.h"
+#include "kernels/sim/capability.h"
 #include "kernels/sim/memory.h"
 #include "kernels/sim/stream.h"
 
@@ -74,6 +76,8 @@ class SimRuntime : public gpu::Runtime {
   void rethrow();                                         // what has failed since the last call
   void fail(std::int64_t launch) { fails_in_ = launch; }  // the launch-th from now on fails
   void exhaust(std::int64_t chunks) { left_ = chunks; }   // of device memory that are still to be had
+  // Another generation: its attributes, and its limits for what runs from now on. logic_error: there is none such.
+  void become(Capability capability) { capability_ = generation_of(capability).capability; }
   // Work of the test's own: `run` on memory of these addresses.
   void enqueue(gpu::Stream, const char* what, const std::vector<const void*>& addresses, std::function<void()> run);
   const SimMemory& memory() const { return memory_; }
@@ -112,6 +116,7 @@ class SimRuntime : public gpu::Runtime {
   std::uint64_t draws_ = 0;
   std::int64_t fails_in_ = 0;  // 0: none will
   std::int64_t left_ = -1;     // chunks; -1: as many as fit
+  Capability capability_;
   bool running_ = false;
   std::exception_ptr error_;
 };

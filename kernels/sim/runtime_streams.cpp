@@ -70,6 +70,7 @@ bool SimRuntime::run_head(Queue& q) {
   std::exception_ptr error;
   if (node.run && (!error_ || node.bookkeeping)) try {  // after a fault the rest would work on garbage
       for (const SimMemory::Use& use : node.uses) SimMemory::require_there(node.what, *use);
+      const CapabilityScope limits(capability_);
       node.run();
     } catch (const KernelFault& e) {
       error = std::make_exception_ptr(KernelFault(e.what() + from()));

@@ -8,46 +8,16 @@
 #include <vector>
 
 #include "base/error.h"
-#include "kernels/sim/fiber.h"
+#include "kernels/sim/capability.h"
+#include "kernels/sim/mbarrier.h"
 #include "kernels/sim/runnable_set.h"
 #include "kernels/sim/shared_memory.h"
+#include "kernels/sim/thread.h"
 
 namespace ov::sim {
 namespace {
 
 constexpr unsigned max_warps = max_threads / warp_lanes;
-
-enum class State { runnable, at_barrier, in_collective, returned };
-
-struct Thread {
-  Index3 index;
-  State state = State::runnable;
-  const char* place = "";     // file of the barrier, or name of the collective
-  int line = 0;               // of the barrier
-  unsigned mask = 0;          // of the collective
-  void* arguments = nullptr;  // of the collective
-  Combine combine = nullptr;
-  std::unique_ptr<Fiber> fiber;  // while started and not returned
-
-  bool waits_like(const Thread& t) const {
-    return state == t.state && place == t.place && line == t.line && mask == t.mask;
-  }
-  std::string waits_at() const {
-    if (state == State::at_barrier) return cat("__syncthreads at ", place, ":", line);
-    if (state == State::in_collective) return cat(place, " with mask 0x", hex(mask));
-    return state == State::runnable ? "nothing" : "its end";
-  }
-  static std::string hex(unsigned v) {
-    std::ostringstream s;
-    s << std::hex << v;
-    return s.str();
-  }
-};
-
-// Bit i is lane i. Lanes beyond the end of the block count as returned.
-struct Warp {
-  unsigned in_collective = 0, returned = 0;
-};
 
 // What one OS thread needs to run blocks. Kept between launches, since stacks cost a system call each.
 class Machine {
@@ -56,6 +26,9 @@ class Machine {
 
   void barrier(const char* file, int line);
   void collective(const char* name, unsigned mask, void* arguments, Combine combine);
+  void wait_on(const void* object, const char* file, int line);
+  void wake(const void* object);
+  void yield();
   void* static_shared(const void* key, std::size_t bytes);
   [[noreturn]] void fault(const std::string& what) const;
   unsigned number(const Thread& t) const { return static_cast<unsigned>(&t - threads_.data()); }
@@ -75,6 +48,9 @@ class Machine {
   void complete_collective_of(const Thread& t);
   void release(Thread& t) { t.state = State::runnable, runnable_.insert(number(t)); }
   Warp& warp_of(const Thread& t) { return warps_[number(t) / warp_lanes]; }
+  std::string shared_limit() const {
+    return cat(gpu_->shared_bytes >> 10, " KB of shared memory (compute capability ", text(gpu_->capability), ")");
+  }
   std::string here() const { return cat("block (", block_index.x, ",", block_index.y, ",", block_index.z, ")"); }
   std::string waiting_threads() const;
   void abandon();
@@ -90,6 +66,7 @@ class Machine {
   std::array<Warp, max_warps> warps_;
   RunnableSet runnable_;
   unsigned live_ = 0, at_barrier_ = 0;
+  const Generation* gpu_ = nullptr;  // whose limits hold
   std::vector<std::unique_ptr<Fiber>> idle_;
 };
 
@@ -102,7 +79,9 @@ void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynami
   limit(grid_size.count() > 0 && block_size.count() > 0, "an empty grid or block");
   limit(grid_size.x <= 0x7fffffff && grid_size.y <= 65535 && grid_size.z <= 65535, "grid beyond 2^31-1, 65535, 65535");
   limit(block_size.count() <= max_threads && block_size.z <= 64, "block beyond 1024 threads, 64 in z");
-  limit(dynamic_bytes <= SharedMemory::total_limit, "more than 227 KB of shared memory");
+  gpu_ = &CapabilityScope::current();
+  if (dynamic_bytes > gpu_->shared_bytes)
+    throw KernelFault(cat("launch: more than ", shared_limit(), ", which is all that a block has"));
 
   grid = grid_size, block = block_size, body_ = &body;
   random.state = schedule.seed;
@@ -123,7 +102,7 @@ void Machine::run_grid(Extent3 grid_size, Extent3 block_size, std::size_t dynami
                                                                  : order[i];
       block_index = {static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                      static_cast<unsigned>(b / grid.x / grid.y)};
-      shared.begin_block(dynamic_bytes);
+      shared.begin_block(dynamic_bytes, gpu_->shared_bytes);
       run_block();
     }
   } catch (...) {
@@ -139,8 +118,11 @@ void Machine::run_block() {
   for (Thread& t : threads_) release(t);
   warps_.fill({});
   if (live_ % warp_lanes) warps_[live_ / warp_lanes].returned = ~0u << live_ % warp_lanes;
-  while (!runnable_.empty()) step(threads_[runnable_.take(schedule.order, random)]);
+  do {
+    while (!runnable_.empty()) step(threads_[runnable_.take(schedule.order, random)]);
+  } while (live_ && land_awaited_copies());
   if (live_) throw KernelFault(cat(here(), ": no thread can go on: ", waiting_threads()));
+  require_untouched();
   if (!shared.guards_intact()) throw KernelFault(cat(here(), ": a write just outside a shared array"));
 }
 
@@ -170,7 +152,7 @@ void Machine::step(Thread& t) {
 
 void Machine::barrier(const char* file, int line) {
   Thread& t = *current;
-  t.state = State::at_barrier, t.place = file, t.line = line, t.mask = 0;
+  t.wait(State::at_barrier, file, line);
   ++at_barrier_;
   complete_barrier_if_all_came();
   Fiber::suspend();
@@ -194,7 +176,7 @@ void Machine::collective(const char* name, unsigned mask, void* arguments, Combi
   Thread& t = *current;
   if (!(mask >> number(t) % warp_lanes & 1))
     fault(cat(name, ": mask 0x", Thread::hex(mask), " leaves the calling lane out"));
-  t.state = State::in_collective, t.place = name, t.line = 0, t.mask = mask;
+  t.wait(State::in_collective, name, 0, mask);
   t.arguments = arguments, t.combine = combine;
   warp_of(t).in_collective |= 1u << number(t) % warp_lanes;
   complete_collective_of(t);
@@ -220,16 +202,31 @@ void Machine::complete_collective_of(const Thread& t) {
     release(threads_[first + static_cast<unsigned>(std::countr_zero(rest))]);
 }
 
+void Machine::wait_on(const void* object, const char* file, int line) {
+  current->wait(State::at_mbarrier, file, line, 0, object);
+  Fiber::suspend();
+}
+
+void Machine::wake(const void* object) {
+  for (Thread& t : threads_)
+    if (t.state == State::at_mbarrier && t.object == object) release(t);
+}
+
+void Machine::yield() {
+  release(*current);
+  Fiber::suspend();
+}
+
 void* Machine::static_shared(const void* key, std::size_t bytes) {
   void* data = shared.piece(key, bytes);
   if (!data)
-    fault(cat("more shared memory than a block has: ", SharedMemory::static_limit, " bytes declared, ",
-              SharedMemory::total_limit, " in all"));
+    fault(cat("more shared memory than a block has: ", SharedMemory::static_limit, " bytes declared, in all ",
+              shared_limit()));
   return data;
 }
 
 void Machine::fault(const std::string& what) const {
-  throw KernelFault(cat(here(), " thread ", number(*current), ": ", what));
+  throw KernelFault(current ? cat(here(), " thread ", number(*current), ": ", what) : cat(here(), ": ", what));
 }
 
 std::string Machine::waiting_threads() const {
@@ -278,6 +275,9 @@ void block_barrier(const char* file, int line) { machine.barrier(file, line); }
 void warp_collective(const char* name, unsigned mask, void* arguments, Combine combine) {
   machine.collective(name, mask, arguments, combine);
 }
+void wait_on(const void* object, const char* file, int line) { machine.wait_on(object, file, line); }
+void wake(const void* object) { machine.wake(object); }
+void yield() { machine.yield(); }
 void* static_shared(const void* key, std::size_t bytes) { return machine.static_shared(key, bytes); }
 void* dynamic_shared() { return machine.shared.dynamic(); }
 std::size_t dynamic_shared_bytes() { return machine.shared.dynamic_bytes(); }

@@ -9,7 +9,8 @@
 //   a barrier completed by threads that stand at different __syncthreads()
 //   a lane that calls a collective whose mask leaves it out
 //   an index outside a shared array, and a write through a pointer past its end
-//   a launch beyond the limits of compute capability 8.0 and 9.0
+//   a launch beyond the limits of its GPU (capability.h)
+//   a misuse of an mbarrier (mbarrier.h)
 // Shared memory starts every block as NaN bytes (0xff), so a read before the write shows in the result.
 // Global memory is host memory: the address sanitizer watches its ends.
 #pragma once
@@ -77,15 +78,21 @@ void* static_shared(const void* key, std::size_t bytes);
 void* dynamic_shared();
 std::size_t dynamic_shared_bytes();
 
-// For kernels/sim/async_copy.cpp: the running thread in its block, a number that no other block of this OS thread has
-// had, the order of the schedule and a drawn number below n, and whether bytes lie within one shared array.
+// For async_copy.cpp and mbarrier.cpp: the running thread in its block, a number that no other block of this OS thread
+// has had, the order of the schedule and a drawn number below n, and whether bytes lie within one shared array.
 unsigned thread_number();
 std::uint64_t block_number();
 Order order();
 std::uint64_t drawn_below(std::uint64_t n);
 bool in_shared(const void* data, std::size_t bytes);
 
-// Throws KernelFault, with block and thread added to `what`.
+// For mbarrier.cpp: the running thread stands still until somebody wakes who waits on `object`; it lets another one, or
+// itself, come next.
+void wait_on(const void* object, const char* file, int line);
+void wake(const void* object);
+void yield();
+
+// Throws KernelFault, with block and thread added to `what`; outside of a thread with the block alone.
 [[noreturn]] void fault(const std::string& what);
 
 }  // namespace ov::sim

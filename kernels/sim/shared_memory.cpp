@@ -10,7 +10,7 @@ namespace ov::sim {
 namespace {
 
 constexpr std::size_t alignment = 128, guard_bytes = 128;
-constexpr std::size_t arena_bytes = 2 * SharedMemory::total_limit;  // room for the guards of many small pieces
+constexpr std::size_t arena_bytes = 2 * SharedMemory::largest_limit;  // room for the guards of many small pieces
 constexpr auto guard_value = std::byte{0xa5}, poison = std::byte{0xff};
 
 std::size_t round_up(std::size_t n) { return (n + alignment - 1) / alignment * alignment; }
@@ -23,10 +23,10 @@ SharedMemory::SharedMemory() : arena_(static_cast<std::byte*>(std::aligned_alloc
 
 SharedMemory::~SharedMemory() { std::free(arena_); }
 
-void SharedMemory::begin_block(std::size_t dynamic_bytes) {
+void SharedMemory::begin_block(std::size_t dynamic_bytes, std::size_t limit) {
   pieces_.clear();
   used_ = static_bytes_ = 0;
-  dynamic_bytes_ = dynamic_bytes;
+  dynamic_bytes_ = dynamic_bytes, limit_ = limit;
   add(nullptr, dynamic_bytes);
 }
 
@@ -34,7 +34,7 @@ void* SharedMemory::piece(const void* key, std::size_t bytes) {
   for (const Piece& p : pieces_)
     if (p.key == key) return p.data;
   static_bytes_ += bytes;
-  const bool fits = static_bytes_ <= static_limit && static_bytes_ + dynamic_bytes_ <= total_limit &&
+  const bool fits = static_bytes_ <= static_limit && static_bytes_ + dynamic_bytes_ <= limit_ &&
                     used_ + round_up(bytes) + 2 * guard_bytes + alignment <= arena_bytes;
   return fits ? add(key, bytes) : nullptr;
 }

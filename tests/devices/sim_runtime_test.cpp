@@ -6,6 +6,8 @@
 #include <cmath>
 #include <thread>
 
+#include "base/error.h"
+#include "kernels/cuda/language.h"
 #include "tests/devices/in_a_child.h"
 
 using namespace ov;
@@ -162,6 +164,35 @@ TEST_CASE("sim runtime: a thread has to choose its GPU, and the stream that CUDA
   CHECK(fault_of([&] { r.stream_synchronize(nullptr); }).find("none of this GPU's") != std::string::npos);
   r.stream_destroy(s);
   r.set_device(0);
+}
+
+TEST_CASE("sim runtime: attributes and limits are those of the GPU that it is made (G-15)") {
+  using A = gpu::Attribute;
+  Gpu g(Policy::lazy);
+  const auto number = [&](A a) { return g.r.attribute(a, 0); };
+  CHECK(number(A::major) == 9);
+  CHECK(number(A::shared_bytes_opt_in) == 227 << 10);
+  const auto launches = [&](std::size_t bytes) {
+    return fault_of([&] {
+      launch(
+          +[] {}, dim3(1), dim3(1), bytes, g.a);
+      g.r.stream_synchronize(g.a);
+    });
+  };
+  CHECK(launches(200 << 10) == "");
+  for (const auto& [major, minor, kilobytes] : {std::tuple{8, 0, 163}, {8, 6, 99}, {8, 9, 99}, {10, 0, 227}}) {
+    g.runtime.become({major, minor});
+    CHECK(number(A::major) == major);
+    CHECK(number(A::minor) == minor);
+    CHECK(number(A::shared_bytes_opt_in) == kilobytes << 10);
+    CHECK(launches(std::size_t(kilobytes) << 10) == "");
+    const std::string fault = launches((std::size_t(kilobytes) << 10) + 4);
+    CHECK(fault.find(cat("more than ", kilobytes, " KB of shared memory (compute capability ", major, ".", minor)) !=
+          std::string::npos);
+    CHECK(fault.find("queued at sim_runtime_test.cpp:") != std::string::npos);
+  }
+  CHECK(fault_of([&] { g.runtime.become({7, 5}); }) == "sim: no GPU of compute capability 7.5");
+  CHECK(number(A::major) == 10);
 }
 
 TEST_CASE("sim runtime: a stream that ends with work in it is a fault") {

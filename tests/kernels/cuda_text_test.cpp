@@ -23,11 +23,18 @@ const Rule rules[] = {
     {"sums by atomics", "^kernels/cuda/", R"(\batomic\w*\s*\()", "  atomicAdd(&sum, x);"},
     {"an order of sums by the number of multiprocessors", "^kernels/cuda/", R"(multiprocessors|occupancy)",
      "  const int blocks = attribute(Attribute::multiprocessors, 0);"},
-    {"PTX outside of ptx.h", "^kernels/(?!cuda/ptx\\.h)", R"(\basm\b)", "  asm volatile(\"bar.sync 0;\");"},
+    {"PTX outside of ptx.h and ptx_barrier.h", "^kernels/(?!cuda/ptx(_barrier)?\\.h)", R"(\basm\b)",
+     "  asm volatile(\"bar.sync 0;\");"},
     {"others' kernels", "^kernels/", R"(\b(thrust|cub|cudnn|cutlass)(::|/|[A-Z_]))",
      "#include <cub/block/block_reduce.cuh>"},
-    {"instructions without a twin", "^kernels/cuda/", R"(mbarrier|cp\.async\.bulk|wgmma|setmaxnreg|cluster\.sync)",
+    {"instructions without a twin", "^kernels/cuda/",
+     R"(cp\.(reduce\.)?async\.bulk|wgmma|tcgen05|setmaxnreg|barrier\.cluster|cluster\.sync|::cluster|fence\.)",
      "  asm(\"wgmma.fence.sync.aligned;\");"},
+    {"mbarriers beyond those of sm_80", "^kernels/cuda/",
+     R"([^/]mbarrier\.(?!(init|inval|arrive(_drop|\.noComplete)?|test_wait(\.parity)?)\.shared\.b64 |arrive\.noinc\.))",
+     "  asm(\"mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\");"},
+    {"an mbarrier outside of ov::ptx", "^kernels/cuda/(?!ptx_barrier\\.h)", R"([^/]mbarrier\.)",
+     "  asm(\"mbarrier.inval.shared.b64 [%0];\");"},
     {"a call that waits in secret", "^kernels/",
      R"(cuda(Memset|Memcpy|DeviceSynchronize|FreeAsync|MallocAsync|MallocManaged)\s*\()",
      "  cu"
@@ -52,6 +59,18 @@ std::string broken(const Rule& rule, const std::string& path, const std::string&
     begin = end + 1;
   }
   return "";
+}
+
+// The names of the functions that a half of a file of ov::ptx declares; those of namespace detail are not its own.
+std::set<std::string> functions_of(const std::string& half) {
+  const std::regex declared(
+      R"((?:^|\n)(?:template <int n>\n)?(?:__device__ )?(?:inline )?(?:void|float|unsigned|std::uint64_t) (\w+)\()");
+  const std::string own =
+      std::regex_replace(half, std::regex(R"(namespace detail \{[^]*?\n\}  // namespace detail)"), "");
+  std::set<std::string> names;
+  for (std::sregex_iterator f(own.begin(), own.end(), declared), end; f != end; ++f) names.insert((*f)[1]);
+  names.erase("shared_address");  // no instruction
+  return names;
 }
 
 // What the comment at a file's beginning lacks of what a reader looks for first; "" when nothing.
@@ -143,6 +162,25 @@ TEST_CASE(
     CHECK(broken(rule, "kernels/cuda/x.cu", cat("int f() {\n", rule.planted, "\n}\n")) != "");
     CHECK(broken(rule, "kernels/cuda/x.cu", cat("// ", rule.planted, "\n")) == "");
   }
+}
+
+TEST_CASE("every instruction of ov::ptx has a twin, and the probe that nvcc and a GPU are given uses it (G-29)") {
+  const std::string probe = read_file("tests/kernels/ptx_probe.cu");
+  std::size_t found = 0;
+  for (const std::string name : {"ptx.h", "ptx_barrier.h"}) {
+    const std::string text = read_file("kernels/cuda/" + name);
+    const std::size_t device = text.find("#ifdef __CUDACC__\n"), twins = text.find("#else  // the twins");
+    REQUIRE((device != text.npos && twins != text.npos));
+    const std::set<std::string> on_device = functions_of(text.substr(device, twins - device));
+    CHECK(on_device == functions_of(text.substr(twins)));
+    for (const std::string& f : on_device)
+      CHECK_MESSAGE(std::regex_search(probe, std::regex(cat("ptx::", f, "[(<]"))), f, " is not in the probe");
+    found += on_device.size();
+  }
+  CHECK(found == 8 + 8);
+  CHECK(functions_of(
+            "\n__device__ inline void f() {}\nnamespace detail {\ninline void g() {}\n}  // namespace detail\n") ==
+        std::set<std::string>{"f"});
 }
 
 TEST_CASE("nvcc fuses no products and sums, and has no quick division or root (G-53)") {

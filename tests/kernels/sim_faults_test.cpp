@@ -9,6 +9,7 @@
 
 #include "base/sanitizer.h"
 #include "kernels/cuda/language.h"
+#include "kernels/sim/capability.h"
 #include "tests/check.h"
 #include "tests/kernels/sim_schedules.h"
 
@@ -230,8 +231,25 @@ TEST_CASE("sim: a launch that no GPU takes is refused (G-15, G-16)") {
   CHECK(contains(fault_of(nothing, dim3{0}, dim3{32}, 0, nullptr), "an empty grid or block"));
   CHECK(contains(fault_of(nothing, dim3{1}, dim3{1025}, 0, nullptr), "beyond 1024 threads"));
   CHECK(contains(fault_of(nothing, dim3{1, 65536}, dim3{1}, 0, nullptr), "grid beyond"));
-  CHECK(contains(fault_of(nothing, dim3{1}, dim3{1}, 232449, nullptr), "227 KB"));
   CHECK(contains(fault_of(too_much_shared, dim3{1}, dim3{64}, 0, nullptr, y.data()), "more shared memory"));
   CHECK(contains(fault_of(launches, dim3{1}, dim3{1}, 0, nullptr), "a kernel launches a kernel"));
   CHECK(fault_of(nothing, dim3{1}, dim3{1024}, 232448, nullptr) == "");
+}
+
+TEST_CASE("sim: a block has the shared memory of its GPU's generation, and no more (G-15, G-16)") {
+  // CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+  for (const auto& [major, minor, kilobytes] :
+       {std::tuple{8, 0, 163u}, {8, 6, 99u}, {8, 9, 99u}, {9, 0, 227u}, {10, 0, 227u}}) {
+    const sim::CapabilityScope scope({major, minor});
+    const std::string limit = cat(kilobytes, " KB of shared memory (compute capability ", major, ".", minor, ")");
+    const std::size_t bytes = kilobytes * std::size_t{1024};
+    std::vector<int> y(64);
+    CHECK(fault_of(nothing, dim3{1}, dim3{1}, bytes, nullptr) == "");
+    CHECK(contains(fault_of(nothing, dim3{1}, dim3{1}, bytes + 1, nullptr), "launch: more than " + limit));
+    // 256 bytes that the kernel declares count too.
+    CHECK(fault_of(shift, dim3{1}, dim3{64}, bytes - 256, nullptr, y.data(), 1) == "");
+    CHECK(contains(fault_of(shift, dim3{1}, dim3{64}, bytes - 255, nullptr, y.data(), 1),
+                   "more shared memory than a block has: 49152 bytes declared, in all " + limit));
+  }
+  CHECK(contains(fault_of(nothing, dim3{1}, dim3{1}, 232449, nullptr), "227 KB"));  // of 9.0 again
 }

@@ -9,7 +9,8 @@
 # silence for sm_90a); a kernel of which not one block fits a multiprocessor; a kernel without a line in cuda_kernels.txt, or a
 # line without its kernel. With nvdisasm (on the PATH or under build/nvdisasm: python3 -m pip install --target build/nvdisasm
 # nvidia-cuda-nvdisasm): loads from or stores to local memory, no tensor-core instruction in a kernel that claims them, no 16-byte
-# access in one that claims packets.
+# access in one that claims packets. DIR/probe holds the same of tests/kernels/ptx_probe.cu, which uses every instruction of ov::ptx:
+# no table, the same faults, and one where nvdisasm finds no arrival of copies at a barrier in it.
 #
 # The columns: registers, warps of 64 on a multiprocessor, shared memory of a block, static and dynamic, and floors: bytes
 # over 3.35 and 4.8 TB/s and FLOPs over 989e12 (bf16 on tensor cores) or 67e12, whichever is longer, on H100 and H200 (data
@@ -134,6 +135,17 @@ report() {
     }' "$lines" "$1/kernels" "$1/instructions"
 }
 
+# DIR/probe, for architectures ARCHS, with the disassembler where there is one.
+probe() {
+  found=$(kernels_of ptx_probe.cu <"$1/probe/ptx_probe.log") || return 1
+  for arch in $2; do
+    [ "$(echo "$found" | grep -c "^sm_$arch ")" = 3 ] || { echo "cuda-check: ptx_probe.cu: its kernels for sm_$arch are missing" >&2; return 1; }
+    [ -z "$3" ] || "$3" -c "$1/probe/ptx_probe.$arch.cubin" | grep -q 'ARRIVES\.LDGSTSBAR' ||
+      { echo "cuda-check: ptx_probe.cu for sm_$arch: no copy arrives at a barrier" >&2; return 1; }
+  done
+  echo "ptx_probe.cu: every instruction of ov::ptx assembles for sm_$(echo "$2" | sed 's/ /, sm_/g')"
+}
+
 disassembler() {
   command -v nvdisasm || find build/nvdisasm -name nvdisasm -type f 2>/dev/null | head -1
 }
@@ -157,6 +169,7 @@ check() {  # check DIR ARCHS
     done
   done >"$1/instructions"
   report "$1" "$2" || bad=1
+  probe "$1" "$2" "$with" || bad=1
   [ "$bad" = 0 ] && echo "cuda-check: $(awk 'END { print NR }' "$1/kernels") kernels for sm_$(echo "$2" | sed 's/ /, sm_/g'): no fault"
   return "$bad"
 }
@@ -203,6 +216,15 @@ LOG
   echo "f.cu f 256 120000 4 TC 4 1 mma" >"$lines"; expect 0 "not built for; these need more: f.cu f" table
   expect 0 " 118.2 " table
   echo "f.cu g 256 0 4 TC 4 1 -" >"$lines"; expect 1 "names f.cu g, which was not compiled" table; expect 1 "f.cu f has no line" table
+
+  says() { for word; do echo "echo '$word'"; done >"$tree/dis"; chmod +x "$tree/dis"; }  # a disassembler
+  mkdir "$tree/probe"
+  { ptxas 0 0 0 ""; ptxas 0 0 0 ""; ptxas 0 0 0 ""; } >"$tree/probe/ptx_probe.log"
+  expect 0 "every instruction of ov::ptx assembles for sm_90a" probe "$tree" 90a ""
+  expect 1 "its kernels for sm_80 are missing" probe "$tree" "80 90a" ""
+  says "ARRIVES.LDGSTSBAR.64 [UR4] ;"; expect 0 "assembles for" probe "$tree" 90a "$tree/dis"
+  says "LDGSTS.E.BYPASS.128 [R5] ;"; expect 1 "no copy arrives at a barrier" probe "$tree" 90a "$tree/dis"
+  ptxas 0 4 0 "" >>"$tree/probe/ptx_probe.log"; expect 1 "local arrays in memory" probe "$tree" 90a ""
   [ "$failed" = 0 ] && echo "self-test: passed"
   return "$failed"
 }

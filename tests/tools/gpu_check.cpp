@@ -14,6 +14,7 @@
 #include "model/files/hf_directory.h"
 #include "tests/devices/sim_device.h"
 #include "tests/kernels/edge_example.h"
+#include "tests/kernels/ptx_probe.h"
 #include "tests/rl/policy_world.h"
 #include "tests/tools/gpu_check_kernels.h"
 #include "tests/tools/gpu_check_step.h"
@@ -67,6 +68,14 @@ std::string trained(Dtype dtype) {
   return said + std::to_string(tensor_checksum(model.parameters().values()));
 }
 
+// On the simulated GPU the twins, which proves the call alone.
+void run_probe(const Tensor& out, const Tensor& in) {
+#ifdef OV_WITH_CUDA
+  if (!simulated) return probe::cuda::run(out, in, the_gpu().enter());
+#endif
+  probe::simulated::run(out, in, the_gpu().enter());
+}
+
 }  // namespace
 
 TEST_CASE("every op agrees with f64 within its bound, at its edges, in f32 and bf16") {
@@ -87,6 +96,20 @@ TEST_CASE("every op agrees with f64 within its bound, at its edges, in f32 and b
       }
   }
   std::printf("ops: %ld of %ld cases have the CPU's bits\n", long(same), long(all));
+}
+
+TEST_CASE("every instruction of ov::ptx does what its twin does") {
+  std::vector<float> in(probe::inputs);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i * 7 % 13) - 6;
+  const Tensor here({probe::outputs}, Dtype::f32, cpu()), there({probe::outputs}, Dtype::f32, the_gpu());
+  probe::simulated::run(here, Tensor::of(in, {probe::inputs}), nullptr);
+  run_probe(there, Tensor::of(in, {probe::inputs}, the_gpu()));
+  const std::vector<float> twin = here.to_vector<float>(), got = there.to_vector<float>();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    CAPTURE(i);
+    if (i < probe::exact) CHECK(got[i] == twin[i]);
+    else CHECK(std::abs(got[i] - twin[i]) <= 2 * 0x1p-23f * twin[i]);  // ex2.approx: 2 units of the last place
+  }
 }
 
 TEST_CASE("golden cases in f32: no class is more than twice as far from fp64 as PyTorch's f32 at its worst") {
