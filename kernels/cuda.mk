@@ -47,6 +47,9 @@ define assemble
 	for arch in $(CUDA_ARCHS); do "$(dir $(CUDA_NVCC))ptxas" -v -arch=sm_$$arch $(@:.log=.ptx) -o $(@:.log=.$$arch.cubin) || exit 1; done; \
 	} > $@.part 2>&1 && mv $@.part $@ || { cat $@.part; exit 1; }
 endef
+$(CUDA_LOGS): $(B)/cuda/archs
+$(B)/cuda/archs: always
+	@mkdir -p $(@D); echo '$(CUDA_ARCHS)' | cmp -s - $@ || echo '$(CUDA_ARCHS)' >$@
 -include $(CUDA_LOGS:.log=.d)
 
 # A library of cuBLASLt's name, for the test that opens it as a process with a GPU does.
