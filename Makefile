@@ -76,7 +76,7 @@ demo: deps  ## the whole recipe on the toy world, small: 13 minutes on two idle 
 	@$(build) $(B)/onevision
 	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'
-	@$(build) $(B)/unit-tests $(B)/onevision
+	@$(build) $(B)/unit-tests $(B)/onevision $(B)/fuzz-links
 	@$(B)/unit-tests --jobs=$(TEST_JOBS)
 lessons: deps  ## ten pictures learned by heart: data, checkpoint, training, answers in half a minute (DTYPE=bf16: in bf16)
 	@$(build) $(B)/onevision
@@ -202,11 +202,14 @@ $(B)/bits: $(BITS_OBJ)
 FUZZ_SRC  := $(filter src/base/% src/tensor/% src/store/% src/text/% src/image/% src/data/raw/% src/data/sample/% \
                src/data/pack/index.cpp src/data/mixture.cpp src/data/reject.cpp src/generate/text_stream.cpp src/model/config%.cpp \
                src/serve/api.cpp src/serve/http.cpp src/serve/media.cpp src/serve/sse.cpp src/rl/event_log.cpp %/copy.cpp \
-               $(patsubst %,src/comm/%.cpp,host_list link machines rank_in_job shared_region tcp),$(LIB_SRC)) \
+               $(patsubst %,src/comm/%.cpp,host_list link machine_notes machines rank_in_job shared_region tcp),$(LIB_SRC)) \
              tests/fuzz/targets.cpp tests/fuzz/libfuzzer.cpp
 FUZZ_OBJ  := $(FUZZ_SRC:%.cpp=$(B)/obj/%.o)
 $(B)/fuzz: $(FUZZ_OBJ)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) -fsanitize=fuzzer $^ $(LIBS) -o $@
+# Whether that list is whole, without clang: as `make fuzz` would link it, but never run.
+$(B)/fuzz-links: $(FUZZ_OBJ)
+	@$(CXX) $(OPT) $(SAN) -Wl,--defsym=main=LLVMFuzzerTestOneInput $^ $(LIBS) -o $@
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 20

@@ -2,7 +2,7 @@
 // and who repeats a run can compare. JSON:
 //
 //   {"about": {"compute_capability": "9.0", "multiprocessors": "132", "cublaslt": "130101", ...},
-//    "algorithms": {"column-major 4096 x 8192 x 4096 TN, ld ..., bf16 to bf16, aligned to ...": "128 hexadecimal digits"}}
+//    "algorithms": {"column-major 4096 x 8192 x 4096 TN, ld ..., bf16 to bf16, ...": "128 hexadecimal digits"}}
 //
 // The digits are the library's own 64 bytes, which mean something to the same version of it alone, on GPUs of the same
 // compute capability and number of multiprocessors (cuBLAS guide 2.1.4, "Results reproducibility").

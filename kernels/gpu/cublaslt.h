@@ -9,8 +9,8 @@
 //   bf16   added in f32, and rounded once, after the bias; partial sums of a split are f32 too
 //   which algorithm runs is a function of the shape, the strides and the alignments alone: the first that the library
 //          recommends, asked once a shape, with a workspace of constant size. Nothing is timed. Environment variables
-//          that would change the library's answers are removed before it is opened, and that is said on stderr. What was
-//          chosen can be kept in a file, and a run that goes on asks no more (kernels/gpu/algorithms.h)
+//          that would change the library's answers are removed before it is opened, and that is said on stderr. What
+//          was chosen can be kept in a file, and a run that goes on asks no more (kernels/gpu/algorithms.h)
 // A row's bits may depend on how many rows there are: the library chooses by that. What must not, is in
 // kernels/cuda/gemm_rows.cu.
 #pragma once
@@ -43,8 +43,8 @@ class CublasLt {
 
   // What was chosen so far, and what was kept of an earlier run and not used yet.
   Algorithms chosen();
-  // Taken for the shapes that it names, before the library is asked. A product throws machine_error, naming `from`, when
-  // the library refuses what stands there, or when that would compute in another type.
+  // Taken for the shapes that it names, before the library is asked. A product throws machine_error, naming `from`,
+  // when the library refuses what stands there, or when that would compute in another type.
   void choose(Algorithms kept, std::string from);
 
  private:

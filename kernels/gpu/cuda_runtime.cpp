@@ -189,6 +189,12 @@ void opt_in(const Launch& l, Place at) {
   const std::lock_guard lock(mutex);
   std::size_t& most = granted[{l.kernel, device}];
   if (l.shared_bytes <= most) return;
+  int limit = 0;
+  check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), at, "cudaDeviceGetAttribute",
+        "MaxSharedMemoryPerBlockOptin", device);
+  if (l.shared_bytes > static_cast<std::size_t>(limit))
+    machine_error("CUDA: ", name_of_kernel(l.kernel), " at ", at.file_name(), ":", at.line(), " needs ", l.shared_bytes,
+                  " bytes of shared memory a block, of which this GPU has ", limit, "; --dtype f32 needs less");
   check(cudaFuncSetAttribute(l.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.shared_bytes)),
         at, "cudaFuncSetAttribute", name_of_kernel(l.kernel), "MaxDynamicSharedMemorySize", l.shared_bytes);
   most = l.shared_bytes;

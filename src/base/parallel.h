@@ -5,7 +5,8 @@
 // left to do there; a helped call's own calls run serially. A call from outside, made while another thread's region has
 // the workers, waits for a moment and then runs on its own thread; a thread that prepares the next step does not wait
 // (Aside, base/serial.h): the step that computes may be one region from its beginning to its end. An exception is
-// rethrown by the caller (the one of the lowest index range). A worker that the system does not give is a machine_error.
+// rethrown by the caller (the one of the lowest index range). A worker that the system does not give is a
+// machine_error.
 #pragma once
 #include <algorithm>
 #include <cstdint>

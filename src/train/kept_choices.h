@@ -1,5 +1,5 @@
-// What a device chose by shape and what decides bits (a GPU: the algorithms of its products), kept beside a run's log, so
-// that a run that goes on computes with what it began with. Nothing on a device that chooses nothing.
+// What a device chose by shape and what decides bits (a GPU: the algorithms of its products), kept beside a run's log,
+// so that a run that goes on computes with what it began with. Nothing on a device that chooses nothing.
 #pragma once
 #include <string>
 

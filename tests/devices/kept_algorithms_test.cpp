@@ -1,4 +1,4 @@
-// The algorithms of products are kept beside a run's log, and a run that goes on computes with them, on a simulated GPU.
+// The algorithms of products are kept beside a run's log, and a run that goes on computes with them: simulated GPUs.
 #include <doctest/doctest.h>
 
 #include <filesystem>
