@@ -5,7 +5,8 @@
 //
 //   grad m v w | 4 elements | 4 elements | ...   one thread a packet of each, 16 bytes; the same 4 of a bf16 parameter
 //   ranges     | blocks 0, 1 | block 2 | blocks 3, 4, 5 | ...    1024 elements a block, whatever rate its range has
-//   x          | chunk 0: block 0, 4096 elements | chunk 1: block 1 | ...       (kernels/cuda/reduce.h), then one block
+//   x          | chunk 0: block 0, 4096 elements | chunk 1: block 1 | ...    by packets (kernels/cuda/reduce.h), then
+//                                                                           one block for the chunks' sums
 //
 // One launch updates all parameters: what differs between ranges is a table among the kernel's parameters. f32: 16
 // bytes read and 12 written an element, with a bf16 parameter 2 more, with moments in bf16 4 less each way; about 13
@@ -111,11 +112,14 @@ double power(double base, std::int64_t exponent) {
 }
 
 template <class T>
-__global__ void chunk_squares(double* partial, const T* x, std::int64_t N) {
+__global__ void chunk_squares(double* partial, const T* x, std::int64_t N, bool aligned) {
   const T* chunk = x + blockIdx.x * norm_chunk;
   const std::int64_t left = N - blockIdx.x * norm_chunk;
-  const double sum = row_sum<double>(left < norm_chunk ? left : norm_chunk,
-                                     [&](std::int64_t i) { return double(float(chunk[i])) * double(float(chunk[i])); });
+  const int count = static_cast<int>(left < norm_chunk ? left : norm_chunk);
+  const Columns<packet_width<T>> columns{count, aligned && count % packet_width<T> == 0};
+  const double sum = row_sum<double>(Block(), columns, [&](auto width, int p) {
+    return each([](float x) { return double(x) * double(x); }, load<width>(chunk, p));
+  });
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
@@ -187,8 +191,10 @@ void squared_sums(const SquaredSums& a, gpu::Stream stream) {
   if (K == 0) return;
   by_cuda_dtype(a.x.dtype(), [&](auto t) {
     using T = decltype(t);
+    const T* x = a.x.device_data<T>();
+    static_assert(norm_chunk % packet_width<T> == 0);  // the last chunk alone may end within a packet
     launch(chunk_squares<T>, dim3(static_cast<unsigned>(K)), dim3(row_threads(std::min(N, norm_chunk))), 0, stream,
-           a.partial.device_data<double>(), a.x.device_data<T>(), N);
+           a.partial.device_data<double>(), x, N, in_packets<packet_width<T>>(x, norm_chunk));
   });
 }
 

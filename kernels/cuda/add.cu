@@ -2,9 +2,9 @@
 //
 //   y = a + b             a, b, y | packet 0 | packet 1 | ...   one thread a packet of 8 elements (bf16) or 4 (f32),
 //                                                               kernels/cuda/elementwise.h
-//   sum_c += Σ_n x_nc     rows  0 .. 63  of x | c = 0 | c = 1 | ...   a block, one thread a column: partial[0][c]
-//                         rows 64 .. 127      | c = 0 | c = 1 | ...   the next block: partial[1][c]; then a tree over
-//                         ...                                         them, kernels/cuda/row_sums.h
+//   sum_c += Σ_n x_nc     rows  0 .. 63  of x | packet 0 | p. 1 | ... one thread a packet of columns: partial[0][c]
+//                         rows 64 .. 127      | packet 0 | p. 1 | ... partial[1][c]; then a tree over them,
+//                         ...                                         kernels/cuda/row_sums.h
 //
 // add: size(a) + size(b) + size(y) bytes an element, one FLOP. sum_rows: size(x) bytes and one FLOP, and 8 bytes for
 // every 64 elements of a column.
@@ -41,7 +41,10 @@ void add_arrays(const Add& a, gpu::Stream stream) {
 template <class T>
 struct Element {
   DeviceRows<T> x;
-  __device__ float operator()(std::int64_t n, std::int64_t c) const { return float(x[n][c]); }
+  template <int width>
+  __device__ Packet<float, width> at(std::int64_t n, std::int64_t p) const {
+    return each([](float x) { return x; }, load<width>(x[n], p));
+  }
 };
 
 }  // namespace
@@ -55,7 +58,8 @@ void sum_rows(const SumRows& a, gpu::Stream stream) {
   const SumScratch space = scratch_of(a);
   by_cuda_dtype(a.x.dtype(), [&](auto t) {
     using T = decltype(t);
-    add_sum_of_rows(space, a.sum, Element<T>{rows_of<T>(a.x)}, stream);
+    const auto x = rows_of<T>(a.x);
+    add_sum_of_rows<packet_width<T>>(space, a.sum, Element<T>{x}, in_packets<packet_width<T>>(x, space.C), stream);
   });
 }
 

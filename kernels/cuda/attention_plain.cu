@@ -28,7 +28,8 @@
 //                                                    dk_j = Σ_i ds_ij q_i             "query" exchanged
 //
 // Per query and key: forward 4 D flops and an exponential; backward 14 D and two. Shared memory serves a row of K or V
-// to 16 queries, so global memory is read 8 D bytes per key and 16 queries (f32): 8 flops a byte.
+// to 16 queries, so global memory is read 8 D bytes per key and 16 queries (f32): 8 flops a byte. Rows come number by
+// number, for any width and stride, and arithmetic takes the time; δ alone streams, by packets (attention_rows.h).
 #include "kernels/cuda/attention_rows.h"
 #include "kernels/cuda/reduce.h"
 

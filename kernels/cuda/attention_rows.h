@@ -6,7 +6,7 @@
 // queries has at most T / size + S pieces.
 #pragma once
 #include "kernels/attention.h"
-#include "kernels/cuda/rows.h"
+#include "kernels/cuda/reduce.h"
 #include "kernels/gpu/scratch.h"
 
 namespace ov::kernels::OV_CUDA {
@@ -110,17 +110,17 @@ __global__ void zero_uncovered(Heads<T> x, Heads<T> also, float* lse, const Segm
   }
 }
 
-// delta_th = do_th·o_th in the order of base/sum.h: 16 threads a row, each with its own lane.
+// delta_th = do_th·o_th in the order of base/sum.h: 16 threads a row, a packet each (kernels/cuda/reduce.h).
 template <class T>
-__global__ void row_dots(float* delta, Heads<T> a, Heads<T> b, int rows, int H, int D) {
-  const std::int64_t i = std::int64_t(blockIdx.x) * (blockDim.x / 16) + threadIdx.x / 16;
-  const int lane = threadIdx.x % 16;
-  const bool there = i < std::int64_t(rows) * H;
-  float sum = 0;
-  if (there)
-    for (int d = lane; d < D; d += 16) sum += float(a.at(i / H, i % H)[d]) * float(b.at(i / H, i % H)[d]);
-  for (int step = 8; step; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-  if (there && lane == 0) delta[i] = sum;
+__global__ void row_dots(float* delta, Heads<T> a, Heads<T> b, int rows, int H, Columns<packet_width<T>> columns) {
+  const HalfWarp team;
+  const std::int64_t i = std::int64_t(blockIdx.x) * HalfWarp::rows + team.row();
+  if (i >= std::int64_t(rows) * H) return;
+  const T *x = a.at(i / H, i % H), *y = b.at(i / H, i % H);
+  const float sum = row_sum<float>(team, columns, [&](auto width, int p) {
+    return each([](float x, float y) { return x * y; }, load<width>(x, p), load<width>(y, p));
+  });
+  if (team.thread() == 0) delta[i] = sum;
 }
 
 // A list on its way, for the host: where its pieces and its numbers of each row of the table will stand.
@@ -154,8 +154,9 @@ void clear_uncovered(const Tensor& x, const Tensor& also, const Tensor& lse, con
 template <class T>
 const float* deltas(const Tensor& delta, const AttentionBackward& a, gpu::Stream stream) {
   const auto [queries, H, D] = a.o.dims<3>();
-  launch(row_dots<T>, dim3(ceil_div(queries * H, 16)), dim3(256), 0, stream, delta.device_data<float>(),
-         heads_of<T>(a.o), heads_of<T>(a.d_o), int(queries), int(H), int(D));
+  launch(row_dots<T>, dim3(ceil_div(queries * H, HalfWarp::rows)), dim3(max_row_threads), 0, stream,
+         delta.device_data<float>(), heads_of<T>(a.o), heads_of<T>(a.d_o), int(queries), int(H),
+         columns_of<packet_width<T>>(D, rows_of<T>(a.o), rows_of<T>(a.d_o)));
   return delta.device_data<float>();
 }
 

@@ -20,7 +20,8 @@
 //
 //   shared    | Q [16,D] | K, V [64,D] of this step | K, V of the next one, on their way |       68 KB at D = 128
 //
-// join_spans: a block is a row of the table and a key head, a thread one number of the outputs (then the next one).
+// join_spans: a block is a row of the table and a key head, a thread one number of the outputs (then the next one):
+// 1 / 64 of what walk_span reads.
 //
 // Bytes: 4 D a key and key head, read once, and for a span 8 D + 16 of each row there and back, 1 / 64 as much a row.
 // FLOPs: 4 D a key, row and head, and an exponential.

@@ -3,9 +3,10 @@
 //   l_r = log(1 + Σ_positive n exp(-z)) + log(1 + Σ_negative exp(z)),  loss = Σ_r w_r l_r / D
 //   dz = dloss w_r / D · (-n exp(-z) / (1 + P_r) at a positive, exp(z) / (1 + S_r) at a negative, 0 elsewhere)
 //
-//   row r of z, roles | thread 0 | thread 1 | ... | thread 255 | thread 0 | ...   one block a row, for the maxima, the
-//                                                                                 sums and the ranks of the hits
-//   dz                  one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
+//   row r of z | packet 0 | packet 1 | ... | packet 255 | packet 256 | ...   one block a row, for the maxima, the sums
+//              | thread 0 | thread 1 | ... | thread 255 | thread 0   | ...   and the ranks of the hits; 16 bytes of z
+//   roles        the same packets, of a byte a class                         a packet (kernels/cuda/reduce.h)
+//   dz           one thread a packet (kernels/cuda/elementwise.h)
 //
 // bf16: forward 3 · 3 bytes an element, from the cache after the first pass; backward 3 + 2; about 40 FLOPs, in exp.
 // Hits, and classes above a label: 3 bytes for every pair of a positive and a class.
@@ -23,7 +24,7 @@ namespace {
 
 template <class T>
 __global__ void row_losses(float* row_loss, DeviceRows<float> lse_rows, DeviceRows<T> z_rows,
-                           DeviceRows<std::uint8_t> role_rows, const float* weights, std::int64_t S) {
+                           DeviceRows<std::uint8_t> role_rows, const float* weights, Columns<packet_width<T>> columns) {
   const std::int64_t r = blockIdx.x;
   float* lse = lse_rows[r];
   if (weights[r] == 0) {
@@ -33,17 +34,27 @@ __global__ void row_losses(float* row_loss, DeviceRows<float> lse_rows, DeviceRo
   const T* z = z_rows[r];
   const std::uint8_t* roles = role_rows[r];
   float lowest = 0, highest = 0;  // the logit 0 is one of the terms
-  for (std::int64_t s = threadIdx.x; s < S; s += blockDim.x) {
-    const float x = float(z[s]);
-    if (roles[s] >= role::positive) lowest = x < lowest ? x : lowest;
-    if (roles[s] == role::negative) highest = x > highest ? x : highest;
-  }
-  lowest = -block_max(-lowest), highest = block_max(highest);
-  const float p = row_sum<float>(S, [&](std::int64_t s) {
-    return roles[s] >= role::positive ? float(roles[s] - 1) * math::exp(lowest - float(z[s])) : 0.f;
+  walk(Block(), columns, [&](auto width, int packet) {
+    const auto v = load<width>(z, packet);
+    const auto role = load<width>(roles, packet);
+    UNROLL
+    for (int i = 0; i < width; ++i) {
+      const float x = float(v.at[i]);
+      if (role.at[i] >= role::positive) lowest = x < lowest ? x : lowest;
+      if (role.at[i] == role::negative) highest = x > highest ? x : highest;
+    }
   });
-  const float n = row_sum<float>(
-      S, [&](std::int64_t s) { return roles[s] == role::negative ? math::exp(float(z[s]) - highest) : 0.f; });
+  lowest = -block_max(-lowest), highest = block_max(highest);
+  const float p = row_sum<float>(Block(), columns, [&](auto width, int packet) {
+    const auto term = [&](float x, std::uint8_t role) {
+      return role >= role::positive ? float(role - 1) * math::exp(lowest - x) : 0.f;
+    };
+    return each(term, load<width>(z, packet), load<width>(roles, packet));
+  });
+  const float n = row_sum<float>(Block(), columns, [&](auto width, int packet) {
+    const auto term = [&](float x, std::uint8_t role) { return role == role::negative ? math::exp(x - highest) : 0.f; };
+    return each(term, load<width>(z, packet), load<width>(roles, packet));
+  });
   if (threadIdx.x > 0) return;
   lse[0] = math::log(math::exp(lowest) + p) - lowest;
   lse[1] = math::log(math::exp(-highest) + n) + highest;
@@ -76,28 +87,40 @@ struct Gradient {
 
 constexpr int hit_threads = 128;
 
+// How many classes of a row stand above class s, whose value is `own`: all threads of the block count, all get it.
+template <class T, int most>
+__device__ std::int64_t classes_above(const T* cos, const std::uint8_t* roles, Columns<most> columns, float own,
+                                      std::int64_t s) {
+  std::int64_t above = 0;
+  walk(Block(), columns, [&](auto width, int p) {
+    const auto v = load<width>(cos, p);
+    const auto role = load<width>(roles, p);
+    UNROLL
+    for (int i = 0; i < width; ++i) {
+      const float x = float(v.at[i]);
+      above += role.at[i] != role::none && (x > own || (x == own && p * width + i < s));
+    }
+  });
+  return block_count(above);
+}
+
 // found_r: how many positive classes of row r are among its k_r highest. A block looks for positives among 128 classes
 // at once; for each, its threads count the classes above it.
 template <class T>
 __global__ void row_hits(std::int64_t* found, DeviceRows<T> cos_rows, DeviceRows<std::uint8_t> role_rows,
-                         const std::int64_t* wanted, std::int64_t S) {
+                         const std::int64_t* wanted, Columns<packet_width<T>> columns) {
   SHARED(int, is_positive, hit_threads);
   const std::int64_t r = blockIdx.x;
   const T* cos = cos_rows[r];
   const std::uint8_t* roles = role_rows[r];
   std::int64_t hits = 0;
-  for (std::int64_t begin = 0; begin < S; begin += hit_threads) {
-    const std::int64_t mine = begin + threadIdx.x;
-    is_positive[threadIdx.x] = mine < S && roles[mine] >= role::positive;
+  for (int begin = 0; begin < columns.count; begin += hit_threads) {
+    const int mine = begin + threadIdx.x;
+    is_positive[threadIdx.x] = mine < columns.count && roles[mine] >= role::positive;
     __syncthreads();
     for (int i = 0; i < hit_threads; ++i) {
       if (!is_positive[i]) continue;
-      const std::int64_t s = begin + i;
-      const float own = float(cos[s]);
-      std::int64_t above = 0;
-      for (std::int64_t k = threadIdx.x; k < S; k += hit_threads)
-        above += roles[k] != role::none && (float(cos[k]) > own || (float(cos[k]) == own && k < s));
-      hits += block_count(above) < wanted[r];
+      hits += classes_above(cos, roles, columns, float(cos[begin + i]), begin + i) < wanted[r];
     }
     __syncthreads();
   }
@@ -114,15 +137,10 @@ __global__ void add_hits(double* hits, const std::int64_t* found, std::int64_t R
 // A block a label.
 template <class T>
 __global__ void row_above(std::int64_t* found, DeviceRows<T> cos_rows, DeviceRows<std::uint8_t> role_rows,
-                          const T* value, const std::int64_t* row, const std::int64_t* column, std::int64_t S) {
+                          const T* value, const std::int64_t* row, const std::int64_t* column,
+                          Columns<packet_width<T>> columns) {
   const std::int64_t p = blockIdx.x;
-  const T* cos = cos_rows[row[p]];
-  const std::uint8_t* roles = role_rows[row[p]];
-  const float own = float(value[p]);
-  std::int64_t above = 0;
-  for (std::int64_t k = threadIdx.x; k < S; k += hit_threads)
-    above += roles[k] != role::none && (float(cos[k]) > own || (float(cos[k]) == own && k < column[p]));
-  above = block_count(above);
+  const std::int64_t above = classes_above(cos_rows[row[p]], role_rows[row[p]], columns, float(value[p]), column[p]);
   if (threadIdx.x == 0) found[p] += above;
 }
 
@@ -134,9 +152,11 @@ void cluster_loss_forward(const ClusterLossForward& a, gpu::Stream stream) {
   const float* weights = a.weights.device_data<float>();
   by_cuda_dtype(a.logits.dtype(), [&, R = R, S = S](auto t) {
     using T = decltype(t);
+    const auto z = rows_of<T>(a.logits);
+    const auto roles = rows_of<std::uint8_t>(a.roles);
     if (R > 0)
       launch(row_losses<T>, dim3(static_cast<unsigned>(R)), dim3(row_threads(S)), 0, stream, row_loss,
-             rows_of<float>(a.lse), rows_of<T>(a.logits), rows_of<std::uint8_t>(a.roles), weights, S);
+             rows_of<float>(a.lse), z, roles, weights, columns_of<packet_width<T>>(S, z, roles));
   });
   weighted_mean(a.loss, weights, row_loss, R, a.denominator, stream);
 }
@@ -160,8 +180,10 @@ void cluster_hits(const ClusterHits& a, gpu::Stream stream) {
   std::int64_t* of_row = found.device_data<std::int64_t>();
   by_cuda_dtype(a.cos.dtype(), [&, R = R, S = S](auto t) {
     using T = decltype(t);
-    launch(row_hits<T>, dim3(static_cast<unsigned>(R)), dim3(hit_threads), 0, stream, of_row, rows_of<T>(a.cos),
-           rows_of<std::uint8_t>(a.roles), a.k.device_data<std::int64_t>(), S);
+    const auto cos = rows_of<T>(a.cos);
+    const auto roles = rows_of<std::uint8_t>(a.roles);
+    launch(row_hits<T>, dim3(static_cast<unsigned>(R)), dim3(hit_threads), 0, stream, of_row, cos, roles,
+           a.k.device_data<std::int64_t>(), columns_of<packet_width<T>>(S, cos, roles));
   });
   launch(add_hits, dim3(1), dim3(hit_threads), 0, stream, a.hits.device_data<double>(), of_row, R);
 }
@@ -171,9 +193,11 @@ void cluster_above(const ClusterAbove& a, gpu::Stream stream) {
   if (P == 0) return;
   by_cuda_dtype(a.cos.dtype(), [&](auto t) {
     using T = decltype(t);
+    const auto cos = rows_of<T>(a.cos);
+    const auto roles = rows_of<std::uint8_t>(a.roles);
     launch(row_above<T>, dim3(static_cast<unsigned>(P)), dim3(hit_threads), 0, stream,
-           a.above.device_data<std::int64_t>(), rows_of<T>(a.cos), rows_of<std::uint8_t>(a.roles),
-           a.value.device_data<T>(), a.row.device_data<std::int64_t>(), a.column.device_data<std::int64_t>(), S);
+           a.above.device_data<std::int64_t>(), cos, roles, a.value.device_data<T>(), a.row.device_data<std::int64_t>(),
+           a.column.device_data<std::int64_t>(), columns_of<packet_width<T>>(S, cos, roles));
   });
 }
 

@@ -16,6 +16,7 @@ __global__ void each_packet(F f, std::int64_t N, std::int64_t packets) {
   const std::int64_t p = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (p >= packets) return;
   const std::int64_t step = std::int64_t(gridDim.y) * blockDim.y;
+  ROLLED
   for (std::int64_t n = std::int64_t(blockIdx.y) * blockDim.y + threadIdx.y; n < N; n += step)
     f.template at<width>(n, p);
 }

@@ -7,8 +7,11 @@
 //             ids    7 2 7 7 2        order  | 1 4 | 0 2 3 |
 //                                     sums     id 2   id 7
 //
-//   sums    a block that stands at the first position of a run adds up the run's rows, one thread a column; the others
-//           have nothing to do. Eight rows are fetched ahead, so that a frequent id costs bandwidth and not latency
+//           It is read from the cache, a number a lane: 8 T bytes
+//
+//   sums    a block that stands at the first position of a run adds up the run's rows, one thread a packet of columns,
+//           16 bytes of dy; the others have nothing to do. Four rows are fetched ahead (eight of single numbers), so
+//           that a frequent id costs bandwidth and not latency
 //
 // size(T) bytes read an element of dy, 8 read and written an element of dtable that occurs; one FLOP an element.
 #include "kernels/cuda/launchers.h"
@@ -38,25 +41,28 @@ __global__ void sort_positions(std::int64_t* order, const std::int64_t* ids, std
 
 template <class T>
 __global__ void add_runs(DeviceRows<float> dtable, DeviceRows<T> dy, const std::int64_t* ids, const std::int64_t* order,
-                         std::int64_t positions, std::int64_t V, std::int64_t C) {
-  const std::int64_t begin = blockIdx.x, c = std::int64_t(blockIdx.y) * blockDim.x + threadIdx.x;
-  const std::int64_t id = ids[order[begin]];
-  if (c >= C || id < 0 || id >= V || (begin > 0 && ids[order[begin - 1]] == id)) return;
-  constexpr int ahead = 8;
-  float sum = dtable[id][c];
-  for (std::int64_t i = begin; i < positions; i += ahead) {
-    float terms[ahead];
-    bool mine[ahead];
-    for (int k = 0; k < ahead; ++k) {
-      const std::int64_t t = i + k < positions ? order[i + k] : -1;
-      mine[k] = t >= 0 && ids[t] == id;
-      terms[k] = mine[k] ? float(dy[t][c]) : 0.f;
+                         std::int64_t positions, std::int64_t V, Columns<packet_width<T>> columns) {
+  const std::int64_t begin = blockIdx.x, id = ids[order[begin]];
+  if (id < 0 || id >= V || (begin > 0 && ids[order[begin - 1]] == id)) return;
+  columns.by_width([&](auto width) {
+    const int p = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
+    if (p >= columns.count / width) return;
+    constexpr int ahead = width == 1 ? 8 : 4;
+    auto sum = load<width>(dtable[id], p);
+    for (std::int64_t i = begin; i < positions; i += ahead) {
+      Packet<T, width> terms[ahead];
+      bool mine[ahead];
+      for (int k = 0; k < ahead; ++k) {
+        const std::int64_t t = i + k < positions ? order[i + k] : -1;
+        mine[k] = t >= 0 && ids[t] == id;
+        terms[k] = mine[k] ? load<width>(dy[t], p) : Packet<T, width>{};
+      }
+      for (int k = 0; k < ahead; ++k)
+        if (mine[k]) sum = each([](float s, float t) { return s + t; }, sum, terms[k]);
+      if (!mine[ahead - 1]) break;
     }
-    for (int k = 0; k < ahead; ++k)
-      if (mine[k]) sum += terms[k];
-    if (!mine[ahead - 1]) break;
-  }
-  dtable[id][c] = sum;
+    store<width>(dtable[id], p, sum);
+  });
 }
 
 }  // namespace
@@ -70,9 +76,14 @@ void embedding_backward(const EmbeddingBackward& a, gpu::Stream stream) {
          order.device_data<std::int64_t>(), ids, L);
   by_cuda_dtype(a.dy.dtype(), [&, L = L, C = C](auto t) {
     using T = decltype(t);
-    const unsigned threads = std::min(256u, ceil_div(C, 32) * 32);
-    launch(add_runs<T>, dim3(static_cast<unsigned>(L), ceil_div(C, threads)), dim3(threads), 0, stream,
-           rows_of<float>(a.dtable), rows_of<T>(a.dy), ids, order.device_data<std::int64_t>(), L, a.dtable.dim(0), C);
+    constexpr int most = packet_width<T>;
+    const auto dtable = rows_of<float>(a.dtable);
+    const auto dy = rows_of<T>(a.dy);
+    const auto columns = columns_of<most>(C, dtable, dy);
+    const std::int64_t packets = columns.wide ? C / most : C;
+    const unsigned threads = std::min(256u, ceil_div(packets, 32) * 32);
+    launch(add_runs<T>, dim3(static_cast<unsigned>(L), ceil_div(packets, threads)), dim3(threads), 0, stream, dtable,
+           dy, ids, order.device_data<std::int64_t>(), L, a.dtable.dim(0), columns);
   });
 }
 

@@ -3,7 +3,8 @@
 //   y = e^s x,  dx = e^s dy,  ds += e^s Σ_n Σ_c dy x
 //
 //   y, dx   one thread a packet of 16 bytes (kernels/cuda/elementwise.h)
-//   ds      | row 0 -> rows_0 | row 1 -> rows_1 | ...   one block a row, then one for `rows` (kernels/cuda/reduce.h)
+//   ds      | row 0 -> rows_0 | row 1 -> rows_1 | ...   one block a row, by packets (kernels/cuda/reduce.h), then one
+//                                                       for `rows`: few numbers, one by one
 //
 // bf16: forward 2 + 2 bytes an element, backward 2 + 2 for dx and 2 + 2 for ds; 1 and 3 FLOPs.
 #include "kernels/exp_scale.h"
@@ -39,10 +40,12 @@ void scale(const Tensor& to, const Tensor& from, const T* s, gpu::Stream stream)
 }
 
 template <class T>
-__global__ void products(float* rows, DeviceRows<T> dy_rows, DeviceRows<T> x_rows, std::int64_t C) {
+__global__ void products(float* rows, DeviceRows<T> dy_rows, DeviceRows<T> x_rows, Columns<packet_width<T>> columns) {
   const std::int64_t n = blockIdx.x;
   const T *dy = dy_rows[n], *x = x_rows[n];
-  const float sum = row_sum<float>(C, [&](std::int64_t c) { return float(dy[c]) * float(x[c]); });
+  const float sum = row_sum<float>(Block(), columns, [&](auto width, int p) {
+    return each([](float dy, float x) { return dy * x; }, load<width>(dy, p), load<width>(x, p));
+  });
   if (threadIdx.x == 0) rows[n] = sum;
 }
 
@@ -69,8 +72,9 @@ void exp_scale_backward(const ExpScaleBackward& a, gpu::Stream stream) {
     if (a.dx) scale<T>(a.dx, a.dy, s, stream);
     const Tensor rows = scratch_of(a);
     if (!rows) return;
-    launch(products<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows.device_data<float>(),
-           rows_of<T>(a.dy), rows_of<T>(a.x), C);
+    const auto dy = rows_of<T>(a.dy), x = rows_of<T>(a.x);
+    launch(products<T>, dim3(static_cast<unsigned>(N)), dim3(row_threads(C)), 0, stream, rows.device_data<float>(), dy,
+           x, columns_of<packet_width<T>>(C, dy, x));
     launch(add_products<T>, dim3(1), dim3(row_threads(N)), 0, stream, a.ds.device_data<float>(),
            rows.device_data<float>(), s, N);
   });

@@ -8,8 +8,9 @@
 //     place   chunk b again; thread e deals out its rows in order
 //
 //   combine   y_t = Σ_j w_tj x[slots_tj]: one thread a packet of y, j in order (kernels/cuda/elementwise.h)
-//             dx[slot] = w dy,  dw = Σ_c dy x[slot]: one block a slot (kernels/cuda/reduce.h)
+//             dx[slot] = w dy,  dw = Σ_c dy x[slot]: one block a slot, a packet a thread (kernels/cuda/reduce.h)
 //
+// The sort reads its few whole numbers one by one: a chunk stands in shared memory, and counting takes its time.
 // Sorting reads 8 bytes a slot twice and writes 16; 2 · 1024 comparisons a chunk and expert. combine, bf16: 2 k + 2
 // bytes an element of y and 2 k FLOPs; backward 2 k (1 + 1 + 1) bytes and 3 k FLOPs.
 #include "kernels/experts.h"
@@ -108,7 +109,7 @@ struct Combine {
 template <class T>
 __global__ void combine_slot(DeviceRows<T> dx_rows, float* dweights, DeviceRows<T> dy_rows, DeviceRows<T> x_rows,
                              const float* weights, const std::int64_t* slots, std::int64_t k, std::int64_t R,
-                             std::int64_t C) {
+                             Columns<packet_width<T>> columns) {
   const std::int64_t i = blockIdx.x, row = slots[i];
   const T* dy = dy_rows[i / k];
   if (row < 0 || row >= R) {
@@ -117,13 +118,16 @@ __global__ void combine_slot(DeviceRows<T> dx_rows, float* dweights, DeviceRows<
   }
   if (dweights) {
     const T* x = x_rows[row];
-    const float sum = row_sum<float>(C, [&](std::int64_t c) { return float(dy[c]) * float(x[c]); });
+    const float sum = row_sum<float>(Block(), columns, [&](auto width, int p) {
+      return each([](float dy, float x) { return dy * x; }, load<width>(dy, p), load<width>(x, p));
+    });
     if (threadIdx.x == 0) dweights[i] = sum;
   }
   if (!dx_rows.data) return;
   T* dx = dx_rows[row];
   const float w = weights[i];
-  for (std::int64_t c = threadIdx.x; c < C; c += blockDim.x) dx[c] = T(w * float(dy[c]));
+  walk(Block(), columns,
+       [&](auto width, int p) { store<width>(dx, p, each([&](float dy) { return T(w * dy); }, load<width>(dy, p))); });
 }
 
 }  // namespace
@@ -164,9 +168,10 @@ void combine_backward(const CombineBackward& a, gpu::Stream stream) {
   if (slots == 0) return;
   by_cuda_dtype(a.dy.dtype(), [&](auto v) {
     using T = decltype(v);
-    launch(combine_slot<T>, dim3(static_cast<unsigned>(slots)), dim3(row_threads(C)), 0, stream, rows_of<T>(a.dx),
-           a.dweights ? a.dweights.device_data<float>() : nullptr, rows_of<T>(a.dy), rows_of<T>(a.x),
-           a.weights.device_data<float>(), a.slots.device_data<std::int64_t>(), a.slots.dim(1), a.x.dim(0), C);
+    const auto dx = rows_of<T>(a.dx), dy = rows_of<T>(a.dy), x = rows_of<T>(a.x);
+    launch(combine_slot<T>, dim3(static_cast<unsigned>(slots)), dim3(row_threads(C)), 0, stream, dx,
+           a.dweights ? a.dweights.device_data<float>() : nullptr, dy, x, a.weights.device_data<float>(),
+           a.slots.device_data<std::int64_t>(), a.slots.dim(1), a.x.dim(0), columns_of<packet_width<T>>(C, dx, dy, x));
   });
 }
 

@@ -10,7 +10,8 @@
 //   c_mn = (c_mn +) bias_n      c    | c_00 | c_01 | ... | c_0N | c_10 | ...     one thread a number, 256 a block
 //   to_n = bias_n               bias | b_0  | b_1  | ...                         likewise
 //
-// Bytes an element of c: size(c), when it is added to 2 size(c); of a bias size(bias) + size(c). One FLOP at most.
+// Small or seldom, so single numbers. Bytes an element of c: size(c), when it is added to 2 size(c); of a bias
+// size(bias) + size(c). One FLOP at most.
 #include "kernels/gemm.h"
 
 #include "kernels/cuda/gemm_rows.h"

@@ -20,8 +20,8 @@
 //   rows   |  | |--------------------|
 //          +--+ +--------------------+
 //
-// The other kernel takes any shape and type: 32 x 32 of the result, 4 numbers a thread. It has the CPU's bits: chains
-// of 384 fused multiply-adds, added up in order (kernels/cpu/gemm.h).
+// The other kernel takes any shape, stride and type, hence single numbers: 32 x 32 of the result, 4 of them a thread.
+// It has the CPU's bits: chains of 384 fused multiply-adds, added up in order (kernels/cpu/gemm.h).
 #include "kernels/cuda/launchers.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/tensor_tile.h"

@@ -73,10 +73,12 @@ __device__ inline void check_alignment(const void*, std::size_t) {}  // the hard
   T* name = reinterpret_cast<T*>(name##_bytes)
 
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")  // a loop of few turns, whose copies would only take registers
 
 #else  // on the CPU
 
 #define UNROLL
+#define ROLLED
 
 #include <cstring>
 #include <string>
@@ -199,7 +201,11 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
 
 namespace ov {
 
+namespace sim {
+inline thread_local std::int64_t packets_moved = 0;  // of 16 bytes, by the kernels that this thread ran
+}
 inline void check_alignment(const void* address, std::size_t bytes) {
+  sim::packets_moved += bytes == 16;
   if (reinterpret_cast<std::uintptr_t>(address) % bytes)
     sim::fault("misaligned address: a packet needs a multiple of " + std::to_string(bytes) + " bytes");
 }

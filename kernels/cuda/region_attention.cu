@@ -16,7 +16,7 @@
 // gradient_kv: a row's gradient is a sum over the regions that list it, in their order. A block takes 16 rows of k and
 // v and one head, walks the whole list and picks what falls on its rows; p and ds were left by gradient_q, 8 bytes a
 // pair and head. Every list entry is read once per 16 rows: N/16 · pairs · H of four bytes, small beside what the
-// pictures themselves cost.
+// pictures themselves cost. A column a thread and any width, so single numbers; arithmetic takes the time.
 #include "kernels/region_attention.h"
 
 #include "kernels/cuda/attention_rows.h"

@@ -7,7 +7,8 @@
 //   dcos, dsin       one thread a column (t,j), all heads: 16 lanes of the sum in registers
 //
 // bf16: forward 2 + 2 bytes an element, backward 2 + 2 and, for learned angles, 2 + 2 once more; 3 and 7 FLOPs. The
-// table's 8 bytes a pair are read by all heads of a token and stay in the cache.
+// table's 8 bytes a pair are read by all heads of a token and stay in the cache. The angles' gradient takes single
+// numbers: its 16 lanes are a thread's registers, and only pictures with learned angles have one.
 #include "kernels/rope.h"
 
 #include "kernels/cuda/elementwise.h"

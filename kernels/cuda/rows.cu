@@ -5,8 +5,9 @@
 //   from  | row i | ......... |     to  | row n | ......... |     one thread a packet of 16 bytes, all rows of a block
 //         | packet 0 | p. 1 | ...       | packet 0 | p. 1 | ...   next to each other (kernels/cuda/elementwise.h)
 //
-// Nothing is added but the class tokens' gradients: one thread a column, the images in order. Every row of the result
-// is written once; what an index list may leave out is zeroed before.
+// Nothing is added but the class tokens' gradients: one thread a column, the images in order, single numbers since a
+// batch has a few dozen such rows. Every row of the result is written once; what an index list may leave out is zeroed
+// before.
 //
 // 2 size(T) bytes an element and an index a packet; no FLOPs.
 #include "kernels/rows.h"
