@@ -1,5 +1,5 @@
-// Kernels that go along rows move packets of 16 bytes where all their arrays allow it, and single numbers elsewhere: the
-// CPU's bits either way, in every thread order. A packet at an address that is no multiple of 16 is a fault.
+// Kernels that go along rows move packets of 16 bytes where all their arrays allow it, and single numbers elsewhere:
+// the CPU's bits either way, in every thread order. A packet at an address that is no multiple of 16 is a fault.
 #include <doctest/doctest.h>
 
 #include "base/sum.h"
