@@ -73,7 +73,7 @@ TEST_CASE("packets: kernels move them where every array allows it, else nothing 
   for (const Call& call : row_calls)
     for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
       for (const Lay lay : lays)
-        for (const std::int64_t C : {16, 20, 254, 2064}) {
+        for (const std::int64_t C : {16, 20, 24, 254, 2064}) {
           CAPTURE(call.name);
           CAPTURE(dtype);
           CAPTURE(C);
