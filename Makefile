@@ -135,7 +135,7 @@ UNSHARED := $(patsubst %,tests/base/%_test.cpp,config cosine directory_lock file
 # What threads share: the pool, the loaders, a training step. Linked without what runs, writes, serves or judges a whole program.
 THREAD_TESTS := tests/main.cpp $(filter-out $(UNSHARED),$(filter tests/base/% tests/data/% tests/train/%,$(TEST_SRC)))
 THREAD_SRC   := $(filter-out $(patsubst %,src/%/%,rl serve curate instruct math cli eval generate report) src/comm/nccl% src/audit/plan_mesh% \
-                  src/train/stages/pretrain_vision.cpp src/train/stages/pretrain_clip.cpp $(patsubst %,kernels/gpu/%.cpp,cublaslt cuda_device cuda_runtime nccl staging),$(LIB_SRC))
+                  src/train/stages/pretrain_vision.cpp src/train/stages/pretrain_clip.cpp $(patsubst %,kernels/gpu/%.cpp,algorithms cublaslt cuda_device cuda_memory cuda_runtime nccl staging),$(LIB_SRC))
 $(B)/thread-tests: $(THREAD_TESTS:%.cpp=$(B)/obj/%.o) $(THREAD_SRC:%.cpp=$(B)/obj/%.o)
 	@echo "  link $@"; $(CXX) $(OPT) $(SAN) $^ $(LIBS) -o $@
 # Left to `make tsan`: runs that are killed, whose children have no threads to share, long counts, and what needs the program.
