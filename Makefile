@@ -72,7 +72,7 @@ $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D); echo "  sim  $<"; $(CXX) $(CXXFLAGS) -DOV_SIM -x c++ -c $< -o $@
 
 # ---- the two commands
-demo: deps  ## the whole recipe on the toy world, small: 13 minutes on two idle cores after the build
+demo: deps  ## the whole recipe on the toy world, small: 8 minutes on two idle cores after the build
 	@$(build) $(B)/onevision
 	@sh configs/demo/recipe.sh $(B)
 test: deps  ## every test; the last line says 'N passed, N failed'

@@ -8,7 +8,9 @@
 #include <span>
 
 #include "base/hash.h"
+#include "base/progress.h"
 #include "curate/embeddings.h"
+#include "data/raw/drawn_records.h"
 #include "kernels/nearest.h"
 #include "store/parquet/writer.h"
 
@@ -145,6 +147,12 @@ void check_options(const BalanceOptions& o, const EmbeddingPool& pool, const Emb
     if (f.width() != vocabulary.width())
       input_error(f.path(), ": its embeddings are ", f.width(), " wide, those of ", o.concepts, " ", vocabulary.width(),
                   "; both must come from one model");
+  for (const Embeddings& f : pool.files) {
+    if (f.kind() == "concepts") input_error(f.path(), ": holds concepts, and balance.pictures wants pictures");
+    if (!f.model().empty() && !vocabulary.model().empty() && f.model() != vocabulary.model())
+      input_error(f.path(), ": was made by another CLIP than ", o.concepts, "; their directions cannot be compared");
+  }
+  if (vocabulary.kind() == "pictures") input_error(o.concepts, ": holds pictures, and balance.concepts wants concepts");
   if (o.k > vocabulary.size())
     input_error("balance.k is ", o.k, ", and ", o.concepts, " holds ", vocabulary.size(), " concepts");
   if (o.weight == ConceptWeight::metaclip && o.draw != BalanceOptions::Draw::poisson)
@@ -207,6 +215,13 @@ void Balance::weigh() {
     capped_ += o_.cap > 0 && w > o_.cap, none_ += w == 0;
     sum_ += o_.cap > 0 ? std::min(w, o_.cap) : w;
   });
+  const std::int64_t left = pool_.size - none_;
+  const char* why = none_ ? ", since others have no concept that counts" : "";
+  if (o_.draw == Draw::exact && o_.n > left)
+    input_error("balance.n is ", o_.n, ", and balance.draw exact can draw ", left, " of ", pool_.size, " pictures",
+                why);
+  if (o_.draw == Draw::poisson && o_.n > left)
+    tell(cat("balance.n is ", o_.n, ": at most ", left, " of ", pool_.size, " pictures can be drawn", why));
   lambda_ = scale();
 }
 
@@ -261,7 +276,7 @@ void Balance::write_manifest() {
                           {"u", Kind::real},
                           {"draws", Kind::integer},
                           {"reason"}},
-                         {.group_rows = EmbeddingPool::part_rows});
+                         {.group_rows = EmbeddingPool::part_rows, .metadata = drawn_from(pool_.sources())});
   each([&](const auto& p, std::int64_t i, Ids ids, Scores scores) {
     const Embeddings& f = pool_.files[p.file];
     const std::int64_t row = p.begin + i;

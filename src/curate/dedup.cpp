@@ -10,6 +10,7 @@
 #include "curate/embeddings.h"
 #include "curate/prints.h"
 #include "curate/sources.h"
+#include "data/raw/drawn_records.h"
 #include "kernels/nearest.h"
 #include "store/parquet/writer.h"
 
@@ -273,16 +274,21 @@ std::string Dedup::reason_of(std::int64_t i, std::int64_t stands) const {
 
 void Dedup::write_manifest() {
   using Kind = ParquetField::Kind;
-  ParquetWriter manifest(o_.out, {{"id"},
-                                  {"source"},
-                                  {"record", Kind::integer},
-                                  {"draws", Kind::integer},
-                                  {"reason"},
-                                  {"kept"},
-                                  {"digest"},
-                                  {"hash"},
-                                  {"pixels", Kind::integer}});
-  const Json paths = pool_.paths();
+  const Json paths = pool_.paths(), fingerprints = pool_.fingerprints();
+  std::vector<std::pair<std::string, std::string>> sources;
+  for (std::size_t s = 0; s < paths.size(); ++s)
+    sources.emplace_back(paths[s].as_string(), fingerprints[s].as_string());
+  ParquetWriter manifest(o_.out,
+                         {{"id"},
+                          {"source"},
+                          {"record", Kind::integer},
+                          {"draws", Kind::integer},
+                          {"reason"},
+                          {"kept"},
+                          {"digest"},
+                          {"hash"},
+                          {"pixels", Kind::integer}},
+                         {.metadata = drawn_from(sources)});
   for (std::int64_t i = 0; i < data(); ++i) {
     const auto g = static_cast<std::size_t>(groups_->all.find(i));
     const std::int64_t stands = evaluation_[g] >= 0 ? evaluation_[g] : kept_[g];

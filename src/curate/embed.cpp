@@ -86,7 +86,8 @@ Json embed(const EmbedOptions& o) {
   };
   if (!blocks.make(o.shard, "embed", [&](std::int64_t b) { texts ? embed_texts(b) : embed_pictures(b); })) return {};
 
-  return join_embedded(o, blocks, made_from, c.projection, texts ? Json() : pool.paths());
+  return join_embedded(o, blocks, made_from, c.projection, texts ? Json() : pool.paths(),
+                       texts ? Json() : pool.fingerprints());
 }
 
 }  // namespace ov

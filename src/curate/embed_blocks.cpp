@@ -20,7 +20,7 @@ void append_rows(std::vector<float>& values, const Var& rows) {
 }
 
 Json join_embedded(const EmbedOptions& o, const Blocks& blocks, const std::string& made_from, std::int64_t width,
-                   const Json& sources) {
+                   const Json& sources, const Json& fingerprints) {
   std::vector<std::string> parts;
   RejectFile rejects(o.out, o.max_rejects);
   std::int64_t records = 0, left_out = 0, rows_in_blocks = 0;
@@ -37,8 +37,12 @@ Json join_embedded(const EmbedOptions& o, const Blocks& blocks, const std::strin
   if (rows_in_blocks == 0)
     input_error(o.regions.empty() ? o.out : o.regions, ": there is nothing to embed of ", records, " records",
                 left_out ? cat(": ", left_out, " regions are smaller than embed.min_edge ", o.min_edge) : "");
-  Metadata metadata = {{"made_from", made_from}, {"format", "pt"}};
+  Metadata metadata = {{"made_from", made_from},
+                       {"format", "pt"},
+                       {"model", sha256(clip_identity(o.model, false))},
+                       {"kind", sources.is_null() ? "concepts" : "pictures"}};
   if (!sources.is_null()) metadata["sources"] = sources.dump();
+  if (!fingerprints.is_null()) metadata["fingerprints"] = fingerprints.dump();
   join_embeddings(o.out, parts, width, metadata);
   const std::int64_t rows = Safetensors::open(o.out).find("id_ends")->shape[0];
   Json report = Json::object(

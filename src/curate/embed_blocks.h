@@ -22,9 +22,9 @@ void in_batches(std::int64_t n, F&& f) {
 }
 
 // Joins blocks, each with "records", how many it was made of, and "rejects" in its metadata: OUT, OUT.rejects.jsonl,
-// OUT.report.json. `sources` is null of texts.
+// OUT.report.json. `sources` is null of texts, and so are `fingerprints` of what is no record.
 Json join_embedded(const EmbedOptions& options, const Blocks& blocks, const std::string& made_from, std::int64_t width,
-                   const Json& sources);
+                   const Json& sources, const Json& fingerprints = Json());
 
 // `embed` of a region file.
 Json embed_regions(const EmbedOptions& options);

@@ -50,6 +50,13 @@ Embeddings Embeddings::open(const std::string& path) {
     if (const std::int64_t s = e.source_.data<std::int64_t>()[i];
         s < 0 || s >= static_cast<std::int64_t>(e.sources_.size()))
       input_error(path, ": source of row ", i, " is ", s, ", and metadata sources lists ", e.sources_.size());
+  if (const std::string prints = said("fingerprints"); !prints.empty()) {
+    const Json list = Json::parse(prints, path + ": metadata fingerprints");
+    if (list.size() != e.sources_.size())
+      input_error(path, ": metadata has ", e.sources_.size(), " sources and ", list.size(), " fingerprints");
+    for (std::size_t s = 0; s < list.size(); ++s) e.fingerprints_.emplace_back(e.sources_[s], list[s].as_string());
+  }
+  e.model_ = said("model"), e.kind_ = said("kind");
   e.made_from_ = said("made_from");
   if (e.made_from_.empty()) e.made_from_ = sha256_file(path);
   return e;
@@ -88,6 +95,18 @@ EmbeddingPool::EmbeddingPool(const std::vector<std::string>& paths) {
       parts.push_back({f, begin, end, size});
       size += end - begin;
     }
+}
+
+std::vector<std::pair<std::string, std::string>> EmbeddingPool::sources() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const Embeddings& f : files)
+    for (const auto& [source, fingerprint] : f.fingerprints()) {
+      const auto known = std::find_if(all.begin(), all.end(), [&](const auto& s) { return s.first == source; });
+      if (known == all.end()) all.emplace_back(source, fingerprint);
+      else if (known->second != fingerprint)
+        input_error(f.path(), ": was made of another ", source, " than the files before it; embed it again");
+    }
+  return all;
 }
 
 void EmbeddingRows::write(const std::string& path, std::int64_t width, Metadata metadata) const {

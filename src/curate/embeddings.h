@@ -7,11 +7,13 @@
 //   source      [N] i64        and which of metadata "sources" that is, a JSON list of paths
 //   region      [N] i64        of regions: which of its picture's objects (data/raw/regions.h)
 //
-// A file without ids has the rows' numbers for them. metadata "made_from" names the content by its inputs.
+// A file without ids has the rows' numbers for them. metadata "made_from" names the content by its inputs, "model" the
+// CLIP that made it, "kind" is pictures or concepts, "fingerprints" are those of the sources; files of others lack them.
 #pragma once
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "store/safetensors.h"
@@ -31,13 +33,18 @@ class Embeddings {
   std::int64_t record(std::int64_t i) const { return record_ ? record_.data<std::int64_t>()[i] : i; }
   std::int64_t region(std::int64_t i) const { return region_ ? region_.data<std::int64_t>()[i] : -1; }
   const std::string& made_from() const { return made_from_; }
+  const std::string& model() const { return model_; }  // "" where the file does not say, as the next
+  const std::string& kind() const { return kind_; }
+  // Path and fingerprint of each source that the file says both of.
+  const std::vector<std::pair<std::string, std::string>>& fingerprints() const { return fingerprints_; }
   // Rows [begin, end), f32, each divided by its length. input_error that names a row without one (zero, infinite, NaN).
   Tensor directions(std::int64_t begin, std::int64_t end) const;
 
  private:
-  std::string path_, made_from_;
+  std::string path_, made_from_, model_, kind_;
   Tensor rows_, id_text_, id_ends_, record_, source_, region_;
   std::vector<std::string> sources_;
+  std::vector<std::pair<std::string, std::string>> fingerprints_;
 };
 
 // Rows of several files, one behind the other, cut into parts that do not cross from file to file.
@@ -52,6 +59,9 @@ struct EmbeddingPool {
 
   static constexpr std::int64_t part_rows = 16384;
   explicit EmbeddingPool(const std::vector<std::string>& paths);
+  // What a manifest of these rows says of its sources (data/raw/drawn_records.h). input_error when two files were made
+  // of two versions of one.
+  std::vector<std::pair<std::string, std::string>> sources() const;
 };
 
 // What is known of some rows; `write` puts it into a file of the form above.

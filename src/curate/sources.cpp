@@ -8,8 +8,8 @@
 
 namespace ov {
 
-RecordPool::RecordPool(const std::vector<std::string>& paths, const std::string& image_dir,
-                       std::int64_t block_records) {
+RecordPool::RecordPool(const std::vector<std::string>& paths, const std::string& image_dir, std::int64_t block_records)
+    : image_dir_(image_dir) {
   for (std::string path : paths) {
     sources_.push_back(open_records(path, image_dir));
     paths_.push(sources_.back()->path());
@@ -30,6 +30,12 @@ std::string RecordPool::id(std::size_t source, std::int64_t record) const { retu
 std::string RecordPool::made_from() const {
   std::string all;
   for (std::size_t s = 0; s < sources_.size(); ++s) all += cat(" ", names_[s], " ", sources_[s]->fingerprint());
+  return all + (image_dir_.empty() ? "" : cat(" in ", image_dir_.size(), " ", image_dir_));
+}
+
+Json RecordPool::fingerprints() const {
+  Json all = Json::array();
+  for (const auto& source : sources_) all.push(source->fingerprint());
   return all;
 }
 
@@ -70,7 +76,8 @@ void RejectFile::finish(std::int64_t records) const {
   write_durably(path_, lines_);
   if (total_ > most_ || (total_ > 0 && total_ == records))
     input_error(path_, ": ", total_, " of ", records, " records rejected, and data.max_rejects is ", most_,
-                "; the first: ", first_);
+                "; the first: ", first_, ". What was read is kept in ", blocks_,
+                ": where pictures have been put in place since, remove it");
 }
 
 Json RejectFile::json() const {

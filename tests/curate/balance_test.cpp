@@ -130,6 +130,35 @@ TEST_CASE("shards: what a killed run holds, others may have") {
   CHECK(blocks.make({}, "test", [&](std::int64_t b) { write_durably(blocks.path(b), "x"); }));
 }
 
+TEST_CASE("balance: directions of two models, words for pictures, and more than there are to draw") {
+  Setup s;
+  const auto rewritten = [&](const std::string& name, const std::string& kind, const std::string& model) {
+    const Safetensors file = Safetensors::open(s.dir / name);
+    std::vector<NamedTensor> tensors;
+    for (const auto& e : file.entries()) tensors.push_back({e.name, file.tensor(e.name)});
+    Metadata metadata = file.metadata();
+    metadata["kind"] = kind, metadata["model"] = model;
+    write_safetensors(s.dir / "new", std::move(tensors), metadata);
+    std::filesystem::rename(s.dir / "new", s.dir / name);
+  };
+  rewritten("a", "pictures", "one"), rewritten("v", "concepts", "two");
+  const std::string two = thrown([&] { s.made(); });
+  CHECK_MESSAGE(contains(two, "a: was made by another CLIP than "), two);
+  rewritten("v", "concepts", "one");
+  CHECK(s.made() != "");
+  std::swap(s.options.pictures[0], s.options.concepts);
+  const std::string swapped = thrown([&] { s.made(); });
+  CHECK_MESSAGE(contains(swapped, "v: holds concepts, and balance.pictures wants pictures"), swapped);
+  s.options.pictures = {s.dir / "b"}, s.options.concepts = s.dir / "a";
+  const std::string pictures = thrown([&] { s.made(); });
+  CHECK_MESSAGE(contains(pictures, "a: holds pictures, and balance.concepts wants concepts"), pictures);
+  s.options.concepts = s.dir / "v", s.options.n = 3001, s.options.draw = BalanceOptions::Draw::exact;
+  const std::string more = thrown([&] { s.made(); });
+  CHECK_MESSAGE(contains(more, "balance.n is 3001, and balance.draw exact can draw 3000 of 3000 pictures"), more);
+  s.options.n = 3000;
+  CHECK(s.made() != "");
+}
+
 TEST_CASE("acceptance 1, 2: a manifest says of every picture what it weighs, and how it was drawn") {
   Setup s;
   s.options.min_count = 2;

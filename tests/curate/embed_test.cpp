@@ -78,6 +78,20 @@ TEST_CASE("embed: a picture's row is its own, by threads, batches and shards; wh
   CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains("1 of 40 records rejected"), Error);
 }
 
+TEST_CASE("embed: pictures looked for in a wrong place are looked for again, and the error names what is kept") {
+  Setup s;
+  s.options.image_dir = s.dir / "nowhere";
+  CHECK_THROWS_WITH_AS(embed(s.options), doctest::Contains(". What was read is kept in "), Error);
+  s.options.image_dir = s.dir.path();
+  CHECK(embed(s.options).at("out").as_int() == 39);
+  const Embeddings made = Embeddings::open(s.options.out);
+  CHECK(made.kind() == "pictures");
+  CHECK(made.model().size() == 64);
+  REQUIRE(made.fingerprints().size() == 1);
+  CHECK(made.fingerprints()[0].first == s.dir / "data.jsonl");
+  CHECK(made.fingerprints()[0].second == open_records(s.dir / "data.jsonl")->fingerprint());
+}
+
 TEST_CASE("embed: a region's row is its box's, cut out whole; what is refused or too small is counted") {
   Setup s;
   std::string lines;

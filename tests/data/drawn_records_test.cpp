@@ -18,9 +18,11 @@ struct Row {
   std::int64_t record, draws;
 };
 
-void write_manifest(const std::string& path, const std::vector<Row>& rows) {
+void write_manifest(const std::string& path, const std::vector<Row>& rows,
+                    const std::vector<std::pair<std::string, std::string>>& sources = {}) {
   using Kind = ParquetField::Kind;
-  ParquetWriter out(path, {{"source"}, {"record", Kind::integer}, {"draws", Kind::integer}}, {.group_rows = 2});
+  ParquetWriter out(path, {{"source"}, {"record", Kind::integer}, {"draws", Kind::integer}},
+                    {.group_rows = 2, .metadata = drawn_from(sources)});
   for (const Row& r : rows) out.add(Json::object({{"source", r.source}, {"record", r.record}, {"draws", r.draws}}));
   out.finish();
 }
@@ -51,6 +53,28 @@ TEST_CASE("a manifest draws records of a data set: those, in its order, as often
   CHECK_THROWS_WITH_AS(drawn(), doctest::Contains("row 1 has -1 draws"), Error);
   write_manifest(manifest, {{"other", 0, 1}});
   CHECK_THROWS_WITH_AS(drawn(), doctest::Contains("its rows are of other"), Error);
+  ParquetWriter clusters(manifest, {{"source"}, {"cluster", ParquetField::Kind::integer}});
+  clusters.add(Json::object({{"source", data}, {"cluster", 1}}));
+  clusters.finish();
+  CHECK_THROWS_WITH_AS(drawn(), doctest::Contains("m.parquet: has no column record; expected a manifest"), Error);
+}
+
+TEST_CASE("a manifest knows the content that it was drawn from, and says so when that is another now") {
+  const ScratchDirectory dir;
+  const std::string data = dir / "a.jsonl", manifest = dir / "m.parquet";
+  const auto lines = [](std::vector<int> order) {
+    std::string all;
+    for (const int i : order) all += Json::object({{"image", "x"}, {"caption", cat("c", i)}}).dump() + "\n";
+    return all;
+  };
+  write_durably(data, lines({0, 1, 2}));
+  write_manifest(manifest, {{data, 1, 1}}, {{"another", "f"}, {data, open_records(data)->fingerprint()}});
+  CHECK(drawn_records(open_records(data), manifest)->size() == 1);
+  write_durably(data, lines({2, 1, 0}));
+  CHECK_THROWS_WITH_AS(drawn_records(open_records(data), manifest), doctest::Contains("a.jsonl: has changed since"),
+                       Error);
+  write_manifest(manifest, {{data, 1, 1}}, {{"another", "f"}});  // of others' tools: nothing is known
+  CHECK(drawn_records(open_records(data), manifest)->size() == 1);
 }
 
 TEST_CASE("a manifest in place of a copy: a run trains on what it draws, read or packed, as on a file of just that") {

@@ -1,5 +1,6 @@
 #include "data/raw/drawn_records.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/error.h"
@@ -11,6 +12,7 @@ namespace ov {
 namespace {
 
 constexpr std::int64_t most_draws = 1 << 20;  // of one record
+constexpr const char* drawn_from_key = "onevision.sources";
 
 class DrawnRecords : public Records {
  public:
@@ -40,6 +42,9 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
     input_error(all->path(), ": is a mixture, which says itself how often a record comes; ", manifest,
                 " draws from a data set alone");
   const ParquetFile file(manifest);
+  for (const std::string name : {"source", "record", "draws"})
+    if (std::none_of(file.leaves().begin(), file.leaves().end(), [&](const auto& l) { return l.dotted() == name; }))
+      input_error(manifest, ": has no column ", name, "; expected a manifest as balance and dedup write it");
   std::vector<std::int64_t> which;
   std::string others;
   for (std::size_t g = 0; g < file.groups().size(); ++g) {
@@ -64,11 +69,23 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
       which.insert(which.end(), static_cast<std::size_t>(draws), record);
     }
   }
+  if (const std::string_view sources = file.metadata(drawn_from_key); !sources.empty() && !which.empty())
+    if (const Json drawn = Json::parse(sources, cat(manifest, ": metadata ", drawn_from_key)); drawn.is_object())
+      if (const Json* then = drawn.find(all->path()); then && then->as_string() != all->fingerprint())
+        input_error(all->path(), ": has changed since ", manifest, " was drawn from it; draw again");
   if (which.empty())
     input_error(
         manifest, ": it draws no record of ", all->path(),
         others.empty() ? "" : "; its rows are of " + shown(others) + ": name the data set as it was named there");
   return std::make_unique<DrawnRecords>(std::move(all), std::move(which));
+}
+
+std::vector<std::pair<std::string, std::string>> drawn_from(
+    const std::vector<std::pair<std::string, std::string>>& sources) {
+  if (sources.empty()) return {};
+  Json all = Json::object();
+  for (const auto& [path, fingerprint] : sources) all.set(path, fingerprint);
+  return {{drawn_from_key, all.dump()}};
 }
 
 }  // namespace ov

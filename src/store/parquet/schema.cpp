@@ -326,6 +326,12 @@ ParquetFile::ParquetFile(std::shared_ptr<const MappedFile> file) : file_(std::mo
   } catch (const Error& e) { input_error(path(), ": footer: ", e.what()); }
 }
 
+std::string_view ParquetFile::metadata(std::string_view key) const {
+  for (const auto& [name, value] : metadata_)
+    if (name == key) return value;
+  return {};
+}
+
 void ParquetFile::read_footer() {
   ThriftReader in(footer_);
   std::int64_t rows = -1, groups_begin = 0;
@@ -342,6 +348,15 @@ void ParquetFile::read_footer() {
       if (!groups_begin) input_error("row groups come before the schema");
       in.list([&] { groups_.push_back(read_group(in, leaves_)); });
     }
+    if (id == 5)
+      in.list([&] {
+        std::string_view key, value;
+        in.fields([&](std::int64_t part) {
+          if (part == 1) key = in.binary();
+          if (part == 2) value = in.binary();
+        });
+        metadata_.emplace_back(key, value);
+      });
     if (id == 8) has_signature = true;  // the algorithm of encryption
   });
   if (!groups_begin) input_error("it has no schema");

@@ -80,6 +80,7 @@ class ParquetFile {
   const ParquetNode& root() const { return root_; }  // a structure
   const std::vector<ParquetLeaf>& leaves() const { return leaves_; }
   const std::vector<ParquetGroup>& groups() const { return groups_; }
+  std::string_view metadata(std::string_view key) const;  // a value of the whole file; empty where it has none
   std::int64_t rows() const { return groups_.empty() ? 0 : groups_.back().first_row + groups_.back().rows; }
 
  private:
@@ -90,6 +91,7 @@ class ParquetFile {
   ParquetNode root_;
   std::vector<ParquetLeaf> leaves_;
   std::vector<ParquetGroup> groups_;
+  std::vector<std::pair<std::string_view, std::string_view>> metadata_;
 };
 
 }  // namespace ov

@@ -237,6 +237,8 @@ std::string ParquetWriter::footer() const {
     out.i64(2, uncompressed).i64(3, group.rows).i64(5, group.chunks.empty() ? 0 : group.chunks[0].begin);
     out.i64(6, size).close();
   }
+  if (!options_.metadata.empty()) out.list(5, ThriftWriter::type_struct, options_.metadata.size());
+  for (const auto& [key, value] : options_.metadata) out.open_element().binary(1, key).binary(2, value).close();
   return out.binary(6, "onevision").close().bytes();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/io/file.h"
@@ -27,6 +28,7 @@ ParquetField parquet_image(const std::string& name);
 struct ParquetWriterOptions {
   ParquetCodec codec = ParquetCodec::snappy;  // none, snappy, gzip, zstd
   std::int64_t group_rows = 1000, group_bytes = 64 << 20, page_bytes = 1 << 20;
+  std::vector<std::pair<std::string, std::string>> metadata = {};  // keys and values of the whole file
 };
 
 class ParquetWriter {
