@@ -9,10 +9,10 @@
 #include "tests/check.h"
 
 using namespace ov;
-using ov::test::contains;
 using ov::sim::KernelFault;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
+using ov::test::contains;
 using ptx::Mbarrier;
 
 namespace {
@@ -37,10 +37,12 @@ __global__ void unawaited(float* seen, const float* from) {
     ptx::copy_async(&stage[0][0], from, true), ptx::copy_async_arrive(&b[0]);
     ptx::mbarrier_wait_parity(&b[0], 0);
     ptx::copy_async(&stage[1][0], from + 4, true), ptx::copy_async_arrive(&b[0]);
-  } else {
-    ptx::copy_async(&stage[2][0], from + 8, true), ptx::copy_async_arrive(&b[1]);
   }
-  if (t == 1) return;
+  __syncthreads();
+  if (t == 1) {
+    ptx::copy_async(&stage[2][0], from + 8, true), ptx::copy_async_arrive(&b[1]);
+    return;
+  }
   ptx::mbarrier_wait_parity(&b[1], 0);
   for (int s = 0; s < 3; ++s) seen[s] = stage[s][0];
 }
