@@ -31,8 +31,8 @@
 // once. A query's bits depend on its own keys alone: the order of every sum is that of the keys, in steps of 64 and
 // spans of 512 from the first one; a key's on the queries that see it.
 // Per key and row: forward 4 D flops and one exponential, backward 14 D and two. Bytes of global memory per block and
-// key: 4 D forward. Shared memory at D = 128: 64 KB forward (128 KB of more than one span: there is one block a
-// multiprocessor either way, by its registers), 96 KB gradient_kv, 128 KB gradient_q. At D = 64 there are two blocks,
+// key: 4 D forward. Shared memory at D = 128: 64 KB forward (132 KB of more than one span: there is one block a
+// multiprocessor either way, by its registers), 97 KB gradient_kv, 128 KB gradient_q. At D = 64 there are two blocks,
 // but one where a row has several spans: it takes 140 registers, and held to the 128 of two blocks it spills.
 //
 // Not here: the list is made on the device once a call and in table order, not once a batch and longest first; a long

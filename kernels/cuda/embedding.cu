@@ -2,7 +2,7 @@
 // in order of t. That is the CPU's order, hence its bits.
 //
 //   order   the positions t sorted by (ids_t, t): t stands at the number of pairs below its own. A warp counts for four
-//           positions at once, each lane a 32nd of the ids:  T² comparisons, 17 million of a warp at T = 8192
+//           positions at once, each lane a 32nd of the ids:  T² comparisons, 2 million of a warp at T = 8192
 //
 //             ids    7 2 7 7 2        order  | 1 4 | 0 2 3 |
 //                                     sums     id 2   id 7

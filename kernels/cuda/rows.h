@@ -102,9 +102,11 @@ struct Columns {
     f(Width<1>());
   }
 };
+// At most 2^30 numbers a row, since indices run up to a tile beyond its end.
 template <int most, class... Rows>
 Columns<most> columns_of(std::int64_t count, const Rows&... arrays) {  // DeviceRows, or pointers to one row
-  if (count > std::numeric_limits<int>::max()) input_error("a CUDA kernel takes rows of at most 2^31 - 1, got ", count);
+  constexpr int longest = 1 << 30;
+  if (count > longest) input_error("a CUDA kernel takes rows of at most 2^30 numbers, got ", count);
   return {static_cast<int>(count), (in_packets<most>(arrays, count) && ...)};
 }
 

@@ -2,6 +2,7 @@
 // shapes, strides and values that no other test has.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <functional>
 
@@ -36,6 +37,44 @@ std::string on_fenced(const std::function<void(Device&)>& f) {
 
 }  // namespace
 
+TEST_CASE("experts: a slot of the row behind the last is none: NaN, and nothing is read or written there") {
+  CHECK(on_fenced([](Device& d) {
+          const Tensor x = numbers(d, Dtype::f32, {2, 4}, 1), y = numbers(d, Dtype::f32, {1, 4}, 2);
+          const Tensor dx = Tensor::zeros({2, 4}, Dtype::f32, d), dweights = Tensor::zeros({1, 2}, Dtype::f32, d);
+          const Tensor slots = on(d, std::vector<std::int64_t>{1, 2}, {1, 2}),
+                       weights = numbers(d, Dtype::f32, {1, 2}, 3);
+          combine_forward({.y = y, .x = x, .weights = weights, .slots = slots});
+          combine_backward(
+              {.dx = dx, .dweights = dweights, .dy = x.slice(0, 0, 1), .x = x, .weights = weights, .slots = slots});
+          if (!std::isnan(y.to_vector<float>()[0])) std::fprintf(stderr, "a sum without its row\n");
+          if (!std::isnan(dweights.to_vector<float>()[1])) std::fprintf(stderr, "a gradient without its row\n");
+        }) == "");
+}
+
+TEST_CASE("cluster loss: rows whose classes all lie on one side of 0 and rows of one kind have the CPU's bits") {
+  std::vector<float> logits = drawn(4 * 20, 1), roles(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const std::size_t r = i / 20;
+    logits[i] = (r % 2 ? -1.f : 1.f) * (std::abs(logits[i]) + 1);
+    roles[i] = r == 2 ? 1.f : r == 3 ? 2.f : float(1 + i % 3);  // both; both; negatives alone; positives alone
+  }
+  SimDevice simulated(ForeignDevice::Policy::eager);
+  std::vector<Tensor> results[2];
+  for (Device* d : {static_cast<Device*>(&ov::cpu()), static_cast<Device*>(&simulated)}) {
+    const Tensor loss({1}, Dtype::f32, *d), of_rows({4}, Dtype::f32, *d), lse({4, 2}, Dtype::f32, *d);
+    cluster_loss_forward({.loss = loss,
+                          .row_loss = of_rows,
+                          .lse = lse,
+                          .logits = on(*d, logits, {4, 20}),
+                          .roles = on(*d, roles, {4, 20}).to(Dtype::u8),
+                          .weights = on(*d, std::vector<float>(4, 1.f), {4}),
+                          .denominator = 4});
+    results[d == &simulated] = {loss, of_rows, lse};
+  }
+  for (std::size_t i = 0; i < 3; ++i) CHECK(same_bits(results[0][i], results[1][i]));
+  for (const float l : results[0][1].to_vector<float>()) CHECK(std::isfinite(l));
+}
+
 // Lengths are multiples of 16 bytes, so that a block's last byte is the page's.
 TEST_CASE("fenced: products of rows read no row of x or w that is not there, and no column") {
   for (const Dtype dtype : {Dtype::f32, Dtype::bf16})
@@ -52,6 +91,22 @@ TEST_CASE("fenced: products of rows read no row of x or w that is not there, and
                 gemm({.c = y, .a = x, .b = w, .trans_b = true});
               }) == "");
       }
+}
+
+TEST_CASE("fenced: the gradient of an embedding reads no position that is not there") {
+  for (const std::int64_t C : {4, 5})
+    CHECK(on_fenced([&](Device& d) {
+            const Tensor dtable = Tensor::zeros({3, C}, Dtype::f32, d);
+            const Tensor ids = on(d, std::vector<std::int64_t>{2, 0, 2, 2}, {4});
+            embedding_backward({.dtable = dtable, .dy = numbers(d, Dtype::f32, {4, C}, 1), .ids = ids});
+          }) == "");
+}
+
+TEST_CASE("fenced: sums over rows read no column that is not there") {
+  CHECK(on_fenced([](Device& d) {
+          const Tensor sums = Tensor::zeros({36}, Dtype::f32, d);
+          sum_rows({.sum = sums, .x = numbers(d, Dtype::f32, {64, 36}, 1)});
+        }) == "");
 }
 
 TEST_CASE("fenced: grouped products read and write the rows of their experts alone") {

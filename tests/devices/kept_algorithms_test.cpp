@@ -1,6 +1,8 @@
 // The algorithms of products are kept beside a run's log, and a run that goes on computes with them: simulated GPUs.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/hash.h"
@@ -76,25 +78,36 @@ TEST_CASE("kept algorithms: a run that goes on asks the library for no shape tha
   for (const char* part : {"\"name\": \"simulated GPU\"", "\"cublaslt\": \"130100\"", "\"multiprocessors\": \"132\"",
                            "column-major 6 x 60 x 8 TN", "column-major 6 x 40 x 8 TN"})
     CHECK_MESSAGE(contains(first, part), first);
+  const auto inode = [](const std::string& path) {
+    struct stat about;
+    return ::stat(path.c_str(), &about) == 0 ? about.st_ino : 0;
+  };
+  const ino_t written = inode(run.file());
   Gpu gpu;
   KeptChoices choices(gpu.device, run.dir.path(), 0);
   asked = 0;
   CHECK(gpu.multiply(60));
   choices.save();
   CHECK(read_file(run.file()) == first);  // with those that it has not come to yet
+  CHECK(inode(run.file()) == written);    // nothing new, nothing written
   CHECK(gpu.multiply(40));
   CHECK(asked == 0);
   CHECK(gpu.multiply(70));
   CHECK(asked == 1);
   choices.save();
   CHECK(contains(read_file(run.file()), "column-major 6 x 70 x 8 TN"));
-  // Another rank has a file of its own.
-  Gpu other;
-  KeptChoices of_other(other.device, run.dir.path(), 3);
-  CHECK(other.multiply(60));
-  CHECK(asked == 2);
-  of_other.save();
-  CHECK(std::filesystem::exists(run.dir / "algorithms.rank-3.json"));
+  // Every other rank has a file of its own, in a directory that it may be the first to make.
+  for (const int rank : {1, 3}) {
+    Gpu other;
+    const std::string there = run.dir / "machine";
+    KeptChoices of_other(other.device, there, rank);
+    asked = 0;
+    CHECK(other.multiply(60));
+    CHECK(asked == 1);
+    of_other.save();
+    CHECK(std::filesystem::exists(cat(there, "/algorithms.rank-", rank, ".json")));
+    CHECK(!std::filesystem::exists(there + "/algorithms.json"));
+  }
   // A device that chooses nothing leaves nothing.
   const ScratchDirectory empty;
   KeptChoices(cpu(), empty.path(), 0).save();
@@ -163,4 +176,23 @@ TEST_CASE("kept algorithms: a damaged file, one for another product, one in TF32
   const std::string tensor_cores = refused(replaced(text, of_sixty, inexact));
   CHECK_MESSAGE(contains(tensor_cores, "its algorithm does not compute in f32"), tensor_cores);
   CHECK(refused(text) == "taken");
+}
+
+TEST_CASE("kept algorithms: all 64 bytes of an algorithm come back, and what is no such file is refused by name") {
+  gpu::Algorithms all;
+  for (std::uint64_t i = 0; i < 8; ++i) all["one"].data[i] = 0x8123456789abcde0ULL + i, all["two"].data[i] = i << 60;
+  const gpu::About about = {{"compute_capability", "9.0"}, {"multiprocessors", "132"}, {"cublaslt", "130100"}};
+  const std::string text = gpu::algorithms_text(about, all);
+  const gpu::KeptAlgorithms back = gpu::kept_algorithms(text, "x.json", about);
+  CHECK(back.differs == "");
+  REQUIRE(back.algorithms.size() == 2);
+  for (const auto& [name, algo] : back.algorithms) CHECK(std::ranges::equal(algo.data, all.at(name).data));
+  for (const char* damaged :
+       {R"({"about": 1, "algorithms": {}})", R"({"about": {"compute_capability": 9, "multiprocessors": "132"}})",
+        R"({"about": {"compute_capability": "9.0", "multiprocessors": "132", "cublaslt": "130100"}})",
+        R"({"about": {"compute_capability": "9.0", "multiprocessors": "132", "cublaslt": "130100"}, "algorithms": 3})",
+        R"({"about": {"compute_capability": "9.0", "multiprocessors": "132", "cublaslt": "130100"},
+            "algorithms": {"one": 5}})",
+        "{}", "null"})
+    CHECK_THROWS_WITH_AS(gpu::kept_algorithms(damaged, "x.json", about), doctest::Contains("x.json"), Error);
 }
