@@ -216,6 +216,9 @@ TEST_CASE("pretrain clip: from captioned files to a directory; a run that is cut
   };
   const auto sha = [](const ClipPretraining& o) { return sha256_file(o.out + "/model/model.safetensors"); };
   const ClipPretraining whole = run("whole", 1), again = run("again", 1), other = run("other", 2);
+  ClipPretraining alone = run("alone", 1);
+  alone.data.samples_per_micro_batch = 1;
+  CHECK_THROWS_WITH_AS(pretrain_clip(alone), doctest::Contains("train.micro_batch_samples is 1"), Error);
   const StepReport report = pretrain_clip(whole);
   CHECK(report.labelled == 9);  // the tenth record has no picture
   CHECK(report.parts.at("image_accuracy").as_double() == 1);

@@ -54,6 +54,9 @@ StepReport pretrain_clip(const ClipPretraining& o) {
   images.patch = c.patch, images.merge = 1;
   const Processor processor(tokenizer, images);
   LoaderOptions data = o.data;
+  if (data.samples_per_micro_batch < 2)
+    input_error("train.micro_batch_samples is ", data.samples_per_micro_batch,
+                ": a caption is told apart from the others of its micro-batch, so a CLIP needs two at least");
   if (data.rejects_path.empty()) data.rejects_path = o.rejects_path();
   const CaptionedOptions captioned{o.captions, o.image_dir, o.manifest, c.image, c.eos, c.max_positions};
   Loader loader(data, processor, std::make_unique<CaptionedPictures>(captioned, processor));
