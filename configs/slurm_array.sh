@@ -21,5 +21,5 @@ done
 submit() { sbatch --parsable --job-name="onevision-$verb" --ntasks=1 --cpus-per-task="${CPUS:-8}" --open-mode=append $slurm "$@"; }
 verb=$1
 array=$(submit --array="1-$n" --wrap="$line --threads \$SLURM_CPUS_PER_TASK --shard \$SLURM_ARRAY_TASK_ID/$n")
-merge=$(submit --dependency="afterok:${array%%;*}" --wrap="$line --threads \$SLURM_CPUS_PER_TASK --shard merge")
+merge=$(submit --dependency="afterok:${array%%;*}" --kill-on-invalid-dep=yes --wrap="$line --threads \$SLURM_CPUS_PER_TASK --shard merge")
 echo "shards: job ${array%%;*}, 1 to $n; then their join: job ${merge%%;*}"

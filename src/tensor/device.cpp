@@ -3,9 +3,6 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include <algorithm>
 #include <atomic>
@@ -204,9 +201,6 @@ void HostDevice::flush() {
       while (block) memory_->arena.release(std::exchange(block, block->next));
   }
   memory_->arena.flush();
-#if defined(__GLIBC__)
-  ::malloc_trim(0);  // what was freed between blocks that live: tables of files, texts, pictures
-#endif
 }
 
 Device& cpu() {

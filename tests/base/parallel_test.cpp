@@ -192,17 +192,29 @@ TEST_CASE("parallel_for: callers on several threads get their own results") {
   CHECK(wrong == 0);
 }
 
+// A region of another thread that has all workers of two threads until end().
+class LongRegion {
+ public:
+  LongRegion() {
+    thread_ = std::thread([this] {
+      parallel_for(2, [this](i64) {
+        open_ = true;
+        while (!over_) std::this_thread::yield();
+      });
+    });
+    while (!open_) std::this_thread::yield();
+  }
+  void end() { over_ = true, thread_.join(); }
+
+ private:
+  std::atomic<bool> open_{false}, over_{false};
+  std::thread thread_;
+};
+
 TEST_CASE(
     "parallel_for: another thread's call does not wait for a long region, and the workers are there for the next") {
   const Threads scope(2);
-  std::atomic<bool> open{false}, over{false};
-  std::thread region([&] {
-    parallel_for(2, [&](i64) {
-      open = true;
-      while (!over) std::this_thread::yield();
-    });
-  });
-  while (!open) std::this_thread::yield();
+  LongRegion region;
   std::atomic<int> done{0};
   std::thread other([&] {  // what prepares the next step while this one computes
     std::vector<i64> v(40);
@@ -213,8 +225,7 @@ TEST_CASE(
   while (done == 0 && std::chrono::steady_clock::now() < late)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK(done == 1);
-  over = true;
-  region.join();
+  region.end();
   other.join();
   std::atomic<int> arrived{0};
   parallel_for(2, [&](i64) {
@@ -226,14 +237,7 @@ TEST_CASE(
 
 TEST_CASE("Aside: a call made while another thread's region has the workers does not wait, each thread's first too") {
   const Threads scope(2);
-  std::atomic<bool> open{false}, over{false};
-  std::thread region([&] {
-    parallel_for(2, [&](i64) {
-      open = true;
-      while (!over) std::this_thread::yield();
-    });
-  });
-  while (!open) std::this_thread::yield();
+  LongRegion region;
   double least = 1e9;  // milliseconds; who waits takes 20 at least
   for (int fresh = 0; fresh < 20; ++fresh)
     std::thread([&] {
@@ -245,8 +249,7 @@ TEST_CASE("Aside: a call made while another thread's region has the workers does
       least = std::min(least, v[39] == 39 ? took.count() : 1e9);
     }).join();
   CHECK(least < 15);
-  over = true;
-  region.join();
+  region.end();
 }
 
 #if !OV_ADDRESS_SANITIZER && !OV_THREAD_SANITIZER

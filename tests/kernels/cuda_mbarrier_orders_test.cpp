@@ -7,9 +7,10 @@
 
 #include "kernels/cuda/ptx_barrier.h"
 #include "tests/check.h"
+#include "tests/kernels/fault_of.h"
 
 using namespace ov;
-using ov::sim::KernelFault;
+using ov::sim::fault_of;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
 using ov::test::contains;
@@ -18,12 +19,9 @@ using ptx::Mbarrier;
 namespace {
 
 template <class... A>
-std::string fault_of(Order order, A&&... a) {
+std::string fault_in(Order order, A&&... a) {
   const ScheduleScope scope({order});
-  try {
-    launch(std::forward<A>(a)...);
-  } catch (const KernelFault& e) { return e.what(); }
-  return "";
+  return fault_of(std::forward<A>(a)...);
 }
 
 // Thread 0 waits for the second copy only; of the first object the phase before has ended, and been waited for.
@@ -105,11 +103,11 @@ alignas(16) const float from[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 
 TEST_CASE("mbarrier: forward, copies land only for an object that is waited for now; in reverse at once") {
   std::vector<float> seen(3);
-  CHECK(fault_of(Order::forward, unawaited, dim3(1), dim3(2), 0, nullptr, seen.data(), from) == "");
+  CHECK(fault_in(Order::forward, unawaited, dim3(1), dim3(2), 0, nullptr, seen.data(), from) == "");
   CHECK(seen[0] == 1);
   CHECK(std::isnan(seen[1]));
   CHECK(seen[2] == 9);
-  CHECK(fault_of(Order::reverse, unawaited, dim3(1), dim3(2), 0, nullptr, seen.data(), from) == "");
+  CHECK(fault_in(Order::reverse, unawaited, dim3(1), dim3(2), 0, nullptr, seen.data(), from) == "");
   CHECK(seen == std::vector<float>{1, 5, 9});
 }
 
@@ -144,14 +142,14 @@ TEST_CASE("mbarrier: another thread may come next at a wait, even where the phas
 TEST_CASE(
     "mbarrier: copies that arrive where nobody is expected, waiting for an object that ends, objects partly "
     "covered or outside") {
-  CHECK(contains(fault_of(Order::reverse, arrives_at_nobody, dim3(1), dim3(1), 0, nullptr, from),
+  CHECK(contains(fault_in(Order::reverse, arrives_at_nobody, dim3(1), dim3(1), 0, nullptr, from),
                  "the copies of thread 0 arrive at the mbarrier of "));
-  const std::string ends = fault_of(Order::forward, waits_for_what_ends, dim3(1), dim3(2), 0, nullptr);
+  const std::string ends = fault_in(Order::forward, waits_for_what_ends, dim3(1), dim3(2), 0, nullptr);
   CHECK(contains(ends, "no thread can go on: threads 0-0 wait at mbarrier.test_wait at "));
   CHECK(contains(ends, ", which has ended, by mbarrier.inval at tests/kernels/cuda_mbarrier_orders_test.cpp:"));
-  CHECK(contains(fault_of(Order::forward, copies_over_the_second, dim3(1), dim3(1), 0, nullptr, from, false),
+  CHECK(contains(fault_in(Order::forward, copies_over_the_second, dim3(1), dim3(1), 0, nullptr, from, false),
                  "cp.async: the destination covers an mbarrier that lives"));
-  CHECK(fault_of(Order::forward, copies_over_the_second, dim3(1), dim3(1), 0, nullptr, from, true) == "");
-  CHECK(contains(fault_of(Order::forward, half_outside, dim3(1), dim3(1), 0, nullptr),
+  CHECK(fault_in(Order::forward, copies_over_the_second, dim3(1), dim3(1), 0, nullptr, from, true) == "");
+  CHECK(contains(fault_in(Order::forward, half_outside, dim3(1), dim3(1), 0, nullptr),
                  "the object lies outside of a shared array"));
 }

@@ -7,25 +7,17 @@
 #include <vector>
 
 #include "tests/check.h"
+#include "tests/kernels/fault_of.h"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
 using namespace ov::test;
-using ov::sim::KernelFault;
+using ov::sim::fault_of;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
 using ptx::Mbarrier;
 
 namespace {
-
-// What launch() throws, or "" when it goes through.
-template <class... A>
-std::string fault_of(A&&... a) {
-  try {
-    launch(std::forward<A>(a)...);
-  } catch (const KernelFault& e) { return e.what(); }
-  return "";
-}
 
 // ---- phases
 

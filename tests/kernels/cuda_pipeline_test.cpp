@@ -7,26 +7,18 @@
 
 #include "kernels/cuda/ptx_barrier.h"
 #include "tests/check.h"
+#include "tests/kernels/fault_of.h"
 #include "tests/kernels/ptx_probe.cu"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
 using namespace ov::test;
-using ov::sim::KernelFault;
+using ov::sim::fault_of;
 using ptx::Mbarrier;
 
 namespace {
 
 constexpr int turns = 5;
-
-// What launch() throws, or "" when it goes through.
-template <class... A>
-std::string fault_of(A&&... a) {
-  try {
-    launch(std::forward<A>(a)...);
-  } catch (const KernelFault& e) { return e.what(); }
-  return "";
-}
 
 // ---- a pipeline
 

@@ -11,11 +11,12 @@
 #include "kernels/cuda/language.h"
 #include "kernels/sim/capability.h"
 #include "tests/check.h"
+#include "tests/kernels/fault_of.h"
 #include "tests/kernels/sim_schedules.h"
 
 using namespace ov;
 using namespace ov::test;
-using ov::sim::KernelFault;
+using ov::sim::fault_of;
 using ov::sim::Order;
 using ov::sim::ScheduleScope;
 
@@ -98,15 +99,6 @@ __global__ void too_much_shared(int* y) {
 }
 __global__ void nothing() {}
 __global__ void launches() { launch(nothing, dim3{1}, dim3{1}, 0, nullptr); }
-
-// What launch() throws, or "" when it goes through.
-template <class... A>
-std::string fault_of(A&&... a) {
-  try {
-    launch(std::forward<A>(a)...);
-  } catch (const KernelFault& e) { return e.what(); }
-  return "";
-}
 
 const std::string of_64 = "; grid 1 1 1, block 64 1 1, 0 bytes of shared memory";  // what it ends with
 
