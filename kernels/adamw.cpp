@@ -11,14 +11,16 @@ std::vector<AdamwRange> ranges_of(const Adamw& a) {
 }
 
 void adamw(const Adamw& a) {
-  const std::string axis = a.ranges.empty() ? "E:" : "S:", state = axis + "acc";
   const bool narrow = a.m.dtype() == Dtype::bf16;
-  const std::string moment = narrow ? axis + "bf16" : state;
+  // S: of the gradients and what belongs to them, where ranges say which parameters they are of.
+  const bool whole = a.ranges.empty();
+  const Pattern state = whole ? Pattern("E:acc") : Pattern("S:acc");
+  const Pattern moment = !narrow ? state : whole ? Pattern("E:bf16") : Pattern("S:bf16");
   check("adamw", {{"param", a.param, "E"},
-                  {"grad", a.grad, state.c_str()},
-                  {"m", a.m, moment.c_str()},
-                  {"v", a.v, moment.c_str()},
-                  {"master", a.master, (state + "?").c_str()},
+                  {"grad", a.grad, state},
+                  {"m", a.m, moment},
+                  {"v", a.v, moment},
+                  {"master", a.master, whole ? Pattern("E:acc?") : Pattern("S:acc?")},
                   {"clip", a.clip, "1:f64"}});
   for (const AdamwRange& r : a.ranges)
     if (r.count < 0 || r.param < 0 || r.begin < 0 || r.count > a.param.numel() - r.param ||

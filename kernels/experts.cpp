@@ -24,13 +24,10 @@ void expert_counts(const ExpertCounts& a) {
 
 void grouped_gemm(const GroupedGemm& a) {
   const std::int64_t experts = a.offsets.numel() - 1;
-  check("grouped_gemm", {{"a", a.a, a.trans_a || !a.trans_b ? "R F" : "R C"},
-                         {"b", a.b, a.trans_a ? "R C" : "G C"},
-                         {"c", a.c,
-                          a.trans_a   ? "G C:out"
-                          : a.trans_b ? "R F:out"
-                                      : "R C:out"},
-                         {"offsets", a.offsets, "O:i64"}});
+  const Pattern from = a.trans_a || !a.trans_b ? Pattern("R F") : Pattern("R C");
+  const Pattern by = a.trans_a ? Pattern("R C") : Pattern("G C");
+  const Pattern to = a.trans_a ? Pattern("G C:out") : a.trans_b ? Pattern("R F:out") : Pattern("R C:out");
+  check("grouped_gemm", {{"a", a.a, from}, {"b", a.b, by}, {"c", a.c, to}, {"offsets", a.offsets, "O:i64"}});
   const Tensor &stacked = a.trans_a ? a.c : a.b, &rows = a.trans_b ? a.c : a.a;
   if (a.trans_a && a.trans_b) input_error("grouped_gemm: trans_a and trans_b");
   if (stacked.dim(0) != experts * rows.dim(1))

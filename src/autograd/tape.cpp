@@ -59,6 +59,11 @@ std::vector<Var> record_all(Recording r) {
             .pairs = r.pairs,
             .form = r.form,
             .backward = std::move(r.backward)};
+  // A small model's ops take microseconds: each list is allocated once.
+  node.inputs.reserve(r.inputs.size()), node.wanted.reserve(r.inputs.size());
+  node.input_shapes.reserve(r.inputs.size());
+  node.outputs.reserve(r.outputs.size()), node.output_shapes.reserve(r.outputs.size());
+  result.reserve(r.outputs.size());
   bool any = r.trains;
   for (const Var& v : r.inputs) {
     if (v && v.tape != tape && v.tape) input_error(row(r.op).name, ": inputs are on different tapes");
@@ -120,6 +125,7 @@ void Tape::add_gradient(int edge, Tensor gradient) {
 
 void Tape::run_backward(Node& node) {
   Grads d{*this, {}, {}};
+  d.out.reserve(node.outputs.size()), d.in.reserve(node.inputs.size());
   const OpRow& op = row(node.op);
   bool any = false;
   for (int edge : node.outputs) {

@@ -281,11 +281,11 @@ void set_threads(int n) {
 
 namespace detail {
 
-void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* context) {
+void parallel_ranges(std::int64_t n, std::int64_t grain, bool long_ones, RangeFn fn, void* context) {
   if (n <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
   if (depth == 1 && n > grain) pool->rouse();
-  const std::int64_t width = threads_for_a_call();
+  const std::int64_t width = long_ones && depth == 1 ? pool->size() : threads_for_a_call();
   if (width == 1 || n <= grain) return fn(context, 0, n);
   // Four ranges a thread even out unequal work without making the counter hot.
   const std::int64_t chunk = std::max(grain, (n + 4 * width - 1) / (4 * width));

@@ -22,14 +22,15 @@ int threads_for_a_call();
 
 namespace detail {
 using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
-void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFn fn, void* context);
+void parallel_ranges(std::int64_t n, std::int64_t grain, bool long_ones, RangeFn fn, void* context);
 }  // namespace detail
 
 // f(begin, end) over disjoint ranges that cover [0, n); no range but the last is shorter than `grain`.
 template <class F>
-void parallel_ranges(std::int64_t n, std::int64_t grain, F&& f) {
+void parallel_ranges(std::int64_t n, std::int64_t grain, F&& f, bool long_ones = false) {
   detail::parallel_ranges(
-      n, grain, [](void* c, std::int64_t b, std::int64_t e) { (*static_cast<std::remove_reference_t<F>*>(c))(b, e); },
+      n, grain, long_ones,
+      [](void* c, std::int64_t b, std::int64_t e) { (*static_cast<std::remove_reference_t<F>*>(c))(b, e); },
       const_cast<void*>(static_cast<const void*>(&f)));
 }
 
@@ -44,6 +45,18 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
 template <class F>
 void parallel_for(std::int64_t n, F&& f) {
   parallel_for(n, 1, f);
+}
+
+// The same for long tasks, pictures to be decoded say. Inside a region others may join as soon as they have nothing left
+// to do there; in the calls above, made for arithmetic, only those who are free when the call is made.
+template <class F>
+void parallel_tasks(std::int64_t n, F&& f) {
+  parallel_ranges(
+      n, 1,
+      [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) f(i);
+      },
+      true);
 }
 
 }  // namespace ov

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "base/clock.h"
 #include "base/parallel.h"
@@ -149,6 +150,19 @@ std::int64_t StepEngine::together(std::int64_t left) const {
   return group;
 }
 
+// 0 .. group - 1, in the order in which the leaves first + these begin. A thread takes the next one when it is free:
+// with the short ones last, all end at about the same time. Their sum has its own order.
+std::vector<std::int64_t> StepEngine::longest_first(std::int64_t first, std::int64_t group) const {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(group));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  const auto size = [&](std::int64_t k) {
+    const auto leaf = static_cast<std::size_t>((first + k) * experts().ranks() + experts().rank());
+    return leaf < data_.sizes.size() ? data_.sizes[leaf] : 0;
+  };
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return size(a) > size(b); });
+  return order;
+}
+
 void StepEngine::run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer) {
   gradients_ = pipeline_->run(
       begin, end, scalars_.slice(0, 1, scalars_.dim(0)),
@@ -183,7 +197,12 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
   for (std::int64_t i = begin, group; i < end; i += group) {
     group = together(end - i);
     std::vector<Tensor> buffers;
-    for (std::int64_t k = 0; k < group; ++k) buffers.push_back(options_.tree ? tree_.leaf() : gradients_);
+    std::vector<bool> zeros(static_cast<std::size_t>(group), !options_.tree);
+    for (std::int64_t k = 0; k < group; ++k) {
+      bool all_zeros = false;
+      buffers.push_back(options_.tree ? tree_.leaf(&all_zeros) : gradients_);
+      if (all_zeros) zeros[static_cast<std::size_t>(k)] = true;
+    }
     const bool last = i + group == end, prefetches = prefetch && last && done_ + 1 < options_.steps;
     if (beside && last) {
       TreeSum::Planned planned;
@@ -192,23 +211,24 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
     }
     Overlap* const overlap = beside ? beside->sum.get() : nullptr;
     std::vector<MemoryUse> memory(buffers.size());
-    const auto run = [&](std::int64_t k) {
-      if (k == group) return objective_.prefetch();
+    const std::vector<std::int64_t> order = longest_first(i, group);
+    const auto run = [&](std::int64_t at) {
+      if (at == group) return objective_.prefetch();
+      const std::int64_t k = order[static_cast<std::size_t>(at)];
       const Tensor& buffer = buffers[static_cast<std::size_t>(k)];
-      if (options_.tree) buffer.zero();
+      if (!zeros[static_cast<std::size_t>(k)]) buffer.zero();
       Device::Share share(device);
       run_leaf(i + k, buffer, overlap);
       memory[static_cast<std::size_t>(k)] = share.close();
     };
     if (group > 1) parallel_for(group + prefetches, run);
     else
-      for (std::int64_t k = 0; k < group + prefetches; ++k) run(k);
+      for (std::int64_t at = 0; at < group + prefetches; ++at) run(at);
     for (const MemoryUse& m : memory) leaf_memory_ = std::max(leaf_memory_, m.total_peak);
     if (overlap) memory.push_back(overlap->memory());
     // At most, where there are more leaves than threads.
     device.overlapped(memory, static_cast<std::size_t>(std::max(1, threads()) + (overlap ? 1 : 0)));
-    if (options_.tree && !overlap)
-      for (const Tensor& buffer : buffers) tree_.add(buffer);
+    if (options_.tree && !overlap) tree_.add(buffers);
   }
   if (options_.tree && !beside) gradients_ = tree_.finish();
   return gradients_;

@@ -60,10 +60,12 @@ double gemm_seconds(std::array<std::int64_t, 3> mnk, bool trans_a, bool trans_b)
 
 Machine measured_machine() { return {gemm_seconds, copy_bandwidth, kernels::cpu::exp_rate, kernels::cpu::erf_rate}; }
 
-bool Floor::Rate::older_than(std::chrono::seconds age) const { return value == 0 || Clock::now() - measured > age; }
+bool Floor::Rate::older_than(std::chrono::seconds age, Clock::time_point now) const {
+  return value == 0 || now - measured > age;
+}
 
 double Floor::fresh(Rate& rate, const std::function<double()>& measure) {
-  if (rate.older_than(rate_age)) rate = {measure(), Clock::now()};
+  if (rate.older_than(rate_age, now_)) rate = {measure(), Clock::now()};
   return rate.value;
 }
 
@@ -81,12 +83,14 @@ double Floor::product_seconds(const Product& p) {
   const double share =
       static_cast<double>(p.multiply_adds) / (static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K));
   Rate& seconds = known_[{mnk, 2 * p.trans_a + p.trans_b}];
-  if (seconds.older_than(product_age)) seconds = {machine_.product_seconds(mnk, p.trans_a, p.trans_b), Clock::now()};
+  if (seconds.older_than(product_age, now_))
+    seconds = {machine_.product_seconds(mnk, p.trans_a, p.trans_b), Clock::now()};
   return seconds.value * share;
 }
 
 Floor::Leaf Floor::leaf(std::span<const OpTimes::Done> done) {
   const std::lock_guard lock(mutex_);
+  now_ = Clock::now();
   Leaf all;
   for (const OpTimes::Done& d : done) {
     const auto [op, pass] = std::pair{d.op, d.pass};
@@ -113,6 +117,7 @@ double update_bytes(std::int64_t trained, std::int64_t leaves, std::size_t momen
 
 double Floor::update(std::int64_t trained, std::int64_t leaves, std::size_t moment_bytes) {
   const std::lock_guard lock(mutex_);
+  now_ = Clock::now();
   return update_bytes(trained, leaves, moment_bytes) / bandwidth() / threads();
 }
 

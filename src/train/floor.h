@@ -55,7 +55,7 @@ class Floor {
   struct Rate {
     double value = 0;
     std::chrono::steady_clock::time_point measured{};
-    bool older_than(std::chrono::seconds age) const;
+    bool older_than(std::chrono::seconds age, std::chrono::steady_clock::time_point now) const;
   };
   double product_seconds(const Product& p);
   double fresh(Rate& rate, const std::function<double()>& measure);
@@ -65,6 +65,8 @@ class Floor {
   std::mutex mutex_;
   std::map<std::pair<Shape3, int>, Rate> known_;  // seconds
   Rate bandwidth_, exp_, erf_;
+  // Rates are as old as they were at the beginning of the leaf: a leaf asks for hundreds.
+  std::chrono::steady_clock::time_point now_{};
 };
 
 }  // namespace ov

@@ -17,8 +17,12 @@ namespace ov {
 class TreeSum {
  public:
   explicit TreeSum(std::function<Tensor()> buffer) : buffer_(std::move(buffer)) {}  // makes one more
-  Tensor leaf();                 // unspecified contents, to be zeroed and filled by one thread and given back to add()
+  // To be zeroed and filled by one thread, and given back to add(). *zeros: whether nothing but zeros is in it already.
+  Tensor leaf(bool* zeros = nullptr);
   void add(const Tensor& leaf);  // the next one, or the sum of an aligned power-of-two range (`leaves` of them)
+  // Several that are ready together. On the host all their additions are made over one range after another, and what
+  // was added is zeroed there for the next step, while it is still in the cache.
+  void add(const std::vector<Tensor>& leaves);
   void add(const Tensor& sum, std::int64_t leaves);
   Tensor finish();  // the total; starts again from nothing
   // The same of what is there and of `last`, the leaves that come last, but nothing is added: the caller makes the
@@ -33,7 +37,7 @@ class TreeSum {
   Planned plan(const std::vector<Tensor>& last);
   std::int64_t spare() const { return static_cast<std::int64_t>(spare_.size()); }  // buffers that leaf() has ready
   void reuse(Tensor buffer) {  // a total that is no longer needed, or null
-    if (buffer) spare_.push_back(std::move(buffer));
+    if (buffer) spare_.push_back({std::move(buffer), false});
   }
 
  private:
@@ -41,10 +45,14 @@ class TreeSum {
     Tensor sum;
     std::int64_t leaves;
   };
+  struct Spare {
+    Tensor buffer;
+    bool zeros;
+  };
   void merge_last_two();
   std::function<Tensor()> buffer_;
   std::vector<Part> parts_;
-  std::vector<Tensor> spare_;
+  std::vector<Spare> spare_;
   std::vector<Addition>* planned_ = nullptr;  // where additions go instead of being made
 };
 

@@ -19,6 +19,8 @@ namespace ov {
 struct Loaded {
   std::int64_t leaves = 0, samples = 0, tokens = 0, patches = 0;
   std::vector<std::int64_t> denominators;
+  // About how long each leaf takes, in one unit: of several side by side the longest begins. Empty: alike.
+  std::vector<std::int64_t> sizes = {};
 };
 
 struct Losses {

@@ -155,7 +155,7 @@ TEST_CASE("a read error is the machine's: exit 3") {
 
 TEST_CASE("a mapped file that is cut while it is read ends the process with a line that names it, exit 3") {
   const ScratchDirectory dir;
-  for (const char* name : {"other.bin", "cut.bin"}) write_durably(dir / name, std::string(1 << 16, 'x'));
+  for (const char* name : {"other.bin", "cut.bin"}) write_durably(dir / name, std::string(100000, 'x'));
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
   std::fflush(nullptr);
@@ -179,6 +179,19 @@ TEST_CASE("a mapped file that is cut while it is read ends the process with a li
   CHECK(::read(ends[0], line, sizeof line - 1) > 0);
   ::close(ends[0]);
   CHECK(contains(line, "onevision: " + (dir / "cut.bin") + ": was cut short"));
+}
+
+TEST_CASE("a small file is read and a large one is mapped: both have their bytes to the last") {
+  const ScratchDirectory dir;
+  for (const std::size_t size : {1u, 4096u, 65536u, 65537u, 200000u}) {
+    CAPTURE(size);
+    const std::string path = dir / cat("file-", size);
+    write_durably(path, std::string(size - 1, 'x') + "y");
+    const auto file = MappedFile::open(path);
+    CHECK(file->size() == size);
+    CHECK(file->text().ends_with('y'));
+    CHECK(contains(read_file("/proc/self/maps"), path) == (size > 65536));
+  }
 }
 
 TEST_CASE("a mapped file keeps its old content when the name is replaced") {

@@ -120,6 +120,25 @@ TEST_CASE("parallel_for: a thread with nothing left to do helps inside, and is n
   }
 }
 
+TEST_CASE("parallel_tasks: a thread that is free only after the call was made inside takes a task") {
+  const Threads scope(2);
+  std::atomic<bool> made{false}, joined{false};
+  const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto wait_for = [&](const std::atomic<bool>& what) {
+    while (!what && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+  };
+  parallel_for(2, [&](i64 index) {
+    if (index == 1) return wait_for(made);  // busy when the call below is made
+    const auto me = std::this_thread::get_id();
+    parallel_tasks(2, [&](i64) {
+      if (std::this_thread::get_id() != me) joined = true;
+      made = true;
+      wait_for(joined);
+    });
+  });
+  CHECK(joined);
+}
+
 TEST_CASE("parallel_for: a thread that went to sleep in a region is woken by a call inside") {
   const Threads scope(4);
   std::mutex mutex;

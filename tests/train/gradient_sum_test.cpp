@@ -1,6 +1,8 @@
 // The tree over micro-batches, written out as a recursion.
 #include "train/gradient_sum.h"
 
+#include <bit>
+
 #include "base/rng.h"
 #include "tests/check.h"
 
@@ -48,4 +50,45 @@ TEST_CASE("tree sum: any number of leaves has the tree's bits, one by one or in 
     }
   }
   CHECK(test::thrown([&] { sum.finish(); }) == "TreeSum: nothing was added");
+}
+
+TEST_CASE(
+    "tree sum: leaves that are ready together have the same bits, and what was added is zeroed for the next step") {
+  constexpr std::int64_t wide = 40000;  // several stretches, the last one shorter
+  const auto fill = [](const Tensor& t, std::int64_t i) {
+    const Philox random(9, "leaf", static_cast<std::uint64_t>(i));
+    for (std::int64_t k = 0; k < wide; ++k)
+      t.data<float>()[k] = static_cast<float>(random.normal(static_cast<std::uint64_t>(k)));
+  };
+  const auto buffer = [] { return Tensor({wide}, Dtype::f32, cpu()); };
+  for (const int n : {1, 2, 3, 4, 5, 7, 8}) {
+    CAPTURE(n);
+    TreeSum one(buffer), all(buffer);
+    for (int step = 0; step < 3; ++step) {
+      std::vector<Tensor> leaves;
+      int all_zeros = 0;
+      for (int i = 0; i < n; ++i) {
+        bool zeros = true;
+        const Tensor leaf = all.leaf(&zeros);
+        int others = 0;
+        for (std::int64_t k = 0; zeros && k < wide; ++k)
+          others += std::bit_cast<std::uint32_t>(leaf.data<float>()[k]) != 0;
+        CHECK(others == 0);
+        all_zeros += zeros;
+        leaves.push_back(leaf);
+      }
+      // Every set bit of n is a whole tree, whose leaves were added to its first one; finish() adds these.
+      CHECK(all_zeros == (step > 0 ? n - std::popcount(static_cast<unsigned>(n)) : 0));
+      for (int i = 0; i < n; ++i) {
+        fill(leaves[static_cast<std::size_t>(i)], i);
+        const Tensor alone = one.leaf();
+        fill(alone, i);
+        one.add(alone);
+      }
+      all.add(leaves);
+      const Tensor total = all.finish(), expected = one.finish();
+      CHECK(same_bits(total, expected));
+      all.reuse(total), one.reuse(expected);
+    }
+  }
 }

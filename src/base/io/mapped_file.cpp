@@ -121,8 +121,9 @@ class Descriptor {
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
+  constexpr std::size_t small = 64 << 10;  // bytes
   Descriptor file(path);
-  if (file.size() == 0) return of(file.read_all(), path);
+  if (file.size() <= small) return of(file.read_all(), path);
   std::shared_ptr<MappedFile> mapped(new MappedFile(path));
   void* data = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.fd(), 0);
   if (data == MAP_FAILED) file.fail("map");

@@ -17,7 +17,8 @@
 
 namespace ov {
 
-// A whole file, read-only. It stays readable after the name is replaced or removed.
+// A whole file, read-only. It stays readable after the name is replaced or removed. A small one is read into memory:
+// to end a mapping costs more, for the system must tell all cores of it.
 class MappedFile {
  public:
   static std::shared_ptr<const MappedFile> open(const std::string& path);

@@ -61,7 +61,7 @@ RegionLoader::Picture RegionLoader::read(std::int64_t record) const {
 
 std::vector<RegionLoader::Loaded> RegionLoader::load(std::span<const Slot> slots) const {
   std::vector<Loaded> out(slots.size());
-  parallel_for(static_cast<std::int64_t>(slots.size()), [&](std::int64_t i) {
+  parallel_tasks(static_cast<std::int64_t>(slots.size()), [&](std::int64_t i) {
     const Slot& slot = slots[static_cast<std::size_t>(i)];
     Loaded& l = out[static_cast<std::size_t>(i)];
     try {

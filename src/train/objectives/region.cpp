@@ -53,11 +53,13 @@ Loaded RegionObjective::prepare(std::int64_t step) {
   const RegionHeadConfig& head = model_.head().config;
   objects_ = table(false, head.classes, options_.objects, step);
   texts_ = table(true, head.characters, options_.characters, step);
-  return {.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
-          .samples = data_.pictures,
-          .tokens = 0,
-          .patches = data_.patches,
-          .denominators = {data_.objects, data_.texts}};
+  Loaded loaded{.leaves = static_cast<std::int64_t>(data_.micro_batches.size()),
+                .samples = data_.pictures,
+                .tokens = 0,
+                .patches = data_.patches,
+                .denominators = {data_.objects, data_.texts}};
+  for (const RegionBatch& b : data_.micro_batches) loaded.sizes.push_back(b.pixel_values ? b.pixel_values.dim(0) : 0);
+  return loaded;
 }
 
 void RegionObjective::normalise(const std::vector<std::int64_t>& denominators) {
