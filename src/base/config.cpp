@@ -113,7 +113,7 @@ void Config::set(const Key& key, Value value, const std::string& where, const st
   if (const std::string bad = refused(key, value, typed); !bad.empty())
     input_error(
         where, ": expected ", expected(key), ", got ", bad,
-        key.allowed.choices.empty() ? "" : did_you_mean(bad.substr(1, bad.size() - 2), words(key.allowed.choices)));
+        key.allowed.choices.empty() ? "" : meant_word(bad.substr(1, bad.size() - 2), words(key.allowed.choices)));
   for (Setting& s : settings_) {
     if (s.key != &key) continue;
     s.typed = source == from_command_line;

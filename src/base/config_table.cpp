@@ -1,5 +1,6 @@
 // What the table says to people: help, and the same as a table of Markdown.
 #include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "base/config.h"
@@ -9,6 +10,19 @@
 #include "base/text.h"
 
 namespace ov {
+
+std::string meant_word(const std::string& said, const Strings& choices) {
+  static const std::map<std::string_view, std::string_view> names = {
+      {"gpu", "cuda"},      {"nvidia", "cuda"}, {"host", "cpu"}, {"float32", "f32"},
+      {"fp32", "f32"},      {"float64", "f64"}, {"fp64", "f64"}, {"double", "f64"},
+      {"bfloat16", "bf16"}, {"yes", "true"},    {"no", "false"}};
+  const std::size_t colon = said.find(':');  // gpu:0, cuda:0
+  const std::string name = said.substr(0, colon);
+  const auto known = names.find(name);
+  const std::string word(known == names.end() ? std::string_view(name) : known->second);
+  if (std::find(choices.begin(), choices.end(), word) != choices.end()) return "; did you mean '" + word + "'?";
+  return did_you_mean(said, choices);
+}
 
 KeyTable::KeyTable(std::vector<Command> commands, std::vector<Key> keys)
     : commands_(std::move(commands)), keys_(std::move(keys)) {}
@@ -72,8 +86,8 @@ std::string KeyTable::help() const {
     out << "  " << c.name << gap << c.summary << "\n";
   }
   out << "\n`onevision help COMMAND` lists the keys of a command.\n"
-         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 129, 130 and 143 stopped "
-         "by a signal.\n"
+         "Exit codes: 0 done, 1 the answer is no, 2 wrong input, 3 the machine failed, 4 a round is done and the same "
+         "command\nis to be given again (cluster --shard merge), 129, 130 and 143 stopped by a signal.\n"
       << "`onevision --version`: revision " << revision() << ", and the compiler.\n";
   return out.str();
 }

@@ -9,6 +9,8 @@
 namespace ov {
 
 std::string expected(const Key& key);  // "a number from 0 to 1", "one of tree chain"
+// "; did you mean 'cuda'?" for gpu: first what some call a word by, since the nearest in letters may be another thing.
+std::string meant_word(const std::string& said, const Strings& choices);
 
 inline Strings words(std::string_view text) {
   Strings result;

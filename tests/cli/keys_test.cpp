@@ -72,3 +72,17 @@ TEST_CASE("keys: those of a command that is launched stand behind --, and one th
         }) == "launch: --model is no key of it; put -- before the command: launch ... -- train ... --model");
   CHECK(test::contains(test::thrown([&] { parsed({"--modle", "m"}); }), "unknown key '--modle'"));
 }
+
+TEST_CASE(
+    "keys: a word that some say for another is answered with the one that is meant, not with the nearest letters") {
+  const auto said = [](const Strings& arguments) {
+    return test::thrown([&] { Config::parse(cli::keys(), "embed", arguments); });
+  };
+  for (const char* gpu : {"gpu", "gpu:0", "cuda:1", "nvidia"})
+    CHECK(said({"--device", gpu}) ==
+          cat("--device: expected one of cpu cuda auto, got '", gpu, "'; did you mean 'cuda'?"));
+  CHECK(test::contains(said({"--device", "cpuu"}), "did you mean 'cpu'?"));
+  CHECK(test::contains(said({"--dtype", "float32"}), "did you mean 'f32'?"));
+  CHECK(test::contains(said({"--dtype", "bfloat16"}), "did you mean 'bf16'?"));
+  CHECK_FALSE(test::contains(said({"--dtype", "gpu"}), "did you mean 'cuda'"));
+}
