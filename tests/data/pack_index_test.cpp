@@ -98,6 +98,7 @@ TEST_CASE("pack index: a damaged file is refused: every byte counts, and so does
   for (const std::size_t size : {std::size_t{0}, std::size_t{7}, good.size() / 2, good.size() - 1}) {
     write_durably(d.path("j"), good.substr(0, size));
     CHECK(contains(message_of([&] { PackIndex::read(d.path("j")); }), d.path("j")));
+    CHECK(contains(message_of([&] { PackIndex::read(d.path("j")); }), "make it again (onevision pack)"));
   }
   write_safetensors(d.path("k"), {{"x", Tensor::of(std::vector<float>{1}, {1})}});
   CHECK(contains(message_of([&] { PackIndex::read(d.path("k")); }), "__metadata__ has no 'format'"));

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "curate/sources.h"
 #include "store/parquet/writer.h"
 #include "tests/data/fault_fixture.h"
 
@@ -179,12 +180,37 @@ TEST_CASE("parquet records: roles and contents, lists of each, several pictures,
       {Json::object({{"image", "p.png"}, {"caption", "c"}}), Json::object({{"image", "no.png"}, {"caption", "c"}})}));
   CHECK(shown_record(*named, 0) == "user: <image>\nassistant: c\n" + digest);
   CHECK(test::contains(shown_record(*named, 1), "image_missing | "));
-  CHECK(test::contains(message_of([&] {
-                         open_records(write(d, "x.parquet", {{"a"}, {"b"}}, {Json::object()}));
-                       }),
-                       "x.parquet: expected a column conversations, messages or caption, found a, b"));
+  CHECK(test::contains(
+      message_of([&] {
+        open_records(write(d, "x.parquet", {{"a"}, {"b"}}, {Json::object()}));
+      }),
+      "x.parquet: expected a column conversations, messages or caption, found a text, b text; these names are "
+      "fixed, no key chooses others"));
   CHECK(test::contains(message_of([&] { open_records(write(d, "x.parquet", {{"caption"}}, {})); }),
                        "x.parquet: no record"));
+}
+
+TEST_CASE("parquet records: where no column holds pictures the columns that there are, and their types, are named") {
+  const DataSet d;
+  const Json row = Json::object({{"caption", "c"}, {"picture", Json()}, {"n", 1}, {"x", 0.5}});
+  const std::string path = write(
+      d, "p.parquet",
+      {{"caption"}, parquet_image("picture"), {"n", ParquetField::Kind::integer}, {"x", ParquetField::Kind::real}},
+      {row});
+  const auto records = open_records(path);
+  CHECK(records->size() == 1);  // for texts alone it is well
+  const std::string expected = path +
+                               ": expected a column image or images, found caption text, picture struct<bytes "
+                               "bytes, path text>, n integer, x real; these names are fixed, no key chooses "
+                               "others: rename the column of the pictures";
+  CHECK(records->without_pictures() == expected);
+  CHECK(message_of([&] { RecordPool({path}, "", 8).require_pictures(true); }) == expected);
+  CHECK(message_of([&] { RecordPool({path}, "", 8).require_pictures(false); }) == expected);
+  CHECK(open_records(
+            write(d, "q.parquet", {{"image"}, {"caption"}}, {Json::object({{"image", "p.png"}, {"caption", "c"}})}))
+            ->without_pictures() == "");
+  CHECK(message_of([&] { RecordPool({path, d.path("q.parquet")}, "", 8).require_pictures(false); }) == "");
+  CHECK(message_of([&] { RecordPool({path, d.path("q.parquet")}, "", 8).require_pictures(true); }) == expected);
 }
 
 TEST_CASE("parquet records: a damaged file among others, and a damaged page, are rejects (R-21)") {

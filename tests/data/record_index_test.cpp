@@ -189,6 +189,9 @@ TEST_CASE("record index: a damaged one is refused or costs its records, and a fi
   write_durably(index, "mine");
   CHECK(message_of([&] { index_records(lines); }) != "");
   CHECK(read_file(index) == "mine");
+  const std::string remedy =
+      cat("remove it, and make it again if start-up shall stay short (onevision index --data ", lines);
+  CHECK(contains(message_of([&] { open_records(lines); }), remedy));
   write_safetensors(index, {{"mine", Tensor::of(std::vector<float>{1}, {1})}});
   CHECK(contains(message_of([&] { index_records(lines); }), "is no index of records, so it is not replaced"));
   std::filesystem::remove(index);
@@ -210,6 +213,12 @@ TEST_CASE("record index: a damaged one is refused or costs its records, and a fi
   }
   with({0, 17}, "short");
   CHECK(contains(message_of([&] { JsonRecords{lines}; }), "is not 64 hex digits"));
+  CHECK(contains(message_of([&] { JsonRecords{lines}; }), remedy));
+  const std::string whole = read_file(index);
+  write_durably(index, whole.substr(0, whole.size() - 3));  // cut short
+  CHECK(contains(message_of([&] { JsonRecords{lines}; }), remedy));
+  CHECK(contains(message_of([&] { index_records(lines); }), remedy));
+  std::filesystem::remove(index);
   with({0, 17, 20}, right);
   CHECK(contains(message_of([&] { JsonRecords{lines}; }), "tensor 'line' is i64 [2], expected i64 of [3]"));
 }

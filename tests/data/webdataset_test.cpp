@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
 #include "store/energon.h"
 #include "tests/data/loader_fixture.h"
 
@@ -92,6 +94,16 @@ TEST_CASE(
   const Webdataset indexed(d.path(""));
   CHECK(answers(indexed) == answers(plain));
   CHECK(indexed.read(0).image_bytes == c.image_bytes);
+}
+
+TEST_CASE("webdataset: a directory without shards is refused with what it holds, and how that is read") {
+  const DataSet d;
+  std::filesystem::create_directory(d.path("set"));
+  CHECK(contains(message_of([&] { open_records(d.path("set")); }), "or .parquet files; found nothing"));
+  for (const char* name : {"a.jsonl", "b.json", "notes.md"}) d.write(cat("set/", name), "{\"caption\": \"a\"}\n");
+  CHECK(message_of([&] { open_records(d.path("set")); })
+            .ends_with(cat("found a.jsonl, b.json, notes.md; JSON files are named one by one: ", d.path("set"),
+                           "/a.jsonl ", d.path("set"), "/b.json")));
 }
 
 TEST_CASE("webdataset: a packed sample is a record for each of its conversations (T-29)") {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/sha256.h"
+#include "data/made_again.h"
 #include "store/safetensors.h"
 
 namespace ov {
@@ -122,7 +123,9 @@ void PackIndex::write(const std::string& path) const {
   write_safetensors(path, std::move(tensors), metadata);
 }
 
-PackIndex PackIndex::read(const std::string& path) {
+namespace {
+
+PackIndex read_index(const std::string& path) {
   const Safetensors file = Safetensors::open(path);
   if (value(file, "format") != format)
     input_error(path, ": format '", value(file, "format"), "', expected '", format, "'");
@@ -156,6 +159,12 @@ PackIndex PackIndex::read(const std::string& path) {
   }
   check(index, path);
   return index;
+}
+
+}  // namespace
+
+PackIndex PackIndex::read(const std::string& path) {
+  return or_make_again("if it was an index of packs, make it again (onevision pack)", [&] { return read_index(path); });
 }
 
 std::string length_fingerprint(const Processor& processor) {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "data/made_again.h"
 #include "store/parquet/rows.h"
 
 namespace ov {
@@ -41,10 +42,26 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
   if (all->mixture())
     input_error(all->path(), ": is a mixture, which says itself how often a record comes; ", manifest,
                 " draws from a data set alone");
-  const ParquetFile file(manifest);
+  const ParquetFile file =
+      or_make_again("draw it again (onevision balance or dedup)", [&] { return ParquetFile(manifest); });
   for (const std::string name : {"source", "record", "draws"})
     if (std::none_of(file.leaves().begin(), file.leaves().end(), [&](const auto& l) { return l.dotted() == name; }))
       input_error(manifest, ": has no column ", name, "; expected a manifest as balance and dedup write it");
+  // Its rows name the set by the last part of its path, in older manifests by the path as it was typed; one that was
+  // moved or renamed since is known by its content.
+  std::string name = set_name(all->path());
+  bool by_path = true;
+  if (const std::string_view sources = file.metadata(drawn_from_key); !sources.empty())
+    if (const Json drawn = Json::parse(sources, cat(manifest, ": metadata ", drawn_from_key)); drawn.is_object()) {
+      const std::string own = all->fingerprint();
+      const Json* then = drawn.find(name);
+      if (!then && (then = drawn.find(all->path()))) name = all->path();
+      for (const auto& [source, fingerprint] : drawn.members())
+        if (!then && fingerprint.as_string() == own) then = &fingerprint, name = source;
+      if (then && then->as_string() != own)
+        input_error(all->path(), ": has changed since ", manifest, " was drawn from it; draw again");
+      by_path = !then;
+    }
   std::vector<std::int64_t> which;
   std::string others;
   for (std::size_t g = 0; g < file.groups().size(); ++g) {
@@ -55,7 +72,7 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
           r, [](std::string_view, std::string* out) { *out += "null"; }, &text);
       const Json row = Json::parse(text, cat(manifest, ": row ", file.groups()[g].first_row + r));
       const std::string& source = row.at("source").as_string();
-      if (source != all->path()) {
+      if (source != name && !(by_path && source == all->path())) {
         others = source;
         continue;
       }
@@ -69,10 +86,6 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
       which.insert(which.end(), static_cast<std::size_t>(draws), record);
     }
   }
-  if (const std::string_view sources = file.metadata(drawn_from_key); !sources.empty() && !which.empty())
-    if (const Json drawn = Json::parse(sources, cat(manifest, ": metadata ", drawn_from_key)); drawn.is_object())
-      if (const Json* then = drawn.find(all->path()); then && then->as_string() != all->fingerprint())
-        input_error(all->path(), ": has changed since ", manifest, " was drawn from it; draw again");
   if (which.empty())
     input_error(
         manifest, ": it draws no record of ", all->path(),

@@ -10,12 +10,12 @@
 namespace ov {
 
 // In the manifest's order, each as often as it was drawn, and numbered anew: errors and rejects name those numbers.
-// `all` itself where manifest is "". Rows of another source than all's path are passed over. Throws input_error: none
-// is of this source, a record that it does not hold, a column that is missing, or `all` is a mixture.
+// `all` itself where manifest is "". Rows of another source than set_name() of all's path are passed over. Throws
+// input_error: none is of this source, a record that it does not hold, a column that is missing, or `all` is a mixture.
 // input_error, too, when the manifest says that it was drawn from other content than the data set has now.
 std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest);
 
-// A manifest's metadata, of the whole Parquet file: path and fingerprint of each source, as JSON.
+// A manifest's metadata, of the whole Parquet file: name and fingerprint of each source, as JSON.
 std::vector<std::pair<std::string, std::string>> drawn_from(
     const std::vector<std::pair<std::string, std::string>>& sources);
 

@@ -34,6 +34,44 @@ Json turned(const Json& lists, const std::string& where) {
   return out;
 }
 
+std::string type_of(const ParquetFile& file, const ParquetNode& node) {
+  if (node.kind == ParquetNode::Kind::leaf) {
+    switch (const ParquetLeaf& leaf = file.leaves()[static_cast<std::size_t>(node.first_leaf)]; leaf.meaning) {
+      case ParquetMeaning::boolean: return "boolean";
+      case ParquetMeaning::integer:
+      case ParquetMeaning::unsigned_integer: return "integer";
+      case ParquetMeaning::real:
+      case ParquetMeaning::half: return "real";
+      case ParquetMeaning::text: return "text";
+      case ParquetMeaning::binary: return "bytes";
+      default: return leaf.width ? "number" : "unknown";
+    }
+  }
+  std::string inside;
+  for (const ParquetNode& child : node.children) {
+    const std::string name = node.kind == ParquetNode::Kind::structure ? child.name + " " : "";
+    inside += (inside.empty() ? "" : ", ") + name + type_of(file, child);
+  }
+  return (node.kind == ParquetNode::Kind::list  ? "list<"
+          : node.kind == ParquetNode::Kind::map ? "map<"
+                                                : "struct<") +
+         inside + ">";
+}
+
+// Every column and its type, "id text, image struct<bytes bytes, path text>".
+std::string columns_of(const ParquetFile& file) {
+  std::string out;
+  for (const ParquetNode& column : file.root().children)
+    out += (out.empty() ? "" : ", ") + column.name + " " + type_of(file, column);
+  return shown(out, 600);
+}
+
+bool has_one_of(const ParquetFile& file, const std::vector<std::string>& names) {
+  return std::any_of(file.root().children.begin(), file.root().children.end(), [&](const ParquetNode& column) {
+    return std::find(names.begin(), names.end(), column.name) != names.end();
+  });
+}
+
 }  // namespace
 
 std::vector<std::string> parquet_files(const std::string& directory) {
@@ -77,13 +115,9 @@ void ParquetRecords::open_all(std::shared_ptr<const MappedFile> file) {
     }
     starts_.push_back(starts_.back() + (f.parquet ? f.parquet->rows() : 1));
     if (!f.parquet) continue;
-    std::string names;
-    bool says = false;
-    for (const ParquetNode& column : f.parquet->root().children) {
-      names += (names.empty() ? "" : ", ") + column.name;
-      says = says || column.name == "conversations" || column.name == "messages" || column.name == "caption";
-    }
-    if (!says) input_error(f.path, ": expected a column conversations, messages or caption, found ", shown(names));
+    if (!has_one_of(*f.parquet, {"conversations", "messages", "caption"}))
+      input_error(f.path, ": expected a column conversations, messages or caption, found ", columns_of(*f.parquet),
+                  "; these names are fixed, no key chooses others: rename the column of the texts");
     any = any || f.parquet->rows() > 0;
   }
   if (!any) input_error(path_, ": no record in ", files_.size(), " Parquet file(s)");
@@ -102,6 +136,18 @@ void ParquetRecords::use_index(const RecordIndex& index) {
   const std::vector<std::string> all = names();
   for (std::size_t i = 0; i < files_.size(); ++i)
     if (const Json* fault = faults.find(all[i]); fault && fault->is_string()) files_[i].fault = fault->as_string();
+}
+
+std::string ParquetRecords::without_pictures() const {
+  std::string found;
+  for (std::size_t f = 0; f < files_.size(); ++f) {
+    const Opened parquet = opened(f);
+    if (!parquet) continue;
+    if (has_one_of(*parquet, picture_columns)) return "";
+    if (found.empty()) found = cat(files_[f].path, ": expected a column image or images, found ", columns_of(*parquet));
+  }
+  return found.empty() ? ""
+                       : found + "; these names are fixed, no key chooses others: rename the column of the pictures";
 }
 
 // Of a directory's files without it, however many slashes it was given with.

@@ -40,6 +40,7 @@ class ParquetRecords : public Records {
   std::string fingerprint() const override;  // of the footers: sizes, counts and statistics of what the columns hold
   void write_index() const override;
   bool indexed() const override { return !fingerprint_.empty(); }
+  std::string without_pictures() const override;
 
  private:
   using Opened = std::shared_ptr<const ParquetFile>;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
+#include "data/made_again.h"
 
 namespace ov {
 namespace {
@@ -41,6 +42,11 @@ Json json_of(const std::vector<FileStamp>& stamps) {
   for (const FileStamp& s : stamps)
     list.push(Json::object({{"name", s.name}, {"size", s.size}, {"time", s.time}, {"ends", s.ends}}));
   return list;
+}
+
+// `onevision index` replaces no file that it cannot read, so a damaged one has to go first.
+std::string remedy_of(const std::string& data) {
+  return cat("remove it, and make it again if start-up shall stay short (onevision index --data ", data, ")");
 }
 
 // What of a file is not as it was; "" when all is.
@@ -87,9 +93,10 @@ std::optional<RecordIndex> RecordIndex::open(const std::string& data, const std:
                                              const std::vector<std::string>& names, const std::string& part) {
   const std::string path = path_of(data, part);
   if (!path_exists(path)) return std::nullopt;
-  RecordIndex index(Safetensors::open(path));
+  RecordIndex index(or_make_again(remedy_of(data), [&] { return Safetensors::open(path); }));
+  index.data_ = data;
   if (const std::string& found = metadata_of(index.file_, "format"); found != format)
-    input_error(path, ": format '", found, "', expected '", format, "'; move it away, or make an index anew");
+    input_error(path, ": format '", found, "', expected '", format, "'; ", remedy_of(data));
   const auto stale = [&](const std::string& what) {
     input_error(path, ": does not fit the data: ", what, "; make it anew (onevision index --data ", data,
                 "), or remove it");
@@ -100,7 +107,7 @@ std::optional<RecordIndex> RecordIndex::open(const std::string& data, const std:
     const Json files = index.json("files");
     for (const Json& f : files.items())
       was.push_back({f.at("name").as_string(), f.at("size").as_int(), f.at("time").as_int(), f.at("ends").as_string()});
-  } catch (const Error& e) { index.damaged(cat("files: ", e.what())); }
+  } catch (const Error& e) { index.damaged(e.what()); }
   for (std::size_t i = 0; i < std::max(was.size(), names.size()); ++i) {
     if (i < was.size() && i < names.size() && was[i].name == names[i]) continue;
     const bool fewer = i == names.size() || (i < was.size() && was[i].name < names[i]);
@@ -120,7 +127,8 @@ std::vector<FileStamp> RecordIndex::before_reading(const std::string& data, cons
 void RecordIndex::write(const std::string& data, const std::string& kind, const std::vector<FileStamp>& before,
                         std::vector<NamedTensor> tensors, Metadata metadata, const std::string& part) {
   const std::string path = path_of(data, part);
-  if (path_exists(path) && metadata_of(Safetensors::open(path), "format") != format)
+  const auto earlier = [&] { return or_make_again(remedy_of(data), [&] { return Safetensors::open(path); }); };
+  if (path_exists(path) && metadata_of(earlier(), "format") != format)
     input_error(path, ": is no index of records, so it is not replaced; move it away");
   metadata["format"] = format;
   metadata["kind"] = kind;
@@ -147,10 +155,13 @@ const std::string& RecordIndex::fingerprint() const {
   return text;
 }
 
-Json RecordIndex::json(const std::string& key) const { return Json::parse(said(key), cat(path(), ": ", key)); }
+Json RecordIndex::json(const std::string& key) const {
+  return or_make_again(remedy_of(data_), [&] { return Json::parse(said(key), cat(path(), ": ", key)); });
+}
 
 void RecordIndex::damaged(const std::string& what) const {
-  input_error(path(), ": ", what, "; make it anew (onevision index), or remove it");
+  const std::string remedy = "; " + remedy_of(data_);  // `what` may be the message of json() or column()
+  input_error(what.starts_with(path()) ? "" : path() + ": ", what, what.ends_with(remedy) ? "" : remedy);
 }
 
 Tensor RecordIndex::checked(const std::string& name, Dtype dtype, std::int64_t size) const {

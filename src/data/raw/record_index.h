@@ -67,6 +67,7 @@ class RecordIndex {
   Tensor checked(const std::string& name, Dtype dtype, std::int64_t size) const;
 
   Safetensors file_;
+  std::string data_;  // what it is an index of
 };
 
 }  // namespace ov

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "base/text.h"
 #include "data/raw/blended_records.h"
 #include "data/raw/parquet_records.h"
@@ -26,6 +28,13 @@ class ConversationRecords : public Records {
 };
 
 }  // namespace
+
+std::string set_name(const std::string& path) {
+  namespace fs = std::filesystem;
+  const std::string name = fs::path(without_slash(path)).filename();
+  if (!name.empty() && name != "." && name != "..") return name;
+  return fs::weakly_canonical(fs::absolute(path)).filename();
+}
 
 std::unique_ptr<Records> open_records(const std::string& path, const std::string& image_dir, const std::string& split,
                                       UseIndex use) {

@@ -24,8 +24,13 @@ class Records {
   virtual std::shared_ptr<const Mixture> mixture() const { return nullptr; }
   // Writes what this opening found out beside the data (data/raw/record_index.h). The data must not change meanwhile.
   virtual void write_index() const = 0;
+  // Why none of its records can have a picture; "": they may.
+  virtual std::string without_pictures() const { return ""; }
   virtual bool indexed() const = 0;  // opened with the index that stands there
 };
+
+// What a data set is called in ids and manifests, the last part of its path: the same in whatever directory one stands.
+std::string set_name(const std::string& path);
 
 // Parquet files, or a directory of them, are data/raw/parquet_records.h; another directory or a tar archive is a
 // webdataset (data/raw/webdataset.h), any other file a conversation file (data/raw/conversations.h). Relative image

@@ -6,8 +6,10 @@
 
 #include "base/sha256.h"
 #include "base/utf8.h"
+#include "data/made_again.h"
 #include "data/raw/json_records.h"
 #include "data/raw/picture_file.h"
+#include "data/raw/records.h"
 #include "data/reject.h"
 #include "store/parquet/rows.h"
 
@@ -97,7 +99,7 @@ struct ClusterLabels {
 };
 
 ClusterLabels cluster_labels(const std::string& manifest, const std::string& source) {
-  const ParquetFile file(manifest);
+  const ParquetFile file = or_make_again("make it again (onevision cluster)", [&] { return ParquetFile(manifest); });
   ClusterLabels out;
   std::string other;
   for (std::size_t g = 0; g < file.groups().size(); ++g) {
@@ -118,7 +120,8 @@ ClusterLabels cluster_labels(const std::string& manifest, const std::string& sou
       const std::int64_t cluster = integer("cluster");
       if (cluster > INT32_MAX) input_error(where, ": cluster ", cluster);
       out.clusters = std::max(out.clusters, cluster + 1);
-      if (const Json* named = row.find("source"); !named || !named->is_string() || named->as_string() != source) {
+      if (const Json* named = row.find("source");
+          !named || !named->is_string() || (named->as_string() != source && named->as_string() != set_name(source))) {
         other = named ? named->shown() : "";
         continue;
       }
@@ -128,7 +131,7 @@ ClusterLabels cluster_labels(const std::string& manifest, const std::string& sou
   }
   if (out.of.empty())
     input_error(manifest, ": it has no region of ", source,
-                other.empty() ? "" : "; its rows are of " + other + ": name the file as it was embedded");
+                other.empty() ? "" : "; its rows are of " + other + ": give the file that was embedded");
   return out;
 }
 

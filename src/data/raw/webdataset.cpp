@@ -34,6 +34,20 @@ void check_class(const std::string& name, const std::string& path) {
               "': expected MultiMixQASample, PackedCaptioningSample or CaptioningSample", did_you_mean(name, known));
 }
 
+// What a directory holds in place of shards, and how it is read if it can be.
+std::string found_in(const std::string& directory) {
+  const std::vector<std::string> names = list_directory(directory);
+  std::string shown_names, json;
+  for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 5); ++i)
+    shown_names += (i ? ", " : "") + shown(names[i]);
+  std::size_t files = 0;
+  for (const std::string& name : names)
+    if ((name.ends_with(".json") || name.ends_with(".jsonl")) && ++files <= 3) json += " " + directory + "/" + name;
+  if (names.empty()) return "nothing";
+  return cat(shown_names, names.size() > 5 ? cat(" and ", names.size() - 5, " more") : std::string(),
+             json.empty() ? "" : cat("; JSON files are named one by one:", json, files > 3 ? " ..." : ""));
+}
+
 }  // namespace
 
 bool is_tar_name(const std::string& path) {
@@ -69,7 +83,9 @@ Webdataset::Webdataset(const std::string& path, std::shared_ptr<const MappedFile
     }
     check_class(meta->sample_class, path);
     if (meta->train.empty())
-      input_error(path, ": no shard: expected .tar files (.tar.gz and .tgz too), or a list in .nv-meta/split.yaml");
+      input_error(path,
+                  ": no shard: expected .tar files (.tar.gz and .tgz too), a list of them in .nv-meta/split.yaml, ",
+                  "or .parquet files; found ", found_in(path));
     if (indexed(meta->train)) return;
     before_ = RecordIndex::before_reading(path, meta->train);
     for (const std::string& name : meta->train) {
