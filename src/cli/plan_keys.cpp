@@ -33,6 +33,9 @@ std::vector<Key> plan_rows() {
        "with --what clip: what embedding and balancing so many takes, on one device and on more; 0: a step of "
        "training"},
       {"plan.concepts", "", whole(500000), at_least(1), "plan", "of the vocabulary that they are balanced by"},
+      {"plan.cores", "", whole(0), Allowed(0, 1 << 16), "plan",
+       "of a machine, which decode those pictures, of plan.width x plan.height; 0: on the cpu threads, else 8 a "
+       "device"},
       {"plan.storage", "", "nvme", any, "plan",
        "where embeddings lie, by its name in plan.links: a rate for a machine"},
       {"plan.days", "", 0.0, at_least(0), "plan",

@@ -83,6 +83,27 @@ TEST_CASE("plan: ranks that a mesh lacks are asked for by plan's own key") {
                  "does not divide 6 ranks; --plan.ranks 8 plans as many"));
 }
 
+TEST_CASE(
+    "plan: of pictures to balance, decoding is measured and the search is priced in the type that it computes in") {
+  const auto planned = [](const Strings& more) {
+    const Outcome ended =
+        run(with({"plan", "--config", "configs/model/clip-b.json", "--what", "clip", "--plan.pictures", "1000000",
+                  "--plan.device", "h100", "--plan.width", "64", "--plan.height", "64"},
+                 more));
+    CHECK_MESSAGE(ended.exit == 0, ended.err);
+    return ended.out;
+  };
+  // 0.4 of NVIDIA's 67 TFLOP/s in f32, whatever the model computes in, whose own rate is of 989 and 67.
+  for (const auto& [dtype, rate] : {std::pair{"bf16", "3.96e+14"}, {"f32", "2.68e+13"}}) {
+    const std::string out = planned({"--dtype", dtype, "--plan.mfu", "0.4", "--plan.cores", "16"});
+    CHECK_MESSAGE(contains(out, cat("FLOPs at ", rate, " FLOP/s a device, search ")), out);
+    CHECK_MESSAGE(contains(out, " at 2.68e+13, in f32 (mfu 0.40)"), out);
+    CHECK_MESSAGE(contains(out, "ms of a core a picture, 16 cores a machine"), out);
+    CHECK_MESSAGE(contains(out, "a JPEG of 64 x 64 on one core of this machine"), out);
+  }
+  CHECK(contains(planned({}), "8 cores a device are a guess"));
+}
+
 TEST_CASE("plan: a vocabulary that is the tokenizer's is read from one, or asked for") {
   for (const Strings& model : {Strings{"--config", "configs/model/demo.json"},
                                {"--config", "configs/model/clip-demo.json", "--what", "clip"}}) {
