@@ -6,7 +6,8 @@ namespace ov::cli {
 std::vector<Key> curate_rows() {
   return {
       {"shard", "", "", any, "embed concepts dedup balance cluster curate",
-       "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made; empty: all of it"},
+       "i/n: the i-th of n parts of the work, for one of many machines; merge: joins what they made, and of "
+       "cluster ends with exit code 4 while rounds are left; empty: all of it"},
       {"data.manifest", "manifest", "", any, "train pack pretrain",
        "what balance drew, or dedup kept, of the data; pretrain: of the captions of a CLIP; empty: all of it",
        Resume::free},

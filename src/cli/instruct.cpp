@@ -7,7 +7,7 @@ namespace ov::cli {
 Exit curate(const Config& config) {
   use_threads(config);
   instruct::CurateOptions o;
-  o.manifest = config.required("curate.manifest"), o.rules = config.text("curate.rules");
+  o.manifest = config.required("curate.manifest"), o.rules = shipped(config, "curate.rules");
   o.seed = static_cast<std::uint64_t>(config.integer("curate.seed"));
   o.shard = Shard::parse(config.text("shard"));
   o.out = output_directory(config, "curate");

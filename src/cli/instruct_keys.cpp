@@ -6,8 +6,10 @@ namespace ov::cli {
 std::vector<Key> instruct_rows() {
   return {
       {"curate.manifest", "manifest", "", any, "curate",
-       "the sources, their licences, categories and caps, and the shares to end with"},
-      {"curate.rules", "rules", "data/instruct", any, "curate", "directory of the templates, safety rules and filters"},
+       "the sources, their licences, categories and caps, and the shares to end with; paths in it start where it lies"},
+      {"curate.rules", "rules", "data/instruct", any, "curate",
+       "directory of the templates, safety rules and filters, "
+       "from where one stands, as all paths of keys; the default's own comes with the program"},
       {"rewrite.url", "url", "", any, "curate",
        "server of the OpenAI API that puts questions in other words and translates, http://host:port/v1; empty: none"},
       {"rewrite.model", "", "default", any, "curate", "the model's name there"},

@@ -26,6 +26,9 @@ struct RankInJob;
 
 namespace ov::cli {
 
+// A round is done and another follows: the same shards, then the same merge again. Beside those of base/error.h.
+inline constexpr Exit another_round = static_cast<Exit>(4);
+
 Exit synth(const Config&);
 Exit tokenizer(const Config&);
 Exit pretrain(const Config&);

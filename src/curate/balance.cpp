@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/progress.h"
 #include "curate/embeddings.h"
+#include "curate/result.h"
 #include "data/raw/drawn_records.h"
 #include "kernels/nearest.h"
 #include "store/parquet/writer.h"
@@ -100,6 +101,7 @@ class Balance {
   void weigh();
   void write_manifest();
   Json finish();
+  Json finished() const { return finished_report(o_.out, made_of(), blocks_, o_.shard); }
 
  private:
   using Ids = std::span<const std::int32_t>;
@@ -109,7 +111,7 @@ class Balance {
   template <class F>  // f(part, row of it, its k nearest, their cosines)
   void each(F&& f) const {
     for (std::int64_t b = 0; b < blocks_.count(); ++b) {
-      const Safetensors file = Safetensors::open(blocks_.path(b));
+      const Safetensors file = blocks_.open(b);
       const Tensor ids = file.tensor("ids"), scores = file.tensor("scores");
       const auto& part = pool_.parts[static_cast<std::size_t>(b)];
       const auto width = static_cast<std::size_t>(o_.k);
@@ -129,12 +131,18 @@ class Balance {
   }
   bool metaclip() const { return o_.weight == ConceptWeight::metaclip; }
   double scale();  // λ of sampling.h
+  // What the manifest is made of: the nearest concepts, and how pictures are drawn by them.
+  std::string made_of() const {
+    return cat(made_from_, " ", o_.n, " ", int(o_.draw), " ", int(o_.weight), " ", o_.seed, " ", Json(o_.floor).dump(),
+               " ", Json(o_.floor_quantile).dump(), " ", Json(o_.cap).dump(), " ", o_.min_count, " ", o_.whole_pool);
+  }
   Smallest first_arrivals();
   double probability(Ids own, double weight) const;
 
   const BalanceOptions& o_;
   const EmbeddingPool pool_;
   const Embeddings vocabulary_;
+  const std::string made_from_;
   const Blocks blocks_;
   std::vector<std::int32_t> list_;
   double floor_ = -1, sum_ = 0, lambda_ = 0;
@@ -172,7 +180,8 @@ Balance::Balance(const BalanceOptions& options)
     : o_(options),
       pool_(options.pictures),
       vocabulary_(Embeddings::open(options.concepts)),
-      blocks_(options.out, made_from(options, pool_, vocabulary_), std::ssize(pool_.parts)),
+      made_from_(made_from(options, pool_, vocabulary_)),
+      blocks_(options.out, made_from_, std::ssize(pool_.parts)),
       list_(static_cast<std::size_t>(options.k)),
       counts_(static_cast<std::size_t>(vocabulary_.size())),
       after_(counts_) {}
@@ -305,6 +314,11 @@ void Balance::write_manifest() {
                                {"draws", draws},
                                {"reason", w > 0 ? "" : "no_concept"}}));
   });
+  if (kept_ == 0)
+    input_error(o_.out, ": none of ", pool_.size, " pictures is drawn: ", none_, " have no concept that counts (",
+                below_floor_, " pairs are below the floor ", floor_, ", ", rare_pairs_,
+                " of concepts of fewer than balance.min_count pictures), and balance.n is ", o_.n);
+  begin_result(o_.out);
   manifest.finish();
 }
 
@@ -327,15 +341,16 @@ Json Balance::finish() {
                               {"capped_weights", capped_},
                               {"pool", described(counts_)},
                               {"drawn", described(after_)}});
-  write_durably(o_.out + ".report.json", report.dump(2) + "\n");
+  const Json written = write_report(o_.out, made_of(), report);
   blocks_.remove();
-  return report;
+  return written;
 }
 
 }  // namespace
 
 Json balance(const BalanceOptions& options) {
   Balance run(options);
+  if (Json done = run.finished(); done.is_object()) return done;
   if (!run.find_nearest()) return {};
   run.count();
   run.weigh();

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "data/made_again.h"
 
 namespace ov {
 namespace {
@@ -55,6 +56,14 @@ std::string Blocks::path(std::int64_t block) const {
   return prefix_ + number;
 }
 
+Safetensors Blocks::open(std::int64_t block) const {
+  return or_make_again(remedy(block), [&] { return Safetensors::open(path(block)); });
+}
+
+std::string Blocks::remedy(std::int64_t block) const {
+  return cat("remove ", path(block), ", and the same command makes it again");
+}
+
 void Blocks::lock(const Shard& shard) const {
   using Hold = DirectoryLock::Hold;
   if (shard.makes) make_directories(directory_);
@@ -62,7 +71,21 @@ void Blocks::lock(const Shard& shard) const {
     *lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
 }
 
-bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const {
+bool Blocks::any_stands() const {
+  if (!path_exists(directory_)) return false;
+  for (std::int64_t b = 0; b < count_; ++b)
+    if (path_exists(path(b))) return true;
+  return false;
+}
+
+void Blocks::remove_left(const Shard& shard) const {
+  if (!path_exists(directory_)) return;
+  lock(shard);
+  remove();
+}
+
+bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make,
+                  const std::function<void(std::int64_t)>& stands) const {
   std::int64_t missing = 0, first = -1;
   const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
   lock(shard);
@@ -77,6 +100,7 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
         if (is_missing(b)) make(b);
         if (own) ::unlink((path(b) + ".lock").c_str());
       }
+      if (stands) stands(b);
       bar.update(++done);
     }
   }

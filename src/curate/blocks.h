@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/io/directory_lock.h"
+#include "store/safetensors.h"
 
 namespace ov {
 
@@ -41,12 +42,18 @@ class Blocks {
   void lock(const Shard& shard) const;
   std::int64_t count() const { return count_; }
   std::string path(std::int64_t block) const;
+  Safetensors open(std::int64_t block) const;  // input_error of a damaged one: how it is made again
+  std::string remedy(std::int64_t block) const;
   // Calls make(block) for what is missing of the shard's share; it writes path(block) durably. `what` names the work in
   // a progress bar. True when the caller shall join the blocks now; they are its own until remove(). input_error when
   // another process is at work there.
-  bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make) const;
-  void remove() const noexcept;         // after the result stands
-  void remove_blocks() const noexcept;  // these alone: the run goes on, and keeps its lock
+  // `stands(block)`, if given, is called for each block of the share once it stands, those made before among them.
+  bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make,
+            const std::function<void(std::int64_t)>& stands = {}) const;
+  bool any_stands() const;
+  void remove_left(const Shard& shard) const;  // OUT.blocks of a run that is over, where a kill left it
+  void remove() const noexcept;                // after the result stands
+  void remove_blocks() const noexcept;         // these alone: the run goes on, and keeps its lock
 
  private:
   const std::string directory_, prefix_;

@@ -14,7 +14,9 @@
 #include "base/sha256.h"
 #include "curate/embeddings.h"
 #include "curate/kmeans.h"
+#include "curate/result.h"
 #include "curate/sampling.h"
+#include "data/made_again.h"
 #include "data/raw/regions.h"
 #include "data/sample/processor.h"
 #include "store/parquet/writer.h"
@@ -43,8 +45,7 @@ void write_block(const std::string& path, const Assignment& a, const ClusterSums
                            named("objective", std::vector<double>{s.objective})});
 }
 
-ClusterSums read_sums(const std::string& path) {
-  const Safetensors f = Safetensors::open(path);
+ClusterSums read_sums(const Safetensors& f) {
   return {f.tensor("cluster").to_vector<std::int32_t>(), f.tensor("count").to_vector<std::int64_t>(),
           f.tensor("sum").to_vector<double>(),           f.tensor("farthest").to_vector<std::int64_t>(),
           f.tensor("distance").to_vector<double>(),      f.tensor("objective").to_vector<double>()[0]};
@@ -66,12 +67,15 @@ class Clustering {
                      EmbeddingPool::part_rows);
     for (const Embeddings& f : pool_.files) made_from_ += cat(" ", f.made_from(), " ", f.size());
     run_.emplace(o_.out, made_from_, 0);
+    pool_.sources();  // refuses two sets of one name, which the manifest could not tell apart
     if (!o_.names.empty()) named_ = std::make_unique<RegionFile>(o_.names);
     for (const Embeddings& f : pool_.files)
       if (named_ && f.size() > 0) name_of(*named_, f, 0);
   }
 
   Json run() {
+    if (!path_exists(state_path()) && path_exists(o_.out + ".centres.safetensors"))
+      if (Json done = finished_report(o_.out, made_of(), *run_, o_.shard); done.is_object()) return done;
     start();
     for (;;) {
       const std::string before = stage_;
@@ -102,7 +106,8 @@ class Clustering {
   void start() {
     run_->lock(o_.shard);
     if (path_exists(state_path())) {
-      const Safetensors file = Safetensors::open(state_path());
+      const Safetensors file = or_make_again(cat("remove ", parent_directory(state_path()), ", and begin again"),
+                                             [&] { return Safetensors::open(state_path()); });
       stage_ = file.metadata().at("stage");
       history_ = Json::parse(file.metadata().at("history"), state_path());
       centres_ = file.tensor("centres").contiguous_copy(Segment::data);
@@ -179,7 +184,7 @@ class Clustering {
       write_block(now.path(b), a, sums_of(rows, a, part.first), C_);
     });
     if (!join) return false;
-    for (std::int64_t b = 0; b < now.count(); ++b) clusters->add(read_sums(now.path(b)));
+    for (std::int64_t b = 0; b < now.count(); ++b) clusters->add(read_sums(now.open(b)));
     const std::int64_t number = iterations_of(stage_);
     const double before =
         number ? history_[history_.size() - 1].at("objective").as_double() : std::numeric_limits<double>::infinity();
@@ -211,7 +216,7 @@ class Clustering {
     std::vector<std::int64_t> counts(static_cast<std::size_t>(cells_)), members, begin;
     const auto each_id = [&](auto&& f) {
       for (std::int64_t b = 0; b < cells.count(); ++b) {
-        const Safetensors file = Safetensors::open(cells.path(b));
+        const Safetensors file = cells.open(b);
         const Tensor ids = file.tensor("ids");
         const std::int64_t first = pool_.parts[static_cast<std::size_t>(b)].first;
         for (std::int64_t i = 0; i < ids.dim(0); ++i)
@@ -242,7 +247,7 @@ class Clustering {
     const Tensor all({o_.k, C_}, Dtype::f32, cpu(), Segment::data);
     std::int64_t k = 0;
     for (std::int64_t cell = 0; cell < cells_; ++cell) {
-      const Tensor found = Safetensors::open(now.path(cell)).tensor("centres");
+      const Tensor found = now.open(cell).tensor("centres");
       for (std::int64_t i = 0; i < found.dim(0); ++i) std::copy_n(found.row<float>(i), C_, all.row<float>(k++));
     }
     for (; k < o_.k; ++k) std::copy_n(all.row<float>(0), C_, all.row<float>(k));
@@ -252,6 +257,9 @@ class Clustering {
   }
 
   // --- the result
+
+  // What the result is made of: clusters, and what they are compared with.
+  std::string made_of() const { return made_from_ + (named_ ? " " + named_->fingerprint() : ""); }
 
   Json finish(const Clusters& clusters) const {
     const Blocks last = blocks("all");
@@ -264,7 +272,7 @@ class Clustering {
                                     {"cluster", Kind::integer},
                                     {"distance", Kind::real}});
     for (std::int64_t b = 0; b < last.count(); ++b) {
-      const Safetensors file = Safetensors::open(last.path(b));
+      const Safetensors file = last.open(b);
       const auto own = file.tensor("ids").to_vector<std::int32_t>();
       const auto distance = file.tensor("distances").to_vector<double>();
       const auto& p = pool_.parts[static_cast<std::size_t>(b)];
@@ -283,6 +291,7 @@ class Clustering {
     }
     write_safetensors(o_.out + ".centres.safetensors", {{"centres", centres_}, named_counts(clusters)},
                       {{"made_from", sha256(made_from_)}, {"format", "pt"}});
+    begin_result(o_.out);
     manifest.finish();
 
     std::vector<std::int64_t> sizes = clusters.counts();
@@ -308,8 +317,7 @@ class Clustering {
       report.set("names", static_cast<std::int64_t>(named_->classes().size()));
       report.set("purity", a.purity), report.set("nmi", a.nmi);
     }
-    write_durably(o_.out + ".report.json", report.dump(2) + "\n");
-    return report;
+    return write_report(o_.out, made_of(), report);
   }
 
   NamedTensor named_counts(const Clusters& clusters) const { return named("counts", clusters.counts()); }

@@ -36,7 +36,8 @@ struct ClusteringOptions {
   Shard shard;
 };
 
-// The report, or null where other shards' blocks, or further iterations, are still to come. Throws input_error: widths
+// The report, or null: of a shard, where others' blocks are still to come; of a merge, where the shards have another
+// turn. Throws input_error: widths
 // that differ, more clusters than rows or than different rows, names that a row has no region in.
 Json cluster(const ClusteringOptions& options);
 

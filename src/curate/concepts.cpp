@@ -9,7 +9,10 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "curate/result.h"
+#include "curate/share_counts.h"
 #include "curate/sources.h"
+#include "data/made_again.h"
 #include "data/raw/captioned_pictures.h"
 #include "store/jsonl.h"
 
@@ -118,7 +121,9 @@ Json concepts(const ConceptOptions& o) {
 
   // A block: its captions and rejects, then what was found in how many.
   const Blocks blocks(o.out, made_from, pool.blocks());
-  const bool join = blocks.make(o.shard, "concepts", [&](std::int64_t b) {
+  const std::string options = cat(made_from, " ", o.min_count, " ", Json(o.min_pmi).dump());
+  if (Json done = finished_report(o.out, options, blocks, o.shard, o.max_rejects); done.is_object()) return done;
+  const auto count_captions = [&](std::int64_t b) {
     const auto part = pool.part(b);
     std::vector<std::set<std::string>> found(static_cast<std::size_t>(part.end - part.begin));
     const std::vector<Json> rejects = pool.each(b, [&](std::int64_t i, const Conversation& c) {
@@ -133,7 +138,20 @@ Json concepts(const ConceptOptions& o) {
     std::string lines = head.dump() + "\n";
     for (const auto& [key, n] : counts) lines += Json::object({{"concept", key}, {"captions", n}}).dump() + "\n";
     write_durably(blocks.path(b), lines);
+  };
+  const auto head_of = [&](std::int64_t b, JsonlReader& lines) {
+    Json head;
+    or_make_again(blocks.remedy(b), [&] { lines.next(&head), head.at("records").as_int(); });
+    return head;
+  };
+  ShareCounts share("concepts", o.shard, o.out, o.max_rejects);
+  const bool join = blocks.make(o.shard, "concepts", count_captions, [&](std::int64_t b) {
+    JsonlReader lines(blocks.path(b));
+    const Json head = head_of(b, lines);
+    const std::int64_t all = head.at("records").as_int();
+    share.add(all, all - static_cast<std::int64_t>(head.at("rejects").size()), head.at("rejects"));
   });
+  share.finish();
   if (!join) return {};
 
   std::map<std::string, std::int64_t> counts;
@@ -141,8 +159,7 @@ Json concepts(const ConceptOptions& o) {
   std::int64_t records = 0;
   for (std::int64_t b = 0; b < blocks.count(); ++b) {
     JsonlReader lines(blocks.path(b));
-    Json j;
-    lines.next(&j);
+    Json j = head_of(b, lines);
     records += j.at("records").as_int();
     rejects.add(j.at("rejects"));
     while (lines.next(&j)) counts[j.at("concept").as_string()] += j.at("captions").as_int();
@@ -169,20 +186,26 @@ Json concepts(const ConceptOptions& o) {
     }
     std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.captions > b.captions; });
   }
+  if (list.empty())
+    input_error(o.out, ": no concept is left of ", counts.size(), " words and pairs in ", records,
+                " captions: ", seldom, " stand in fewer captions than concepts.min_count ", o.min_count, ", ",
+                unattached, " pairs are below concepts.min_pmi ", o.min_pmi);
   DurableWriter out(o.out);
   for (const Concept& c : list) out.write(Json::object({{"concept", c.text}, {"captions", c.captions}}).dump() + "\n");
+  begin_result(o.out);
   out.commit();
   const Json report = Json::object({{"onevision", "concepts"},
                                     {"in", records},
                                     {"captions", records - rejects.total()},
                                     {"rejects", rejects.json()},
+                                    {"refused", rejects.total()},
                                     {"out", list.size()},
                                     {"below_min_count", seldom},
                                     {"below_min_pmi", unattached},
                                     {"without_caption", without}});
-  write_durably(o.out + ".report.json", report.dump(2) + "\n");
+  const Json written = write_report(o.out, options, report);
   blocks.remove();
-  return report;
+  return written;
 }
 
 }  // namespace ov

@@ -1,94 +1,26 @@
 #include "curate/dedup.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <numeric>
 #include <optional>
 
 #include "base/hash.h"
-#include "curate/embeddings.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "curate/near_rows.h"
 #include "curate/prints.h"
+#include "curate/random_pairs.h"
+#include "curate/result.h"
+#include "curate/share_counts.h"
 #include "curate/sources.h"
 #include "data/raw/drawn_records.h"
-#include "kernels/nearest.h"
 #include "store/parquet/writer.h"
 
 namespace ov {
 namespace {
 
 constexpr std::int64_t block_records = 1024;
-
-using Edges = std::vector<std::int64_t>;  // two a pair
-
-// Rows of the pool as records: the embedding of picture r is that of record of(r).
-struct Rows {
-  EmbeddingPool pool;
-  std::vector<std::int64_t> record;
-};
-
-Rows rows_of(const DedupOptions& o, const Json& paths, const std::vector<std::int64_t>& first) {
-  Rows rows{EmbeddingPool(o.embeddings), {}};
-  for (const auto& part : rows.pool.parts) {
-    const Embeddings& file = rows.pool.files[part.file];
-    if (file.width() != rows.pool.files[0].width())
-      input_error(file.path(), ": is ", file.width(), " wide, ", rows.pool.files[0].path(), " ",
-                  rows.pool.files[0].width(), "; both must come from one model");
-    for (std::int64_t i = part.begin; i < part.end; ++i) {
-      std::size_t s = 0;
-      while (s < paths.size() && paths[s].as_string() != file.source(i)) ++s;
-      if (s == paths.size() || file.record(i) < 0 || file.record(i) >= first[s + 1] - first[s])
-        input_error(file.path(), ": row ", i, " is record ", file.record(i), " of '", file.source(i),
-                    "', which is none of dedup.data or dedup.against");
-      rows.record.push_back(first[s] + file.record(i));
-    }
-  }
-  return rows;
-}
-
-// Pairs of a part's rows with rows of it and later parts whose cosine is high enough, as records; of pairs that others
-// connect already none. Records that do not count connect nothing.
-Edges near_rows(const Rows& rows, std::size_t block, std::int64_t data, const DedupOptions& o,
-                const std::function<bool(std::int64_t)>& counts) {
-  const auto& mine = rows.pool.parts[block];
-  const Tensor a = rows.pool.files[mine.file].directions(mine.begin, mine.end);
-  Edges edges;
-  for (std::size_t q = block; q < rows.pool.parts.size(); ++q) {
-    const auto& other = rows.pool.parts[q];
-    const Tensor b = q == block ? a : rows.pool.files[other.file].directions(other.begin, other.end);
-    const std::int64_t behind = q == block ? 0 : a.dim(0);  // where the other part's rows are numbered from
-    Groups connected(behind + b.dim(0));
-    std::vector<std::int64_t> open(static_cast<std::size_t>(a.dim(0)));  // rows whose list may be too short
-    std::iota(open.begin(), open.end(), 0);
-    for (std::int64_t k = std::min<std::int64_t>(16, b.dim(0)); !open.empty();
-         k = std::min<std::int64_t>(4 * k, b.dim(0))) {
-      const auto n = static_cast<std::int64_t>(open.size());
-      const Tensor here({n, a.dim(1)}, Dtype::f32, cpu()), ids({n, k}, Dtype::i32, cpu()),
-          cosines({n, k}, Dtype::f32, cpu());
-      for (std::int64_t i = 0; i < n; ++i)
-        std::copy_n(a.row<float>(open[static_cast<std::size_t>(i)]), a.dim(1), here.row<float>(i));
-      kernels::nearest({.ids = ids, .scores = cosines, .a = here, .b = b});
-      std::vector<std::int64_t> longer;
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t row = mine.first + open[static_cast<std::size_t>(i)];
-        const double least = std::min(o.cosine, o.against_cosine);
-        for (std::int64_t j = 0; j < k && cosines.row<float>(i)[j] >= least; ++j) {
-          const std::int64_t to = other.first + ids.row<std::int32_t>(i)[j];
-          const std::int64_t x = rows.record[static_cast<std::size_t>(row)],
-                             y = rows.record[static_cast<std::size_t>(to)];
-          const bool both_data = x < data && y < data;
-          if (x == y || (x >= data && y >= data) || !counts(x) || !counts(y)) continue;
-          if (cosines.row<float>(i)[j] >= (both_data ? o.cosine : o.against_cosine) &&
-              connected.join(row - mine.first, behind + to - other.first))
-            edges.push_back(x), edges.push_back(y);
-        }
-        if (k < b.dim(0) && cosines.row<float>(i)[k - 1] >= least) longer.push_back(open[static_cast<std::size_t>(i)]);
-      }
-      open = std::move(longer);
-    }
-  }
-  return edges;
-}
 
 std::string hex_of(const std::uint8_t* bytes, std::size_t n) {
   static constexpr char digits[] = "0123456789abcdef";
@@ -124,6 +56,7 @@ class Dedup {
   void choose();
   void write_manifest();
   Json finish();
+  Json finished() const { return finished_report(o_.out, made_from_, blocks_, o_.shard, o_.max_rejects); }
 
  private:
   std::int64_t data() const { return first_[o_.sources.size()]; }  // records behind them are an evaluation's
@@ -134,20 +67,23 @@ class Dedup {
     const std::size_t s = source_of(record);
     return pool_.id(s, record - first_[s]);
   }
+  NearLimits limits() const { return {data(), o_.cosine, o_.against_cosine}; }
   void print_block(std::int64_t block) const;
   std::string reason_of(std::int64_t record, std::int64_t stands) const;
 
   const DedupOptions& o_;
   const RecordPool pool_;
   const std::vector<std::int64_t> first_;  // of each source, among all records
-  const Rows rows_;
+  const EmbeddedRecords rows_;
+  std::string made_from_;
   const Blocks blocks_;
   Prints prints_;
   std::optional<Grouping> groups_;
   std::vector<std::int64_t> kept_, evaluation_, size_;  // by group: its record that stays, its first of an evaluation
   std::map<std::string, std::int64_t> why_;
   std::map<std::string, Json> examples_;
-  std::int64_t out_ = 0, largest_ = 0, several_ = 0;
+  std::int64_t out_ = 0, largest_ = 0, several_ = 0, refused_ = 0;
+  std::optional<RandomPairs> random_;
 };
 
 std::vector<std::string> all_sources(const DedupOptions& o) {
@@ -164,7 +100,7 @@ std::vector<std::int64_t> first_records(const RecordPool& pool, std::size_t sour
   return first;
 }
 
-std::string made_from(const DedupOptions& o, const RecordPool& pool, const Rows& rows) {
+std::string made_from(const DedupOptions& o, const RecordPool& pool, const EmbeddedRecords& rows) {
   std::string text = cat("dedup 1 ", pool.made_from(), " ", o.of_bytes, " ", o.sources.size(), " ",
                          Json(o.cosine).dump(), " ", Json(o.against_cosine).dump());
   for (const Embeddings& f : rows.pool.files) text += cat(" ", f.made_from(), " ", f.size());
@@ -175,8 +111,13 @@ Dedup::Dedup(const DedupOptions& options)
     : o_(options),
       pool_(all_sources(options), options.image_dir, block_records),
       first_(first_records(pool_, options.sources.size() + options.against.size())),
-      rows_(options.embeddings.empty() ? Rows{EmbeddingPool({}), {}} : rows_of(options, pool_.paths(), first_)),
-      blocks_(options.out, made_from(options, pool_, rows_), pool_.blocks() + std::ssize(rows_.pool.parts)) {}
+      rows_(options.embeddings.empty() ? EmbeddedRecords{EmbeddingPool({}), {}}
+                                       : rows_of(options.embeddings, pool_, first_)),
+      made_from_(made_from(options, pool_, rows_)),
+      blocks_(options.out, made_from_, pool_.blocks() + std::ssize(rows_.pool.parts)) {
+  pool_.require_pictures(false);             // texts among pictures are kept
+  made_from_ += cat(" ", options.distance);  // of what is joined
+}
 
 void Dedup::print_block(std::int64_t b) const {
   const auto& part = pool_.part(b);
@@ -194,18 +135,28 @@ void Dedup::print_block(std::int64_t b) const {
 
 // The first blocks are of records, those behind them of embeddings.
 bool Dedup::make_blocks() {
-  return blocks_.make(o_.shard, "dedup", [&](std::int64_t b) {
+  const auto make = [&](std::int64_t b) {
     if (b < pool_.blocks()) return print_block(b);
     const Edges edges =
-        near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), data(), o_, [](auto) { return true; });
+        near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), limits(), [](auto) { return true; });
     write_safetensors(blocks_.path(b), {{"edges", Tensor::of(edges, {std::ssize(edges)})}});
+  };
+  ShareCounts counts("dedup", o_.shard, o_.out, o_.max_rejects);
+  const bool join = blocks_.make(o_.shard, "dedup", make, [&](std::int64_t b) {
+    if (b >= pool_.blocks()) return;
+    const Safetensors file = blocks_.open(b);
+    const Json rejects = Json::parse(file.metadata().at("rejects"), file.path());
+    const std::int64_t records = file.find("numbers")->shape[0];
+    counts.add(records, records - static_cast<std::int64_t>(rejects.size()), rejects);
   });
+  counts.finish();
+  return join;
 }
 
 void Dedup::read_prints() {
   RejectFile rejects(o_.out, o_.max_rejects);
   for (std::int64_t b = 0; b < pool_.blocks(); ++b) {
-    const Safetensors file = Safetensors::open(blocks_.path(b));
+    const Safetensors file = blocks_.open(b);
     const auto digest = file.tensor("digest").to_vector<std::uint8_t>();
     prints_.digest.insert(prints_.digest.end(), digest.begin(), digest.end());
     const Tensor numbers = file.tensor("numbers");
@@ -220,6 +171,7 @@ void Dedup::read_prints() {
       prints_.unreadable[first_[pool_.part(b).source] + one.at("record").as_int()] = one.at("reason").as_string();
   }
   rejects.finish(first_.back());
+  refused_ = rejects.total();
 }
 
 void Dedup::group() {
@@ -241,12 +193,19 @@ void Dedup::group() {
   Groups all = perceptual;
   const auto shows = [&](std::int64_t i) { return r.shows(i); };
   for (std::int64_t b = pool_.blocks(); b < blocks_.count(); ++b) {
-    Edges edges = Safetensors::open(blocks_.path(b)).tensor("edges").to_vector<std::int64_t>();
+    Edges edges = blocks_.open(b).tensor("edges").to_vector<std::int64_t>();
     // A picture that was embedded and cannot be read any more: what it alone connects, nothing does.
     if (!std::all_of(edges.begin(), edges.end(), shows))
-      edges = near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), data(), o_, shows);
+      edges = near_rows(rows_, static_cast<std::size_t>(b - pool_.blocks()), limits(), shows);
     for (std::size_t e = 0; e < edges.size(); e += 2) all.join(edges[e], edges[e + 1]);
   }
+  if (!o_.embeddings.empty())
+    random_ = random_pairs(rows_.pool, {o_.cosine, o_.against.empty() ? o_.cosine : o_.against_cosine},
+                           [&](std::int64_t a, std::int64_t b) {
+                             const auto x = rows_.record[static_cast<std::size_t>(a)],
+                                        y = rows_.record[static_cast<std::size_t>(b)];
+                             return perceptual.find(x) != perceptual.find(y);
+                           });
   groups_ = Grouping{std::move(exact), std::move(perceptual), std::move(all)};
 }
 
@@ -274,10 +233,12 @@ std::string Dedup::reason_of(std::int64_t i, std::int64_t stands) const {
 
 void Dedup::write_manifest() {
   using Kind = ParquetField::Kind;
-  const Json paths = pool_.paths(), fingerprints = pool_.fingerprints();
+  const Json names = pool_.names(), fingerprints = pool_.fingerprints();
   std::vector<std::pair<std::string, std::string>> sources;
-  for (std::size_t s = 0; s < paths.size(); ++s)
-    sources.emplace_back(paths[s].as_string(), fingerprints[s].as_string());
+  for (std::size_t s = 0; s < names.size(); ++s)
+    sources.emplace_back(names[s].as_string(), fingerprints[s].as_string());
+  auto metadata = drawn_from(sources);
+  if (random_) metadata.emplace_back("onevision.random_pairs", random_->json().dump());
   ParquetWriter manifest(o_.out,
                          {{"id"},
                           {"source"},
@@ -288,14 +249,14 @@ void Dedup::write_manifest() {
                           {"digest"},
                           {"hash"},
                           {"pixels", Kind::integer}},
-                         {.metadata = drawn_from(sources)});
+                         {.metadata = metadata});
   for (std::int64_t i = 0; i < data(); ++i) {
     const auto g = static_cast<std::size_t>(groups_->all.find(i));
     const std::int64_t stands = evaluation_[g] >= 0 ? evaluation_[g] : kept_[g];
     const std::string reason = reason_of(i, stands), other = stands == i ? "" : id(stands);
     const std::size_t s = source_of(i);
     manifest.add(Json::object({{"id", id(i)},
-                               {"source", paths[s].as_string()},
+                               {"source", names[s].as_string()},
                                {"record", i - first_[s]},
                                {"draws", std::int64_t{reason.empty()}},
                                {"reason", reason},
@@ -312,6 +273,15 @@ void Dedup::write_manifest() {
     Json& list = examples_.try_emplace(reason, Json::array()).first->second;
     if (list.size() < 5) list.push(Json::object({{"id", id(i)}, {"kept", other}}));
   }
+  if (out_ == 0 && data() > 0) {
+    std::string first;
+    for (const auto& [reason, n] : why_)
+      first += cat(first.empty() ? "" : "; ", reason, " ", n, ", the first: ", shown(examples_.at(reason)[0].dump()));
+    if (const std::string weak = random_ ? random_->warning(why_["embedding"], data()) : ""; !weak.empty())
+      first += "; " + weak;
+    input_error(o_.out, ": none of ", data(), " records is kept: ", first);
+  }
+  begin_result(o_.out);
   manifest.finish();
 }
 
@@ -320,25 +290,33 @@ Json Dedup::finish() {
   for (const auto& [reason, n] : why_) reasons.set(reason, n);
   for (const auto& [reason, list] : examples_) shows.set(reason, list);
   const std::int64_t without = std::count(prints_.pictures.begin(), prints_.pictures.begin() + data(), 0);
-  const Json report = Json::object({{"onevision", "dedup"},
-                                    {"in", data()},
-                                    {"out", out_},
-                                    {"why", reasons},
-                                    {"evaluation_records", first_.back() - data()},
-                                    {"without_picture", without},
-                                    {"groups_of_several", several_},
-                                    {"largest_group", largest_},
-                                    {"embedded", rows_.pool.size},
-                                    {"examples", shows}});
-  write_durably(o_.out + ".report.json", report.dump(2) + "\n");
+  Json report = Json::object({{"onevision", "dedup"},
+                              {"in", data()},
+                              {"out", out_},
+                              {"why", reasons},
+                              {"evaluation_records", first_.back() - data()},
+                              {"without_picture", without},
+                              {"groups_of_several", several_},
+                              {"largest_group", largest_},
+                              {"embedded", rows_.pool.size},
+                              {"examples", shows}});
+  report.set("refused", refused_);
+  if (random_) {
+    const std::string warning = random_->warning(why_["embedding"], data());
+    report.set("random_pairs", random_->json());
+    if (!warning.empty()) report.set("warning", warning), tell("dedup: " + warning);
+    else tell("dedup: " + random_->str());
+  }
+  const Json written = write_report(o_.out, made_from_, report);
   blocks_.remove();
-  return report;
+  return written;
 }
 
 }  // namespace
 
 Json dedup(const DedupOptions& options) {
   Dedup run(options);
+  if (Json done = run.finished(); done.is_object()) return done;
   if (!run.make_blocks()) return {};
   run.read_prints();
   run.group();

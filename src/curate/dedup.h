@@ -16,7 +16,9 @@
 //   kept                  id of the record that stands for it; of "evaluation" the first of those records
 //   digest, hash, pixels  of its pictures
 //
-// OUT.report.json counts in, out and why, and shows some groups.
+// OUT.report.json counts in, out and why, and shows some groups. With embeddings it and the manifest's metadata
+// "onevision.random_pairs" say how similar random pairs are (curate/random_pairs.h), and it warns where the thresholds
+// lie within that.
 #pragma once
 #include "base/json.h"
 #include "curate/blocks.h"

@@ -30,18 +30,21 @@ Json embed(const EmbedOptions& o) {
   if (o.sentence.find("{}") == o.sentence.npos)
     input_error("embed.template is ", shown(o.sentence), ": expected {} where the concept shall stand");
   if (!o.regions.empty()) return embed_regions(o);
-  const auto model = load_clip(o.model, o.dtype, *o.device);
-  const ClipConfig& c = model->config();
   const std::vector<Concept> vocabulary = texts ? read_concepts(o.concepts) : std::vector<Concept>();
   const RecordPool pool(o.sources, o.image_dir, block_records);
+  if (!texts) pool.require_pictures(true);
   const auto words = static_cast<std::int64_t>(vocabulary.size());
 
-  std::string made_from = cat("embed ", name_of(o.dtype), clip_identity(o.model, texts), pool.made_from());
+  const ClipIdentity clip = ClipIdentity::of(o.model);
+  std::string made_from = cat("embed ", name_of(o.dtype), texts ? clip.with_texts : clip.towers, pool.made_from());
   if (texts) made_from += " " + o.sentence;
   for (const Concept& v : vocabulary) made_from += cat(" ", v.text.size(), " ", v.text);
   made_from = sha256(made_from);
 
   const Blocks blocks(o.out, made_from, texts ? (words + block_records - 1) / block_records : pool.blocks());
+  if (Json done = finished_report(o.out, made_from, blocks, o.shard, o.max_rejects); done.is_object()) return done;
+  const auto model = load_clip(o.model, o.dtype, *o.device);
+  const ClipConfig& c = model->config();
   const auto embed_texts = [&](std::int64_t b) {
     const Tokenizer tokenizer = Tokenizer::read(o.model);
     EmbeddingRows rows;
@@ -84,9 +87,13 @@ Json embed(const EmbedOptions& o) {
     });
     rows.write(blocks.path(b), c.projection, {{"records", cat(part.end - part.begin)}, {"rejects", rejects.dump()}});
   };
-  if (!blocks.make(o.shard, "embed", [&](std::int64_t b) { texts ? embed_texts(b) : embed_pictures(b); })) return {};
-
-  return join_embedded(o, blocks, made_from, c.projection, texts ? Json() : pool.paths(),
+  ShareCounts counts("embed", o.shard, o.out, o.max_rejects);
+  const bool join = blocks.make(
+      o.shard, "embed", [&](std::int64_t b) { texts ? embed_texts(b) : embed_pictures(b); },
+      [&](std::int64_t b) { count_block(counts, blocks, b); });
+  counts.finish();
+  if (!join) return {};
+  return join_embedded(o, blocks, made_from, clip, c.projection, texts ? Json() : pool.names(),
                        texts ? Json() : pool.fingerprints());
 }
 

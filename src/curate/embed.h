@@ -27,7 +27,7 @@ struct EmbedOptions {
 };
 
 // Writes OUT and OUT.report.json, of pictures OUT.rejects.jsonl; returns the report, or null when other shards are
-// still to come.
+// still to come. What stands already, made from the same, is left as it is (curate/result.h).
 Json embed(const EmbedOptions& options);
 
 }  // namespace ov

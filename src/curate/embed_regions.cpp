@@ -49,17 +49,18 @@ Crops crops_of(const AnnotatedPicture& a, std::int64_t side, std::int64_t min_ed
 }  // namespace
 
 Json embed_regions(const EmbedOptions& o) {
+  const RegionFile file(o.regions);
+  const std::string name = set_name(o.regions);
+  const ClipIdentity clip = ClipIdentity::of(o.model);
+  const std::string made_from =
+      sha256(cat("embed regions ", name_of(o.dtype), " ", o.min_edge, clip.towers, " ", name, " ", file.fingerprint()));
+  const Blocks blocks(o.out, made_from, (file.size() + block_pictures - 1) / block_pictures);
+  if (Json done = finished_report(o.out, made_from, blocks, o.shard, o.max_rejects); done.is_object()) return done;
   const auto model = load_clip(o.model, o.dtype, *o.device);
   const ClipConfig& c = model->config();
-  const RegionFile file(o.regions);
-  const std::string name = o.regions.substr(o.regions.rfind('/') + 1);
-  const std::string made_from = sha256(cat("embed regions ", name_of(o.dtype), " ", o.min_edge,
-                                           clip_identity(o.model, false), " ", name, " ", file.fingerprint()));
   ProcessorConfig images;
   images.patch = c.patch, images.merge = 1;
-
-  const Blocks blocks(o.out, made_from, (file.size() + block_pictures - 1) / block_pictures);
-  const bool join = blocks.make(o.shard, "embed", [&](std::int64_t b) {
+  const auto embed_block = [&](std::int64_t b) {
     const std::int64_t first = b * block_pictures, n = std::min(block_pictures, file.size() - first);
     std::vector<Crops> crops(static_cast<std::size_t>(n));
     parallel_for(n, [&](std::int64_t i) {
@@ -93,9 +94,13 @@ Json embed_regions(const EmbedOptions& o) {
     });
     rows.write(blocks.path(b), c.projection,
                {{"records", cat(n)}, {"rejects", rejects.dump()}, {"too_small", cat(too_small)}});
-  });
+  };
+  ShareCounts counts("embed", o.shard, o.out, o.max_rejects);
+  const bool join = blocks.make(o.shard, "embed", embed_block, [&](std::int64_t b) { count_block(counts, blocks, b); });
+  counts.finish();
   if (!join) return {};
-  return join_embedded(o, blocks, made_from, c.projection, Json(std::vector<std::string>{o.regions}));
+  return join_embedded(o, blocks, made_from, clip, c.projection, Json(std::vector<std::string>{name}),
+                       Json(std::vector<std::string>{file.fingerprint()}));
 }
 
 }  // namespace ov

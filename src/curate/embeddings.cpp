@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "base/sum.h"
+#include "data/made_again.h"
 
 namespace ov {
 namespace {
@@ -22,6 +23,10 @@ Tensor column(const Safetensors& file, const std::string& name, Dtype dtype, std
 }  // namespace
 
 Embeddings Embeddings::open(const std::string& path) {
+  return or_make_again("if onevision embed wrote it, remove it and embed again", [&] { return read(path); });
+}
+
+Embeddings Embeddings::read(const std::string& path) {
   const Safetensors file = Safetensors::open(path);
   Embeddings e;
   e.path_ = path;
@@ -104,7 +109,8 @@ std::vector<std::pair<std::string, std::string>> EmbeddingPool::sources() const 
       const auto known = std::find_if(all.begin(), all.end(), [&](const auto& s) { return s.first == source; });
       if (known == all.end()) all.emplace_back(source, fingerprint);
       else if (known->second != fingerprint)
-        input_error(f.path(), ": was made of another ", source, " than the files before it; embed it again");
+        input_error(f.path(), ": was made of another ", source, " than the files before it; embed it again, or rename ",
+                    "one of two sets that are called so");
     }
   return all;
 }

@@ -4,7 +4,7 @@
 //   id_text     [bytes] u8     the ids one behind the other, UTF-8
 //   id_ends     [N] i64        where each ends
 //   record      [N] i64        of pictures: the record in its source, from 0
-//   source      [N] i64        and which of metadata "sources" that is, a JSON list of paths
+//   source      [N] i64        and which of metadata "sources" that is, a JSON list of names
 //   region      [N] i64        of regions: which of its picture's objects (data/raw/regions.h)
 //
 // A file without ids has the rows' numbers for them. metadata "made_from" names the content by its inputs, "model" the
@@ -36,12 +36,14 @@ class Embeddings {
   const std::string& made_from() const { return made_from_; }
   const std::string& model() const { return model_; }  // "" where the file does not say, as the next
   const std::string& kind() const { return kind_; }
-  // Path and fingerprint of each source that the file says both of.
+  // Name and fingerprint of each source that the file says both of.
   const std::vector<std::pair<std::string, std::string>>& fingerprints() const { return fingerprints_; }
   // Rows [begin, end), f32, each divided by its length. input_error that names a row without one (zero, infinite, NaN).
   Tensor directions(std::int64_t begin, std::int64_t end) const;
 
  private:
+  static Embeddings read(const std::string& path);
+
   std::string path_, made_from_, model_, kind_;
   Tensor rows_, id_text_, id_ends_, record_, source_, region_;
   std::vector<std::string> sources_;

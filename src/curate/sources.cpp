@@ -1,6 +1,7 @@
 #include "curate/sources.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <mutex>
 
 #include "base/io/file.h"
@@ -9,12 +10,11 @@
 namespace ov {
 
 RecordPool::RecordPool(const std::vector<std::string>& paths, const std::string& image_dir, std::int64_t block_records)
-    : image_dir_(image_dir) {
-  for (std::string path : paths) {
+    : image_dir_(image_dir.empty() ? "" : std::filesystem::weakly_canonical(std::filesystem::absolute(image_dir))) {
+  for (const std::string& path : paths) {
     sources_.push_back(open_records(path, image_dir));
-    paths_.push(sources_.back()->path());
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    const std::string name = path.substr(path.rfind('/') + 1);
+    paths_.push_back(sources_.back()->path());
+    const std::string name = set_name(path);
     if (std::find(names_.begin(), names_.end(), name) != names_.end())
       input_error(path, ": another source is called ", name, " too, so that their records would have the same ids; ",
                   "rename one, or give a link of another name");
@@ -31,6 +31,17 @@ std::string RecordPool::made_from() const {
   std::string all;
   for (std::size_t s = 0; s < sources_.size(); ++s) all += cat(" ", names_[s], " ", sources_[s]->fingerprint());
   return all + (image_dir_.empty() ? "" : cat(" in ", image_dir_.size(), " ", image_dir_));
+}
+
+void RecordPool::require_pictures(bool of_each) const {
+  std::string first;
+  for (const auto& source : sources_) {
+    const std::string why = source->without_pictures();
+    if (why.empty() && !of_each) return;
+    if (!why.empty() && of_each) input_error(why);
+    if (first.empty()) first = why;
+  }
+  if (!first.empty()) input_error(first);
 }
 
 Json RecordPool::fingerprints() const {
@@ -63,26 +74,23 @@ std::vector<Json> RecordPool::each(std::int64_t block,
 
 void RejectFile::add(const Json& rejects) {
   for (const Json& r : rejects.items()) {
-    const std::string& reason = r.at("reason").as_string();
-    auto found = std::find_if(reasons_.begin(), reasons_.end(), [&](const auto& e) { return e.first == reason; });
-    if (found == reasons_.end()) found = reasons_.insert(found, {reason, 0});
-    ++found->second;
-    if (total_++ == 0) first_ = r.at("message").as_string();
+    reasons_.add(r.at("reason").as_string(), r.at("message").as_string());
     lines_ += r.dump() + "\n";
   }
 }
 
 void RejectFile::finish(std::int64_t records) const {
   write_durably(path_, lines_);
-  if (total_ > most_ || (total_ > 0 && total_ == records))
-    input_error(path_, ": ", total_, " of ", records, " records rejected, and data.max_rejects is ", most_,
-                "; the first: ", first_, ". What was read is kept in ", blocks_,
+  const std::int64_t refused = total();
+  if (refused > most_ || (refused > 0 && refused == records))
+    input_error(path_, ": ", refused, " of ", records, " records rejected, and data.max_rejects is ", most_, "; ",
+                why(), ". What was read is kept in ", blocks_,
                 ": where pictures have been put in place since, remove it");
 }
 
 Json RejectFile::json() const {
   Json counts = Json::object();
-  for (const auto& [reason, n] : reasons_) counts.set(reason, n);
+  for (const FirstReasons::Reason& r : reasons_.reasons()) counts.set(r.name, r.count);
   return counts;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/first_reasons.h"
 #include "data/raw/records.h"
 #include "data/reject.h"
 
@@ -21,9 +22,12 @@ class RecordPool {
   };
   std::int64_t blocks() const { return static_cast<std::int64_t>(parts_.size()); }
   const Part& part(std::int64_t block) const { return parts_[static_cast<std::size_t>(block)]; }
-  Json paths() const { return paths_; }
-  Json fingerprints() const;  // of the sources, in the order of paths()
-  // What a record is called, "captions:17": the last part of its source's path, and its number.
+  const std::vector<std::string>& paths() const { return paths_; }  // as they were given
+  Json names() const { return Json(names_); }                       // set_name() of each
+  Json fingerprints() const;                                        // of the sources, in their order
+  // input_error of a source whose records cannot have any picture; unless of_each, only if all sources are such.
+  void require_pictures(bool of_each) const;
+  // What a record is called, "captions:17": its source's name and its number.
   std::string id(std::size_t source, std::int64_t record) const;
   std::string made_from() const;  // the sources' fingerprints, and where their pictures are looked for
 
@@ -34,9 +38,8 @@ class RecordPool {
  private:
   std::vector<std::unique_ptr<Records>> sources_;
   const std::string image_dir_;
-  std::vector<std::string> names_;
+  std::vector<std::string> names_, paths_;
   std::vector<Part> parts_;
-  Json paths_ = Json::array();
 };
 
 // OUT.rejects.jsonl, a line for each, and their counts.
@@ -47,15 +50,15 @@ class RejectFile {
   void add(const Json& rejects);
   // Writes the file. Throws input_error when there are more than `most`, or all of the records.
   void finish(std::int64_t records) const;
-  std::int64_t total() const { return total_; }
+  std::string why() const { return reasons_.str(); }
+  std::int64_t total() const { return reasons_.total(); }
   Json json() const;  // the reasons that occurred, with their counts
 
  private:
   const std::string path_, blocks_;
   const std::int64_t most_;
-  std::int64_t total_ = 0;
-  std::vector<std::pair<std::string, std::int64_t>> reasons_;
-  std::string lines_, first_;
+  FirstReasons reasons_;
+  std::string lines_;
 };
 
 }  // namespace ov

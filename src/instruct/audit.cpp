@@ -61,13 +61,13 @@ Json Audit::json() const {
   return list;
 }
 
-std::string Audit::commonest() const {
-  std::string best = "none";
-  std::int64_t most = 0;
+FirstReasons Audit::refused() const {
+  FirstReasons out;
   for (const Step& s : steps_)
     for (const auto& [word, c] : s.rejected)
-      if (c.n > most) most = c.n, best = cat(s.name, ": ", word, " ", c.n, ", as ", c.examples[0].dump());
-  return best;
+      out.add(s.name + ": " + word, c.examples[0].at("id").as_string() + " " + c.examples[0].at("message").as_string(),
+              c.n);
+  return out;
 }
 
 std::string Audit::text() const {

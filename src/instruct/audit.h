@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "data/first_reasons.h"
 #include "instruct/record.h"
 
 namespace ov::instruct {
@@ -30,8 +31,10 @@ class Audit {
   // machine_error when in is not out and rejected.
   Json json() const;
   std::int64_t left() const { return steps_.back().out; }
-  std::string commonest() const;  // "safety: email 12": the reason of most rejects
-  std::string text() const;       // a table for a terminal
+  std::int64_t entered(std::size_t step) const { return steps_[step].in; }
+  std::int64_t passed(std::size_t step) const { return steps_[step].out; }
+  FirstReasons refused() const;  // step by step, "safety: email"
+  std::string text() const;      // a table for a terminal
 
  private:
   struct Count {

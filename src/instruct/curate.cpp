@@ -76,13 +76,30 @@ std::string relative_to(const std::string& out, const std::string& line) {
   return record.dump() + "\n";
 }
 
+// A shard says what became of its share, or throws that nothing is left of it (curate/share_counts.h has the rule).
+// What caps and licences leave out, all of it perhaps, was asked for.
+void end_share(const Audit& share, const Shard& shard) {
+  const std::string who = cat("curate: shard ", shard.index + 1, "/", shard.count);
+  const std::int64_t in = share.entered(Pipeline::standardise), out = share.passed(Pipeline::filter);
+  if (in > 0 && out == 0)
+    input_error(who, " keeps nothing of its ", in, " records: ", share.refused().str(),
+                ". Where other shards keep something, --shard merge joins all");
+  const FirstReasons why = share.refused();
+  tell(cat(who, ": ", share.entered(Pipeline::aggregate), " records, ", out, " kept, ", why.total(), " rejected",
+           why.total() ? "; " + why.str() : ""));
+}
+
 }  // namespace
 
 Json curate(const CurateOptions& o) {
   const Pipeline pipeline(o);
   const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks(), {".records", ".audit", ".pictures"});
-  const bool join = blocks.make(o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); });
+  Audit share(Pipeline::step_names());
+  const bool join = blocks.make(
+      o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); },
+      [&](std::int64_t b) { share.add(MadeBlock::read(blocks.path(b)).audit, blocks.path(b)); });
   if (const Writer* w = pipeline.writer()) tell(w->spent());
+  if (!o.shard.joins) end_share(share, o.shard);
   if (!join) return {};
 
   const std::vector<bool> repeated = duplicates(blocks);
@@ -132,7 +149,12 @@ Json curate(const CurateOptions& o) {
     log.write(lines);
   }
   const Json steps = audit.json();
-  if (audit.left() == 0) input_error(o.manifest, ": no record is left; most were rejected by ", audit.commonest());
+  if (audit.left() == 0) {
+    log.commit();
+    const std::string kept = without_slash(o.out) + ".audit.jsonl";
+    std::filesystem::rename(out.file("audit.jsonl"), kept);
+    input_error(o.manifest, ": no record is left: ", audit.refused().str(), "; ", kept, " says why of each");
+  }
   records.commit(), log.commit();
   card.write(out.path(), steps);
   out.commit(DurableDirectory::Flush::file_system);

@@ -39,7 +39,7 @@ struct CurateOptions {
 };
 
 // The card, or null where a shard has made its blocks and others are still to come. Throws input_error as Manifest
-// does, and when no record is left.
+// does, and when no record is left; OUT.audit.jsonl says why then.
 Json curate(const CurateOptions& options);
 
 }  // namespace ov::instruct

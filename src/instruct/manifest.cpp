@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -36,11 +37,14 @@ struct PartName {
   }
 };
 
+// A path as it was looked for, from the root on.
+std::string whole(const std::string& path) { return std::filesystem::absolute(path).lexically_normal(); }
+
 void expand(SourceEntry& s, const std::string& path, const std::string& where) {
   const std::string directory = parent_directory(path), pattern = path.substr(path.rfind('/') + 1);
   const std::size_t star = pattern.find('*');
   if (star == pattern.npos) {
-    if (!path_exists(path)) input_error(where, ": path: there is no ", path);
+    if (!path_exists(path)) input_error(where, ": path: there is no ", whole(path));
     s.files.push_back({path, ""});
     return;
   }
@@ -58,7 +62,7 @@ void expand(SourceEntry& s, const std::string& path, const std::string& where) {
     s.files[replaces ? place->second : s.files.size() - 1].refused = "duplicate_part";
     if (replaces) place->second = s.files.size() - 1;
   }
-  if (s.files.empty()) input_error(where, ": path: nothing matches ", path);
+  if (s.files.empty()) input_error(where, ": path: nothing matches ", whole(path));
   taken.erase(-1);
   if (taken.empty()) return;
   const std::int64_t highest = std::max(of, taken.rbegin()->first);
@@ -122,6 +126,8 @@ SourceEntry read_source(const Json& entry, const std::string& directory, const s
   s.difficulty = static_cast<int>(std::clamp<std::int64_t>(section.integer("difficulty", 0), -1, difficulties + 1));
   if (s.difficulty < 0 || s.difficulty > difficulties) input_error(where, ": difficulty: expected 1 to ", difficulties);
   s.image_dir = below(section.text("image_dir"));
+  if (!s.image_dir.empty() && !path_exists(s.image_dir))
+    input_error(where, ": image_dir: there is no ", whole(s.image_dir));
   expand(s, path, where);
   return s;
 }
@@ -140,7 +146,7 @@ Manifest Manifest::read(const std::string& path) {
   if (const Json* list = top.find("licences"))
     for (const Json& l : list->items()) allowed.insert(l.as_string());
   for (std::size_t i = 0; i < sources->size(); ++i) {
-    m.sources.push_back(read_source((*sources)[i], parent_directory(path), cat(path, ": source ", i + 1)));
+    m.sources.push_back(read_source((*sources)[i], parent_directory(whole(path)), cat(path, ": source ", i + 1)));
     SourceEntry& s = m.sources.back();
     if (!names.insert(s.name).second) input_error(path, ": source ", i + 1, ": another is called ", s.name, " too");
     if (!allowed.empty() && !allowed.contains(s.licence))

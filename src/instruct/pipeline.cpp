@@ -76,7 +76,8 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
   const auto rules = [&](const char* name) {
     const std::string path = options.rules + "/" + name;
     if (!path_exists(path))
-      input_error(path, ": is not there; curate.rules names the folder of templates, safety rules and filters");
+      input_error(std::filesystem::absolute(path).lexically_normal().string(),
+                  ": is not there; curate.rules names the folder of templates, safety rules and filters");
     all += " " + sha256_file(path);
     return path;
   };

@@ -222,6 +222,7 @@ TEST_CASE("dedup: a picture that cannot be read any more joins no others by its 
     DedupOptions o = p.options("pool");
     o.embeddings = {p.dir / "pool.embeddings"};
     o.max_rejects = 1;
+    std::filesystem::remove(o.out);  // a picture in a file of its own may have changed, which no fingerprint tells
     run(o);
     std::string draws;
     for (const Json& row : manifest(o.out)) draws += std::to_string(row.at("draws").as_int());
@@ -231,6 +232,50 @@ TEST_CASE("dedup: a picture that cannot be read any more joins no others by its 
   write_durably(p.dir / "pool1.img", "no picture");
   CHECK(kept(degrees) == "10110");               // 0 and 2 are 24 degrees apart
   CHECK(kept({0, 0.5, 1, 0.5, 90}) == "10001");  // all near record 1, and near each other without it
+}
+
+TEST_CASE("dedup: random pairs that reach the threshold are said, and no warning comes where they do not") {
+  Pictures p;
+  p.begin("pool");
+  for (std::uint64_t i = 0; i < 60; ++i) p.add(i, scene(i), encode_png(scene(i)));
+  // Directions of unit length, each 1 in a number of its own and `common` in one that all share: the cosine of two is
+  // common² / (1 + common²).
+  const auto embed_with = [&](float common) {
+    std::fill(p.rows.values.begin(), p.rows.values.end(), 0.0F);
+    for (std::size_t i = 0; i < 60; ++i) p.rows.values[432 * i] = common, p.rows.values[432 * i + 1 + i] = 1;
+    p.write();
+  };
+  DedupOptions o = p.options("pool");
+  o.embeddings = {p.dir / "pool.embeddings"}, o.distance = -1;
+  embed_with(1);
+  const Json apart = run(o);
+  CHECK(apart.find("warning") == nullptr);
+  CHECK(apart.at("out").as_int() == 60);
+  const Json& pairs = apart.at("random_pairs");
+  CHECK(pairs.at("pairs").as_int() > 3900);  // of 4096, but for rows drawn twice
+  CHECK(pairs.at("pairs").as_int() < 4096);
+  for (const char* key : {"mean", "median", "quantile_0.99", "largest"})
+    CHECK(pairs.at(key).as_double() == doctest::Approx(0.5));
+  CHECK(pairs.at("share_at_or_above").as_double() == 0);
+  const ParquetFile file(o.out);
+  CHECK(Json::parse(file.metadata("onevision.random_pairs"), o.out).dump() == pairs.dump());
+
+  embed_with(7);  // 0.98
+  o.out = p.dir / "weak";
+  const Json weak = run(o);
+  CHECK(weak.at("out").as_int() == 1);
+  CHECK(weak.at("random_pairs").at("share_at_or_above").as_double() == 1);
+  const std::string& said = weak.at("warning").as_string();
+  CHECK_MESSAGE(
+      said.find("100.0 % of random pairs reach dedup.cosine 0.960, and 59 of 60 records are left out") != said.npos,
+      said);
+  // What is known to be one picture is no random pair.
+  Pictures same;
+  same.begin("pool");
+  for (int i = 0; i < 20; ++i) same.add(1, scene(1), encode_png(scene(1)));
+  same.write();
+  o = same.options("pool"), o.embeddings = {same.dir / "pool.embeddings"};
+  CHECK(run(o).at("random_pairs").at("pairs").as_int() == 0);
 }
 
 TEST_CASE("dedup: cosines that differ in the eighth digit share no blocks") {

@@ -60,7 +60,7 @@ TEST_CASE("embed: a picture's row is its own, by threads, batches and shards; wh
   CHECK(made.id(6) == "data.jsonl:6");
   CHECK(made.id(7) == "data.jsonl:8");
   CHECK(made.record(38) == 39);
-  CHECK(made.source(0) == s.dir / "data.jsonl");
+  CHECK(made.source(0) == "data.jsonl");
   const auto records = open_records(s.dir / "data.jsonl");
   ProcessorConfig images;
   images.patch = 14, images.merge = 1;
@@ -88,7 +88,7 @@ TEST_CASE("embed: pictures looked for in a wrong place are looked for again, and
   CHECK(made.kind() == "pictures");
   CHECK(made.model().size() == 64);
   REQUIRE(made.fingerprints().size() == 1);
-  CHECK(made.fingerprints()[0].first == s.dir / "data.jsonl");
+  CHECK(made.fingerprints()[0].first == "data.jsonl");
   CHECK(made.fingerprints()[0].second == open_records(s.dir / "data.jsonl")->fingerprint());
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("embed: a region's row is its box's, cut out whole; what is refused or
   CHECK(made.id(15) == "regions.jsonl:8:1");  // picture 7 is missing
   CHECK(made.record(15) == 8);
   CHECK(made.region(15) == 1);
-  CHECK(made.source(15) == s.options.regions);
+  CHECK(made.source(15) == "regions.jsonl");
   ProcessorConfig images;
   images.patch = 14, images.merge = 1;
   const Image whole = decode_image(read_file(s.dir / "p8.png"), "p8.png");

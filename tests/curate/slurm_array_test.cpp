@@ -8,6 +8,8 @@
 
 #include "base/io/file.h"
 #include "base/json.h"
+#include "base/rng.h"
+#include "curate/embeddings.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
 #include "tests/cli/program.h"
@@ -46,6 +48,19 @@ TEST_CASE("configs/slurm_array.sh: the shards of a command and their join are jo
   const std::string asked = read_file(dir / "asked");
   for (const char* part : {"--array=1-3", "--dependency=afterok:7", "--time=1:00", "--shard merge", "--ntasks=1"})
     CHECK_MESSAGE(contains(asked, part), asked);
+  // cluster works in rounds: its join ends with 4 while there are more, and submits the next.
+  EmbeddingRows rows;
+  const Philox random(1, "rows");
+  for (std::uint64_t i = 0; i < 400; ++i)
+    rows.values.push_back(random.normal(i)), i % 4 ? void() : rows.ids.push_back(std::to_string(i));
+  rows.write(dir / "rows", 4, {});
+  const std::string clusters = "cluster --embeddings rows --k 5 --cluster.iterations 3 --cluster.tolerance 0 --out ";
+  CHECK(run(cat(program_path(), " ", clusters, "by_hand --shard 1/1 2> log")) == 0);
+  CHECK(run(cat(program_path(), " ", clusters, "by_hand --shard merge 2> log")) == 4);
+  CHECK(run(cat(program_path(), " ", clusters, "whole 2> log")) == 0);
+  CHECK_MESSAGE(run(cat("sh ", root, "/configs/slurm_array.sh 2 ", clusters, "\"in rounds\" > said")) == 0,
+                read_file(dir / "log"));
+  CHECK(read_file(dir / "in rounds") == read_file(dir / "whole"));
   CHECK(run(cat("sh ", root, "/configs/slurm_array.sh concepts 2> said")) == 2);
   CHECK(run(cat("sh ", root, "/configs/slurm_array.sh 3 2> said")) == 2);
 }

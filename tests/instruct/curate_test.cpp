@@ -17,6 +17,7 @@
 #include "store/jsonl.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
+#include "tests/cli/program.h"
 
 using namespace ov;
 using instruct::CurateOptions;
@@ -207,6 +208,85 @@ TEST_CASE("curate: threads, shards and kills leave the same bytes; another seed 
   instruct::curate(s.o);
   check_output(s.o.out);
   CHECK(everything(s.o.out) != whole);
+}
+
+TEST_CASE("curate: a share or a run of which nothing is left names the first reasons, and why of each is kept") {
+  const ScratchDirectory dir;
+  std::string bad, good;
+  for (int i = 0; i < 3; ++i) {
+    bad += "{\"conversations\": [\n";
+    good += cat(R"({"conversations": [{"from": "human", "value": "what is )", i,
+                R"( ?"}, {"from": "gpt", "value": "red ring )", i, "\"}]}\n");
+  }
+  write_durably(dir / "bad.jsonl", bad), write_durably(dir / "good.jsonl", good);
+  write_durably(dir / "both.json",
+                R"({"sources": [{"path": "good.jsonl", "licence": "x"}, {"path": "bad.jsonl", "licence": "x"}]})");
+  write_durably(dir / "bad.json", R"({"sources": [{"path": "bad.jsonl", "licence": "x"}]})");
+  CurateOptions o;
+  o.manifest = dir / "both.json", o.out = dir / "out";
+  const auto run = [&](const char* shard) {
+    o.shard = Shard::parse(shard);
+    return test::thrown([&] { instruct::curate(o); });
+  };
+  CHECK(run("1/2") == "");
+  const std::string shard = run("2/2");
+  CHECK_MESSAGE(test::contains(shard,
+                               "curate: shard 2/2 keeps nothing of its 3 records: standardise: malformed_record 3, "
+                               "the first: bad.jsonl:0 "),
+                shard);
+  CHECK(run("merge") == "");
+  CHECK(open_records(dir / "out/records.jsonl")->size() == 3);
+  o.manifest = dir / "bad.json", o.out = dir / "none";
+  const std::string none = run("");
+  CHECK_MESSAGE(test::contains(none, "no record is left: standardise: malformed_record 3, the first: bad.jsonl:0 "),
+                none);
+  CHECK(lines_of(dir / "none.audit.jsonl").size() == 3);
+  // All that a cap leaves out was asked for.
+  write_durably(dir / "both.json", R"({"sources": [{"path": "good.jsonl", "licence": "x"},
+    {"name": "capped", "path": "good.jsonl", "licence": "x", "cap": 0}]})");
+  o.manifest = dir / "both.json", o.out = dir / "capped";
+  CHECK(run("1/2") == "");
+  CHECK(run("2/2") == "");
+}
+
+TEST_CASE(
+    "curate: what it writes is the same from whatever folder, and what a manifest names is looked for beside it") {
+  const Setup s;
+  const std::filesystem::path root = std::filesystem::current_path();
+  const auto from = [&](const std::string& here, const std::string& to) {
+    make_directories(s.dir / here);
+    std::filesystem::current_path(s.dir / here);
+    CurateOptions o;
+    o.manifest = to + "manifest.json", o.out = "out", o.rules = root / "data/instruct";
+    const std::string said = test::thrown([&] { instruct::curate(o); });
+    const std::string all = said.empty() ? everything("out") : said;
+    std::filesystem::current_path(root);
+    return all;
+  };
+  const std::string one = from("a", "../");
+  CHECK(one.size() > 1000);
+  CHECK(one == from("b", s.dir / ""));
+  write_durably(s.dir / "manifest.json", R"({"sources": [{"path": "none.jsonl", "licence": "x"}]})");
+  CHECK(test::contains(from("a", "../"), cat("source 1: path: there is no ", s.dir / "none.jsonl")));
+  write_durably(s.dir / "manifest.json",
+                R"({"sources": [{"path": "set/a.jsonl", "licence": "x", "image_dir": "no"}]})");
+  CHECK(test::contains(from("a", "../"), cat("source 1: image_dir: there is no ", s.dir / "no")));
+  const Setup other;
+  CurateOptions o = other.o;
+  o.rules = "no/rules";
+  CHECK(test::contains(test::thrown([&] { instruct::curate(o); }),
+                       cat((root / "no/rules/templates.json").string(), ": is not there")));
+}
+
+TEST_CASE("curate: the rules come with the program, wherever it is started") {
+  const Setup s;
+  const std::string line = cat("cd ", s.dir / "", " && ", program_path(), " curate --manifest manifest.json --out ");
+  CHECK(std::system((line + "started > said 2> told").c_str()) == 0);
+  CHECK(path_exists(s.dir / "started/card.json"));
+  CHECK(std::system((line + "other --rules data/none > said 2> told").c_str()) != 0);
+  const std::string told = read_file(s.dir / "told");
+  CHECK_MESSAGE(test::contains(told, cat(s.dir / "data/none/templates.json", ": is not there; curate.rules names")),
+                told);
 }
 
 TEST_CASE("curate: every conversation set of the golden folders, pictures inside") {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/io/file.h"
 #include "base/parallel.h"
+#include "data/first_reasons.h"
 #include "data/pack/report.h"
 
 namespace ov {
@@ -65,8 +66,10 @@ PackReport pack_data(const PackOptions& options, const Processor& given) {
   std::vector<RejectCounts> rejects(sources.count());
   RejectCounts all_rejects;
   DurableWriter reject_lines(options.out + ".rejects.jsonl");
-  std::string last_reject;
-  for (std::int64_t begin = 0; begin < sources.size(); begin += chunk) {
+  FirstReasons why;
+  std::int64_t read = 0;
+  while (read < sources.size() && !hopeless(all_rejects.total(), read, options.max_rejects)) {
+    const std::int64_t begin = read;
     std::vector<Measured> measured(static_cast<std::size_t>(std::min(chunk, sources.size() - begin)));
     parallel_for(static_cast<std::int64_t>(measured.size()), 8, [&](std::int64_t i) {
       measured[static_cast<std::size_t>(i)] =
@@ -79,8 +82,9 @@ PackReport pack_data(const PackOptions& options, const Processor& given) {
         const RejectReason reason = m.rejected->reason();
         rejects[sources.set_of(at)].add(reason);
         all_rejects.add(reason);
-        last_reject = m.rejected->what();
-        const Json line = Json::object({{"record", at + 1}, {"reason", name_of(reason)}, {"message", last_reject}});
+        why.add(name_of(reason), m.rejected->what());
+        const Json line =
+            Json::object({{"record", at + 1}, {"reason", name_of(reason)}, {"message", m.rejected->what()}});
         reject_lines.write(line.dump() + "\n");
         continue;
       }
@@ -89,15 +93,17 @@ PackReport pack_data(const PackOptions& options, const Processor& given) {
       patches.push_back(static_cast<std::int32_t>(m.patches));
       turns.push_back(static_cast<std::int32_t>(m.turns)), images.push_back(static_cast<std::int32_t>(m.images));
     }
-    if (options.progress) options.progress(begin + static_cast<std::int64_t>(measured.size()), sources.size());
+    read += std::ssize(measured);
+    if (options.progress) options.progress(read, sources.size());
   }
   reject_lines.commit();
   const bool too_many = all_rejects.total() > options.max_rejects;
   if (too_many || record.empty())
     input_error(
-        options.out, ": ", all_rejects.total(), " of ", sources.size(), " records rejected",
+        options.out, ": ", all_rejects.total(), " of ", read < sources.size() ? "the first " : "", read,
+        " records rejected",
         too_many ? cat(", more than data.max_rejects ", options.max_rejects) : std::string(", so none is left to pack"),
-        " (", all_rejects.str(), "); the last: ", last_reject);
+        " (", all_rejects.str(), "); ", why.str(), ". ", options.out, ".rejects.jsonl names them");
 
   index.record = std::move(record), index.tokens = std::move(tokens), index.labels = std::move(labels);
   index.patches = std::move(patches), index.turns = std::move(turns), index.images = std::move(images);
