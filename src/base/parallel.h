@@ -47,8 +47,8 @@ void parallel_for(std::int64_t n, F&& f) {
   parallel_for(n, 1, f);
 }
 
-// The same for long tasks, pictures to be decoded say. Inside a region others may join as soon as they have nothing left
-// to do there; in the calls above, made for arithmetic, only those who are free when the call is made.
+// The same for long tasks, pictures to be decoded say. Inside a region others may join as soon as they have nothing
+// left to do there; in the calls above, made for arithmetic, only those who are free when the call is made.
 template <class F>
 void parallel_tasks(std::int64_t n, F&& f) {
   parallel_ranges(

@@ -103,6 +103,9 @@ int edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  // A table of 10^7 places takes some hundredths of a second: a list of a hundred thousand long names is not looked
+  // through to its end for the sake of a message.
+  std::size_t places = 10'000'000;
   std::string nearest;
   int least = -1;
   for (const std::string& candidate : candidates) {
@@ -110,6 +113,9 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
     const auto shorter = static_cast<int>(std::min(name.size(), candidate.size()));
     const int limit = std::max(2, longer / 3);
     if (longer - shorter > limit || (least >= 0 && longer - shorter >= least)) continue;
+    const std::size_t table = name.size() * candidate.size();
+    if (table > places) break;
+    places -= table;
     const int distance = edit_distance(name, candidate);
     if (distance > limit || (least >= 0 && distance >= least)) continue;
     nearest = candidate;

@@ -33,6 +33,7 @@ struct MicroBatch {
   std::vector<std::string> source_of_sample = {};  // [samples] the data set each comes from, "" where it is faulty
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
+  std::int64_t patches() const { return pixel_values ? pixel_values.dim(0) : 0; }
 };
 
 // Everything one optimiser step learns from.

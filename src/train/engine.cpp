@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numeric>
 
 #include "base/clock.h"
 #include "base/parallel.h"
@@ -13,6 +12,7 @@
 #include "parallel/expert.h"
 #include "parallel/tensor.h"
 #include "train/checksums.h"
+#include "train/leaf_order.h"
 
 namespace ov {
 namespace {
@@ -115,7 +115,7 @@ void StepEngine::run_leaf(std::int64_t turn, const Tensor& gradients, Overlap* o
   OpTimes times;
   const std::int64_t start = traces() ? now_ns() : 0;
   if (traces() && !objective_.parameters().device().on_host()) times.waits_for = &objective_.parameters().device();
-  if (floor_ || traces()) tape.measure(&times), times.start();
+  if (floor_ || traces()) times.done.reserve(256), tape.measure(&times), times.start();
   if (leaf < data_.leaves) objective_.run(leaf, tape, scalars_.slice(0, 1, scalars_.dim(0)));
   else objective_.serve(tape);
   if (options_.tree)
@@ -148,19 +148,6 @@ std::int64_t StepEngine::together(std::int64_t left) const {
   };
   while (group > 1 && taken() > room) --group;
   return group;
-}
-
-// 0 .. group - 1, in the order in which the leaves first + these begin. A thread takes the next one when it is free:
-// with the short ones last, all end at about the same time. Their sum has its own order.
-std::vector<std::int64_t> StepEngine::longest_first(std::int64_t first, std::int64_t group) const {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(group));
-  std::iota(order.begin(), order.end(), std::int64_t{0});
-  const auto size = [&](std::int64_t k) {
-    const auto leaf = static_cast<std::size_t>((first + k) * experts().ranks() + experts().rank());
-    return leaf < data_.sizes.size() ? data_.sizes[leaf] : 0;
-  };
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return size(a) > size(b); });
-  return order;
 }
 
 void StepEngine::run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer) {
@@ -197,11 +184,10 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
   for (std::int64_t i = begin, group; i < end; i += group) {
     group = together(end - i);
     std::vector<Tensor> buffers;
-    std::vector<bool> zeros(static_cast<std::size_t>(group), !options_.tree);
+    std::vector<bool> zeros;
     for (std::int64_t k = 0; k < group; ++k) {
-      bool all_zeros = false;
-      buffers.push_back(options_.tree ? tree_.leaf(&all_zeros) : gradients_);
-      if (all_zeros) zeros[static_cast<std::size_t>(k)] = true;
+      bool all_zeros = !options_.tree;
+      buffers.push_back(options_.tree ? tree_.leaf(&all_zeros) : gradients_), zeros.push_back(all_zeros);
     }
     const bool last = i + group == end, prefetches = prefetch && last && done_ + 1 < options_.steps;
     if (beside && last) {
@@ -211,14 +197,13 @@ const Tensor& StepEngine::accumulate(std::int64_t begin, std::int64_t end, bool 
     }
     Overlap* const overlap = beside ? beside->sum.get() : nullptr;
     std::vector<MemoryUse> memory(buffers.size());
-    const std::vector<std::int64_t> order = longest_first(i, group);
+    const auto order = longest_first(data_.sizes, i * experts().ranks() + experts().rank(), group, experts().ranks());
     const auto run = [&](std::int64_t at) {
       if (at == group) return objective_.prefetch();
       const std::int64_t k = order[static_cast<std::size_t>(at)];
-      const Tensor& buffer = buffers[static_cast<std::size_t>(k)];
-      if (!zeros[static_cast<std::size_t>(k)]) buffer.zero();
+      if (!zeros[static_cast<std::size_t>(k)]) buffers[static_cast<std::size_t>(k)].zero();
       Device::Share share(device);
-      run_leaf(i + k, buffer, overlap);
+      run_leaf(i + k, buffers[static_cast<std::size_t>(k)], overlap);
       memory[static_cast<std::size_t>(k)] = share.close();
     };
     if (group > 1) parallel_for(group + prefetches, run);

@@ -127,7 +127,6 @@ class StepEngine {
     if (traces()) trace_->phase(name);
   }
   void sum_gradients();
-  std::vector<std::int64_t> longest_first(std::int64_t first, std::int64_t group) const;
   void run_in_pipeline(std::int64_t begin, std::int64_t end, Tracer* tracer = nullptr);
   [[noreturn]] void report_not_finite();
 

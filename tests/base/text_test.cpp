@@ -82,3 +82,13 @@ TEST_CASE("a misspelt name finds its neighbour, a far one finds none") {
   CHECK(did_you_mean("optimiser.lr", keys) == "; did you mean 'optimizer.lr'?");
   CHECK(did_you_mean("qqqqqqqqqqqqqqqqq", keys) == "");
 }
+
+// Braces in an energon directory's list of shards make a hundred thousand names of one line.
+TEST_CASE("a misspelt name is looked for among as many as take a moment") {
+  const std::string far(100, 'x'), near = std::string(99, 'y') + "z", name(100, 'y');
+  std::vector<std::string> names(2000, far);
+  names[900] = near;  // 901 tables of 100 x 100
+  CHECK(nearest_name(name, names) == near);
+  names[900] = far, names[1100] = near;
+  CHECK(nearest_name(name, names) == "");
+}

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "nn/init.h"
 #include "tests/check.h"
+#include "train/leaf_order.h"
 
 using namespace ov;
 
@@ -59,6 +60,14 @@ class Noted : public Objective {
 };
 
 }  // namespace
+
+TEST_CASE("leaf order: with leaves of other ranks between them, and of unknown sizes") {
+  using Order = std::vector<std::int64_t>;
+  CHECK(longest_first({1, 9, 2, 8, 3, 7}, 0, 3, 2) == Order{2, 1, 0});
+  CHECK(longest_first({1, 9, 2, 8, 3, 7}, 1, 3, 2) == Order{0, 1, 2});
+  CHECK(longest_first({0, 5}, 0, 4, 1) == Order{1, 0, 2, 3});
+  CHECK(longest_first({}, 0, 0, 1).empty());
+}
 
 TEST_CASE("engine: of leaves side by side the longest begin first, equal ones in their order") {
   const test::Threads two(2);

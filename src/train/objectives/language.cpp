@@ -230,8 +230,7 @@ Loaded LanguageObjective::prepare(std::int64_t) {
                 .tokens = data_.tokens,
                 .patches = data_.patches,
                 .denominators = {static_cast<std::int64_t>(targets_.denominator)}};
-  for (const MicroBatch& b : data_.micro_batches)
-    loaded.sizes.push_back(b.tokens() + (b.pixel_values ? b.pixel_values.dim(0) : 0));
+  for (const MicroBatch& b : data_.micro_batches) loaded.sizes.push_back(b.tokens() + b.patches());
   if (const TextConfig& text = model_.config().text; balances(text)) {
     LoadBalance own{.micro_batches = 0, .counts = std::vector<std::int64_t>(static_cast<std::size_t>(text.experts))};
     for (std::size_t i = 0; i < data_.micro_batches.size(); ++i) {
