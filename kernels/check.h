@@ -17,10 +17,17 @@
 
 namespace ov::kernels {
 
+// clang 14 puts the members of what such a constructor makes in wrong places, and takes patterns apart at run time.
+#ifdef __clang__
+#define OV_COMPILED constexpr
+#else
+#define OV_COMPILED consteval
+#endif
+
 // A pattern, taken apart when the program is compiled: every call of every kernel comes by here. A misspelt one does
 // not compile.
 struct Pattern {
-  consteval Pattern(const char* pattern);  // NOLINT: a literal stands for one
+  OV_COMPILED Pattern(const char* pattern);  // NOLINT: a literal stands for one
 
   const char* text;
   int axes = 0;
@@ -39,7 +46,7 @@ struct Argument {
 // Throws input_error: op, argument, expected pattern, what came. All tensors must be on one device.
 void check(const char* op, std::initializer_list<Argument> arguments);
 
-consteval Pattern::Pattern(const char* pattern) : text(pattern) {
+OV_COMPILED Pattern::Pattern(const char* pattern) : text(pattern) {
   std::string_view left = pattern;
   if (left.ends_with('?')) optional = true, left.remove_suffix(1);
   if (left.ends_with('!')) flat = true, left.remove_suffix(1);
@@ -65,5 +72,7 @@ consteval Pattern::Pattern(const char* pattern) : text(pattern) {
   }
   flat = flat || axes == 1;
 }
+
+#undef OV_COMPILED
 
 }  // namespace ov::kernels
