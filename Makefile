@@ -193,7 +193,7 @@ $(B)/math-exhaustive: tests/tools/math_exhaustive.cpp tests/tools/math_check.h s
 BITS_SRC := $(patsubst %,src/base/%.cpp,error io/file io/mapped_file json parallel sha256 text utf8) \
             $(call find,src/tensor,*.cpp) $(call find,src/autograd,*.cpp) src/nn/parameters.cpp src/nn/init.cpp src/nn/lora.cpp src/nn/moe.cpp \
             $(patsubst %,src/model/%.cpp,config decoder grids onevision rice_vit) $(patsubst %,src/generate/%.cpp,attention_map engine generate pages pass sampling) src/data/normalise.cpp \
-            $(call find,src/comm,*.cpp) $(call find,src/parallel,*.cpp) $(patsubst %,src/train/%.cpp,engine floor gradient_sum objective objectives/language objectives/language_chunk objectives/language_context optimizer pipeline_run schedule step_times step_trace)
+            $(call find,src/comm,*.cpp) $(call find,src/parallel,*.cpp) $(patsubst %,src/train/%.cpp,engine floor gradient_sum leaf_order objective objectives/language objectives/language_chunk objectives/language_context optimizer pipeline_run schedule step_times step_trace)
 BITS_OBJ := $(BITS_SRC:%.cpp=$(B)/obj/%.o) $(patsubst %.cpp,$(B)/obj/%.o,$(filter kernels/%,$(LIB_SRC))) $(B)/obj/tests/tools/bits.o
 $(B)/bits: $(BITS_OBJ)
 	@$(CXX) $(OPT) $(SAN) $^ -lpthread -o $@

@@ -8,7 +8,9 @@
 #include "curate/concepts.h"
 #include "curate/dedup.h"
 #include "curate/embeddings.h"
+#include "curate/sources.h"
 #include "image/encode.h"
+#include "store/parquet/writer.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -143,4 +145,25 @@ TEST_CASE("refused: pack stops early too, and names the first of each reason") {
   CHECK_MESSAGE(contains(said, "malformed_record 1, the first: "), said);
   CHECK(reject_lines(o).size() == 1024);
   CHECK(!path_exists(o.out));
+}
+
+TEST_CASE("refused: where no set, or not every one, has a column of pictures the error names the columns that it has") {
+  Sets s;
+  const auto write = [&](const char* name, const char* pictures) {
+    ParquetWriter writer(s.dir / name, {{"caption"}, {pictures}}, {});
+    writer.add(Json::object({{"caption", "c"}, {pictures, "p.png"}}));
+    writer.finish();
+    return s.dir / name;
+  };
+  const std::string without = write("p.parquet", "picture"), with = write("q.parquet", "image");
+  const auto says = [&](const std::vector<std::string>& sets, bool every) {
+    return thrown([&] { RecordPool(sets, "", 8).require_pictures(every); });
+  };
+  const std::string expected = without +
+                               ": expected a column image or images, found caption text, picture text; "
+                               "these names are fixed, no key chooses others: rename the column of the pictures";
+  CHECK(says({without}, true) == expected);
+  CHECK(says({without}, false) == expected);
+  CHECK(says({without, with}, true) == expected);
+  CHECK(says({without, with}, false) == "");
 }

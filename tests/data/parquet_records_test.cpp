@@ -8,7 +8,6 @@
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "base/text.h"
-#include "curate/sources.h"
 #include "store/parquet/writer.h"
 #include "tests/data/fault_fixture.h"
 
@@ -204,13 +203,9 @@ TEST_CASE("parquet records: where no column holds pictures the columns that ther
                                "bytes, path text>, n integer, x real; these names are fixed, no key chooses "
                                "others: rename the column of the pictures";
   CHECK(records->without_pictures() == expected);
-  CHECK(message_of([&] { RecordPool({path}, "", 8).require_pictures(true); }) == expected);
-  CHECK(message_of([&] { RecordPool({path}, "", 8).require_pictures(false); }) == expected);
   CHECK(open_records(
             write(d, "q.parquet", {{"image"}, {"caption"}}, {Json::object({{"image", "p.png"}, {"caption", "c"}})}))
             ->without_pictures() == "");
-  CHECK(message_of([&] { RecordPool({path, d.path("q.parquet")}, "", 8).require_pictures(false); }) == "");
-  CHECK(message_of([&] { RecordPool({path, d.path("q.parquet")}, "", 8).require_pictures(true); }) == expected);
 }
 
 TEST_CASE("parquet records: a damaged file among others, and a damaged page, are rejects (R-21)") {
