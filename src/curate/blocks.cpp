@@ -11,6 +11,7 @@
 #include "base/sha256.h"
 #include "base/text.h"
 #include "data/made_again.h"
+#include "data/raw/record_index.h"
 
 namespace ov {
 namespace {
@@ -33,11 +34,12 @@ Shard Shard::parse(const std::string& text) {
   input_error("shard: expected i/n with 1 <= i <= n <= ", most_shards, ", as 3/8, or merge; found ", shown(text));
 }
 
-Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count,
+Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_t count, std::int64_t written,
                const std::vector<std::string>& beside)
     : directory_(without_slash(out) + ".blocks"),
       prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
       count_(count),
+      written_(written),
       endings_({"", ".lock"}),
       lock_(std::make_shared<std::unique_ptr<DirectoryLock>>()) {
   endings_.insert(endings_.end(), beside.begin(), beside.end());
@@ -88,16 +90,17 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
                   const std::function<void(std::int64_t)>& stands) const {
   std::int64_t missing = 0, first = -1;
   const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
+  const auto is_to_make = [&](std::int64_t b) { return is_missing(b) || written_before(path(b), written_); };
   lock(shard);
   if (shard.makes) {
     Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
     for (std::int64_t b = shard.index, done = 0; b < count_; b += shard.count) {
-      if (is_missing(b)) {
+      if (is_to_make(b)) {
         std::unique_ptr<DirectoryLock> own;
         if (!shard.joins)
           own = std::make_unique<DirectoryLock>(directory_, DirectoryLock::Hold::alone,
                                                 path(b).substr(directory_.size() + 1) + ".lock");
-        if (is_missing(b)) make(b);
+        if (is_to_make(b)) make(b);
         if (own) ::unlink((path(b) + ".lock").c_str());
       }
       if (stands) stands(b);

@@ -30,9 +30,11 @@ struct Shard {
 
 class Blocks {
  public:
-  // `made_from`: digest of all that a block depends on; blocks of other inputs are left alone. `beside`: what the names
-  // of further files of a block end in.
-  Blocks(const std::string& out, const std::string& made_from, std::int64_t count,
+  // `made_from`: digest of all that a block depends on; blocks of other inputs are left alone. `written`: when data of
+  // which it tells a part alone were last written (data/raw/records.h); a share's older blocks are made again, and who
+  // only joins takes them, since its copy of the data may be younger. `beside`: what the names of further files of a
+  // block end in.
+  Blocks(const std::string& out, const std::string& made_from, std::int64_t count, std::int64_t written = 0,
          const std::vector<std::string>& beside = {});
   // More blocks of the same run, in the same directory and under the same lock.
   Blocks(const Blocks& run, const std::string& made_from, std::int64_t count);
@@ -41,6 +43,7 @@ class Blocks {
   // input_error when another process is at work there.
   void lock(const Shard& shard) const;
   std::int64_t count() const { return count_; }
+  std::int64_t written() const { return written_; }
   std::string path(std::int64_t block) const;
   Safetensors open(std::int64_t block) const;  // input_error of a damaged one: how it is made again
   std::string remedy(std::int64_t block) const;
@@ -57,7 +60,7 @@ class Blocks {
 
  private:
   const std::string directory_, prefix_;
-  const std::int64_t count_;
+  const std::int64_t count_, written_ = 0;
   std::vector<std::string> endings_;
   std::shared_ptr<std::unique_ptr<DirectoryLock>> lock_;  // of the run, from its lock() or first make() on
 };

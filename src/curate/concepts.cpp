@@ -120,7 +120,7 @@ Json concepts(const ConceptOptions& o) {
   for (const Concept& c : list) made_from += cat(" ", c.text.size(), " ", c.text);
 
   // A block: its captions and rejects, then what was found in how many.
-  const Blocks blocks(o.out, made_from, pool.blocks());
+  const Blocks blocks(o.out, made_from, pool.blocks(), pool.written());
   const std::string options = cat(made_from, " ", o.min_count, " ", Json(o.min_pmi).dump());
   if (Json done = finished_report(o.out, options, blocks, o.shard, o.max_rejects); done.is_object()) return done;
   const auto count_captions = [&](std::int64_t b) {

@@ -114,7 +114,7 @@ Dedup::Dedup(const DedupOptions& options)
       rows_(options.embeddings.empty() ? EmbeddedRecords{EmbeddingPool({}), {}}
                                        : rows_of(options.embeddings, pool_, first_)),
       made_from_(made_from(options, pool_, rows_)),
-      blocks_(options.out, made_from_, pool_.blocks() + std::ssize(rows_.pool.parts)) {
+      blocks_(options.out, made_from_, pool_.blocks() + std::ssize(rows_.pool.parts), pool_.written()) {
   pool_.require_pictures(false);             // texts among pictures are kept
   made_from_ += cat(" ", options.distance);  // of what is joined
 }

@@ -41,7 +41,8 @@ Json embed(const EmbedOptions& o) {
   for (const Concept& v : vocabulary) made_from += cat(" ", v.text.size(), " ", v.text);
   made_from = sha256(made_from);
 
-  const Blocks blocks(o.out, made_from, texts ? (words + block_records - 1) / block_records : pool.blocks());
+  const Blocks blocks(o.out, made_from, texts ? (words + block_records - 1) / block_records : pool.blocks(),
+                      pool.written());
   if (Json done = finished_report(o.out, made_from, blocks, o.shard, o.max_rejects); done.is_object()) return done;
   const auto model = load_clip(o.model, o.dtype, *o.device);
   const ClipConfig& c = model->config();

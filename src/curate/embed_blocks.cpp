@@ -46,7 +46,9 @@ Json join_embedded(const EmbedOptions& o, const Blocks& blocks, const std::strin
   if (rows_in_blocks == 0)
     input_error(o.regions.empty() ? o.out : o.regions, ": there is nothing to embed of ", records, " records",
                 left_out ? cat(": ", left_out, " regions are smaller than embed.min_edge ", o.min_edge) : "");
-  Metadata metadata = {{"made_from", made_from},
+  std::string content = made_from;
+  for (const std::string& part : parts) content += " " + sha256_file(part);
+  Metadata metadata = {{"made_from", sha256(content)},
                        {"format", "pt"},
                        {"model", sha256(clip.towers)},
                        {"kind", sources.is_null() ? "concepts" : "pictures"}};

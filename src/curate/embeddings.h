@@ -7,9 +7,9 @@
 //   source      [N] i64        and which of metadata "sources" that is, a JSON list of names
 //   region      [N] i64        of regions: which of its picture's objects (data/raw/regions.h)
 //
-// A file without ids has the rows' numbers for them. metadata "made_from" names the content by its inputs, "model" the
-// CLIP that made it, "kind" is pictures or concepts, "fingerprints" are those of the sources; files of others lack
-// them.
+// A file without ids has the rows' numbers for them. metadata "made_from" is a digest of the content and of what it
+// was made from, "model" names the CLIP that made it, "kind" is pictures or concepts, "fingerprints" are those of the
+// sources; files of others lack them.
 #pragma once
 #include <cstdint>
 #include <string>

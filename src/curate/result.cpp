@@ -7,17 +7,15 @@
 #include "base/io/file.h"
 #include "base/progress.h"
 #include "base/sha256.h"
+#include "data/raw/record_index.h"
 
 namespace ov {
 namespace {
 
 std::string report_path(const std::string& out) { return out + ".report.json"; }
 
-std::int64_t bytes_of(const std::string& path) {
-  std::error_code missing;
-  const auto n = std::filesystem::file_size(path, missing);
-  return missing ? -1 : static_cast<std::int64_t>(n);
-}
+// "" of what is no file, as a pipe is none.
+std::string digest_of(const std::string& out) { return std::filesystem::is_regular_file(out) ? sha256_file(out) : ""; }
 
 // Of a number in the report; -1: it has none.
 std::int64_t number_in(const Json& report, const char* key) {
@@ -36,7 +34,10 @@ Json finished_report(const std::string& out, const std::string& made_from, const
   } catch (const Error&) { return {}; }
   const Json* from = report.is_object() ? report.find("made_from") : nullptr;
   if (!from || !from->is_string() || from->as_string() != sha256(made_from)) return {};
-  if (number_in(report, "bytes") != bytes_of(out) || number_in(report, "refused") > most) return {};
+  if (number_in(report, "refused") > most) return {};
+  if (shard.makes && written_before(report_path(out), blocks.written())) return {};
+  const Json* digest = report.find("sha256");
+  if (!digest || !digest->is_string() || digest->as_string() != digest_of(out)) return {};
   if (shard.joins) blocks.remove_left(shard);
   tell(cat(out,
            ": stands already, made from the same data with the same options; remove it to make it again, as after "
@@ -47,7 +48,7 @@ Json finished_report(const std::string& out, const std::string& made_from, const
 void begin_result(const std::string& out) { ::unlink(report_path(out).c_str()); }
 
 Json write_report(const std::string& out, const std::string& made_from, Json report) {
-  report.set("made_from", sha256(made_from)), report.set("bytes", bytes_of(out));
+  report.set("made_from", sha256(made_from)), report.set("sha256", digest_of(out));
   write_durably(report_path(out), report.dump(2) + "\n");
   return report;
 }

@@ -1,8 +1,9 @@
 // What a finished run of this folder's commands leaves beside OUT, so that the same command knows its own work again:
-// OUT.report.json says "made_from", a digest of the inputs by their fingerprints and of the options, and "bytes", the
-// size of OUT. The report is removed before OUT is written and written behind it, so one that stands is of that OUT.
+// OUT.report.json says "made_from", a digest of the inputs by their fingerprints and of the options, and "sha256", that
+// of OUT. The report is removed before OUT is written and written behind it, so one that stands is of that OUT. Tar and
+// Parquet files, of which a fingerprint reads a part alone, must be older than the report.
 //
-// Fingerprints do not read pictures in files of their own (data/raw/records.h): who exchanged such a file removes OUT.
+// Pictures in files of their own are not looked at (data/raw/records.h): who exchanged such a file removes OUT.
 #pragma once
 #include <string>
 

@@ -33,6 +33,12 @@ std::string RecordPool::made_from() const {
   return all + (image_dir_.empty() ? "" : cat(" in ", image_dir_.size(), " ", image_dir_));
 }
 
+std::int64_t RecordPool::written() const {
+  std::int64_t last = 0;
+  for (const auto& source : sources_) last = std::max(last, source->written());
+  return last;
+}
+
 void RecordPool::require_pictures(bool of_each) const {
   std::string first;
   for (const auto& source : sources_) {

@@ -29,6 +29,7 @@ class RecordPool {
   void require_pictures(bool of_each) const;
   // What a record is called, "captions:17": its source's name and its number.
   std::string id(std::size_t source, std::int64_t record) const;
+  std::int64_t written() const;   // the latest Records::written() of them
   std::string made_from() const;  // the sources' fingerprints, and where their pictures are looked for
 
   // f(i, record) for the i-th record of a block, by several threads; what f refuses, Rejected, comes back in the

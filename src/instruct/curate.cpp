@@ -93,7 +93,8 @@ void end_share(const Audit& share, const Shard& shard) {
 
 Json curate(const CurateOptions& o) {
   const Pipeline pipeline(o);
-  const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks(), {".records", ".audit", ".pictures"});
+  const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks(), pipeline.written(),
+                      {".records", ".audit", ".pictures"});
   Audit share(Pipeline::step_names());
   const bool join = blocks.make(
       o.shard, "curate", [&](std::int64_t b) { pipeline.make(b, blocks.path(b)); },

@@ -113,6 +113,7 @@ Pipeline::Pipeline(const CurateOptions& options) : options_(options), manifest_(
       const SourceFile& file = manifest_.sources[s].files[f];
       const auto raw = RawSource::open(file.path, manifest_.sources[s].image_dir);
       all += " " + raw->fingerprint();
+      written_ = std::max(written_, raw->written());
       sizes_.back().push_back(raw->size());
       for (std::int64_t b = 0; b * block_records < raw->size(); ++b)
         parts_.push_back({static_cast<std::int64_t>(s), f, b, first});

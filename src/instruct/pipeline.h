@@ -40,7 +40,8 @@ class Pipeline {
 
   const Manifest& manifest() const { return manifest_; }
   std::int64_t blocks() const { return static_cast<std::int64_t>(parts_.size()); }
-  std::string made_from() const;  // a digest of all that a block depends on
+  std::string made_from() const;                     // a digest of all that a block depends on
+  std::int64_t written() const { return written_; }  // the latest of RawSource::written()
   std::int64_t source_of_block(std::int64_t block) const { return parts_[static_cast<std::size_t>(block)].source; }
   // Writes `path` and what stands beside it: .records, .audit and .pictures.
   void make(std::int64_t block, const std::string& path) const;
@@ -64,6 +65,7 @@ class Pipeline {
   std::vector<std::int64_t> taken_from_;          // records of each source that may be taken
   std::vector<Part> parts_;
   std::string made_from_;
+  std::int64_t written_ = 0;
   std::shared_ptr<const TemplateBank> bank_;
   std::unique_ptr<const Rewording> rewording_;
   SafetyRules safety_;

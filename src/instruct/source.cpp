@@ -222,6 +222,7 @@ class NumberedSource : public RawSource {
   explicit NumberedSource(std::unique_ptr<const Records> records) : records_(std::move(records)) {}
   std::int64_t size() const override { return records_->size(); }
   std::string fingerprint() const override { return records_->fingerprint(); }
+  std::int64_t written() const override { return records_->written(); }
   void block(std::int64_t b, const std::function<bool(RawRecord)>& f) const override {
     const std::int64_t begin = b * block_records, end = std::min(size(), begin + block_records);
     for (std::int64_t i = begin; i < end; ++i)

@@ -29,6 +29,7 @@ class RawSource {
   virtual ~RawSource() = default;
   virtual std::int64_t size() const = 0;
   virtual std::string fingerprint() const = 0;
+  virtual std::int64_t written() const { return 0; }  // as data/raw/records.h
   // Calls f for records of block b (from b · block_records) in order, until it returns false.
   virtual void block(std::int64_t b, const std::function<bool(RawRecord)>& f) const = 0;
 };

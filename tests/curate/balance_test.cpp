@@ -65,7 +65,7 @@ TEST_CASE("shards: counts that cannot be stepped by are refused; what others put
     return made.make({}, "test", [&](std::int64_t b) { write_durably(made.path(b), "x"); });
   };
   make(Blocks(dir / "out", "other inputs", 2));
-  const Blocks blocks(dir / "out/", "inputs", 2, {".side"}), others(dir / "out", "other inputs", 2);
+  const Blocks blocks(dir / "out/", "inputs", 2, 0, {".side"}), others(dir / "out", "other inputs", 2);
   make(blocks);
   write_durably(dir / "out.blocks/mine", "mine"), write_durably(blocks.path(1) + ".side", "x");
   blocks.remove();

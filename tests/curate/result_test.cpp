@@ -3,16 +3,20 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
 #include "curate/balance.h"
+#include "curate/concepts.h"
 #include "curate/dedup.h"
 #include "curate/embed.h"
 #include "curate/embeddings.h"
 #include "data/raw/drawn_records.h"
 #include "image/encode.h"
 #include "model/files/clip_directory.h"
+#include "store/parquet/writer.h"
+#include "store/tar.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -95,12 +99,86 @@ TEST_CASE("embed: what stands already is known by its inputs, and made again whe
   write_durably(o.out, whole + "x");
   CHECK_FALSE(again());
   CHECK(read_file(o.out) == whole);
+  std::string flipped = whole;
+  flipped[whole.size() / 2] ^= 1;
+  write_durably(o.out, flipped);
+  CHECK_FALSE(again());
+  CHECK(read_file(o.out) == whole);
   std::ofstream(w.dir / "data.jsonl", std::ios::app) << "{\"image\": \"p0.png\", \"caption\": \"one more\"}\n";
   CHECK(silently([&] { return embed(o); }).at("out").as_int() == 13);
   o.dtype = Dtype::f64;
   const auto before = inode();
   silently([&] { return embed(o); });
   CHECK(inode() != before);
+}
+
+TEST_CASE("concepts: a caption in a tar or in Parquet that is another of the same length is read again") {
+  const ScratchDirectory dir;
+  const auto write = [&](const std::string& path, const std::string& caption) {
+    Image image(31, 31);
+    const std::string picture = encode_png(image);
+    if (path.ends_with(".tar")) {
+      TarWriter tar(path);
+      tar.add("0.png", picture), tar.add("0.txt", caption), tar.finish();
+      return;
+    }
+    ParquetWriter table(path, {parquet_image("image"), {"caption"}}, {.codec = ParquetCodec::none});
+    table.add(Json::object({{"image", Json::object({{"bytes", picture}})}, {"caption", caption}})), table.finish();
+  };
+  for (const std::string name : {"a.tar", "a.parquet"}) {
+    CAPTURE(name);
+    ConceptOptions o;
+    o.sources = {dir / name}, o.out = dir / (name + ".words"), o.min_count = 1;
+    const auto run = [&](const char* shard) {
+      o.shard = Shard::parse(shard);
+      silently([&] { concepts(o); });
+    };
+    const auto holds = [&](const char* word) { return contains(read_file(o.out), word); };
+    write(dir / name, "a ring");
+    const std::string fingerprint = open_records(dir / name)->fingerprint();
+    run("");
+    CHECK(holds("ring"));
+    write(dir / name, "a kiln");
+    REQUIRE(open_records(dir / name)->fingerprint() == fingerprint);  // else it would be seen without looking at times
+    run("");
+    CHECK(holds("kiln"));
+    // Blocks of a run that is not over.
+    fs::remove(o.out + ".report.json"), run("1/1");
+    REQUIRE(path_exists(o.out + ".blocks"));
+    write(dir / name, "a sand");
+    run("");
+    CHECK(holds("sand"));
+    // Who only joins takes blocks as they are, as beside a younger copy of the data.
+    fs::remove(o.out + ".report.json"), run("1/1");
+    write(dir / name, "a sand");
+    run("merge");
+    CHECK(holds("sand"));
+    write(dir / name, "a sand");
+    run("merge");
+    // A time that is still to come says nothing.
+    fs::last_write_time(dir / name, fs::file_time_type::clock::now() + std::chrono::hours(9));
+    const auto written = fs::last_write_time(o.out);
+    run("");
+    CHECK(fs::last_write_time(o.out) == written);
+  }
+}
+
+TEST_CASE("balance: pictures that were embedded again as others are drawn from anew") {
+  const World w;
+  EmbedOptions e = w.embedding(w.dir / "", w.dir / "pictures");
+  EmbedOptions words = e;
+  words.sources = {}, words.image_dir = "", words.sentence = "{}";
+  words.concepts = w.dir / "words.txt", words.out = w.dir / "concepts";
+  BalanceOptions b;
+  b.pictures = {e.out}, b.concepts = words.out, b.out = w.dir / "drawn", b.k = 1, b.n = 6;
+  silently([&] { return embed(e), embed(words), balance(b); });
+  const auto made = [&] { return fs::last_write_time(b.out); };
+  const auto first = made();
+  silently([&] { return fs::remove(e.out), embed(e), balance(b); });
+  CHECK(made() == first);
+  write_durably(w.dir / "p3.png", read_file(w.dir / "p5.png"));
+  silently([&] { return fs::remove(e.out), embed(e), balance(b); });
+  CHECK(made() != first);
 }
 
 TEST_CASE("embed: a model's files are hashed once") {

@@ -43,4 +43,10 @@ std::string BlendedRecords::fingerprint() const {
   return sha256(all);
 }
 
+std::int64_t BlendedRecords::written() const {
+  std::int64_t last = 0;
+  for (const auto& set : sets_) last = std::max(last, set->written());
+  return last;
+}
+
 }  // namespace ov

@@ -17,6 +17,7 @@ class BlendedRecords : public Records {
   std::int64_t size() const override { return first_.back(); }
   Conversation read(std::int64_t index) const override;
   std::string fingerprint() const override;  // of the sets and their shares
+  std::int64_t written() const override;
   std::shared_ptr<const Mixture> mixture() const override { return mixture_; }
   void write_index() const override;  // of each set
   bool indexed() const override;      // all of them

@@ -27,6 +27,7 @@ class DrawnRecords : public Records {
     text.append(reinterpret_cast<const char*>(which_.data()), which_.size() * sizeof which_[0]);
     return sha256(text);
   }
+  std::int64_t written() const override { return all_->written(); }
   void write_index() const override { all_->write_index(); }
   bool indexed() const override { return all_->indexed(); }
 

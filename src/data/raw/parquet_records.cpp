@@ -298,4 +298,10 @@ std::string ParquetRecords::fingerprint() const {
   return hash.hex();
 }
 
+std::int64_t ParquetRecords::written() const {
+  std::vector<std::string> paths;
+  for (const File& f : files_) paths.push_back(f.path);
+  return last_written(paths);
+}
+
 }  // namespace ov

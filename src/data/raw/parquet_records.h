@@ -38,6 +38,7 @@ class ParquetRecords : public Records {
   std::int64_t size() const override { return starts_.back(); }
   Conversation read(std::int64_t index) const override;
   std::string fingerprint() const override;  // of the footers: sizes, counts and statistics of what the columns hold
+  std::int64_t written() const override;
   void write_index() const override;
   bool indexed() const override { return !fingerprint_.empty(); }
   std::string without_pictures() const override;

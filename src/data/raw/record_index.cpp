@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -83,6 +84,19 @@ FileStamp FileStamp::of(const std::string& path, const std::string& name, bool w
   if (head < 0 || tail < 0) path_error(path, "read");
   s.ends = sha256(ends).substr(0, 16);
   return s;
+}
+
+std::int64_t last_written(const std::vector<std::string>& paths) {
+  using namespace std::chrono;
+  const std::int64_t now = duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count();
+  std::int64_t last = 0;
+  for (const std::string& path : paths)
+    if (const std::int64_t time = FileStamp::of(path, "", false).time; time <= now) last = std::max(last, time);
+  return last;
+}
+
+bool written_before(const std::string& path, std::int64_t data_written) {
+  return data_written > 0 && FileStamp::of(path, "", false).time <= data_written;
 }
 
 std::string RecordIndex::path_of(const std::string& data, const std::string& part) {

@@ -37,6 +37,12 @@ struct FileStamp {
   static FileStamp of(const std::string& path, const std::string& name, bool with_ends = true);
 };
 
+// When the latest of some files was written, ns since 1970; a time that is still to come says nothing and is 0, as that
+// of a file that is not there.
+std::int64_t last_written(const std::vector<std::string>& paths);
+// Whether a file that was made of such data may be older than they are: the clock of files ticks every few ms.
+bool written_before(const std::string& path, std::int64_t data_written);
+
 class RecordIndex {
  public:
   static std::string path_of(const std::string& data, const std::string& part = "train");

@@ -372,4 +372,10 @@ std::string Webdataset::fingerprint() const {
   return hash.hex();
 }
 
+std::int64_t Webdataset::written() const {
+  std::vector<std::string> paths;
+  for (const Shard& s : shards_) paths.push_back(s.path);
+  return last_written(paths);
+}
+
 }  // namespace ov

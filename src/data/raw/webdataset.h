@@ -47,6 +47,7 @@ class Webdataset : public Records {
   std::int64_t size() const override { return static_cast<std::int64_t>(begin_.size()); }
   Conversation read(std::int64_t index) const override;
   std::string fingerprint() const override;
+  std::int64_t written() const override;
   void write_index() const override;
   bool indexed() const override { return !fingerprint_.empty(); }
 
