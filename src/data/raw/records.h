@@ -20,7 +20,7 @@ class Records {
   // 64 hex digits that change with the number, order or text of the records. Pictures in files of their own are not
   // read for it, and of a tar shard the members' names and places, of a Parquet file its footer.
   virtual std::string fingerprint() const = 0;
-  // When the files of which the fingerprint reads a part alone were last written, ns since 1970; 0: it reads them whole.
+  // When files of which the fingerprint reads a part alone were last written, ns since 1970; 0: it reads them whole.
   virtual std::int64_t written() const { return 0; }
   // In which order and how often they come (data/mixture.h); null: each once an epoch.
   virtual std::shared_ptr<const Mixture> mixture() const { return nullptr; }
