@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/io/file.h"
@@ -109,20 +110,25 @@ Split read_split(const std::string& meta, const std::string& part) {
 }
 
 // What is excluded is taken out; a name that excludes nothing is a mistake, and what it meant would be learnt.
-void exclude(const Split& split, EnergonMeta& meta) {
-  const std::set<std::string> train(split.shards.begin(), split.shards.end());
-  std::vector<std::string> known(split.others);
-  known.insert(known.end(), train.begin(), train.end());
-  std::sort(known.begin(), known.end());
+void exclude(Split& split, EnergonMeta& meta) {
+  if (split.exclude.empty()) {
+    meta.train = std::move(split.shards);
+    return;
+  }
+  const std::unordered_set<std::string_view> train(split.shards.begin(), split.shards.end());
+  const std::unordered_set<std::string_view> others(split.others.begin(), split.others.end());
+  const auto is_known = [&](std::string_view shard) { return train.contains(shard) || others.contains(shard); };
   std::set<std::string> out;
   for (const std::string& name : split.exclude) {
     // The whole name is a shard, or what stands before one of its slashes is: a shard and a key may both hold some.
     std::size_t end = name.size();
-    while (end != name.npos && end > 0 && !std::binary_search(known.begin(), known.end(), name.substr(0, end)))
+    while (end != name.npos && end > 0 && !is_known(std::string_view(name).substr(0, end)))
       end = name.rfind('/', end - 1);
-    if (end == name.npos || end == 0)
+    if (end == name.npos || end == 0) {
+      split.shards.insert(split.shards.end(), split.others.begin(), split.others.end());
       input_error(split.file, ": exclude: '", shown(name), "': no part of the split has this shard",
-                  did_you_mean(name, known));
+                  did_you_mean(name, split.shards));
+    }
     const std::string shard = name.substr(0, end);
     if (end == name.size()) out.insert(name);
     else if (train.contains(shard)) meta.excluded_samples[shard].insert(name.substr(end + 1));
@@ -153,7 +159,8 @@ std::optional<EnergonMeta> read_energon_meta(const std::string& directory, const
     out.sample_class = yaml["sample_type"]["__class__"].word();
     check_field_map(yaml);
   }
-  exclude(read_split(meta, part), out);
+  Split split = read_split(meta, part);
+  exclude(split, out);
   std::string file = meta + ".info.yaml";
   if (path_exists(file)) {
     for (const auto& [shard, n] : Yaml::read(file)["shard_counts"].members())
