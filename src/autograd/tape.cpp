@@ -10,6 +10,36 @@
 
 namespace ov {
 
+namespace {
+
+// Nodes that went backward, for the lists that they have: an op of a small model takes microseconds, and lists that are
+// taken anew for each would be a part of them.
+constexpr std::size_t most_spare = 4096;
+
+std::vector<Node>& spare_nodes() {
+  thread_local std::vector<Node> spare;
+  return spare;
+}
+
+Node empty_node() {
+  auto& spare = spare_nodes();
+  if (spare.empty()) return {};
+  Node node = std::move(spare.back());
+  spare.pop_back();
+  return node;
+}
+
+void put_back(Node node) {
+  if (spare_nodes().size() == most_spare) return;
+  node.inputs.clear(), node.outputs.clear(), node.wanted.clear();
+  node.input_shapes.clear(), node.output_shapes.clear();
+  node.saved.clear(), node.inside.clear();
+  node.backward = nullptr;
+  spare_nodes().push_back(std::move(node));
+}
+
+}  // namespace
+
 int Tape::add_edge(const Tensor& t, bool wanted, Parameter* parameter, int producer, int part) {
   edges_.push_back({t.shape(), t.dtype(), &t.device(), wanted, parameter, producer, part});
   return static_cast<int>(edges_.size()) - 1;
@@ -47,19 +77,9 @@ std::vector<Var> record_all(Recording r) {
     for (const Tensor& t : r.outputs) result.push_back({t, nullptr, -1});
     return result;
   }
-  Node node{.op = r.op,
-            .inputs = {},
-            .outputs = {},
-            .wanted = {},
-            .input_shapes = {},
-            .output_shapes = {},
-            .dtype = r.outputs.at(0).dtype(),
-            .saved = std::move(r.saved),
-            .inside = {},
-            .pairs = r.pairs,
-            .form = r.form,
-            .backward = std::move(r.backward)};
-  // A small model's ops take microseconds: each list is allocated once.
+  Node node = empty_node();
+  node.op = r.op, node.dtype = r.outputs.at(0).dtype(), node.saved = std::move(r.saved);
+  node.pairs = r.pairs, node.form = r.form, node.backward = std::move(r.backward);
   node.inputs.reserve(r.inputs.size()), node.wanted.reserve(r.inputs.size());
   node.input_shapes.reserve(r.inputs.size());
   node.outputs.reserve(r.outputs.size()), node.output_shapes.reserve(r.outputs.size());
@@ -90,6 +110,7 @@ std::vector<Var> record_all(Recording r) {
     tape->times_->lap(r.op, cost, Pass::forward, parameter);
   }
   if (any) tape->nodes_.push_back(std::move(node));
+  else put_back(std::move(node));
   return result;
 }
 
@@ -124,7 +145,8 @@ void Tape::add_gradient(int edge, Tensor gradient) {
 }
 
 void Tape::run_backward(Node& node) {
-  Grads d{*this, {}, {}};
+  Grads& d = grads_;
+  d.out.clear(), d.in.clear();
   d.out.reserve(node.outputs.size()), d.in.reserve(node.inputs.size());
   const OpRow& op = row(node.op);
   bool any = false;
@@ -175,6 +197,7 @@ void Tape::run_backward(Node& node) {
       kernels::add({.y = total, .a = total, .b = d.in[i]});
     }
   }
+  d.out.clear(), d.in.clear();
 }
 
 // f(k) for every stretch that a gradient of the edge's parameter reaches into.
@@ -217,6 +240,7 @@ void Tape::backward(std::span<const Var> outputs, std::span<const Tensor> seeds)
       for_stretches(nodes_.back(), [&](std::size_t k) {
         if (--left_[k] == 0) complete_(static_cast<std::int64_t>(k));
       });
+    put_back(std::move(nodes_.back()));
     nodes_.pop_back();
   }
 }

@@ -63,12 +63,12 @@ struct Grads {
 using Backward = std::function<void(const Node&, Grads&)>;
 
 struct Node {
-  Op op;
+  Op op{};
   std::vector<int> inputs;  // edges; -1 for an argument left out
   std::vector<int> outputs;
   std::vector<bool> wanted;  // one an input: does anybody want its gradient
   std::vector<Shape> input_shapes, output_shapes;
-  Dtype dtype;  // of the outputs
+  Dtype dtype{};  // of the outputs
   std::vector<Tensor> saved;
   std::vector<int> inside;  // edges of parameters that backward adds to by itself (recompute)
   std::int64_t pairs = 0;   // attention: visible pairs of a query and a key
@@ -163,6 +163,7 @@ class Tape {
   std::vector<Edge> edges_;
   std::vector<Node> nodes_;
   std::vector<Tensor> gradients_;           // by edge
+  Grads grads_{*this, {}, {}};              // of the node that goes backward
   std::unordered_map<int, Tensor> sliced_;  // by node: the input's gradient whose slices its outputs' gradients are
   std::unordered_map<const Parameter*, int> parameter_edges_;
   Tensor sums_;  // of parameters' gradients

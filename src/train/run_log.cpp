@@ -78,20 +78,14 @@ void RunLog::run(const Json& about) {
 
 Json RunLog::step(const StepReport& r, double peak_flops) {
   const double rate = r.seconds > 0 ? 1 / r.seconds : 0;
-  Json line = Json::object({{"step", r.step}, {"loss", r.loss}});
+  Json line = Json::object({{"type", "step"}, {"step", r.step}, {"loss", r.loss}});
   for (const auto& [key, value] : r.parts.members()) line.set(key, value);
-  const Json rest = Json::object({{"lr", r.lr},
-                                  {"gradient_norm", r.gradient_norm},
-                                  {"samples", r.samples},
-                                  {"tokens", r.tokens},
-                                  {"labelled", r.labelled},
-                                  {"patches", r.patches},
-                                  {"flops", 2 * r.products},
-                                  {"seconds", r.seconds},
-                                  {"data_seconds", r.data_seconds},
-                                  {"tokens_per_second", rate * static_cast<double>(r.tokens)},
-                                  {"samples_per_second", rate * static_cast<double>(r.samples)}});
-  for (const auto& [key, value] : rest.members()) line.set(key, value);
+  line.set("lr", r.lr), line.set("gradient_norm", r.gradient_norm);
+  line.set("samples", r.samples), line.set("tokens", r.tokens);
+  line.set("labelled", r.labelled), line.set("patches", r.patches), line.set("flops", 2 * r.products);
+  line.set("seconds", r.seconds), line.set("data_seconds", r.data_seconds);
+  line.set("tokens_per_second", rate * static_cast<double>(r.tokens));
+  line.set("samples_per_second", rate * static_cast<double>(r.samples));
   if (r.floor_seconds > 0)
     line.set("floor_seconds", r.floor_seconds), line.set("plain_floor_seconds", r.plain_floor_seconds);
   if (r.checksums)
@@ -100,7 +94,7 @@ Json RunLog::step(const StepReport& r, double peak_flops) {
                                         {"gradients", hex16(r.checksums->gradients)},
                                         {"parameters", hex16(r.checksums->parameters)}}));
   if (peak_flops > 0) line.set("mfu", model_flops_utilisation(r, peak_flops));
-  note("step", line);
+  file_.write(line);
   return line;
 }
 

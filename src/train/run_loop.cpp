@@ -272,8 +272,10 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   parameters.device().reset_peaks();
   while (engine.steps_done() < engine.options().steps && !(signal = stop_asked(*o.ranks))) {
     report = engine.step();
-    if (const std::int64_t all = padding_of(engine.state().data); all >= 0)
+    if (padding >= 0) {
+      const std::int64_t all = padding_of(engine.state().data);
       report.parts.set("padding", all - padding), padding = all;
+    }
     const bool last = report.step == engine.options().steps;
     if (journal && (last || (o.log_every > 0 && report.step % o.log_every == 0))) journal->step(report);
     if (journal && report.step == before + 1) journal->note("memory", memory_of(parameters.device(), report.step));
