@@ -150,6 +150,8 @@ class Balance {
   std::int64_t below_floor_ = 0, rare_pairs_ = 0, rare_ = 0, capped_ = 0, none_ = 0, kept_ = 0, drawn_ = 0;
 };
 
+constexpr std::int64_t most_repeated = std::int64_t{1} << 32;
+
 void check_options(const BalanceOptions& o, const EmbeddingPool& pool, const Embeddings& vocabulary) {
   for (const Embeddings& f : pool.files)
     if (f.width() != vocabulary.width())
@@ -163,6 +165,8 @@ void check_options(const BalanceOptions& o, const EmbeddingPool& pool, const Emb
   if (vocabulary.kind() == "pictures") input_error(o.concepts, ": holds pictures, and balance.concepts wants concepts");
   if (o.k > vocabulary.size())
     input_error("balance.k is ", o.k, ", and ", o.concepts, " holds ", vocabulary.size(), " concepts");
+  if (o.draw == BalanceOptions::Draw::replacement && o.n > most_repeated)
+    input_error("balance.n is ", o.n, ": with balance.draw replacement at most ", most_repeated, " draws, of 8 bytes");
   if (o.weight == ConceptWeight::metaclip && o.draw != BalanceOptions::Draw::poisson)
     input_error("balance.weight metaclip is a probability, not a weight: it goes with balance.draw poisson alone");
   if (o.weight == ConceptWeight::metaclip && o.cap > 0)
@@ -297,6 +301,9 @@ void Balance::write_manifest() {
       draws = wait < first.below || (wait == first.below && first.ties-- > 0);
     }
     if (o_.draw == Draw::replacement) draws = repeated.next(w, p.first + i + 1 == pool_.size);
+    if (draws > most_draws)
+      input_error("balance.n is ", o_.n, ": ", f.id(row), " would be drawn ", draws, " times, at most ", most_draws,
+                  " can be trained on; draw fewer, or from a larger pool");
     kept_ += draws > 0, drawn_ += draws;
     for (const std::int32_t c : own)
       if (c >= 0) after_[static_cast<std::size_t>(c)] += draws;

@@ -186,8 +186,9 @@ class Clustering {
     if (!join) return false;
     for (std::int64_t b = 0; b < now.count(); ++b) clusters->add(read_sums(now.open(b)));
     const std::int64_t number = iterations_of(stage_);
-    const double before =
-        number ? history_[history_.size() - 1].at("objective").as_double() : std::numeric_limits<double>::infinity();
+    const Json* last = number ? &history_[history_.size() - 1] : nullptr;
+    const double before = last ? last->at("objective").as_double() : std::numeric_limits<double>::infinity();
+    const bool stuck = last && clusters->stuck(before, last->at("empty").as_int());
     history_.push(
         Json::object({{"stage", stage_}, {"objective", clusters->objective()}, {"empty", clusters->empty()}}));
     const KmeansOptions limits{.iterations = stage_ == "all" && cells_ > 1 ? o_.polish : o_.iterations,
@@ -201,9 +202,9 @@ class Clustering {
     const Tensor from = done ? centres_.contiguous_copy(Segment::data) : clusters->means(centres_);
     const std::int64_t filled =
         clusters->empty() ? clusters->fill_empty(from, [&](std::int64_t i) { return row(i); }) : 0;
-    if (done && filled == 0)
+    if (done && (filled == 0 || stuck))
       input_error("cluster.k is ", o_.k, ", and the embeddings have only ", from.dim(0) - clusters->empty(),
-                  " different directions; choose fewer clusters");
+                  " different directions", filled ? " that f32 tells apart" : "", "; choose fewer clusters");
     spend(iteration(stage_), parts());
     centres_ = from;
     return true;

@@ -163,6 +163,7 @@ Tensor kmeans(const Tensor& rows, const KmeansOptions& o) {
   Tensor centres = first_centres(rows, o.K, o.seed, o.step);
   const auto row = [&](std::int64_t i) { return rows.slice(0, i, i + 1); };
   double before = std::numeric_limits<double>::infinity();
+  std::int64_t empty = o.K;
   for (std::int64_t iteration = 0;; ++iteration) {
     Clusters clusters(o.K, C);
     for (std::int64_t begin = 0; begin < N; begin += part_rows) {
@@ -172,13 +173,14 @@ Tensor kmeans(const Tensor& rows, const KmeansOptions& o) {
     const bool done = settled(o, iteration, before, clusters.objective());
     if (done && clusters.empty() == 0) return centres;
     if (!done) centres = clusters.means(centres);
-    if (clusters.empty() && clusters.fill_empty(centres, row) == 0 && done) {  // fewer different rows than K
+    const bool stuck = clusters.stuck(before, empty);
+    if (clusters.empty() && (clusters.fill_empty(centres, row) == 0 || stuck) && done) {  // fewer different rows than K
       std::vector<float> kept;
       for (std::int64_t k = 0; k < o.K; ++k)
         if (clusters.counts()[at(k)]) kept.insert(kept.end(), centres.row<float>(k), centres.row<float>(k) + C);
       return Tensor::of(kept, {static_cast<std::int64_t>(kept.size()) / C, C});
     }
-    before = clusters.objective();
+    before = clusters.objective(), empty = clusters.empty();
   }
 }
 

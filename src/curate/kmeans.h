@@ -9,7 +9,8 @@
 //
 // A cluster without a row takes over the row that lies farthest from its centre in one of the largest clusters
 // (ove, the authors' next encoder, tests for none; Faiss splits the largest at random). Each such move lowers J, so
-// repeated it ends, with no cluster empty or every row on a centre.
+// repeated it ends, with no cluster empty or every row on a centre; or with rows so near to each other that 48 bits of
+// |c|²/2 do not tell their centres apart, where moves change nothing any more.
 //
 // Sums are of f64, over a part's rows in their order, then over the parts in theirs: bits do not depend on threads, nor
 // on who made which part.
@@ -50,6 +51,8 @@ class Clusters {
   const std::vector<std::int64_t>& counts() const { return count_; }
   double objective() const { return objective_; }
   std::int64_t empty() const;
+  // Whether what was filled before these sums won nothing; `before` and `empty`: J and empty clusters then.
+  bool stuck(double before, std::int64_t empty) const { return this->empty() >= empty && objective_ >= before; }
 
   // The means, rounded to f32; of a cluster without a row the centre that it had. [K,C]
   Tensor means(const Tensor& centres) const;

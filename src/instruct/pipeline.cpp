@@ -129,9 +129,10 @@ std::string Pipeline::made_from() const { return made_from_; }
 
 const RawSource& Pipeline::open(const Part& part) const {
   const SourceEntry& s = manifest_.sources[static_cast<std::size_t>(part.source)];
-  if (const std::string& path = s.files[part.file].path; open_path_ != path) {
+  const std::string& path = s.files[part.file].path;
+  if (std::pair place(path, s.image_dir); opened_at_ != place) {
     open_ = RawSource::open(path, s.image_dir);
-    open_path_ = path;
+    opened_at_ = std::move(place);
   }
   return *open_;
 }

@@ -70,7 +70,7 @@ class Pipeline {
   std::unique_ptr<const Rewording> rewording_;
   SafetyRules safety_;
   FilterRules filter_;
-  mutable std::string open_path_;
+  mutable std::pair<std::string, std::string> opened_at_;  // its path and image_dir
   mutable std::unique_ptr<const RawSource> open_;
 };
 

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "curate/concepts.h"
 #include "curate/embeddings.h"
+#include "data/raw/drawn_records.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -272,6 +273,16 @@ TEST_CASE("balance: each hazard has its key, and the report counts what it did")
   const Json again = balance(s.options);
   CHECK(again.at("draws").as_int() == 300);
   CHECK(again.at("out").as_int() < 300);
+  const std::string manifest = read_file(s.options.out);
+  s.options.n = 3'000'000'000'000;
+  CHECK(contains(thrown([&] { balance(s.options); }), "with balance.draw replacement at most 4294967296 draws"));
+  // More than a reader of manifests takes (data/raw/drawn_records.h).
+  s.options.pictures = {s.dir / "one"}, s.options.n = most_draws + 1;
+  EmbeddingRows one;
+  one.values.assign(width, 1), one.ids = {"one"};
+  one.write(s.dir / "one", width, {});
+  CHECK(contains(thrown([&] { balance(s.options); }), "one would be drawn 1048577 times, at most 1048576"));
+  CHECK(read_file(s.options.out) == manifest);
 }
 
 TEST_CASE("balance: what it cannot use is named") {

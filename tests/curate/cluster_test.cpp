@@ -218,6 +218,19 @@ TEST_CASE("cluster: what cannot be is refused with the reason") {
     CHECK(cluster(s.options).at("objective").as_double() == 0);
     std::filesystem::remove(s.options.out);
   }
+  // Twelve rows, each another in the last bit of one number: 48 bits of |c|²/2 do not tell centres on them apart.
+  EmbeddingRows near;
+  for (int i = 0; i < 12; ++i) {
+    for (int c = 0; c < 64; ++c) {
+      const float x = std::sin(1.7f * float(c)) / 6;
+      near.values.push_back(i == c ? std::nextafter(x, 1.f) : x);
+    }
+    near.ids.push_back(cat(i));
+  }
+  near.write(s.dir / "near", 64, {});
+  s.options.embeddings = {s.dir / "near"};
+  for (const std::int64_t cells : {1, 2})
+    s.options.k = 12, s.options.cells = cells, refused("different directions that f32 tells apart");
 }
 
 TEST_CASE("cluster: a region file's classes come from it in place of the names, and purity says how they agree") {

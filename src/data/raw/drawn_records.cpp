@@ -12,7 +12,6 @@
 namespace ov {
 namespace {
 
-constexpr std::int64_t most_draws = 1 << 20;  // of one record
 constexpr const char* drawn_from_key = "onevision.sources";
 
 class DrawnRecords : public Records {

@@ -9,6 +9,8 @@
 
 namespace ov {
 
+constexpr std::int64_t most_draws = 1 << 20;  // of one record
+
 // In the manifest's order, each as often as it was drawn, and numbered anew: errors and rejects name those numbers.
 // `all` itself where manifest is "". Rows of another source than set_name() of all's path are passed over. Throws
 // input_error: none is of this source, a record that it does not hold, a column that is missing, or `all` is a mixture.
