@@ -80,6 +80,7 @@ std::string looks_like(std::string_view s) {
   if (s.substr(0, 8).ends_with("ftyp")) return "an AVIF, HEIC or MP4 file";
   if (s.substr(0, 262).ends_with("ustar")) return "a tar archive";
   if (s.size() > 2 && s[0] == '\x80' && s[1] >= 2 && s[1] <= 5) return "a Python pickle, such as a .bin of PyTorch";
+  if (s.size() > 8 && s[8] == '{' && s.substr(4, 4) == std::string_view("\0\0\0\0", 4)) return "a safetensors file";
   const std::string_view text = trimmed(s.substr(0, 256));
   if (text.starts_with('{') || text.starts_with('[')) return "JSON text";
   if (text.starts_with("<!") || text.starts_with("<html") || text.starts_with("<?xml")) return "a web page";

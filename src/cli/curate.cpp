@@ -1,9 +1,13 @@
+#include <algorithm>
+#include <filesystem>
+
 #include "cli/verbs.h"
 #include "curate/balance.h"
 #include "curate/cluster.h"
 #include "curate/concepts.h"
 #include "curate/dedup.h"
 #include "curate/embed.h"
+#include "store/parquet/schema.h"
 
 namespace ov::cli {
 namespace {
@@ -14,9 +18,35 @@ std::uint64_t seed_of(const Config& config, std::string_view key) {
 
 // What came in and what went out; a shard that leaves blocks to others has said so.
 Exit tell_counts(const Json& report, const std::string& out) {
-  if (report.is_object())
-    print(cat(report.at("in").as_int(), " in, ", report.at("out").as_int(), " out; ", out, ".report.json says why\n"));
+  if (!report.is_object()) return Exit::done;
+  const Json* refused = report.find("refused");
+  const bool regions = report.find("below_min_edge") != nullptr;
+  print(cat(report.at("in").as_int(), regions ? " pictures in, " : " in, ", report.at("out").as_int(),
+            regions ? " regions out" : " out",
+            refused && refused->as_int() > 0 ? cat(", ", refused->as_int(), " refused") : "", "; ", out,
+            ".report.json says why\n"));
   return Exit::done;
+}
+
+// OUT, a manifest. A data set of Parquet files begins with the same letters, so the column that makes a manifest of it
+// is looked for before it is replaced.
+const std::string& manifest_output(const Config& config, const std::string& column, const std::vector<Beside>& beside) {
+  const std::string& out = output(config, "PAR1", beside);
+  std::error_code missing;
+  if (!std::filesystem::is_regular_file(out, missing) || std::filesystem::file_size(out, missing) == 0) return out;
+  bool own = false;
+  try {
+    const ParquetFile file(out);
+    own = std::any_of(file.root().children.begin(), file.root().children.end(),
+                      [&](const ParquetNode& node) { return node.name == column; });
+  } catch (const Error& error) {
+    if (error.exit() != Exit::wrong_input) throw;
+  }
+  if (!own)
+    input_error("out: ", out,
+                " is a Parquet file that this command did not write, so it is not replaced; remove it, or ",
+                "name another file");
+  return out;
 }
 
 // How a command knows its own report and rejects again.
@@ -61,7 +91,7 @@ Exit dedup(const Config& config) {
   o.cosine = config.number("dedup.cosine"), o.against_cosine = config.number("dedup.against_cosine");
   o.max_rejects = config.integer("data.max_rejects");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"dedup\""}, rejects});
+  o.out = manifest_output(config, "draws", {{".report.json", "\"onevision\": \"dedup\""}, rejects});
   return tell_counts(ov::dedup(o), o.out);
 }
 
@@ -74,8 +104,8 @@ Exit cluster(const Config& config) {
   o.tolerance = config.number("cluster.tolerance"), o.seed = seed_of(config, "cluster.seed");
   o.names = config.text("cluster.names");
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1",
-                 {{".report.json", "\"onevision\": \"cluster\""}, {".centres.safetensors", "\"made_from\""}});
+  o.out = manifest_output(config, "cluster",
+                          {{".report.json", "\"onevision\": \"cluster\""}, {".centres.safetensors", "\"made_from\""}});
   const Json report = ov::cluster(o);
   return report.is_null() && o.shard.joins ? another_round : tell_counts(report, o.out);
 }
@@ -97,7 +127,7 @@ Exit balance(const Config& config) {
   o.cap = config.number("balance.cap"), o.min_count = config.integer("balance.min_count");
   o.whole_pool = config.text("balance.manifest") == "pool";
   o.shard = Shard::parse(config.text("shard"));
-  o.out = output(config, "PAR1", {{".report.json", "\"onevision\": \"balance\""}});
+  o.out = manifest_output(config, "draws", {{".report.json", "\"onevision\": \"balance\""}});
   return tell_counts(ov::balance(o), o.out);
 }
 

@@ -59,7 +59,9 @@ double measured_search(std::int64_t width) {
 }  // namespace
 
 Exit plan_balancing(const Config& config, const ClipConfig& model) {
-  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.required("plan.device"));
+  if (config.text("plan.device").empty())
+    input_error("plan.pictures needs plan.device, on what it is to run: a name in ", config.text("plan.devices"));
+  const DeviceFacts device = find_device(shipped(config, "plan.devices"), config.text("plan.device"));
   const Dtype dtype = dtype_option(config);
   const std::int64_t ranks = config.integer("plan.ranks"), node = config.integer("plan.node");
   BalancePlanned p{

@@ -105,6 +105,11 @@ Exit show(const Config& config, const PlanOptions& options, const Planner& plann
 Exit clip(const Config& config, const std::string& directory) {
   ClipConfig model;
   if (directory.empty()) {
+    if (!config.given("clip"))
+      std::fputs(
+          "note: neither --model nor a shape is given (configs/model/clip-b.json, clip-h.json): the keys' "
+          "defaults\n",
+          stderr);
     model = described_clip(config);
     model.vocabulary = planned_vocabulary(config, model.vocabulary);
   } else {

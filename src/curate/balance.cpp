@@ -12,6 +12,7 @@
 #include "curate/embeddings.h"
 #include "curate/result.h"
 #include "data/raw/drawn_records.h"
+#include "data/raw/record_index.h"
 #include "kernels/nearest.h"
 #include "store/parquet/writer.h"
 
@@ -180,12 +181,18 @@ std::string made_from(const BalanceOptions& o, const EmbeddingPool& pool, const 
   return text;
 }
 
+std::vector<std::string> all_files(const BalanceOptions& o) {
+  std::vector<std::string> files = o.pictures;
+  files.push_back(o.concepts);
+  return files;
+}
+
 Balance::Balance(const BalanceOptions& options)
     : o_(options),
       pool_(options.pictures),
       vocabulary_(Embeddings::open(options.concepts)),
       made_from_(made_from(options, pool_, vocabulary_)),
-      blocks_(options.out, made_from_, std::ssize(pool_.parts)),
+      blocks_(options.out, made_from_, std::ssize(pool_.parts), last_written(all_files(options))),
       list_(static_cast<std::size_t>(options.k)),
       counts_(static_cast<std::size_t>(vocabulary_.size())),
       after_(counts_) {}

@@ -17,6 +17,7 @@ namespace ov {
 namespace {
 
 constexpr std::int64_t most_shards = 1000000;
+constexpr const char* digest_ending = ".sha256";
 
 }  // namespace
 
@@ -40,7 +41,7 @@ Blocks::Blocks(const std::string& out, const std::string& made_from, std::int64_
       prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
       count_(count),
       written_(written),
-      endings_({"", ".lock"}),
+      endings_({"", ".lock", digest_ending}),
       lock_(std::make_shared<std::unique_ptr<DirectoryLock>>()) {
   endings_.insert(endings_.end(), beside.begin(), beside.end());
 }
@@ -49,7 +50,8 @@ Blocks::Blocks(const Blocks& run, const std::string& made_from, std::int64_t cou
     : directory_(run.directory_),
       prefix_(directory_ + "/" + sha256(made_from).substr(0, 16) + "-"),
       count_(count),
-      endings_({"", ".lock"}),
+      written_(run.written_),
+      endings_({"", ".lock", digest_ending}),
       lock_(run.lock_) {}
 
 std::string Blocks::path(std::int64_t block) const {
@@ -73,6 +75,24 @@ void Blocks::lock(const Shard& shard) const {
     *lock_ = std::make_unique<DirectoryLock>(directory_, shard.joins ? Hold::alone : Hold::together);
 }
 
+std::string Blocks::digest(std::int64_t block) const {
+  if (!path_exists(path(block))) return "";
+  std::string all = path(block).substr(directory_.size());  // the block that it is
+  for (const std::string& end : endings_)
+    if (end != ".lock" && end != digest_ending && path_exists(path(block) + end))
+      all += cat(" ", end, " ", sha256_file(path(block) + end));
+  return sha256(all);
+}
+
+bool Blocks::sound(std::int64_t block) const {
+  const std::string said = path(block) + digest_ending;
+  return path_exists(said) && read_file(said) == digest(block);
+}
+
+void Blocks::check(std::int64_t block) const {
+  if (!sound(block)) input_error(path(block), ": its bytes are not those that were written; ", remedy(block));
+}
+
 bool Blocks::any_stands() const {
   if (!path_exists(directory_)) return false;
   for (std::int64_t b = 0; b < count_; ++b)
@@ -89,8 +109,10 @@ void Blocks::remove_left(const Shard& shard) const {
 bool Blocks::make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make,
                   const std::function<void(std::int64_t)>& stands) const {
   std::int64_t missing = 0, first = -1;
-  const auto is_missing = [&](std::int64_t b) { return !path_exists(path(b)); };
-  const auto is_to_make = [&](std::int64_t b) { return is_missing(b) || written_before(path(b), written_); };
+  const auto is_missing = [&](std::int64_t b) {
+    return !path_exists(path(b)) || !path_exists(path(b) + digest_ending);
+  };
+  const auto is_to_make = [&](std::int64_t b) { return !sound(b) || written_before(path(b), written_); };
   lock(shard);
   if (shard.makes) {
     Progress bar(what, (count_ - shard.index + shard.count - 1) / shard.count, "block");
@@ -100,7 +122,10 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
         if (!shard.joins)
           own = std::make_unique<DirectoryLock>(directory_, DirectoryLock::Hold::alone,
                                                 path(b).substr(directory_.size() + 1) + ".lock");
-        if (is_to_make(b)) make(b);
+        if (is_to_make(b)) {
+          make(b);
+          write_durably(path(b) + digest_ending, digest(b));
+        }
         if (own) ::unlink((path(b) + ".lock").c_str());
       }
       if (stands) stands(b);
@@ -113,6 +138,8 @@ bool Blocks::make(const Shard& shard, const std::string& what, const std::functi
   if (shard.joins && missing)
     input_error("shard: ", missing, " of ", count_, " blocks are missing, the first is ", path(first),
                 "; run the shards that make them, with the same options and inputs");
+  if (shard.joins)
+    for (std::int64_t b = 0; b < count_; ++b) check(b);
   if (!shard.joins) lock_->reset();
   if (!shard.joins) tell(cat(what, ": ", missing, " of ", count_, " blocks are still to be made; --shard merge joins"));
   return shard.joins;

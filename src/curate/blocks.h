@@ -8,8 +8,9 @@
 //   --shard 3/8      makes blocks 2, 10, 18 ... and joins nothing; any number of processes may do so at a time
 //   --shard merge    joins what the shards have made; a block that is missing is an error
 //
-// OUT.blocks is locked (base/io/directory_lock.h): a run that joins is alone there, shards are there together, and no
-// two make the same block.
+// Beside a block stands BLOCK.sha256, of its files and its name, written behind them: a block whose bytes are others is
+// made again, or refused by who only joins. OUT.blocks is locked (base/io/directory_lock.h): a run that joins is alone
+// there, shards are there together, and no two make the same block.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -54,11 +55,16 @@ class Blocks {
   bool make(const Shard& shard, const std::string& what, const std::function<void(std::int64_t)>& make,
             const std::function<void(std::int64_t)>& stands = {}) const;
   bool any_stands() const;
+  // input_error of a block whose bytes are not those that were written: how it is made again.
+  void check(std::int64_t block) const;
   void remove_left(const Shard& shard) const;  // OUT.blocks of a run that is over, where a kill left it
   void remove() const noexcept;                // after the result stands
   void remove_blocks() const noexcept;         // these alone: the run goes on, and keeps its lock
 
  private:
+  std::string digest(std::int64_t block) const;  // "" of one that is not there
+  bool sound(std::int64_t block) const;
+
   const std::string directory_, prefix_;
   const std::int64_t count_, written_ = 0;
   std::vector<std::string> endings_;

@@ -17,6 +17,8 @@
 #include "curate/result.h"
 #include "curate/sampling.h"
 #include "data/made_again.h"
+#include "data/raw/drawn_records.h"
+#include "data/raw/record_index.h"
 #include "data/raw/regions.h"
 #include "data/sample/processor.h"
 #include "store/parquet/writer.h"
@@ -66,11 +68,17 @@ class Clustering {
     made_from_ = cat("cluster ", o.k, " ", cells_, " ", o.iterations, " ", o.polish, " ", o.tolerance, " ", o.seed, " ",
                      EmbeddingPool::part_rows);
     for (const Embeddings& f : pool_.files) made_from_ += cat(" ", f.made_from(), " ", f.size());
-    run_.emplace(o_.out, made_from_, 0);
+    run_.emplace(o_.out, made_from_, 0, last_written(o_.embeddings));
     pool_.sources();  // refuses two sets of one name, which the manifest could not tell apart
     if (!o_.names.empty()) named_ = std::make_unique<RegionFile>(o_.names);
-    for (const Embeddings& f : pool_.files)
-      if (named_ && f.size() > 0) name_of(*named_, f, 0);
+    for (const Embeddings& f : pool_.files) {
+      if (!named_) break;
+      if (f.size() > 0) name_of(*named_, f, 0);
+      const auto is_named = [&](const auto& s) { return s.second == named_->fingerprint(); };
+      if (!f.fingerprints().empty() && std::none_of(f.fingerprints().begin(), f.fingerprints().end(), is_named))
+        input_error(f.path(), ": was not embedded from ", o_.names,
+                    " as it is now; embed that file's regions, or leave ", "cluster.names out");
+    }
   }
 
   Json run() {
@@ -177,7 +185,7 @@ class Clustering {
   // One more assignment of all rows. False: blocks are missing. The stage goes on to the next when its centres hold.
   bool iterate(Clusters* clusters) {
     const Blocks now = blocks(stage_);
-    const bool join = now.make(o_.shard, "k-means, " + stage_, [&](std::int64_t b) {
+    const bool join = now.make(o_.shard, cat("k-means, ", stage_, " ", iterations_of(stage_) + 1), [&](std::int64_t b) {
       const auto& part = pool_.parts[static_cast<std::size_t>(b)];
       const Tensor rows = pool_.files[part.file].directions(part.begin, part.end);
       const Assignment a = assign(rows, centres_);
@@ -207,6 +215,8 @@ class Clustering {
                   " different directions", filled ? " that f32 tells apart" : "", "; choose fewer clusters");
     spend(iteration(stage_), parts());
     centres_ = from;
+    // Centres that stay where they were have the blocks that are there already.
+    std::erase_if(spent_, [now = iteration(stage_)](const auto& s) { return s.first == now; });
     return true;
   }
 
@@ -266,12 +276,14 @@ class Clustering {
     const Blocks last = blocks("all");
     std::vector<std::int32_t> ids, names;
     using Kind = ParquetField::Kind;
-    ParquetWriter manifest(o_.out, {{"id"},
-                                    {"source"},
-                                    {"record", Kind::integer},
-                                    {"region", Kind::integer},
-                                    {"cluster", Kind::integer},
-                                    {"distance", Kind::real}});
+    ParquetWriter manifest(o_.out,
+                           {{"id"},
+                            {"source"},
+                            {"record", Kind::integer},
+                            {"region", Kind::integer},
+                            {"cluster", Kind::integer},
+                            {"distance", Kind::real}},
+                           {.metadata = drawn_from(pool_.sources())});
     for (std::int64_t b = 0; b < last.count(); ++b) {
       const Safetensors file = last.open(b);
       const auto own = file.tensor("ids").to_vector<std::int32_t>();

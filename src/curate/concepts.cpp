@@ -84,14 +84,19 @@ std::vector<Concept> read_concepts(const std::string& path) {
     if (!seen.insert(text).second) input_error(path, ":", line, ": the concept ", shown(text), " stands twice");
     all.push_back({std::move(text), captions});
   };
-  if (path.ends_with(".jsonl")) {
+  const std::string text = read_file(path);
+  if (text.starts_with('[') || text.find('\0') != text.npos || utf8_prefix(text) != text.size()) {
+    const std::string kind = looks_like(text);
+    input_error(path, ": ", kind.empty() ? "is no text in UTF-8" : "looks like " + kind,
+                "; expected a concept a line, or JSON lines of concept and captions");
+  }
+  if (text.starts_with('{')) {  // as `concepts` writes them, whatever the file is called
     JsonlReader lines(path);
     for (Json j; lines.next(&j);) {
       const Json* n = j.find("captions");
       add(j.at("concept").as_string(), n ? n->as_int() : 0, lines.line());
     }
   } else {
-    const std::string text = read_file(path);
     std::size_t line = 0;
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = std::min(text.find('\n', at), text.size());

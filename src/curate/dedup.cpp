@@ -15,6 +15,7 @@
 #include "curate/share_counts.h"
 #include "curate/sources.h"
 #include "data/raw/drawn_records.h"
+#include "data/raw/record_index.h"
 #include "store/parquet/writer.h"
 
 namespace ov {
@@ -114,7 +115,8 @@ Dedup::Dedup(const DedupOptions& options)
       rows_(options.embeddings.empty() ? EmbeddedRecords{EmbeddingPool({}), {}}
                                        : rows_of(options.embeddings, pool_, first_)),
       made_from_(made_from(options, pool_, rows_)),
-      blocks_(options.out, made_from_, pool_.blocks() + std::ssize(rows_.pool.parts), pool_.written()) {
+      blocks_(options.out, made_from_, pool_.blocks() + std::ssize(rows_.pool.parts),
+              std::max(pool_.written(), last_written(options.embeddings))) {
   pool_.require_pictures(false);             // texts among pictures are kept
   made_from_ += cat(" ", options.distance);  // of what is joined
 }
@@ -172,6 +174,14 @@ void Dedup::read_prints() {
   }
   rejects.finish(first_.back());
   refused_ = rejects.total();
+  // Compared with nothing, every picture of an evaluation would count as one that is not in it.
+  for (std::size_t s = o_.sources.size(); s + 1 < first_.size(); ++s)
+    if (first_[s] < first_[s + 1] &&
+        std::all_of(prints_.pictures.begin() + first_[s], prints_.pictures.begin() + first_[s + 1],
+                    [](std::int64_t pictures) { return pictures < 1; }))
+      input_error(pool_.paths()[s], ": none of its ", first_[s + 1] - first_[s],
+                  " records has a picture that can be read, so nothing could be left out for it; ", o_.out,
+                  ".rejects.jsonl says why");
 }
 
 void Dedup::group() {

@@ -12,6 +12,11 @@ EmbeddedRecords rows_of(const std::vector<std::string>& files, const RecordPool&
                         const std::vector<std::int64_t>& first) {
   const Json names = pool.names();
   EmbeddedRecords rows{EmbeddingPool(files), {}};
+  const Json now = pool.fingerprints();
+  for (const auto& [source, then] : rows.pool.sources())
+    for (std::size_t s = 0; s < names.size(); ++s)
+      if (names[s].as_string() == source && now[s].as_string() != then)
+        input_error(pool.paths()[s], ": is another ", source, " than dedup.embeddings were made of; embed it again");
   for (const auto& part : rows.pool.parts) {
     const Embeddings& file = rows.pool.files[part.file];
     if (file.width() != rows.pool.files[0].width())

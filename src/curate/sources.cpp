@@ -14,6 +14,8 @@ RecordPool::RecordPool(const std::vector<std::string>& paths, const std::string&
   for (const std::string& path : paths) {
     sources_.push_back(open_records(path, image_dir));
     paths_.push_back(sources_.back()->path());
+    if (sources_.back()->mixture())
+      input_error(path, ": is a mixture, of which a manifest cannot draw; give the sets that it names");
     const std::string name = set_name(path);
     if (std::find(names_.begin(), names_.end(), name) != names_.end())
       input_error(path, ": another source is called ", name, " too, so that their records would have the same ids; ",

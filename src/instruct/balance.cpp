@@ -114,4 +114,21 @@ std::string Quotas::name(const RecordSummary& k) const {
   return cat(categories[k.category], ", difficulty ", k.difficulty + 1, ": ", c.kept, " of ", c.available, " are kept");
 }
 
+std::string Quotas::shortage(const BalanceTarget& target) const {
+  std::string out;
+  std::int64_t all = 0, kept = 0;
+  for (std::size_t c = 0; c < categories.size(); ++c) {
+    std::int64_t available = 0, of_category = 0;
+    for (std::size_t d = 0; d < difficulties; ++d)
+      available += cells_[c * difficulties + d].available, of_category += cells_[c * difficulties + d].kept;
+    if (available > 0 && of_category == 0)
+      out += cat(out.empty() ? "" : ", ", "none of ", available, " records of ", categories[c]);
+    all += available, kept += of_category;
+  }
+  if (!out.empty()) out = cat("the shares of balance.categories and balance.difficulty keep ", out);
+  if (kept < target.records)
+    out += cat(out.empty() ? "" : "; ", "balance.records is ", target.records, ", and ", kept, " of ", all, " remain");
+  return out;
+}
+
 }  // namespace ov::instruct

@@ -23,6 +23,8 @@ class Quotas {
 
   bool keeps(const RecordSummary& k, std::int64_t place) const;
   std::string name(const RecordSummary& k) const;  // "ocr, difficulty 2: 300 of 800 are kept"
+  // What a target cannot give, or leaves out as a whole; "" where it does neither.
+  std::string shortage(const BalanceTarget& target) const;
 
  private:
   struct Cell {

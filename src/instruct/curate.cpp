@@ -89,9 +89,34 @@ void end_share(const Audit& share, const Shard& shard) {
            why.total() ? "; " + why.str() : ""));
 }
 
+// OUT is replaced as a whole: nothing that is read may lie in it.
+void refuse_sources_in(const std::string& out, const Manifest& manifest) {
+  const auto whole = [](const std::string& path) {
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path)).string() + "/";
+  };
+  const std::string own = whole(without_slash(out));
+  for (const SourceEntry& s : manifest.sources)
+    for (const SourceFile& f : s.files)
+      for (const std::string& path : {f.path, s.image_dir})
+        if (!path.empty() && whole(without_slash(path)).starts_with(own))
+          input_error("out: ", out, ": source ", s.name, " lies in it (", path,
+                      ") and would be replaced; name another");
+}
+
+// A source of which nine in ten records are refused has most likely been described wrongly.
+void tell_lost(const std::vector<Audit>& of_source, const Manifest& manifest) {
+  for (std::size_t s = 0; s < of_source.size(); ++s) {
+    const std::int64_t in = of_source[s].entered(Pipeline::standardise), out = of_source[s].passed(Pipeline::filter);
+    if (in > 0 && out * 10 <= in)
+      tell(cat("curate: source ", manifest.sources[s].name, " keeps ", out, " of its ", in,
+               " records: ", of_source[s].refused().str()));
+  }
+}
+
 }  // namespace
 
 Json curate(const CurateOptions& o) {
+  refuse_sources_in(o.out, Manifest::read(o.manifest));
   const Pipeline pipeline(o);
   const Blocks blocks(o.out, pipeline.made_from(), pipeline.blocks(), pipeline.written(),
                       {".records", ".audit", ".pictures"});
@@ -111,16 +136,20 @@ Json curate(const CurateOptions& o) {
         });
       });
 
+  if (const std::string short_of = quotas.shortage(pipeline.manifest().balance); !short_of.empty())
+    tell(cat("curate: ", short_of));
   DurableDirectory out(o.out, "curate");
   DurableWriter records(out.file("records.jsonl")), log(out.file("audit.jsonl"));
   const std::string here = std::filesystem::weakly_canonical(std::filesystem::absolute(o.out)).string();
   Audit audit(Pipeline::step_names());
   Card card(pipeline.manifest());
   std::int64_t place = 0;
+  std::vector<Audit> of_source(pipeline.manifest().sources.size(), audit);
   for (std::int64_t b = 0; b < blocks.count(); ++b) {
     const std::string path = blocks.path(b);
     const MadeBlock block = MadeBlock::read(path);
     audit.add(block.audit, path);
+    of_source[static_cast<std::size_t>(pipeline.source_of_block(b))].add(block.audit, path);
     const auto source = static_cast<std::size_t>(pipeline.source_of_block(b));
     const std::string& name = pipeline.manifest().sources[source].name;
     std::string lines = read_file(path + ".audit");
@@ -149,6 +178,7 @@ Json curate(const CurateOptions& o) {
     }
     log.write(lines);
   }
+  tell_lost(of_source, pipeline.manifest());
   const Json steps = audit.json();
   if (audit.left() == 0) {
     log.commit();

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "data/made_again.h"
 
 namespace ov::instruct {
 namespace {
@@ -26,7 +27,7 @@ Reply reply_of(const Json& answer) {
 
 Reply read(const std::string& path, const std::string& digest) {
   const char* advice = "; remove it, and it is asked for again";
-  const Json kept = Json::read(path);
+  const Json kept = or_make_again("remove it, and it is asked for again", [&] { return Json::read(path); });
   if (!kept.is_object() || !kept.find("request") || sha256(kept.at("request").dump()) != digest)
     input_error(path, ": is not the answer to the request of that digest", advice);
   if (const Json* refused = kept.find("refused"); refused && refused->is_string()) return {"", refused->as_string()};

@@ -115,7 +115,9 @@ SourceEntry read_source(const Json& entry, const std::string& directory, const s
   if (path.empty()) input_error(where, ": path is missing");
   s.name = section.text("name");
   if (s.name.empty()) s.name = path.substr(path.rfind('/') + 1);
-  if (s.name.find_first_of("/\n") != s.name.npos || s.name.starts_with("."))
+  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (s.name.find('/') != s.name.npos || std::any_of(s.name.begin(), s.name.end(), control) ||
+      s.name.starts_with(".") || s.name.size() > 200)
     input_error(where, ": name: expected a word that can name a directory, found ", shown(s.name));
   s.licence = section.text("licence");
   if (s.licence.empty()) input_error(where, ": licence is missing: nobody may train on data of unknown terms");
@@ -124,7 +126,8 @@ SourceEntry read_source(const Json& entry, const std::string& directory, const s
   s.cap = section.integer("cap", -1);
   if (section.find("cap") && s.cap < 0) input_error(where, ": cap: expected at least 0, found ", s.cap);
   s.difficulty = static_cast<int>(std::clamp<std::int64_t>(section.integer("difficulty", 0), -1, difficulties + 1));
-  if (s.difficulty < 0 || s.difficulty > difficulties) input_error(where, ": difficulty: expected 1 to ", difficulties);
+  if ((section.find("difficulty") && s.difficulty < 1) || s.difficulty > difficulties)
+    input_error(where, ": difficulty: expected 1 to ", difficulties);
   s.image_dir = below(section.text("image_dir"));
   if (!s.image_dir.empty() && !path_exists(s.image_dir))
     input_error(where, ": image_dir: there is no ", whole(s.image_dir));
@@ -143,8 +146,10 @@ Manifest Manifest::read(const std::string& path) {
   const Json* sources = top.find("sources");
   if (!sources || !sources->is_array() || sources->size() == 0) input_error(path, ": expected a list of sources");
   std::set<std::string> names, allowed;
-  if (const Json* list = top.find("licences"))
+  if (const Json* list = top.find("licences")) {
     for (const Json& l : list->items()) allowed.insert(l.as_string());
+    if (allowed.empty()) input_error(path, ": licences: an empty list leaves nothing; without the key any may be used");
+  }
   for (std::size_t i = 0; i < sources->size(); ++i) {
     m.sources.push_back(read_source((*sources)[i], parent_directory(whole(path)), cat(path, ": source ", i + 1)));
     SourceEntry& s = m.sources.back();

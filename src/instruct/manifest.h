@@ -13,7 +13,8 @@
 //   cap         most records of the source, drawn evenly; absent: all
 //   lang, difficulty, image_dir   may be absent: told from the records; beside the file
 //   licences    those that may be used; a source of another is left out, record by record in the audit. Absent: any
-//   balance     how many records of what (instruct/balance.h); absent: all that remain
+//   balance     how many records of what (instruct/balance.h); absent: all that remain. Where categories have shares,
+//               one without is left out
 #pragma once
 #include <cstdint>
 #include <string>

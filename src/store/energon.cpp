@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -71,6 +72,12 @@ struct Split {
   std::vector<std::string> shards, others, exclude;
 };
 
+// One spelling of a shard's name: a shard that is named twice is learnt twice.
+std::string spelt(std::string name) {
+  if (name.find("./") == name.npos && name.find("//") == name.npos) return name;
+  return std::filesystem::path(name).lexically_normal();
+}
+
 Split read_split(const std::string& meta, const std::string& part) {
   Split out;
   std::int64_t shards = 1000000, bytes = 64 << 20;  // that the whole file may name
@@ -79,7 +86,7 @@ Split read_split(const std::string& meta, const std::string& part) {
       for (std::string& one : expanded(name, out.file)) {
         if (--shards < 0 || (bytes -= std::ssize(one)) < 0)
           input_error(out.file, ": its lists stand for more than a million names, or for more than 64 MB of them");
-        list.push_back(std::move(one));
+        list.push_back(spelt(std::move(one)));
       }
   };
   out.file = meta + "split.yaml";

@@ -48,6 +48,7 @@ TEST_CASE("text: a file is told by its first bytes") {
   CHECK(looks_like(" {\"a\": 1}") == "JSON text");
   CHECK(looks_like("<!DOCTYPE html>") == "a web page");
   CHECK(looks_like(std::string(257, 'a') + "ustar") == "a tar archive");
+  CHECK(looks_like(std::string_view("\x50\x01\0\0\0\0\0\0{\"a\"", 12)) == "a safetensors file");
   for (const char* none : {"", "a", "hello", "RIFF", "\x80"}) CHECK(looks_like(none) == "");
 }
 

@@ -335,6 +335,20 @@ TEST_CASE("concepts: learnt and given, counted once a caption; shards never chan
   CHECK(read_file(o.out) ==
         "{\"concept\":\"Red Cube\",\"captions\":2}\n{\"concept\":\"ball\",\"captions\":0}\n"
         "{\"concept\":\"红色\",\"captions\":1}\n");
+  // What the command wrote is read again, whatever it was called.
+  std::filesystem::copy_file(o.out, dir / "written.txt");
+  CHECK(read_concepts(dir / "written.txt").size() == 3);
+  CHECK(read_concepts(dir / "written.txt")[0].text == "Red Cube");
+  CHECK(read_concepts(dir / "written.txt")[0].captions == 2);
+  write_durably(dir / "list.txt", R"(["ball"])");
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("looks like JSON text"), Error);
+  write_safetensors(dir / "list.txt", {{"x", Tensor::of(std::vector<float>{1}, {1})}});
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("list.txt: looks like a safetensors file; expected a concept"),
+                       Error);
+  write_durably(dir / "list.txt", "ball\n\xff\n");
+  CHECK_THROWS_WITH_AS(made(""), doctest::Contains("list.txt: is no text in UTF-8"), Error);
+  write_durably(dir / "list.txt", "BMW\n");
+  CHECK(made("").at("out").as_int() == 1);
   write_durably(dir / "list.txt", "ball\nball\n");
   CHECK_THROWS_WITH_AS(made(""), doctest::Contains("list.txt:2: the concept ball stands twice"), Error);
   o.list = "", o.max_rejects = 0;

@@ -42,7 +42,7 @@ struct Sets {
   std::int64_t blocks(const std::string& out) const {
     std::int64_t n = 0;
     for (const auto& entry : fs::directory_iterator(out + ".blocks"))
-      n += entry.path().filename().string().front() != '.';
+      n += entry.path().filename().string().find('.') == std::string::npos;
     return n;
   }
 };

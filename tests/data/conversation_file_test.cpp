@@ -96,6 +96,21 @@ TEST_CASE("conversation file: a file that is missing or without records is refus
     CHECK(contains(message_of([&] { ConversationFile{d.write("e.json", text)}; }), "e.json: no records"));
 }
 
+TEST_CASE("conversation file: a question and its answer, as evaluations have them, are one question") {
+  const DataSet d;
+  const auto turns = [&](const char* record) {
+    std::string all;
+    for (const Turn& t : ConversationFile(d.write("q.json", record)).read(0).turns)
+      all += t.role + ": " + t.text + "\n";
+    return all;
+  };
+  CHECK(turns(R"({"image": "a.png", "question": "what?", "answer": "a ring"})") ==
+        "user: <image>\nwhat?\nassistant: a ring\n");
+  CHECK(turns(R"({"question": "which?", "answer": ["A", "B"]})") == "user: which?\nassistant: [\"A\",\"B\"]\n");
+  CHECK(turns(R"({"question": "which?", "answer": null})") == "user: which?\n");  // nothing to learn
+  CHECK(turns(R"({"question": "q", "caption": "c", "image": "a.png"})") == "user: <image>\nassistant: c\n");
+}
+
 TEST_CASE("conversation file: each way a record can be malformed is named with its place") {
   const DataSet d;
   const std::string where = "malformed_record | " + d.path("one.json") + ": record 1";

@@ -174,17 +174,20 @@ TEST_CASE("parquet records: roles and contents, lists of each, several pictures,
   const auto bare = open_records(write(d, "b.parquet", {{"image", Kind::binary}, {"caption"}},
                                        {Json::object({{"image", png}, {"caption", "c"}})}));
   CHECK(shown_record(*bare, 0) == "user: <image>\nassistant: c\n" + digest);
+  const auto asked = open_records(write(d, "q.parquet", {{"image", Kind::binary}, {"question"}, {"answer"}},
+                                        {Json::object({{"image", png}, {"question", "q"}, {"answer", "a"}})}));
+  CHECK(shown_record(*asked, 0) == "user: <image>\nq\nassistant: a\n" + digest);
   const auto named = open_records(write(
       d, "n.parquet", {{"image"}, {"caption"}},
       {Json::object({{"image", "p.png"}, {"caption", "c"}}), Json::object({{"image", "no.png"}, {"caption", "c"}})}));
   CHECK(shown_record(*named, 0) == "user: <image>\nassistant: c\n" + digest);
   CHECK(test::contains(shown_record(*named, 1), "image_missing | "));
-  CHECK(test::contains(
-      message_of([&] {
-        open_records(write(d, "x.parquet", {{"a"}, {"b"}}, {Json::object()}));
-      }),
-      "x.parquet: expected a column conversations, messages or caption, found a text, b text; these names are "
-      "fixed, no key chooses others"));
+  CHECK(test::contains(message_of([&] {
+                         open_records(write(d, "x.parquet", {{"a"}, {"b"}}, {Json::object()}));
+                       }),
+                       "x.parquet: expected a column conversations, messages, caption or question, found a text, b "
+                       "text; these names are "
+                       "fixed, no key chooses others"));
   CHECK(test::contains(message_of([&] { open_records(write(d, "x.parquet", {{"caption"}}, {})); }),
                        "x.parquet: no record"));
 }

@@ -249,28 +249,6 @@ TEST_CASE("curate: a share or a run of which nothing is left names the first rea
   CHECK(run("2/2") == "");
 }
 
-TEST_CASE("curate: one file of records beside two folders of pictures is two sources") {
-  const ScratchDirectory dir;
-  CurateOptions o = Setup().o;
-  for (const char* folder : {"a", "b"}) {
-    make_directories(dir / folder);
-    Image shade(30, 30);
-    for (std::uint8_t& v : shade.rgb) v = *folder == 'a' ? 90 : 200;
-    write_durably(dir / folder + "/p.png", encode_png(shade));
-  }
-  write_durably(dir / "set.jsonl", R"({"image": "p.png", "conversations": [{"from": "human", "value": "what is it ?"},)"
-                                   R"( {"from": "gpt", "value": "a ring on the white sand"}]})"
-                                   "\n");
-  write_durably(dir / "m.json", R"({"sources": [
-    {"name": "a", "path": "set.jsonl", "licence": "x", "image_dir": "a"},
-    {"name": "b", "path": "set.jsonl", "licence": "x", "image_dir": "b"}]})");
-  o.manifest = dir / "m.json", o.out = dir / "out";
-  instruct::curate(o);
-  std::set<std::string> pictures;
-  for (const Json& line : lines_of(o.out + "/records.jsonl")) pictures.insert(line.at("images")[0].as_string());
-  CHECK(pictures == std::set<std::string>{"../a/p.png", "../b/p.png"});
-}
-
 TEST_CASE(
     "curate: what it writes is the same from whatever folder, and what a manifest names is looked for beside it") {
   const Setup s;

@@ -253,4 +253,10 @@ TEST_CASE("balance: quotas fill cells that have enough, and what is kept is exac
   std::array<int, 3> kept{};
   for (std::size_t i = 0; i < keys.size(); ++i) kept[i % 3] += q.keeps(keys[i], static_cast<std::int64_t>(i));
   CHECK(kept == std::array<int, 3>{40, 20, 0});
+  CHECK(q.shortage(target) ==
+        cat("the shares of balance.categories and balance.difficulty keep none of 333 records of ", categories[2]));
+  target.category[2] = 1, target.records = 1200;
+  CHECK(draw().shortage(target) == "balance.records is 1200, and 1000 of 1000 remain");
+  target.records = 1000;
+  CHECK(draw().shortage(target) == "");
 }

@@ -301,6 +301,8 @@ TEST_CASE("energon: names with braces, excluded samples, split.json, and what ca
   CHECK(train("\n  - p{1..2}/{x,y}.tar\n") == Names{"p1/x.tar", "p1/y.tar", "p2/x.tar", "p2/y.tar"});
   CHECK(train("[\"{3..1}.tar\", 'a,b.tar']") == Names{"3.tar", "2.tar", "1.tar", "a,b.tar"});
   CHECK(train("\n  - a{x}.tar\n") == Names{"a{x}.tar"});
+  CHECK(train("[./a.tar, a.tar, p//b.tar, p/q/../b.tar]") == Names{"a.tar", "a.tar", "p/b.tar", "p/b.tar"});
+  CHECK(train("[a.tar, b.tar]", "[./a.tar]") == Names{"b.tar"});
   CHECK(contains(complaint([&] { train("\n  - a{0..999999999}.tar\n"); }),
                  "split.yaml: 'a{0..999999999}.tar' stands for"));
   CHECK(contains(complaint([&] { train("\n  - a{{0..1},c}.tar\n"); }), "braces inside braces"));

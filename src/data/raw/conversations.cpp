@@ -89,6 +89,12 @@ std::vector<Turn> turns_of(const Json& record, std::size_t pictures, const std::
     if (pictures != 1) reject(RejectReason::image_count, where, ": a caption of ", pictures, " pictures");
     return {{"user", image_tag}, {"assistant", caption ? caption() : own->as_string()}};
   }
+  if (const Json* question = record.find("question"); absent(list) && question && question->is_string()) {
+    std::vector<Turn> turns = {{"user", question->as_string()}};
+    if (const Json* answer = record.find("answer"); !absent(answer))
+      turns.push_back({"assistant", answer->is_string() ? answer->as_string() : answer->dump()});
+    return turns;
+  }
   if (!list) malformed(where, "has neither \"conversations\" nor \"messages\"", other_layout(record));
   const char* key = list == record.find("messages") ? "messages" : "conversations";
   if (list->is_null()) malformed(where, "\"", key, "\" is null: expected a list of messages");

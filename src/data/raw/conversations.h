@@ -9,6 +9,7 @@
 //   conversations       entries of from (human, gpt, system) and value, or of role (user, assistant, system) and
 //   or messages         content; either spelling under either key, mixed if need be. Other keys are ignored.
 //   caption             in place of both: one picture and its caption, asked with the picture alone
+//   question, answer    in place of all: one question, as files of evaluations have them (src/eval/questions.h)
 //   data_source         what the record's data set is called, for reports; or source
 //
 // A key that is null counts as absent.

@@ -37,6 +37,14 @@ class DrawnRecords : public Records {
 
 }  // namespace
 
+std::string drawn_fingerprint(const ParquetFile& manifest, const std::string& source) {
+  const std::string_view said = manifest.metadata(drawn_from_key);
+  if (said.empty()) return "";
+  const Json drawn = Json::parse(said, cat("metadata ", drawn_from_key));
+  const Json* fingerprint = drawn.is_object() ? drawn.find(source) : nullptr;
+  return fingerprint && fingerprint->is_string() ? fingerprint->as_string() : "";
+}
+
 std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all, const std::string& manifest) {
   if (manifest.empty()) return all;
   if (all->mixture())

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/raw/records.h"
+#include "store/parquet/schema.h"
 
 namespace ov {
 
@@ -20,5 +21,7 @@ std::unique_ptr<const Records> drawn_records(std::unique_ptr<const Records> all,
 // A manifest's metadata, of the whole Parquet file: name and fingerprint of each source, as JSON.
 std::vector<std::pair<std::string, std::string>> drawn_from(
     const std::vector<std::pair<std::string, std::string>>& sources);
+// The fingerprint that a manifest says of a source; "" where it says none.
+std::string drawn_fingerprint(const ParquetFile& manifest, const std::string& source);
 
 }  // namespace ov

@@ -12,7 +12,7 @@ namespace ov {
 namespace {
 
 const std::vector<std::string> picture_columns = {"image", "images"};
-const std::vector<std::string> text_columns = {"conversations", "messages", "caption", "id",
+const std::vector<std::string> text_columns = {"conversations", "messages", "caption", "question", "answer", "id",
                                                "data_source",   "source",   "video",   "videos"};
 constexpr const char* index_kind = "parquet";
 constexpr std::size_t most_opened = 64;          // files
@@ -115,8 +115,9 @@ void ParquetRecords::open_all(std::shared_ptr<const MappedFile> file) {
     }
     starts_.push_back(starts_.back() + (f.parquet ? f.parquet->rows() : 1));
     if (!f.parquet) continue;
-    if (!has_one_of(*f.parquet, {"conversations", "messages", "caption"}))
-      input_error(f.path, ": expected a column conversations, messages or caption, found ", columns_of(*f.parquet),
+    if (!has_one_of(*f.parquet, {"conversations", "messages", "caption", "question"}))
+      input_error(f.path, ": expected a column conversations, messages, caption or question, found ",
+                  columns_of(*f.parquet),
                   "; these names are fixed, no key chooses others: rename the column of the texts");
     any = any || f.parquet->rows() > 0;
   }

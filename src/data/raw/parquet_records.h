@@ -3,7 +3,7 @@
 //   image or images               struct<bytes, path> (the Image feature), bytes alone, or a path; one or a list; null
 //                                 for none. A path without bytes starts at image_dir, "" is the file's own directory.
 //   conversations or messages     list<struct<from, value>> or <role, content>, or a struct of two such lists
-//   caption, id, data_source      as in data/raw/conversations.h, which says what a record means
+//   caption, question, answer, id, data_source   as in data/raw/conversations.h, which says what a record means
 //
 // A path is a file or a directory, of which all .parquet files in and below it are taken by their names. Any record is
 // read by itself: of its row group the pages that hold its pictures, and the texts, which stay in memory for the

@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 #include "data/made_again.h"
+#include "data/raw/drawn_records.h"
 #include "data/raw/json_records.h"
 #include "data/raw/picture_file.h"
 #include "data/raw/records.h"
@@ -98,8 +99,10 @@ struct ClusterLabels {
   std::int64_t clusters = 0;
 };
 
-ClusterLabels cluster_labels(const std::string& manifest, const std::string& source) {
+ClusterLabels cluster_labels(const std::string& manifest, const std::string& source, const std::string& fingerprint) {
   const ParquetFile file = or_make_again("make it again (onevision cluster)", [&] { return ParquetFile(manifest); });
+  if (const std::string then = drawn_fingerprint(file, set_name(source)); !then.empty() && then != fingerprint)
+    input_error(source, ": has changed since ", manifest, " was made of its regions; embed and cluster it again");
   ClusterLabels out;
   std::string other;
   for (std::size_t g = 0; g < file.groups().size(); ++g) {
@@ -161,7 +164,7 @@ RegionFile::RegionFile(const std::string& path, const std::string& clusters) : p
   fingerprint_ = records.fingerprint();
   ClusterLabels labels;
   if (!clusters.empty()) {
-    labels = cluster_labels(clusters, path);
+    labels = cluster_labels(clusters, path, fingerprint_);
     fingerprint_ = sha256(fingerprint_ + sha256_file(clusters));
   }
   std::vector<NamedPicture> named;
