@@ -114,6 +114,7 @@ Exit balance(const Config& config) {
   use_threads(config);
   BalanceOptions o;
   o.pictures = config.required_list("balance.pictures"), o.concepts = config.required("balance.concepts");
+  o.within = config.text("balance.within");
   o.k = config.integer("balance.k"), o.n = config.integer("balance.n");
   const std::string &draw = config.text("balance.draw"), &weight = config.text("balance.weight");
   using Draw = BalanceOptions::Draw;

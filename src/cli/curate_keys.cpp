@@ -46,6 +46,8 @@ std::vector<Key> curate_rows() {
       {"cluster.names", "names", "", any, "cluster", "region file whose classes the clusters are compared with"},
       {"balance.pictures", "pictures", Strings{}, any, "balance", "embedded pictures, as embed writes them"},
       {"balance.concepts", "concepts", "", any, "balance", "the embedded vocabulary"},
+      {"balance.within", "within", "", any, "balance",
+       "a manifest, as dedup writes it: what it leaves out takes no part; empty: all"},
       {"balance.k", "k", whole(10), Allowed(1, 1024), "balance plan", "nearest concepts of a picture"},
       {"balance.n", "n", whole(1000), at_least(1), "balance", "pictures to draw"},
       {"balance.draw", "draw", "poisson", "poisson exact replacement", "balance",

@@ -9,6 +9,8 @@
 
 #include "base/hash.h"
 #include "base/progress.h"
+#include "base/sha256.h"
+#include "curate/drawn_rows.h"
 #include "curate/embeddings.h"
 #include "curate/result.h"
 #include "data/raw/drawn_records.h"
@@ -117,9 +119,11 @@ class Balance {
       const auto& part = pool_.parts[static_cast<std::size_t>(b)];
       const auto width = static_cast<std::size_t>(o_.k);
       for (std::int64_t i = 0; i < part.end - part.begin; ++i)
-        f(part, i, Ids(ids.row<std::int32_t>(i), width), Scores(scores.row<float>(i), width));
+        if (takes_part(part.first + i))
+          f(part, i, Ids(ids.row<std::int32_t>(i), width), Scores(scores.row<float>(i), width));
     }
   }
+  bool takes_part(std::int64_t row) const { return within_.empty() || within_[static_cast<std::size_t>(row)]; }
   // The concepts of a picture that count; -1: one that does not, which the manifest shows all the same.
   Ids counted(Ids ids, Scores scores) {
     for (std::size_t j = 0; j < list_.size(); ++j)
@@ -135,7 +139,8 @@ class Balance {
   // What the manifest is made of: the nearest concepts, and how pictures are drawn by them.
   std::string made_of() const {
     return cat(made_from_, " ", o_.n, " ", int(o_.draw), " ", int(o_.weight), " ", o_.seed, " ", Json(o_.floor).dump(),
-               " ", Json(o_.floor_quantile).dump(), " ", Json(o_.cap).dump(), " ", o_.min_count, " ", o_.whole_pool);
+               " ", Json(o_.floor_quantile).dump(), " ", Json(o_.cap).dump(), " ", o_.min_count, " ", o_.whole_pool,
+               o_.within.empty() ? "" : " " + sha256_file(o_.within));
   }
   Smallest first_arrivals();
   double probability(Ids own, double weight) const;
@@ -145,6 +150,8 @@ class Balance {
   const Embeddings vocabulary_;
   const std::string made_from_;
   const Blocks blocks_;
+  const std::vector<bool> within_;  // [pool] what options.within draws; empty: all
+  const std::int64_t pictures_;     // that take part
   std::vector<std::int32_t> list_;
   double floor_ = -1, sum_ = 0, lambda_ = 0;
   std::vector<std::int64_t> counts_, after_;  // of each concept: pairs of the pool, and of what was drawn
@@ -193,6 +200,8 @@ Balance::Balance(const BalanceOptions& options)
       vocabulary_(Embeddings::open(options.concepts)),
       made_from_(made_from(options, pool_, vocabulary_)),
       blocks_(options.out, made_from_, std::ssize(pool_.parts), last_written(all_files(options))),
+      within_(options.within.empty() ? std::vector<bool>() : drawn_rows(pool_, options.within)),
+      pictures_(within_.empty() ? pool_.size : std::count(within_.begin(), within_.end(), true)),
       list_(static_cast<std::size_t>(options.k)),
       counts_(static_cast<std::size_t>(vocabulary_.size())),
       after_(counts_) {}
@@ -219,7 +228,7 @@ void Balance::count() {
     });
   };
   floor_ = std::max(o_.floor,
-                    o_.floor_quantile > 0 ? double(quantile(each_score, pool_.size * o_.k, o_.floor_quantile)) : -1.0);
+                    o_.floor_quantile > 0 ? double(quantile(each_score, pictures_ * o_.k, o_.floor_quantile)) : -1.0);
   each([&](const auto&, std::int64_t, Ids ids, Scores scores) {
     for (std::size_t j = 0; j < ids.size(); ++j)
       if (scores[j] < floor_) ++below_floor_;
@@ -235,13 +244,12 @@ void Balance::weigh() {
     capped_ += o_.cap > 0 && w > o_.cap, none_ += w == 0;
     sum_ += o_.cap > 0 ? std::min(w, o_.cap) : w;
   });
-  const std::int64_t left = pool_.size - none_;
+  const std::int64_t left = pictures_ - none_;
   const char* why = none_ ? ", since others have no concept that counts" : "";
   if (o_.draw == Draw::exact && o_.n > left)
-    input_error("balance.n is ", o_.n, ", and balance.draw exact can draw ", left, " of ", pool_.size, " pictures",
-                why);
+    input_error("balance.n is ", o_.n, ", and balance.draw exact can draw ", left, " of ", pictures_, " pictures", why);
   if (o_.draw == Draw::poisson && o_.n > left)
-    tell(cat("balance.n is ", o_.n, ": at most ", left, " of ", pool_.size, " pictures can be drawn", why));
+    tell(cat("balance.n is ", o_.n, ": at most ", left, " of ", pictures_, " pictures can be drawn", why));
   lambda_ = scale();
 }
 
@@ -283,6 +291,7 @@ Smallest Balance::first_arrivals() {
 
 void Balance::write_manifest() {
   Smallest first = first_arrivals();
+  std::int64_t seen = 0;
   ReplacementDraws repeated(o_.draw == Draw::replacement ? o_.n : 0, sum_, o_.seed);
   using Kind = ParquetField::Kind;
   ParquetWriter manifest(o_.out,
@@ -307,7 +316,7 @@ void Balance::write_manifest() {
       const double wait = waiting_time(w, u);
       draws = wait < first.below || (wait == first.below && first.ties-- > 0);
     }
-    if (o_.draw == Draw::replacement) draws = repeated.next(w, p.first + i + 1 == pool_.size);
+    if (o_.draw == Draw::replacement) draws = repeated.next(w, ++seen == pictures_);
     if (draws > most_draws)
       input_error("balance.n is ", o_.n, ": ", f.id(row), " would be drawn ", draws, " times, at most ", most_draws,
                   " can be trained on; draw fewer, or from a larger pool");
@@ -329,7 +338,7 @@ void Balance::write_manifest() {
                                {"reason", w > 0 ? "" : "no_concept"}}));
   });
   if (kept_ == 0)
-    input_error(o_.out, ": none of ", pool_.size, " pictures is drawn: ", none_, " have no concept that counts (",
+    input_error(o_.out, ": none of ", pictures_, " pictures is drawn: ", none_, " have no concept that counts (",
                 below_floor_, " pairs are below the floor ", floor_, ", ", rare_pairs_,
                 " of concepts of fewer than balance.min_count pictures), and balance.n is ", o_.n);
   begin_result(o_.out);
@@ -341,7 +350,8 @@ Json Balance::finish() {
                               {"in", pool_.size},
                               {"out", kept_},
                               {"draws", drawn_},
-                              {"not_drawn", pool_.size - kept_ - none_},
+                              {"not_drawn", pictures_ - kept_ - none_},
+                              {"left_out", pool_.size - pictures_},
                               {"no_concept", none_},
                               {"n", o_.n},
                               {"k", o_.k},

@@ -27,6 +27,7 @@ inline constexpr std::int64_t balance_ids_at_a_time = 1 << 23;  // that are told
 struct BalanceOptions {
   std::vector<std::string> pictures;  // files of curate/embeddings.h, one pool
   std::string concepts, out;
+  std::string within;  // a manifest: pictures that it does not draw take no part; "": all do
   std::int64_t k = 10, n = 0;
   enum class Draw { poisson, exact, replacement } draw = Draw::poisson;
   ConceptWeight weight = ConceptWeight::sum;

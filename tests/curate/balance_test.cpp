@@ -13,6 +13,7 @@
 #include "curate/concepts.h"
 #include "curate/embeddings.h"
 #include "data/raw/drawn_records.h"
+#include "store/parquet/writer.h"
 #include "tests/base/kill_at_step.h"
 #include "tests/base/scratch.h"
 #include "tests/check.h"
@@ -240,6 +241,49 @@ TEST_CASE("acceptance 7: shards, threads and kills never change the manifest") {
   s.options.k = 3;
   CHECK_THROWS_WITH_AS(s.made(Shard::parse("merge")), doctest::Contains("blocks are missing"), Error);
   CHECK(s.made() == whole);
+}
+
+TEST_CASE("balance: of what a manifest leaves out nothing is drawn, and its concepts do not count") {
+  Setup s;
+  s.options.pictures = {s.dir / "b"}, s.options.n = 200, s.options.draw = BalanceOptions::Draw::exact;
+  // Every third picture is kept by the manifest; one of another set takes no part.
+  ParquetWriter kept(s.dir / "kept",
+                     {{"source"}, {"record", ParquetField::Kind::integer}, {"draws", ParquetField::Kind::integer}});
+  for (std::int64_t record = 17000; record < 20000; ++record)
+    kept.add(Json::object({{"source", "pool"}, {"record", record}, {"draws", std::int64_t{record % 3 == 0}}}));
+  kept.add(Json::object({{"source", "other"}, {"record", std::int64_t{17001}}, {"draws", std::int64_t{1}}}));
+  kept.finish();
+  s.options.within = s.dir / "kept";
+  const Json report = balance(s.options);
+  CHECK(report.at("in").as_int() == 3000);
+  CHECK(report.at("left_out").as_int() == 2000);
+  CHECK(report.at("out").as_int() == 200);
+  const std::vector<Json> rows = manifest(s.options.out);
+  CHECK(rows.size() == 1000);
+  for (const Json& r : rows) CHECK(r.at("record").as_int() % 3 == 0);
+  // As if there were no others: the same weights and draws.
+  EmbeddingRows third;
+  const Embeddings all = Embeddings::open(s.dir / "b");
+  for (std::int64_t i = 0; i < all.size(); ++i) {
+    if (all.record(i) % 3) continue;
+    const Tensor row = all.directions(i, i + 1);
+    third.values.insert(third.values.end(), row.data<float>(), row.data<float>() + width);
+    third.ids.push_back(all.id(i)), third.records.push_back(all.record(i)), third.sources.push_back(0);
+  }
+  third.write(s.dir / "third", width, {{"made_from", "third"}, {"sources", "[\"pool\"]"}});
+  for (const auto draw :
+       {BalanceOptions::Draw::exact, BalanceOptions::Draw::poisson, BalanceOptions::Draw::replacement}) {
+    s.options.draw = draw, s.options.floor_quantile = 0.2;
+    s.options.pictures = {s.dir / "b"}, s.options.within = s.dir / "kept", s.made();
+    const std::string within = read_file(s.options.out);
+    s.options.pictures = {s.dir / "third"}, s.options.within = "", s.made();
+    CHECK(read_file(s.options.out) == within);
+  }
+  s.options.within = s.dir / "v";
+  CHECK(contains(thrown([&] { balance(s.options); }), "draw it again (onevision dedup or balance)"));
+  write_rows(s.dir / "c", "pictures", 20, 90000);
+  s.options.pictures = {s.dir / "c"}, s.options.within = s.dir / "kept", s.options.n = 1;
+  CHECK(contains(thrown([&] { balance(s.options); }), "kept: draws none of the pictures that are embedded"));
 }
 
 TEST_CASE("balance: each hazard has its key, and the report counts what it did") {
