@@ -1,5 +1,5 @@
 // Configuration: keys are declared once, as data. Parser, help, start-up table, the dump in a checkpoint, and
-// the message for a misspelt key all come from that one declaration (src/cli/keys.cpp).
+// the message for a misspelt key all come from that one declaration (src/cli/*keys.cpp).
 //
 // A value comes from, later ones win: the key's default; --config FILE... in order; the command line.
 //

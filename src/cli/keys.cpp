@@ -126,6 +126,8 @@ std::vector<Key> rows() {
       // --- the run
       {"pretrain.what", "what", "", "vision text clip", "pretrain plan",
        "which part is trained, or a CLIP model; plan without it: a whole model"},
+      {"pretrain.from", "from", "", any, "pretrain",
+       "with --what vision: out of an earlier such run, with whose weights, the head's too, a new one begins"},
       {"pretrain.seed", "seed", whole(1), at_least(0), "pretrain", "of initial values, order and draws"},
       {"train.out", "out", "", any, "train pretrain rl",
        "directory of the run: checkpoints, run.jsonl and the trained model", Resume::free},

@@ -58,6 +58,7 @@ void vision(const Config& config, Communicator& ranks) {
   VisionPretraining run;
   static_cast<RunOptions&>(run) = run_options(config);
   const auto trace = share(config, ranks, run);
+  run.from = config.text("pretrain.from");
   run.data = region_data(config);
   run.vision = described_vision(config);
   run.head = region_head(config);
@@ -79,7 +80,7 @@ void vision(const Config& config, Communicator& ranks) {
   if (!config.text("model.dir").empty())
     input_error(
         "model.dir has no effect with --what vision: vision.* describe the tower (--config "
-        "configs/model/mesh.json, say), rice.* its head");
+        "configs/model/mesh.json, say), rice.* its head; pretrain.from begins with an earlier run's weights");
   config.refuse_unread("with --what vision");
   pretrain_vision(run);
 }

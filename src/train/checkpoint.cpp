@@ -73,6 +73,12 @@ Range overlap(std::int64_t begin, std::int64_t end, Range own) {
   return {std::max(begin, own.begin), std::min(end, own.end)};
 }
 
+void take_weights(const CheckpointReader& weights, TrainingState& run) {
+  const auto load = [&] { load_weights(run.parameters, weights); };
+  if (run.parallel) run.parallel->change_values(load);
+  else load();
+}
+
 }  // namespace
 
 void save_checkpoint(const std::string& out, const TrainingState& run, const Json& about) {
@@ -166,12 +172,16 @@ void load_checkpoint(const std::string& directory, const Json& checked, Training
           .copy_from(mine.slice(0, part.begin - first, part.end - first));
     }
   }
-  const auto load = [&] { load_weights(run.parameters, weights); };
-  if (run.parallel) run.parallel->change_values(load);
-  else load();
+  take_weights(weights, run);
   run.step = checked.at("step").as_int();
   run.optimizer.set_steps(run.step);
   run.data = checked.at("data");
+}
+
+void load_checkpoint_weights(const std::string& directory, TrainingState& run) {
+  const CheckpointReader weights = CheckpointReader::open(directory);
+  weights.check_names(expected_names(run.parameters, true));
+  take_weights(weights, run);
 }
 
 void set_aside(const std::string& directory) {

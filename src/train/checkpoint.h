@@ -36,6 +36,8 @@ Json checked_checkpoint(const std::string& directory);
 // Restores parameters, optimiser, step and loader state from a checked one. input_error when it belongs to another
 // model or freeze set; nothing is changed then.
 void load_checkpoint(const std::string& directory, const Json& checked, TrainingState& state);
+// Its weights alone, those of a head and of class centres too: for a run that begins where another ended.
+void load_checkpoint_weights(const std::string& directory, TrainingState& state);
 // Sets a damaged one aside as "<directory>.damaged", where it is no longer taken for a checkpoint.
 void set_aside(const std::string& directory);
 // Removes all but the newest `keep`, and what was cut while it was saved or removed; never one that holds files of

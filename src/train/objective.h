@@ -1,5 +1,5 @@
-// What a step optimises, and all that knows a model: language modelling, region discrimination, later contrastive and
-// RL. The engine (train/engine.h) knows the rest.
+// What a step optimises, and all that knows a model: language modelling, region discrimination, pairs of
+// pictures and captions, answers with rewards. The engine (train/engine.h) knows the rest.
 //
 //   prepare(step)          loads the step's data and counts its leaves and denominators; every rank knows all of them
 //   normalise(sums)        the denominators of the whole step

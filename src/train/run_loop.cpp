@@ -91,6 +91,28 @@ Resumed resume(StepEngine& engine, const RunOptions& o, const Json& about) {
   return resumed;
 }
 
+// A new run begins with the weights of another's newest whole checkpoint; the optimiser and the data begin anew.
+void begin_from(StepEngine& engine, const RunOptions& o) {
+  std::string from;
+  if (o.writes()) {
+    const Alone reads(*o.ranks);
+    if (!path_exists(o.from)) input_error(o.from, ": there is no such run");
+    const DirectoryLock lock(o.from, DirectoryLock::Hold::together);
+    std::vector<std::string> found = checkpoints(o.from);
+    for (; from.empty(); found.pop_back()) {
+      if (found.empty()) input_error(o.from, "/checkpoints: holds no whole checkpoint to begin with");
+      try {
+        checked_checkpoint(found.back());
+        from = found.back();
+      } catch (const Error& e) { tell(cat("damaged checkpoint: ", e.what())); }
+    }
+  }
+  from = broadcast_text(*o.ranks, from, 0);
+  TrainingState state = engine.state();
+  load_checkpoint_weights(from, state);
+  if (o.writes()) tell(cat("begins with the weights of ", from));
+}
+
 void tell_mesh(const StepEngine& engine, const Json& config) {
   const Json* train = config.is_object() ? config.find("train") : nullptr;
   const Json* leaves = train && train->is_object() ? train->find("micro_batches") : nullptr;
@@ -243,6 +265,7 @@ StepReport run_to_end(StepEngine& engine, const RunOptions& o, const RunFacts& f
   }
   KeptChoices choices(parameters.device(), o.out, o.ranks->rank());
   const Resumed resumed = resume(engine, o, about);
+  if (resumed.from.empty() && !o.from.empty()) begin_from(engine, o);
   std::optional<Journal> journal;
   if (o.writes()) journal.emplace(engine, o, about, resumed);
 

@@ -21,6 +21,7 @@ struct RunOptions {
   std::int64_t log_every = 1;           // steps
   Dtype export_dtype = Dtype::f32;      // of the result: write_model (model/files/hf_directory.h)
   std::string license = {};             // of the result: CardFacts (model/files/model_card.h)
+  std::string from = {};                // out of another run, whose weights a new one begins with; "": its own
   bool resume = true;                   // from the newest whole checkpoint in out, if there is one
   Json config;                          // the whole configuration, for the log and the checkpoints
   std::vector<std::string> may_change;  // keys of it that may have another value when the run is resumed

@@ -207,6 +207,43 @@ TEST_CASE("vision pre-training: a checkpoint of other labels, of another head, o
   CHECK(complaint(o).find("not those of the checkpoint") != std::string::npos);
 }
 
+TEST_CASE("vision pre-training: a run at a higher resolution begins with the weights of the one before") {
+  const ScratchDirectory scratch;
+  draw_world(scratch.path());
+  VisionPretraining low = options_for(scratch, "low");
+  low.data.images.max_pixels = 28 * 28, low.train.steps = 4;
+  pretrain_vision(low);
+  const auto weights = [&](const std::string& out) { return read_file(scratch / (out + "/tower/model.safetensors")); };
+  // No step of no length changes them; the head and the centres are the same too, or the loss would be another.
+  VisionPretraining high = options_for(scratch, "high");
+  high.data.images.min_pixels = high.data.images.max_pixels = 112 * 56;
+  high.train.steps = 1, high.train.schedule = {.peak = 0, .min = 0, .warmup = 0, .first_step = 1};
+  high.from = low.out;
+  const double first = pretrain_vision(high).loss;
+  CHECK(weights("high") == weights("low"));
+  VisionPretraining twice = high;
+  twice.out = scratch / "twice", twice.from = high.out;
+  CHECK(pretrain_vision(twice).loss == first);
+  VisionPretraining fresh = high;
+  fresh.out = scratch / "fresh", fresh.from = "";
+  CHECK(pretrain_vision(fresh).loss != first);
+  // A resumed run goes on from its own checkpoint.
+  high.train.steps = 2, high.train.schedule.peak = high.train.schedule.min = 1e-3;
+  pretrain_vision(high);
+  const std::string moved = weights("high");
+  CHECK(moved != weights("low"));
+  pretrain_vision(high);
+  CHECK(weights("high") == moved);
+
+  high.out = scratch / "other", high.from = scratch / "none";
+  CHECK(contains(thrown([&] { pretrain_vision(high); }), "none: there is no such run"));
+  make_directories(scratch / "empty");
+  high.from = scratch / "empty";
+  CHECK(contains(thrown([&] { pretrain_vision(high); }), "empty/checkpoints: holds no whole checkpoint"));
+  high.from = low.out, high.head.layers = 2;
+  CHECK(contains(thrown([&] { pretrain_vision(high); }), "tensor 'region_head.layers.1.norm_q.weight' is missing"));
+}
+
 TEST_CASE("foreign: the region objective has the cpu's bits, and the host reads the device once a step") {
   const ScratchDirectory scratch;
   draw_world(scratch.path());
