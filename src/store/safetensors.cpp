@@ -151,7 +151,9 @@ Safetensors Safetensors::open(std::shared_ptr<const MappedFile> file) {
   const std::string& path = st.path();
   const std::uint64_t size = st.file_->size();
   std::uint64_t header_bytes = 0;
-  const std::string kind = looks_like(st.file_->text()), hint = kind.empty() ? "" : "; it looks like " + kind;
+  std::string kind = looks_like(st.file_->text());
+  if (kind == "a safetensors file") kind = "";
+  const std::string hint = kind.empty() ? "" : "; it looks like " + kind;
   if (size < sizeof header_bytes) input_error(path, ": ", size, " bytes, too short for a safetensors file", hint);
   std::memcpy(&header_bytes, st.file_->data(), sizeof header_bytes);
   if (header_bytes > size - sizeof header_bytes || header_bytes > header_limit) {
