@@ -32,7 +32,7 @@ TEST_CASE("k-means: far from the origin too a row gets the centre that f64 finds
     return rows_of(values, C);
   };
   // Rows near nothing, centres of lengths that differ by little: which is nearest is said by |c|²/2 alone.
-  const Tensor rows = around(N, 0, 1e-3);
+  const Tensor rows = around(N, 0, 1e-9);
   Tensor centres = around(K, 1 << 20, 1);
   for (std::int64_t k = 0; k < K; ++k) {
     double length = 0;
