@@ -156,6 +156,7 @@ TEST_CASE("safety: personal data is masked where its check digits hold, and noth
   CHECK(verdict(asked("card 4111 1111 1111 1111 ok", "ok"), &masked) == "card_number");
   CHECK(masked == "card [card number] ok");
   CHECK(verdict(asked("card 4111 1111 1111 1112 ok", "ok")) == "");
+  CHECK(verdict(asked("card 5500 0000 0000 0004 ok", "ok")) == "card_number");  // a doubled digit over 9
   CHECK(verdict(asked("IBAN GB82 WEST 1234 5698 7654 32", "ok")) == "iban");
   CHECK(verdict(asked("IBAN GB83 WEST 1234 5698 7654 32", "ok")) == "");
   CHECK(verdict(asked("身份证 11010519491231002X", "ok")) == "identity_cn");

@@ -188,3 +188,13 @@ TEST_CASE("parquet: a row with a value of another kind is refused and leaves no 
   write(dir / "b.parquet", rows, {});
   CHECK(read_file(dir / "a.parquet") == read_file(dir / "b.parquet"));
 }
+
+TEST_CASE("parquet writer: a text that is no UTF-8 is refused, and the row is not written; bytes may be any") {
+  const ScratchDirectory dir;
+  ParquetWriter writer(dir / "t.parquet", {{"text"}, {"bytes", Kind::binary}});
+  writer.add(Json::object({{"text", "a"}, {"bytes", "\xff"}}));
+  CHECK_THROWS_WITH_AS(writer.add(Json::object({{"text", "a\xff"}, {"bytes", "b"}})), doctest::Contains("text: byte"),
+                       Error);
+  writer.finish();
+  CHECK(ParquetFile(dir / "t.parquet").rows() == 1);
+}
